@@ -1,0 +1,110 @@
+"""The engine of the product: processes share an asyncio (uvloop) loop with the sockets and the database.
+
+A slice of at most SLICE_SECONDS runs processes, then the loop serves its other work and comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import Final
+
+from runtime import engine as engines
+from runtime import reports, telemetry
+from runtime.engine import Engine
+from runtime.process import Cell
+
+SLICE_SECONDS: Final = 0.002
+LONG_SCHEDULE_SECONDS: Final = 0.05
+
+
+class AsyncioEngine(Engine):
+    """Runs processes on the running event loop. `start()` makes it the default engine of this thread's code.
+
+    `long_schedule` (seconds) is the length of a turn that is reported, as `erlang:system_monitor/2`'s long_schedule.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop | None = None, long_schedule: float = LONG_SCHEDULE_SECONDS
+    ) -> None:
+        super().__init__()
+        self.loop = loop or asyncio.get_running_loop()
+        self.long_schedule = long_schedule
+        self.long_schedules = 0
+        self._scheduled = False
+        self._handle: asyncio.TimerHandle | None = None
+        self._stopped = False
+
+    def start(self) -> AsyncioEngine:
+        """Makes this the engine that `erlang.spawn` and the rest mean outside of processes."""
+        engines.set_default(self)
+        return self
+
+    async def stop(self) -> None:
+        """Kills what still runs, in reverse order of creation, and lets cancelled code clean up."""
+        for cell in reversed(list(self.cells.values())):
+            cell.terminate("killed")
+        while self._unwinding:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        self._stopped = True
+        if self._handle is not None:
+            self._handle.cancel()
+        if engines._default is self:
+            engines.set_default(None)
+
+    def enqueue(self, cell: Cell) -> None:
+        self.queue.append(cell)
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._run)
+
+    def kick(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        queue = self.queue
+        if self._unwinding:
+            self.run_unwinding()
+        started = before = perf_counter()
+        until = started + SLICE_SECONDS
+        long = self.long_schedule
+        try:
+            while queue:
+                cell = queue.popleft()
+                cell.turn()
+                after = perf_counter()
+                if after - before > long:
+                    self._report_long_schedule(cell, after - before)
+                if after > until:
+                    break
+                before = after
+        finally:
+            if queue or self._unwinding:
+                self.loop.call_soon(self._run)
+            else:
+                self._scheduled = False
+
+    def _report_long_schedule(self, cell: Cell, seconds: float) -> None:
+        self.long_schedules += 1
+        reports.long_schedule(cell, seconds)
+        telemetry.execute(
+            ("runtime", "long_schedule"), {"duration": seconds}, {"pid": cell.pid, "name": cell.name}
+        )
+
+    def timers_changed(self) -> None:
+        due = self._timers[0][0]
+        handle = self._handle
+        if handle is None or handle.when() > due:
+            if handle is not None:
+                handle.cancel()
+            self._handle = self.loop.call_at(due, self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        self.fire_timers(self.loop.time())
+        due = self.next_timer()
+        if due is not None and not self._stopped:
+            self._handle = self.loop.call_at(due, self._fire)

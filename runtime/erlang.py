@@ -1,0 +1,411 @@
+"""The built-in functions of the module `erlang` (and `timer:sleep`), under their own names.
+
+They act for the running process. Outside of processes (an HTTP handler, a test) those that need no process of their own
+work on the default engine; the others raise RuntimeError. All times are milliseconds, as in Erlang.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, overload
+
+from runtime import process
+from runtime.engine import Engine, Timer, current_engine
+from runtime.exits import Error, Unwind
+from runtime.pid import Pid, Ref
+from runtime.process import (
+    DEAD,
+    NODE,
+    STATUS,
+    TIMEOUT,
+    Cell,
+    Down,
+    ExitMessage,
+    FunctionProcess,
+    Monitor,
+    Receive,
+    Reply,
+)
+from runtime.reports import ancestors, module_of
+
+__all__ = [
+    "NODE", "TIMEOUT", "Down", "ExitMessage", "Timeout",
+    "await_down", "cancel_timer", "demonitor", "exit", "is_process_alive", "link", "make_ref", "monitor",
+    "monotonic_time", "process_info", "processes", "read_timer", "receive", "register", "registered", "self_", "send",
+    "send_after", "sleep", "spawn", "spawn_link", "spawn_monitor", "start_timer", "trap_exit", "unlink", "unregister",
+    "whereis",
+]  # fmt: skip
+
+Dest = Pid | str
+
+
+def _self() -> Cell:
+    cell = process.current
+    if cell is None:
+        raise RuntimeError("this works only inside a process")
+    return cell
+
+
+def _cell_of(pid: Any) -> Cell:
+    if not isinstance(pid, Pid):
+        raise Error("badarg")
+    return pid.cell
+
+
+# ---- processes
+
+
+@overload
+def spawn(fn: Callable[..., Any], *args: Any, name: str | None = None, link: bool = False,
+          monitor: Literal[False] = False, trap_exit: bool = False) -> Pid: ...  # fmt: skip
+@overload
+def spawn(fn: Callable[..., Any], *args: Any, name: str | None = None, link: bool = False,
+          monitor: Literal[True], trap_exit: bool = False) -> tuple[Pid, Ref]: ...  # fmt: skip
+def spawn(
+    fn: Callable[..., Any],
+    *args: Any,
+    name: str | None = None,
+    link: bool = False,
+    monitor: bool = False,
+    trap_exit: bool = False,
+) -> Pid | tuple[Pid, Ref]:
+    """Starts a process that runs `fn(*args)`, a function or an `async def` (`erlang:spawn_opt/4`).
+
+    With `monitor` returns `(pid, ref)`. `name` registers it, `trap_exit` sets its flag before it runs.
+    Raises Error("badarg") if the name is taken.
+    """
+    parent = _self() if link or monitor else process.current
+    engine = current_engine()
+    if name is not None and name in engine.names:
+        raise Error("badarg")
+    cell = engine.spawn_actor(FunctionProcess(fn, args), parent, link)
+    cell.trap_exit = trap_exit
+    if name is not None:
+        engine.register(name, cell)
+    if monitor:
+        assert parent is not None
+        return cell.pid, parent.monitor(cell)
+    return cell.pid
+
+
+def spawn_link(fn: Callable[..., Any], *args: Any) -> Pid:
+    """`erlang:spawn_link/3`."""
+    return spawn(fn, *args, link=True)
+
+
+def spawn_monitor(fn: Callable[..., Any], *args: Any) -> tuple[Pid, Ref]:
+    """`erlang:spawn_monitor/3`."""
+    return spawn(fn, *args, monitor=True)
+
+
+def self_() -> Pid:
+    """`erlang:self/0`."""
+    return _self().pid
+
+
+def is_process_alive(pid: Pid) -> bool:
+    """`erlang:is_process_alive/1`."""
+    return _cell_of(pid).mode != DEAD
+
+
+def processes() -> list[Pid]:
+    """`erlang:processes/0`: all living processes, oldest first."""
+    return [cell.pid for cell in current_engine().cells.values()]
+
+
+def exit(pid: Pid, reason: Any) -> Literal[True]:  # noqa: A001 - Erlang's name
+    """`erlang:exit/2`: sends an exit signal. To end the caller use `exits.exit(reason)`.
+
+    Raises Error("badarg") if `pid` is not a pid (a registered name is none).
+    """
+    target = _cell_of(pid)
+    caller = process.current
+    if target is not caller:
+        target.exit_signal(pid if caller is None else caller.pid, reason, False)
+        return True
+    assert caller is not None
+    caller.exit_signal(pid, reason, False)
+    if caller.doomed is not process._UNSET:  # to oneself it is synchronous: the code ends here
+        reason = caller.doomed
+        caller.terminate(reason)
+        raise Unwind
+    return True
+
+
+def trap_exit(flag: bool) -> bool:
+    """`process_flag(trap_exit, Flag)`: returns the old value."""
+    cell = _self()
+    old, cell.trap_exit = cell.trap_exit, flag
+    return old
+
+
+# ---- links and monitors
+
+
+def link(pid: Pid) -> Literal[True]:
+    """`erlang:link/1`. To a dead process: Error("noproc"), or an EXIT message if the caller traps exits."""
+    caller = _self()
+    other = _cell_of(pid)
+    if other is caller:
+        return True
+    if other.mode == DEAD:
+        if not caller.trap_exit:
+            raise Error("noproc")
+        caller.deliver(ExitMessage(pid, "noproc"))
+    else:
+        caller.link(other)
+    return True
+
+
+def unlink(pid: Pid) -> Literal[True]:
+    """`erlang:unlink/1`. An EXIT message that has come already stays."""
+    _cell_of(pid)
+    _self().unlink(pid)
+    return True
+
+
+def monitor(target: Dest) -> Ref:
+    """`erlang:monitor(process, PidOrName)`: a `Down` comes when it ends, at once with `noproc` if there is none."""
+    caller = _self()
+    if isinstance(target, Pid):
+        cell, name = target.cell, None
+    else:
+        cell, name = caller.engine.names.get(target), target
+    if cell is caller:
+        return Ref()
+    if cell is None or cell.mode == DEAD:
+        ref = Monitor(caller, None, name)
+        ref.fire(None if cell is None else cell.pid, "noproc")
+        return ref
+    return caller.monitor(cell, name)
+
+
+def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
+    """`erlang:demonitor/2`: with `flush` a Down that has come already is removed, with `info` tells if there was one to stop.
+
+    Returns True, or with `info` whether the monitor was still there. A monitor of another process is left alone.
+    """
+    caller = _self()
+    found = isinstance(ref, Monitor) and caller.monitors is not None and ref in caller.monitors
+    if found:
+        assert isinstance(ref, Monitor) and caller.monitors is not None
+        del caller.monitors[ref]
+        if ref.target is not None:
+            ref.target.drop_monitor(ref)
+            ref.target = None
+    elif flush and caller.mailbox and isinstance(ref, Monitor) and ref.owner is caller:
+        for index, message in enumerate(caller.mailbox):
+            if isinstance(message, Down) and message.ref is ref:
+                del caller.mailbox[index]
+                break
+    if info:
+        return found
+    return True
+
+
+async def await_down(pid: Pid, timeout: float | None = None) -> Any:
+    """Waits for the end of a process and returns its exit reason (`noproc` if it was dead); TIMEOUT after `timeout` ms."""
+    reply = process.DownReply(pid.cell)
+    if timeout is None or reply.done:
+        return await reply
+    timer = pid.cell.engine.call_later(timeout / 1000, _down_timeout, reply)
+    try:
+        return await reply
+    finally:
+        timer.cancel()
+
+
+def _down_timeout(reply: process.DownReply) -> None:
+    if not reply.done:
+        reply.target.drop_monitor(reply)
+        reply.resolve(TIMEOUT)
+
+
+# ---- messages
+
+
+def send(dest: Dest, message: Any) -> Any:
+    """`Dest ! Message`: returns the message. A dead pid swallows it; a name nobody has raises Error("badarg")."""
+    if isinstance(dest, Pid):
+        dest.cell.deliver(message)
+        return message
+    cell = current_engine().names.get(dest)
+    if cell is None:
+        raise Error("badarg")
+    cell.deliver(message)
+    return message
+
+
+def receive(match: Callable[[Any], bool] | None = None, timeout: float | None = None) -> Awaitable[Any]:
+    """Selective receive: the first message in the mailbox that `match` accepts, waiting for one if needed.
+
+    The others stay, in order. After `timeout` ms (None waits for ever, 0 only looks) the result is `TIMEOUT`.
+    """
+    return Receive(match, None if timeout is None else timeout / 1000)
+
+
+# ---- names
+
+
+def register(name: str, pid: Pid) -> Literal[True]:
+    """`erlang:register/2`. Raises Error("badarg") if the name is taken, or the process is dead or has a name."""
+    current_engine().register(name, _cell_of(pid))
+    return True
+
+
+def unregister(name: str) -> Literal[True]:
+    """`erlang:unregister/1`. Raises Error("badarg") if nobody has the name."""
+    current_engine().unregister(name)
+    return True
+
+
+def whereis(name: str) -> Pid | None:
+    """`erlang:whereis/1`."""
+    cell = current_engine().names.get(name)
+    return None if cell is None else cell.pid
+
+
+def registered() -> list[str]:
+    """`erlang:registered/0`."""
+    return list(current_engine().names)
+
+
+# ---- time
+
+
+class TimerRef(Ref):
+    """A timer of `send_after` or `start_timer`; it outlives the process that set it."""
+
+    __slots__ = ("dest", "timer")
+    timer: Timer
+    dest: Dest
+
+    def pending(self) -> bool:
+        """False once it fired, was cancelled, or the pid it is for died."""
+        return self.timer.callback is not None and not (isinstance(self.dest, Pid) and self.dest.cell.mode == DEAD)
+
+    def remaining(self) -> int:
+        """Milliseconds until it fires."""
+        return max(0, round((self.timer.due - self.timer.engine.now()) * 1000))
+
+
+class Timeout:
+    """`{timeout, Ref, Msg}`, as `start_timer` sends it."""
+
+    __slots__ = ("message", "ref")
+    __match_args__ = ("ref", "message")
+
+    def __init__(self, ref: Ref, message: Any) -> None:
+        self.ref = ref
+        self.message = message
+
+    def __repr__(self) -> str:
+        return f"Timeout({self.ref}, {self.message!r})"
+
+
+def _fire(engine: Engine, dest: Dest, message: Any) -> None:
+    cell = dest.cell if isinstance(dest, Pid) else engine.names.get(dest)
+    if cell is not None:
+        cell.deliver(message)
+
+
+def _timer(ms: float, dest: Dest, message: Any, wrap: bool) -> TimerRef:
+    engine = current_engine()
+    ref = TimerRef()
+    ref.dest = dest
+    ref.timer = engine.call_later(ms / 1000, _fire, engine, dest, Timeout(ref, message) if wrap else message)
+    return ref
+
+
+def send_after(ms: float, dest: Dest, message: Any) -> TimerRef:
+    """`erlang:send_after/3`: sends the message in `ms` ms; a name is looked up when it fires."""
+    return _timer(ms, dest, message, False)
+
+
+def start_timer(ms: float, dest: Dest, message: Any) -> TimerRef:
+    """`erlang:start_timer/3`: sends `Timeout(ref, message)` in `ms` ms."""
+    return _timer(ms, dest, message, True)
+
+
+def cancel_timer(ref: TimerRef) -> int | Literal[False]:
+    """`erlang:cancel_timer/1`: the ms that were left, or False. A cancelled timer never fires."""
+    if not ref.pending():
+        return False
+    left = ref.remaining()
+    ref.timer.cancel()
+    return left
+
+
+def read_timer(ref: TimerRef) -> int | Literal[False]:
+    """`erlang:read_timer/1`: the ms that are left, or False."""
+    return ref.remaining() if ref.pending() else False
+
+
+async def sleep(ms: float) -> None:
+    """`timer:sleep/1`. The process waits, the others run."""
+    engine = current_engine()
+    reply = Reply()
+    timer = engine.call_later(ms / 1000, reply.resolve, None)
+    try:
+        await reply
+    finally:
+        timer.cancel()
+
+
+def monotonic_time() -> float:
+    """`erlang:monotonic_time(millisecond)`, with a fraction; the engine's clock."""
+    return current_engine().now() * 1000
+
+
+def make_ref() -> Ref:
+    """`erlang:make_ref/0`."""
+    return Ref()
+
+
+# ---- looking into a process
+
+
+def process_info(pid: Pid) -> dict[str, Any] | None:
+    """`erlang:process_info/1`, None for a dead process. `memory` is an estimate in bytes."""
+    cell = pid.cell
+    if cell.mode == DEAD:
+        return None
+    monitors: list[Any] = [
+        m.name or (m.target.pid if m.target is not None else None) for m in cell.monitors or ()
+    ]
+    target = getattr(cell.waiting, "target", None)  # a call or a stop under way monitors its server
+    if isinstance(target, Cell):
+        monitors.append(target.pid)
+    return {
+        "pid": pid,
+        "registered_name": cell.name,
+        "module": module_of(cell.actor),
+        "status": "suspended" if cell.held else STATUS[cell.mode] if not cell.queued or cell.mode == 4 else "runnable",
+        "message_queue_len": len(cell.mailbox) if cell.mailbox else 0,
+        "messages": list(cell.mailbox) if cell.mailbox else [],
+        "current_message": cell.message,
+        "links": list(cell.links or ()),
+        "monitors": monitors,
+        "monitored_by": [m.owner.pid for m in cell.monitored_by or () if isinstance(m, Monitor)],
+        "trap_exit": cell.trap_exit,
+        "reductions": cell.reductions,
+        "parent": cell.parent,
+        "ancestors": ancestors(cell),
+        "memory": memory_of(cell),
+    }
+
+
+def memory_of(cell: Cell) -> int:
+    """An estimate of what a process occupies, in bytes: control block, actor, its attributes one level deep, mailbox."""
+    from sys import getsizeof
+
+    state = getattr(cell.actor, "__dict__", None)
+    size = getsizeof(cell) + getsizeof(cell.pid) + getsizeof(cell.actor)
+    if state:
+        size += getsizeof(state) + sum(getsizeof(value) for value in state.values())
+    for table in (cell.links, cell.monitors, cell.monitored_by, cell.mailbox):
+        if table is not None:
+            size += getsizeof(table)
+    if cell.mailbox:
+        size += len(cell.mailbox) * 100  # a guess: walking the messages would cost more than it tells
+    return size

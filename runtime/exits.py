@@ -1,0 +1,130 @@
+"""Exit reasons, and the three classes of exception that Erlang knows: `exit`, `error` and `throw`.
+
+A reason is a plain Python value. Atoms are strings (`"normal"`, `"shutdown"`, `"killed"`, `"noproc"`), Erlang tuples are
+tuples (`("shutdown", x)`). A Python exception that ends a process gives `(exception, Stack)`, as Erlang's `{badarg, Stacktrace}`.
+"""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+from dataclasses import dataclass
+from types import CodeType, TracebackType
+from typing import Any, NoReturn
+
+
+class Exit(Exception):
+    """`erlang:exit(Reason)`: ends the process with exactly this reason. Calls raise it in the caller."""
+
+    def __init__(self, reason: Any) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Error(Exception):
+    """`erlang:error(Reason)`: ends the process with `(reason, Stack)`."""
+
+    def __init__(self, reason: Any) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Throw(Exception):
+    """`erlang:throw(Value)`: in a behaviour's callback the value counts as the callback's return value."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(value)
+        self.value = value
+
+
+class Unwind(BaseException):
+    """Leaves the code of a process that has just ended itself by a signal. Never caught by user code on purpose."""
+
+
+class Stack:
+    """Where an error was raised. Keeps code objects and line numbers, no frames: a reason must not hold locals alive."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, tb: TracebackType | None) -> None:
+        entries: list[tuple[CodeType, int]] = []
+        while tb is not None:
+            entries.append((tb.tb_frame.f_code, tb.tb_lineno))
+            tb = tb.tb_next
+        self._entries = entries
+
+    def __str__(self) -> str:
+        """The traceback as text, oldest call first."""
+        frames = [
+            traceback.FrameSummary(
+                code.co_filename, line, code.co_name, line=linecache.getline(code.co_filename, line).strip()
+            )
+            for code, line in self._entries
+        ]
+        return "".join(traceback.StackSummary.from_list(frames).format())
+
+    def __repr__(self) -> str:
+        if not self._entries:
+            return "Stack()"
+        code, line = self._entries[-1]
+        return f"Stack({code.co_qualname}:{line})"
+
+
+@dataclass(frozen=True, slots=True)
+class CallSite:
+    """The `{Module, Function, Args}` that OTP puts beside the reason when a call fails."""
+
+    module: str
+    function: str
+    args: tuple[Any, ...]
+
+
+def exit(reason: Any) -> NoReturn:  # noqa: A001 - Erlang's name
+    """`erlang:exit/1`. To send an exit signal to another process use `erlang.exit(pid, reason)`."""
+    raise Exit(reason)
+
+
+def error(reason: Any) -> NoReturn:
+    """`erlang:error/1`."""
+    raise Error(reason)
+
+
+def throw(value: Any) -> NoReturn:
+    """`erlang:throw/1`."""
+    raise Throw(value)
+
+
+def reason_of(exc: BaseException) -> Any:
+    """The exit reason of a process whose code raised `exc` and did not catch it."""
+    match exc:
+        case Exit():
+            return exc.reason
+        case Error():
+            return (exc.reason, Stack(exc.__traceback__))
+        case Throw():
+            return (("nocatch", exc.value), Stack(exc.__traceback__))
+        case _:
+            stack = Stack(exc.__traceback__)
+            _drop_frames(exc)
+            return (exc, stack)
+
+
+def _drop_frames(exc: BaseException | None) -> None:
+    # A reason travels to links, monitors and reports and may live long; tracebacks would keep every local alive.
+    seen: set[int] = set()
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        exc.__traceback__ = None
+        exc = exc.__cause__ or exc.__context__
+
+
+def is_atom(reason: Any, atom: str) -> bool:
+    """True if `reason` is exactly this atom; safe for reasons with an equality of their own."""
+    return isinstance(reason, str) and reason == atom
+
+
+def is_shutdown(reason: Any) -> bool:
+    """True for the reasons OTP counts as an orderly end: `normal`, `shutdown`, `{shutdown, _}`."""
+    if isinstance(reason, str):
+        return reason in ("normal", "shutdown")
+    return isinstance(reason, tuple) and len(reason) == 2 and is_atom(reason[0], "shutdown")

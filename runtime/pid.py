@@ -1,0 +1,69 @@
+"""Process identifiers and references.
+
+A `Pid` is Thespian's `ActorAddress`, made cheap: it is hashable, compares by identity and leads straight to the
+process's control block. It stays valid as a name for ever; once the process is dead its `cell` says so.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from thespian.actors import ActorAddress
+
+if TYPE_CHECKING:
+    from runtime.process import Cell
+
+_ref_ids = itertools.count(1)
+
+
+class Pid(ActorAddress):
+    """Erlang's pid. `id` is unique within its engine and never used again; `str(pid)` is `<0.ID.0>`."""
+
+    __slots__ = ("cell", "id")
+
+    def __init__(self, number: int, cell: Cell) -> None:
+        self.id = number
+        self.cell = cell
+
+    # Thespian reads `_aaddr`; made on demand, so that an idle process does not carry a string.
+    @property
+    def _aaddr(self) -> str:
+        return f"<0.{self.id}.0>"
+
+    @property
+    def addressDetails(self) -> str:
+        return self._aaddr
+
+    @property
+    def actorAddressString(self) -> str:
+        return self._aaddr
+
+    def __str__(self) -> str:
+        return f"<0.{self.id}.0>"
+
+    __repr__ = __str__
+    # Thespian's troupes mark an address with `eqOverride`; two pids are the same process or they are not.
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __deepcopy__(self, memo: object) -> Pid:
+        return self
+
+    def __copy__(self) -> Pid:
+        return self
+
+
+class Ref:
+    """Erlang's reference: unique, opaque. Monitors and timers are references with more inside."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def __repr__(self) -> str:
+        if not self._number:  # numbered when first looked at: most references never are
+            self._number = next(_ref_ids)
+        return f"#Ref<0.{self._number}>"

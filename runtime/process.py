@@ -1,0 +1,748 @@
+"""The process: control block, mailbox, links, monitors, exit signals, and the trampoline that drives its code.
+
+A process is a Thespian actor plus a `Cell`, its control block. The cell owns the mailbox, the links and monitors, and
+the suspended coroutine if the process waits. Everything happens on the engine's one thread, and one process runs at a time:
+
+* Messages are appended to the receiver's mailbox at once, signals act on the receiver at once. So both keep the order in
+  which they were sent. Only the process that is *running* is spared until its code waits or returns (`doomed`), as in
+  Erlang, where a process handles its signals when it is scheduled.
+* Deaths caused by a death go through `engine.signals`, a queue, so a chain of links of any length needs no stack.
+* The cell is also what `asyncio.current_task()` returns inside the process, so `asyncio.timeout` and `TaskGroup` work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio.tasks import _enter_task, _leave_task  # the face asyncio offers to Task implementations
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from inspect import iscoroutine
+from itertools import islice
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from thespian.actors import Actor
+
+from runtime.exits import Exit, Unwind, is_atom, is_shutdown, reason_of
+from runtime.pid import Pid, Ref
+
+if TYPE_CHECKING:
+    from runtime.engine import Engine
+
+# Modes of a cell. Mail makes a process runnable in the first two only.
+IDLE: Final = 0  # between messages
+RECEIVING: Final = 1  # its coroutine waits in a selective receive
+BLOCKED: Final = 2  # its coroutine waits for something else
+NEW: Final = 3  # has not run yet
+RUNNING: Final = 4
+DEAD: Final = 5
+
+STATUS: Final = ("waiting", "waiting", "waiting", "runnable", "running", "exiting")
+
+TURN_MESSAGES: Final = 64  # messages a process may handle in one turn,
+TURN_SECONDS: Final = 0.001  # and how long a turn may last, before the others get theirs
+
+_UNSET: Final[Any] = object()
+_log = logging.getLogger("runtime")
+
+NODE: Final = "nonode@nohost"
+
+current: Cell | None = None  # the process that runs right now; None outside of processes
+
+
+class Wait:
+    """What a coroutine yields to the trampoline to suspend its process until `cell.wake(wait)`."""
+
+    __slots__ = ()
+    on_mail = False  # True: new mail wakes the process too
+
+
+class Reply(Wait):
+    """An answer that comes once: awaited by a process, or by an asyncio task outside of all processes."""
+
+    __slots__ = ("done", "error", "value", "waiter")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.waiter: Cell | asyncio.Future[None] | None = None
+
+    def resolve(self, value: Any, error: BaseException | None = None) -> None:
+        """Delivers the answer; a second one is dropped."""
+        if self.done:
+            return
+        self.done = True
+        self.value = value
+        self.error = error
+        waiter = self.waiter
+        if waiter is None:
+            return
+        if isinstance(waiter, Cell):
+            waiter.wake(self)
+        elif not waiter.done():
+            waiter.set_result(None)
+
+    def abandon(self) -> None:
+        """The waiting side is gone (killed or cancelled): nobody will read the answer."""
+        self.done = True
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if not self.done:
+            try:
+                if current is not None:
+                    self.waiter = current
+                    while not self.done:
+                        yield self
+                else:
+                    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self.waiter = future
+                    yield from future
+            except BaseException:
+                self.abandon()
+                raise
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Receive(Wait):
+    """A selective receive. `pos` messages of the mailbox did not match and are not looked at again."""
+
+    __slots__ = ("fired", "match", "timeout")
+    on_mail = True
+
+    def __init__(self, match: Callable[[Any], bool] | None, timeout: float | None) -> None:
+        self.match = match
+        self.timeout = timeout
+        self.fired = False
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        cell = current
+        if cell is None:
+            raise RuntimeError("receive() works only inside a process")
+        timer = None
+        pos = 0
+        match = self.match
+        try:
+            while True:
+                mailbox = cell.mailbox
+                if mailbox and len(mailbox) > pos:
+                    if match is None:
+                        return mailbox.popleft()
+                    for message in islice(mailbox, pos, None) if pos else mailbox:
+                        if match(message):
+                            del mailbox[pos]
+                            return message
+                        pos += 1
+                if self.fired or self.timeout == 0:
+                    return TIMEOUT
+                if timer is None and self.timeout is not None:
+                    timer = cell.engine.call_later(self.timeout, self._expire, cell)
+                yield self
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _expire(self, cell: Cell) -> None:
+        self.fired = True
+        cell.wake(self)
+
+
+class _Timeout:
+    def __repr__(self) -> str:
+        return "TIMEOUT"
+
+
+TIMEOUT: Final = _Timeout()  # what a receive returns when its time is up
+
+
+class Monitor(Ref):
+    """`erlang:monitor/2`: the reference is the monitor. Fires once, as a `Down` message to its owner."""
+
+    __slots__ = ("name", "owner", "target")
+
+    def __init__(self, owner: Cell, target: Cell | None, name: str | None) -> None:
+        super().__init__()
+        self.owner = owner
+        self.target = target
+        self.name = name
+
+    def fire(self, pid: Pid | None, reason: Any) -> None:
+        owner = self.owner
+        if owner.monitors is not None:
+            owner.monitors.pop(self, None)
+        self.target = None
+        owner.deliver(Down(self, pid if self.name is None else (self.name, NODE), reason))
+
+
+class DownReply(Reply):
+    """`await`able end of another process: its exit reason, `noproc` if it was dead already."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, target: Cell) -> None:
+        super().__init__()
+        self.target = target
+        if target.mode == DEAD:
+            self.resolve("noproc")
+        else:
+            target.add_monitor(self)
+
+    def fire(self, pid: Pid | None, reason: Any) -> None:
+        self.resolve(reason)
+
+    def abandon(self) -> None:
+        super().abandon()
+        self.target.drop_monitor(self)
+
+
+
+@dataclass(frozen=True, slots=True)
+class ExitMessage:
+    """`{'EXIT', Pid, Reason}`: what an exit signal becomes for a process that traps exits."""
+
+    pid: Pid
+    reason: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """`{'DOWN', Ref, process, Pid, Reason}`; `pid` is `(name, node)` for a monitor by name."""
+
+    ref: Ref
+    pid: Any
+    reason: Any
+
+
+class SystemMessage:
+    """A request of OTP's `sys` module: a behaviour performs it between two callbacks, suspended or not."""
+
+    __slots__ = ()
+
+    def perform(self, cell: Cell) -> Coroutine[Any, Any, None] | None:
+        raise TypeError(f"{type(self).__name__} does not say what to perform")
+
+
+class Cell:
+    """A process control block. Internal to runtime/: others hold a `Pid`.
+
+    Invariants: `queued` is True exactly while the cell lies in the run queue or runs; `coro` is None unless mode is
+    RECEIVING, BLOCKED or RUNNING; a DEAD cell has no links, no monitors, no mail, no actor.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "actor",
+        "cancels",
+        "context",
+        "coro",
+        "doomed",
+        "engine",
+        "exit_hooks",
+        "extra",
+        "held",
+        "links",
+        "mailbox",
+        "message",
+        "mode",
+        "monitored_by",
+        "monitors",
+        "must_cancel",
+        "name",
+        "overload",
+        "parent",
+        "pid",
+        "queued",
+        "reductions",
+        "trap_exit",
+        "waiting",
+    )
+
+    def __init__(self, engine: Engine, actor: Any, parent: Pid | None, number: int) -> None:
+        self.engine = engine
+        self.actor = actor
+        self.parent = parent
+        self.pid = Pid(number, self)
+        self.mode = NEW
+        self.queued = False
+        self.trap_exit = False
+        self.held = False
+        self.must_cancel = False
+        self.cancels = 0
+        self.reductions = 0
+        self.name: str | None = None
+        self.mailbox: deque[Any] | None = None
+        self.overload = 0  # the mailbox's bound; 0 is none
+        self.links: dict[Pid, None] | None = None
+        self.monitors: dict[Monitor, None] | None = None
+        self.monitored_by: dict[Any, None] | None = None
+        self.exit_hooks: list[Callable[[Pid], None]] | None = None
+        self.coro: Coroutine[Any, Any, Any] | None = None
+        self.context: Context | None = None
+        self.waiting: Any = None
+        self.message: Any = None  # the one being handled; kept for crash reports
+        self.doomed: Any = _UNSET
+        self.extra: dict[str, Any] | None = None  # rare state: start handshake, sys debug, Thespian's side
+
+    def __repr__(self) -> str:
+        return f"<Cell {self.pid} {self.name or type(self.actor).__name__} {STATUS[self.mode]}>"
+
+    # ---- mail
+
+    def deliver(self, message: Any) -> bool:
+        """Appends a message; False if the process is dead or its bounded mailbox is full."""
+        mode = self.mode
+        if mode == DEAD:
+            return False
+        mailbox = self.mailbox
+        if mailbox is None:
+            self.mailbox = mailbox = self.engine.lend_mailbox()
+        elif self.overload and len(mailbox) >= self.overload and self.engine.refuse(self, message):
+            return False
+        mailbox.append(message)
+        if mode <= RECEIVING and not self.queued:
+            self.queued = True
+            self.engine.enqueue(self)
+        return True
+
+    def wake(self, wait: Any) -> None:
+        """The thing this process waits for has come. A wake for an earlier wait is stale and ignored."""
+        if self.waiting is wait and self.mode != DEAD and not self.queued:
+            self.queued = True
+            self.engine.enqueue(self)
+
+    def full(self) -> bool:
+        """True if a bounded mailbox has no room."""
+        return bool(self.overload and self.mailbox is not None and len(self.mailbox) >= self.overload)
+
+    # ---- running
+
+    def turn(self) -> None:
+        """Runs the process until it waits, has no mail, or its turn is over. Called by the engine alone."""
+        global current
+        current = self
+        try:
+            if self.mode == NEW:
+                self.mode = RUNNING
+                self._begin()
+            elif self.coro is not None:
+                self._step()
+            budget = self.engine.turn_messages
+            until = 0.0
+            while self.mode == IDLE:
+                mailbox = self.mailbox
+                if not mailbox:
+                    break
+                if self.held:
+                    if not self._perform_held(mailbox):
+                        break
+                    continue
+                message = mailbox.popleft()
+                self.message = message
+                self.reductions += 1
+                self.mode = RUNNING
+                try:
+                    coro = self.actor._handle(message)
+                except Unwind:
+                    break
+                except BaseException as exc:
+                    self.crash(exc)
+                    break
+                if coro is not None:
+                    self._drive(coro)
+                elif self.mode == RUNNING:
+                    self.mode = IDLE
+                if self.doomed is not _UNSET:
+                    break
+                budget -= 1
+                if budget <= 0:
+                    break
+                if until == 0.0:
+                    until = perf_counter() + TURN_SECONDS
+                elif perf_counter() > until:
+                    break
+        finally:
+            current = None
+        self.queued = False
+        if self.doomed is not _UNSET and self.mode != DEAD:
+            self.terminate(self.doomed)
+        if self.mode == DEAD:
+            return
+        mailbox = self.mailbox
+        if mailbox:
+            if self.mode == IDLE and not (self.held and not self._has_system_message(mailbox)):
+                self.queued = True
+                self.engine.enqueue(self)
+        elif mailbox is not None:
+            # An idle process carries no deque (a deque is larger than the rest of the process).
+            self.mailbox = None
+            self.engine.return_mailbox(mailbox)
+        if self.mode == IDLE:
+            self.message = None
+            self.context = None
+        elif self.waiting is YIELD and not self.queued:
+            self.queued = True
+            self.engine.enqueue(self)
+
+    def _begin(self) -> None:
+        try:
+            coro = self.actor._begin()
+        except Unwind:
+            return
+        except BaseException as exc:
+            self.crash(exc)
+            return
+        if coro is not None:
+            self._drive(coro)
+        elif self.mode == RUNNING:
+            self.mode = IDLE
+
+    def _drive(self, coro: Coroutine[Any, Any, Any]) -> None:
+        self.coro = coro
+        if self.context is None:
+            # Its own context, or a contextvar set in one process would show in all that run after it.
+            self.context = copy_context()
+        self._step()
+
+    def _step(self) -> None:
+        """Resumes the coroutine until it waits again or ends."""
+        coro, context, engine = self.coro, self.context, self.engine
+        assert coro is not None and context is not None
+        self.waiting = None
+        self.mode = RUNNING
+        loop = engine.loop
+        _enter_task(loop, self)  # type: ignore[arg-type]
+        try:
+            if self.must_cancel:
+                self.must_cancel = False
+                wait = context.run(coro.throw, asyncio.CancelledError())
+            else:
+                wait = context.run(coro.send, None)
+        except StopIteration:
+            self.coro = None
+            if self.mode == RUNNING:
+                self.mode = IDLE
+            return
+        except Unwind:
+            self.coro = None
+            return
+        except BaseException as exc:
+            self.coro = None
+            if self.mode != DEAD:
+                self.crash(exc)
+            return
+        finally:
+            _leave_task(loop, self)  # type: ignore[arg-type]
+        if self.mode == DEAD:  # ended itself, and a finally clause of its code waits
+            engine.unwind(coro, wait, context)
+            return
+        self.waiting = wait
+        if isinstance(wait, Wait):
+            self.mode = RECEIVING if wait.on_mail else BLOCKED
+        elif wait is None:  # a bare yield, asyncio.sleep(0): the others first
+            self.mode = BLOCKED
+            self.waiting = YIELD
+        else:
+            self.mode = BLOCKED
+            wait._asyncio_future_blocking = False
+            wait.add_done_callback(self.wake, context=context)
+            if self.must_cancel and wait.cancel():
+                self.must_cancel = False
+
+    def _has_system_message(self, mailbox: deque[Any]) -> bool:
+        return any(isinstance(message, SystemMessage) for message in mailbox)
+
+    def _perform_held(self, mailbox: deque[Any]) -> bool:
+        # Suspended by sys: user messages wait, requests of sys do not.
+        for index, message in enumerate(mailbox):
+            if isinstance(message, SystemMessage):
+                del mailbox[index]
+                coro = message.perform(self)
+                if coro is not None:
+                    self._drive(coro)
+                return True
+        return False
+
+    # ---- the end
+
+    def crash(self, exc: BaseException) -> None:
+        """The process's code raised: it ends with the reason that the exception stands for."""
+        if isinstance(exc, KeyboardInterrupt):
+            raise exc
+        self.terminate(reason_of(exc))
+
+    def terminate(self, reason: Any) -> None:
+        """Ends the process now. Links and monitors hear of it before control returns to the caller.
+
+        Order, as in OTP: the name is free first, then EXIT goes to the links, then DOWN to the monitors.
+        """
+        if self.mode == DEAD:
+            return
+        engine = self.engine
+        if not is_shutdown(reason):
+            engine.report_crash(self, reason)
+        was_running = self.mode == RUNNING
+        self.mode = DEAD
+        engine.exited(self, reason)
+        if self.exit_hooks is not None:
+            for hook in self.exit_hooks:
+                hook(self.pid)
+        coro = self.coro
+        if coro is not None and not was_running:
+            self.coro = None
+            assert self.context is not None
+            engine.unwind(coro, self.waiting, self.context)
+        signals = engine.signals
+        if self.monitors is not None:
+            for monitor in self.monitors:
+                if monitor.target is not None:
+                    monitor.target.drop_monitor(monitor)
+        if self.links is not None:
+            for pid in self.links:
+                signals.append((pid.cell, None, self.pid, reason))
+        if self.monitored_by is not None:
+            for monitor in self.monitored_by:
+                signals.append((None, monitor, self.pid, reason))
+        self.links = self.monitors = self.monitored_by = self.exit_hooks = self.extra = None
+        self.mailbox = self.actor = self.message = self.waiting = None
+        engine.drain()
+
+    def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
+        """An exit signal arrives: from `exit/2`, or (`linked`) from the end of a linked process."""
+        if self.mode == DEAD:
+            return
+        if linked:
+            if self.links is None or source not in self.links:
+                return  # unlinked in the meantime
+            del self.links[source]
+        elif is_atom(reason, "kill"):
+            self._die("killed")
+            return
+        if self.trap_exit:
+            self.deliver(ExitMessage(source, reason))
+        elif not is_atom(reason, "normal") or (source is self.pid and not linked):
+            self._die(reason)
+
+    def _die(self, reason: Any) -> None:
+        if current is self:
+            if self.doomed is _UNSET:
+                self.doomed = reason
+        else:
+            self.terminate(reason)
+
+    # ---- links and monitors
+
+    def link(self, other: Cell) -> None:
+        """Makes the one link there may be between two living processes."""
+        if self.links is None:
+            self.links = {}
+        if other.links is None:
+            other.links = {}
+        self.links[other.pid] = None
+        other.links[self.pid] = None
+
+    def unlink(self, pid: Pid) -> None:
+        """Removes the link on both sides; no EXIT comes from it any more."""
+        if self.links is not None:
+            self.links.pop(pid, None)
+        other = pid.cell
+        if other.links is not None:
+            other.links.pop(self.pid, None)
+
+    def monitor(self, target: Cell, name: str | None = None) -> Monitor:
+        """A new monitor of `target`, owned by this process."""
+        monitor = Monitor(self, target, name)
+        if self.monitors is None:
+            self.monitors = {}
+        self.monitors[monitor] = None
+        target.add_monitor(monitor)
+        return monitor
+
+    def add_monitor(self, monitor: Any) -> None:
+        """`monitor.fire(pid, reason)` will be called once, when this process ends."""
+        if self.monitored_by is None:
+            self.monitored_by = {}
+        self.monitored_by[monitor] = None
+
+    def drop_monitor(self, monitor: Any) -> None:
+        """Takes back `add_monitor`."""
+        if self.monitored_by is not None:
+            self.monitored_by.pop(monitor, None)
+
+    def on_exit(self, hook: Callable[[Pid], None]) -> None:
+        """`hook(pid)` runs the moment this process ends, before any other process hears of it (Registry, PubSub)."""
+        if self.exit_hooks is None:
+            self.exit_hooks = []
+        self.exit_hooks.append(hook)
+
+    # ---- the face of an asyncio.Task
+
+    def cancel(self, msg: Any = None) -> bool:
+        """As `asyncio.Task.cancel`: raises CancelledError where the process's coroutine waits."""
+        if self.coro is None:
+            return False
+        self.cancels += 1
+        waiting = self.waiting
+        if isinstance(waiting, asyncio.Future) and waiting.cancel():
+            return True
+        self.must_cancel = True
+        if self.mode in (RECEIVING, BLOCKED) and not self.queued:
+            self.queued = True
+            self.engine.enqueue(self)
+        return True
+
+    def uncancel(self) -> int:
+        """As `asyncio.Task.uncancel`."""
+        if self.cancels > 0:
+            self.cancels -= 1
+        return self.cancels
+
+    def cancelling(self) -> int:
+        """As `asyncio.Task.cancelling`."""
+        return self.cancels
+
+    def cancelled(self) -> bool:
+        """As `asyncio.Task.cancelled`."""
+        return False
+
+    def done(self) -> bool:
+        """As `asyncio.Task.done`."""
+        return self.mode == DEAD
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """As `asyncio.Task.get_loop`."""
+        return self.engine.loop
+
+    def get_name(self) -> str:
+        """As `asyncio.Task.get_name`."""
+        return self.name or str(self.pid)
+
+    def get_coro(self) -> Coroutine[Any, Any, Any] | None:
+        """As `asyncio.Task.get_coro`."""
+        return self.coro
+
+    def get_context(self) -> Context | None:
+        """As `asyncio.Task.get_context`."""
+        return self.context
+
+    def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
+        """As `asyncio.Task.add_done_callback`: at the end of the process."""
+        self.on_exit(lambda _pid: callback(self))
+
+    # ---- the reference that Thespian's Actor works through (`actor._myRef`)
+
+    @property
+    def address(self) -> Pid:
+        return self.pid
+
+    @property
+    def globalName(self) -> str | None:
+        return self.name
+
+    def __getattr__(self, attribute: str) -> Any:
+        # createActor, actor_send, wakeupAfter, ...: the system base knows how; a process that never asks pays nothing.
+        base = None if attribute.startswith("__") else self.engine.thespian
+        if base is None:
+            raise AttributeError(f"{type(self).__name__} has no attribute {attribute!r}")
+        return base.actor_method(self, attribute)
+
+
+YIELD: Final = Wait()
+
+
+class Process(Actor):
+    """What all OTP processes are: a Thespian actor whose mail goes to `_handle`.
+
+    `_begin` runs when the process first runs, `_handle` for each message; both return None, or a coroutine
+    that the trampoline drives to its end before the next message.
+    """
+
+    _myRef: Cell
+
+    def _begin(self) -> Coroutine[Any, Any, Any] | None:
+        return None
+
+    def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
+        raise Exit("no_handler")
+
+    def receiveMessage(self, msg: Any, sender: Any) -> None:
+        """Thespian's entry: the message joins the others in the mailbox."""
+        self._myRef.deliver(msg)
+
+
+class FunctionProcess(Process):
+    """A plain process: runs a function and ends with `normal` when it returns (`erlang:spawn/3`)."""
+
+    __slots__ = ("_args", "_fn", "_myRef")
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self._fn = fn
+        self._args = args
+
+    def _begin(self) -> Coroutine[Any, Any, Any] | None:
+        result = self._fn(*self._args)
+        if iscoroutine(result):
+            return self._run(result)
+        raise Exit("normal")
+
+    async def _run(self, body: Awaitable[Any]) -> None:
+        await body
+        raise Exit("normal")
+
+
+class Unwinding:
+    """Lets the code of a process that was killed while it waited release what it holds: it sees CancelledError there.
+
+    It runs outside of any process, because the process is dead already; what it awaits in its finally clauses is
+    awaited as an asyncio task.
+    """
+
+    __slots__ = ("_context", "_coro", "_wait")
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], wait: Any, context: Context) -> None:
+        self._coro = coro
+        self._wait = wait
+        self._context = context
+
+    def start(self) -> bool:
+        """Throws into the coroutine; False if it ended, True if it waits and has to be awaited."""
+        if isinstance(self._wait, asyncio.Future) and self._wait.cancel():
+            self._wait._asyncio_future_blocking = True
+            return True
+        return self._resume(asyncio.CancelledError())
+
+    def _resume(self, error: BaseException | None) -> bool:
+        for _ in range(100):
+            try:
+                if error is None:
+                    self._wait = self._context.run(self._coro.send, None)
+                else:
+                    self._wait = self._context.run(self._coro.throw, error)
+            except (StopIteration, asyncio.CancelledError, Unwind):
+                return False
+            except Exception:
+                _log.warning("a killed process raised while it was cleaning up", exc_info=True)
+                return False
+            if not isinstance(self._wait, Wait):
+                return True
+            error = asyncio.CancelledError()  # the dead do not receive and do not call
+        self._coro.close()
+        return False
+
+    def __await__(self) -> Generator[Any, None, None]:
+        waits = True
+        while waits:
+            try:
+                yield self._wait
+            except BaseException as error:
+                waits = self._resume(error)
+            else:
+                waits = self._resume(None)
+
+    async def run(self) -> None:
+        """The task that awaits what the coroutine still waits for."""
+        await self
