@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from inspect import iscoroutine
 from typing import Any, ClassVar, Final
 
@@ -332,6 +333,7 @@ async def start_actor(
     link: bool,
     name: Any = None,
     timeout: float | None = None,
+    kwargs: dict[str, Any] | None = None,
 ) -> Pid | None:
     """`gen:start/6`: spawns the process and waits until its init is done. See `GenServer.start_link`."""
     if name is not None:
@@ -346,7 +348,7 @@ async def start_actor(
     if not link:
         cell.parent = None
     started = StartReply(cell, parent if linked else None)
-    cell.extra = {"init": (args, name, started)}
+    cell.extra = {"init": (partial(actor._init, *args, **(kwargs or {})), name, started)}
     if timeout is None:
         return await started
     timer = engine.call_later(timeout / 1000, _start_timeout, started)
@@ -435,21 +437,21 @@ class GenServer(Process):
 
     # ---- the engine's side
 
-    def _init(self, *args: Any) -> Any:
-        return self.init(*args)
+    def _init(self, *args: Any, **kwargs: Any) -> Any:
+        return self.init(*args, **kwargs)
 
     def _begin(self) -> Coroutine[Any, Any, Any] | None:
         cell = self._myRef
         extra = cell.extra
         if extra is None or "init" not in extra:  # made by Thespian's createActor: nobody waits for init
-            return self._initialise((), None, None)
-        args, name, started = extra.pop("init")
+            return self._initialise(self._init, None, None)
+        init, name, started = extra.pop("init")
         if not extra:
             cell.extra = None
-        return self._initialise(args, name, started)
+        return self._initialise(init, name, started)
 
     def _initialise(
-        self, args: tuple[Any, ...], name: Any, started: StartReply | None
+        self, init: Callable[[], Any], name: Any, started: StartReply | None
     ) -> Coroutine[Any, Any, Any] | None:
         cell = self._myRef
         if name is not None:
@@ -463,7 +465,7 @@ class GenServer(Process):
             else:
                 cell.engine.register(name, cell)
         try:
-            result = self._init(*args)
+            result = init()
         except Unwind:
             raise
         except BaseException as exc:

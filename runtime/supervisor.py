@@ -235,9 +235,9 @@ class Supervisor(GenServer):
 
     # ---- starting
 
-    async def _init(self, *args: Any) -> Any:
+    async def _init(self, *args: Any, **kwargs: Any) -> Any:
         self._myRef.trap_exit = True
-        result = self.init(*args)
+        result = self.init(*args, **kwargs)
         if isinstance(result, Awaitable):
             result = await result
         if isinstance(result, Ignore):
