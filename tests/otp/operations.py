@@ -1,0 +1,245 @@
+"""The ops of a step: each is one call of the runtime, made by the process that performs the step.
+
+An op that returns is logged as `ok` with its value (quiet ones are not), one that raises as `exc`, and the next goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from runtime import erlang, gen_server, supervisor
+from runtime.erlang import TIMEOUT
+from runtime.exits import Error, Exit, Throw
+from runtime.gen_server import StartError
+from runtime.pid import Pid
+
+from .terms import Act, Json, Names
+
+if TYPE_CHECKING:
+    from .processes import Processes
+
+QUIET = frozenset({"send", "sleep", "flush", "mode", "cast", "info"})
+
+
+class Steps:
+    """Ops on their way to the process that performs them. Not part of any trace."""
+
+    def __init__(self, ops: list[Json]) -> None:
+        self.ops = ops
+
+
+class Return(Exception):
+    """The op `return`: the process's function returns."""
+
+
+def milliseconds(value: Json) -> float | None:
+    """`"infinity"` is the runtime's None."""
+    return None if value == "infinity" else value
+
+
+class Operations:
+    """Performs ops and writes the trace. `yields` makes processes pause between ops now and then."""
+
+    def __init__(self, names: Names, yields: Random | None) -> None:
+        self.names = names
+        self.yields = yields
+        self.events: list[Json] = []
+        self.processes: Processes
+
+    def log(self, *event: Any) -> None:
+        """Writes an event of the running process: kind and details."""
+        kind, *details = event
+        me = self.names.labels[erlang.self_()]
+        self.events.append([kind, me, *(self.names.encode(detail) for detail in details)])
+
+    async def perform(self, ops: list[Json]) -> None:
+        """One op after the other. Ends early only by `exit_self` and `return`."""
+        for op in ops:
+            if self.yields is not None and self.yields.random() < 0.3:
+                await asyncio.sleep(0)
+            name = op["op"]
+            match name:
+                case "exit_self":
+                    kind = {"exit": Exit, "error": Error, "throw": Throw}[op.get("class", "exit")]
+                    raise kind(self.names.decode(op["reason"]))
+                case "return":
+                    raise Return
+            try:
+                value = self._OPS[name](self, op)
+                if isawaitable(value):
+                    value = await value
+            except Exit as exc:
+                self.log("exc", name, "exit", exc.reason)
+            except Error as exc:
+                self.log("exc", name, "error", exc.reason)
+            except Throw as exc:
+                self.log("exc", name, "throw", exc.value)
+            else:
+                if name not in QUIET:
+                    self.log("ok", name, value)
+
+    def dest(self, who: Json) -> Any:
+        """Whom an op names: a pid, or a registered name left for the runtime to resolve."""
+        if isinstance(who, dict):
+            return who["name"]
+        return erlang.self_() if who == "self" else self.names.pid(who)
+
+    # ---- processes and signals
+
+    def _spawn(self, op: Json) -> Any:
+        link, monitor = op.get("link", False), op.get("monitor", False)
+        body = self.processes.plain
+        result: Any = erlang.spawn(
+            body, op.get("mode", "auto"), link=link, monitor=monitor, trap_exit=op.get("trap", False)
+        )
+        if not monitor:
+            self.names.add(op["id"], result)
+            return result
+        self.names.add(op["id"], result[0])
+        self.names.add_ref(op.get("as"), result[1])
+        return result
+
+    def _monitor(self, op: Json) -> Any:
+        ref = erlang.monitor(self.dest(op["to"]))
+        self.names.add_ref(op.get("as"), ref)
+        return ref
+
+    def _demonitor(self, op: Json) -> Any:
+        options = op.get("opts", [])
+        return erlang.demonitor(self.names.ref(op["ref"]), flush="flush" in options, info="info" in options)
+
+    def _links_of(self, op: Json) -> Any:
+        info = erlang.process_info(self.dest(op["to"]))
+        return None if info is None else sorted(self.names.labels[pid] for pid in info["links"])
+
+    def _monitors_of(self, op: Json) -> Any:
+        info = erlang.process_info(self.dest(op["to"]))
+        if info is None:
+            return None
+        return sorted(self.names.labels[m] if isinstance(m, Pid) else f"name:{m}" for m in info["monitors"])
+
+    def _mailbox_of(self, op: Json) -> Any:
+        info = erlang.process_info(self.dest(op["to"]))
+        return None if info is None else [m for m in info["messages"] if not isinstance(m, Steps)]
+
+    # ---- messages and timers
+
+    def _timer(self, op: Json) -> Any:
+        set_timer = erlang.send_after if op["op"] == "send_after" else erlang.start_timer
+        ref = set_timer(op["ms"], self.dest(op["to"]), self.names.message(op["msg"]))
+        self.names.add_ref(op.get("as"), ref)
+        return ref
+
+    def _timer_left(self, op: Json) -> Any:
+        ask = erlang.cancel_timer if op["op"] == "cancel_timer" else erlang.read_timer
+        return "false" if ask(self.names.ref(op["ref"])) is False else "time_left"
+
+    async def _receive(self, op: Json) -> Any:
+        wanted = json.dumps(self.names.encode(self.names.message(op["match"]))) if "match" in op else None
+        tag = op.get("tag")
+
+        def match(message: Any) -> bool:
+            if isinstance(message, Steps):
+                return False
+            term = self.names.encode(message)
+            if wanted is not None:
+                return json.dumps(term) == wanted
+            return tag is None or term == tag or (isinstance(term, dict) and term.get("t", [None])[0] == tag)
+
+        message = await erlang.receive(match, milliseconds(op.get("after", "infinity")))
+        return "$timeout" if message is TIMEOUT else message
+
+    async def _flush(self, op: Json) -> None:
+        def mail(message: Any) -> bool:
+            return not isinstance(message, Steps)
+
+        while (message := await erlang.receive(mail, 0)) is not TIMEOUT:
+            self.log("recv", message)
+
+    # ---- gen_server and supervisor
+
+    async def _gen_stop(self, op: Json) -> Any:
+        reason = self.names.decode(op.get("reason", "normal"))
+        await gen_server.stop(self.dest(op["to"]), reason, milliseconds(op.get("timeout", "infinity")))
+        return "ok"
+
+    async def _start(self, node: Json, link: bool) -> Any:
+        try:
+            pid = await self.processes.start_node(node, link=link)
+        except StartError as error:
+            return ("error", error.reason)
+        return "ignore" if pid is None else ("ok", pid)
+
+    async def _which_children(self, op: Json) -> Any:
+        rows = [
+            (child_id, pid, kind)
+            for child_id, pid, kind, _ in await supervisor.which_children(self.dest(op["sup"]))
+        ]
+        if all(child_id is None for child_id, *_ in rows):  # simple_one_for_one: no order to speak of
+            rows.sort(key=lambda row: json.dumps(self.names.encode(row), separators=(",", ":")))
+        return rows
+
+    async def _count_children(self, op: Json) -> Any:
+        return list((await supervisor.count_children(self.dest(op["sup"]))).items())
+
+    def _start_child(self, op: Json) -> Any:
+        sup = self.dest(op["sup"])
+        return supervisor.start_child(sup, op["args"] if "args" in op else self.processes.child_spec(op["child"]))
+
+    async def _get_childspec(self, op: Json) -> Any:
+        answer = await supervisor.get_childspec(self.dest(op["sup"]), self.names.decode(op["child"]))
+        if answer[0] == "error":
+            return answer
+        spec = answer[1]
+        fields = ("id", "restart", "shutdown", "significant", "type")
+        return ("ok", {name: getattr(spec, name) for name in fields})
+
+    def _of_child(self, op: Json) -> Any:
+        function = getattr(supervisor, op["op"])
+        return function(self.dest(op["sup"]), self.names.decode(op["child"]))
+
+    _OPS: dict[str, Callable[[Operations, Json], Any | Awaitable[Any]]] = {
+        "spawn": _spawn,
+        "link": lambda self, op: erlang.link(self.dest(op["to"])),
+        "unlink": lambda self, op: erlang.unlink(self.dest(op["to"])),
+        "monitor": _monitor,
+        "demonitor": _demonitor,
+        "exit": lambda self, op: erlang.exit(self.dest(op["to"]), self.names.decode(op["reason"])),
+        "trap_exit": lambda self, op: erlang.trap_exit(op["value"] in (True, "true")),
+        "send": lambda self, op: erlang.send(self.dest(op["to"]), self.names.message(op["msg"])),
+        "register": lambda self, op: erlang.register(op["name"], self.dest(op["to"])),
+        "unregister": lambda self, op: erlang.unregister(op["name"]),
+        "whereis": lambda self, op: erlang.whereis(op["name"]),
+        "is_alive": lambda self, op: erlang.is_process_alive(self.dest(op["to"])),
+        "links_of": _links_of,
+        "monitors_of": _monitors_of,
+        "mailbox_of": _mailbox_of,
+        "send_after": _timer,
+        "start_timer": _timer,
+        "cancel_timer": _timer_left,
+        "read_timer": _timer_left,
+        "sleep": lambda self, op: erlang.sleep(op["ms"]),
+        "receive": _receive,
+        "flush": _flush,
+        "mode": lambda self, op: self.processes.switch_mode(op["mode"]),
+        "call": lambda self, op: gen_server.call(
+            self.dest(op["to"]), Act(op["act"]), milliseconds(op.get("timeout", "infinity"))
+        ),
+        "cast": lambda self, op: gen_server.cast(self.dest(op["to"]), Act(op["act"])),
+        "info": lambda self, op: erlang.send(self.dest(op["to"]), Act(op["act"])),
+        "gen_stop": _gen_stop,
+        "start_tree": lambda self, op: self._start(op["tree"], True),
+        "start_worker": lambda self, op: self._start(op["worker"], op.get("link", True)),
+        "which_children": _which_children,
+        "count_children": _count_children,
+        "start_child": _start_child,
+        "terminate_child": _of_child,
+        "restart_child": _of_child,
+        "delete_child": _of_child,
+        "get_childspec": _get_childspec,
+    }
