@@ -1,0 +1,336 @@
+"""`Phoenix.Channel`: one process per client and topic.
+
+    class RoomChannel(Channel):
+        intercept = ("secret",)
+
+        def join(self, topic, payload, socket):
+            return Ok({"welcome": self.assigns["user_id"]})      # or Error({"reason": "unauthorized"})
+
+        def handle_in(self, event, payload):
+            match event:
+                case "echo":
+                    return Reply("ok", payload)
+                case "shout":
+                    self.broadcast("shout", payload)
+
+The process takes the client's `Message`s (handle_in), `Broadcast`s of intercepted events (handle_out), the `Down` of its
+transport, and anything else (handle_info). Callbacks may be `async def`: this channel waits, the others run. When it crashes
+its client gets phx_error and joins again; nobody else notices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from inspect import iscoroutine
+from typing import Any, ClassVar, Final, NoReturn
+
+from runtime import erlang
+from runtime.exits import is_atom, is_shutdown
+from runtime.gen_server import Call, GenServer, NoReply, Stop, start_actor
+from runtime.phoenix.endpoint import Fastlane, broadcast, broadcast_from
+from runtime.phoenix.messages import Broadcast, Message, SocketClose, SocketDrain
+from runtime.phoenix.socket import UserSocket
+from runtime.pid import Pid, Ref
+from runtime.process import Down, Unwind
+
+__all__ = ["Channel", "Error", "NoReply", "Ok", "Reply", "SocketRef", "Stop", "broadcast", "broadcast_from", "reply"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ok:
+    """`{:ok, reply, socket}` of join, `{:ok, socket}` of connect: the client is let in."""
+
+    reply: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """`{:error, reason}` of join and connect: the client is refused."""
+
+    reason: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`{:reply, {status, payload}, socket}` of handle_in, and the reply of a `Stop`. No payload is `{}`."""
+
+    status: str = "ok"
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class SocketRef:
+    """`Phoenix.Channel.socket_ref/1`: enough of a message to answer it later, from any process."""
+
+    transport: Any
+    serializer: Any
+    topic: str
+    ref: Any
+    join_ref: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A transport asks its new channel to let the client in."""
+
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The answer to `Join`: joined, with this reply."""
+
+    reply: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The answer to `Join`: refused, with this reply."""
+
+    reply: Any
+
+
+DRAIN: Final = "phx_drain"
+_NONE: Final[Any] = object()
+
+
+def reply(ref: SocketRef, status: str = "ok", payload: Any = None) -> None:
+    """`Phoenix.Channel.reply/2`: answers the message that `ref` stands for. Raises what the serializer raises."""
+    frame = ref.serializer.encode_reply(
+        ref.join_ref, ref.ref, ref.topic, status, {} if payload is None else payload
+    )
+    ref.transport.push(frame)
+
+
+class Channel(GenServer):
+    """A channel. `self.topic`, `self.assigns`, `self.socket` and `self.join_ref` are there from `join` on."""
+
+    __slots__ = ("_entered", "_monitor", "_myRef", "assigns", "join_ref", "joined", "ref", "socket", "topic")
+
+    intercept: ClassVar[tuple[str, ...]] = ()
+    _intercepts: ClassVar[frozenset[str]] = frozenset()
+    _myRef: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._intercepts = frozenset(cls.intercept)
+
+    # ---- callbacks
+
+    def join(self, topic: str, payload: Any, socket: UserSocket) -> Any:
+        """Lets the client in with `Ok()` or `Ok(reply)`, refuses it with `Error(reply)`. Anything else is a crash."""
+        raise NotImplementedError(f"{type(self).__name__} has no join callback")
+
+    def handle_in(self, event: Any, payload: Any) -> Any:
+        """A message of the client: None or `NoReply()`, `Reply(status, payload)`, `Stop(reason, reply)`."""
+        raise LookupError(f"{type(self).__name__} does not handle {event!r}")
+
+    def handle_out(self, event: str, payload: Any) -> Any:
+        """A broadcast of an event in `intercept`: None or `NoReply()`, `Stop(reason)`. Passing it on is up to this callback."""
+        raise LookupError(f"{type(self).__name__} does not handle out {event!r}")
+
+    # ---- what a callback may do
+
+    def push(self, event: str, payload: Any = _NONE) -> None:
+        """`push/3`: sends an event to this client. Raises RuntimeError inside join, and what the serializer raises."""
+        self._assert_joined()
+        frame = self.socket.serializer.encode_message(
+            self.join_ref, None, self.topic, event, {} if payload is _NONE else payload
+        )
+        self.socket.transport.push(frame)
+
+    def broadcast(self, event: str, payload: Any = _NONE) -> None:
+        """`broadcast!/3`: sends an event to all who joined this topic, this client too."""
+        self._assert_joined()
+        broadcast(self.socket.endpoint.pubsub, self.topic, event, {} if payload is _NONE else payload)
+
+    def broadcast_from(self, event: str, payload: Any = _NONE) -> None:
+        """`broadcast_from!/3`: sends an event to all who joined this topic but this client."""
+        self._assert_joined()
+        pubsub = self.socket.endpoint.pubsub
+        broadcast_from(pubsub, self._myRef.pid, self.topic, event, {} if payload is _NONE else payload)
+
+    def socket_ref(self) -> SocketRef:
+        """`socket_ref/1`: to `reply` to the message at hand later. Raises ValueError outside of handle_in, or without a ref."""
+        if not self.joined or self.ref is None or self.ref is False:
+            raise ValueError("socket refs can only be made for a message with a push ref, in handle_in")
+        return SocketRef(self.socket.transport, self.socket.serializer, self.topic, self.ref, self.join_ref)
+
+    @property
+    def pid(self) -> Pid:
+        """This channel's own process."""
+        return self._myRef.pid
+
+    def _assert_joined(self) -> None:
+        if not self.joined:
+            raise RuntimeError("can only push or broadcast after the socket has finished joining")
+
+    # ---- starting
+
+    @classmethod
+    async def start_channel(
+        cls, socket: UserSocket, topic: str, join_ref: Any, ref: Any, options: dict[str, Any]
+    ) -> Pid | None:
+        """The start function of a channel's child spec. The join itself comes as a call of the transport."""
+        channel = cls()
+        channel.socket = socket
+        channel.topic = topic
+        channel.join_ref = ref if join_ref is None or join_ref is False else join_ref
+        channel.ref = None
+        channel.joined = False
+        channel._entered = False
+        assigns = options.get("assigns")
+        channel.assigns = {**socket.assigns, **assigns} if assigns else dict(socket.assigns)
+        return await start_actor(channel, (), link=True)
+
+    def init(self, *args: Any) -> Any:
+        """Watches the transport from the start: without it a channel has no reason to be."""
+        self._monitor: Ref = erlang.monitor(self.socket.transport_pid)
+
+    # ---- the engine's side
+
+    def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
+        kind = type(message)
+        try:
+            if kind is Message:
+                if message.event == "phx_leave":
+                    self.ref = message.ref
+                    return self._handled_in(Stop(("shutdown", "left"), Reply("ok")))
+                self.ref = message.ref
+                result = self.handle_in(message.event, message.payload)
+                if iscoroutine(result):
+                    return self._await_in(result)
+                return self._handled_in(result)
+            if kind is Broadcast:
+                if message.event == DRAIN:
+                    self.socket.transport_pid.cell.deliver(SocketDrain())
+                    return self._stop(("shutdown", "draining"))
+                if message.topic == self.topic:
+                    result = self.handle_out(message.event, message.payload)
+                else:
+                    result = self.handle_info(message)
+                return self._handled(result)
+            if kind is Down and message.ref is self._monitor:
+                reason = message.reason
+                return self._stop(("shutdown", "closed") if is_atom(reason, "normal") else reason)
+            if kind is Call and type(message.request) is Join:
+                result = self.join(self.topic, message.request.payload, self.socket)
+                if iscoroutine(result):
+                    return self._await_join(result, message)
+                return self._after_join(result, message)
+        except Unwind:
+            raise
+        except BaseException as exc:
+            return self._raised(exc)
+        return super()._handle(message)
+
+    async def _await_in(self, coro: Any) -> None:
+        try:
+            follow = self._handled_in(await coro)
+        except (Unwind, GeneratorExit):
+            raise
+        except BaseException as exc:
+            follow = self._raised(exc)
+        if follow is not None:
+            await follow
+
+    async def _await_join(self, coro: Any, call: Call) -> None:
+        try:
+            follow = self._after_join(await coro, call)
+        except (Unwind, GeneratorExit):
+            raise
+        except BaseException as exc:
+            follow = self._raised(exc)
+        if follow is not None:
+            await follow
+
+    def _raised(self, exc: BaseException) -> Coroutine[Any, Any, Any] | None:
+        if not self._entered:  # in Phoenix there is no channel yet that could terminate
+            raise exc
+        from runtime.exits import Throw, reason_of
+
+        return self._stop(("bad_return_value", exc.value) if isinstance(exc, Throw) else reason_of(exc))
+
+    def _after_join(self, result: Any, call: Call) -> Coroutine[Any, Any, Any] | None:
+        match result:
+            case Ok():
+                socket = self.socket
+                self.joined = self._entered = True
+                lane = Fastlane(socket.transport, socket.serializer, self._intercepts)
+                socket.endpoint.pubsub.subscribe(self.topic, self._myRef.pid, lane)
+                call.answer(Joined({} if result.reply is None else result.reply))
+                return None
+            case Error():
+                self._entered = True
+                call.answer(Refused({} if result.reason is None else result.reason))
+                return self._stop("shutdown")
+            case _:
+                _bad_return(f"{type(self).__name__}.join", "Ok() or Error()", result)
+
+    def _handled_in(self, result: Any) -> Coroutine[Any, Any, Any] | None:
+        kind = type(result)
+        if result is None:
+            self.ref = None
+            return None
+        if kind is Reply:
+            self._answer(result)
+            self.ref = None
+            return None
+        if kind is Stop:
+            if type(result.reply) is Reply:
+                self._answer(result.reply)
+            return self._close(result.reason)
+        if kind is NoReply:
+            self.ref = None
+            return self._options(result)
+        _bad_return(f"{type(self).__name__}.handle_in", "None, NoReply(), Reply() or Stop()", result)
+
+    def _answer(self, answer: Reply) -> None:
+        if not isinstance(answer.status, str):
+            raise TypeError(f"the status of a reply must be a string, got {answer.status!r}")
+        socket = self.socket
+        payload = answer.payload
+        socket.transport.push(
+            socket.serializer.encode_reply(
+                self.join_ref, self.ref, self.topic, answer.status, {} if payload is None else payload
+            )
+        )
+
+    def _handled(self, result: Any) -> Coroutine[Any, Any, Any] | None:
+        if result is None:
+            return None
+        if iscoroutine(result):
+            return self._await(result, None)
+        return self._apply(result, None)
+
+    def _apply(self, result: Any, from_: Call | None) -> Coroutine[Any, Any, Any] | None:
+        if type(result) is Stop and from_ is None:
+            return self._close(result.reason)
+        return super()._apply(result, from_)
+
+    def _close(self, reason: Any) -> Coroutine[Any, Any, Any] | None:
+        """A callback wants to stop: an orderly reason closes the channel for the client, any other is an error to it."""
+        if is_shutdown(reason):
+            self.socket.transport_pid.cell.deliver(SocketClose(self._myRef.pid, reason))
+        return self._stop(reason)
+
+    # ---- sys
+
+    def _get_state(self) -> Any:
+        return {"topic": self.topic, "join_ref": self.join_ref, "assigns": self.assigns, **vars(self)}
+
+    def _replace_state(self, change: Any) -> Any:
+        state = dict(change(self._get_state()))
+        self.topic = state.pop("topic")
+        self.join_ref = state.pop("join_ref")
+        self.assigns = state.pop("assigns")
+        vars(self).clear()
+        vars(self).update(state)
+        return self._get_state()
+
+
+def _bad_return(where: str, expected: str, got: Any) -> NoReturn:
+    raise TypeError(f"{where} is expected to return {expected}, got {got!r}")
+
+

@@ -1,0 +1,81 @@
+"""`check_origin`: which web pages may open a socket here (`Phoenix.Socket.Transport.check_origin/5`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443, "ftp": 21}
+_URI: Final = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//(?:[^/?#@]*@)?(\[[^\]]*\]|[^:/?#]*)(?::(\d*))?(?:[/?#].*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The parts of an origin that are compared; None matches anything."""
+
+    scheme: str | None
+    host: str
+    port: int | None
+
+
+CheckOrigin = bool | Literal["conn"] | Sequence[str] | Callable[[Origin], bool]
+
+
+def parse(text: str) -> Origin | None:
+    """`URI.parse/1` as far as origins go: None if there is no host (as in `null`)."""
+    found = _URI.fullmatch(text)
+    if found is None or not found[2]:
+        return None
+    scheme = found[1].lower() if found[1] else None
+    port = int(found[3]) if found[3] else _PORTS.get(scheme or "")
+    return Origin(scheme, found[2].strip("[]"), port)
+
+
+class OriginPolicy:
+    """A `check_origin` setting, parsed once.
+
+    `True` compares the host with `url_host`, `"conn"` the whole origin with the request, a list names what is allowed
+    (`"//example.com"` any scheme and port, `"https://*.example.org"` the host and all below it), `False` allows all.
+    Raises ValueError for an entry without a host.
+    """
+
+    __slots__ = ("_allowed", "_setting", "_url_host")
+
+    def __init__(self, setting: CheckOrigin, url_host: str = "localhost") -> None:
+        self._setting = setting
+        self._url_host = url_host
+        self._allowed: list[Origin] = []
+        if isinstance(setting, Sequence) and setting != "conn":
+            for text in setting:
+                origin = parse(text)
+                if origin is None:
+                    raise ValueError(f"check_origin: {text!r} has no host, expected https://example.com or //example.com")
+                self._allowed.append(origin)
+
+    def allows(self, header: str | None, scheme: str, host: str, port: int | None) -> bool:
+        """Whether a request with this Origin header may connect; `scheme`, `host` and `port` are those of the request."""
+        setting = self._setting
+        if header is None or setting is False:
+            return True
+        origin = parse(header)
+        if origin is None:
+            return False
+        if setting is True:
+            return origin.host == self._url_host
+        if setting == "conn":
+            return origin == Origin(scheme, host, port if port is not None else _PORTS.get(scheme))
+        if callable(setting):
+            return bool(setting(origin))
+        return any(_matches(origin, allowed) for allowed in self._allowed)
+
+
+def _matches(origin: Origin, allowed: Origin) -> bool:
+    if allowed.scheme is not None and origin.scheme != allowed.scheme:
+        return False
+    if allowed.port is not None and origin.port != allowed.port:
+        return False
+    if allowed.host.startswith("*."):
+        return origin.host == allowed.host[2:] or origin.host.endswith(allowed.host[1:])
+    return origin.host == allowed.host

@@ -1,0 +1,120 @@
+"""The endpoint: what channels and transports share, and broadcasts to topics (`Phoenix.Endpoint`).
+
+It owns nothing that runs. PubSub, the supervisor of the channels and the keeper of the sockets are processes under the names
+given here, looked up when they are needed, so that a restarted one is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from runtime import process, pubsub
+from runtime.phoenix.messages import Broadcast, Frame
+from runtime.pid import Pid
+from runtime.pubsub import PubSub, Subscription
+
+if TYPE_CHECKING:
+    from runtime.phoenix.serializer import Serializer
+    from runtime.phoenix.socket import SocketTransport
+
+
+class Fastlane:
+    """Metadata of a channel's subscription: broadcasts go straight to its transport, but for what it intercepts."""
+
+    __slots__ = ("intercepts", "serializer", "transport")
+
+    def __init__(self, transport: SocketTransport, serializer: Serializer, intercepts: frozenset[str]) -> None:
+        self.transport = transport
+        self.serializer = serializer
+        self.intercepts = intercepts
+
+
+def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: Broadcast) -> None:
+    """`Phoenix.Channel.Server.dispatch/3`: one encoding per serializer, written to each transport; no channel wakes.
+
+    Raises what the serializer raises; subscribers after that one then get nothing, as in Phoenix.
+    """
+    event = broadcast.event
+    frames: dict[Serializer, Frame] = {}
+    for pid, metadata in subscribers:
+        if pid is from_:
+            continue
+        if type(metadata) is not Fastlane or event in metadata.intercepts:
+            pid.cell.deliver(broadcast)
+            continue
+        serializer = metadata.serializer
+        frame = frames.get(serializer)
+        if frame is None:
+            frame = frames[serializer] = serializer.fastlane(broadcast)
+        metadata.transport.push(frame)
+
+
+class Endpoint:
+    """What a socket mount needs to know of its surroundings: the registered names of its processes, its own host.
+
+    `pubsub`, `channels` (a DynamicSupervisor) and `sockets` (a `drainer.Sockets`) are registered names;
+    `url_host` is the host that `check_origin=True` compares with.
+    """
+
+    __slots__ = ("channels", "pubsub_name", "sessions", "sockets", "url_host")
+
+    def __init__(
+        self,
+        pubsub: str = "pubsub",
+        channels: str = "channels",
+        sockets: str = "sockets",
+        url_host: str = "localhost",
+    ) -> None:
+        self.pubsub_name = pubsub
+        self.channels = channels
+        self.sockets = sockets
+        self.url_host = url_host
+        self.sessions: dict[str, Pid] = {}  # the longpoll sessions by token
+
+    @property
+    def pubsub(self) -> PubSub:
+        """The PubSub process's tables. Raises Error("noproc") while it does not run."""
+        return pubsub.whereis(self.pubsub_name)
+
+    def subscribe(self, topic: str, pid: Pid | None = None) -> None:
+        """`Endpoint.subscribe/2`: the process gets `Broadcast` messages of the topic."""
+        self.pubsub.subscribe(topic, pid)
+
+    def unsubscribe(self, topic: str, pid: Pid | None = None) -> None:
+        """`Endpoint.unsubscribe/1`."""
+        self.pubsub.unsubscribe(topic, pid)
+
+    def broadcast(self, topic: str, event: str, payload: Any) -> None:
+        """`Endpoint.broadcast!/3`. See `broadcast`."""
+        broadcast(self.pubsub, topic, event, payload)
+
+    def broadcast_from(self, from_: Pid | None, topic: str, event: str, payload: Any) -> None:
+        """`Endpoint.broadcast_from!/4`. See `broadcast_from`."""
+        broadcast_from(self.pubsub, from_, topic, event, payload)
+
+    def disconnect(self, socket_id: str) -> None:
+        """Closes all sockets whose `id()` is this one: broadcasts "disconnect" to it."""
+        self.broadcast(socket_id, "disconnect", {})
+
+
+def broadcast(pubsub_name: str | PubSub, topic: str, event: str, payload: Any) -> None:
+    """`Endpoint.broadcast!/3`: every channel that joined `topic` gets the event, every other subscriber a `Broadcast`.
+
+    `payload` is a dict (or bytes for a binary message). Raises TypeError if topic or event is no string, Error("noproc") if
+    the PubSub does not run, and what a serializer raises for the payload.
+    """
+    pubsub.whereis(pubsub_name).broadcast(topic, _broadcast(topic, event, payload), fastlane)
+
+
+def broadcast_from(pubsub_name: str | PubSub, from_: Pid | None, topic: str, event: str, payload: Any) -> None:
+    """`Endpoint.broadcast_from!/4`: as broadcast, but not to the process `from_` (None: the caller)."""
+    if from_ is None and process.current is not None:
+        from_ = process.current.pid
+    pubsub.whereis(pubsub_name).broadcast_from(from_, topic, _broadcast(topic, event, payload), fastlane)
+
+
+def _broadcast(topic: Any, event: Any, payload: Any) -> Broadcast:
+    if not isinstance(topic, str) or not isinstance(event, str):
+        raise TypeError("topic and event of a broadcast must be strings")
+    return Broadcast(topic, event, payload)

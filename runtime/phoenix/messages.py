@@ -1,0 +1,98 @@
+"""What travels between clients, transports and channels (`Phoenix.Socket.Message`, `Broadcast` and their kin).
+
+A payload is any JSON value, or `bytes` for a binary payload. A `ref` or `join_ref` is whatever the client sent: usually a
+string, but any JSON value is echoed as it came.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from struct import pack
+from typing import Any, Final
+
+from runtime.pid import Pid
+
+TEXT: Final = 1
+BINARY: Final = 2
+
+
+@dataclass(slots=True)
+class Message:
+    """`%Phoenix.Socket.Message{}`: one message of a client, on its way from the transport to the channel."""
+
+    topic: Any
+    event: Any
+    payload: Any
+    ref: Any = None
+    join_ref: Any = None
+
+
+@dataclass(slots=True)
+class Broadcast:
+    """`%Phoenix.Socket.Broadcast{}`: what subscribers of a topic get."""
+
+    topic: str
+    event: str
+    payload: Any
+
+
+class Frame:
+    """One encoded message. Its wire form is made once and shared by all connections it goes to."""
+
+    __slots__ = ("_deflated", "_wire", "opcode", "payload")
+
+    def __init__(self, opcode: int, payload: bytes) -> None:
+        self.opcode = opcode
+        self.payload = payload
+        self._wire: bytes | None = None
+        self._deflated: dict[int, bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"Frame({self.opcode}, {self.payload!r})"
+
+    def wire(self) -> bytes:
+        """The frame as a WebSocket server sends it, uncompressed."""
+        wire = self._wire
+        if wire is None:
+            wire = self._wire = server_frame(0x80 | self.opcode, self.payload)
+        return wire
+
+    def deflated(self, window_bits: int) -> bytes:
+        """The frame compressed by permessage-deflate without context takeover; payloads it cannot shorten stay as they are."""
+        cache = self._deflated
+        if cache is None:
+            cache = self._deflated = {}
+        wire = cache.get(window_bits)
+        if wire is None:
+            compressor = zlib.compressobj(wbits=-max(window_bits, 9))  # zlib knows no raw window of 8 bits
+            packed = compressor.compress(self.payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+            if len(packed) - 4 < len(self.payload):
+                wire = server_frame(0xC0 | self.opcode, packed[:-4])
+            else:
+                wire = self.wire()
+            cache[window_bits] = wire
+        return wire
+
+
+def server_frame(first: int, payload: bytes) -> bytes:
+    """A WebSocket frame, unmasked; `first` is its first byte (FIN, RSV and opcode)."""
+    size = len(payload)
+    if size < 126:
+        return bytes((first, size)) + payload
+    if size < 65536:
+        return pack("!BBH", first, 126, size) + payload
+    return pack("!BBQ", first, 127, size) + payload
+
+
+@dataclass(frozen=True, slots=True)
+class SocketClose:
+    """`{:socket_close, pid, reason}`: a channel tells its transport that it ends in an orderly way."""
+
+    pid: Pid
+    reason: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SocketDrain:
+    """`:socket_drain`: a draining channel tells its transport to close with "service restart"."""

@@ -1,0 +1,152 @@
+"""Socket mounts: which socket answers under which path, by which transports, with which options (`Phoenix.Endpoint.socket/3`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from runtime.phoenix.check_origin import CheckOrigin, OriginPolicy
+from runtime.phoenix.request import CONNECT_INFO_KEYS, Request, Response
+from runtime.phoenix.serializer import SERIALIZERS, Serializer
+
+if TYPE_CHECKING:
+    from runtime.phoenix.socket import UserSocket
+
+ErrorHandler = Callable[[Request, Any], Response]
+
+WEBSOCKET: Final = "websocket"
+LONGPOLL: Final = "longpoll"
+
+
+def _check_keys(keys: Sequence[str]) -> None:
+    for key in keys:
+        if key not in CONNECT_INFO_KEYS:
+            raise ValueError(f"connect_info: {key!r} is none of {', '.join(CONNECT_INFO_KEYS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketOptions:
+    """Options of the WebSocket transport; names and defaults are Phoenix's, those after `compress` are ours.
+
+    path: below the mount's path. timeout: ms without a byte from the client before the socket closes (None: never).
+    max_frame_size: bytes of one frame with its header (0: no bound). subprotocols: what `sec-websocket-protocol` may ask
+    for. error_handler: makes the answer when connect refuses with a reason. compress: offer permessage-deflate.
+
+    max_message_size: bytes of one message in all its fragments, inflated. max_buffer: bytes that may wait for a slow reader
+    before it is closed with 1013. max_messages_per_second: of one socket (None: no bound), else closed with 1008.
+    connect_timeout, join_timeout: ms that connect and join callbacks may take (None: no bound).
+    """
+
+    path: str = "/websocket"
+    check_origin: CheckOrigin = True
+    timeout: int | None = 60_000
+    max_frame_size: int = 8_000_000
+    max_channels_per_transport: int = 100
+    subprotocols: tuple[str, ...] = ()
+    connect_info: tuple[str, ...] = ()
+    error_handler: ErrorHandler | None = None
+    serializers: tuple[Serializer, ...] = SERIALIZERS
+    compress: bool = False
+    max_message_size: int = 8_000_000
+    max_buffer: int = 1 << 20
+    max_messages_per_second: int | None = None
+    connect_timeout: int | None = 10_000
+    join_timeout: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_keys(self.connect_info)
+
+
+@dataclass(frozen=True, slots=True)
+class LongPollOptions:
+    """Options of the longpoll transport; names and defaults are Phoenix's, but for `max_buffer`, `connect_timeout` and
+    `join_timeout`, which are as in WebSocketOptions.
+
+    window_ms: how long a poll waits; a session ends that is not polled for 1.5 windows. pubsub_timeout_ms: how long a request
+    waits for a session that is busy. max_body: bytes of one POST. max_batch: lines of one ndjson POST that are taken.
+    """
+
+    path: str = "/longpoll"
+    check_origin: CheckOrigin = True
+    window_ms: int = 10_000
+    pubsub_timeout_ms: int = 2_000
+    max_channels_per_transport: int = 100
+    connect_info: tuple[str, ...] = ()
+    serializers: tuple[Serializer, ...] = SERIALIZERS
+    max_body: int = 8_000_000
+    max_batch: int = 100
+    max_buffer: int = 4 << 20
+    max_messages_per_second: int | None = None
+    connect_timeout: int | None = 10_000
+    join_timeout: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_keys(self.connect_info)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """`socket path, UserSocket, websocket: ..., longpoll: ..., auth_token: ...`; None turns a transport off.
+
+    `path` may have parameters (`/rooms/:tenant`), which join the connect params. With `auth_token` a client may send its
+    token in the WebSocket subprotocol or the header x-phoenix-authtoken; connect_info then has `auth_token`.
+    """
+
+    path: str
+    socket: type[UserSocket]
+    websocket: WebSocketOptions | None = field(default_factory=WebSocketOptions)
+    longpoll: LongPollOptions | None = None
+    auth_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One transport of one mount, ready to match: found by `Mounts.match`."""
+
+    mount: Mount
+    transport: str
+    options: Any  # WebSocketOptions or LongPollOptions, by `transport`
+    origins: OriginPolicy
+    segments: tuple[str, ...]
+
+
+class Mounts:
+    """All mounts of an endpoint, matched by path."""
+
+    __slots__ = ("_fixed", "_routes")
+
+    def __init__(self, mounts: Sequence[Mount], url_host: str = "localhost") -> None:
+        self._routes: list[Route] = []
+        self._fixed: dict[tuple[str, ...], Route] = {}
+        for mount in mounts:
+            for transport, options in ((WEBSOCKET, mount.websocket), (LONGPOLL, mount.longpoll)):
+                if options is not None:
+                    self._add(mount, transport, options, url_host)
+
+    def _add(self, mount: Mount, transport: str, options: Any, url_host: str) -> None:
+        segments = tuple(part for part in f"{mount.path}/{options.path}".split("/") if part)
+        route = Route(mount, transport, options, OriginPolicy(options.check_origin, url_host), segments)
+        if any(part.startswith(":") for part in segments):
+            self._routes.append(route)
+        else:
+            self._fixed.setdefault(segments, route)
+
+    def match(self, request: Request) -> tuple[Route, dict[str, str]] | None:
+        """The route that serves a request's path, and the path's parameters; None if there is none."""
+        parts = tuple(request.segments())
+        route = self._fixed.get(parts)
+        if route is not None:
+            return route, {}
+        for route in self._routes:
+            if len(route.segments) == len(parts):
+                params: dict[str, str] = {}
+                for pattern, part in zip(route.segments, parts, strict=True):
+                    if pattern.startswith(":"):
+                        params[pattern[1:]] = unquote(part)
+                    elif pattern != part:
+                        break
+                else:
+                    return route, params
+        return None

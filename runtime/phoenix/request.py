@@ -1,0 +1,125 @@
+"""The HTTP request behind a connection, as transports hand it to the protocol, and the answers that refuse one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from runtime.phoenix import query
+
+CONNECT_INFO_KEYS: Final = (
+    "peer_data",
+    "trace_context_headers",
+    "x_headers",
+    "uri",
+    "user_agent",
+    "sec_websocket_headers",
+    "session",
+)
+
+JSON_TYPE: Final = "application/json; charset=utf-8"
+_REASONS: Final = {400: "Bad Request", 404: "Not Found", 500: "Internal Server Error"}
+
+
+@dataclass(frozen=True, slots=True)
+class Uri:
+    """`%URI{}` of the request, as connect_info's `uri` has it."""
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request line and its header fields. Names are lower case, both are decoded as latin-1; `path` is raw."""
+
+    method: str
+    path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    scheme: str = "http"
+    peer: tuple[str, int] | None = None
+
+    def header(self, name: str) -> str | None:
+        """The first field of that name."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def values(self, name: str) -> list[str]:
+        """All fields of that name."""
+        return [value for key, value in self.headers if key == name]
+
+    @property
+    def host(self) -> str:
+        """The host without its port."""
+        return _split_host(self.header("host") or "")[0]
+
+    @property
+    def port(self) -> int | None:
+        """The port in the Host header; the scheme's own if it names none."""
+        port = _split_host(self.header("host") or "")[1]
+        return port if port is not None else (443 if self.scheme == "https" else 80)
+
+    def segments(self) -> list[str]:
+        """The parts of the path; slashes count once."""
+        return [part for part in self.path.split("/") if part]
+
+    def query_params(self) -> dict[str, Any]:
+        """`Plug.Conn.fetch_query_params/1`. Raises query.InvalidQuery."""
+        return query.decode(self.query)
+
+
+def _split_host(header: str) -> tuple[str, int | None]:
+    host, separator, port = header.rpartition(":")
+    if separator and port.isdecimal() and (not host.startswith("[") or host.endswith("]")):
+        return host, int(port)
+    return header, None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An HTTP answer. `headers` are name and value; a content-length is the transport's business."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = field(default=())
+
+
+def error_response(status: int) -> Response:
+    """Phoenix's ErrorJSON: `{"errors": {"detail": ...}}`."""
+    body = orjson.dumps({"errors": {"detail": _REASONS[status]}})
+    return Response(status, body, (("content-type", JSON_TYPE),))
+
+
+def connect_info(request: Request, keys: tuple[str, ...]) -> dict[str, Any]:
+    """`Phoenix.Socket.Transport.connect_info/4`: what the mount lets the socket see of the request.
+
+    A key that is none of CONNECT_INFO_KEYS does not occur: `Mount` refuses it. There is no cookie session here, so `session`
+    is always None.
+    """
+    info: dict[str, Any] = {}
+    for key in keys:
+        match key:
+            case "peer_data":
+                address, port = request.peer or ("", 0)
+                info[key] = {"address": address, "port": port}
+            case "trace_context_headers":
+                info[key] = [pair for pair in request.headers if pair[0] in ("traceparent", "tracestate")]
+            case "x_headers":
+                info[key] = [pair for pair in request.headers if pair[0].startswith("x-")]
+            case "sec_websocket_headers":
+                info[key] = [pair for pair in request.headers if pair[0].startswith("sec-websocket-")]
+            case "uri":
+                info[key] = Uri(request.scheme, request.host, request.port, request.path, request.query)
+            case "user_agent":
+                info[key] = request.header("user-agent")
+            case _:
+                info[key] = None
+    return info

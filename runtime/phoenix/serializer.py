@@ -1,0 +1,179 @@
+"""The two serializers of Phoenix: V1 (objects, text) and V2 (arrays, text and binary).
+
+Pure: bytes in, `Message` out; reply, push or broadcast in, `Frame` out. Decoding raises what Phoenix crashes on; the
+transport answers any exception with close code 1011.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from runtime.phoenix import json_library
+from runtime.phoenix.messages import BINARY, TEXT, Broadcast, Frame, Message
+
+_PUSH: Final = 0
+_REPLY: Final = 1
+_BROADCAST: Final = 2
+
+
+class InvalidMessage(ValueError):
+    """A message that the serializer cannot read or write."""
+
+
+class Serializer:
+    """`Phoenix.Socket.Serializer`. `requirement` is the major and minor version of its `~> x.y.0`."""
+
+    requirement: tuple[int, int]
+
+    def decode(self, data: bytes, opcode: int) -> Message:
+        """Reads a client's message; raises if it is none."""
+        raise InvalidMessage(data)
+
+    def encode_reply(self, join_ref: Any, ref: Any, topic: Any, status: str, payload: Any) -> Frame:
+        """`encode!(%Reply{})`."""
+        raise InvalidMessage(payload)
+
+    def encode_message(self, join_ref: Any, ref: Any, topic: Any, event: str, payload: Any) -> Frame:
+        """`encode!(%Message{})`."""
+        raise InvalidMessage(payload)
+
+    def fastlane(self, broadcast: Broadcast) -> Frame:
+        """`fastlane!(%Broadcast{})`: one frame for all subscribers with this serializer."""
+        raise InvalidMessage(broadcast)
+
+
+class V1(Serializer):
+    """`Phoenix.Socket.V1.JSONSerializer`: `{"topic", "event", "payload", "ref"}`; knows no binary payloads."""
+
+    requirement = (1, 0)
+
+    def decode(self, data: bytes, opcode: int) -> Message:
+        value = json_library.decode(data)
+        if type(value) is not dict:
+            raise InvalidMessage("expected an object")
+        try:
+            return Message(value["topic"], value["event"], value["payload"], value["ref"], value.get("join_ref"))
+        except KeyError as error:
+            raise InvalidMessage(f"key {error} is missing") from None
+
+    def encode_reply(self, join_ref: Any, ref: Any, topic: Any, status: str, payload: Any) -> Frame:
+        reply = {"status": status, "response": payload}
+        return self._frame({"topic": topic, "event": "phx_reply", "ref": ref, "payload": reply})
+
+    def encode_message(self, join_ref: Any, ref: Any, topic: Any, event: str, payload: Any) -> Frame:
+        return self._frame({"topic": topic, "event": event, "ref": ref, "payload": payload})
+
+    def fastlane(self, broadcast: Broadcast) -> Frame:
+        return self._frame(
+            {"topic": broadcast.topic, "event": broadcast.event, "ref": None, "payload": broadcast.payload}
+        )
+
+    def _frame(self, value: dict[str, Any]) -> Frame:
+        return Frame(TEXT, json_library.encode(value))
+
+
+class V2(Serializer):
+    """`Phoenix.Socket.V2.JSONSerializer`: `[join_ref, ref, topic, event, payload]`, and binary frames."""
+
+    requirement = (2, 0)
+
+    def decode(self, data: bytes, opcode: int) -> Message:
+        if opcode == BINARY:
+            return _decode_binary(data)
+        value = json_library.decode(data)
+        if type(value) is not list or len(value) < 5:
+            raise InvalidMessage("expected an array of five")
+        return Message(value[2], value[3], value[4], value[1], value[0])
+
+    def encode_reply(self, join_ref: Any, ref: Any, topic: Any, status: str, payload: Any) -> Frame:
+        if type(payload) is bytes:
+            return _binary(_REPLY, (join_ref, ref, topic, status), payload)
+        reply = {"status": status, "response": payload}
+        return Frame(TEXT, json_library.encode([join_ref, ref, topic, "phx_reply", reply]))
+
+    def encode_message(self, join_ref: Any, ref: Any, topic: Any, event: str, payload: Any) -> Frame:
+        if type(payload) is bytes:
+            return _binary(_PUSH, (join_ref, topic, event), payload)
+        if not isinstance(payload, dict):
+            raise InvalidMessage(f"expected payload to be a map, got: {payload!r}")
+        return Frame(TEXT, json_library.encode([join_ref, ref, topic, event, payload]))
+
+    def fastlane(self, broadcast: Broadcast) -> Frame:
+        payload = broadcast.payload
+        if type(payload) is bytes:
+            return _binary(_BROADCAST, (broadcast.topic, broadcast.event), payload)
+        if not isinstance(payload, dict):
+            raise InvalidMessage(f"expected broadcasted payload to be a map, got: {payload!r}")
+        return Frame(TEXT, json_library.encode([None, None, broadcast.topic, broadcast.event, payload]))
+
+
+def _decode_binary(data: bytes) -> Message:
+    if len(data) < 5 or data[0] != _PUSH:
+        raise InvalidMessage("not a binary push")
+    position = 5
+    fields: list[str] = []
+    for size in data[1:5]:
+        end = position + size
+        # Bytes that are no UTF-8 survive a binary reply, and no JSON can hold them: exactly surrogateescape's property.
+        fields.append(data[position:end].decode("utf-8", "surrogateescape"))
+        position = end
+    if position > len(data):
+        raise InvalidMessage("binary push is too short")
+    join_ref, ref, topic, event = fields
+    return Message(topic, event, data[position:], ref, join_ref)
+
+
+def _binary(kind: int, fields: tuple[Any, ...], payload: bytes) -> Frame:
+    texts = [_to_string(field) for field in fields]
+    for text in texts:
+        if len(text) > 255:
+            raise InvalidMessage("a ref, topic or event of a binary message must be at most 255 bytes")
+    return Frame(BINARY, bytes((kind, *map(len, texts))) + b"".join(texts) + payload)
+
+
+def _to_string(value: Any) -> bytes:
+    """Elixir's `to_string/1` for what a ref can be."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    if value is None:
+        return b""
+    if isinstance(value, bool):
+        return b"true" if value else b"false"
+    if isinstance(value, int | float):
+        return str(value).encode()
+    if isinstance(value, list):  # chardata
+        return b"".join(chr(item).encode() if type(item) is int else _to_chardata(item) for item in value)
+    raise InvalidMessage(f"{value!r} has no string form")
+
+
+def _to_chardata(value: Any) -> bytes:
+    if isinstance(value, str | list):
+        return _to_string(value)
+    raise InvalidMessage(f"{value!r} is no chardata")
+
+
+V1_SERIALIZER: Final = V1()
+V2_SERIALIZER: Final = V2()
+SERIALIZERS: Final[tuple[Serializer, ...]] = (V1_SERIALIZER, V2_SERIALIZER)
+
+_VERSION: Final = re.compile(
+    r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
+    r"(-(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*)?"
+    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+)
+
+
+def negotiate(vsn: Any, serializers: tuple[Serializer, ...] = SERIALIZERS) -> Serializer | None:
+    """The serializer whose `~> x.y.0` the client's `vsn` matches; None for no version or one nobody speaks."""
+    if not isinstance(vsn, str):
+        raise InvalidMessage("vsn must be a string")
+    found = _VERSION.fullmatch(vsn)
+    if found is None:
+        return None
+    if found[3] == "0" and found[4]:  # 2.0.0-rc.1 comes before 2.0.0
+        return None
+    for serializer in serializers:
+        if serializer.requirement == (int(found[1]), int(found[2])):
+            return serializer
+    return None

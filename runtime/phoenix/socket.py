@@ -1,0 +1,310 @@
+"""`Phoenix.Socket`: the user's socket class, and the state machine between one client's messages and its channels.
+
+`UserSocket` is what an application writes: who may connect, the socket's id, which topic goes to which channel.
+`SocketTransport` is the process behind one connection; the WebSocket connection and the longpoll session are its subclasses.
+It takes the client's messages from them and, as mail: `SocketClose` and `Down` of its channels, `SocketDrain`, the
+"disconnect" `Broadcast` on its id, and `Frame`s to pass on. It starts channels under the endpoint's DynamicSupervisor and
+monitors them; a channel that crashes costs its client one phx_error. If the transport itself crashes, its channels see the
+Down and end with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from runtime import dynamic_supervisor, erlang, gen_server, telemetry
+from runtime.exits import Exit
+from runtime.gen_server import GenServer, StartError
+from runtime.phoenix.messages import Broadcast, Frame, Message, SocketClose, SocketDrain
+from runtime.pid import Pid, Ref
+from runtime.process import Down
+from runtime.supervisor import ChildSpec
+
+if TYPE_CHECKING:
+    from runtime.phoenix.channel import Channel
+    from runtime.phoenix.endpoint import Endpoint
+    from runtime.phoenix.serializer import Serializer
+
+DUPLICATE_JOIN: Final = ("shutdown", "duplicate_join")
+_DUPLICATE_TIMEOUT: Final = 5_000  # ms a replaced channel that traps exits has to end
+
+UNMATCHED: Final = {"reason": "unmatched topic"}
+CRASHED: Final = {"reason": "join crashed"}
+TOO_MANY: Final = {"reason": "too many channels joined"}
+
+ChannelRoute = tuple[bool, str, "type[Channel]", dict[str, Any]]
+
+
+class UserSocket:
+    """A client's socket: `%Phoenix.Socket{}` and the module that handles it. Subclass it:
+
+        class UserSocket(phoenix.UserSocket):
+            channels = {"room:*": RoomChannel, "exact": (RoomChannel, {"assigns": {"kind": "exact"}})}
+
+            def connect(self, params, connect_info):
+                self.assigns["user_id"] = verify(params["token"])
+                return Ok()
+
+            def id(self):
+                return f"user:{self.assigns['user_id']}"
+
+    Channels see it as `self.socket` and start with a copy of its `assigns`.
+    """
+
+    __slots__ = (
+        "__weakref__", "assigns", "endpoint", "join_timeout", "max_channels", "serializer", "socket_id", "transport",
+        "transport_pid",
+    )  # fmt: skip
+
+    channels: ClassVar[Mapping[str, type[Channel] | tuple[type[Channel], Mapping[str, Any]]]] = {}
+    _routes: ClassVar[tuple[ChannelRoute, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._routes = tuple(_channel_route(pattern, target) for pattern, target in cls.channels.items())
+
+    def __init__(self, endpoint: Endpoint, serializer: Serializer, max_channels: int, join_timeout: int | None) -> None:
+        self.endpoint = endpoint
+        self.serializer = serializer
+        self.max_channels = max_channels
+        self.join_timeout = join_timeout
+        self.assigns: dict[str, Any] = {}
+        self.socket_id: str | None = None
+        self.transport: SocketTransport = None  # type: ignore[assignment] - set once the client is let in
+        self.transport_pid: Pid = None  # type: ignore[assignment]
+
+    # ---- callbacks
+
+    def connect(self, params: dict[str, Any], connect_info: dict[str, Any]) -> Any:
+        """Lets the client in with `Ok()`, refuses it with `Error()` or `Error(reason)`; may be `async def`.
+
+        Anything else, an exception too, refuses it as well. A reason goes to the mount's `error_handler`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no connect callback")
+
+    def id(self) -> str | None:
+        """The name under which all sockets of this client can be closed by a "disconnect" broadcast; None for none."""
+        return None
+
+    # ---- routes
+
+    @classmethod
+    def route(cls, topic: Any) -> tuple[type[Channel], dict[str, Any]] | None:
+        """The channel class and options for a topic; the first pattern that matches wins."""
+        if type(topic) is str:
+            for is_prefix, text, channel, options in cls._routes:
+                if topic.startswith(text) if is_prefix else topic == text:
+                    return channel, options
+        return None
+
+
+def _channel_route(pattern: str, target: Any) -> ChannelRoute:
+    channel, options = target if isinstance(target, tuple) else (target, {})
+    head, star, tail = pattern.partition("*")
+    if star and tail:
+        raise ValueError(f"channels using splat patterns must end with *, got {pattern!r}")
+    return bool(star), head, channel, dict(options)
+
+
+class ChannelEntry:
+    """A joined channel as its transport knows it. `join_ref` is the client's own, None if it sent none."""
+
+    __slots__ = ("join_ref", "leaving", "monitor", "pid", "topic")
+
+    def __init__(self, pid: Pid, monitor: Ref, topic: str, join_ref: Any) -> None:
+        self.pid = pid
+        self.monitor = monitor
+        self.topic = topic
+        self.join_ref = join_ref
+        self.leaving = False
+
+
+def same_ref(left: Any, right: Any) -> bool:
+    """Elixir's `===` for what a ref can be: `1` is neither `"1"` nor `1.0` nor `true`."""
+    if type(left) is not type(right):
+        return False
+    if type(left) is dict:
+        return left.keys() == right.keys() and all(same_ref(left[key], right[key]) for key in left)
+    if type(left) is list:
+        return len(left) == len(right) and all(map(same_ref, left, right))
+    return left == right
+
+
+class SocketTransport(GenServer):
+    """The process of one client connection. A subclass says how a frame goes out (`emit`, `push`) and how it ends (`stop`)."""
+
+    __slots__ = ("_myRef", "channels", "socket")
+
+    name: ClassVar[str]
+    _myRef: Any
+
+    def __init__(self, socket: UserSocket) -> None:
+        self.socket = socket
+        self.channels: dict[str, ChannelEntry] = {}
+
+    # ---- a transport's part
+
+    def emit(self, frame: Frame) -> None:
+        """Sends a frame to the client now. Called in this process only."""
+        raise RuntimeError("a transport must say how to emit")
+
+    def push(self, frame: Frame) -> None:
+        """Sends a frame behind all that waits in this process's mailbox. Called by any process."""
+        raise RuntimeError("a transport must say how to push")
+
+    def stop(self, code: int, reason: Any) -> Any:
+        """Ends the connection with a WebSocket close code, and the process with `reason`."""
+        raise RuntimeError("a transport must say how to stop")
+
+    # ---- Phoenix.Socket.__init__/1
+
+    def enter(self) -> None:
+        """The client is in: from now on channels can write to this process, and "disconnect" reaches it."""
+        socket = self.socket
+        socket.transport = self
+        socket.transport_pid = self._myRef.pid
+        if socket.socket_id is not None:
+            socket.endpoint.pubsub.subscribe(socket.socket_id, self._myRef.pid)
+
+    # ---- Phoenix.Socket.__in__/2
+
+    def receive(self, data: bytes, opcode: int) -> Coroutine[Any, Any, None] | None:
+        """Handles one message of the client. A coroutine means a join is under way: it blocks the whole socket.
+
+        Raises what the serializer raises for a message it cannot read.
+        """
+        socket = self.socket
+        message = socket.serializer.decode(data, opcode)
+        topic, event = message.topic, message.event
+        if topic == "phoenix" and event == "heartbeat":
+            self._reply(None, message.ref, topic, "ok", {})
+            return None
+        entry = self.channels.get(topic) if type(topic) is str else None
+        if entry is None:
+            if event == "phx_join":
+                return self._join(message)
+            if event == "phx_leave":
+                self._reply(message.join_ref, message.ref, topic, "ok", {})
+            else:
+                self._reply(None, message.ref, topic, "error", UNMATCHED)
+            return None
+        if event == "phx_join":
+            return self._join_again(entry, message)
+        if entry.join_ref is not None and not same_ref(entry.join_ref, message.join_ref):
+            return None  # stale: the server has closed that channel, and has said so
+        if event == "phx_leave":
+            entry.leaving = True
+        entry.pid.cell.deliver(message)
+        return None
+
+    def _reply(self, join_ref: Any, ref: Any, topic: Any, status: str, payload: Any) -> None:
+        self.emit(self.socket.serializer.encode_reply(join_ref, ref, topic, status, payload))
+
+    def _join(self, message: Message) -> Coroutine[Any, Any, None] | None:
+        route = self.socket.route(message.topic)
+        if route is None:
+            self._reply(None, message.ref, message.topic, "error", UNMATCHED)
+            return None
+        if len(self.channels) >= self.socket.max_channels:
+            self._reply(message.join_ref, message.ref, message.topic, "error", TOO_MANY)
+            return None
+        return self._start_channel(route[0], route[1], message)
+
+    async def _start_channel(self, channel: type[Channel], options: dict[str, Any], message: Message) -> None:
+        from runtime.phoenix.channel import Join, Joined
+
+        socket = self.socket
+        started = erlang.monotonic_time()
+        spec = ChildSpec(
+            channel,
+            (channel.start_channel, (socket, message.topic, message.join_ref, message.ref, options)),
+            "temporary",
+            options.get("shutdown", 5_000),
+        )
+        pid = None
+        status, payload = "error", CRASHED
+        try:
+            pid = await dynamic_supervisor.start_child(socket.endpoint.channels, spec)
+            if pid is not None:
+                outcome = await gen_server.call(pid, Join(message.payload), socket.join_timeout)
+                payload = outcome.reply
+                status = "ok" if type(outcome) is Joined else "error"
+        except StartError:
+            pass
+        except Exit as exc:
+            if pid is not None and exc.reason[0] == "timeout":
+                erlang.exit(pid, "kill")
+                payload = {"reason": "join timed out"}
+        if status == "ok":
+            assert pid is not None
+            self.channels[message.topic] = ChannelEntry(pid, erlang.monitor(pid), message.topic, message.join_ref)
+        self._reply(message.join_ref, message.ref, message.topic, status, payload)
+        if telemetry.attached(("phoenix", "channel_joined")):
+            telemetry.execute(
+                ("phoenix", "channel_joined"),
+                {"duration": (erlang.monotonic_time() - started) / 1000},
+                {"topic": message.topic, "result": status, "transport": self.name},
+            )
+
+    async def _join_again(self, entry: ChannelEntry, message: Message) -> None:
+        """A second join of a topic replaces the channel: its phx_close comes behind the answer to the new join."""
+        pid = entry.pid
+        erlang.exit(pid, DUPLICATE_JOIN)
+        if erlang.is_process_alive(pid) and await erlang.await_down(pid, _DUPLICATE_TIMEOUT) is erlang.TIMEOUT:
+            erlang.exit(pid, "kill")
+        self._forget(entry)
+        self.push(self._close_frame(entry, "phx_close"))
+        coroutine = self._join(message)
+        if coroutine is not None:
+            await coroutine
+
+    # ---- Phoenix.Socket.__info__/2
+
+    def info(self, message: Any) -> Any:
+        """Handles mail that is not the transport's own. What it returns is a GenServer's return value."""
+        kind = type(message)
+        if kind is Frame:
+            self.emit(message)
+        elif kind is SocketClose:
+            self._channel_ended(self._entry_of(message.pid), "phx_close")
+        elif kind is Down:
+            for entry in self.channels.values():
+                if entry.monitor is message.ref:
+                    self._channel_ended(entry, "phx_error")
+                    break
+        elif kind is Broadcast:
+            if message.event == "disconnect":
+                return self.stop(1001, ("shutdown", "disconnected"))
+        elif kind is SocketDrain:
+            return self.stop(1012, ("shutdown", "restart"))
+        return None
+
+    def _entry_of(self, pid: Pid) -> ChannelEntry | None:
+        for entry in self.channels.values():
+            if entry.pid is pid:
+                return entry
+        return None
+
+    def _channel_ended(self, entry: ChannelEntry | None, event: str) -> None:
+        if entry is not None:
+            self._forget(entry)
+            self.emit(self._close_frame(entry, event))
+
+    def _forget(self, entry: ChannelEntry) -> None:
+        erlang.demonitor(entry.monitor, flush=True)
+        del self.channels[entry.topic]
+
+    def _close_frame(self, entry: ChannelEntry, event: str) -> Frame:
+        return self.socket.serializer.encode_message(entry.join_ref, entry.join_ref, entry.topic, event, {})
+
+    # ---- sys
+
+    def _get_state(self) -> Any:
+        socket = self.socket
+        return {
+            "transport": self.name,
+            "id": socket.socket_id,
+            "assigns": socket.assigns,
+            "channels": {topic: entry.pid for topic, entry in self.channels.items()},
+        }
