@@ -1,0 +1,329 @@
+"""Settings of BitNexus: one table of environment variables, read once at start into a frozen value.
+
+Owns the names, defaults, checks and meanings of every environment variable. The table `VARIABLES` is what
+`bitnexus config`, `bitnexus doctor` and docs/operations.md show. A wrong value raises `ConfigError`, whose text is
+one line that names the variable, what is wrong and what to do. Nothing else in BitNexus reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+DEVELOPMENT_KEY_FILE = "secret_key_base"
+MIN_SECRET_BYTES = 32
+WEAK_WORDS = ("secret", "changeme", "change_me", "your_secret_key", "password", "development", "example")
+
+
+class ConfigError(Exception):
+    """A setting is missing or wrong; the text is one line for the person who starts the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable: how it is read and what it means."""
+
+    name: str
+    default: str
+    read: Callable[[str], Any]
+    meaning: str
+    secret: bool = False
+
+    @property
+    def attribute(self) -> str:
+        """The field of `Settings` that holds the value."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One line of `bitnexus config`: the value as text (secrets masked) and where it came from."""
+
+    name: str
+    value: str
+    source: str
+    meaning: str
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _environment(value: str) -> str:
+    if value not in ("dev", "prod", "test"):
+        raise ValueError("expected dev, test or prod")
+    return value
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+        if number is None or not low <= number <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return number
+
+    return read
+
+
+def _list(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    origins = _list(value)
+    for origin in origins:
+        if origin == "*":
+            continue
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
+            raise ValueError(f"expected origins like https://app.example.com or *, not {origin!r}")
+    return tuple(origin.rstrip("/") for origin in origins)
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if not value:
+            return ""
+        try:
+            parts = urlsplit(value)
+            parts.port  # noqa: B018  (raises on a port that is no number)
+        except ValueError as error:
+            raise ValueError(f"not a URL ({error})") from None
+        if parts.scheme not in schemes or not (parts.netloc or parts.query):
+            raise ValueError(f"expected a URL that starts with {' or '.join(s + '://' for s in schemes)}")
+        return value
+
+    return read
+
+
+def _services(value: str) -> tuple[tuple[str, str], ...]:
+    services: list[tuple[str, str]] = []
+    for part in _list(value):
+        name, sign, url = part.partition("=")
+        if not sign or not name.replace("-", "").replace("_", "").isalnum():
+            raise ValueError("expected name=url pairs, as in billing=http://billing:8080,stock=http://stock:8080")
+        services.append((name, _url("http", "https")(url)))
+    return tuple(services)
+
+
+def _path(value: str) -> Path:
+    return Path(value).expanduser()
+
+
+def _log_level(value: str) -> str:
+    if value.lower() not in ("debug", "info", "warning", "error", "critical"):
+        raise ValueError("expected debug, info, warning, error or critical")
+    return value.lower()
+
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable("BITNEXUS_ENV", "dev", _environment, "dev, test or prod; prod refuses weak secrets"),
+    Variable("HOST", "127.0.0.1", _text, "address to listen on; 0.0.0.0 for all"),
+    Variable("PORT", "4000", _whole(0, 65535), "TCP port of HTTP and WebSocket; 0 takes a free one"),
+    Variable("DATABASE_URL", "", _url("postgresql", "postgres"),
+             "PostgreSQL to use, postgresql://user:password@host:5432/name; unset starts the embedded one", secret=True),
+    Variable("DATA_DIR", ".data", _path, "folder of the embedded database and of the development key"),
+    Variable("DATABASE_POOL_SIZE", "10", _whole(2, 200), "connections of the pool"),
+    Variable("SECRET_KEY_BASE", "", _text,
+             f"key that signs tokens (HS256), {MIN_SECRET_BYTES} bytes or more; dev makes one in DATA_DIR when unset",
+             secret=True),
+    Variable("JWT_PRIVATE_KEY", "", _text,
+             "Ed25519 or RSA private key, PEM text or path: tokens are then signed EdDSA or RS256 and checked by "
+             "/.well-known/jwks.json", secret=True),
+    Variable("JWT_PREVIOUS_KEYS", "", _list,
+             "earlier keys still accepted, comma separated paths (private or public PEM) or HS256 secrets", secret=True),
+    Variable("JWT_ISSUER", "bitnexus", _text, "claim iss of tokens"),
+    Variable("JWT_AUDIENCE", "bitnexus", _text, "claim aud of tokens"),
+    Variable("JWT_LEEWAY", "10", _whole(0, 300), "seconds by which clocks may differ"),
+    Variable("ACCESS_TOKEN_SECONDS", "900", _whole(30, 86400), "life of an access token, seconds"),
+    Variable("REFRESH_TOKEN_SECONDS", "2592000", _whole(60, 31536000), "life of a refresh token, seconds"),
+    Variable("CORS_ORIGINS", "", _origins, "origins allowed to call from browsers, comma separated, or *"),
+    Variable("TRUSTED_PROXIES", "", _list, "addresses whose X-Forwarded-For is believed, comma separated"),
+    Variable("GO_API_URL", "", _url("http", "https"), "Go service behind /api/v1/services/go"),
+    Variable("SERVICES", "", _services, "further services, name=url pairs, comma separated"),
+    Variable("MAX_BODY_BYTES", "1048576", _whole(1024, 1 << 30), "largest request body, bytes"),
+    Variable("SHUTDOWN_GRACE_SECONDS", "5", _whole(0, 60), "how long open requests may finish at stop"),
+    Variable("METRICS_TOKEN", "", _text, "bearer token of /metrics for callers not on loopback", secret=True),
+    Variable("REDIS_URL", "", _url("redis", "rediss"), "broadcasts between several nodes; unset for one node"),
+    Variable("LOG_LEVEL", "info", _log_level, "debug, info, warning, error or critical"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, read and checked. Made by `load`; fields are the variables in lower case."""
+
+    bitnexus_env: str
+    host: str
+    port: int
+    database_url: str
+    data_dir: Path
+    database_pool_size: int
+    secret_key_base: str
+    jwt_private_key: str
+    jwt_previous_keys: tuple[str, ...]
+    jwt_issuer: str
+    jwt_audience: str
+    jwt_leeway: int
+    access_token_seconds: int
+    refresh_token_seconds: int
+    cors_origins: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]
+    go_api_url: str
+    services: tuple[tuple[str, str], ...]
+    max_body_bytes: int
+    shutdown_grace_seconds: int
+    metrics_token: str
+    redis_url: str
+    log_level: str
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def production(self) -> bool:
+        """True when BITNEXUS_ENV is prod."""
+        return self.bitnexus_env == "prod"
+
+    @property
+    def embedded_database(self) -> bool:
+        """True when no DATABASE_URL is set and the embedded PostgreSQL serves."""
+        return not self.database_url
+
+    def go_services(self) -> dict[str, str]:
+        """Name -> URL of every service behind the Go bridge; GO_API_URL is named `go`."""
+        services = dict(self.services)
+        if self.go_api_url:
+            services.setdefault("go", self.go_api_url)
+        return services
+
+
+def load(env: Mapping[str, str] | None = None) -> Settings:
+    """Read and check every variable of `env` (default: the process's environment).
+
+    Raises `ConfigError`, one line, on the first wrong value. Makes no file: see `development_key`.
+    """
+    env = os.environ if env is None else env
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for variable in VARIABLES:
+        given = env.get(variable.name)
+        text = variable.default if given is None or given == "" else given
+        sources[variable.name] = "default" if text is variable.default else "environment"
+        try:
+            values[variable.attribute] = variable.read(text)
+        except ValueError as error:
+            shown = "" if variable.secret else f"={text!r}"
+            raise ConfigError(f"{variable.name}{shown}: {error}") from None
+    settings = Settings(**values, sources=sources)
+    _check_secret(settings)
+    return settings
+
+
+def _check_secret(settings: Settings) -> None:
+    secret = settings.secret_key_base
+    if not secret:
+        if settings.production:
+            raise ConfigError(
+                f"SECRET_KEY_BASE: unset, and BITNEXUS_ENV=prod needs one of {MIN_SECRET_BYTES} bytes or more; "
+                "make one with: openssl rand -base64 48"
+            )
+        return
+    why = weakness(secret)
+    if why and settings.production:
+        raise ConfigError(f"SECRET_KEY_BASE: too weak for BITNEXUS_ENV=prod ({why}); "
+                          "make one with: openssl rand -base64 48")
+
+
+def weakness(secret: str) -> str:
+    """Why this secret is too weak to sign tokens with, or "" when it is strong enough."""
+    size = len(secret.encode("utf-8", "surrogateescape"))
+    if size < MIN_SECRET_BYTES:
+        return f"{size} bytes, {MIN_SECRET_BYTES} needed"
+    if len(set(secret)) < 10:
+        return "the same few characters again and again"
+    lowered = secret.lower()
+    for word in WEAK_WORDS:
+        if lowered.startswith(word):
+            return f"starts with {word!r}"
+    return ""
+
+
+def signing_secret(settings: Settings) -> tuple[str, str]:
+    """The HS256 key and where it came from; in dev, one is made and kept in DATA_DIR when none is set.
+
+    The file is readable by its owner alone. Raises `ConfigError` when it can't be read or written.
+    """
+    if settings.secret_key_base:
+        return settings.secret_key_base, "environment"
+    path = settings.data_dir / DEVELOPMENT_KEY_FILE
+    try:
+        if path.exists():
+            return path.read_text().strip(), str(path)
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(48) + "\n")
+        return path.read_text().strip(), str(path)
+    except FileExistsError:
+        return path.read_text().strip(), str(path)
+    except OSError as error:
+        raise ConfigError(f"DATA_DIR: can't keep the development key in {path} ({error.strerror})") from None
+
+
+def show(settings: Settings) -> list[Shown]:
+    """Every variable with its value (secrets masked) and source, in the table's order."""
+    lines: list[Shown] = []
+    for variable in VARIABLES:
+        value = getattr(settings, variable.attribute)
+        source = settings.sources.get(variable.name, "default")
+        if variable.name == "SECRET_KEY_BASE" and not value:
+            path = settings.data_dir / DEVELOPMENT_KEY_FILE
+            value, source = "set" if path.exists() else "", f"development key in {path}"
+        if variable.name == "DATABASE_URL" and not value:
+            text, source = "(embedded PostgreSQL in DATA_DIR)", "default"
+        elif variable.name == "DATABASE_URL":
+            text = mask_url(value)
+        elif variable.secret:
+            text = "********" if value else ""
+        elif variable.name == "SERVICES":
+            text = ",".join(f"{name}={url}" for name, url in value)
+        elif isinstance(value, tuple):
+            text = ",".join(value)
+        else:
+            text = str(value)
+        lines.append(Shown(variable.name, text, source, variable.meaning))
+    return lines
+
+
+def mask_url(url: str) -> str:
+    """The URL with its password masked, for people and logs."""
+    parts = urlsplit(url)
+    password = parts.password
+    masked = url.replace(f":{password}@", ":********@") if password else url
+    if "password=" in parts.query:
+        masked = masked.replace(parts.query, "********")
+    return masked
+
+
+_current: Settings | None = None
+
+
+def current() -> Settings:
+    """The settings in force: what `use` was given, else the environment's, read once."""
+    global _current
+    if _current is None:
+        _current = load()
+    return _current
+
+
+def use(settings: Settings | None) -> None:
+    """Put these settings in force for the actors started from now on; None goes back to the environment."""
+    global _current
+    _current = settings

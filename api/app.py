@@ -1,0 +1,270 @@
+"""The ASGI application: finds the operation of a request, enforces its contract, answers.
+
+In this order: path (404), method (405), token (401), role (403), body size (413), content type (415), JSON (400),
+fields (422), then the handler. Every failure is answered in the one error form. The application keeps no state of
+its own beside caches; what it needs stands in `Front`, and what it changes goes to an actor or the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from actors import settings as settings_module
+from actors.settings import Settings
+from api import auth, docs, emails, flags, health, ledger, notifications, openapi, tasks, transactions, users
+from api.cors import Cors
+from api.errors import ApiError, from_exception, unauthorized
+from api.passwords import Passwords
+from api.pages import Pages
+from api.request import Request, Response, query_pairs
+from api.router import Operation, Router, Routes
+from api.sessions import Sessions
+from api.throttle import Bucket, Failures, Locks
+from api.tokens import InvalidToken, Keyring
+from runtime import telemetry
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+ROUTES: tuple[Routes, ...] = (
+    health.routes,
+    auth.routes,
+    users.routes,
+    emails.routes,
+    tasks.routes,
+    transactions.routes,
+    ledger.routes,
+    notifications.routes,
+    flags.routes,
+    openapi.routes,
+    docs.routes,
+)
+
+BODY_SECONDS = 30.0
+REQUEST_STOP = ("http", "request", "stop")
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:=+/@-]{1,200}")
+
+
+class Front:
+    """What handlers share: settings, keys, caches and throttles of this server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keyring = Keyring(settings)
+        self.sessions = Sessions(self.keyring)
+        self.passwords = Passwords()
+        self.login_locks = Locks()
+        self.login_failures = Failures(free=5)
+        self.address_failures = Failures(free=50)
+        self.email_bucket = Bucket(burst=30, rate=0.5)
+        self.started = time.time()
+
+
+class App:
+    """The ASGI callable."""
+
+    def __init__(self, settings: Settings, routes: tuple[Routes, ...] = ROUTES) -> None:
+        self.front = Front(settings)
+        self.router = Router(routes)
+        openapi.describe(self.router)
+        self.cors = Cors(settings)
+        self.pages = Pages()
+        self._max_body = settings.max_body_bytes
+        self._prefix = os.urandom(5).hex()
+        self._count = itertools.count(1)
+        self._mounts = _mounts(self.front)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "http":
+                await self._http(scope, receive, send)
+            case "lifespan":
+                await self._lifespan(receive, send)
+            case "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                self.front.passwords.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        given = headers.get(b"x-request-id")
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            request_id = given.decode()
+        else:
+            request_id = f"{self._prefix}-{next(self._count):x}"
+        path: str = scope["path"]
+        mount = self._mounts.get(path)
+        if mount is not None:
+            scope["bitnexus.request_id"] = request_id
+            await mount(scope, receive, send)
+            return
+        operation: Operation | None = None
+        close = False
+        try:
+            operation, response = await self._answer(scope, receive, headers, request_id)
+        except ApiError as error:
+            operation = scope.get("bitnexus.operation")
+            close = error.status in (413, 408)
+            response = self._failure(error, operation)
+        except Exception as error:
+            operation = scope.get("bitnexus.operation")
+            response = self._failure(from_exception(error), operation)
+        out = response.headers
+        out.append((b"content-length", str(len(response.body)).encode()))
+        out.append((b"x-request-id", request_id.encode()))
+        if close:
+            out.append((b"connection", b"close"))
+        origin = headers.get(b"origin")
+        if origin is not None:
+            self.cors.add(out, origin, operation)
+        await send({"type": "http.response.start", "status": response.status, "headers": out})
+        await send({"type": "http.response.body", "body": response.body})
+        if telemetry.attached(REQUEST_STOP):
+            telemetry.execute(
+                REQUEST_STOP,
+                {"duration": time.perf_counter() - started},
+                {
+                    "method": scope["method"],
+                    "route": operation.path if operation else "(none)",
+                    "status": response.status,
+                    "request_id": request_id,
+                },
+            )
+
+    def _failure(self, error: ApiError, operation: Operation | None) -> Response:
+        if operation is not None and operation.legacy_errors is not None:
+            return emails.failure(error)
+        return Response(error.status, error.body(), [(b"content-type", b"application/json"), *error.headers])
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], request_id: str
+    ) -> tuple[Operation | None, Response]:
+        method: str = scope["method"]
+        found = self.router.find(scope["path"])
+        if found is None:
+            page = self.pages.find(method, scope["path"], headers)
+            if page is not None:
+                return None, page
+            raise ApiError(404)
+        methods, params = found
+        operation = methods.get(method)
+        if operation is None:
+            if method == "HEAD" and "GET" in methods:
+                operation = methods["GET"]
+            else:
+                any_of_them = scope["bitnexus.operation"] = next(iter(methods.values()))
+                return any_of_them, self._other_method(method, methods, headers)
+        scope["bitnexus.operation"] = operation
+        request = Request(self.front, scope, request_id, params, headers)
+        if operation.roles is not None:
+            await self._authorize(request, operation)
+        if operation.query is not None:
+            raw = scope["query_string"]
+            request.query = operation.query.strings(query_pairs(raw) if raw else {})
+        if operation.body is not None:
+            _check_content_type(request, operation)
+            request.body = operation.body.json(await self._read(receive, headers))
+        elif operation.raw_body:
+            request.content_type = _media_type(headers)
+            request.body = await self._read(receive, headers)
+        return operation, await operation.handler(request)
+
+    def _other_method(self, method: str, methods: dict[str, Operation], headers: dict[bytes, bytes]) -> Response:
+        allowed = sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])})
+        allow = (b"allow", ", ".join(allowed).encode())
+        if method == "OPTIONS":
+            out = [allow]
+            self.cors.preflight(out, headers, allowed, next(iter(methods.values())))
+            return Response(204, b"", out)
+        raise ApiError(405, headers=[allow])
+
+    async def _authorize(self, request: Request, operation: Operation) -> None:
+        assert operation.roles is not None
+        given = request.headers.get(b"authorization")
+        if given is None:
+            raise unauthorized()
+        scheme, _, token = given.partition(b" ")
+        if scheme.lower() != b"bearer" or not token:
+            raise unauthorized("Expected Authorization: Bearer and a token")
+        try:
+            principal = self.front.sessions.known(token)
+            if principal is None:
+                principal = await self.front.sessions.authenticate(token.decode("latin-1").strip())
+        except InvalidToken as error:
+            raise unauthorized(str(error), code="invalid_token") from None
+        if principal.role not in operation.roles:
+            raise ApiError(403)
+        request.principal = principal
+
+    async def _read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes:
+        limit = self._max_body
+        length = headers.get(b"content-length")
+        if length is not None and length.isdigit() and int(length) > limit:
+            raise ApiError(413, f"The body is larger than {limit} bytes")
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                message = await receive()
+                if not message.get("more_body"):
+                    body = message.get("body", b"")
+                else:
+                    body = await _read_on(message, receive, limit)
+        except TimeoutError:
+            raise ApiError(408) from None
+        if len(body) > limit:
+            raise ApiError(413, f"The body is larger than {limit} bytes")
+        return body
+
+
+async def _read_on(message: Any, receive: Receive, limit: int) -> bytes:
+    parts = [message["body"]]
+    size = len(message["body"])
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ApiError(400, "The connection ended before the body did")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise ApiError(413, f"The body is larger than {limit} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _media_type(headers: dict[bytes, bytes]) -> str:
+    return headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower().decode("latin-1")
+
+
+def _check_content_type(request: Request, operation: Operation) -> None:
+    given = _media_type(request.headers)
+    request.content_type = given
+    if given and given not in operation.body_types and not given.endswith("+json"):
+        raise ApiError(415)
+
+
+def _mounts(front: Front) -> dict[str, Any]:
+    from api import longpoll_transport
+
+    transport = longpoll_transport.create(front)
+    return {"/socket/longpoll": transport, "/socket/longpoll/": transport}
+
+
+def create_app(settings: Settings | None = None) -> App:
+    """The application for these settings (default: those in force). Raises ConfigError on an unusable key."""
+    return App(settings or settings_module.current())

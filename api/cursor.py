@@ -1,0 +1,46 @@
+"""Cursors of lists that are paged newest first: the place of the last row, as 48 hex digits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+
+PATTERN = "^[0-9a-f]{48}$"
+Cursor = Annotated[str, msgspec.Meta(pattern=PATTERN, description="next_cursor of the page before")]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=200, description="How many at most")]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+
+
+class PageQuery(msgspec.Struct, frozen=True):
+    """limit and cursor of a list."""
+
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+def encode(inserted_at: datetime, row_id: UUID) -> str:
+    """The cursor that continues after this row."""
+    micros = (inserted_at - _EPOCH) // timedelta(microseconds=1)
+    return f"{max(0, micros):016x}{row_id.hex}"
+
+
+def decode(cursor: str | None) -> tuple[datetime | None, UUID | None]:
+    """The place that a cursor names, (None, None) for the first page."""
+    if cursor is None:
+        return None, None
+    micros = min(int(cursor[:16], 16), _LAST)
+    return _EPOCH + timedelta(microseconds=micros), UUID(hex=cursor[16:])
+
+
+def page(rows: Sequence[Any], limit: int) -> tuple[Sequence[Any], str | None]:
+    """Of limit + 1 rows asked for: the page, and the cursor of the next one if there is one."""
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    return rows[:limit], encode(last["inserted_at"], last["id"])

@@ -1,0 +1,237 @@
+"""Field types of requests, and the decoding that names every bad field.
+
+msgspec validates; it stops at the first error, so only when a body fails it is gone through again field by field.
+The custom types here (`Amount`, `Currency`, `Email`) carry their check and their JSON schema, which api/openapi.py
+reads from the same place.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Context, Decimal
+from typing import Annotated, Any
+
+import msgspec
+
+from api.currencies import CODES
+from api.errors import ApiError, invalid
+
+AMOUNT_INTEGER_DIGITS = 16
+_AMOUNT = re.compile(rf"-?[0-9]{{1,{AMOUNT_INTEGER_DIGITS}}}(\.[0-9]{{1,2}})?")
+_CENT = Decimal("0.01")
+_PRECISE = Context(prec=AMOUNT_INTEGER_DIGITS + 4)
+
+
+class Amount(Decimal):
+    """Money: a decimal string or a JSON number, at most two decimals, not zero, bounded to the column."""
+
+    @classmethod
+    def parse(cls, value: Any) -> Amount:
+        """Reads what JSON gave. Raises ValueError with the reason for the client."""
+        if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
+            raise ValueError("expected a decimal string or a number")
+        if isinstance(value, str):
+            if not _AMOUNT.fullmatch(value):
+                raise ValueError("expected a decimal number with at most 2 decimals, like 12.50")
+            number = Decimal(value)
+        else:
+            number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+            if not number.is_finite() or number.adjusted() >= AMOUNT_INTEGER_DIGITS:
+                raise ValueError(f"expected at most {AMOUNT_INTEGER_DIGITS} digits before the point")
+            number = _two_decimals(number)
+        if number == 0:
+            raise ValueError("must not be 0")
+        return cls(number.quantize(_CENT, context=_PRECISE))
+
+    SCHEMA: Mapping[str, Any] = {
+        "description": "Decimal string or number, at most 2 decimals, not 0",
+        "anyOf": [
+            {
+                "type": "string",
+                "pattern": rf"^-?[0-9]{{1,{AMOUNT_INTEGER_DIGITS}}}(\.[0-9]{{1,2}})?$",
+                "not": {"pattern": r"^-?0+(\.0{1,2})?$"},
+            },
+            {
+                "type": "number",
+                "multipleOf": 0.01,
+                "exclusiveMinimum": -(10**AMOUNT_INTEGER_DIGITS),
+                "exclusiveMaximum": 10**AMOUNT_INTEGER_DIGITS,
+                "not": {"const": 0},
+            },
+        ],
+        "examples": ["12.50"],
+    }
+
+
+def _two_decimals(number: Decimal) -> Decimal:
+    cents = number.quantize(_CENT, context=_PRECISE)
+    if cents == number:
+        return cents
+    # 0.1 + 0.2 arrives as 0.30000000000000004: what binary floats do to two decimals is the client's language, not
+    # its mistake. Only numbers written with 16 digits or more, one float step beside two decimals, are taken so.
+    if len(number.as_tuple().digits) >= 16:
+        near = float(number)
+        if abs(near - float(cents)) <= math.ulp(near):
+            return cents
+    raise ValueError("at most 2 decimals")
+
+
+class Currency(str):
+    """A currency by its ISO 4217 code, three capital letters."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: Any) -> Currency:
+        """Raises ValueError unless the value is an active ISO 4217 code."""
+        if not isinstance(value, str):
+            raise ValueError("expected a string")
+        if value not in CODES:
+            raise ValueError("expected an ISO 4217 code, three letters, like EUR")
+        return cls(value)
+
+    SCHEMA: Mapping[str, Any] = {
+        "type": "string",
+        "description": "ISO 4217 code",
+        "enum": sorted(CODES),
+    }
+
+
+_EMAIL = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@"
+    r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+"
+)
+EMAIL_MAX = 254
+
+
+class Email(str):
+    """An e-mail address as HTML's input field accepts it, with a dot in its domain, in lower case."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: Any) -> Email:
+        """Raises ValueError unless the value looks like an address."""
+        if not isinstance(value, str):
+            raise ValueError("expected a string")
+        if len(value) > EMAIL_MAX or not _EMAIL.fullmatch(value):
+            raise ValueError("expected an e-mail address")
+        return cls(value.lower())
+
+    SCHEMA: Mapping[str, Any] = {
+        "type": "string",
+        "format": "email",
+        "maxLength": EMAIL_MAX,
+        "pattern": f"^{_EMAIL.pattern}$",
+    }
+
+
+CUSTOM = (Amount, Currency, Email)
+
+
+
+def _text(low: int, high: int) -> Any:
+    """Text of low to high characters without NUL, which PostgreSQL can't hold."""
+    return Annotated[str, msgspec.Meta(min_length=low, max_length=high, pattern="^[^\\u0000]*$")]
+
+
+Name = _text(0, 200)
+Title = _text(1, 200)
+Text = _text(0, 1000)
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+def dec_hook(kind: type, value: Any) -> Any:
+    """msgspec's hook for the custom types."""
+    if kind in CUSTOM:
+        return kind.parse(value)
+    raise NotImplementedError(f"no field type {kind}")
+
+
+_PLACE = re.compile(r" - at `\$(?:\.([A-Za-z0-9_]+))?.*`$")
+
+
+def _reason(error: msgspec.ValidationError) -> str:
+    message = _PLACE.sub("", str(error))
+    return message[:1].lower() + message[1:]
+
+
+class Decoder:
+    """Decodes one request type; on failure answers 400 or 422 naming every bad field."""
+
+    __slots__ = ("_decode", "_fields", "kind")
+
+    def __init__(self, kind: type[msgspec.Struct]) -> None:
+        self.kind = kind
+        self._decode = msgspec.json.Decoder(kind, dec_hook=dec_hook, float_hook=Decimal).decode
+        self._fields = msgspec.structs.fields(kind)
+
+    def json(self, body: bytes) -> Any:
+        """The value in a JSON body. Raises ApiError 400 for what is no JSON, 422 for what doesn't fit."""
+        try:
+            return self._decode(body)
+        except msgspec.ValidationError:
+            pass
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # _loads says whether it is JSON at all, or only holds what msgspec refuses
+        raise self._refuse(_loads(body), strict=True)
+
+    def strings(self, values: Mapping[str, Any]) -> Any:
+        """The value in text pairs (a query, a form): numbers and booleans are read from their text."""
+        try:
+            return msgspec.convert(values, self.kind, strict=False, dec_hook=dec_hook)
+        except msgspec.ValidationError:
+            raise self._refuse(dict(values), strict=False) from None
+
+    def _refuse(self, value: Any, *, strict: bool) -> ApiError:
+        if not isinstance(value, dict):
+            return invalid({"body": "expected an object"})
+        bad: dict[str, str] = {}
+        for field in self._fields:
+            if field.encode_name not in value:
+                if field.required:
+                    bad[field.encode_name] = "is missing"
+                continue
+            given = value[field.encode_name]
+            if _lone_surrogate(given):
+                bad[field.encode_name] = "holds half of a UTF-16 pair"
+                continue
+            try:
+                msgspec.convert(given, field.type, strict=strict, dec_hook=dec_hook)
+            except msgspec.ValidationError as error:
+                bad[field.encode_name] = _readable(_reason(error))
+        return invalid(bad or {"body": "does not fit"})
+
+
+def _readable(reason: str) -> str:
+    if "matching regex" in reason:
+        return "must not hold the NUL character"
+    return reason
+
+
+def _lone_surrogate(value: Any) -> bool:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return True
+    return False
+
+
+def _whole(text: str) -> int | Decimal:
+    return int(text) if len(text) < 1000 else Decimal(text)
+
+
+def _refuse_constant(_name: str) -> Any:
+    raise ValueError("not JSON")
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return json.loads(body.decode(), parse_float=Decimal, parse_int=_whole, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise ApiError(400, "The body is not valid JSON", code="malformed_json") from None
