@@ -45,13 +45,17 @@ class Frontier:
         self.size = size
         self.hashes = list(hashes)
         if len(self.hashes) != size.bit_count():
-            raise ValueError(f"a tree of {size} leaves has {size.bit_count()} complete subtrees, not {len(self.hashes)}")
+            raise ValueError(
+                f"a tree of {size} leaves has {size.bit_count()} complete subtrees, not {len(self.hashes)}"
+            )
 
     def copy(self) -> Frontier:
         """An independent frontier of the same tree."""
         return Frontier(self.size, self.hashes)
 
-    def append(self, leaf: bytes, completed: list[tuple[Subtree, bytes]] | None = None, every: int = 8) -> None:
+    def append(
+        self, leaf: bytes, completed: list[tuple[Subtree, bytes]] | None = None, every: int = 8
+    ) -> None:
         """Add a leaf hash. Complete subtrees of a level divisible by `every` that it finishes go to `completed`."""
         size, level, node, hashes = self.size, 0, leaf, self.hashes
         while size >> level & 1:
@@ -154,7 +158,9 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     return root_from_inclusion(leaf, index, size, proof) == root
 
 
-def verify_consistency(first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]) -> bool:
+def verify_consistency(
+    first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]
+) -> bool:
     """Whether `proof` shows that the tree of `first` leaves is a beginning of the tree of `second`."""
     if first == second:
         return not proof and first_root == second_root

@@ -173,7 +173,9 @@ class Cluster:
         if passwords_file.exists():
             passwords = json.loads(passwords_file.read_text())
         elif (home / "data").exists():
-            raise PostgresError(f"{passwords_file} is missing, so nobody can connect to the database beside it")
+            raise PostgresError(
+                f"{passwords_file} is missing, so nobody can connect to the database beside it"
+            )
         else:
             passwords = {name: secrets.token_urlsafe(24) for name in (ROLE, SUPERUSER)}
             write_private(passwords_file, json.dumps(passwords))
@@ -198,7 +200,9 @@ class Cluster:
             have = (place.data / "PG_VERSION").read_text().strip()
             want = (place.binaries / "share" / "postgres.bki").read_text().split("\n", 1)[0].split()[-1]
             if have != want:
-                raise PostgresError(f"{place.data} was made by PostgreSQL {have}, the binaries are {want}: dump and restore")
+                raise PostgresError(
+                    f"{place.data} was made by PostgreSQL {have}, the binaries are {want}: dump and restore"
+                )
             return True
 
     def _initdb(self, place: _Place) -> None:
@@ -225,7 +229,9 @@ class Cluster:
             log.rename(log.with_suffix(".log.1"))
         settings = self.options | {"unix_socket_directories": str(place.socket), "port": str(PORT)}
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self.postmaster = Postmaster(place.who, place.data, place.binaries / "bin" / "postgres", arguments, log)
+        self.postmaster = Postmaster(
+            place.who, place.data, place.binaries / "bin" / "postgres", arguments, log
+        )
         atexit.register(self.stop_blocking)
 
     async def _until_ready(self, deadline: float) -> None:

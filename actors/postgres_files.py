@@ -48,7 +48,9 @@ def account() -> Account:
         except KeyError:
             continue
         return Account(name, entry.pw_uid, entry.pw_gid)
-    raise PostgresError(f"embedded PostgreSQL can't run as root and none of the users {', '.join(ACCOUNTS)} exists")
+    raise PostgresError(
+        f"embedded PostgreSQL can't run as root and none of the users {', '.join(ACCOUNTS)} exists"
+    )
 
 
 def may_traverse(path: Path, who: Account) -> bool:
@@ -71,7 +73,9 @@ def wheel_directory() -> Path:
         for location in (spec.submodule_search_locations or ()) if spec is not None else ():
             if (Path(location) / folder / "bin" / "postgres").exists():
                 return Path(location).resolve() / folder
-    raise PostgresError("no PostgreSQL binaries: run `make install`, or set DATABASE_URL to a server of your own")
+    raise PostgresError(
+        "no PostgreSQL binaries: run `make install`, or set DATABASE_URL to a server of your own"
+    )
 
 
 def binaries_for(who: Account) -> Path:
@@ -128,10 +132,14 @@ def home_in(data_dir: Path, who: Account) -> Path:
         home.mkdir(mode=0o700, parents=True)
         _give(home, who)
     elif not may_traverse(home.parent, who):
-        raise PostgresError(f"the database in {home} is out of reach of the user {who.name}: move DATA_DIR ({data_dir})")
+        raise PostgresError(
+            f"the database in {home} is out of reach of the user {who.name}: move DATA_DIR ({data_dir})"
+        )
     elif home.stat().st_uid != who.uid:
         owner = home.stat().st_uid
-        raise PostgresError(f"the database in {home} belongs to uid {owner}, not to {who.name}: start as its owner")
+        raise PostgresError(
+            f"the database in {home} belongs to uid {owner}, not to {who.name}: start as its owner"
+        )
     return home
 
 

@@ -101,7 +101,9 @@ def run(who: Account, directory: Path, program: Path, *arguments: str) -> None:
     )
     if done.returncode != 0:
         words = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise PostgresError(f"{program.name} failed: {words[-1] if words else f'exit status {done.returncode}'}")
+        raise PostgresError(
+            f"{program.name} failed: {words[-1] if words else f'exit status {done.returncode}'}"
+        )
 
 
 class Postmaster:

@@ -14,7 +14,16 @@ from actors.merkle import Frontier, Subtree
 # The eight inputs, roots and proofs of certificate-transparency's reference test (merkletree/merkle_tree_test).
 INPUTS = [
     bytes.fromhex(text)
-    for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
+    for text in (
+        "",
+        "00",
+        "10",
+        "2021",
+        "3031",
+        "40414243",
+        "5051525354555657",
+        "606162636465666768696a6b6c6d6e6f",
+    )
 ]
 ROOTS = [
     bytes.fromhex(text)

@@ -1,0 +1,53 @@
+"""What a change in a shared table means to channels: the one table of topics and events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from schema.rows import iso
+
+# (table, operation) -> (topic, event); {column} is filled from the row.
+EVENTS: dict[tuple[str, str], tuple[str, str]] = {
+    ("notifications", "INSERT"): ("notification:{user_id}", "new_notification"),
+    ("notifications", "UPDATE"): ("notification:{user_id}", "notification_updated"),
+    ("notifications", "DELETE"): ("notification:{user_id}", "notification_deleted"),
+    ("tasks", "INSERT"): ("admin:tasks", "new_task"),
+    ("tasks", "UPDATE"): ("admin:tasks", "task_updated"),
+    ("tasks", "DELETE"): ("admin:tasks", "task_deleted"),
+    ("emails", "INSERT"): ("admin:emails", "new_email"),
+    ("flags", "INSERT"): ("admin:flags", "flag_updated"),
+    ("flags", "UPDATE"): ("admin:flags", "flag_updated"),
+    ("flags", "DELETE"): ("admin:flags", "flag_deleted"),
+    ("transactions", "UPDATE"): ("admin:ledger", "transaction_changed"),
+    ("transactions", "DELETE"): ("admin:ledger", "transaction_removed"),
+}
+PRIVATE = ("request_hash", "idempotency_key")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A row of the change log: `operation` is INSERT, UPDATE or DELETE; `row` as PostgreSQL's to_jsonb made it."""
+
+    table: str
+    operation: str
+    row: dict[str, Any]
+
+    def payload(self) -> dict[str, Any]:
+        """The row as our REST API would show it: moments in UTC with Z."""
+        return {
+            name: _moment(value) if name.endswith("_at") and isinstance(value, str) else value
+            for name, value in self.row.items()
+            if name not in PRIVATE
+        }
+
+
+def events_of(change: Change) -> list[tuple[str, str]]:
+    """The (topic, event) pairs to broadcast for a change."""
+    found = EVENTS.get((change.table, change.operation))
+    return [] if found is None else [(found[0].format_map(change.row), found[1])]
+
+
+def _moment(text: str) -> str:
+    return iso(datetime.fromisoformat(text))

@@ -1,0 +1,219 @@
+"""The listener: changes that anybody makes in the shared tables reach the channels, once.
+
+Owns a connection that LISTENs. A notification is only a hint to look: what happened is read from the change log by position, so
+nothing is missed while the listener or the database was down. Every server has a listener and tells its own subscribers.
+Transactions of others are not told from here: the listener has `db_writer` give them their entries and tell them in ledger order.
+
+Messages: `Connect`, `Look` (its own timers), `Notified` and `ConnectionLost` from the connection. Calls: `GetStatus` -> `ListenerStatus`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from actors import repo
+from actors.change_events import Change, events_of
+from actors.db_writer import HeadMoved, RecordPending
+from actors.node import node
+from runtime import erlang, gen_server, telemetry
+from runtime.gen_server import GenServer, Reply, Stop
+from runtime.pubsub import whereis
+from schema import changes
+
+log = logging.getLogger("bitnexus.db_listener")
+
+CHANNELS = ("bitnexus_changes", "bitnexus_ledger")
+LOOK_MS = 5_000  # looks without a hint, in case one was lost
+BACKOFF_MS = (50, 100, 200, 500, 1000)
+TRIM_LOOKS = 720  # about an hour
+SQL_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Time to try to connect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Time to look into the change log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """A NOTIFY."""
+
+    channel: str
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLost:
+    """The listening connection ended."""
+
+    connection: asyncpg.Connection
+
+
+@dataclass(frozen=True, slots=True)
+class GetStatus:
+    """Asks for `ListenerStatus`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerStatus:
+    """Whether it listens, and how many changes it has told since it started."""
+
+    listening: bool
+    told: int
+
+
+class DbListener(GenServer):
+    """The listener of a server. `name` is under which its position is kept in the database; `pubsub` where events go."""
+
+    def init(self, name: str = "default", pubsub: str = "pubsub") -> None:
+        erlang.trap_exit(True)
+        self.position_name = name
+        self.pubsub = pubsub
+        self.connection: asyncpg.Connection | None = None
+        self.failures = 0
+        self.told = 0
+        self.looks = 0
+        self.look_waits = False
+        self.timer: Any = None
+        erlang.send(erlang.self_(), Connect())
+
+    def handle_call(self, request: Any, from_: Any) -> Any:
+        match request:
+            case GetStatus():
+                return Reply(ListenerStatus(self.connection is not None, self.told))
+        return super().handle_call(request, from_)
+
+    def handle_info(self, message: Any) -> Any:
+        match message:
+            case Notified("bitnexus_changes", _):
+                if not self.look_waits:
+                    self.look_waits = True
+                    erlang.send(erlang.self_(), Look())
+            case Notified(_, payload):
+                self._ledger_moved(payload)
+            case Look():
+                return self._look()
+            case Connect():
+                return self._connect()
+            case ConnectionLost(connection):
+                if connection is self.connection:
+                    self.connection = None
+                    erlang.send(erlang.self_(), Connect())
+            case erlang.ExitMessage(reason=reason):
+                return Stop(reason)
+        return None
+
+    def _ledger_moved(self, payload: str) -> None:
+        sender, _, seq = payload.partition(":")
+        if sender == "pending":
+            gen_server.cast("db_writer", RecordPending())
+        elif sender != node().id and seq.isdecimal() and len(seq) < 19:
+            gen_server.cast("db_writer", HeadMoved(int(seq)))
+
+    async def _connect(self) -> None:
+        if self.connection is not None:
+            return
+        me = erlang.self_()
+        try:
+            connection = await asyncpg.connect(
+                repo.url(), timeout=5, server_settings={"application_name": "bitnexus listener"}
+            )
+        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+            if self.failures == 0:
+                log.warning("can't listen to the database: %s", repo.reason(error))
+            erlang.send_after(BACKOFF_MS[min(self.failures, len(BACKOFF_MS) - 1)], me, Connect())
+            self.failures += 1
+            return
+        self.connection = connection
+        self.failures = 0
+        try:
+            await repo.prepare_connection(connection)
+            connection.add_termination_listener(lambda gone: erlang.send(me, ConnectionLost(gone)))
+            for channel in CHANNELS:
+                await connection.add_listener(
+                    channel, lambda _c, _pid, name, text: erlang.send(me, Notified(name, text))
+                )
+        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError):
+            self._hang_up()
+            erlang.send_after(BACKOFF_MS[-1], me, Connect())
+            return
+        gen_server.cast("db_writer", RecordPending())
+        await self._look()
+
+    async def _look(self) -> None:
+        self.look_waits = False
+        connection = self.connection
+        if connection is None:
+            return
+        try:
+            async with asyncio.timeout(SQL_SECONDS):
+                await self._read(connection)
+        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+            log.warning("can't read the change log: %s", repo.reason(error))
+            self._hang_up()
+            erlang.send_after(BACKOFF_MS[-1], erlang.self_(), Connect())
+            return
+        if self.timer is not None:
+            erlang.cancel_timer(self.timer)
+        self.timer = erlang.send_after(LOOK_MS, erlang.self_(), Look())
+        self.looks += 1
+        if self.looks % TRIM_LOOKS == 0:
+            gen_server.cast("db_writer", RecordPending())
+
+    async def _read(self, connection: asyncpg.Connection) -> None:
+        memory = node()
+        if memory.change_position is None:
+            memory.change_position = await self._stored_position(connection)
+        records = await connection.fetch(changes.SINCE, memory.change_position)
+        position = records[0]["snapshot"]
+        found = [Change(r["table_name"], r["operation"], r["row"]) for r in records if r["id"] is not None]
+        # No await between these two: whatever kills this process finds the events told and the position moved, or neither.
+        for change in found:
+            self._tell(change)
+        memory.change_position = position
+        if found or self.looks % TRIM_LOOKS == 0:
+            await connection.execute(changes.KEEP_POSITION, self.position_name, position)
+        if self.looks % TRIM_LOOKS == 0:
+            await connection.execute(changes.TRIM)
+
+    async def _stored_position(self, connection: asyncpg.Connection) -> str:
+        stored = await connection.fetchval(changes.POSITION, self.position_name)
+        if stored is not None and await connection.fetchval(changes.IS_FROM_HERE, stored):
+            return stored
+        return await connection.fetchval(changes.NOW)
+
+    def _tell(self, change: Change) -> None:
+        self.told += 1
+        telemetry.execute(
+            ("db_listener", "change"), {"count": 1}, {"table": change.table, "operation": change.operation}
+        )
+        if change.table == "transactions":
+            log.warning(
+                "transaction %s was changed in the database by another program (%s)",
+                change.row["id"],
+                change.operation,
+            )
+        try:
+            for topic, event in events_of(change):
+                node().local_broadcast(topic, event, change.payload(), self.pubsub)
+            whereis(self.pubsub).local_broadcast(f"db:{change.table}", change)
+        except Exception as error:  # one event that can't be told must not hold up all that follow
+            log.warning("a change of %s was not broadcast: %r", change.table, error)
+
+    def _hang_up(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.terminate()
+
+    def terminate(self, reason: Any) -> None:
+        self._hang_up()

@@ -1,0 +1,48 @@
+"""What a ledger entry is made of: the bytes of its leaf and the hash chain. docs/ledger.md has the same for outsiders.
+
+leaf data  = "bitnexus.transaction.1\\n" then, for each field, its length in bytes, ":", its UTF-8 bytes, ","
+             fields: seq, id, user_id, amount, currency, description, idempotency_key, request_hash (hex), and
+             inserted_at in whole microseconds since 1970; a null is an empty field
+leaf hash  = SHA-256(0x00 || leaf data)                                    as RFC 6962 has it
+entry hash = SHA-256(0x02 || previous entry's hash || seq as 8 bytes, big endian || leaf hash)
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+from schema.rows import TransactionRow
+
+GENESIS = bytes(32)
+_PREFIX = b"\x00bitnexus.transaction.1\n"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def leaf_data(seq: int, row: TransactionRow) -> bytes:
+    """The bytes that the leaf of this row at this place hashes. Raises UnicodeEncodeError for text that is no UTF-8."""
+    return _prefixed(seq, row)[1:]
+
+
+def leaf_hash(seq: int, row: TransactionRow) -> bytes:
+    """The RFC 6962 leaf hash of this row at this place."""
+    return sha256(_prefixed(seq, row)).digest()
+
+
+def entry_hash(prev_hash: bytes, seq: int, leaf: bytes) -> bytes:
+    """The next link of the hash chain."""
+    return sha256(b"\x02" + prev_hash + seq.to_bytes(8, "big") + leaf).digest()
+
+
+def _prefixed(seq: int, row: TransactionRow) -> bytes:
+    number = str(seq)
+    amount = f"{row.amount:.2f}"
+    description = row.description.encode()
+    key = (row.idempotency_key or "").encode()
+    digest = row.request_hash.hex() if row.request_hash else ""
+    moment = str((row.inserted_at - _EPOCH) // _MICROSECOND)
+    # The two UUIDs and the currency have fixed lengths, 36 and (by the table's check) 3.
+    head = f"{len(number)}:{number},36:{row.id},36:{row.user_id},{len(amount)}:{amount},3:{row.currency},{len(description)}:"
+    tail = f"{len(digest)}:{digest},{len(moment)}:{moment},"
+    return b"%b%b%b,%d:%b,%b" % (_PREFIX, head.encode(), description, len(key), key, tail.encode())

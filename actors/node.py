@@ -1,0 +1,52 @@
+"""What one server remembers beyond the life of a single actor, as a named ETS table with an heir would.
+
+There is one `Node` for each engine. Actors that restart find here what must not begin anew: the connection pool, and how far
+this server has broadcast, so that no event is lost or sent twice when the actor that sends them crashes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+from runtime.engine import Engine, current_engine
+from runtime.phoenix.endpoint import fastlane
+from runtime.phoenix.messages import Broadcast
+from runtime.pubsub import whereis
+
+if TYPE_CHECKING:
+    import asyncpg
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Node:
+    """One server's memory."""
+
+    id: str = field(default_factory=lambda: uuid4().hex[:12])
+    database_url: str | None = None
+    pool: asyncpg.Pool | None = None
+    was_up: bool = False
+    database_error: str | None = "starting"
+    database_since: float = 0.0
+    outages: int = 0
+    writer_connection: asyncpg.Connection | None = None
+    ledger_position: int | None = None
+    change_position: str | None = None
+
+    def local_broadcast(self, topic: str, event: str, payload: object, pubsub: str = "pubsub") -> None:
+        """To this server's subscribers of the topic: every server reads the database itself, so none is told twice."""
+        whereis(pubsub).local_broadcast(topic, Broadcast(topic, event, payload), fastlane)
+
+
+_nodes: WeakKeyDictionary[Engine, Node] = WeakKeyDictionary()
+
+
+def node() -> Node:
+    """The memory of the server that runs on the current engine."""
+    engine = current_engine()
+    found = _nodes.get(engine)
+    if found is None:
+        found = _nodes[engine] = Node()
+    return found

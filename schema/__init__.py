@@ -1,0 +1,1 @@
+"""The database of BitNexus: migrations, row types, named SQL. Knows nothing of actors or HTTP."""

@@ -1,0 +1,81 @@
+"""Named SQL of transactions and their ledger."""
+
+TRANSACTION_COLUMNS = (
+    "t.id, t.user_id, t.amount, t.currency, t.description, t.inserted_at, t.idempotency_key, t.request_hash"
+)
+
+HEAD = "SELECT seq, hash, root_hash, frontier FROM ledger_head"
+
+LOCK_HEAD = HEAD + " FOR UPDATE"
+
+RECORD = (
+    "SELECT * FROM record_transactions($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19)"
+)
+
+APPEND = "SELECT append_ledger_entries($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)"
+
+# What an idempotency key already stands for. seq and hash are null while the row waits for its ledger entry.
+REPLAYS = f"""
+SELECT {TRANSACTION_COLUMNS}, e.seq, e.hash
+FROM unnest($1::uuid[], $2::text[]) AS k (user_id, key)
+JOIN transactions t ON t.user_id = k.user_id AND t.idempotency_key = k.key
+LEFT JOIN ledger_entries e ON e.transaction_id = t.id
+"""
+
+ANY_PENDING = "SELECT EXISTS (SELECT FROM ledger_pending)"
+
+# The oldest rows without an entry, with the lock of the head held. A row may have been removed again meanwhile, or
+# queued twice: both fall out of the list but not of positions, which are deleted.
+PENDING = f"""
+WITH queue AS (SELECT position, transaction_id FROM ledger_pending ORDER BY position LIMIT $1)
+SELECT queue.position, {TRANSACTION_COLUMNS}
+FROM queue LEFT JOIN transactions t ON t.id = queue.transaction_id
+    AND NOT EXISTS (SELECT FROM ledger_entries e WHERE e.transaction_id = t.id)
+ORDER BY queue.position
+"""
+
+DELETE_PENDING = "DELETE FROM ledger_pending WHERE position = ANY ($1::bigint[])"
+
+# Ledger order, a page after seq $1 up to seq $2. The columns of a removed transaction are null.
+ENTRIES = f"""
+SELECT e.seq, e.transaction_id, e.leaf_hash, e.prev_hash, e.hash, {TRANSACTION_COLUMNS}
+FROM ledger_entries e LEFT JOIN transactions t ON t.id = e.transaction_id
+WHERE e.seq > $1 AND e.seq <= $2 ORDER BY e.seq LIMIT $3
+"""
+
+ENTRY_OF = f"""
+SELECT e.seq, e.transaction_id, e.leaf_hash, e.prev_hash, e.hash, {TRANSACTION_COLUMNS}
+FROM (SELECT $1::uuid AS id) AS wanted
+LEFT JOIN ledger_entries e ON e.transaction_id = wanted.id
+LEFT JOIN transactions t ON t.id = wanted.id
+"""
+
+ENTRY_HASH = "SELECT hash FROM ledger_entries WHERE seq = $1"
+
+LEAF_RANGES = """
+SELECT e.seq, e.leaf_hash FROM unnest($1::bigint[], $2::bigint[]) AS r (first, last)
+JOIN ledger_entries e ON e.seq BETWEEN r.first AND r.last
+"""
+
+NODE_RANGES = """
+SELECT n.level, n.position, n.hash FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS r (level, first, last)
+JOIN ledger_nodes n ON n.level = r.level AND n.position BETWEEN r.first AND r.last
+"""
+
+NODES = "SELECT level, position, hash FROM ledger_nodes ORDER BY level, position"
+
+# Newest first; the cursor is the (inserted_at, id) of the last row seen.
+HISTORY = f"""
+SELECT {TRANSACTION_COLUMNS}, e.seq, e.hash
+FROM transactions t LEFT JOIN ledger_entries e ON e.transaction_id = t.id
+WHERE t.user_id = $1 AND ($2::timestamptz IS NULL OR (t.inserted_at, t.id) < ($2, $3::uuid))
+ORDER BY t.inserted_at DESC, t.id DESC LIMIT $4
+"""
+
+# Rows that have no entry and do not wait for one: somebody got past the trigger.
+UNRECORDED = """
+SELECT t.id FROM transactions t
+WHERE NOT EXISTS (SELECT FROM ledger_entries e WHERE e.transaction_id = t.id)
+  AND NOT EXISTS (SELECT FROM ledger_pending p WHERE p.transaction_id = t.id)
+ORDER BY t.inserted_at, t.id LIMIT 1
+"""

@@ -1,0 +1,126 @@
+"""The migration runner: forward only, each migration in a transaction of its own, all under one advisory lock.
+
+A migration is a file NNNN_name.sql in schema/migrations. What was applied stands in the table schema_migrations with the
+file's checksum, so an applied file that was edited afterwards is an error, not a silent difference. Two servers that
+start at once are safe: the second waits for the lock and finds nothing left to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+LOCK = 0x6269746E65787573 & 0x7FFFFFFFFFFFFFFF  # "bitnexus"
+MINIMUM_SERVER = 130000  # PostgreSQL 13: xid8, pg_snapshot, gen_random_uuid
+
+log = logging.getLogger("bitnexus.migrate")
+
+
+class MigrationError(Exception):
+    """The schema can't be brought up to date; the text is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file."""
+
+    version: int
+    name: str
+    sql: str
+    checksum: str
+
+
+def load(directory: Path = MIGRATIONS) -> list[Migration]:
+    """Every migration in `directory`, in order. Raises `MigrationError` on a wrong name or a number used twice."""
+    found: dict[int, Migration] = {}
+    for path in sorted(directory.glob("*.sql")):
+        match = re.fullmatch(r"(\d{4})_([a-z0-9_]+)\.sql", path.name)
+        if match is None:
+            raise MigrationError(f"{path.name}: a migration is named NNNN_name.sql, lower case")
+        version, sql = int(match[1]), path.read_text(encoding="utf-8")
+        if version in found:
+            raise MigrationError(f"{path.name}: number {match[1]} is taken by {found[version].name}")
+        found[version] = Migration(version, path.stem, sql, hashlib.sha256(sql.encode()).hexdigest())
+    return list(found.values())
+
+
+async def pending(connection: asyncpg.Connection, directory: Path = MIGRATIONS) -> list[str]:
+    """The names of the migrations that are not applied yet, in order. Changes nothing."""
+    exists = await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL")
+    done = await _applied(connection) if exists else {}
+    return [migration.name for migration in _left(load(directory), done)]
+
+
+async def migrate(connection: asyncpg.Connection, directory: Path = MIGRATIONS) -> list[str]:
+    """Apply what is pending and return its names. Waits while another server migrates.
+
+    Raises `MigrationError` if a migration fails (it leaves nothing behind, those before it stay) or if an applied one
+    was edited.
+    """
+    migrations = load(directory)
+    server = connection.get_server_version()
+    if server.major * 10000 < MINIMUM_SERVER:
+        raise MigrationError(
+            f"PostgreSQL {server.major} is too old: {MINIMUM_SERVER // 10000} or newer is needed"
+        )
+    await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    try:
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text NOT NULL,"
+            " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        left = _left(migrations, await _applied(connection))
+        for migration in left:
+            await _apply(connection, migration)
+        return [migration.name for migration in left]
+    finally:
+        if not connection.is_closed():
+            await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
+
+
+async def _applied(connection: asyncpg.Connection) -> dict[int, tuple[str, str]]:
+    rows = await connection.fetch("SELECT version, name, checksum FROM schema_migrations ORDER BY version")
+    return {row["version"]: (row["name"], row["checksum"]) for row in rows}
+
+
+def _left(migrations: list[Migration], applied: dict[int, tuple[str, str]]) -> list[Migration]:
+    known = {migration.version: migration for migration in migrations}
+    for version, (name, checksum) in applied.items():
+        migration = known.get(version)
+        if migration is None:
+            log.warning("the database has migration %s, which this version of BitNexus does not know", name)
+        elif migration.checksum != checksum:
+            raise MigrationError(
+                f"{migration.name}.sql was edited after it was applied: put the change into a new file"
+            )
+    left = [migration for migration in migrations if migration.version not in applied]
+    newest = max((version for version in applied if version in known), default=0)
+    if left and left[0].version < newest:
+        raise MigrationError(
+            f"{left[0].name}.sql comes before {known[newest].name}, which is applied: give it a higher number"
+        )
+    return left
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    try:
+        async with connection.transaction():
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+                migration.version,
+                migration.name,
+                migration.checksum,
+            )
+    except asyncpg.PostgresError as error:
+        line = ""
+        if error.position:
+            line = f", line {migration.sql[: int(error.position)].count(chr(10)) + 1}"
+        raise MigrationError(f"{migration.name}.sql{line}: {str(error).splitlines()[0]}") from error
+    log.info("applied migration %s", migration.name)

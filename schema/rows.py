@@ -1,0 +1,73 @@
+"""Rows of the transaction path as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+
+def iso(moment: datetime) -> str:
+    """A moment as our JSON writes it: UTC, microseconds, Z."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+class TransactionRow(msgspec.Struct, frozen=True):
+    """A row of transactions."""
+
+    id: UUID
+    user_id: UUID
+    amount: Decimal
+    currency: str
+    description: str
+    inserted_at: datetime
+    idempotency_key: str | None = None
+    request_hash: bytes | None = None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> TransactionRow:
+        """From a database record that has (at least) the table's columns."""
+        return cls(
+            record["id"],
+            record["user_id"],
+            record["amount"],
+            record["currency"],
+            record["description"],
+            record["inserted_at"],
+            record["idempotency_key"],
+            record["request_hash"],
+        )
+
+    def payload(self) -> dict[str, Any]:
+        """The transaction object of the REST API: amount a string with two decimals, inserted_at ISO 8601 in UTC."""
+        return {
+            "id": str(self.id),
+            "user_id": str(self.user_id),
+            "amount": f"{self.amount:.2f}",
+            "currency": self.currency,
+            "description": self.description,
+            "inserted_at": iso(self.inserted_at),
+        }
+
+
+class LedgerHead(msgspec.Struct, frozen=True):
+    """The row of ledger_head. `seq` is also the size of the tree."""
+
+    seq: int
+    hash: bytes
+    root_hash: bytes
+    frontier: tuple[bytes, ...]
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> LedgerHead:
+        """From a record with the columns seq, hash, root_hash, frontier."""
+        return cls(record["seq"], record["hash"], record["root_hash"], tuple(record["frontier"]))
+
+    @property
+    def tree_size(self) -> int:
+        """The number of leaves."""
+        return self.seq
