@@ -154,7 +154,7 @@ class Engine:
 
     def refuse(self, cell: Cell, message: Any) -> bool:
         """A bounded mailbox is full. True drops the message; what the runtime itself sends is never dropped."""
-        if isinstance(message, process.ExitMessage | process.Down | process.SystemMessage):
+        if isinstance(message, process.NeverRefused):
             return False
         self.refused += 1
         return True

@@ -125,7 +125,7 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:  # noqa: A001 - Erlang's name
         return True
     assert caller is not None
     caller.exit_signal(pid, reason, False)
-    if caller.doomed is not process._UNSET:  # to oneself it is synchronous: the code ends here
+    if caller.doomed is not process.UNSET:  # to oneself it is synchronous: the code ends here
         reason = caller.doomed
         caller.terminate(reason)
         raise Unwind

@@ -369,7 +369,7 @@ def _start_timeout(started: StartReply) -> None:
     cell.exit_signal(cell.pid, "kill", False)
 
 
-class _Raised:
+class Raised:
     """A callback raised: what its exception means for the server."""
 
     __slots__ = ("reason",)
@@ -380,7 +380,7 @@ class _Raised:
 
 def _outcome(exc: BaseException) -> Any:
     # throw(X) in a callback is the return value X.
-    return exc.value if isinstance(exc, Throw) else _Raised(exc)
+    return exc.value if isinstance(exc, Throw) else Raised(exc)
 
 
 class GenServer(Process):
@@ -500,7 +500,7 @@ class GenServer(Process):
                 self._fail_init(name, started, None, "normal")
             case Stop():
                 self._fail_init(name, started, StartError(result.reason), result.reason)
-            case _Raised():
+            case Raised():
                 self._fail_init(name, started, StartError(result.reason), result.reason)
             case _:
                 reason = ("bad_return_value", result)
@@ -582,7 +582,7 @@ class GenServer(Process):
                 return self._stop(result.reason, (from_, result.reply))
             if result.reply is _NO_REPLY:
                 return self._stop(result.reason)
-        if kind is _Raised:
+        if kind is Raised:
             return self._stop(result.reason)
         return self._stop(("bad_return_value", result))
 
@@ -651,7 +651,7 @@ class GenServer(Process):
     def _end(self, result: Any, reason: Any, answer: tuple[Call, Any] | None) -> None:
         if answer is not None:
             answer[0].answer(answer[1])
-        self._myRef.terminate(result.reason if type(result) is _Raised else reason)
+        self._myRef.terminate(result.reason if type(result) is Raised else reason)
 
     # ---- sys
 

@@ -45,7 +45,7 @@ STATUS: Final = ("waiting", "waiting", "waiting", "runnable", "running", "exitin
 TURN_MESSAGES: Final = 64  # messages a process may handle in one turn,
 TURN_SECONDS: Final = 0.001  # and how long a turn may last, before the others get theirs
 
-_UNSET: Final[Any] = object()
+UNSET: Final[Any] = object()
 _log = logging.getLogger("runtime")
 
 NODE: Final = "nonode@nohost"
@@ -200,9 +200,14 @@ class DownReply(Reply):
         self.target.drop_monitor(self)
 
 
+class NeverRefused:
+    """A message of the runtime itself, which a full bounded mailbox takes all the same."""
+
+    __slots__ = ()
+
 
 @dataclass(frozen=True, slots=True)
-class ExitMessage:
+class ExitMessage(NeverRefused):
     """`{'EXIT', Pid, Reason}`: what an exit signal becomes for a process that traps exits."""
 
     pid: Pid
@@ -210,7 +215,7 @@ class ExitMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Down:
+class Down(NeverRefused):
     """`{'DOWN', Ref, process, Pid, Reason}`; `pid` is `(name, node)` for a monitor by name."""
 
     ref: Ref
@@ -218,7 +223,7 @@ class Down:
     reason: Any
 
 
-class SystemMessage:
+class SystemMessage(NeverRefused):
     """A request of OTP's `sys` module: a behaviour performs it between two callbacks, suspended or not."""
 
     __slots__ = ()
@@ -258,6 +263,7 @@ class Cell:
         "pid",
         "queued",
         "reductions",
+        "since",
         "trap_exit",
         "waiting",
     )
@@ -285,7 +291,8 @@ class Cell:
         self.context: Context | None = None
         self.waiting: Any = None
         self.message: Any = None  # the one being handled; kept for crash reports
-        self.doomed: Any = _UNSET
+        self.since = 0.0  # when a message was first left waiting, in the engine's seconds; for observers
+        self.doomed: Any = UNSET
         self.extra: dict[str, Any] | None = None  # rare state: start handshake, sys debug, Thespian's side
 
     def __repr__(self) -> str:
@@ -356,7 +363,7 @@ class Cell:
                     self._drive(coro)
                 elif self.mode == RUNNING:
                     self.mode = IDLE
-                if self.doomed is not _UNSET:
+                if self.doomed is not UNSET:
                     break
                 budget -= 1
                 if budget <= 0:
@@ -368,7 +375,7 @@ class Cell:
         finally:
             current = None
         self.queued = False
-        if self.doomed is not _UNSET and self.mode != DEAD:
+        if self.doomed is not UNSET and self.mode != DEAD:
             self.terminate(self.doomed)
         if self.mode == DEAD:
             return
@@ -384,7 +391,10 @@ class Cell:
         if self.mode == IDLE:
             self.message = None
             self.context = None
-        elif self.waiting is YIELD and not self.queued:
+            return
+        if self.since == 0.0:
+            self.since = self.engine.now()
+        if self.waiting is YIELD and not self.queued:
             self.queued = True
             self.engine.enqueue(self)
 
@@ -424,6 +434,7 @@ class Cell:
                 wait = context.run(coro.send, None)
         except StopIteration:
             self.coro = None
+            self.since = 0.0
             if self.mode == RUNNING:
                 self.mode = IDLE
             return
@@ -529,7 +540,7 @@ class Cell:
 
     def _die(self, reason: Any) -> None:
         if current is self:
-            if self.doomed is _UNSET:
+            if self.doomed is UNSET:
                 self.doomed = reason
         else:
             self.terminate(reason)
