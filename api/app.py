@@ -17,7 +17,7 @@ from typing import Any
 
 from actors import settings as settings_module
 from actors.settings import Settings
-from api import auth, docs, emails, flags, health, ledger, notifications, openapi, tasks, transactions, users
+from api import admin, auth, docs, emails, flags, health, ledger, notifications, openapi, tasks, transactions, user_socket, users
 from api.cors import Cors
 from api.errors import ApiError, from_exception, unauthorized
 from api.passwords import Passwords
@@ -25,6 +25,7 @@ from api.pages import Pages
 from api.request import Request, Response, query_pairs
 from api.router import Operation, Router, Routes
 from api.sessions import Sessions
+from api.sockets_endpoint import SocketsEndpoint
 from api.throttle import Bucket, Failures, Locks
 from api.tokens import InvalidToken, Keyring
 from runtime import telemetry
@@ -43,6 +44,7 @@ ROUTES: tuple[Routes, ...] = (
     ledger.routes,
     notifications.routes,
     flags.routes,
+    admin.routes,
     openapi.routes,
     docs.routes,
 )
@@ -80,26 +82,18 @@ class App:
         self._max_body = settings.max_body_bytes
         self._prefix = os.urandom(5).hex()
         self._count = itertools.count(1)
-        self._mounts = _mounts(self.front)
+        self._sockets = SocketsEndpoint(self._http, *user_socket.mounts(self.front))
+        self.ws = self._sockets.ws
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match scope["type"]:
-            case "http":
-                await self._http(scope, receive, send)
-            case "lifespan":
-                await self._lifespan(receive, send)
-            case "websocket":
-                await send({"type": "websocket.close", "code": 1008})
+        if scope["path"].startswith(SOCKETS):
+            await self._sockets(scope, receive, send)
+        else:
+            await self._http(scope, receive, send)
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                await send({"type": "lifespan.startup.complete"})
-            else:
-                self.front.passwords.close()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
+    def close(self) -> None:
+        """Ends what the application keeps beside the actors."""
+        self.front.passwords.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -110,11 +104,6 @@ class App:
         else:
             request_id = f"{self._prefix}-{next(self._count):x}"
         path: str = scope["path"]
-        mount = self._mounts.get(path)
-        if mount is not None:
-            scope["bitnexus.request_id"] = request_id
-            await mount(scope, receive, send)
-            return
         operation: Operation | None = None
         close = False
         try:
@@ -258,11 +247,7 @@ def _check_content_type(request: Request, operation: Operation) -> None:
         raise ApiError(415)
 
 
-def _mounts(front: Front) -> dict[str, Any]:
-    from api import longpoll_transport
-
-    transport = longpoll_transport.create(front)
-    return {"/socket/longpoll": transport, "/socket/longpoll/": transport}
+SOCKETS = "/socket"
 
 
 def create_app(settings: Settings | None = None) -> App:

@@ -163,7 +163,7 @@ async def logout(request: Request) -> Response:
         if principal.session_id is not None:
             await pool.execute(users.REVOKE_FAMILY, principal.session_id)
             request.front.sessions.end(session_id=principal.session_id)
-        disconnect.session(principal.user_id, principal.session_id)
+        disconnect.user(principal.user_id)
     return answer(Success())
 
 

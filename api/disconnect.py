@@ -1,26 +1,25 @@
-"""Ends open sockets of a user whose session ended, by Phoenix's `disconnect` broadcast on the socket's id."""
+"""Ends open sockets of a user whose session ended, by Phoenix's `disconnect` broadcast on the socket's id.
+
+All of the user's sockets close. Those of his other sessions come back by themselves, since the client reconnects with a token
+that still holds; those of the ended one are refused.
+"""
 
 from __future__ import annotations
 
 from uuid import UUID
 
 from runtime import erlang
+from runtime.phoenix.endpoint import broadcast
+
+PUBSUB = "pubsub"
+
+
+def socket_id(user_id: UUID | str) -> str:
+    """The id that every socket of this user has."""
+    return f"user_socket:{user_id}"
 
 
 def user(user_id: UUID) -> None:
     """Closes every socket of this user, on this server and (through PubSub) on the others."""
-    _broadcast(f"user_socket:{user_id}")
-
-
-def session(user_id: UUID, session_id: UUID | None) -> None:
-    """Closes the sockets that were opened with tokens of this session."""
-    if session_id is not None:
-        _broadcast(f"session_socket:{session_id}")
-
-
-def _broadcast(topic: str) -> None:
-    if erlang.whereis("pubsub") is None:
-        return
-    from runtime.phoenix import channel
-
-    channel.broadcast("pubsub", topic, "disconnect", {})
+    if erlang.whereis(PUBSUB) is not None:
+        broadcast(PUBSUB, socket_id(user_id), "disconnect", {})

@@ -123,8 +123,8 @@ async def create(request: Request) -> Response:
         "db_writer",
         RecordTransaction(
             user_id,
-            body.amount,
-            body.currency,
+            Decimal(body.amount),
+            str(body.currency),
             body.description,
             key,
             None if key is None else _fingerprint(user_id, body),

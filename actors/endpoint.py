@@ -1,0 +1,195 @@
+"""The HTTP server as a supervised actor: uvicorn on a socket that this process owns.
+
+Named in supervisor.toml with the application it serves, so that it need not know what that is. The listening sockets and the
+open connections are held by a linked process: however this one ends, they are closed and a restarted endpoint finds the
+port free. On an orderly stop it takes no new connections, lets open requests finish for SHUTDOWN_GRACE_SECONDS, then ends.
+
+Calls: `GetAddress` -> `Address`. Timers: `Tick`, once a second, for the Date header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import importlib
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from actors import settings
+from runtime import erlang
+from runtime.gen_server import GenServer, Reply, Stop
+
+log = logging.getLogger("bitnexus.endpoint")
+
+TICK_MS = 1000
+BIND_TRIES = 20
+BIND_PAUSE_SECONDS = 0.05
+KEEP_ALIVE_SECONDS = 75
+
+
+class EndpointError(Exception):
+    """The server can't listen; the text is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetAddress:
+    """Asks where the server listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The base URL for a client on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A second has passed."""
+
+
+class Endpoint(GenServer):
+    """Serves the ASGI application that `app` ("module:factory") makes; its attribute `ws`, if it has one, is the protocol class
+    of WebSocket connections. `host` and `port` default to the settings in force."""
+
+    def init(self, app: str, host: str | None = None, port: int | None = None) -> Any:
+        erlang.trap_exit(True)
+        self.app_name = app
+        current = settings.current()
+        self.host = current.host if host is None else host
+        self.port = current.port if port is None else port
+        return self._start()
+
+    async def _start(self) -> None:
+        current = settings.current()
+        application = named(self.app_name)()
+        self.sockets = await _bind(self.host, self.port)
+        self.port = self.sockets[0].getsockname()[1]
+        config = uvicorn.Config(
+            application,
+            http="httptools",
+            ws=getattr(application, "ws", "none"),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(current.trusted_proxies),
+            forwarded_allow_ips=list(current.trusted_proxies),
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=current.shutdown_grace_seconds,
+        )
+        config.load()
+        self.server = uvicorn.Server(config)
+        self.server.lifespan = config.lifespan_class(config)
+        self.holder = erlang.spawn_link(_hold, self.server, self.sockets, application)
+        await self.server.startup(self.sockets)
+        await self._tick()
+        log.info("listening on %s", Address(self.host, self.port).url)
+
+    async def _tick(self) -> None:
+        await self.server.on_tick(0)
+        erlang.send_after(TICK_MS, erlang.self_(), Tick())
+
+    def handle_call(self, request: Any, from_: Any) -> Any:
+        match request:
+            case GetAddress():
+                return Reply(Address(self.host, self.port))
+        return super().handle_call(request, from_)
+
+    def handle_info(self, message: Any) -> Any:
+        match message:
+            case Tick():
+                return self._tick()
+            case erlang.ExitMessage(reason=reason):
+                return Stop(reason)
+        return None
+
+    async def terminate(self, reason: Any) -> None:
+        if (server := getattr(self, "server", None)) is not None:
+            await server.shutdown(self.sockets)
+
+
+def named(name: str) -> Callable[..., Any]:
+    """What a "module:attribute" of supervisor.toml names. Raises EndpointError, one line."""
+    module, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise EndpointError(f"supervisor.toml: endpoint: {name}: {error}") from None
+    if not hasattr(found, attribute):
+        raise EndpointError(f"supervisor.toml: endpoint: {name}: the module has no {attribute!r}")
+    return getattr(found, attribute)
+
+
+async def _hold(server: uvicorn.Server, sockets: list[socket.socket], application: Any) -> None:
+    """Lives as long as the endpoint; its end closes whatever is open."""
+    try:
+        await erlang.receive(lambda _message: False)
+    finally:
+        for listening in getattr(server, "servers", []):
+            listening.close()
+        for bound in sockets:
+            bound.close()
+        for connection in list(server.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
+        close = getattr(application, "close", None)
+        if close is not None:
+            close()
+
+
+async def _bind(host: str, port: int) -> list[socket.socket]:
+    for left in reversed(range(BIND_TRIES)):
+        try:
+            return _bind_now(host, port)
+        except OSError as error:
+            # The socket of a predecessor that was killed is closed a moment after it.
+            if error.errno != errno.EADDRINUSE or not left:
+                raise EndpointError(_why(error, host, port)) from None
+        await asyncio.sleep(BIND_PAUSE_SECONDS)
+    raise AssertionError("unreachable")
+
+
+def _bind_now(host: str, port: int) -> list[socket.socket]:
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _name, address in dict.fromkeys(found):
+            bound = socket.socket(family, kind, protocol)
+            sockets.append(bound)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
+            if sockets[0] is not bound and port == 0:
+                address = (address[0], sockets[0].getsockname()[1], *address[2:])
+            bound.bind(address)
+            bound.listen(2048)
+            bound.setblocking(False)
+    except OSError:
+        for bound in sockets:
+            bound.close()
+        raise
+    return sockets
+
+
+def _why(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"PORT: {port} on {host} is taken by another program; stop it or choose another PORT"
+    if error.errno == errno.EACCES:
+        return f"PORT: {port} on {host} is not allowed for this user; choose a PORT above 1023"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"HOST: {host} is not an address of this machine"
+    return f"HOST, PORT: can't listen on {host}:{port} ({error.strerror or error})"

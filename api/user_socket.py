@@ -1,0 +1,76 @@
+"""The socket at `/socket`: who may connect, and which channel a topic goes to.
+
+The token comes as `params.token`, as the guide's frontend sends it, or as the client's `authToken`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors.channels import AdminChannel, NotificationChannel, TransactionChannel
+from actors.settings import Settings
+from api.disconnect import socket_id
+from api.tokens import InvalidToken
+from runtime.phoenix.check_origin import CheckOrigin
+from runtime.phoenix.endpoint import Endpoint
+from runtime.phoenix.messages import Error, Ok
+from runtime.phoenix.mount import LongPollOptions, Mount, Mounts, WebSocketOptions
+from runtime.phoenix.socket import UserSocket as PhoenixSocket
+
+if TYPE_CHECKING:
+    from api.app import Front
+
+PATH = "/socket"
+LOOPBACK = ("//localhost", "//127.0.0.1", "//[::1]")
+
+
+class UserSocket(PhoenixSocket):
+    """A signed-in client."""
+
+    __slots__ = ()
+
+    channels = {
+        "transaction:*": TransactionChannel,
+        "notification:*": NotificationChannel,
+        "admin:*": AdminChannel,
+    }
+
+    front: Front
+
+    async def connect(self, params: dict[str, Any], connect_info: dict[str, Any]) -> Any:
+        token = params.get("token") or connect_info.get("auth_token")
+        if not isinstance(token, str):
+            return Error()
+        try:
+            principal = await self.front.sessions.authenticate(token)
+        except InvalidToken:
+            return Error()
+        self.assigns["user_id"] = principal.subject
+        self.assigns["role"] = principal.role
+        return Ok()
+
+    def id(self) -> str | None:
+        return socket_id(self.assigns["user_id"])
+
+
+def mounts(front: Front) -> tuple[Endpoint, Mounts]:
+    """The endpoint and its socket mounts, with a socket class that knows this server's keys."""
+    origins = check_origin(front.settings)
+    socket = type("UserSocket", (UserSocket,), {"__slots__": (), "front": front})
+    mount = Mount(
+        PATH,
+        socket,
+        websocket=WebSocketOptions(check_origin=origins),
+        longpoll=LongPollOptions(check_origin=origins),
+        auth_token=True,
+    )
+    return Endpoint(), Mounts([mount])
+
+
+def check_origin(settings: Settings) -> CheckOrigin:
+    """Which pages may open a socket: those of CORS_ORIGINS; unset, this server's own, and in dev those of this machine."""
+    if "*" in settings.cors_origins:
+        return False
+    if settings.cors_origins:
+        return settings.cors_origins
+    return "conn" if settings.production else LOOPBACK
