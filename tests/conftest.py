@@ -1,0 +1,7 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+from tests.database import database, embedded, empty_database
+
+__all__ = ["database", "embedded", "empty_database"]
