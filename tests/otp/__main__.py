@@ -21,10 +21,10 @@ def scenario_files(places: list[Path]) -> list[Path]:
     return sorted(files)
 
 
-def check(scenario: Scenario, seeds: range) -> tuple[int, list[Difference]]:
+def check(scenario: Scenario, seeds: range, preempt: bool = False) -> tuple[int, list[Difference]]:
     """Replays under each seed; the first that differs, and how."""
     for seed in seeds:
-        trace, alive = replay(scenario.steps, seed)
+        trace, alive = replay(scenario.steps, seed, preempt)
         differences = compare(scenario, trace, alive)
         if differences:
             return seed, differences
@@ -50,11 +50,22 @@ def describe(scenario: Scenario, seed: int, differences: list[Difference]) -> st
 def main(arguments: list[str]) -> int:
     """Replays everything and prints what differs; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.otp", description=__doc__)
-    parser.add_argument("places", nargs="+", type=Path, metavar="DIR", help="a folder with scenario files, or one file")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="schedules tried per scenario (default 3)")
-    parser.add_argument("--first-seed", type=int, default=0, metavar="S", help="the first of them (default 0)")
+    parser.add_argument(
+        "places", nargs="+", type=Path, metavar="DIR", help="a folder with scenario files, or one file"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="schedules tried per scenario (default 3)"
+    )
+    parser.add_argument(
+        "--first-seed", type=int, default=0, metavar="S", help="the first of them (default 0)"
+    )
+    parser.add_argument(
+        "--preempt", action="store_true", help="let processes be interrupted between the ops of a step"
+    )
     options = parser.parse_args(arguments)
-    logging.getLogger("runtime").setLevel(logging.CRITICAL + 1)  # crash reports are what scenarios are made of
+    logging.getLogger("runtime").setLevel(
+        logging.CRITICAL + 1
+    )  # crash reports are what scenarios are made of
     files = scenario_files(options.places)
     if not files:
         print(f"no scenario files (*.json) in {', '.join(map(str, options.places))}", file=sys.stderr)
@@ -64,7 +75,7 @@ def main(arguments: list[str]) -> int:
     for file in files:
         try:
             scenario = Scenario.load(file)
-            seed, differences = check(scenario, seeds)
+            seed, differences = check(scenario, seeds, options.preempt)
         except Exception:
             failed += 1
             print(f"FAILED {file}\n{traceback.format_exc()}")

@@ -189,7 +189,9 @@ class Operations:
 
     def _start_child(self, op: Json) -> Any:
         sup = self.dest(op["sup"])
-        return supervisor.start_child(sup, op["args"] if "args" in op else self.processes.child_spec(op["child"]))
+        return supervisor.start_child(
+            sup, op["args"] if "args" in op else self.processes.child_spec(op["child"])
+        )
 
     async def _get_childspec(self, op: Json) -> Any:
         answer = await supervisor.get_childspec(self.dest(op["sup"]), self.names.decode(op["child"]))

@@ -33,14 +33,14 @@ class Scenario:
         return cls(content["name"], content["steps"], content["trace"], content["order"], content["alive"])
 
 
-def replay(steps: list[Json], seed: int) -> tuple[list[list[Json]], list[str]]:
+def replay(steps: list[Json], seed: int, preempt: bool = False) -> tuple[list[list[Json]], list[str]]:
     """Performs the steps under the seed's schedule: the trace (a list of events per step), and who lives at the end.
 
-    Under seed 0 a process performs the ops of a step in one go, under the others it may pause before each.
+    With `preempt` a process may be interrupted between the ops of a step, as OTP's scheduler may do but hardly ever does.
     """
     engine = DeterministicEngine(seed)
     names = Names()
-    operations = Operations(names, Random(seed) if seed else None)
+    operations = Operations(names, Random(seed) if preempt else None)
     processes = Processes(operations)
 
     def down(pid: Pid, reason: object) -> None:

@@ -134,9 +134,11 @@ class Names:
                 return "$stack"
             case CallSite(module="gen_server", function="call"):
                 return "$call"
+            case CallSite():
+                return self.encode((value.module, value.function, list(value.args)))
             case Child():
                 return "$child"
-            case ChildSpec(start=(_, (_, node))):  # as the scenario wrote it: OTP quotes the spec it was given
+            case ChildSpec(start=(_, (node,))):  # as the scenario wrote it: OTP quotes the spec it was given
                 fields = {key: node[key] for key in ("restart", "shutdown", "significant") if key in node}
                 return self.encode({"id": value.id, "type": value.type, **fields} | {"start": "$mfa"})
             case _ if callable(value):
