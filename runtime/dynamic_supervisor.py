@@ -113,7 +113,7 @@ class DynamicSupervisor(GenServer):
         if self.max_children is not None and len(self.children) + len(self.restarting) >= self.max_children:
             return ("error", "max_children")
         spec = complete(spec)
-        status, value = await start_child_process(spec, spec.start[1])
+        status, value, *_ = await start_child_process(spec, spec.start[1])
         if status == "ok" and value is not None:
             self.children[value] = Child(spec, value)
         return status, value
@@ -142,7 +142,7 @@ class DynamicSupervisor(GenServer):
             )
             return Stop("shutdown")
         child.restarts += 1
-        status, value = await start_child_process(child.spec, child.spec.start[1])
+        status, value, *_ = await start_child_process(child.spec, child.spec.start[1])
         if status == "error":
             reports.supervisor(self._myRef, "start_error", value, child.spec.id, child.pid)
             self.restarting.append(child)

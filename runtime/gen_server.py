@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Final
 
 from runtime import process
 from runtime.engine import Timer, current_engine
-from runtime.exits import CallSite, Exit, Throw, is_shutdown, reason_of
+from runtime.exits import CallSite, Exit, Throw, is_atom, is_shutdown, reason_of
 from runtime.pid import Pid, Ref
 from runtime.process import DEAD, TIMEOUT, Cell, DownReply, ExitMessage, Process, SystemMessage, Unwind
 from runtime.process import Reply as _Reply
@@ -217,6 +217,10 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
     else:
         monitored_by[pending] = None
     if timeout is not None:
+        if timeout <= 0:  # sent, but nobody waits for the answer
+            cell.deliver(pending)
+            pending.expire()
+            return pending
         pending.timer = cell.engine.call_later(timeout / 1000, pending.expire)
     cell.deliver(pending)
     return pending
@@ -264,27 +268,36 @@ def _expire_response(request_id: _Reply) -> None:
 
 
 class _Terminate(SystemMessage):
-    __slots__ = ("reason",)
+    __slots__ = ("heard", "reason")
 
     def __init__(self, reason: Any) -> None:
         self.reason = reason
+        self.heard = False
 
     def perform(self, cell: Cell) -> Coroutine[Any, Any, None] | None:
+        self.heard = True
         return cell.actor._stop(self.reason)
 
 
 async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None) -> None:
     """`gen_server:stop/3`: the server runs `terminate` behind the mail it has, and ends with `reason`.
 
-    Raises Exit("noproc") if there is none, Exit(other) if it ended with another reason, Exit("timeout") after
-    `timeout` ms, and then it was killed.
+    Raises Exit("noproc") if there is none, Exit(other) if it ended with another reason, Exit((other, CallSite)) if it
+    ended before it came to this request, Exit("timeout") after `timeout` ms: it still ends when it comes to it.
     """
+    site = CallSite("sys", "terminate", (dest, reason, "infinity" if timeout is None else timeout))
     cell = resolve(dest)
     if cell is None or cell.mode == DEAD:
         raise Exit("noproc")
+    if cell is process.current:
+        raise Exit(("calling_self", site))
+    request = _Terminate(reason)
     down = DownReply(cell)
+    cell.deliver(request)
+    if timeout is not None and timeout <= 0:
+        down.abandon()
+        raise Exit("timeout")
     timer = None if timeout is None else cell.engine.call_later(timeout / 1000, down.resolve, TIMEOUT)
-    cell.deliver(_Terminate(reason))
     try:
         got = await down
     finally:
@@ -292,8 +305,9 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
             timer.cancel()
     if got is TIMEOUT:
         cell.drop_monitor(down)
-        cell.exit_signal(cell.pid, "kill", False)
         raise Exit("timeout")
+    if not request.heard:
+        raise Exit(got if is_atom(got, "noproc") else (got, site))
     if got is not reason and got != reason:
         raise Exit(got)
 
@@ -378,7 +392,7 @@ class Raised:
         self.reason = reason_of(exc)
 
 
-def _outcome(exc: BaseException) -> Any:
+def outcome(exc: BaseException) -> Any:
     # throw(X) in a callback is the return value X.
     return exc.value if isinstance(exc, Throw) else Raised(exc)
 
@@ -469,7 +483,7 @@ class GenServer(Process):
         except Unwind:
             raise
         except BaseException as exc:
-            result = _outcome(exc)
+            result = outcome(exc)
         if iscoroutine(result):
             return self._await_init(result, name, started)
         return self._initialised(result, name, started)
@@ -482,7 +496,7 @@ class GenServer(Process):
         except BaseException as exc:
             if self._myRef.mode == DEAD:  # killed meanwhile, its code is only cleaning up
                 raise
-            result = _outcome(exc)
+            result = outcome(exc)
         follow = self._initialised(result, name, started)
         if follow is not None:
             await follow
@@ -536,7 +550,7 @@ class GenServer(Process):
                 result = self.handle_cast(message.request)
             elif isinstance(message, SystemMessage):
                 return message.perform(cell)
-            elif type(message) is ExitMessage and message.pid is cell.parent:
+            elif type(message) is ExitMessage and message.pid is (cell.parent or cell.pid):
                 return self._stop(message.reason)
             elif type(message) is _ServerTimeout:
                 if message.stale:
@@ -547,7 +561,7 @@ class GenServer(Process):
         except Unwind:
             raise
         except BaseException as exc:
-            result = _outcome(exc)
+            result = outcome(exc)
         if result is None:
             return None
         if iscoroutine(result):
@@ -562,7 +576,7 @@ class GenServer(Process):
         except BaseException as exc:
             if self._myRef.mode == DEAD:  # killed meanwhile, its code is only cleaning up
                 raise
-            result = _outcome(exc)
+            result = outcome(exc)
         follow = self._apply(result, from_)
         if follow is not None:
             await follow
@@ -606,7 +620,7 @@ class GenServer(Process):
         except Unwind:
             raise
         except BaseException as exc:
-            result = _outcome(exc)
+            result = outcome(exc)
         if iscoroutine(result):
             return self._await(result, None)
         return self._apply(result, None)
@@ -631,7 +645,7 @@ class GenServer(Process):
         except Unwind:
             raise
         except BaseException as exc:
-            result = _outcome(exc)
+            result = outcome(exc)
         if iscoroutine(result):
             return self._await_terminate(result, reason, answer)
         self._end(result, reason, answer)
@@ -645,7 +659,7 @@ class GenServer(Process):
         except BaseException as exc:
             if self._myRef.mode == DEAD:  # killed meanwhile, its code is only cleaning up
                 raise
-            result = _outcome(exc)
+            result = outcome(exc)
         self._end(result, reason, answer)
 
     def _end(self, result: Any, reason: Any, answer: tuple[Call, Any] | None) -> None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 
 from runtime import process, reports
 from runtime.erlang import TIMEOUT, await_down
-from runtime.exits import Throw, is_atom, is_shutdown, reason_of
+from runtime.exits import Stack, Throw, error, is_atom, is_shutdown, reason_of
 from runtime.gen_server import Dest, GenServer, Ignore, NoReply, Ok, Reply, StartError, Stop, call, cast
 from runtime.pid import Pid
 from runtime.process import DEAD, ExitMessage
@@ -104,8 +104,6 @@ def check_flags(flags: SupFlags) -> Any:
         return ("invalid_period", flags.period)
     if flags.auto_shutdown not in AUTO_SHUTDOWNS:
         return ("invalid_auto_shutdown", flags.auto_shutdown)
-    if flags.auto_shutdown != "never" and flags.strategy == "simple_one_for_one":
-        return ("bad_combination", [("auto_shutdown", flags.auto_shutdown), ("strategy", flags.strategy)])
     return None
 
 
@@ -119,10 +117,10 @@ def check_childspec(spec: Any, auto_shutdown: str) -> Any:
         return ("invalid_restart_type", spec.restart)
     if not isinstance(spec.significant, bool):
         return ("invalid_significant", spec.significant)
-    if spec.significant and spec.restart == "permanent":
-        return ("bad_combination", [("restart", "permanent"), ("significant", True)])
     if spec.significant and auto_shutdown == "never":
         return ("bad_combination", [("auto_shutdown", "never"), ("significant", True)])
+    if spec.significant and spec.restart == "permanent":
+        return ("bad_combination", [("restart", "permanent"), ("significant", True)])
     if spec.type not in ("worker", "supervisor"):
         return ("invalid_child_type", spec.type)
     shutdown = spec.shutdown
@@ -158,8 +156,12 @@ class RestartIntensity:
         return len(self.restarts) <= self.intensity
 
 
-async def start_child_process(spec: ChildSpec, args: tuple[Any, ...]) -> tuple[str, Any]:
-    """Calls a child's start function in the calling process: `("ok", pid or None)` or `("error", reason)`."""
+async def start_child_process(spec: ChildSpec, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Calls a child's start function in the calling process: `("ok", pid or None)` or `("error", reason)`.
+
+    A start function returns the pid, None for ignore, or raises StartError. OTP's own results are understood too: of
+    `("ok", pid, info)` the info is handed on.
+    """
     try:
         result = await spec.start[0](*args)
     except StartError as error:
@@ -168,8 +170,13 @@ async def start_child_process(spec: ChildSpec, args: tuple[Any, ...]) -> tuple[s
         result = thrown.value
     except Exception as exc:
         return ("error", ("EXIT", reason_of(exc)))
-    if result is None or isinstance(result, Pid):
-        return ("ok", result)
+    match result:
+        case None | Pid():
+            return ("ok", result)
+        case ("ok", Pid()) | ("ok", Pid(), _) | ("error", _):
+            return result
+        case "ignore":
+            return ("ok", None)
     return ("error", result)
 
 
@@ -253,6 +260,7 @@ class Supervisor(GenServer):
         self.intensity = RestartIntensity(flags.intensity, flags.period)
         self.children: dict[Any, Child] = {}  # in start order
         self.dynamic: dict[int, Child] = {}  # simple_one_for_one: by id of its pid or Restarting
+        self.dynamic_restarts = 0  # OTP's counter: a terminate_child during the retries does not take it back
         self.template: ChildSpec | None = None
         for spec in specs:
             problem = check_childspec(spec, flags.auto_shutdown)
@@ -278,16 +286,16 @@ class Supervisor(GenServer):
         """True for simple_one_for_one."""
         return self.flags.strategy == "simple_one_for_one"
 
-    async def _start(self, child: Child) -> tuple[str, Any]:
-        status, value = await start_child_process(child.spec, child.args or child.spec.start[1])
-        if status == "ok":
-            reports.progress(self._myRef, child.spec.id, value)
-        return status, value
+    async def _start(self, child: Child) -> tuple[Any, ...]:
+        result = await start_child_process(child.spec, child.args or child.spec.start[1])
+        if result[0] == "ok":
+            reports.progress(self._myRef, child.spec.id, result[1])
+        return result
 
     async def _start_children(self, ids: list[Any]) -> None:
         for child_id in ids:
             child = self.children[child_id]
-            status, value = await self._start(child)
+            status, value, *_ = await self._start(child)
             if status == "error":
                 self._report("start_error", value, child)
                 raise _FailedToStart(child_id, value)
@@ -363,10 +371,13 @@ class Supervisor(GenServer):
     def _auto_shutdown(self, child: Child) -> None:
         if not child.spec.significant or self.flags.auto_shutdown == "never":
             return
-        if self.flags.auto_shutdown == "all_significant" and any(
-            other.spec.significant and other.pid is not None for other in self.children.values()
-        ):
-            return
+        if self.flags.auto_shutdown == "all_significant":
+            if self.simple:
+                remain = bool(self.dynamic)
+            else:
+                remain = any(c.spec.significant and c.pid is not None for c in self.children.values())
+            if remain:
+                return
         raise _Shutdown
 
     async def _restart(self, child: Child) -> None:
@@ -388,7 +399,7 @@ class Supervisor(GenServer):
                 await self._restart_many(child, list(self.children))
 
     async def _restart_one(self, child: Child) -> None:
-        status, value = await self._start(child)
+        status, value, *_ = await self._start(child)
         if status == "ok":
             child.pid = value
             return
@@ -408,16 +419,19 @@ class Supervisor(GenServer):
             cast(self._myRef.pid, _TryAgain(failure.child_id))
 
     async def _restart_dynamic(self, child: Child) -> None:
+        if isinstance(child.pid, Restarting):
+            self.dynamic_restarts -= 1
         self.dynamic.pop(id(child.pid), None)
-        status, value = await self._start(child)
+        status, value, *_ = await self._start(child)
         if status == "ok":
             child.pid = value
         else:
             child.pid = _restarting(child.pid)
+            self.dynamic_restarts += 1
             self._report("start_error", value, child)
             cast(self._myRef.pid, _TryAgain(child.pid))
-        # An ignored restart stays listed as undefined, as OTP has it.
-        self.dynamic[id(child.pid) if child.pid is not None else id(child)] = child
+        # An ignored restart stays listed as undefined, as OTP has it; a second one takes its place.
+        self.dynamic[id(child.pid)] = child
 
     async def handle_cast(self, request: Any) -> Any:
         match request:
@@ -432,7 +446,7 @@ class Supervisor(GenServer):
     async def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
             case _Request("start_child", (spec,)) if self.simple:
-                return Reply(await self._start_dynamic(tuple(spec)))
+                return Reply(await self._start_dynamic(spec))
             case _Request("start_child", (spec,)):
                 problem = check_childspec(spec, self.flags.auto_shutdown)
                 return Reply(("error", problem) if problem is not None else await self._add(complete(spec)))
@@ -461,13 +475,15 @@ class Supervisor(GenServer):
     def _find(self, key: Any) -> Child | None:
         if not self.simple:
             return self.children.get(key) if _hashable(key) else None
+        assert self.template is not None
+        if not isinstance(key, Pid):
+            return Child(self.template) if key == self.template.id else None
         child = self.dynamic.get(id(key))
-        if child is None and isinstance(key, Pid):
+        if child is None:
             for candidate in self.dynamic.values():
                 if isinstance(candidate.pid, Restarting) and candidate.pid.old is key:
                     return candidate
             if key.cell.mode == DEAD:
-                assert self.template is not None
                 return Child(self.template)
         return child
 
@@ -484,7 +500,8 @@ class Supervisor(GenServer):
         if old is not None:
             return ("error", ("already_started", old.pid) if isinstance(old.pid, Pid) else "already_present")
         child = Child(spec)
-        status, value = await self._start(child)
+        result = await self._start(child)
+        status, value, *_ = result
         if status == "error":
             if isinstance(value, tuple) and len(value) == 2 and is_atom(value[0], "already_started"):
                 return ("error", value)
@@ -492,16 +509,19 @@ class Supervisor(GenServer):
         if value is not None or spec.restart != "temporary":
             child.pid = value
             self.children[spec.id] = child
-        return ("ok", value)
+        return result
 
-    async def _start_dynamic(self, extra: tuple[Any, ...]) -> Any:
+    async def _start_dynamic(self, extra: Any) -> Any:
         assert self.template is not None
+        if not isinstance(extra, list | tuple):  # the template's arguments and these make no list
+            return ("error", ("EXIT", ("badarg", Stack(None))))
         child = Child(self.template, args=(*self.template.start[1], *extra))
-        status, value = await self._start(child)
+        result = await self._start(child)
+        status, value, *_ = result
         if status == "ok" and value is not None:
             child.pid = value
             self.dynamic[id(value)] = child
-        return (status, value)
+        return result
 
     async def _terminate_request(self, key: Any) -> Any:
         if self.simple and not isinstance(key, Pid):
@@ -518,11 +538,11 @@ class Supervisor(GenServer):
         if problem is not None:
             return ("error", problem)
         child = self.children[key]
-        status, value = await self._start(child)
-        if status == "ok":
-            child.pid = value
+        result = await self._start(child)
+        if result[0] == "ok":
+            child.pid = result[1]
             child.restarts += 1
-        return (status, value)
+        return result
 
     def _which_children(self) -> list[tuple[Any, Any, str, tuple[Any, ...]]]:
         def row(child: Child, child_id: Any) -> tuple[Any, Any, str, tuple[Any, ...]]:
@@ -537,7 +557,7 @@ class Supervisor(GenServer):
         if self.simple:
             assert self.template is not None
             size = len(self.dynamic)
-            active = size - sum(isinstance(child.pid, Restarting) for child in self.dynamic.values())
+            active = size - self.dynamic_restarts
             supervisors = size if self.template.type == "supervisor" else 0
             return {"specs": 1, "active": active, "supervisors": supervisors, "workers": size - supervisors}
         children = self.children.values()
@@ -554,6 +574,8 @@ class Supervisor(GenServer):
     async def terminate(self, reason: Any) -> None:
         if self.simple:
             assert self.template is not None
+            if id(None) in self.dynamic:
+                error("function_clause")  # OTP 25 cannot stop a child that ignored its restart
             pids = [child.pid for child in self.dynamic.values() if isinstance(child.pid, Pid)]
             await shut_down_all(pids, self.template.shutdown)
         else:
