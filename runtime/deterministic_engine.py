@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from asyncio import events
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
-from typing import Any
+from typing import Any, Final
 
 from runtime import engine as engines
-from runtime import reports
+from runtime import process, reports
 from runtime.engine import Engine
-from runtime.pid import Pid
+from runtime.pid import Pid, renumber_refs
 from runtime.process import Cell
+
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
@@ -81,6 +84,25 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return False
 
 
+class TracedCell(Cell):
+    """A process whose mail and exit signals are recorded by the engine, with their sender."""
+
+    __slots__ = ()
+    engine: DeterministicEngine
+
+    def deliver(self, message: Any) -> bool:
+        sender = process.current
+        engine = self.engine
+        engine.sent.append((None if sender is None else sender.pid, self.pid, message))
+        engine.record("send", "" if sender is None else sender.get_name(), f"{self.get_name()} {message!r}")
+        return super().deliver(message)
+
+    def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
+        detail = f"{self.get_name()} {reports.describe(reason).splitlines()[0]}"
+        self.engine.record("signal", source.cell.get_name(), detail)
+        super().exit_signal(source, reason, linked)
+
+
 class DeterministicEngine(Engine):
     """Runs processes under `seed`. `trace` records every step as `(ms, what, who, detail)`; see `runtime.testing`."""
 
@@ -96,7 +118,11 @@ class DeterministicEngine(Engine):
         self.loop = self._loop
         self.steps = 0
         self.trace: list[tuple[float, str, str, str]] | None = [] if trace else None
+        self.sent: list[tuple[Pid | None, Pid, Any]] = []  # (sender, receiver, message), if traced
         self.on_exit.append(self._trace_exit)
+        if trace:
+            self.cell_class = TracedCell
+            renumber_refs()
         engines.set_default(self)
 
     def now(self) -> float:
@@ -105,14 +131,14 @@ class DeterministicEngine(Engine):
     def enqueue(self, cell: Cell) -> None:
         self._runnable.append(cell)
 
-    def record(self, what: str, who: Any, detail: Any = "") -> None:
+    def record(self, what: str, who: Any, detail: str = "") -> None:
         """Adds a line to the trace."""
         if self.trace is not None:
-            self.trace.append((round(self._now * 1000, 3), what, str(who), repr(detail) if detail != "" else ""))
+            # Addresses of Python objects differ from run to run.
+            self.trace.append((round(self._now * 1000, 3), what, str(who), _ADDRESS.sub("", detail)))
 
     def _trace_exit(self, pid: Pid, reason: Any) -> None:
-        if self.trace is not None:
-            self.record("exit", pid.cell.name or pid, reports.describe(reason).splitlines()[0])
+        self.record("exit", pid.cell.get_name(), reports.describe(reason).splitlines()[0])
 
     def _step(self) -> bool:
         """One turn of one runnable, the seed's choice. asyncio's callbacks count as one runnable, in their order."""
@@ -128,8 +154,7 @@ class DeterministicEngine(Engine):
             return self._loop.run_ready() or True
         cell = runnable.pop(choice)
         if self.trace is not None:
-            mailbox = cell.mailbox
-            self.record("run", cell.name or cell.pid, mailbox[0] if mailbox else "")
+            self.record("run", cell.get_name())
         cell.turn()
         return True
 

@@ -47,6 +47,7 @@ class Engine:
 
     loop: asyncio.AbstractEventLoop
     turn_messages = process.TURN_MESSAGES
+    cell_class: type[Cell] = Cell
 
     def __init__(self) -> None:
         self.queue: deque[Cell] = deque()
@@ -81,12 +82,12 @@ class Engine:
     # ---- processes
 
     def spawn_actor(
-        self, actor: Any, parent: Cell | None = None, link: bool = False, cell_class: type[Cell] = Cell
+        self, actor: Any, parent: Cell | None = None, link: bool = False, cell_class: type[Cell] | None = None
     ) -> Cell:
         """Makes a process of an actor object; it runs when its turn comes."""
         self._next_id += 1
         number = self._next_id
-        cell = cell_class(self, actor, None if parent is None else parent.pid, number)
+        cell = (cell_class or self.cell_class)(self, actor, None if parent is None else parent.pid, number)
         actor._myRef = cell
         self.cells[number] = cell
         if link:
@@ -94,8 +95,9 @@ class Engine:
             cell.link(parent)
         for hook in self.on_spawn:
             hook(cell.pid)
-        cell.queued = True
-        self.enqueue(cell)
+        if cell.mode == process.NEW:
+            cell.queued = True
+            self.enqueue(cell)
         return cell
 
     def spawn(

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 _ref_ids = itertools.count(1)
 
 
+def renumber_refs() -> None:
+    """The next reference that is looked at is number 1 again: traces of two runs must not differ by earlier runs."""
+    global _ref_ids
+    _ref_ids = itertools.count(1)
+
+
 class Pid(ActorAddress):
     """Erlang's pid. `id` is unique within its engine and never used again; `str(pid)` is `<0.ID.0>`."""
 

@@ -291,7 +291,7 @@ class Cell:
         self.context: Context | None = None
         self.waiting: Any = None
         self.message: Any = None  # the one being handled; kept for crash reports
-        self.since = 0.0  # when a message was first left waiting, in the engine's seconds; for observers
+        self.since: float | None = None  # when a message was first left waiting, in the engine's seconds; for observers
         self.doomed: Any = UNSET
         self.extra: dict[str, Any] | None = None  # rare state: start handshake, sys debug, Thespian's side
 
@@ -353,7 +353,7 @@ class Cell:
                 self.reductions += 1
                 self.mode = RUNNING
                 try:
-                    coro = self.actor._handle(message)
+                    coro = self.handle(message)
                 except Unwind:
                     break
                 except BaseException as exc:
@@ -392,11 +392,15 @@ class Cell:
             self.message = None
             self.context = None
             return
-        if self.since == 0.0:
+        if self.since is None:
             self.since = self.engine.now()
         if self.waiting is YIELD and not self.queued:
             self.queued = True
             self.engine.enqueue(self)
+
+    def handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
+        """One message; a coroutine is driven to its end before the next."""
+        return self.actor._handle(message)
 
     def _begin(self) -> None:
         try:
@@ -434,7 +438,7 @@ class Cell:
                 wait = context.run(coro.send, None)
         except StopIteration:
             self.coro = None
-            self.since = 0.0
+            self.since = None
             if self.mode == RUNNING:
                 self.mode = IDLE
             return

@@ -7,20 +7,21 @@
 
         def locked(self, event, content):
             match event, content:
-                case "cast", Code(self.code):
-                    return NextState("open", StateTimeout(10_000, "lock"))
+                case "cast", Code(code) if code == self.code:
+                    return NextState("open", StateTimeout(10_000))
 
         def open(self, event, content):
-            match event, content:
-                case "state_timeout", "lock":
+            match event:
+                case "state_timeout":
                     return NextState("locked")
 
-The data is the instance, the state is `self.state`. With `callback_mode = "state_functions"` the method named like the
-state handles its events; with `"handle_event_function"` the method `handle_event(event, content, state)` handles all, and
-a state may be any value. Callbacks may be `async def`: the machine waits, other processes run. Times are milliseconds.
+The data is the instance, the state is `self.state`. With `callback_mode = "state_functions"` the method named
+like the state handles its events; with `"handle_event_function"` the method `handle_event(event, content,
+state)` handles all, and a state may be any value. Callbacks may be `async def`: the machine waits, the others
+run.
 
-An event is `"cast"`, `"info"`, `"internal"`, `"enter"`, `"timeout"`, `"state_timeout"`, `("timeout", name)` or
-`("call", from_)`. A callback that raises ends the machine, after `terminate`.
+An event is `"cast"`, `"info"`, `"internal"`, `"enter"`, `"timeout"`, `"state_timeout"`, `("timeout", name)`
+or `("call", from_)`. A callback that raises ends the machine, after `terminate`. Times are milliseconds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from inspect import iscoroutine
 from typing import Any, ClassVar, Final, Literal
 
@@ -48,142 +48,28 @@ from runtime.gen_server import (
     cast,
     stop,
 )
-from runtime.process import UNSET, DEAD, Cell, ExitMessage, NeverRefused, SystemMessage, Unwind
-
-Event = Any  # a string, or ("call", from_), or ("timeout", name)
+from runtime.process import DEAD, UNSET, Cell, ExitMessage, NeverRefused, SystemMessage, Unwind
+from runtime.transition import (
+    Action,
+    CancelTimeout,
+    Event,
+    EventTimeout,
+    GenericTimeout,
+    Hibernate,
+    KeepState,
+    NextEvent,
+    NextState,
+    Ok,
+    Postpone,
+    RepeatState,
+    Reply,
+    StateTimeout,
+    Stop,
+    TimeoutAction,
+    UpdateTimeout,
+)
 
 _EVENTS_AT_ONCE: Final = 256  # so many of its own events a machine handles before the others get a turn
-
-
-# ---- actions
-
-
-@dataclass(frozen=True, slots=True)
-class Postpone:
-    """`postpone`: the event is handled again after the next change of state."""
-
-
-@dataclass(frozen=True, slots=True)
-class NextEvent:
-    """`{next_event, Type, Content}`: handled next, before all events that wait."""
-
-    event: Event
-    content: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class EventTimeout:
-    """`{timeout, Ms, Content}`: event `"timeout"`, unless any other event comes before. None as `ms` cancels."""
-
-    ms: float | None
-    content: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class StateTimeout:
-    """`{state_timeout, Ms, Content}`: event `"state_timeout"`, unless the state changes before. None as `ms` cancels."""
-
-    ms: float | None
-    content: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class GenericTimeout:
-    """`{{timeout, Name}, Ms, Content}`: event `("timeout", name)`; nothing cancels it but a new one. None as `ms` cancels."""
-
-    name: Any
-    ms: float | None
-    content: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class CancelTimeout:
-    """`{Timeout, cancel}`; `timeout` is the event: `"timeout"`, `"state_timeout"` or `("timeout", name)`."""
-
-    timeout: Event
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateTimeout:
-    """`{Timeout, update, Content}`: new content for a running timer; if none runs it fires at once."""
-
-    timeout: Event
-    content: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """`{reply, From, Value}`: answers the event `("call", from_)`, now or whenever."""
-
-    from_: From
-    value: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Hibernate:
-    """`hibernate`: accepted and without effect; an idle process here holds no stack and no mailbox anyway."""
-
-
-_TimeoutAction = EventTimeout | StateTimeout | GenericTimeout | CancelTimeout | UpdateTimeout
-Action = Postpone | NextEvent | Reply | Hibernate | _TimeoutAction
-
-
-# ---- what callbacks return
-
-
-class _Result:
-    __slots__ = ("actions",)
-
-    def __init__(self, *actions: Action) -> None:
-        self.actions = actions
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}{self.actions!r}"
-
-
-class Ok(_Result):
-    """`{ok, State, Data, Actions}` from init."""
-
-    __slots__ = ("state",)
-
-    def __init__(self, state: Any, *actions: Action) -> None:
-        super().__init__(*actions)
-        self.state = state
-
-
-class NextState(_Result):
-    """`{next_state, State, Data, Actions}`. The same state again is no change of state."""
-
-    __slots__ = ("state",)
-
-    def __init__(self, state: Any, *actions: Action) -> None:
-        super().__init__(*actions)
-        self.state = state
-
-
-class KeepState(_Result):
-    """`{keep_state, Data, Actions}`; returning None is `KeepState()`."""
-
-    __slots__ = ()
-
-
-class RepeatState(_Result):
-    """`{repeat_state, Data, Actions}`: as KeepState, and the `"enter"` call is made again."""
-
-    __slots__ = ()
-
-
-class Stop:
-    """`{stop, Reason}`, or `{stop_and_reply, Reason, Replies}`."""
-
-    __slots__ = ("reason", "replies")
-
-    def __init__(self, reason: Any = "normal", *replies: Reply) -> None:
-        self.reason = reason
-        self.replies = replies
-
-    def __repr__(self) -> str:
-        return f"Stop({self.reason!r})"
 
 
 # ---- the machine's own bookkeeping
@@ -216,9 +102,9 @@ class _Machine:
         # what the callbacks of one transition have asked for:
         self.postpone = False
         self.next_events: list[tuple[Event, Any]] = []
-        self.timeouts: list[_TimeoutAction] = []
+        self.timeouts: list[TimeoutAction] = []
 
-    def start(self, cell: Cell, action: _TimeoutAction) -> None:
+    def start(self, cell: Cell, action: TimeoutAction) -> None:
         """Performs a timeout action: a timer of the same event is replaced."""
         match action:
             case CancelTimeout(event):
@@ -267,11 +153,13 @@ class _Machine:
 
 
 class StateMachine(GenServer):
-    """The behaviour. Set `callback_mode` and `state_enter`, define `init` and the states' functions or `handle_event`.
+    """The behaviour. Set `callback_mode` and `state_enter`, define `init` and the states' functions or
+    `handle_event`.
 
-    With `state_enter` the callback is also called with event `"enter"` and the old state as content at each change of
-    state, and at the start. Such a call may set timeouts and reply, but not change the state, postpone or insert events.
-    Start it with `start_link` or `start` (`gen_statem:start_link/4`), talk to it with this module's `call` and `cast`.
+    With `state_enter` the callback is also called with event `"enter"` and the old state as content at each
+    change of state, and at the start. Such a call may set timeouts and reply, but not change the state,
+    postpone or insert events. Start it with `start_link` or `start` (`gen_statem:start_link/4`), talk to it
+    with this module's `call` and `cast`.
     """
 
     callback_mode: ClassVar[Literal["state_functions", "handle_event_function"]] = "state_functions"
@@ -285,7 +173,9 @@ class StateMachine(GenServer):
         raise Error("undef")
 
     def handle_event(self, event: Event, content: Any, state: Any) -> Any:
-        """All events, in callback mode `"handle_event_function"`: NextState, KeepState, RepeatState, Stop or None."""
+        """All events, in callback mode `"handle_event_function"`: NextState, KeepState, RepeatState, Stop or
+        None.
+        """
         raise Error("undef")
 
     @property
@@ -335,7 +225,9 @@ class StateMachine(GenServer):
         return self._loop(("info", message))
 
     async def _loop(self, event: tuple[Event, Any] | None, result: Any = None) -> None:
-        """Handles an event and all that follow from it, until only mail can bring the next. At the start there is none."""
+        """Handles an event and all that follow from it, until only mail can bring the next. At the start
+        there is none.
+        """
         cell, machine = self._myRef, self._machine
         assert machine is not None
         handled = 0
@@ -356,16 +248,25 @@ class StateMachine(GenServer):
         except (Unwind, GeneratorExit):
             raise
         except _Stopping as stopping:
-            reason = stopping.reason
+            told = reason = stopping.reason
         except BaseException as exc:
             if cell.mode == DEAD:  # killed meanwhile, its code is only cleaning up
                 raise
             reason = reason_of(exc)
+            told = reason if isinstance(exc, Exit) else reason[0]  # gen_statem tells terminate no stack
         else:
             return
-        ending = self._stop(reason)
-        if ending is not None:
-            await ending
+        try:
+            outcome = self.terminate(told)
+            if iscoroutine(outcome):
+                outcome = await outcome
+        except (Unwind, GeneratorExit):
+            raise
+        except BaseException as exc:
+            if cell.mode == DEAD:
+                raise
+            outcome = gen_server.outcome(exc)
+        self._end(outcome, reason, None)
 
     async def _call_back(self, event: Event, content: Any) -> Any:
         machine = self._machine
@@ -384,7 +285,9 @@ class StateMachine(GenServer):
             return thrown.value
 
     async def _transition(self, event: tuple[Event, Any] | None, result: Any) -> None:
-        """Does what a callback's result says, in gen_statem's order: replies, postponing, the new state, timeouts."""
+        """Does what a callback's result says, in gen_statem's order: replies, postponing, the new state,
+        timeouts.
+        """
         machine = self._machine
         assert machine is not None
         machine.postpone = False
@@ -495,7 +398,7 @@ def reply(from_: From, value: Any) -> None:
 
 
 __all__ = [
-    "Action", "CancelTimeout", "EventTimeout", "GenericTimeout", "Hibernate", "Ignore", "KeepState", "NextEvent",
-    "NextState", "Ok", "Postpone", "RepeatState", "Reply", "StateMachine", "StateTimeout", "Stop", "UpdateTimeout",
-    "call", "cast", "reply", "stop",
+    "Action", "CancelTimeout", "EventTimeout", "GenericTimeout", "Hibernate", "Ignore", "KeepState",
+    "NextEvent", "NextState", "Ok", "Postpone", "RepeatState", "Reply", "StateMachine", "StateTimeout", "Stop",
+    "UpdateTimeout", "call", "cast", "reply", "stop",
 ]  # fmt: skip
