@@ -193,3 +193,14 @@ def _why(error: OSError, host: str, port: int) -> str:
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         return f"HOST: {host} is not an address of this machine"
     return f"HOST, PORT: can't listen on {host}:{port} ({error.strerror or error})"
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises EndpointError, one line, when the server could not listen here now."""
+    if port == 0:
+        return
+    try:
+        for bound in _bind_now(host, port):
+            bound.close()
+    except OSError as error:
+        raise EndpointError(_why(error, host, port)) from None

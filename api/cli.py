@@ -1,0 +1,256 @@
+"""The command `bitnexus`. Each sub-command is a function here or in the module that it is about; errors are one line, exit code 1."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from actors import settings as settings_module
+from actors.postgres import binaries
+from actors.postgres_cluster import Cluster
+from actors.postgres_files import PostgresError
+from actors.repo import DatabaseError, address, reason
+from actors.settings import ConfigError, Settings
+from schema.migrate import MigrationError, migrate
+
+ONE_LINE = (ConfigError, DatabaseError, MigrationError, PostgresError)
+
+
+class CommandError(Exception):
+    """A command failed; the text is one line."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        settings = settings_module.load()
+        settings_module.use(settings)
+        return options.run(settings, options)
+    except (CommandError, *ONE_LINE) as error:
+        return complain(error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def complain(error: object) -> int:
+    """Says on one line why a command failed; returns exit code 1."""
+    print(f"bitnexus: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="bitnexus", description="BitNexus: a supervised actor runtime and the service on it.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[Settings, Any], int], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(run=run)
+        return made
+
+    made = command("serve", _serve, "Start the whole tree and serve until Ctrl-C or SIGTERM.")
+    made.add_argument("--tree", type=Path, help="the supervisor.toml to start (default: the one here, else BitNexus's own)")
+    command("migrate", _migrate, "Bring the database's schema up to date.")
+    command("config", _config, "Show every setting, its value and where it came from; secrets are masked.")
+    command("doctor", _doctor, "Check port, database, secret and Go services; say what to do about each.")
+
+    made = command("psql", _psql, "Open psql on the configured database, embedded or not.")
+    made.add_argument("-c", dest="sql", metavar="SQL", help="run this and leave")
+
+    made = command("demo", _demo, "Run the main job against the running server and print what happens.")
+    made.add_argument("--url", help="base URL of the server (default: HOST and PORT)")
+    made.add_argument("--email", help="sign in as this user (default: a demo user is made)")
+    made.add_argument("--password", help="that user's password")
+    made.add_argument("--count", type=int, default=3, help="how many transactions (default: 3)")
+
+    user = commands.add_parser("user", help="Manage users.").add_subparsers(required=True, metavar="ACTION")
+    made = user.add_parser("create", help="Create a user and print it as JSON.")
+    made.add_argument("email", metavar="EMAIL")
+    made.add_argument("--password", required=True)
+    made.add_argument("--role", default="user", choices=("user", "admin", "service"))
+    made.add_argument("--name", default="")
+    made.set_defaults(run=_create_user)
+
+    ledger = commands.add_parser("ledger", help="Check the ledger.").add_subparsers(required=True, metavar="ACTION")
+    made = ledger.add_parser("verify", help="Check every row, entry and hash; exit 1 and the first bad one when not sound.")
+    made.set_defaults(run=_verify_ledger)
+    return top
+
+
+# ---- commands
+
+
+def _serve(settings: Settings, options: Any) -> int:
+    from api import serve
+
+    return serve.run(settings, options.tree)
+
+
+def _demo(settings: Settings, options: Any) -> int:
+    from api import demo_run
+
+    return asyncio.run(demo_run.run(settings, options))
+
+
+def _doctor(settings: Settings, _options: Any) -> int:
+    from api import doctor
+
+    return asyncio.run(doctor.run(settings))
+
+
+def _config(settings: Settings, _options: Any) -> int:
+    lines = settings_module.show(settings)
+    names, values = (max(len(getattr(line, part)) for line in lines) for part in ("name", "value"))
+    for line in lines:
+        print(f"{line.name:<{names}}  {line.value:<{min(values, 40)}}  [{line.source}]  {line.meaning}")
+    return 0
+
+
+def _migrate(settings: Settings, _options: Any) -> int:
+    async def run() -> None:
+        async with connected(settings, migrated=False) as connection:
+            applied = await migrate(connection)
+        for name in applied:
+            print(f"applied {name}")
+        print(f"{len(applied)} migrations applied; the schema is up to date")
+
+    asyncio.run(run())
+    return 0
+
+
+def _psql(settings: Settings, options: Any) -> int:
+    async def run() -> int:
+        async with database_url(settings) as url:
+            return await asyncio.to_thread(_run_psql, url, options.sql)
+
+    return asyncio.run(run())
+
+
+def _run_psql(url: str, sql: str | None) -> int:
+    own = binaries() / "psql"
+    program = str(own) if own.exists() else shutil.which("psql")
+    if program is None:
+        raise CommandError("psql: not found; install PostgreSQL's client programs")
+    # The password goes through the environment: a command line is for every user of the machine to see.
+    environment = dict(os.environ)
+    password = urlsplit(url).password
+    if password:
+        url = url.replace(f":{password}@", "@", 1)
+        environment["PGPASSWORD"] = password
+    command = [program, "--no-psqlrc", url] if sql is None else [program, "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-c", sql, url]
+    sys.stdout.flush()
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _create_user(settings: Settings, options: Any) -> int:
+    import msgspec
+
+    from api.fields import Email
+    from api.passwords import hash_password
+    from schema import users
+
+    try:
+        email = Email.parse(options.email)
+    except ValueError as error:
+        raise CommandError(f"user create: {options.email}: {error}") from None
+    if not options.password or "\x00" in options.name or len(options.name) > 200:
+        raise CommandError("user create: expected a password, and a name of at most 200 characters")
+
+    async def run() -> None:
+        async with connected(settings) as connection:
+            try:
+                row = await connection.fetchrow(
+                    users.CREATE, email, options.name, options.role, hash_password(options.password)
+                )
+            except asyncpg.UniqueViolationError:
+                raise CommandError(f"user create: a user with the address {email} exists") from None
+        print(json.dumps(msgspec.to_builtins({name: row[name] for name in ("id", "email", "name", "role")})))
+
+    asyncio.run(run())
+    return 0
+
+
+def _verify_ledger(settings: Settings, _options: Any) -> int:
+    from actors.ledger_audit import verify_ledger
+
+    async def run() -> int:
+        step = None
+        async with connected(settings) as connection:
+            async for step in verify_ledger(connection):
+                progress(step.checked, step.total, step.done)
+        assert step is not None
+        if step.fault is None:
+            print(f"sound: {step.checked} entries, root {step.root_hash.hex()}")
+            return 0
+        fault = step.fault
+        where = f"seq {fault.seq}" if fault.seq is not None else "no entry"
+        print(f"not sound: {where}, transaction {fault.transaction_id or '-'}: {fault.reason}")
+        return 1
+
+    return asyncio.run(run())
+
+
+def progress(done: int, total: int, last: bool) -> None:
+    """A progress bar on a terminal's error output; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return
+    part = done / total if total else 1.0
+    bar = "#" * int(part * 30)
+    end = "\n" if last else ""
+    print(f"\r[{bar:<30}] {part:4.0%}  {done} of {total} entries", end=end, file=sys.stderr, flush=True)
+
+
+# ---- the database, for commands
+
+
+@asynccontextmanager
+async def database_url(settings: Settings) -> AsyncIterator[str]:
+    """The URL of the configured database; an embedded server that doesn't run is started and stopped again."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    cluster = Cluster.at(settings.data_dir)
+    url = await cluster.attach_or_start()
+    try:
+        yield url
+    finally:
+        await cluster.stop()
+
+
+@asynccontextmanager
+async def connected(settings: Settings, migrated: bool = True) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the configured database, its schema up to date unless `migrated` is False.
+
+    Raises DatabaseError or MigrationError, one line.
+    """
+    async with database_url(settings) as url:
+        try:
+            connection = await asyncpg.connect(url, timeout=10)
+        except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise DatabaseError(f"DATABASE_URL: can't connect to {address(url)}: {reason(error)}") from None
+        try:
+            if migrated:
+                await migrate(connection)
+            yield connection
+        finally:
+            await connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
