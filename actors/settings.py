@@ -143,7 +143,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("JWT_ISSUER", "bitnexus", _text, "claim iss of tokens"),
     Variable("JWT_AUDIENCE", "bitnexus", _text, "claim aud of tokens"),
     Variable("JWT_LEEWAY", "10", _whole(0, 300), "seconds by which clocks may differ"),
-    Variable("ACCESS_TOKEN_SECONDS", "900", _whole(30, 86400), "life of an access token, seconds"),
+    Variable("ACCESS_TOKEN_SECONDS", "3600", _whole(30, 86400), "life of an access token, seconds"),
     Variable("REFRESH_TOKEN_SECONDS", "2592000", _whole(60, 31536000), "life of a refresh token, seconds"),
     Variable("CORS_ORIGINS", "", _origins, "origins allowed to call from browsers, comma separated, or *"),
     Variable("TRUSTED_PROXIES", "", _list, "addresses whose X-Forwarded-For is believed, comma separated"),

@@ -209,5 +209,5 @@ def _idempotency_key(request: Request) -> str | None:
 
 
 def _fingerprint(user_id: UUID, body: NewTransaction) -> bytes:
-    content = [str(user_id), str(body.amount), body.currency, body.description]
+    content = [str(user_id), str(body.amount), str(body.currency), body.description]
     return hashlib.sha256(msgspec.json.encode(content)).digest()
