@@ -1,0 +1,97 @@
+# BitNexus: `make run` serves on port 4000, `make test` proves it. Needs Python 3.11 and make, nothing else.
+SHELL  := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN    := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+RUN    := .venv/.installed-run
+TEST   := .venv/.installed-test
+BENCH  := .venv/.installed-bench
+NODE   := tests/node/node_modules/.installed
+# The interpreter that node and npm come with when the tests installed them by pip.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run demo migrate test quick lint format bench fuzz soak lock vendor clean browser
+
+help:                  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+install: $(RUN)        ## the environment in .venv, what the server needs
+
+run: $(RUN)            ## serve on http://localhost:4000 (PORT=... for another)
+	@exec $(BIN)/bitnexus serve
+
+demo: $(RUN)           ## the main job against the running server, line by line
+	@exec $(BIN)/bitnexus demo
+
+migrate: $(RUN)        ## bring the database's schema up to date
+	@exec $(BIN)/bitnexus migrate
+
+test: $(TEST) $(NODE) browser ## every test on real parts (PostgreSQL, Node, Go, Chromium)
+	$(PYTEST) $(ARGS)
+
+quick: $(TEST) $(NODE) ## the tests that take less than half a minute each
+	$(PYTEST) -m "not long" $(ARGS)
+
+lint: $(TEST)          ## ruff, and pyright in strict mode on runtime/
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --level error
+
+format: $(TEST)        ## let ruff put things right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(BENCH)        ## every question in bench/, one table (ONLY=name for one)
+	$(BIN)/python -m bench $(ONLY)
+
+fuzz: $(TEST)          ## hypothesis with many more examples
+	HYPOTHESIS_PROFILE=fuzz $(PYTEST) -m "" -k "fuzz or stateful or property" --timeout 1800 $(ARGS)
+
+soak: $(TEST) $(NODE)  ## the main job under load and kills for SOAK_SECONDS (600)
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(PYTEST) tests/test_main_job_load.py tests/test_main_job_kills.py --timeout 7200 $(ARGS)
+
+browser:
+	@$(BIN)/python -m tests.browser || true
+
+# One stamp a set: a start with nothing to do costs a stat. uv is quick; where it fails pip does the same.
+define install_set
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "BitNexus needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $@")'
+	@test -x $(BIN)/uv || $(BIN)/pip install -q --disable-pip-version-check uv || true
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q --require-hashes -r requirements/$(1).txt \
+	  || $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/$(1).txt
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q --no-deps -e . \
+	  || $(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+endef
+
+$(RUN): requirements/run.txt pyproject.toml
+	@echo "Installing BitNexus into .venv ..."
+	$(call install_set,run)
+	@touch $@
+
+$(TEST): requirements/test.txt $(RUN)
+	@echo "Installing what the tests need into .venv ..."
+	$(call install_set,test)
+	@touch $@
+
+$(BENCH): requirements/bench.txt $(TEST)
+	@echo "Installing the peers to measure against into .venv ..."
+	$(call install_set,bench)
+	@touch $@
+
+$(NODE): tests/node/package-lock.json $(TEST)
+	@cd tests/node && npm ci --silent --no-fund --no-audit --ignore-scripts
+	@touch $@
+
+lock: $(TEST)          ## resolve the versions anew, from the floors in pyproject.toml
+	@for set in run test bench; do \
+	  $(BIN)/uv pip compile pyproject.toml --extra $${set/run/observer} --python-version 3.11 --generate-hashes --upgrade \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o requirements/$$set.txt \
+	    $$(test $$set = run || echo -c requirements/run.txt) || exit 1; done
+
+vendor: $(NODE)        ## copy the phoenix client from npm into the pages' static files
+	cp tests/node/node_modules/phoenix/priv/static/phoenix.mjs api/demo/phoenix.mjs
+
+clean:                 ## remove the environment and caches (not the data in .data)
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis tests/node/node_modules tests/go/bin *.egg-info build
