@@ -1,0 +1,129 @@
+"""`bitnexus doctor`: what keeps the server from working here, one line each, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import aiohttp
+import asyncpg
+
+from actors.endpoint import Address, EndpointError, check_port
+from actors.settings import MIN_SECRET_BYTES, ConfigError, Settings, signing_secret, weakness
+from api.cli import ONE_LINE, connected
+from api.tokens import Keyring
+from schema.migrate import pending
+
+SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found about one thing; `advice` says what to do and is empty when all is well."""
+
+    name: str
+    ok: bool
+    text: str
+    advice: str = ""
+
+
+async def run(settings: Settings) -> int:
+    """Prints a line for each finding; exit code 1 when something must be done."""
+    well = True
+    async for finding in findings(settings):
+        well = well and finding.ok
+        advice = f" -> {finding.advice}" if finding.advice else ""
+        print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:<9} {finding.text}{advice}", flush=True)
+    return 0 if well else 1
+
+
+async def findings(settings: Settings) -> AsyncIterator[Finding]:
+    """Port, database, secret, keys, Go services, in this order."""
+    yield await _port(settings)
+    yield await _database(settings)
+    yield _secret(settings)
+    if settings.jwt_private_key or settings.jwt_previous_keys:
+        yield _keys(settings)
+    services = settings.go_services()
+    if not services:
+        yield Finding("go", True, "no Go service is configured (GO_API_URL, SERVICES)")
+    for name, url in services.items():
+        yield await _service(name, url)
+
+
+async def _port(settings: Settings) -> Finding:
+    url = Address(settings.host, settings.port).url
+    try:
+        check_port(settings.host, settings.port)
+    except EndpointError as error:
+        timeout = aiohttp.ClientTimeout(total=SECONDS)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/health") as response:
+                alive = await response.json(content_type=None)
+            if isinstance(alive, dict) and alive.get("status") == "ok":
+                return Finding("port", True, f"BitNexus serves on {url}")
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            pass
+        problem, _, advice = str(error).partition("; ")
+        return Finding("port", False, problem, advice or "choose another HOST")
+    return Finding("port", True, f"{settings.port} on {settings.host} is free; nothing serves yet")
+
+
+async def _database(settings: Settings) -> Finding:
+    where = "the embedded server" if settings.embedded_database else "DATABASE_URL"
+    try:
+        async with connected(settings, migrated=False) as connection:
+            version = await connection.fetchval("SHOW server_version")
+            left = await pending(connection)
+    except ONE_LINE as error:
+        advice = (
+            "check that PostgreSQL runs, the connection string, and that the database exists"
+            if settings.database_url
+            else "look at the log in DATA_DIR, or set DATABASE_URL to a server of your own"
+        )
+        return Finding("database", False, str(error), advice)
+    except asyncpg.PostgresError as error:
+        return Finding("database", False, f"{where}: {error}", "check the role's rights on the database")
+    if left:
+        return Finding("database", True, f"{where} answers, PostgreSQL {version}; {len(left)} migrations wait: serve applies them")
+    return Finding("database", True, f"{where} answers, PostgreSQL {version}, the schema is up to date")
+
+
+def _secret(settings: Settings) -> Finding:
+    advice = "make one with: openssl rand -base64 48"
+    if settings.secret_key_base:
+        why = weakness(settings.secret_key_base)
+        if why:
+            return Finding("secret", False, f"SECRET_KEY_BASE is weak: {why}", advice)
+        return Finding("secret", True, f"SECRET_KEY_BASE is set, {MIN_SECRET_BYTES} bytes or more")
+    try:
+        _, source = signing_secret(settings)
+    except ConfigError as error:
+        return Finding("secret", False, str(error), "make DATA_DIR writable, or set SECRET_KEY_BASE")
+    return Finding("secret", True, f"SECRET_KEY_BASE is unset: a development key in {source} is used (prod needs one of its own)")
+
+
+def _keys(settings: Settings) -> Finding:
+    try:
+        ring = Keyring(settings)
+    except ConfigError as error:
+        return Finding("keys", False, str(error), "name a PEM file with an Ed25519 or RSA key")
+    return Finding("keys", True, f"tokens are signed {ring.active.algorithm}, kid {ring.active.kid}")
+
+
+async def _service(name: str, url: str) -> Finding:
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(SECONDS):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+    except (OSError, TimeoutError) as error:
+        why = "timed out" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
+        if isinstance(error, socket.gaierror):
+            why = f"the name {host} is unknown"
+        return Finding("go", False, f"{name} at {url} can't be reached: {why}", "start the service, check GO_API_URL and firewall")
+    return Finding("go", True, f"{name} at {url} takes connections")
