@@ -32,7 +32,8 @@ class AsyncioEngine(Engine):
         self.long_schedule = long_schedule
         self.long_schedules = 0
         self._scheduled = False
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
+        self._wakes = 0.0  # when _handle is due; uvloop's handles do not know it if that was the past
         self._stopped = False
 
     def start(self) -> AsyncioEngine:
@@ -97,9 +98,10 @@ class AsyncioEngine(Engine):
     def timers_changed(self) -> None:
         due = self._timers[0][0]
         handle = self._handle
-        if handle is None or handle.when() > due:
+        if handle is None or self._wakes > due:
             if handle is not None:
                 handle.cancel()
+            self._wakes = due
             self._handle = self.loop.call_at(due, self._fire)
 
     def _fire(self) -> None:
@@ -107,4 +109,5 @@ class AsyncioEngine(Engine):
         self.fire_timers(self.loop.time())
         due = self.next_timer()
         if due is not None and not self._stopped:
+            self._wakes = due
             self._handle = self.loop.call_at(due, self._fire)
