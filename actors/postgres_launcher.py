@@ -30,7 +30,9 @@ def main(argv: list[str]) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit("the parent died before the program could start")
-    os.execv(program, arguments)
+    own = os.environ.copy()
+    own.pop("LD_LIBRARY_PATH", None)  # that was for this interpreter
+    os.execve(program, arguments, own)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def says_ready(data: Path, pid: int) -> bool:
 
 
 def clear_remains(data: Path, patience: float = 5.0) -> None:
-    """End whatever an earlier server left running in `data` and remove its stale files. Blocks up to 3 * `patience` s.
+    """End whatever an earlier server left running in `data` and remove its stale files. Blocks, 3 * `patience` s at most.
 
     The caller holds the lock of the data directory, so none of it can belong to a running server.
     """
@@ -62,14 +62,14 @@ def clear_remains(data: Path, patience: float = 5.0) -> None:
         left = living_in(data)
         if not left:
             break
-        # Backends of a dead postmaster notice its death by themselves; signals are for those that don't.
-        targets = [orphan] if orphan in left else (left if order is KILL else [])
+        # Backends whose postmaster is dead notice it by themselves, in milliseconds; only a last one must be killed.
+        targets = [orphan] if orphan in left else left if order is KILL else []
         for pid in targets:
             try:
                 os.kill(pid, order)
             except ProcessLookupError:
                 continue
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + (patience if targets else 1.0)
         while living_in(data) and time.monotonic() < deadline:
             time.sleep(0.02)
     if left := living_in(data):
@@ -86,7 +86,8 @@ def command(who: Account, directory: Path, program: Path, *arguments: str) -> li
 
 def environment() -> dict[str, str]:
     """What a PostgreSQL program may inherit: no PG* settings, no credentials of ours."""
-    return {"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath), "TZ": "UTC"}
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    return {"LC_ALL": "C", "TZ": "UTC"} | kept
 
 
 def run(who: Account, directory: Path, program: Path, *arguments: str) -> None:

@@ -14,9 +14,13 @@ BEGIN
     EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
     EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', current_schema());
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO netlify_readonly', current_schema());
+    BEGIN
+        ALTER ROLE netlify_readonly SET default_transaction_read_only = on;
+        GRANT netlify_readonly TO CURRENT_USER;   -- so that SET ROLE shows what it may do
+    EXCEPTION WHEN insufficient_privilege THEN
+        RAISE NOTICE 'the role netlify_readonly was made by somebody else and is left as it is';
+    END;
 END $$;
-
-ALTER ROLE netlify_readonly SET default_transaction_read_only = on;
 
 GRANT SELECT ON users, transactions, ledger_entries, ledger_nodes, ledger_head, tasks, emails, notifications, flags
     TO netlify_readonly;
