@@ -7,9 +7,6 @@ RUN    := .venv/.installed-run
 TEST   := .venv/.installed-test
 BENCH  := .venv/.installed-bench
 NODE   := tests/node/node_modules/.installed
-# The interpreter that node and npm come with when the tests installed them by pip.
-export PATH := $(CURDIR)/$(BIN):$(PATH)
-
 .DEFAULT_GOAL := help
 .PHONY: help install run demo migrate test quick lint format bench fuzz soak lock vendor clean browser
 
@@ -81,7 +78,7 @@ $(BENCH): requirements/bench.txt $(TEST)
 	@touch $@
 
 $(NODE): tests/node/package-lock.json $(TEST)
-	@cd tests/node && npm ci --silent --no-fund --no-audit --ignore-scripts
+	@$(BIN)/python -m tests.node npm ci --silent
 	@touch $@
 
 lock: $(TEST)          ## resolve the versions anew, from the floors in pyproject.toml
