@@ -13,7 +13,8 @@
     pid = await Counter.start_link(0, name="counter")
     await call("counter", Next())
 
-The state is the instance. Each callback may be `async def`: the process waits, the others run. Times are milliseconds.
+The state is the instance. Each callback may be `async def`: the process waits, the others run. Times are
+milliseconds.
 """
 
 from __future__ import annotations
@@ -120,13 +121,17 @@ class Call(_Reply):
     def answer(self, value: Any) -> None:
         """`gen_server:reply/2`. After the first one, or after the call timed out, it is late and dropped.
 
-        A call without timeout uses no alias in OTP: a second reply to it arrives as a stray message `(from, value)`.
+        A call without timeout uses no alias in OTP: a second reply to it arrives as a stray message `(from,
+        value)`.
         """
         if self.done:
             if not self.alias and self.caller is not None:
                 self.caller.deliver((self, value))
             return
         self._settle()
+        extra = self.target.extra
+        if extra is not None and "debug" in extra:
+            extra["debug"].said(self.target, value, self.caller)
         self.resolve(value)
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
@@ -186,7 +191,8 @@ class Cast:
 
 
 def resolve(dest: Dest) -> Cell | None:
-    """The control block behind a pid, a registered name or `("via", registry, key)`; None if there is none."""
+    """The control block behind a pid, a registered name or `("via", registry, key)`; None if there is none.
+    """
     if isinstance(dest, Pid):
         return dest.cell
     if isinstance(dest, tuple) and len(dest) == 3 and dest[0] == "via":
@@ -198,8 +204,9 @@ def resolve(dest: Dest) -> Cell | None:
 def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Awaitable[Any]:
     """`gen_server:call/3`: await it for the reply. `timeout` in ms, None waits for ever.
 
-    Sent when called, not when awaited. Raises, where awaited, `Exit((reason, CallSite))`: `noproc` if there is no such
-    process, `timeout`, `calling_self`, `overload` if its bounded mailbox is full, or the reason it died of meanwhile.
+    Sent when called, not when awaited. Raises, where awaited, `Exit((reason, CallSite))`: `noproc` if there
+    is no such process, `timeout`, `calling_self`, `overload` if its bounded mailbox is full, or the reason it
+    died of meanwhile.
     """
     cell = dest.cell if type(dest) is Pid else resolve(dest)
     site = (dest, request, timeout)
@@ -244,7 +251,9 @@ def send_request(dest: Dest, request: Any) -> Awaitable[Any]:
 
 
 async def receive_response(request_id: Awaitable[Any], timeout: float | None = None) -> Any:
-    """`gen_server:receive_response/2`: `("reply", value)` or `("error", reason)`; TIMEOUT after `timeout` ms, the request is then void."""
+    """`gen_server:receive_response/2`: `("reply", value)` or `("error", reason)`; TIMEOUT after `timeout` ms,
+    the request is then void.
+    """
     assert isinstance(request_id, _Reply)
     timer = None
     if timeout is not None and not request_id.done:
@@ -282,8 +291,9 @@ class _Terminate(SystemMessage):
 async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None) -> None:
     """`gen_server:stop/3`: the server runs `terminate` behind the mail it has, and ends with `reason`.
 
-    Raises Exit("noproc") if there is none, Exit(other) if it ended with another reason, Exit((other, CallSite)) if it
-    ended before it came to this request, Exit("timeout") after `timeout` ms: it still ends when it comes to it.
+    Raises Exit("noproc") if there is none, Exit(other) if it ended with another reason, Exit((other,
+    CallSite)) if it ended before it came to this request, Exit("timeout") after `timeout` ms: it still ends
+    when it comes to it.
     """
     site = CallSite("sys", "terminate", (dest, reason, "infinity" if timeout is None else timeout))
     cell = resolve(dest)
@@ -400,8 +410,8 @@ def outcome(exc: BaseException) -> Any:
 class GenServer(Process):
     """The behaviour. Subclasses define the callbacks they need, with OTP's names; each may be `async def`.
 
-    `max_mailbox` bounds the mailbox: a call to a full one fails at once with `overload`, other messages are dropped
-    and counted.
+    `max_mailbox` bounds the mailbox: a call to a full one fails at once with `overload`, other messages are
+    dropped and counted.
     """
 
     max_mailbox: ClassVar[int | None] = None
@@ -409,7 +419,9 @@ class GenServer(Process):
     # ---- callbacks
 
     def init(self, *args: Any) -> Any:
-        """Sets the state up. Returns None or `Ok(...)`, `Ignore()`, `Stop(reason)`; raising is a failed start."""
+        """Sets the state up. Returns None or `Ok(...)`, `Ignore()`, `Stop(reason)`; raising is a failed
+        start.
+        """
 
     def handle_call(self, request: Any, from_: From) -> Any:
         """Answers a call: `Reply(value)`, `NoReply()` to answer later, `Stop(reason, reply)`."""
@@ -420,14 +432,20 @@ class GenServer(Process):
         return Stop(("bad_cast", request))
 
     def handle_info(self, message: Any) -> Any:
-        """Takes any other message, `"timeout"` and `ExitMessage`s included: None, `NoReply(...)` or `Stop(reason)`."""
+        """Takes any other message, `"timeout"` and `ExitMessage`s included: None, `NoReply(...)` or
+        `Stop(reason)`.
+        """
 
     def handle_continue(self, continue_: Any) -> Any:
-        """Goes on with what a callback put into `continue_`, before any mail: None, `NoReply(...)` or `Stop(reason)`."""
+        """Goes on with what a callback put into `continue_`, before any mail: None, `NoReply(...)` or
+        `Stop(reason)`.
+        """
         return Stop(("bad_continue", continue_))
 
     def terminate(self, reason: Any) -> Any:
-        """Last words: after Stop, an exception, or the parent's exit if the server traps exits. The result is ignored."""
+        """Last words: after Stop, an exception, or the parent's exit if the server traps exits. The result is
+        ignored.
+        """
 
     def format_status(self) -> Any:
         """The state as `sys:get_status` and crash reports show it; override to hide secrets."""
@@ -437,10 +455,12 @@ class GenServer(Process):
 
     @classmethod
     async def start_link(cls, *args: Any, name: Any = None, timeout: float | None = None) -> Pid | None:
-        """`gen_server:start_link/4`: runs `init(*args)` in a new process linked to the caller; returns when init has.
+        """`gen_server:start_link/4`: runs `init(*args)` in a new process linked to the caller; returns when
+        init has.
 
-        Returns the pid, None for `ignore`. `name` registers it (a string, or `("via", registry, key)`). Raises
-        StartError: `("already_started", pid)`, init's reason, or `"timeout"` after `timeout` ms (it is then killed).
+        Returns the pid, None for `ignore`. `name` registers it (a string, or `("via", registry, key)`).
+        Raises StartError: `("already_started", pid)`, init's reason, or `"timeout"` after `timeout` ms (it is
+        then killed).
         """
         return await start_actor(cls(), args, link=True, name=name, timeout=timeout)
 
@@ -533,8 +553,8 @@ class GenServer(Process):
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         cell = self._myRef
-        if cell.extra is not None:
-            self._hear(cell.extra, message)
+        if cell.extra is not None and not self._hear(cell.extra, message):
+            return None
         try:
             if type(message) is Call:
                 result = self.handle_call(message.request, message)
@@ -549,7 +569,7 @@ class GenServer(Process):
             if type(message) is Cast:
                 result = self.handle_cast(message.request)
             elif isinstance(message, SystemMessage):
-                return message.perform(cell)
+                return self._system(message)
             elif type(message) is ExitMessage and message.pid is (cell.parent or cell.pid):
                 return self._stop(message.reason)
             elif type(message) is _ServerTimeout:
@@ -607,11 +627,11 @@ class GenServer(Process):
             cell = self._myRef
             # A message that waits already makes the timeout void.
             if not cell.mailbox:
-                marker = _ServerTimeout()
+                marker = _ServerTimeout(result.timeout)
                 if cell.extra is None:
                     cell.extra = {}
                 cell.extra["timeout"] = marker
-                marker.arm(cell, result.timeout)
+                marker.arm(cell)
         return None
 
     def _continue(self, argument: Any) -> Coroutine[Any, Any, Any] | None:
@@ -625,8 +645,14 @@ class GenServer(Process):
             return self._await(result, None)
         return self._apply(result, None)
 
-    def _hear(self, extra: dict[str, Any], message: Any) -> None:
-        """Something came: a pending timeout is void, a trace is told, statistics count."""
+    def _hear(self, extra: dict[str, Any], message: Any) -> bool:
+        """Something came: a pending timeout is void, a trace is told, statistics count. False if it is
+        nothing at all.
+        """
+        if isinstance(message, SystemMessage):
+            return True  # sys stands beside the protocol: it is neither traced nor does it end a timeout
+        if type(message) is _ServerTimeout and message.stale:
+            return False
         marker = extra.get("timeout")
         if marker is not None:
             del extra["timeout"]
@@ -637,9 +663,22 @@ class GenServer(Process):
         debug = extra.get("debug")
         if debug is not None:
             debug.heard(self._myRef, message)
+        return True
+
+    def _system(self, message: SystemMessage) -> Coroutine[Any, Any, None] | None:
+        cell = self._myRef
+        follow = message.perform(cell)
+        if cell.extra is not None:
+            marker = cell.extra.get("timeout")
+            if marker is not None:  # as in OTP, the time starts anew
+                marker.cancel()
+                cell.extra["timeout"] = marker = _ServerTimeout(marker.ms)
+                marker.arm(cell)
+        return follow
 
     def _stop(self, reason: Any, answer: tuple[Call, Any] | None = None) -> Coroutine[Any, Any, Any] | None:
-        """`terminate`, then the end. terminate may change the reason by failing; a throw in it is harmless."""
+        """`terminate`, then the end. terminate may change the reason by failing; a throw in it is harmless.
+        """
         try:
             result = self.terminate(reason)
         except Unwind:
@@ -684,18 +723,19 @@ class GenServer(Process):
 class _ServerTimeout:
     """The timeout of a callback's return value; void as soon as any message comes."""
 
-    __slots__ = ("stale", "timer")
+    __slots__ = ("ms", "stale", "timer")
 
-    def __init__(self) -> None:
+    def __init__(self, ms: float) -> None:
+        self.ms = ms
         self.stale = False
         self.timer: Timer | None = None
 
-    def arm(self, cell: Cell, ms: float) -> None:
+    def arm(self, cell: Cell) -> None:
         """Starts the clock; with 0 the timeout is the next thing the server sees."""
-        if ms == 0:
+        if self.ms == 0:
             cell.deliver(self)
         else:
-            self.timer = cell.engine.call_later(ms / 1000, self._fire, cell)
+            self.timer = cell.engine.call_later(self.ms / 1000, self._fire, cell)
 
     def _fire(self, cell: Cell) -> None:
         if not cell.mailbox:

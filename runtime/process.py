@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from inspect import iscoroutine
 from itertools import islice
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from thespian.actors import Actor
 
@@ -268,6 +268,8 @@ class Cell:
         "waiting",
     )
 
+    PID_TEXT: ClassVar = "<0.%d.0>"
+
     def __init__(self, engine: Engine, actor: Any, parent: Pid | None, number: int) -> None:
         self.engine = engine
         self.actor = actor
@@ -345,10 +347,11 @@ class Cell:
                 if not mailbox:
                     break
                 if self.held:
-                    if not self._perform_held(mailbox):
+                    message = self._take_held(mailbox)
+                    if message is None:
                         break
-                    continue
-                message = mailbox.popleft()
+                else:
+                    message = mailbox.popleft()
                 self.message = message
                 self.reductions += 1
                 self.mode = RUNNING
@@ -381,7 +384,7 @@ class Cell:
             return
         mailbox = self.mailbox
         if mailbox:
-            if self.mode == IDLE and not (self.held and not self._has_system_message(mailbox)):
+            if self.mode == IDLE and not (self.held and not any(map(self._passes_held, mailbox))):
                 self.queued = True
                 self.engine.enqueue(self)
         elif mailbox is not None:
@@ -468,19 +471,18 @@ class Cell:
             if self.must_cancel and wait.cancel():
                 self.must_cancel = False
 
-    def _has_system_message(self, mailbox: deque[Any]) -> bool:
-        return any(isinstance(message, SystemMessage) for message in mailbox)
+    def _passes_held(self, message: Any) -> bool:
+        # Suspended by sys: user messages wait, requests of sys and the parent's exit do not.
+        return isinstance(message, SystemMessage) or (
+            type(message) is ExitMessage and message.pid is (self.parent or self.pid)
+        )
 
-    def _perform_held(self, mailbox: deque[Any]) -> bool:
-        # Suspended by sys: user messages wait, requests of sys do not.
+    def _take_held(self, mailbox: deque[Any]) -> Any:
         for index, message in enumerate(mailbox):
-            if isinstance(message, SystemMessage):
+            if self._passes_held(message):
                 del mailbox[index]
-                coro = message.perform(self)
-                if coro is not None:
-                    self._drive(coro)
-                return True
-        return False
+                return message
+        return None
 
     # ---- the end
 

@@ -219,8 +219,8 @@ class StateMachine(GenServer):
             del machine.timers[message.event]
             return self._loop((message.event, message.content))
         if isinstance(message, SystemMessage):
-            return message.perform(cell)
-        if type(message) is ExitMessage and message.pid is cell.parent:
+            return self._system(message)
+        if type(message) is ExitMessage and message.pid is (cell.parent or cell.pid):
             return self._stop(message.reason)
         return self._loop(("info", message))
 
