@@ -21,15 +21,25 @@ its client gets phx_error and joins again; nobody else notices.
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import iscoroutine
 from typing import Any, ClassVar, Final, NoReturn
 
 from runtime import erlang
-from runtime.exits import is_atom, is_shutdown
+from runtime.exits import Throw, is_atom, is_shutdown, reason_of
 from runtime.gen_server import Call, GenServer, NoReply, Stop, start_actor
 from runtime.phoenix.endpoint import Fastlane, broadcast, broadcast_from
-from runtime.phoenix.messages import Broadcast, Message, SocketClose, SocketDrain
+from runtime.phoenix.messages import (
+    Broadcast,
+    Error,
+    Join,
+    Joined,
+    Message,
+    Ok,
+    Refused,
+    SocketClose,
+    SocketDrain,
+)
 from runtime.phoenix.socket import UserSocket
 from runtime.pid import Pid, Ref
 from runtime.process import Down, Unwind
@@ -38,25 +48,11 @@ __all__ = ["Channel", "Error", "NoReply", "Ok", "Reply", "SocketRef", "Stop", "b
 
 
 @dataclass(frozen=True, slots=True)
-class Ok:
-    """`{:ok, reply, socket}` of join, `{:ok, socket}` of connect: the client is let in."""
-
-    reply: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Error:
-    """`{:error, reason}` of join and connect: the client is refused."""
-
-    reason: Any = None
-
-
-@dataclass(frozen=True, slots=True)
 class Reply:
     """`{:reply, {status, payload}, socket}` of handle_in, and the reply of a `Stop`. No payload is `{}`."""
 
     status: str = "ok"
-    payload: Any = None
+    payload: Any = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,35 +66,13 @@ class SocketRef:
     join_ref: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
-    """A transport asks its new channel to let the client in."""
-
-    payload: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """The answer to `Join`: joined, with this reply."""
-
-    reply: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The answer to `Join`: refused, with this reply."""
-
-    reply: Any
-
-
-DRAIN: Final = "phx_drain"
 _NONE: Final[Any] = object()
 
 
-def reply(ref: SocketRef, status: str = "ok", payload: Any = None) -> None:
+def reply(ref: SocketRef, status: str = "ok", payload: Any = _NONE) -> None:
     """`Phoenix.Channel.reply/2`: answers the message that `ref` stands for. Raises what the serializer raises."""
     frame = ref.serializer.encode_reply(
-        ref.join_ref, ref.ref, ref.topic, status, {} if payload is None else payload
+        ref.join_ref, ref.ref, ref.topic, status, {} if payload is _NONE else payload
     )
     ref.transport.push(frame)
 
@@ -203,7 +177,7 @@ class Channel(GenServer):
                     return self._await_in(result)
                 return self._handled_in(result)
             if kind is Broadcast:
-                if message.event == DRAIN:
+                if message.event == "phx_drain":
                     self.socket.transport_pid.cell.deliver(SocketDrain())
                     return self._stop(("shutdown", "draining"))
                 if message.topic == self.topic:
@@ -248,8 +222,6 @@ class Channel(GenServer):
     def _raised(self, exc: BaseException) -> Coroutine[Any, Any, Any] | None:
         if not self._entered:  # in Phoenix there is no channel yet that could terminate
             raise exc
-        from runtime.exits import Throw, reason_of
-
         return self._stop(("bad_return_value", exc.value) if isinstance(exc, Throw) else reason_of(exc))
 
     def _after_join(self, result: Any, call: Call) -> Coroutine[Any, Any, Any] | None:
@@ -259,7 +231,7 @@ class Channel(GenServer):
                 self.joined = self._entered = True
                 lane = Fastlane(socket.transport, socket.serializer, self._intercepts)
                 socket.endpoint.pubsub.subscribe(self.topic, self._myRef.pid, lane)
-                call.answer(Joined({} if result.reply is None else result.reply))
+                call.answer(Joined(result.reply))
                 return None
             case Error():
                 self._entered = True
@@ -290,11 +262,8 @@ class Channel(GenServer):
         if not isinstance(answer.status, str):
             raise TypeError(f"the status of a reply must be a string, got {answer.status!r}")
         socket = self.socket
-        payload = answer.payload
         socket.transport.push(
-            socket.serializer.encode_reply(
-                self.join_ref, self.ref, self.topic, answer.status, {} if payload is None else payload
-            )
+            socket.serializer.encode_reply(self.join_ref, self.ref, self.topic, answer.status, answer.payload)
         )
 
     def _handled(self, result: Any) -> Coroutine[Any, Any, Any] | None:

@@ -7,7 +7,7 @@ string, but any JSON value is echoed as it came.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from struct import pack
 from typing import Any, Final
 
@@ -96,3 +96,38 @@ class SocketClose:
 @dataclass(frozen=True, slots=True)
 class SocketDrain:
     """`:socket_drain`: a draining channel tells its transport to close with "service restart"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ok:
+    """`{:ok, reply, socket}` of join, `{:ok, socket}` of connect: the client is let in."""
+
+    reply: Any = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """`{:error, reason}` of join and connect: the client is refused."""
+
+    reason: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A transport asks its new channel to let the client in."""
+
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The answer to `Join`: joined, with this reply."""
+
+    reply: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The answer to `Join`: refused, with this reply."""
+
+    reply: Any

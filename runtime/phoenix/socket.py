@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from runtime import dynamic_supervisor, erlang, gen_server, telemetry
 from runtime.exits import Exit
 from runtime.gen_server import GenServer, StartError
-from runtime.phoenix.messages import Broadcast, Frame, Message, SocketClose, SocketDrain
+from runtime.phoenix.messages import Broadcast, Frame, Join, Joined, Message, SocketClose, SocketDrain
 from runtime.pid import Pid, Ref
 from runtime.process import Down
 from runtime.supervisor import ChildSpec
@@ -134,7 +134,7 @@ def same_ref(left: Any, right: Any) -> bool:
 class SocketTransport(GenServer):
     """The process of one client connection. A subclass says how a frame goes out (`emit`, `push`) and how it ends (`stop`)."""
 
-    __slots__ = ("_myRef", "channels", "socket")
+    __slots__ = ("_myRef", "channels", "rate", "socket")
 
     name: ClassVar[str]
     _myRef: Any
@@ -142,6 +142,21 @@ class SocketTransport(GenServer):
     def __init__(self, socket: UserSocket) -> None:
         self.socket = socket
         self.channels: dict[str, ChannelEntry] = {}
+        self.rate = (0, 0)  # the second that runs, and the messages in it
+
+    def too_fast(self, limit: int | None) -> bool:
+        """Counts a message of the client: True if there are more than `limit` in this second (None: no bound)."""
+        if limit is None:
+            return False
+        second = int(self._myRef.engine.now())
+        count = self.rate[1] + 1 if self.rate[0] == second else 1
+        self.rate = (second, count)
+        if count <= limit:
+            return False
+        telemetry.execute(
+            ("socket", "rate_limited"), {"limit": limit}, {"id": self.socket.socket_id, "transport": self.name}
+        )
+        return True
 
     # ---- a transport's part
 
@@ -212,8 +227,6 @@ class SocketTransport(GenServer):
         return self._start_channel(route[0], route[1], message)
 
     async def _start_channel(self, channel: type[Channel], options: dict[str, Any], message: Message) -> None:
-        from runtime.phoenix.channel import Join, Joined
-
         socket = self.socket
         started = erlang.monotonic_time()
         spec = ChildSpec(

@@ -1,0 +1,63 @@
+"""The negotiation of permessage-deflate (RFC 7692, section 7.1).
+
+The answer always says `no_context_takeover` for both sides: a connection then keeps no compressor, and a broadcast is
+compressed once for all of them. A client must accept that whether it asked for it or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+_FLAGS: Final = ("server_no_context_takeover", "client_no_context_takeover")
+_BITS: Final = ("server_max_window_bits", "client_max_window_bits")
+
+
+@dataclass(frozen=True, slots=True)
+class Deflate:
+    """What was agreed: the response header, and the window that the server compresses with."""
+
+    header: str
+    window_bits: int
+
+
+def negotiate(headers: Iterable[str]) -> Deflate | None:
+    """Takes the first offer of permessage-deflate that can be met; None if there is none."""
+    for header in headers:
+        for offer in header.split(","):
+            name, *params = (part.strip() for part in offer.split(";"))
+            if name == "permessage-deflate":
+                agreed = _agree(params)
+                if agreed is not None:
+                    return agreed
+    return None
+
+
+def _agree(params: list[str]) -> Deflate | None:
+    seen: dict[str, str | None] = {}
+    for param in params:
+        name, separator, value = (part.strip() for part in param.partition("="))
+        if name in seen or name not in _FLAGS + _BITS:
+            return None
+        seen[name] = value.strip('"') if separator else None
+    for name in _FLAGS:
+        if seen.get(name) is not None:
+            return None
+    window = 15
+    header = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    if "server_max_window_bits" in seen:
+        bits = _bits(seen["server_max_window_bits"])
+        if bits is None:
+            return None
+        window = bits
+        header += f"; server_max_window_bits={bits}"
+    if seen.get("client_max_window_bits") is not None and _bits(seen["client_max_window_bits"]) is None:
+        return None
+    return Deflate(header, window)
+
+
+def _bits(value: str | None) -> int | None:
+    if value is None or not value.isdecimal() or value.startswith("0") or len(value) > 2:
+        return None
+    return int(value) if 8 <= int(value) <= 15 else None

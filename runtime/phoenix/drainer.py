@@ -1,0 +1,164 @@
+"""The keeper of all live connections: who is there, who has been silent too long, who leaves first at a shutdown.
+
+`Sockets` is a GenServer under a registered name. It starts transports as processes, and looks through them at one interval
+for those past their timeout, so that no connection needs a timer of its own. It takes its own `_SWEEP` message. If it ends,
+all its connections close with "service restart".
+
+`drain` is `Phoenix.Socket.PoolDrainer`: at a shutdown the clients are sent away in batches, spread out in time, because each
+of them comes back at once.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Final, Protocol
+
+from runtime import erlang
+from runtime.engine import current_engine
+from runtime.exits import Error
+from runtime.gen_server import GenServer
+from runtime.phoenix.messages import Broadcast
+from runtime.phoenix.socket import SocketTransport
+from runtime.phoenix.websocket import CloseConnection, WebSocketConnection
+from runtime.pid import Pid
+
+LINGER: Final = 5.0  # seconds a peer has to take the last bytes and close
+_SWEEPS: Final = 25  # sweeps within the shortest timeout
+_SWEEP: Final = "sweep"
+
+
+class Lingering(Protocol):
+    """A connection that waits for its peer to close."""
+
+    def abort(self) -> None:
+        """Ends it now; harmless if it has ended."""
+        ...
+
+
+class Sockets(GenServer):
+    """All connections of an endpoint."""
+
+    def init(self) -> None:
+        self.transports: dict[Pid, SocketTransport] = {}
+        self._lingering: dict[Lingering, float] = {}
+        self._hook = self._gone
+        self._shortest: float | None = None
+        self._timer: erlang.TimerRef | None = None
+        self._myRef.on_exit(self._close_all)
+
+    def open(self, transport: SocketTransport) -> Pid:
+        """Starts a transport's process and keeps it in view."""
+        cell = self._myRef.engine.spawn_actor(transport, self._myRef)
+        self.transports[cell.pid] = transport
+        cell.on_exit(self._hook)
+        if isinstance(transport, WebSocketConnection) and transport.options.timeout is not None:
+            self._watch(transport.options.timeout / 1000)
+        return cell.pid
+
+    def linger(self, connection: Lingering) -> None:
+        """Aborts a closing connection unless its peer closes it within LINGER seconds."""
+        self._lingering[connection] = self._myRef.engine.now() + LINGER
+        self._watch(LINGER)
+
+    def unlinger(self, connection: Lingering) -> None:
+        """The peer has closed."""
+        self._lingering.pop(connection, None)
+
+    def _watch(self, seconds: float) -> None:
+        if self._shortest is None or seconds < self._shortest:
+            self._shortest = seconds
+            if self._timer is not None:
+                erlang.cancel_timer(self._timer)
+                self._timer = None
+        if self._timer is None:
+            self._sweep_later()
+
+    def _sweep_later(self) -> None:
+        assert self._shortest is not None
+        interval = min(max(self._shortest / _SWEEPS, 0.02), 2.0)
+        self._timer = erlang.send_after(interval * 1000, self._myRef.pid, _SWEEP)
+
+    def handle_info(self, message: Any) -> Any:
+        if message == _SWEEP:
+            self._sweep(self._myRef.engine.now())
+            if self.transports or self._lingering:
+                self._sweep_later()
+            else:
+                self._timer = self._shortest = None
+
+    def _sweep(self, now: float) -> None:
+        for transport in self.transports.values():
+            if isinstance(transport, WebSocketConnection):
+                timeout = transport.options.timeout
+                if timeout is not None and now - transport.last_seen >= timeout / 1000:
+                    transport._myRef.deliver(CloseConnection(1002, ("shutdown", "read_timeout")))
+        for connection in [held for held, deadline in self._lingering.items() if deadline <= now]:
+            del self._lingering[connection]
+            connection.abort()
+
+    def _gone(self, pid: Pid) -> None:
+        transport = self.transports.pop(pid, None)
+        # Killed from outside: nobody has told the client.
+        if isinstance(transport, WebSocketConnection) and not transport.closing:
+            transport.closing = True
+            transport.io.close()
+
+    def _close_all(self, pid: Pid) -> None:
+        for transport in list(self.transports.values()):
+            send_away(transport)
+
+    def format_status(self) -> Any:
+        return {"transports": len(self.transports), "lingering": len(self._lingering)}
+
+
+def whereis(name: str) -> Sockets:
+    """The Sockets process registered under a name. Raises Error("noproc") if it does not run."""
+    cell = current_engine().names.get(name)
+    if cell is None or not isinstance(cell.actor, Sockets):
+        raise Error("noproc")
+    return cell.actor
+
+
+def send_away(transport: SocketTransport) -> None:
+    """Closes a connection because the server stops: 1012 with a channel, 1000 without."""
+    code = 1012 if transport.channels else 1000
+    if isinstance(transport, WebSocketConnection):
+        transport._myRef.deliver(CloseConnection(code, ("shutdown", "shutdown")))
+    else:
+        transport._myRef.exit_signal(transport._myRef.pid, "shutdown", False)
+
+
+def _drain_one(transport: SocketTransport) -> None:
+    if transport.channels:
+        for entry in transport.channels.values():
+            entry.pid.cell.deliver(Broadcast(entry.topic, "phx_drain", {}))
+    else:
+        send_away(transport)
+
+
+async def drain(
+    name: str = "sockets", batch_size: int = 1_000, batch_interval: float = 1_000, timeout: float = 30_000
+) -> int:
+    """Sends all clients away: each channel ends with `("shutdown", "draining")`, its socket closes with 1012, one without
+    channels with 1000. Returns how many there were.
+
+    `batch_size` sockets are closed per `batch_interval` ms, each at a random moment of it. What is still there after
+    `timeout` ms is closed without asking its channels.
+    """
+    sockets = whereis(name)
+    engine = current_engine()
+    started = engine.now()
+    waiting = list(sockets.transports.values())
+    random.shuffle(waiting)
+    total = len(waiting)
+    while waiting:
+        batch, waiting = waiting[:batch_size], waiting[batch_size:]
+        spread = batch_interval / 1000 * len(batch) / batch_size
+        for transport in batch:
+            engine.call_later(random.random() * spread, _drain_one, transport)
+        await erlang.sleep(spread * 1000 + 1)
+    while sockets.transports and (engine.now() - started) * 1000 < timeout:
+        await erlang.sleep(10)
+    for transport in list(sockets.transports.values()):
+        send_away(transport)
+    return total

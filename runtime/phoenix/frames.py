@@ -1,0 +1,189 @@
+"""WebSocket framing of a server (RFC 6455, 7692): bytes in, messages out, with Bandit's checks and close codes.
+
+Pure. `FrameParser.feed` yields what has come in whole; it raises `ProtocolError` where the connection has to close.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+from websockets.speedups import apply_mask  # type: ignore[import-untyped]
+
+from runtime.phoenix.messages import BINARY, TEXT
+
+CONTINUATION: Final = 0
+CLOSE: Final = 8
+PING: Final = 9
+PONG: Final = 10
+
+_TAIL: Final = b"\x00\x00\xff\xff"
+
+Event = tuple[int, bytes]  # opcode and payload of a whole message or control frame
+
+
+class ProtocolError(Exception):
+    """The client broke the protocol: the connection closes with `code`."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class FrameParser:
+    """The state between two reads: a frame that has not come in whole, and the fragments of a message.
+
+    max_frame_size: bytes of a frame with its header; 0 leaves it to the other bound. max_message_size: bytes of a message, all fragments
+    together, inflated. deflate: permessage-deflate was negotiated (without context takeover on the client's side).
+    """
+
+    __slots__ = ("_buffer", "_fragments", "_opcode", "_packed", "deflate", "max_frame_size", "max_message_size")
+
+    def __init__(self, max_frame_size: int, max_message_size: int, deflate: bool = False) -> None:
+        self.max_frame_size = max_frame_size or max_message_size + 14
+        self.max_message_size = max_message_size
+        self.deflate = deflate
+        self._buffer: bytearray | None = None
+        self._fragments: bytearray | None = None
+        self._opcode = 0
+        self._packed = False
+
+    @property
+    def pending(self) -> int:
+        """Bytes kept until more come."""
+        return len(self._buffer or b"") + len(self._fragments or b"")
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """What `data` completes, in order. Raises ProtocolError."""
+        buffer = self._buffer
+        if buffer is not None:
+            buffer += data
+            view: bytes | bytearray = buffer
+        else:
+            view = data
+        position = 0
+        end = len(view)
+        try:
+            while end - position >= 2:
+                first = view[position]
+                size = view[position + 1]
+                if not size & 0x80:
+                    raise ProtocolError(1002, "received an unmasked frame")
+                size &= 0x7F
+                header = 6
+                if size == 126:
+                    header = 8
+                elif size == 127:
+                    header = 14
+                if end - position < header:
+                    break
+                if header > 6:
+                    size = int.from_bytes(view[position + 2 : position + header - 4], "big")
+                if header + size > self.max_frame_size:
+                    raise ProtocolError(1009, "frame is too large")
+                start = position + header
+                if end - start < size:
+                    break
+                position = start + size
+                payload: bytes = apply_mask(bytes(view[start:position]), bytes(view[start - 4 : start]))
+                event = self._frame(first, payload)
+                if event is not None:
+                    yield event
+        finally:
+            if position < end:
+                if buffer is None:
+                    self._buffer = bytearray(view[position:])
+                else:
+                    del buffer[:position]
+            else:
+                self._buffer = None
+
+    def _frame(self, first: int, payload: bytes) -> Event | None:
+        opcode = first & 0x0F
+        if first & 0x30:
+            raise ProtocolError(1002, "received unsupported RSV flags")
+        if opcode >= CLOSE:
+            return self._control(first, opcode, payload)
+        if opcode > BINARY:
+            raise ProtocolError(1002, f"unknown opcode {opcode}")
+        packed = bool(first & 0x40)
+        final = bool(first & 0x80)
+        if opcode == CONTINUATION:
+            if packed:
+                raise ProtocolError(1002, "a continuation frame cannot be compressed")
+            fragments = self._fragments
+            if fragments is None:
+                raise ProtocolError(1002, "received unexpected continuation frame")
+            fragments += payload
+            if len(fragments) > self.max_message_size:
+                raise ProtocolError(1009, "message is too large")
+            if not final:
+                return None
+            self._fragments = None
+            return self._message(self._opcode, self._packed, bytes(fragments))
+        if self._fragments is not None:
+            raise ProtocolError(1002, "received a new message inside a fragmented one")
+        if packed and not self.deflate:
+            raise ProtocolError(1002, "received a compressed frame, but no compression was negotiated")
+        if not final:
+            self._fragments = bytearray(payload)
+            self._opcode = opcode
+            self._packed = packed
+            return None
+        return self._message(opcode, packed, payload)
+
+    def _control(self, first: int, opcode: int, payload: bytes) -> Event:
+        if opcode > PONG:
+            raise ProtocolError(1002, f"unknown opcode {opcode}")
+        if not first & 0x80:
+            raise ProtocolError(1002, "a control frame cannot be fragmented")
+        if first & 0x40:
+            raise ProtocolError(1002, "a control frame cannot be compressed")
+        if len(payload) > 125:
+            raise ProtocolError(1002, "a control frame must be at most 125 bytes")
+        if opcode == CLOSE:
+            if len(payload) == 1:
+                raise ProtocolError(1002, "invalid close frame")
+            try:
+                payload[2:].decode()
+            except UnicodeDecodeError:
+                raise ProtocolError(1002, "received a close reason that is not UTF-8") from None
+        return opcode, payload
+
+    def _message(self, opcode: int, packed: bool, payload: bytes) -> Event:
+        if packed:
+            payload = self._inflate(payload)
+        elif len(payload) > self.max_message_size:
+            raise ProtocolError(1009, "message is too large")
+        if opcode == TEXT and not payload.isascii():
+            try:
+                payload.decode()
+            except UnicodeDecodeError:
+                raise ProtocolError(1007, "received a text frame that is not UTF-8") from None
+        return opcode, payload
+
+    def _inflate(self, payload: bytes) -> bytes:
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            data = inflater.decompress(payload + _TAIL, self.max_message_size + 1)
+        except zlib.error as error:
+            raise ProtocolError(1007, f"received a frame that does not inflate: {error}") from None
+        if len(data) > self.max_message_size:
+            raise ProtocolError(1009, "message is too large")
+        return data
+
+
+def close_frame(code: int) -> bytes:
+    """A server's close frame; the reason is always empty."""
+    return b"\x88\x02" + code.to_bytes(2, "big")
+
+
+def answer_to_close(payload: bytes) -> int:
+    """The code that answers a client's close frame: 1000, or 1002 if the client's code must not be sent."""
+    if len(payload) < 2:
+        return 1000
+    code = int.from_bytes(payload[:2], "big")
+    if code < 1000 or 1004 <= code <= 1006 or 1012 <= code <= 2999:
+        return 1002
+    return 1000

@@ -1,0 +1,236 @@
+"""From an HTTP request to a socket: the checks of `Phoenix.Transports.WebSocket` and `LongPoll`, in their order.
+
+Pure, but for the user's connect callback, which may be a coroutine. Each step gives the next state or a `Response` that
+refuses the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import logging
+import re
+from dataclasses import dataclass, field
+from inspect import iscoroutine
+from typing import Any, Final
+
+from runtime.phoenix.deflate import Deflate
+from runtime.phoenix.deflate import negotiate as negotiate_deflate
+from runtime.phoenix.endpoint import Endpoint
+from runtime.phoenix.messages import Error, Ok
+from runtime.phoenix.mount import Route, WebSocketOptions
+from runtime.phoenix.query import InvalidQuery
+from runtime.phoenix.request import Request, Response, connect_info, error_response
+from runtime.phoenix.serializer import negotiate
+from runtime.phoenix.socket import UserSocket
+
+AUTH_TOKEN_PREFIX: Final = "base64url.bearer.phx."
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+
+FORBIDDEN: Final = Response(403)
+BAD_REQUEST: Final = Response(400)
+
+_log = logging.getLogger("runtime.phoenix")
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A client that passed the checks of the transport; the user's connect callback comes next."""
+
+    route: Route
+    request: Request
+    params: dict[str, Any]
+    info: dict[str, Any]
+    headers: tuple[tuple[str, str], ...] = field(default=())
+
+
+def check_websocket(route: Route, path_params: dict[str, str], request: Request) -> Candidate | Response:
+    """Method, query, origin, auth token and subprotocols of a WebSocket request."""
+    if request.method != "GET":
+        return BAD_REQUEST
+    options: WebSocketOptions = route.options
+    try:
+        params = {**request.query_params(), **path_params}
+    except InvalidQuery:
+        return error_response(400)
+    if not _origin_allowed(route, request):
+        return FORBIDDEN
+    offered = request.header("sec-websocket-protocol")
+    token: str | None = None
+    accepted: tuple[str, ...] | None = options.subprotocols or None
+    if route.mount.auth_token:
+        accepted = ("phoenix", *options.subprotocols)
+        if offered is not None:
+            tokens, others = _split_protocols(offered)
+            if len(tokens) == 1:
+                token = _decode_token(tokens[0])
+                if token is None:
+                    return error_response(500)
+                offered = ", ".join(others) if others else None
+    headers: tuple[tuple[str, str], ...] = ()
+    if accepted is not None and offered is not None:
+        wanted = [part.strip() for part in offered.split(",")]
+        chosen = next((protocol for protocol in accepted if protocol in wanted), None)
+        if chosen is None:
+            return FORBIDDEN
+        headers = (("sec-websocket-protocol", chosen),)
+    info = connect_info(request, options.connect_info)
+    if route.mount.auth_token:
+        info["auth_token"] = token
+    return Candidate(route, request, params, info, headers)
+
+
+def check_longpoll(route: Route, path_params: dict[str, str], request: Request) -> Candidate | Response:
+    """Query and origin of a longpoll request; the origin is checked before the method. Status 403 goes into the body."""
+    try:
+        params = {**request.query_params(), **path_params}
+    except InvalidQuery:
+        return error_response(400)
+    if not _origin_allowed(route, request):
+        return FORBIDDEN
+    info = connect_info(request, route.options.connect_info)
+    if route.mount.auth_token:
+        info["auth_token"] = request.header("x-phoenix-authtoken")
+    return Candidate(route, request, params, info)
+
+
+def _origin_allowed(route: Route, request: Request) -> bool:
+    origin = request.header("origin")
+    if origin is None:
+        return True
+    if route.origins.allows(origin, request.scheme, request.host, request.port):
+        return True
+    _log.info("refused a socket at %s: origin %r is not allowed by check_origin", request.path, origin)
+    return False
+
+
+def _split_protocols(header: str) -> tuple[list[str], list[str]]:
+    tokens: list[str] = []
+    others: list[str] = []
+    for part in header.split(","):
+        protocol = part.strip()
+        if protocol.startswith(AUTH_TOKEN_PREFIX):
+            tokens.append(protocol[len(AUTH_TOKEN_PREFIX) :])
+        elif protocol:
+            others.append(protocol)
+    return tokens, others
+
+
+def _decode_token(encoded: str) -> str | None:
+    # The npm client encodes with btoa and drops the padding; others use the alphabet that the prefix names.
+    text = encoded.replace("-", "+").replace("_", "/")
+    if not _BASE64.fullmatch(text):
+        return None
+    text = text.rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4)).decode("utf-8", "surrogateescape")
+    except binascii.Error:
+        return None
+
+
+def connect(candidate: Candidate, endpoint: Endpoint) -> Any:
+    """`Phoenix.Socket.__connect__/3`: a UserSocket that is let in, or a Response; a coroutine if the callback is one."""
+    options = candidate.route.options
+    try:
+        vsn = candidate.params.get("vsn")
+        serializer = negotiate("1.0.0" if vsn is None else vsn, options.serializers)
+        if serializer is None:
+            return FORBIDDEN
+        socket = candidate.route.mount.socket(
+            endpoint, serializer, options.max_channels_per_transport, options.join_timeout
+        )
+        result = socket.connect(candidate.params, candidate.info)
+        if iscoroutine(result):
+            return _connect_later(candidate, socket, result)
+        return _connected(candidate, socket, result)
+    except Exception:
+        return _raised(candidate)
+
+
+async def _connect_later(candidate: Candidate, socket: UserSocket, coro: Any) -> UserSocket | Response:
+    try:
+        return _connected(candidate, socket, await coro)
+    except Exception:
+        return _raised(candidate)
+
+
+def _raised(candidate: Candidate) -> Response:
+    _log.exception("%s.connect failed", candidate.route.mount.socket.__name__)
+    return error_response(500)
+
+
+def _connected(candidate: Candidate, socket: UserSocket, result: Any) -> UserSocket | Response:
+    match result:
+        case Ok():
+            socket_id = socket.id()
+            if socket_id is None or type(socket_id) is str:
+                socket.socket_id = socket_id
+                return socket
+            _log.error("%s.id returned %r, expected a string or None", type(socket).__name__, socket_id)
+        case Error(None):
+            pass
+        case Error(reason):
+            handler = getattr(candidate.route.options, "error_handler", None)
+            if handler is not None:
+                return handler(candidate.request, reason)
+        case _:
+            _log.error("%s.connect returned %r, expected Ok() or Error()", type(socket).__name__, result)
+    return FORBIDDEN
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """The 101 answer's header fields, and the compression that was agreed."""
+
+    headers: tuple[tuple[str, str], ...]
+    deflate: Deflate | None
+
+
+def upgrade(candidate: Candidate) -> Upgrade | Response:
+    """The request as an upgrade, checked last, when the client is let in: 101 or 400."""
+    request = candidate.request
+    problem = _upgrade_problem(request)
+    if problem is not None:
+        return Response(400, problem.encode(), (("content-type", "text/plain; charset=utf-8"),))
+    key = request.header("sec-websocket-key") or ""
+    accept = base64.b64encode(hashlib.sha1(key.encode("latin-1") + _GUID, usedforsecurity=False).digest()).decode()
+    headers = (
+        ("upgrade", "websocket"),
+        ("connection", "Upgrade"),
+        ("sec-websocket-accept", accept),
+        *candidate.headers,
+    )
+    deflate = None
+    if candidate.route.options.compress:
+        deflate = negotiate_deflate(request.values("sec-websocket-extensions"))
+        if deflate is not None:
+            headers = (*headers, ("sec-websocket-extensions", deflate.header))
+    return Upgrade(headers, deflate)
+
+
+def _upgrade_problem(request: Request) -> str | None:
+    if request.header("host") is None:
+        return "'host' header is absent"
+    for name, token in (("connection", "upgrade"), ("upgrade", "websocket")):
+        values = request.values(name)
+        if not any(part.strip().lower() == token for value in values for part in value.split(",")):
+            return f"'{name}' header must contain '{token}', got {values}"
+    if not request.header("sec-websocket-key"):
+        return "'sec-websocket-key' header is absent"
+    versions = request.values("sec-websocket-version")
+    if versions != ["13"]:
+        return f"'sec-websocket-version' header must equal '13', got {versions}"
+    return None
+
+
+async def within(connecting: Any, timeout: int | None) -> UserSocket | Response:
+    """Waits for a connect callback that is a coroutine; 403 if it takes longer than `timeout` ms."""
+    try:
+        async with asyncio.timeout(None if timeout is None else timeout / 1000):
+            return await connecting
+    except TimeoutError:
+        _log.warning("a connect callback took longer than %s ms", timeout)
+        return FORBIDDEN

@@ -1,0 +1,291 @@
+"""`Phoenix.Transports.LongPoll`: a session process per client, and the HTTP requests that feed and empty it.
+
+The session (`LongPollSession`) takes the calls `Subscribe`, `Dispatch` and `Poll` of the requests, and what `SocketTransport`
+takes. It ends when nobody has polled it for one and a half windows. When it crashes the POST that caused it is answered with
+408, and the next request opens a new session.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from runtime import erlang, gen_server, telemetry
+from runtime.exits import Error, Exit
+from runtime.gen_server import Call, NoReply, Reply, Stop
+from runtime.phoenix import drainer, handshake
+from runtime.phoenix.endpoint import Endpoint
+from runtime.phoenix.handshake import Candidate
+from runtime.phoenix.messages import BINARY, TEXT, Frame
+from runtime.phoenix.mount import LongPollOptions
+from runtime.phoenix.request import JSON_TYPE, Response, error_response
+from runtime.phoenix.socket import SocketTransport, UserSocket
+from runtime.pid import Pid
+from runtime.process import IDLE
+
+_CORS: Final = ("access-control-allow-origin", "*")
+_NEWLINE: Final = re.compile(rb"\r\n|\n")
+_CHECK: Final = "shutdown_if_inactive"
+
+_log = logging.getLogger("runtime.phoenix")
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Is the session there, and not busy?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """One message of the client."""
+
+    data: bytes
+    opcode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """The client asks for what there is; the answer waits until there is something."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flush:
+    pass
+
+
+class LongPollSession(SocketTransport):
+    """One client. What is pushed waits in `buffer` for its next poll."""
+
+    __slots__ = ("buffer", "flushing", "last_poll", "options", "size", "token", "waiting")
+
+    name = "longpoll"
+
+    def __init__(self, socket: UserSocket, options: LongPollOptions) -> None:
+        super().__init__(socket)
+        self.options = options
+        self.token = secrets.token_urlsafe(32)
+        self.buffer: list[Frame] = []
+        self.size = 0
+        self.waiting: Call | None = None
+        self.flushing = False
+        self.last_poll = 0.0
+
+    def init(self, *args: Any) -> Any:
+        """The client is let in."""
+        self.enter()
+        self.last_poll = erlang.monotonic_time()
+        sessions = self.socket.endpoint.sessions
+        token = self.token
+        sessions[token] = self._myRef.pid
+        self._myRef.on_exit(lambda _pid: sessions.pop(token, None))
+        erlang.send_after(self._patience, self._myRef.pid, _CHECK)
+
+    @property
+    def _patience(self) -> int:
+        return self.options.window_ms * 3 // 2
+
+    # ---- out
+
+    def push(self, frame: Frame) -> None:
+        cell = self._myRef
+        if cell.mode == IDLE and not cell.mailbox:
+            self.emit(frame)
+        else:
+            cell.deliver(frame)
+
+    def emit(self, frame: Frame) -> None:
+        self.buffer.append(frame)
+        self.size += len(frame.payload)
+        if not self.flushing and (self.waiting is not None or self.size > self.options.max_buffer):
+            # What the same channel pushes next goes into the same answer.
+            self.flushing = True
+            self._myRef.deliver(_Flush())
+
+    def stop(self, code: int, reason: Any) -> Any:
+        return Stop(reason)
+
+    # ---- in
+
+    def handle_call(self, request: Any, from_: Call) -> Any:
+        match request:
+            case Subscribe():
+                return Reply()
+            case Dispatch() if self.too_fast(self.options.max_messages_per_second):
+                return Stop(("shutdown", "rate_limited"))
+            case Dispatch(data, opcode):
+                joining = self.receive(data, opcode)
+                return Reply() if joining is None else self._joined(joining)
+            case Poll():
+                self.last_poll = erlang.monotonic_time()
+                self.waiting = from_
+                self._flush()
+                return NoReply()
+        return super().handle_call(request, from_)
+
+    async def _joined(self, joining: Awaitable[None]) -> Reply:
+        await joining
+        return Reply()
+
+    def handle_info(self, message: Any) -> Any:
+        if type(message) is _Flush:
+            self.flushing = False
+            self._flush()
+            if self.size > self.options.max_buffer:
+                telemetry.execute(
+                    ("socket", "slow_reader"),
+                    {"buffered": self.size},
+                    {"id": self.socket.socket_id, "topics": list(self.channels)},
+                )
+                return Stop(("shutdown", "slow_reader"))
+            return None
+        if message == _CHECK:
+            if erlang.monotonic_time() - self.last_poll > self._patience:
+                return Stop(("shutdown", "inactive"))
+            erlang.send_after(self._patience, self._myRef.pid, _CHECK)
+            return None
+        return self.info(message)
+
+    def _flush(self) -> None:
+        waiting = self.waiting
+        if waiting is None or not self.buffer:
+            return
+        self.waiting = None
+        if not waiting.done:
+            frames, self.buffer, self.size = self.buffer, [], 0
+            waiting.answer(frames)
+
+
+# ---- requests
+
+ReadBody = Callable[[int], Awaitable[bytes | None]]
+WhileConnected = Callable[[Awaitable[Any]], Awaitable[Any]]
+
+
+async def handle(
+    endpoint: Endpoint, candidate: Candidate | Response, method: str, headers: Any, read_body: ReadBody, wait: WhileConnected
+) -> Response:
+    """Answers one request to a longpoll path.
+
+    `read_body(limit)` gives the body, None if it is longer than `limit` bytes. `wait(awaitable)` waits for a poll's answer
+    as long as the client is there.
+    """
+    if isinstance(candidate, Response):
+        return _status(403) if candidate.status == 403 else candidate
+    try:
+        if method == "OPTIONS":
+            return _preflight(headers)
+        if method == "GET":
+            session = await _resume(endpoint, candidate)
+            if session is not None:
+                return await _listen(session, candidate, wait)
+            return await _open(endpoint, candidate)
+        if method == "POST":
+            session = await _resume(endpoint, candidate)
+            if session is None:
+                return _status(410)
+            return await _publish(session, candidate, headers, read_body)
+    except Error as error:
+        if error.reason != "noproc":
+            raise
+        return error_response(500)
+    return Response(400, b"", (_CORS,))
+
+
+def _preflight(headers: Any) -> Response:
+    asked = ", ".join(headers("access-control-request-headers"))
+    return Response(
+        200,
+        b"",
+        (
+            _CORS,
+            ("access-control-allow-headers", asked),
+            ("access-control-allow-methods", "get, post, options"),
+            ("access-control-max-age", "3600"),
+        ),
+    )
+
+
+def _status(status: int, **more: Any) -> Response:
+    return Response(200, orjson.dumps({"status": status, **more}), (("content-type", JSON_TYPE), _CORS))
+
+
+async def _resume(endpoint: Endpoint, candidate: Candidate) -> Pid | None:
+    token = candidate.params.get("token")
+    pid = endpoint.sessions.get(token) if isinstance(token, str) else None
+    if pid is None:
+        return None
+    cell = pid.cell
+    if cell.mode == IDLE and not cell.mailbox:
+        return pid
+    try:
+        await gen_server.call(pid, Subscribe(), candidate.route.options.pubsub_timeout_ms)
+    except Exit:
+        return None
+    return pid
+
+
+async def _open(endpoint: Endpoint, candidate: Candidate) -> Response:
+    socket = handshake.connect(candidate, endpoint)
+    if not isinstance(socket, UserSocket | Response):
+        socket = await handshake.within(socket, candidate.route.options.connect_timeout)
+    if isinstance(socket, Response):
+        return _status(403) if socket.status == 403 else socket
+    session = LongPollSession(socket, candidate.route.options)
+    pid = drainer.whereis(endpoint.sockets).open(session)
+    try:
+        await gen_server.call(pid, Subscribe(), None)
+    except Exit:
+        return error_response(500)
+    return _status(410, token=session.token, messages=[])
+
+
+async def _listen(session: Pid, candidate: Candidate, wait: WhileConnected) -> Response:
+    token = candidate.params["token"]
+    try:
+        frames: list[Frame] = await wait(gen_server.call(session, Poll(), candidate.route.options.window_ms))
+    except Exit:
+        return _status(204, token=token, messages=[])
+    try:
+        messages = [frame.payload.decode() for frame in frames]
+    except UnicodeDecodeError:
+        _log.error("a binary message cannot go to a longpoll client, which reads JSON only: the poll is answered with 500")
+        return error_response(500)
+    return _status(200, token=token, messages=messages)
+
+
+async def _publish(session: Pid, candidate: Candidate, headers: Any, read_body: ReadBody) -> Response:
+    options: LongPollOptions = candidate.route.options
+    body = await read_body(options.max_body)
+    if body is None:
+        return error_response(400)
+    batch: list[Dispatch]
+    if headers("content-type") == ["application/x-ndjson"]:
+        try:
+            batch = [_line(line) for line in _NEWLINE.split(body)[: options.max_batch]]
+        except (binascii.Error, ValueError):
+            _log.warning("a line of an ndjson POST is neither an array nor base64: the POST is answered with 500")
+            return error_response(500)
+    else:
+        batch = [Dispatch(body, TEXT)]
+    for message in batch:
+        try:
+            await gen_server.call(session, message, options.window_ms)
+        except Exit:
+            return _status(408)
+    return _status(200)
+
+
+def _line(line: bytes) -> Dispatch:
+    if line.startswith(b"["):
+        return Dispatch(line, TEXT)
+    return Dispatch(base64.b64decode(line, validate=True), BINARY)
+
+

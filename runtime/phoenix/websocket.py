@@ -1,0 +1,242 @@
+"""The process behind one WebSocket: frames in, frames out, limits (`Phoenix.Transports.WebSocket` on Bandit's WebSock).
+
+It takes from its IO side, as mail: `bytes` that came in, `PeerClosed`; from others `Frame`s to send, `CloseConnection`, and
+what `SocketTransport` takes. A join blocks it; meanwhile mail waits, so that frames leave in the order in which Phoenix would
+send them. When it crashes the client is closed with 1011 and its channels end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from runtime import telemetry
+from runtime.exits import reason_of
+from runtime.phoenix.frames import CLOSE, PING, PONG, Event, FrameParser, ProtocolError, answer_to_close, close_frame
+from runtime.phoenix.messages import BINARY, Frame, server_frame
+from runtime.phoenix.mount import WebSocketOptions
+from runtime.phoenix.socket import SocketTransport, UserSocket
+from runtime.process import IDLE, Unwind
+
+READ_AHEAD: Final = 64 * 1024  # bytes that may wait for a busy socket before reading pauses
+
+
+class IO(Protocol):
+    """The network side of a connection."""
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes; never blocks."""
+        ...
+
+    def buffered(self) -> int:
+        """Bytes that the peer has not taken yet."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Stops `bytes` from coming until `resume_reading`."""
+        ...
+
+    def resume_reading(self) -> None:
+        """See `pause_reading`."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will be written: lets the peer take what is there, then ends the connection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PeerClosed:
+    """The TCP connection is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseConnection:
+    """Close with this WebSocket code and end with this reason."""
+
+    code: int
+    reason: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SlowReader:
+    """More waits for this client than its buffer may hold."""
+
+
+class WebSocketConnection(SocketTransport):
+    """One client. `last_seen` is when its last byte came, in seconds of the engine's clock."""
+
+    __slots__ = (
+        "closing", "io", "last_seen", "options", "overflowed", "parser", "queued", "reading_paused", "unread",
+        "window_bits", "writing_paused",
+    )  # fmt: skip
+
+    name = "websocket"
+
+    def __init__(self, socket: UserSocket, io: IO, options: WebSocketOptions, window_bits: int = 0) -> None:
+        """`window_bits` is what permessage-deflate agreed on, 0 without compression."""
+        super().__init__(socket)
+        self.io = io
+        self.options = options
+        self.window_bits = window_bits
+        self.parser = FrameParser(options.max_frame_size, options.max_message_size, bool(window_bits))
+        self.last_seen = 0.0
+        self.queued = 0  # bytes of frames in the mailbox
+        self.unread = 0  # bytes from the client in the mailbox
+        self.writing_paused = False
+        self.reading_paused = False
+        self.overflowed = False
+        self.closing = False
+
+    def init(self, *args: Any) -> Any:
+        """The client is let in."""
+        self.last_seen = self._myRef.engine.now()
+        self.enter()
+
+    # ---- the IO side
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        cell = self._myRef
+        self.last_seen = cell.engine.now()
+        self.unread += len(data)
+        if self.unread > READ_AHEAD and not self.reading_paused:
+            self.reading_paused = True
+            self.io.pause_reading()
+        cell.deliver(data)
+
+    def peer_closed(self) -> None:
+        """The connection is gone."""
+        self._myRef.deliver(PeerClosed())
+
+    # ---- out
+
+    def push(self, frame: Frame) -> None:
+        cell = self._myRef
+        if cell.mode == IDLE and not cell.mailbox:
+            self.emit(frame)
+        elif self.queued + len(frame.payload) <= self.options.max_buffer:
+            self.queued += len(frame.payload)
+            cell.deliver(frame)
+        else:
+            self._overflow()
+
+    def emit(self, frame: Frame) -> None:
+        self._write(frame.deflated(self.window_bits) if self.window_bits else frame.wire())
+
+    def _write(self, data: bytes) -> None:
+        if self.closing or self.overflowed:
+            return
+        if self.writing_paused and self.io.buffered() + len(data) > self.options.max_buffer:
+            self._overflow()
+            return
+        self.io.write(data)
+
+    def _overflow(self) -> None:
+        # A message, not the end at once: this may run in the midst of a broadcast.
+        if not self.overflowed:
+            self.overflowed = True
+            self._myRef.deliver(SlowReader())
+
+    # ---- in
+
+    def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
+        kind = type(message)
+        try:
+            if kind is bytes:
+                return self._data(message)
+            if kind is Frame:
+                self.queued -= len(message.payload)
+                self.emit(message)
+                return None
+            if kind is CloseConnection:
+                return self.stop(message.code, message.reason)
+            if kind is PeerClosed:
+                return self._finish(("shutdown", "peer_closed"))
+            if kind is SlowReader:
+                return self._slow_reader()
+        except (Unwind, GeneratorExit):
+            raise
+        except BaseException as exc:
+            return self._fail(exc)
+        return super()._handle(message)
+
+    def handle_info(self, message: Any) -> Any:
+        try:
+            return self.info(message)
+        except Exception as exc:
+            return self._fail(exc)
+
+    def _data(self, data: bytes) -> Coroutine[Any, Any, Any] | None:
+        self.unread -= len(data)
+        events = self.parser.feed(data)
+        for opcode, payload in events:
+            joining = self._event(opcode, payload)
+            if joining is not None:
+                return self._blocked(joining, events)
+            if self.closing:
+                return None
+        self._read_on()
+        return None
+
+    async def _blocked(self, joining: Coroutine[Any, Any, None], events: Iterator[Event]) -> None:
+        """A join is under way; what came behind it in the same read is handled next, before any mail."""
+        try:
+            await joining
+            for opcode, payload in events:
+                following = self._event(opcode, payload)
+                if following is not None:
+                    await following
+                if self.closing:
+                    return
+            self._read_on()
+        except (Unwind, GeneratorExit):
+            raise
+        except Exception as exc:
+            self._fail(exc)
+
+    def _read_on(self) -> None:
+        if self.reading_paused and self.unread <= READ_AHEAD and not self.closing:
+            self.reading_paused = False
+            self.io.resume_reading()
+
+    def _event(self, opcode: int, payload: bytes) -> Coroutine[Any, Any, None] | None:
+        if opcode <= BINARY:
+            if self.too_fast(self.options.max_messages_per_second):
+                self.stop(1008, ("shutdown", "rate_limited"))
+                return None
+            return self.receive(payload, opcode)
+        if opcode == PING:
+            self._write(server_frame(0x80 | PONG, payload))
+        elif opcode == CLOSE:
+            self.stop(answer_to_close(payload), ("shutdown", "local_closed"))
+        return None
+
+    # ---- the end
+
+    def stop(self, code: int, reason: Any) -> None:
+        """Sends the close frame and ends. The client's own close frame, if one comes, finds nobody."""
+        if not self.closing:
+            if not self.overflowed or code == 1013:
+                self.io.write(close_frame(code))
+            self._finish(reason)
+
+    def _finish(self, reason: Any) -> None:
+        self.closing = True
+        self.io.close()
+        self._myRef.terminate(reason)
+
+    def _fail(self, exc: BaseException) -> None:
+        if isinstance(exc, ProtocolError):
+            self.stop(exc.code, ("protocol_error", str(exc)))
+        else:
+            self.stop(1011, reason_of(exc))
+
+    def _slow_reader(self) -> None:
+        telemetry.execute(
+            ("socket", "slow_reader"),
+            {"buffered": self.io.buffered() + self.queued},
+            {"id": self.socket.socket_id, "topics": list(self.channels)},
+        )
+        self.stop(1013, ("shutdown", "slow_reader"))

@@ -1,0 +1,1 @@
+"""Replays wire transcripts of a real Phoenix server against ours: `python -m tests.phoenix DIR...`."""

@@ -1,0 +1,103 @@
+"""Replays every transcript below the given folders, each against a fresh server, several at once.
+
+Usage: python -m tests.phoenix DIR... [--filter TEXT] [--lanes N]
+The player is `replay.py` beside the transcripts: ../shared/phoenix from the repository, or PHOENIX_REPLAY.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import uvloop
+
+from runtime.asyncio_engine import AsyncioEngine
+from tests.phoenix.conformance_app import ConformanceServer
+from tests.phoenix.differences import DIFFERENCES
+
+ROOT = Path(__file__).resolve().parents[2]
+REPLAY = Path(os.environ.get("PHOENIX_REPLAY") or ROOT.parent / "shared" / "phoenix" / "replay.py")
+
+
+def load_player() -> ModuleType:
+    """replay.py as a module."""
+    spec = importlib.util.spec_from_file_location("phoenix_replay", REPLAY)
+    if spec is None or spec.loader is None or not REPLAY.is_file():
+        raise SystemExit(f"no player at {REPLAY}: set PHOENIX_REPLAY")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def transcripts(folders: list[str]) -> list[Path]:
+    """All transcripts below the folders, sorted."""
+    found = {path for folder in folders for path in Path(folder).rglob("*.json")}
+    return sorted(found)
+
+
+async def play(player: ModuleType, transcript: dict[str, Any]) -> list[Any]:
+    """The differences between what Phoenix answered and what we do."""
+    server = ConformanceServer()
+    port = await server.start()
+    try:
+        got = await player.Player("127.0.0.1", port, 200, server.shutdown).run(transcript)
+    finally:
+        await server.stop()
+    return player.compare(transcript, got)
+
+
+def report(transcript: dict[str, Any], bad: list[Any]) -> None:
+    """The first difference of a file."""
+    step, connection, expected, actual = bad[0]
+    print("FAIL", transcript["name"])
+    print("    step", step, "on", connection, json.dumps(transcript["steps"][step])[:300])
+    print("      expected", json.dumps(expected)[:600])
+    print("      got     ", json.dumps(actual)[:600])
+
+
+async def main(paths: list[Path], lanes: int) -> int:
+    """Plays all; returns how many failed."""
+    engine = AsyncioEngine().start()
+    player = load_player()
+    waiting = list(reversed(paths))
+    passed = failed = 0
+
+    async def lane() -> None:
+        nonlocal passed, failed
+        while waiting:
+            path = waiting.pop()
+            transcript = json.loads(path.read_text())
+            bad = await play(player, transcript)
+            if transcript["name"] in DIFFERENCES:
+                print("same" if not bad else "differs, as documented:", transcript["name"])
+                bad = []
+            if bad:
+                failed += 1
+                report(transcript, bad)
+            else:
+                passed += 1
+
+    await asyncio.gather(*(lane() for _ in range(lanes)))
+    await engine.stop()
+    print(f"{passed} passed, {failed} failed")
+    return failed
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.phoenix")
+    parser.add_argument("folders", nargs="+")
+    parser.add_argument("--filter", default="", help="only files whose path contains this")
+    parser.add_argument("--lanes", type=int, default=12, help="how many servers play at once")
+    arguments = parser.parse_args()
+    if not os.environ.get("PHOENIX_LOG"):
+        logging.disable(logging.CRITICAL)  # crashes are what many of these transcripts are about
+    chosen = [path for path in transcripts(arguments.folders) if arguments.filter in str(path)]
+    sys.exit(1 if uvloop.run(main(chosen, arguments.lanes)) or not chosen else 0)
