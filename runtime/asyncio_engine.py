@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from runtime import engine as engines
 from runtime import reports, telemetry
@@ -43,16 +43,20 @@ class AsyncioEngine(Engine):
 
     async def stop(self) -> None:
         """Kills what still runs, in reverse order of creation, and lets cancelled code clean up."""
+        self._stopped = True
         for cell in reversed(list(self.cells.values())):
             cell.terminate("killed")
         while self._unwinding:
             await asyncio.sleep(0)
         await asyncio.sleep(0)
-        self._stopped = True
         if self._handle is not None:
             self._handle.cancel()
         if engines._default is self:
             engines.set_default(None)
+
+    def report_crash(self, cell: Cell, reason: Any) -> None:
+        if not self._stopped:  # what stop() kills did not crash
+            super().report_crash(cell, reason)
 
     def enqueue(self, cell: Cell) -> None:
         self.queue.append(cell)

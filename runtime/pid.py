@@ -35,7 +35,7 @@ class Pid(ActorAddress):
     # Thespian reads `_aaddr`; made on demand, so that an idle process does not carry a string.
     @property
     def _aaddr(self) -> str:
-        return f"<0.{self.id}.0>"
+        return str(self)
 
     @property
     def addressDetails(self) -> str:
@@ -46,7 +46,7 @@ class Pid(ActorAddress):
         return self._aaddr
 
     def __str__(self) -> str:
-        return f"<0.{self.id}.0>"
+        return self.cell.PID_TEXT % self.id
 
     __repr__ = __str__
     # Thespian's troupes mark an address with `eqOverride`; two pids are the same process or they are not.
