@@ -11,7 +11,7 @@ export function follow(user, { shown, joined, received, ended }) {
   let lastSeq = null;
   let stopped = false;
   const socket = new Socket("/socket", {
-    authToken: session.current().token,
+    authToken: () => session.current()?.token ?? "",
     longPollFallbackMs: 3000,
     reconnectAfterMs: (tries) => [300, 1000, 2000, 5000][tries - 1] ?? 10000 + Math.random() * 5000,
     rejoinAfterMs: (tries) => [300, 1000, 2000][tries - 1] ?? 5000,
@@ -24,13 +24,11 @@ export function follow(user, { shown, joined, received, ended }) {
   });
   channel.onError(() => !stopped && shown("waiting", "Reconnecting…"));
 
-  // The socket goes on with whichever token is the newest: after a renewal, and when the server closed it at its end.
+  // The socket takes the newest token at each connection, so it only has to be there: renewed early, and after a close.
   const renew = () =>
     session.fresh().then(
       (known) => {
-        if (stopped) return;
-        if (known) socket.authToken = known.token;
-        else ended();
+        if (!stopped && !known) ended();
       },
       () => {},
     );

@@ -1,0 +1,51 @@
+// Starts the browser for a script: `const { browser, page, say } = await open()`. Prints one JSON object a line.
+import { createRequire } from "node:module";
+
+const require = createRequire(new URL("../node/package.json", import.meta.url));
+const { chromium } = require("playwright-core");
+export const axe = require.resolve("axe-core/axe.min.js");
+
+export const say = (event, more = {}) => console.log(JSON.stringify({ event, ...more }));
+
+export async function launch() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM,
+    headless: true,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--disable-dev-shm-usage",
+    ],
+  });
+}
+
+/** A page whose errors end up in `problems`. */
+export async function open(context, url) {
+  const page = await context.newPage();
+  page.problems = [];
+  page.on("pageerror", (error) => page.problems.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && page.problems.push(message.text()));
+  await page.goto(url);
+  return page;
+}
+
+/** Violations of WCAG 2.2 A and AA that axe-core finds. */
+export async function violations(page) {
+  await page.addScriptTag({ path: axe }).catch(async () => page.evaluate(await (await import("node:fs/promises")).readFile(axe, "utf8")));
+  const found = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"] }));
+  return found.violations.map((each) => `${each.id}: ${each.nodes.map((node) => node.target.join(" ")).join(", ")}`);
+}
+
+export async function run(main) {
+  const browser = await launch();
+  try {
+    await main(browser);
+  } finally {
+    await browser.close();
+  }
+}
