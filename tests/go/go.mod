@@ -1,0 +1,3 @@
+module bitnexus.test/service
+
+go 1.22
