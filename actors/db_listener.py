@@ -19,8 +19,10 @@ import asyncpg
 from actors import repo
 from actors.change_events import Change, events_of
 from actors.db_writer import HeadMoved, RecordPending
+from actors.local_broadcast import local_broadcast
 from actors.node import node
 from runtime import erlang, gen_server, telemetry
+from runtime.exits import Error
 from runtime.gen_server import GenServer, Reply, Stop
 from runtime.pubsub import whereis
 from schema import changes
@@ -203,12 +205,12 @@ class DbListener(GenServer):
                 change.row["id"],
                 change.operation,
             )
+        payload = change.payload()
+        local_broadcast(self.pubsub, [(topic, event, payload) for topic, event in events_of(change)])
         try:
-            for topic, event in events_of(change):
-                node().local_broadcast(topic, event, change.payload(), self.pubsub)
             whereis(self.pubsub).local_broadcast(f"db:{change.table}", change)
-        except Exception as error:  # one event that can't be told must not hold up all that follow
-            log.warning("a change of %s was not broadcast: %r", change.table, error)
+        except Error:
+            return  # restarting: nobody is subscribed
 
     def _hang_up(self) -> None:
         connection, self.connection = self.connection, None

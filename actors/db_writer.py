@@ -24,8 +24,8 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from actors import repo
-from actors.batch import Waiting, fold_idempotent, new_id
+from actors import ledger_feed, repo
+from actors.batch import Waiting, as_pg_uuid, fold_idempotent, new_ids
 from actors.ledger_server import Moved, Prepare, Prepared
 from actors.node import node
 from actors.repo import Unavailable
@@ -39,9 +39,8 @@ log = logging.getLogger("bitnexus.db_writer")
 
 MAX_BATCH = 500
 PENDING_PAGE = 1000
-CATCH_UP_PAGE = 1000
 SQL_SECONDS = 4.0  # below the caller's 5 s, so that it hears why
-TOO_MUCH = Decimal(10) ** 16  # the column is numeric(18, 2)
+CENT = Decimal("0.01")
 STALE_RETRIES = 3  # then the head is locked first
 
 
@@ -144,21 +143,24 @@ class DbWriter(GenServer):
 
     async def _flush(self) -> None:
         waiting, self.waiting = self.waiting, []
-        at = datetime.now(UTC)
         for start in range(0, len(waiting), MAX_BATCH):
-            batch: list[Waiting] = []
-            for from_, request in waiting[start : start + MAX_BATCH]:
-                try:
-                    batch.append(Waiting(from_, _row(request, at)))
-                except (ArithmeticError, UnicodeError, ValueError) as error:
-                    gen_server.reply(from_, Rejected(repo.reason(error)))
-            await self._write(fold_idempotent(batch), at)
+            await self._write(self._rows_of(waiting[start : start + MAX_BATCH]))
 
-    async def _write(self, batch: list[Waiting], at: datetime) -> None:
+    def _rows_of(self, requests: list[tuple[From, RecordTransaction]]) -> list[Waiting]:
+        at = datetime.now(UTC)
+        batch: list[Waiting] = []
+        for (from_, request), id_ in zip(requests, new_ids(len(requests)), strict=True):
+            try:
+                batch.append(Waiting(from_, _row(request, id_, at)))
+            except (ArithmeticError, UnicodeError, ValueError) as error:
+                gen_server.reply(from_, Rejected(repo.reason(error) or "the amount is out of range"))
+        return fold_idempotent(batch)
+
+    async def _write(self, batch: list[Waiting]) -> None:
         """Have every caller of the batch answered."""
         while batch:
             try:
-                prepared = await self._record(batch, at)
+                prepared = await self._record(batch)
             except Unavailable as error:
                 _answer_all(batch, error)
                 return
@@ -175,37 +177,27 @@ class DbWriter(GenServer):
                     _answer_all(batch, Rejected(repo.reason(error)))
                     return
                 middle = len(batch) // 2  # one row is bad: halves find it, and the others are written
-                await self._write(batch[:middle], at)
+                await self._write(batch[:middle])
                 batch = batch[middle:]
                 continue
             if isinstance(prepared, list):
                 batch = prepared
                 continue
-            self._committed(batch, prepared)
-            await self._tell(batch, prepared)
-            self._answer_recorded(batch, prepared)
+            gen_server.cast("ledger_server", Moved(prepared.after))
+            telemetry.execute(("db_writer", "batch"), {"rows": len(batch)}, {})
+            await self._tell([waiting.row for waiting in batch], prepared.before.seq)
+            _answer_recorded(batch, prepared)
             return
 
-    async def _record(self, batch: list[Waiting], at: datetime) -> Prepared | list[Waiting]:
+    async def _record(self, batch: list[Waiting]) -> Prepared | list[Waiting]:
         """Commit the batch; or, if some of it can't be, answer those and return the rest."""
         rows = [waiting.row for waiting in batch]
-        columns = (
-            [row.id for row in rows],
-            [row.user_id for row in rows],
-            [f"{row.amount:.2f}" for row in rows],
-            [row.currency for row in rows],
-            [row.description for row in rows],
-            [row.idempotency_key for row in rows],
-            [row.request_hash for row in rows],
-            any(row.idempotency_key is not None for row in rows),
-        )
+        columns = _columns_of(rows)
         head: LedgerHead | None = None
         for _attempt in range(STALE_RETRIES):
             prepared = await self._prepare(rows, head)
             connection = await self._connected()
-            outcome = await connection.fetchrow(
-                ledger.RECORD, *_head_of(prepared), at, *columns, *_entries_of(prepared), timeout=SQL_SECONDS
-            )
+            outcome = await _call(connection, prepared, columns)
             if outcome["outcome"] != "stale":
                 break
             head = LedgerHead.from_record(outcome)
@@ -217,14 +209,7 @@ class DbWriter(GenServer):
                     await connection.fetchrow(ledger.LOCK_HEAD, timeout=SQL_SECONDS)
                 )
                 prepared = await self._prepare(rows, head)
-                outcome = await connection.fetchrow(
-                    ledger.RECORD,
-                    *_head_of(prepared),
-                    at,
-                    *columns,
-                    *_entries_of(prepared),
-                    timeout=SQL_SECONDS,
-                )
+                outcome = await _call(connection, prepared, columns)
         if outcome["outcome"] == "recorded":
             return prepared
         return await self._refused(batch, set(outcome["replayed"] or ()), set(outcome["orphaned"] or ()))
@@ -260,38 +245,20 @@ class DbWriter(GenServer):
             raise prepared
         return prepared
 
-    def _committed(self, batch: list[Waiting], prepared: Prepared) -> None:
-        gen_server.cast("ledger_server", Moved(prepared.after))
-        telemetry.execute(("db_writer", "batch"), {"rows": len(batch)}, {})
-
-    def _answer_recorded(self, batch: list[Waiting], prepared: Prepared) -> None:
-        seq = prepared.before.seq
-        for waiting, chained in zip(batch, prepared.hashes, strict=True):
-            seq += 1
-            if waiting.followers is None:
-                gen_server.reply(waiting.from_, Recorded(waiting.row, seq, chained))
-            else:
-                waiting.answer(
-                    Recorded(waiting.row, seq, chained),
-                    IdempotencyConflict(),
-                    Recorded(waiting.row, seq, chained, True),
-                )
-
     # ---- rows and entries of others
 
     async def _record_pending(self) -> None:
-        """Give every row that others wrote its entry."""
+        """Give every row that others wrote its entry, and tell of it."""
         try:
             connection = await self._connected()
-            if node().ledger_position is None:
-                node().ledger_position = await connection.fetchval("SELECT seq FROM ledger_head")
+            await ledger_feed.begin(connection)
             while await connection.fetchval(ledger.ANY_PENDING):
                 await self._record_page(connection)
-            await self._catch_up()
+            await ledger_feed.catch_up(connection, self.pubsub)
         except Unavailable:
             return  # the listener sends RecordPending again once the database is back
         except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
-            log.warning("rows of other programs wait for their ledger entries: %s", error)
+            log.warning("rows of other programs wait for their ledger entries: %s", repo.reason(error))
             await self._drop_connection()
             repo.suspect(error)
 
@@ -304,55 +271,26 @@ class DbWriter(GenServer):
             )
             prepared = await self._prepare(rows, head)
             if rows:
-                await connection.execute(
-                    ledger.APPEND, *_head_of(prepared), [row.id for row in rows], *_entries_of(prepared)
-                )
+                ids = [row.id for row in rows]
+                await connection.execute(ledger.APPEND, *_head_of(prepared), ids, *_entries_of(prepared))
             await connection.execute(ledger.DELETE_PENDING, [record["position"] for record in queue])
         gen_server.cast("ledger_server", Moved(prepared.after))
 
-    async def _catch_up(self, until: int | None = None) -> None:
-        """Tell our channels of committed entries after the position, up to `until` or all there are."""
-        memory = node()
+    async def _catch_up(self, until: int) -> None:
         try:
-            connection = await self._connected()
-            if memory.ledger_position is None:
-                memory.ledger_position = await connection.fetchval("SELECT seq FROM ledger_head")
-            last = until if until is not None else await connection.fetchval("SELECT seq FROM ledger_head")
-            while memory.ledger_position < last:
-                page = await connection.fetch(ledger.ENTRIES, memory.ledger_position, last, CATCH_UP_PAGE)
-                if not page:
-                    break
-                for record in page:
-                    if record["id"] is not None:
-                        self._broadcast(TransactionRow.from_record(record), record["seq"])
-                    memory.ledger_position = record["seq"]
+            await ledger_feed.catch_up(await self._connected(), self.pubsub, until)
         except Unavailable:
             return
-        except repo.CONNECTION_ERRORS as error:
+        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
             await self._drop_connection()
             repo.suspect(error)
 
-    async def _tell(self, batch: list[Waiting], prepared: Prepared) -> None:
-        memory = node()
-        seq = prepared.before.seq
-        if memory.ledger_position is None:
-            memory.ledger_position = seq
-        elif memory.ledger_position < seq:
+    async def _tell(self, rows: list[TransactionRow], seq: int) -> None:
+        if not ledger_feed.is_next(seq):
             await self._catch_up(seq)
-        if memory.ledger_position != seq:
-            return  # the database went away in between: the next catch-up tells these as well, in order
-        for waiting in batch:
-            seq += 1
-            self._broadcast(waiting.row, seq)
-            memory.ledger_position = seq
-
-    def _broadcast(self, row: TransactionRow, seq: int) -> None:
-        payload = row.payload()
-        payload["ledger_seq"] = seq
-        try:
-            node().local_broadcast(f"transaction:{row.user_id}", "new_transaction", payload, self.pubsub)
-        except Exception as error:  # a transport's failure must not unmake what is committed
-            log.warning("entry %d was not broadcast: %r", seq, error)
+        if ledger_feed.is_next(seq):
+            ledger_feed.tell(self.pubsub, zip(rows, range(seq + 1, seq + len(rows) + 1), strict=True))
+        # Else the database went away in between: the next catch-up tells of these as well, in order.
 
     # ---- the connection
 
@@ -382,18 +320,45 @@ class DbWriter(GenServer):
             return  # it belonged to a pool that is closed
 
 
-def _row(request: RecordTransaction, at: datetime) -> TransactionRow:
-    key, digest = request.idempotency_key, request.request_hash
-    amount = request.amount
-    if not amount.is_finite() or abs(amount) >= TOO_MUCH or amount != round(amount, 2):
-        raise ValueError("the amount is not a number of at most 16 digits and 2 decimals")
-    request.description.encode()
+def _row(request: RecordTransaction, id_: UUID, at: datetime) -> TransactionRow:
+    amount = request.amount.quantize(CENT)
+    if amount != request.amount:  # also for NaN
+        raise ValueError("the amount is not a number with at most 2 decimals")
     if len(request.currency) != 3:
         raise ValueError("a currency has three letters")
-    if key is not None and digest is None:
-        digest = sha256(f"{amount:.2f}\n{request.currency}\n{request.description}".encode()).digest()
-    return TransactionRow(
-        new_id(), request.user_id, amount, request.currency, request.description, at, key, digest
+    request.description.encode()
+    key, digest = request.idempotency_key, request.request_hash
+    if key is not None:
+        key.encode()
+        if digest is None:
+            digest = sha256(f"{amount}\n{request.currency}\n{request.description}".encode()).digest()
+    user_id = as_pg_uuid(request.user_id)
+    return TransactionRow(id_, user_id, amount, request.currency, request.description, at, key, digest)
+
+
+async def _call(
+    connection: asyncpg.Connection, prepared: Prepared, columns: tuple[Any, ...]
+) -> asyncpg.Record:
+    arguments = (*_head_of(prepared), *columns, *_entries_of(prepared))
+    outcome = await connection.fetchrow(ledger.RECORD, *arguments, timeout=SQL_SECONDS)
+    assert outcome is not None
+    return outcome
+
+
+def _columns_of(rows: list[TransactionRow]) -> tuple[Any, ...]:
+    keyed = any(row.idempotency_key is not None for row in rows)
+    # UUIDs as text: asyncpg asks each object of an array whether it is an array itself, but not a str. unnest fills
+    # the shorter arrays of keys and hashes up with null.
+    return (
+        rows[0].inserted_at,
+        [str(row.id) for row in rows],
+        [str(row.user_id) for row in rows],
+        [str(row.amount) for row in rows],
+        [row.currency for row in rows],
+        [row.description for row in rows],
+        [row.idempotency_key for row in rows] if keyed else (),
+        [row.request_hash for row in rows] if keyed or any(row.request_hash for row in rows) else (),
+        keyed,
     )
 
 
@@ -412,6 +377,17 @@ def _entries_of(prepared: Prepared) -> tuple[Any, ...]:
         [subtree.index for subtree, _ in nodes],
         [value for _, value in nodes],
     )
+
+
+def _answer_recorded(batch: list[Waiting], prepared: Prepared) -> None:
+    seq = prepared.before.seq
+    for waiting, chained in zip(batch, prepared.hashes, strict=True):
+        seq += 1
+        recorded = Recorded(waiting.row, seq, chained)
+        if waiting.followers is None:
+            gen_server.reply(waiting.from_, recorded)
+        else:
+            waiting.answer(recorded, IdempotencyConflict(), Recorded(waiting.row, seq, chained, True))
 
 
 def _answer_all(batch: list[Waiting], value: Any) -> None:

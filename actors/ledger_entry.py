@@ -10,6 +10,7 @@ entry hash = SHA-256(0x02 || previous entry's hash || seq as 8 bytes, big endian
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 
 from schema.rows import TransactionRow
@@ -35,13 +36,18 @@ def entry_hash(prev_hash: bytes, seq: int, leaf: bytes) -> bytes:
     return sha256(b"\x02" + prev_hash + seq.to_bytes(8, "big") + leaf).digest()
 
 
+@lru_cache(maxsize=256)  # the rows of a batch share one moment
+def _microseconds(moment: datetime) -> str:
+    return str((moment - _EPOCH) // _MICROSECOND)
+
+
 def _prefixed(seq: int, row: TransactionRow) -> bytes:
     number = str(seq)
-    amount = f"{row.amount:.2f}"
+    amount = str(row.amount)
     description = row.description.encode()
     key = (row.idempotency_key or "").encode()
     digest = row.request_hash.hex() if row.request_hash else ""
-    moment = str((row.inserted_at - _EPOCH) // _MICROSECOND)
+    moment = _microseconds(row.inserted_at)
     # The two UUIDs and the currency have fixed lengths, 36 and (by the table's check) 3.
     head = f"{len(number)}:{number},36:{row.id},36:{row.user_id},{len(amount)}:{amount},3:{row.currency},{len(description)}:"
     tail = f"{len(digest)}:{digest},{len(moment)}:{moment},"

@@ -12,9 +12,6 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from runtime.engine import Engine, current_engine
-from runtime.phoenix.endpoint import fastlane
-from runtime.phoenix.messages import Broadcast
-from runtime.pubsub import whereis
 
 if TYPE_CHECKING:
     import asyncpg
@@ -34,10 +31,6 @@ class Node:
     writer_connection: asyncpg.Connection | None = None
     ledger_position: int | None = None
     change_position: str | None = None
-
-    def local_broadcast(self, topic: str, event: str, payload: object, pubsub: str = "pubsub") -> None:
-        """To this server's subscribers of the topic: every server reads the database itself, so none is told twice."""
-        whereis(pubsub).local_broadcast(topic, Broadcast(topic, event, payload), fastlane)
 
 
 _nodes: WeakKeyDictionary[Engine, Node] = WeakKeyDictionary()

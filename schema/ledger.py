@@ -6,6 +6,8 @@ TRANSACTION_COLUMNS = (
 
 HEAD = "SELECT seq, hash, root_hash, frontier FROM ledger_head"
 
+HEAD_SEQ = "SELECT seq FROM ledger_head"
+
 LOCK_HEAD = HEAD + " FOR UPDATE"
 
 RECORD = (

@@ -15,7 +15,9 @@ from tests.database import add_user, execute, fetchval
 from tests.storage import kill, payloads, run, storage, until
 from tests.test_db_writer import assert_sound
 
-TERMINATE_LISTENER = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bitnexus listener'"
+TERMINATE_LISTENER = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bitnexus listener'"
+)
 INSERT = "INSERT INTO transactions (user_id, amount, currency, description) VALUES ($1, $2, 'EUR', 'by psql')"
 
 
@@ -42,7 +44,9 @@ def test_our_own_batches_are_not_queued_for_the_ledger_again(database: str) -> N
             user = await add_user(database)
             await asyncio.gather(*(s.record(user) for _ in range(50)))
             queued = await fetchval(database, "SELECT last_value, is_called FROM ledger_pending_position_seq")
-            assert await fetchval(database, "SELECT is_called FROM ledger_pending_position_seq") is False, queued
+            assert await fetchval(database, "SELECT is_called FROM ledger_pending_position_seq") is False, (
+                queued
+            )
             # One transaction with both kinds: the setting holds for the batch's INSERT only.
             connection = await asyncpg.connect(database)
             async with connection.transaction():
@@ -58,7 +62,14 @@ def test_every_shared_table_is_told_once_in_order(database: str) -> None:
     async def main() -> None:
         async with storage(database) as s:
             user = await add_user(database)
-            topics = ["admin:tasks", "admin:emails", "admin:flags", "admin:ledger", f"notification:{user}", "db:flags"]
+            topics = [
+                "admin:tasks",
+                "admin:emails",
+                "admin:flags",
+                "admin:ledger",
+                f"notification:{user}",
+                "db:flags",
+            ]
             seen = await s.subscribe(*topics)
             task = await fetchval(database, "INSERT INTO tasks (title) VALUES ('t') RETURNING id")
             await execute(database, "UPDATE tasks SET status = 'done'")
@@ -131,7 +142,9 @@ def test_nothing_is_missed_or_told_twice_while_the_listener_is_away(database: st
             await asyncio.sleep(0.2)
             titles = [p["title"] for p in payloads(seen, "new_task")]
             assert titles == ["before", *(f"away {n}" for n in range(5)), "after"]
-            assert [p["amount"] for p in payloads(seen, "new_transaction")] == [f"{n + 1}.00" for n in range(5)]
+            assert [p["amount"] for p in payloads(seen, "new_transaction")] == [
+                f"{n + 1}.00" for n in range(5)
+            ]
             await assert_sound(database, 5)
 
     run(main())
@@ -191,7 +204,16 @@ def test_notifications_of_others_can_do_no_harm(database: str) -> None:
             user = await add_user(database)
             seen = await s.subscribe(f"transaction:{user}", "admin:tasks")
             before = erlang.whereis("db_listener"), erlang.whereis("db_writer")
-            for payload in ("", "x", "x:y", "x:99999999999999999999999", "x:-1", "pending:", "a:5", f"{node().id}:9"):
+            for payload in (
+                "",
+                "x",
+                "x:y",
+                "x:99999999999999999999999",
+                "x:-1",
+                "pending:",
+                "a:5",
+                f"{node().id}:9",
+            ):
                 await execute(database, "SELECT pg_notify('bitnexus_ledger', $1)", payload)
                 await execute(database, "SELECT pg_notify('bitnexus_changes', $1)", payload)
             await s.record(user)
@@ -206,7 +228,8 @@ def test_notifications_of_others_can_do_no_harm(database: str) -> None:
 def test_a_position_of_another_server_is_not_believed(database: str) -> None:
     async def main() -> None:
         await execute(
-            database, "INSERT INTO listener_positions (node, snapshot) VALUES ('default', '999999999:999999999:')"
+            database,
+            "INSERT INTO listener_positions (node, snapshot) VALUES ('default', '999999999:999999999:')",
         )
         async with storage(database) as s:
             seen = await s.subscribe("admin:tasks")

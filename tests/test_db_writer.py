@@ -45,7 +45,11 @@ async def assert_sound(url: str, entries: int | None = None) -> None:
 def batches() -> tuple[list[int], Callable[[], None]]:
     """The sizes of the batches that are committed from now on, and how to stop listening."""
     sizes: list[int] = []
-    telemetry.attach("test-batches", ("db_writer", "batch"), lambda _e, measured, _m, _c=None: sizes.append(measured["rows"]))
+    telemetry.attach(
+        "test-batches",
+        ("db_writer", "batch"),
+        lambda _e, measured, _m, _c=None: sizes.append(measured["rows"]),
+    )
     return sizes, lambda: telemetry.detach("test-batches")
 
 
@@ -57,7 +61,7 @@ def test_a_transaction_is_durable_in_the_ledger_and_broadcast(database: str) -> 
             recorded = await s.record(user, "-0.10", description="Käse\U0001f9c0")
             assert isinstance(recorded, Recorded) and recorded.seq == 1 and not recorded.replayed
             row = await fetchval(database, "SELECT (amount, currency, description)::text FROM transactions")
-            assert row == '(-0.10,EUR,Käse\U0001f9c0)'
+            assert row == "(-0.10,EUR,Käse\U0001f9c0)"
             assert payloads(seen, "new_transaction") == [recorded.transaction.payload() | {"ledger_seq": 1}]
             assert recorded.transaction.payload()["amount"] == "-0.10"
             head = await gen_server.call("ledger_server", GetHead())
@@ -169,7 +173,10 @@ def test_two_servers_write_one_ledger_and_each_tells_its_own_channels_everything
             mine: list[Any] = []
             for _ in range(20):
                 mine += await asyncio.gather(
-                    *(s.record(user, "1.00", idempotency_key=f"shared-{i}", request_hash=b"same") for i in range(3)),
+                    *(
+                        s.record(user, "1.00", idempotency_key=f"shared-{i}", request_hash=b"same")
+                        for i in range(3)
+                    ),
                     *(s.record(user, "2.00") for _ in range(3)),
                 )
             assert all(isinstance(a, Recorded) for a in mine), mine
@@ -220,7 +227,15 @@ def test_a_killed_writer_loses_no_acknowledged_transaction_and_doubles_no_event(
                         await asyncio.sleep(0.002)
 
             clients = [asyncio.create_task(client(i)) for i in range(8)]
-            for name in ("db_writer", "ledger_server", "db_listener", "repo", "db_writer", "ledger_server", "db_writer"):
+            for name in (
+                "db_writer",
+                "ledger_server",
+                "db_listener",
+                "repo",
+                "db_writer",
+                "ledger_server",
+                "db_writer",
+            ):
                 await asyncio.sleep(0.05)
                 await kill(name)
             await asyncio.sleep(0.1)
@@ -228,7 +243,9 @@ def test_a_killed_writer_loses_no_acknowledged_transaction_and_doubles_no_event(
             await asyncio.gather(*clients)
             total = await fetchval(database, "SELECT count(*) FROM transactions")
             assert failed > 0
-            assert sorted(acknowledged) == list(range(1, total + 1))  # a retry finds what an unanswered try wrote
+            assert sorted(acknowledged) == list(
+                range(1, total + 1)
+            )  # a retry finds what an unanswered try wrote
             await until(lambda: len(payloads(seen, "new_transaction")) >= total)
             assert [p["ledger_seq"] for p in payloads(seen, "new_transaction")] == list(range(1, total + 1))
             await assert_sound(database)
@@ -276,7 +293,9 @@ def test_a_database_that_is_away_is_said_at_once(database: str) -> None:
             name = await fetchval(database, "SELECT current_database()")
             elsewhere = admin.replace(f"/{name}?", "/bitnexus?")
             await execute(elsewhere, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-            await execute(elsewhere, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+            await execute(
+                elsewhere, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+            )
             await until(lambda: repo.status().state == "down")
             began = asyncio.get_running_loop().time()
             got = await s.record(user)
@@ -334,7 +353,8 @@ def test_stopping_writes_what_waits(database: str) -> None:
         async with storage(database, listen=False) as s:
             user = await add_user(database)
             calls = [
-                gen_server.send_request("db_writer", RecordTransaction(user, Decimal("1.00"), "EUR")) for _ in range(5)
+                gen_server.send_request("db_writer", RecordTransaction(user, Decimal("1.00"), "EUR"))
+                for _ in range(5)
             ]
             await gen_server.stop("db_writer", "shutdown")
             assert [(await call).seq for call in calls] == [1, 2, 3, 4, 5]

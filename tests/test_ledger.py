@@ -28,7 +28,7 @@ def row(number: int = 1, **fields: Any) -> TransactionRow:
     values: dict[str, Any] = {
         "id": UUID(int=number),
         "user_id": UUID(int=7),
-        "amount": Decimal("12.5"),
+        "amount": Decimal("12.50"),
         "currency": "EUR",
         "description": "Käse",
         "inserted_at": datetime(2026, 1, 2, 3, 4, 5, 6, UTC),
@@ -46,7 +46,10 @@ def test_a_leaf_is_as_documented() -> None:
     assert ledger_entry.leaf_data(3, row(request_hash=b"\x01\xff", idempotency_key="k")) == data
     leaf = sha256(b"\0" + data).digest()
     assert ledger_entry.leaf_hash(3, row(request_hash=b"\x01\xff", idempotency_key="k")) == leaf
-    assert ledger_entry.entry_hash(b"p" * 32, 3, leaf) == sha256(b"\2" + b"p" * 32 + b"\0" * 7 + b"\3" + leaf).digest()
+    assert (
+        ledger_entry.entry_hash(b"p" * 32, 3, leaf)
+        == sha256(b"\2" + b"p" * 32 + b"\0" * 7 + b"\3" + leaf).digest()
+    )
 
 
 CHANGES: list[dict[str, Any]] = [
@@ -105,7 +108,20 @@ def test_proofs_convince_an_outsider(database: str) -> None:
             assert head.tree_size == 1300
             ids = await fetch_ids(database)
             randomly = random.Random(1)
-            for seq in {1, 2, 255, 256, 257, 512, 1024, 1280, 1281, 1299, 1300, *randomly.sample(range(1, 1301), 20)}:
+            for seq in {
+                1,
+                2,
+                255,
+                256,
+                257,
+                512,
+                1024,
+                1280,
+                1281,
+                1299,
+                1300,
+                *randomly.sample(range(1, 1301), 20),
+            }:
                 found = await ledger_server.verify(ids[seq])
                 assert found.verified and found.reason is None and found.seq == seq
                 assert (found.tree_size, found.root_hash) == (1300, head.root_hash)
@@ -114,7 +130,19 @@ def test_proofs_convince_an_outsider(database: str) -> None:
                     found.leaf_hash, seq - 1, found.tree_size, found.inclusion_proof, head.root_hash
                 )
             roots = await roots_by_size(database)
-            for first in {1, 2, 3, 255, 256, 257, 700, 1024, 1299, 1300, *randomly.sample(range(1, 1301), 10)}:
+            for first in {
+                1,
+                2,
+                3,
+                255,
+                256,
+                257,
+                700,
+                1024,
+                1299,
+                1300,
+                *randomly.sample(range(1, 1301), 10),
+            }:
                 proof = await ledger_server.consistency(first, 1300)
                 assert merkle.verify_consistency(first, 1300, roots[first], head.root_hash, proof)
             proof = await ledger_server.consistency(300, 900)
@@ -177,7 +205,9 @@ TAMPERING: list[tuple[str, str | None, int | None, str]] = [
 
 
 @pytest.mark.parametrize(("statement", "reason", "seq", "audited"), TAMPERING)
-def test_tampering_is_found(database: str, statement: str, reason: str | None, seq: int | None, audited: str) -> None:
+def test_tampering_is_found(
+    database: str, statement: str, reason: str | None, seq: int | None, audited: str
+) -> None:
     async def main() -> None:
         async with storage(database):
             await fill(database, 300)
@@ -212,7 +242,8 @@ def test_a_row_inserted_past_the_trigger_is_found(database: str) -> None:
             async with connection.transaction():
                 await connection.execute("SET LOCAL bitnexus.batch = 'on'")
                 smuggled = await connection.fetchval(
-                    "INSERT INTO transactions (user_id, amount, currency) VALUES ($1, 1, 'EUR') RETURNING id", user
+                    "INSERT INTO transactions (user_id, amount, currency) VALUES ($1, 1, 'EUR') RETURNING id",
+                    user,
                 )
             await connection.close()
             found = await ledger_server.verify(smuggled)
@@ -230,7 +261,9 @@ def test_a_ledger_rewritten_as_a_whole_is_found_by_the_running_server(database: 
             await fill(database, 20)
             await ledger_server.head()
             connection = await asyncpg.connect(database)
-            records = await connection.fetch("SELECT t.* FROM transactions t JOIN ledger_entries ON id = transaction_id ORDER BY seq")
+            records = await connection.fetch(
+                "SELECT t.* FROM transactions t JOIN ledger_entries ON id = transaction_id ORDER BY seq"
+            )
             rows = [TransactionRow.from_record(r) for r in records]
             await connection.execute("UPDATE transactions SET amount = 99 WHERE id = $1", rows[4].id)
             rows[4] = TransactionRow.from_record(
@@ -274,7 +307,9 @@ def test_history_pages_newest_first_without_gap_or_repeat(database: str) -> None
                 if cursor is None:
                     break
             assert len({item.transaction.id for item in seen}) == len(seen) == 30
-            assert [str(item.transaction.amount) for item in seen[:5]] == [f"{n}.00" for n in (104, 103, 102, 101, 100)]
+            assert [str(item.transaction.amount) for item in seen[:5]] == [
+                f"{n}.00" for n in (104, 103, 102, 101, 100)
+            ]
             assert {item.seq for item in seen} == set(range(1, 26)) | set(range(27, 32))
             for wrong in ("", "x", "2026-01-01T00:00:00_" + str(uuid4()), "2026-01-01T00:00:00Z_x"):
                 with pytest.raises(ValueError):

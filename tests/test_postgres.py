@@ -59,9 +59,14 @@ def test_it_is_made_once_serves_privately_and_leaves_nothing_running(data_dir: P
             assert path.stat().st_mode & 0o077 == 0, path
         assert (data_dir / "postgres" / "passwords.json").stat().st_mode & 0o077 == 0
         assert await fetchval(cluster.url(), "SHOW listen_addresses") == ""
-        assert await fetchval(cluster.url(), "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is False
+        assert (
+            await fetchval(cluster.url(), "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+            is False
+        )
         with pytest.raises(asyncpg.InvalidPasswordError):
-            await asyncpg.connect(cluster.url().replace(":", ":not", 2).replace("postgresql:not", "postgresql:"))
+            await asyncpg.connect(
+                cluster.url().replace(":", ":not", 2).replace("postgresql:not", "postgresql:")
+            )
         if os.geteuid() == 0:
             assert os.stat(f"/proc/{postmaster_pid(data)}").st_uid != 0
         await cluster.stop()
@@ -88,7 +93,9 @@ def test_a_killed_postmaster_comes_back_and_no_acknowledged_transaction_is_lost(
                     n += 1
                     for _ in range(2000):
                         try:
-                            got = await s.record(user, "1.00", idempotency_key=f"{number}-{n}", request_hash=b"r")
+                            got = await s.record(
+                                user, "1.00", idempotency_key=f"{number}-{n}", request_hash=b"r"
+                            )
                         except Exit:
                             got = None
                         if isinstance(got, Recorded):
@@ -288,7 +295,10 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(data_dir: Path) -> None
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("postgresql://bitnexus:secret@127.0.0.1:1/x", "can't connect to postgresql://bitnexus:.*@127.0.0.1:1/x"),
+        (
+            "postgresql://bitnexus:secret@127.0.0.1:1/x",
+            "can't connect to postgresql://bitnexus:.*@127.0.0.1:1/x",
+        ),
         ("postgresql://bitnexus:secret@no-such-host.invalid/x", "can't connect"),
     ],
 )

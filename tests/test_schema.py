@@ -50,7 +50,12 @@ def write(folder: Path, **files: str) -> Path:
 
 def test_a_failing_migration_leaves_nothing_behind(empty_database: str, tmp_path: Path) -> None:
     folder = write(
-        tmp_path, **{"0001_a": "CREATE TABLE a ();", "0002_b": "CREATE TABLE b ();\nSELECT nothing;", "0003_c": "SELECT 1;"}
+        tmp_path,
+        **{
+            "0001_a": "CREATE TABLE a ();",
+            "0002_b": "CREATE TABLE b ();\nSELECT nothing;",
+            "0003_c": "SELECT 1;",
+        },
     )
 
     async def work(connection: asyncpg.Connection) -> None:
@@ -101,12 +106,24 @@ def test_a_database_that_is_ahead_is_usable_for_older_code(
     run(with_connection(empty_database, work))
 
 
-SHARED = ("users", "transactions", "ledger_entries", "ledger_nodes", "ledger_head", "tasks", "emails", "notifications", "flags")
+SHARED = (
+    "users",
+    "transactions",
+    "ledger_entries",
+    "ledger_nodes",
+    "ledger_head",
+    "tasks",
+    "emails",
+    "notifications",
+    "flags",
+)
 
 
 def test_the_reading_role_reads_the_shared_tables_and_nothing_else(empty_database: str) -> None:
     async def work(connection: asyncpg.Connection) -> None:
-        await migrate(connection)  # here and not in a template: a copy does not get the database's own privileges
+        await migrate(
+            connection
+        )  # here and not in a template: a copy does not get the database's own privileges
         await connection.execute("SET ROLE netlify_readonly")
         for table in SHARED:
             await connection.fetch(f"SELECT * FROM {table}")
@@ -142,8 +159,14 @@ def test_the_reading_role_reads_the_shared_tables_and_nothing_else(empty_databas
 def test_any_update_of_a_task_raises_its_version(database: str) -> None:
     async def main() -> None:
         task = await fetchval(database, "INSERT INTO tasks (title) VALUES ('t') RETURNING id")
-        assert await fetchval(database, "UPDATE tasks SET title = 'u' WHERE id = $1 RETURNING version", task) == 2
-        assert await fetchval(database, "UPDATE tasks SET version = 1 WHERE id = $1 RETURNING version", task) == 3
+        assert (
+            await fetchval(database, "UPDATE tasks SET title = 'u' WHERE id = $1 RETURNING version", task)
+            == 2
+        )
+        assert (
+            await fetchval(database, "UPDATE tasks SET version = 1 WHERE id = $1 RETURNING version", task)
+            == 3
+        )
 
     run(main())
 
