@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import asyncpg
@@ -75,7 +75,7 @@ class NewNotification(msgspec.Struct, frozen=True):
 class NotificationQuery(msgspec.Struct, frozen=True):
     """Place of a list; `unread` true or false lists only those."""
 
-    unread: bool | None = None
+    unread: Literal["true", "false"] | None = None
     limit: Limit = 50
     cursor: Cursor | None = None
 
@@ -104,7 +104,7 @@ async def index(request: Request) -> Response:
     query: NotificationQuery = request.query
     user_id = own(request)
     rows = await repo.pool().fetch(
-        notifications.PAGE, query.limit + 1, *cursor.decode(query.cursor), user_id, query.unread
+        notifications.PAGE, query.limit + 1, *cursor.decode(query.cursor), user_id, None if query.unread is None else query.unread == "true"
     )
     unread = await repo.pool().fetchval(notifications.UNREAD, user_id)
     shown, following = cursor.page(rows, query.limit)

@@ -120,7 +120,9 @@ class Keyring:
         for text in settings.jwt_previous_keys:
             is_pem = "-----BEGIN" in text or Path(text).expanduser().is_file()
             keys.append(asymmetric_key(text, "JWT_PREVIOUS_KEYS") if is_pem else shared_key(text))
-        self.by_kid = {key.kid: key for key in reversed(keys)}
+        self.by_kid: dict[str, Key] = {}
+        for key in keys:
+            self.by_kid.setdefault(key.kid, key)
         self.shared = [key for key in keys if key.algorithm == "HS256"]
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
