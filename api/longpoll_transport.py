@@ -17,7 +17,12 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 async def serve_longpoll(
-    endpoint: Endpoint, route: Route, path_params: dict[str, str], request: Request, receive: Receive, send: Send
+    endpoint: Endpoint,
+    route: Route,
+    path_params: dict[str, str],
+    request: Request,
+    receive: Receive,
+    send: Send,
 ) -> None:
     """Answers one request to a longpoll path."""
 
@@ -66,7 +71,9 @@ async def _disconnected(receive: Receive) -> None:
 
 async def send_response(send: Send, response: Response, headers: tuple[tuple[str, str], ...] = ()) -> None:
     """Sends a protocol answer over ASGI."""
-    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (*response.headers, *headers)]
+    fields = [
+        (name.encode("latin-1"), value.encode("latin-1")) for name, value in (*response.headers, *headers)
+    ]
     fields.append((b"content-length", str(len(response.body)).encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": fields})
     await send({"type": "http.response.body", "body": response.body})

@@ -60,7 +60,9 @@ class SocketsEndpoint:
 
 def request_of(scope: Scope) -> Request:
     """The request of an ASGI scope."""
-    headers = tuple((name.decode("latin-1"), value.decode("latin-1").strip()) for name, value in scope["headers"])
+    headers = tuple(
+        (name.decode("latin-1"), value.decode("latin-1").strip()) for name, value in scope["headers"]
+    )
     path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
     client = scope.get("client")
     return Request(

@@ -7,16 +7,16 @@ It answers the handshake and moves bytes between the asyncio transport and the c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 from runtime.exits import Error
-from runtime.phoenix import drainer, handshake
+from runtime.phoenix import drainer, handshake, longpoll
 from runtime.phoenix.drainer import Sockets
 from runtime.phoenix.endpoint import Endpoint
 from runtime.phoenix.handshake import Candidate
-from runtime.phoenix.mount import WEBSOCKET, Mounts
+from runtime.phoenix.mount import WEBSOCKET, Mounts, Route
 from runtime.phoenix.request import Request, Response, error_response
 from runtime.phoenix.socket import UserSocket
 from runtime.phoenix.websocket import WebSocketConnection
@@ -93,8 +93,11 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _handshake(self, request: Request) -> None:
         found = self.mounts.match(request)
-        if found is None or found[0].transport != WEBSOCKET:
-            self._refuse(error_response(404) if found is None else handshake.BAD_REQUEST)
+        if found is None:
+            self._refuse(error_response(404))
+            return
+        if found[0].transport != WEBSOCKET:  # an Upgrade header means nothing there
+            self._connecting = asyncio.get_running_loop().create_task(self._longpoll(*found, request))
             return
         candidate = handshake.check_websocket(*found, request)
         if isinstance(candidate, Response):
@@ -114,6 +117,12 @@ class WebSocketProtocol(asyncio.Protocol):
             self._connected(candidate, result)
             self._transport.resume_reading()
 
+    async def _longpoll(self, route: Route, path_params: dict[str, str], request: Request) -> None:
+        candidate = handshake.check_longpoll(route, path_params, request)
+        method, headers = request.method, request.values
+        response = await longpoll.handle(self.endpoint, candidate, method, headers, _no_body, _simply)
+        self._refuse(response)
+
     def _connected(self, candidate: Candidate, result: UserSocket | Response) -> None:
         if isinstance(result, Response):
             self._refuse(result, candidate.headers)
@@ -130,10 +139,9 @@ class WebSocketProtocol(asyncio.Protocol):
         options = candidate.route.options
         if options.max_buffer < 2 * _HIGH_WATER:
             self._transport.set_write_buffer_limits(high=options.max_buffer // 2)
-        window_bits = 0 if upgrade.deflate is None else upgrade.deflate.window_bits
         self._transport.write(_head(101, upgrade.headers) + b"\r\n")
         self._sockets = sockets
-        self._connection = WebSocketConnection(result, self, options, window_bits)
+        self._connection = WebSocketConnection(result, self, options, upgrade.deflate)
         sockets.open(self._connection)
 
     def _refuse(self, response: Response, headers: tuple[tuple[str, str], ...] = ()) -> None:
@@ -174,9 +182,21 @@ class WebSocketProtocol(asyncio.Protocol):
         self._transport.abort()
 
 
+async def _no_body(limit: int) -> bytes | None:
+    return b""
+
+
+async def _simply(answer: Awaitable[Any]) -> Any:
+    return await answer
+
+
 def websocket_protocol(endpoint: Endpoint, mounts: Mounts) -> type[WebSocketProtocol]:
     """The class to hand to uvicorn as `ws=`: serves the WebSocket mounts of an endpoint."""
-    return type("MountedWebSocketProtocol", (WebSocketProtocol,), {"endpoint": endpoint, "mounts": mounts, "__slots__": ()})
+    return type(
+        "MountedWebSocketProtocol",
+        (WebSocketProtocol,),
+        {"endpoint": endpoint, "mounts": mounts, "__slots__": ()},
+    )
 
 
 def _parse_head(data: bytes, transport: asyncio.Transport) -> Request:
@@ -184,14 +204,20 @@ def _parse_head(data: bytes, transport: asyncio.Transport) -> Request:
     lines = data.decode("latin-1").split("\r\n")
     method, target, _version = lines[0].split(" ", 2)
     path, _, query = target.partition("?")
-    headers = tuple((name, value.strip()) for name, _, value in (line.partition(":") for line in lines[1:] if line))
+    headers = tuple(
+        (name, value.strip()) for name, _, value in (line.partition(":") for line in lines[1:] if line)
+    )
     peer = transport.get_extra_info("peername")
     scheme = "https" if transport.get_extra_info("sslcontext") else "http"
     return Request(method, path, query.partition("#")[0], headers, scheme, tuple(peer[:2]) if peer else None)
 
 
 def _head(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers), ""]
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        *(f"{name}: {value}" for name, value in headers),
+        "",
+    ]
     return "\r\n".join(lines).encode("latin-1")
 
 

@@ -11,6 +11,7 @@ Presences are those of this node.
 from __future__ import annotations
 
 import base64
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,8 +22,11 @@ from runtime.engine import current_engine
 from runtime.exits import Error
 from runtime.gen_server import GenServer
 from runtime.phoenix.endpoint import broadcast
+from runtime.phoenix.json_library import EncodeError
 from runtime.pid import Pid
 from runtime.process import DEAD
+
+_log = logging.getLogger("runtime.phoenix")
 
 Meta = dict[str, Any]
 State = dict[str, dict[str, Any]]  # key -> {"metas": [meta, ...]}
@@ -121,7 +125,11 @@ class Presence(GenServer):
         if type(message) is _Diff:
             joins = self.fetch(message.topic, _group(message.joins))
             leaves = self.fetch(message.topic, _group(message.leaves))
-            broadcast(self.pubsub, message.topic, "presence_diff", {"joins": joins, "leaves": leaves})
+            try:
+                broadcast(self.pubsub, message.topic, "presence_diff", {"joins": joins, "leaves": leaves})
+            except EncodeError:
+                # One meta that is no JSON must not cost all the others their presence.
+                _log.exception("the metas tracked in %s have no JSON form: a presence_diff is lost", message.topic)
 
     def _tell(self, diff: _Diff) -> None:
         self._myRef.deliver(diff)

@@ -44,7 +44,18 @@ from runtime.phoenix.socket import UserSocket
 from runtime.pid import Pid, Ref
 from runtime.process import Down, Unwind
 
-__all__ = ["Channel", "Error", "NoReply", "Ok", "Reply", "SocketRef", "Stop", "broadcast", "broadcast_from", "reply"]
+__all__ = [
+    "Channel",
+    "Error",
+    "NoReply",
+    "Ok",
+    "Reply",
+    "SocketRef",
+    "Stop",
+    "broadcast",
+    "broadcast_from",
+    "reply",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,5 +312,3 @@ class Channel(GenServer):
 
 def _bad_return(where: str, expected: str, got: Any) -> NoReturn:
     raise TypeError(f"{where} is expected to return {expected}, got {got!r}")
-
-

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 _PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443, "ftp": 21}
-_URI: Final = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//(?:[^/?#@]*@)?(\[[^\]]*\]|[^:/?#]*)(?::(\d*))?(?:[/?#].*)?")
+_URI: Final = re.compile(
+    r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//(?:[^/?#@]*@)?(\[[^\]]*\]|[^:/?#]*)(?::(\d*))?(?:[/?#].*)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,9 @@ class OriginPolicy:
             for text in setting:
                 origin = parse(text)
                 if origin is None:
-                    raise ValueError(f"check_origin: {text!r} has no host, expected https://example.com or //example.com")
+                    raise ValueError(
+                        f"check_origin: {text!r} has no host, expected https://example.com or //example.com"
+                    )
                 self._allowed.append(origin)
 
     def allows(self, header: str | None, scheme: str, host: str, port: int | None) -> bool:

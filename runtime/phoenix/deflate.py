@@ -1,7 +1,7 @@
 """The negotiation of permessage-deflate (RFC 7692, section 7.1).
 
-The answer always says `no_context_takeover` for both sides: a connection then keeps no compressor, and a broadcast is
-compressed once for all of them. A client must accept that whether it asked for it or not.
+The answer always says `server_no_context_takeover`: a connection then keeps no compressor, and a broadcast is compressed
+once for all of them. A client must accept that whether it asked for it or not.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ _BITS: Final = ("server_max_window_bits", "client_max_window_bits")
 
 @dataclass(frozen=True, slots=True)
 class Deflate:
-    """What was agreed: the response header, and the window that the server compresses with."""
+    """What was agreed: the response header, the server's window, and whether each of the client's messages stands alone."""
 
     header: str
     window_bits: int
+    client_no_context: bool
 
 
 def negotiate(headers: Iterable[str]) -> Deflate | None:
@@ -45,7 +46,10 @@ def _agree(params: list[str]) -> Deflate | None:
         if seen.get(name) is not None:
             return None
     window = 15
-    header = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    header = "permessage-deflate; server_no_context_takeover"
+    client_no_context = "client_no_context_takeover" in seen
+    if client_no_context:
+        header += "; client_no_context_takeover"
     if "server_max_window_bits" in seen:
         bits = _bits(seen["server_max_window_bits"])
         if bits is None:
@@ -54,7 +58,7 @@ def _agree(params: list[str]) -> Deflate | None:
         header += f"; server_max_window_bits={bits}"
     if seen.get("client_max_window_bits") is not None and _bits(seen["client_max_window_bits"]) is None:
         return None
-    return Deflate(header, window)
+    return Deflate(header, window, client_no_context)
 
 
 def _bits(value: str | None) -> int | None:

@@ -24,7 +24,9 @@ class Fastlane:
 
     __slots__ = ("intercepts", "serializer", "transport")
 
-    def __init__(self, transport: SocketTransport, serializer: Serializer, intercepts: frozenset[str]) -> None:
+    def __init__(
+        self, transport: SocketTransport, serializer: Serializer, intercepts: frozenset[str]
+    ) -> None:
         self.transport = transport
         self.serializer = serializer
         self.intercepts = intercepts
@@ -107,7 +109,9 @@ def broadcast(pubsub_name: str | PubSub, topic: str, event: str, payload: Any) -
     pubsub.whereis(pubsub_name).broadcast(topic, _broadcast(topic, event, payload), fastlane)
 
 
-def broadcast_from(pubsub_name: str | PubSub, from_: Pid | None, topic: str, event: str, payload: Any) -> None:
+def broadcast_from(
+    pubsub_name: str | PubSub, from_: Pid | None, topic: str, event: str, payload: Any
+) -> None:
     """`Endpoint.broadcast_from!/4`: as broadcast, but not to the process `from_` (None: the caller)."""
     if from_ is None and process.current is not None:
         from_ = process.current.pid

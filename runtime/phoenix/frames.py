@@ -11,6 +11,7 @@ from typing import Final
 
 from websockets.speedups import apply_mask  # type: ignore[import-untyped]
 
+from runtime.phoenix.deflate import Deflate
 from runtime.phoenix.messages import BINARY, TEXT
 
 CONTINUATION: Final = 0
@@ -35,12 +36,15 @@ class FrameParser:
     """The state between two reads: a frame that has not come in whole, and the fragments of a message.
 
     max_frame_size: bytes of a frame with its header; 0 leaves it to the other bound. max_message_size: bytes of a message, all fragments
-    together, inflated. deflate: permessage-deflate was negotiated (without context takeover on the client's side).
+    together, inflated. deflate: what was negotiated, if anything was; a client with context takeover costs an inflater from its
+    first compressed message on.
     """
 
-    __slots__ = ("_buffer", "_fragments", "_opcode", "_packed", "deflate", "max_frame_size", "max_message_size")
+    __slots__ = (
+        "_buffer", "_fragments", "_inflater", "_opcode", "_packed", "deflate", "max_frame_size", "max_message_size",
+    )  # fmt: skip
 
-    def __init__(self, max_frame_size: int, max_message_size: int, deflate: bool = False) -> None:
+    def __init__(self, max_frame_size: int, max_message_size: int, deflate: Deflate | None = None) -> None:
         self.max_frame_size = max_frame_size or max_message_size + 14
         self.max_message_size = max_message_size
         self.deflate = deflate
@@ -48,6 +52,7 @@ class FrameParser:
         self._fragments: bytearray | None = None
         self._opcode = 0
         self._packed = False
+        self._inflater: zlib._Decompress | None = None
 
     @property
     def pending(self) -> int:
@@ -124,7 +129,7 @@ class FrameParser:
             return self._message(self._opcode, self._packed, bytes(fragments))
         if self._fragments is not None:
             raise ProtocolError(1002, "received a new message inside a fragmented one")
-        if packed and not self.deflate:
+        if packed and self.deflate is None:
             raise ProtocolError(1002, "received a compressed frame, but no compression was negotiated")
         if not final:
             self._fragments = bytearray(payload)
@@ -164,7 +169,9 @@ class FrameParser:
         return opcode, payload
 
     def _inflate(self, payload: bytes) -> bytes:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflater = self._inflater or zlib.decompressobj(-zlib.MAX_WBITS)
+        if self.deflate is not None and not self.deflate.client_no_context:
+            self._inflater = inflater
         try:
             data = inflater.decompress(payload + _TAIL, self.max_message_size + 1)
         except zlib.error as error:

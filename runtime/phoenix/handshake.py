@@ -196,7 +196,9 @@ def upgrade(candidate: Candidate) -> Upgrade | Response:
     if problem is not None:
         return Response(400, problem.encode(), (("content-type", "text/plain; charset=utf-8"),))
     key = request.header("sec-websocket-key") or ""
-    accept = base64.b64encode(hashlib.sha1(key.encode("latin-1") + _GUID, usedforsecurity=False).digest()).decode()
+    accept = base64.b64encode(
+        hashlib.sha1(key.encode("latin-1") + _GUID, usedforsecurity=False).digest()
+    ).decode()
     headers = (
         ("upgrade", "websocket"),
         ("connection", "Upgrade"),

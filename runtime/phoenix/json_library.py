@@ -16,7 +16,9 @@ from uuid import UUID
 
 import orjson
 
-DEEP_LIMIT: Final = 1 << 20  # bytes of JSON nested deeper than the fast parsers go, which the slow parser accepts
+DEEP_LIMIT: Final = (
+    1 << 20
+)  # bytes of JSON nested deeper than the fast parsers go, which the slow parser accepts
 
 _EXACT_FLOAT: Final = 1e15  # a larger float may be an integer that orjson could not hold
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:(\.\d+)?([eE][-+]?\d+)?)")

@@ -170,7 +170,12 @@ WhileConnected = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 
 async def handle(
-    endpoint: Endpoint, candidate: Candidate | Response, method: str, headers: Any, read_body: ReadBody, wait: WhileConnected
+    endpoint: Endpoint,
+    candidate: Candidate | Response,
+    method: str,
+    headers: Any,
+    read_body: ReadBody,
+    wait: WhileConnected,
 ) -> Response:
     """Answers one request to a longpoll path.
 
@@ -256,7 +261,9 @@ async def _listen(session: Pid, candidate: Candidate, wait: WhileConnected) -> R
     try:
         messages = [frame.payload.decode() for frame in frames]
     except UnicodeDecodeError:
-        _log.error("a binary message cannot go to a longpoll client, which reads JSON only: the poll is answered with 500")
+        _log.error(
+            "a binary message cannot go to a longpoll client, which reads JSON only: the poll is answered with 500"
+        )
         return error_response(500)
     return _status(200, token=token, messages=messages)
 
@@ -271,7 +278,9 @@ async def _publish(session: Pid, candidate: Candidate, headers: Any, read_body: 
         try:
             batch = [_line(line) for line in _NEWLINE.split(body)[: options.max_batch]]
         except (binascii.Error, ValueError):
-            _log.warning("a line of an ndjson POST is neither an array nor base64: the POST is answered with 500")
+            _log.warning(
+                "a line of an ndjson POST is neither an array nor base64: the POST is answered with 500"
+            )
             return error_response(500)
     else:
         batch = [Dispatch(body, TEXT)]
@@ -287,5 +296,3 @@ def _line(line: bytes) -> Dispatch:
     if line.startswith(b"["):
         return Dispatch(line, TEXT)
     return Dispatch(base64.b64decode(line, validate=True), BINARY)
-
-

@@ -53,7 +53,9 @@ class V1(Serializer):
         if type(value) is not dict:
             raise InvalidMessage("expected an object")
         try:
-            return Message(value["topic"], value["event"], value["payload"], value["ref"], value.get("join_ref"))
+            return Message(
+                value["topic"], value["event"], value["payload"], value["ref"], value.get("join_ref")
+            )
         except KeyError as error:
             raise InvalidMessage(f"key {error} is missing") from None
 

@@ -64,7 +64,9 @@ class UserSocket:
         super().__init_subclass__(**kwargs)
         cls._routes = tuple(_channel_route(pattern, target) for pattern, target in cls.channels.items())
 
-    def __init__(self, endpoint: Endpoint, serializer: Serializer, max_channels: int, join_timeout: int | None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, serializer: Serializer, max_channels: int, join_timeout: int | None
+    ) -> None:
         self.endpoint = endpoint
         self.serializer = serializer
         self.max_channels = max_channels
@@ -154,7 +156,9 @@ class SocketTransport(GenServer):
         if count <= limit:
             return False
         telemetry.execute(
-            ("socket", "rate_limited"), {"limit": limit}, {"id": self.socket.socket_id, "transport": self.name}
+            ("socket", "rate_limited"),
+            {"limit": limit},
+            {"id": self.socket.socket_id, "transport": self.name},
         )
         return True
 
@@ -251,7 +255,9 @@ class SocketTransport(GenServer):
                 payload = {"reason": "join timed out"}
         if status == "ok":
             assert pid is not None
-            self.channels[message.topic] = ChannelEntry(pid, erlang.monitor(pid), message.topic, message.join_ref)
+            self.channels[message.topic] = ChannelEntry(
+                pid, erlang.monitor(pid), message.topic, message.join_ref
+            )
         self._reply(message.join_ref, message.ref, message.topic, status, payload)
         if telemetry.attached(("phoenix", "channel_joined")):
             telemetry.execute(
@@ -264,7 +270,10 @@ class SocketTransport(GenServer):
         """A second join of a topic replaces the channel: its phx_close comes behind the answer to the new join."""
         pid = entry.pid
         erlang.exit(pid, DUPLICATE_JOIN)
-        if erlang.is_process_alive(pid) and await erlang.await_down(pid, _DUPLICATE_TIMEOUT) is erlang.TIMEOUT:
+        if (
+            erlang.is_process_alive(pid)
+            and await erlang.await_down(pid, _DUPLICATE_TIMEOUT) is erlang.TIMEOUT
+        ):
             erlang.exit(pid, "kill")
         self._forget(entry)
         self.push(self._close_frame(entry, "phx_close"))

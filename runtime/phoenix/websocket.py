@@ -13,7 +13,17 @@ from typing import Any, Final, Protocol
 
 from runtime import telemetry
 from runtime.exits import reason_of
-from runtime.phoenix.frames import CLOSE, PING, PONG, Event, FrameParser, ProtocolError, answer_to_close, close_frame
+from runtime.phoenix.deflate import Deflate
+from runtime.phoenix.frames import (
+    CLOSE,
+    PING,
+    PONG,
+    Event,
+    FrameParser,
+    ProtocolError,
+    answer_to_close,
+    close_frame,
+)
 from runtime.phoenix.messages import BINARY, Frame, server_frame
 from runtime.phoenix.mount import WebSocketOptions
 from runtime.phoenix.socket import SocketTransport, UserSocket
@@ -74,13 +84,15 @@ class WebSocketConnection(SocketTransport):
 
     name = "websocket"
 
-    def __init__(self, socket: UserSocket, io: IO, options: WebSocketOptions, window_bits: int = 0) -> None:
-        """`window_bits` is what permessage-deflate agreed on, 0 without compression."""
+    def __init__(
+        self, socket: UserSocket, io: IO, options: WebSocketOptions, deflate: Deflate | None = None
+    ) -> None:
+        """`deflate` is what was agreed on, None without compression."""
         super().__init__(socket)
         self.io = io
         self.options = options
-        self.window_bits = window_bits
-        self.parser = FrameParser(options.max_frame_size, options.max_message_size, bool(window_bits))
+        self.window_bits = 0 if deflate is None else deflate.window_bits
+        self.parser = FrameParser(options.max_frame_size, options.max_message_size, deflate)
         self.last_seen = 0.0
         self.queued = 0  # bytes of frames in the mailbox
         self.unread = 0  # bytes from the client in the mailbox

@@ -47,27 +47,31 @@ class ConformanceSocket(UserSocket):
 
     def connect(self, params: dict[str, Any], connect_info: dict[str, Any]) -> Any:
         token = connect_info.get("auth_token")
-        auth = params.get("auth") or params.get("token")
+        auth = params["auth"] if "auth" in params else params.get("token")
         user = None
         if token is not None:
             if token != "good-token":
                 return Error()
             user = "from-auth-token"
         elif auth in ("ok", "badid"):
-            user = params.get("user") or "u1"
+            user = params.get("user", "u1")
         elif auth == "error":
             return Error("rate_limited")
         elif auth == "raise":
             raise RuntimeError("connect raises")
         elif auth is not None:
             return Error()
-        self.assigns.update(user_id=user or "anonymous", params=params, info=connect_info)
+        self.assigns.update(user_id="anonymous" if user is None else user, params=params, info=connect_info)
         self.assigns["auth"] = auth
         self.assigns["named"] = user is not None
         return Ok()
 
     def id(self) -> Any:
-        if self.assigns["named"] and self.assigns["auth"] == "badid" and self.assigns["info"].get("auth_token") is None:
+        if (
+            self.assigns["named"]
+            and self.assigns["auth"] == "badid"
+            and self.assigns["info"].get("auth_token") is None
+        ):
             return 42
         return f"user:{self.assigns['user_id']}" if self.assigns["named"] else None
 
@@ -80,7 +84,15 @@ def rate_limited(request: Request, reason: Any) -> Response:
     return Response(429, f"custom: {reason}".encode(), (("content-type", "text/plain; charset=utf-8"),))
 
 
-INFO = ("peer_data", "x_headers", "uri", "user_agent", "trace_context_headers", "sec_websocket_headers", "session")
+INFO = (
+    "peer_data",
+    "x_headers",
+    "uri",
+    "user_agent",
+    "trace_context_headers",
+    "sec_websocket_headers",
+    "session",
+)
 ORIGINS = ("//example.com", "https://*.example.org", "http://other.test:8080")
 
 MOUNTS = (
@@ -104,7 +116,11 @@ MOUNTS = (
         WebSocketOptions(check_origin=False, max_frame_size=1024, max_channels_per_transport=3),
         LongPollOptions(check_origin=False, window_ms=1000, max_channels_per_transport=3),
     ),
-    Mount("/conformance_sub", ConformanceSocket, WebSocketOptions(check_origin=False, subprotocols=("chat.v2", "chat.v1"))),
+    Mount(
+        "/conformance_sub",
+        ConformanceSocket,
+        WebSocketOptions(check_origin=False, subprotocols=("chat.v2", "chat.v1")),
+    ),
     Mount(
         "/conformance_path/:tenant",
         ConformanceSocket,

@@ -1,0 +1,142 @@
+"""Presence: state and diffs as the `phoenix` client's Presence class reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runtime import erlang, presence
+from runtime.erlang import receive
+from runtime.phoenix import Broadcast
+from runtime.presence import AlreadyTracked, NoPresence, Presence
+from tests.phoenix.client import start_endpoint
+
+
+async def started() -> tuple[Presence, Any]:
+    endpoint = await start_endpoint()
+    endpoint.subscribe("room", erlang.self_())
+    return presence.whereis(f"{endpoint.pubsub_name}.presence"), endpoint
+
+
+async def next_diff(timeout: float = 50) -> Any:
+    message = await receive(lambda m: isinstance(m, Broadcast), timeout)
+    return message if message is erlang.TIMEOUT else (message.topic, message.payload)
+
+
+async def idle() -> None:
+    await receive()
+
+
+def member() -> Any:
+    return erlang.spawn(idle)
+
+
+def test_track_update_untrack(play: Any) -> None:
+    async def body() -> None:
+        who, _endpoint = await started()
+        pid = member()
+        first = who.track(pid, "room", "ann", {"tab": 1})
+        joined = {"metas": [{"tab": 1, "phx_ref": first}]}
+        assert await next_diff() == ("room", {"joins": {"ann": joined}, "leaves": {}})
+        assert who.list("room") == {"ann": joined} and who.get_by_key("room", "ann") == joined
+        assert who.get_by_key("room", "bob") == [] and who.list("other") == {}
+        with pytest.raises(AlreadyTracked):
+            who.track(pid, "room", "ann", {})
+        second = who.update(pid, "room", "ann", {"tab": 1})
+        updated = {"metas": [{"tab": 1, "phx_ref": second, "phx_ref_prev": first}]}
+        assert await next_diff() == ("room", {"joins": {"ann": updated}, "leaves": {"ann": joined}})
+        third = who.update(pid, "room", "ann", lambda meta: {**meta, "via": "fun"})
+        assert who.list("room")["ann"]["metas"] == [{"tab": 1, "via": "fun", "phx_ref": third, "phx_ref_prev": second}]
+        await next_diff()
+        with pytest.raises(NoPresence):
+            who.update(pid, "room", "nobody", {})
+        who.untrack(pid, "room", "nobody")
+        who.untrack(pid, "room", "ann")
+        diff = await next_diff()
+        assert diff[1]["joins"] == {} and diff[1]["leaves"]["ann"]["metas"][0]["phx_ref"] == third
+        assert who.list("room") == {} and await next_diff() is erlang.TIMEOUT
+        assert len({first, second, third}) == 3
+
+    play(body)
+
+
+def test_two_tabs_are_two_metas_and_an_end_is_one_diff_per_topic(play: Any) -> None:
+    async def body() -> None:
+        who, endpoint = await started()
+        endpoint.subscribe("other", erlang.self_())
+        one, two = member(), member()
+        refs = [who.track(one, "room", "ann", {"tab": 1}), who.track(two, "room", "ann", {"tab": 2})]
+        who.track(one, "room", "second key", {})
+        who.track(one, "other", "ann", {})
+        for _ in range(4):
+            await next_diff()
+        assert [meta["phx_ref"] for meta in who.list("room")["ann"]["metas"]] == refs
+        erlang.exit(one, "kill")
+        diffs = dict([await next_diff(), await next_diff()])
+        assert set(diffs["room"]["leaves"]) == {"ann", "second key"} and set(diffs["other"]["leaves"]) == {"ann"}
+        assert diffs["room"]["leaves"]["ann"]["metas"] == [{"tab": 1, "phx_ref": refs[0]}]
+        assert who.list("room") == {"ann": {"metas": [{"tab": 2, "phx_ref": refs[1]}]}}
+        assert await next_diff() is erlang.TIMEOUT
+
+    play(body)
+
+
+def test_what_cannot_be_tracked(play: Any) -> None:
+    async def body() -> None:
+        who, _endpoint = await started()
+        pid = member()
+        for meta in (None, [1], "x", b"x"):
+            with pytest.raises(TypeError):
+                who.track(pid, "room", "ann", meta)  # type: ignore[arg-type]
+        erlang.exit(pid, "kill")
+        with pytest.raises(NoPresence):
+            who.track(pid, "room", "ann", {})
+        assert who.list("room") == {}
+
+    play(body)
+
+
+def test_a_meta_that_is_no_json_costs_its_diff_alone(play: Any) -> None:
+    async def body() -> None:
+        who, endpoint = await started()
+        from runtime.phoenix.endpoint import Fastlane
+        from runtime.phoenix.serializer import V2_SERIALIZER
+
+        lane = Fastlane(None, V2_SERIALIZER, frozenset())  # type: ignore[arg-type]
+        endpoint.pubsub.subscribe("bytes", member(), lane)
+        who.track(member(), "bytes", "ann", {"b": b"x"})
+        ref = who.track(member(), "room", "bob", {})
+        assert (await next_diff())[1]["joins"] == {"bob": {"metas": [{"phx_ref": ref}]}}
+
+    play(body)
+
+
+def test_fetch_adds_to_what_clients_see(play: Any) -> None:
+    class Named(Presence):
+        def fetch(self, topic: str, presences: Any) -> Any:
+            return {key: {**entry, "name": key.upper()} for key, entry in presences.items()}
+
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        endpoint.subscribe("room", erlang.self_())
+        await Named.start(endpoint.pubsub_name, name="named")
+        who = presence.whereis("named")
+        who.track(member(), "room", "ann", {})
+        assert (await next_diff())[1]["joins"]["ann"]["name"] == "ANN"
+        assert who.list("room")["ann"]["name"] == "ANN" and who.get_by_key("room", "ann")["name"] == "ANN"
+
+    play(body)
+
+
+def test_members_do_not_outlive_the_presence(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        pid = member()
+        name = f"{endpoint.pubsub_name}.presence"
+        presence.whereis(name).track(pid, "room", "ann", {})
+        await erlang.sleep(1)
+        erlang.exit(erlang.whereis(name), "kill")
+        assert await erlang.await_down(pid, 100) == "noproc"
+
+    play(body)
