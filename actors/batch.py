@@ -17,7 +17,9 @@ from schema.rows import TransactionRow
 
 
 class Waiting:
-    """A row to write, its caller, and later callers of the same batch who brought the same idempotency key."""
+    """A row to write, its caller, and later callers of the same batch who brought the same idempotency
+    key.
+    """
 
     __slots__ = ("followers", "from_", "row")
 
@@ -27,8 +29,9 @@ class Waiting:
         self.followers: list[Waiting] | None = None
 
     def answer(self, value: Any, conflict: Any, replay: Any = None) -> None:
-        """`value` for the caller and `replay` (by default the same) for the followers if `value.transaction` came from
-        their body too, else `conflict`."""
+        """`value` for the caller and `replay` (by default the same) for the followers if `value.transaction`
+        came from their body too, else `conflict`.
+        """
         recorded = value.transaction
         gen_server.reply(self.from_, value if recorded.request_hash == self.row.request_hash else conflict)
         for follower in self.followers or ():

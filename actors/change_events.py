@@ -28,7 +28,9 @@ PRIVATE = ("request_hash", "idempotency_key")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row of the change log: `operation` is INSERT, UPDATE or DELETE; `row` as PostgreSQL's to_jsonb made it."""
+    """A row of the change log: `operation` is INSERT, UPDATE or DELETE; `row` as PostgreSQL's to_jsonb made
+    it.
+    """
 
     table: str
     operation: str

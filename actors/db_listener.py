@@ -1,10 +1,12 @@
 """The listener: changes that anybody makes in the shared tables reach the channels, once.
 
-Owns a connection that LISTENs. A notification is only a hint to look: what happened is read from the change log by position, so
-nothing is missed while the listener or the database was down. Every server has a listener and tells its own subscribers.
-Transactions of others are not told from here: the listener has `db_writer` give them their entries and tell them in ledger order.
+Owns a connection that LISTENs. A notification is only a hint to look: what happened is read from the change
+log by position, so nothing is missed while the listener or the database was down. Every server has a listener
+and tells its own subscribers. Transactions of others are not told from here: the listener has `db_writer`
+give them their entries and tell them in ledger order.
 
-Messages: `Connect`, `Look` (its own timers), `Notified` and `ConnectionLost` from the connection. Calls: `GetStatus` -> `ListenerStatus`.
+Messages: `Connect`, `Look` (its own timers), `Notified` and `ConnectionLost` from the connection. Calls:
+`GetStatus` -> `ListenerStatus`.
 """
 
 from __future__ import annotations
@@ -75,7 +77,9 @@ class ListenerStatus:
 
 
 class DbListener(GenServer):
-    """The listener of a server. `name` is under which its position is kept in the database; `pubsub` where events go."""
+    """The listener of a server. `name` is under which its position is kept in the database; `pubsub` where
+    events go.
+    """
 
     def init(self, name: str = "default", pubsub: str = "pubsub") -> None:
         erlang.trap_exit(True)
@@ -179,7 +183,8 @@ class DbListener(GenServer):
         records = await connection.fetch(changes.SINCE, memory.change_position)
         position = records[0]["snapshot"]
         found = [Change(r["table_name"], r["operation"], r["row"]) for r in records if r["id"] is not None]
-        # No await between these two: whatever kills this process finds the events told and the position moved, or neither.
+        # No await between these two: whatever kills this process finds the events told and the position
+        # moved, or neither.
         for change in found:
             self._tell(change)
         memory.change_position = position

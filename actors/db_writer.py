@@ -1,15 +1,16 @@
 """The writer of transactions: group commit.
 
-What waits becomes one batch, and a batch is one SQL transaction in one round trip: rows, ledger entries, ledger head. While a batch
-is under way the next one gathers in the mailbox; an idle writer writes at once. After COMMIT the ledger's head moves, this
-server's channels are told in ledger order, and the callers are answered. Rows that other programs wrote into transactions get
-their entries here too, and the entries of other servers are told to our channels, each once: `Node.ledger_position` is how far
-that went, and it outlives this process.
+What waits becomes one batch, and a batch is one SQL transaction in one round trip: rows, ledger entries,
+ledger head. While a batch is under way the next one gathers in the mailbox; an idle writer writes at once.
+After COMMIT the ledger's head moves, this server's channels are told in ledger order, and the callers are
+answered. Rows that other programs wrote into transactions get their entries here too, and the entries of
+other servers are told to our channels, each once: `Node.ledger_position` is how far that went, and it
+outlives this process.
 
 Calls: `RecordTransaction` -> `Recorded`, `IdempotencyConflict`, `UserMissing`, `Rejected` or `Unavailable`.
-Casts: `RecordPending` (foreign rows wait), `HeadMoved(seq)` (another server committed).
-On a crash callers get the exit reason: their rows are durable or not there at all, never half; an idempotency key makes the retry
-safe.
+Casts: `RecordPending` (foreign rows wait), `HeadMoved(seq)` (another server committed). On a crash callers
+get the exit reason: their rows are durable or not there at all, never half; an idempotency key makes the
+retry safe.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import logging
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
+from time import perf_counter
 from typing import Any
 from uuid import UUID
 
@@ -159,6 +161,7 @@ class DbWriter(GenServer):
     async def _write(self, batch: list[Waiting]) -> None:
         """Have every caller of the batch answered."""
         while batch:
+            began = perf_counter()
             try:
                 prepared = await self._record(batch)
             except Unavailable as error:
@@ -184,7 +187,15 @@ class DbWriter(GenServer):
                 batch = prepared
                 continue
             gen_server.cast("ledger_server", Moved(prepared.after))
-            telemetry.execute(("db_writer", "batch"), {"rows": len(batch)}, {})
+            telemetry.execute(
+                ("db_writer", "batch"),
+                {
+                    "rows": len(batch),
+                    "duration": perf_counter() - began,
+                    "seq": prepared.before.seq + len(batch),
+                },
+                {},
+            )
             await self._tell([waiting.row for waiting in batch], prepared.before.seq)
             _answer_recorded(batch, prepared)
             return
@@ -295,7 +306,9 @@ class DbWriter(GenServer):
     # ---- the connection
 
     async def _connected(self) -> asyncpg.Connection:
-        """The writer's own connection. The node keeps it, so that one that a killed writer held does not leak."""
+        """The writer's own connection. The node keeps it, so that one that a killed writer held does not
+        leak.
+        """
         connection = self.connection
         if connection is not None and not connection.is_closed():
             return connection
@@ -347,8 +360,8 @@ async def _call(
 
 def _columns_of(rows: list[TransactionRow]) -> tuple[Any, ...]:
     keyed = any(row.idempotency_key is not None for row in rows)
-    # UUIDs as text: asyncpg asks each object of an array whether it is an array itself, but not a str. unnest fills
-    # the shorter arrays of keys and hashes up with null.
+    # UUIDs as text: asyncpg asks each object of an array whether it is an array itself, but not a str. unnest
+    # fills the shorter arrays of keys and hashes up with null.
     return (
         rows[0].inserted_at,
         [str(row.id) for row in rows],

@@ -1,4 +1,6 @@
-"""Verification of the whole ledger: every row, every entry, the chain, the tree, the head. `bitnexus ledger verify` shows it."""
+"""Verification of the whole ledger: every row, every entry, the chain, the tree, the head. `bitnexus ledger
+verify` shows it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """Progress: entries checked of how many. The last step has `done`; the ledger is sound if it has no fault."""
+    """Progress: entries checked of how many. The last step has `done`; the ledger is sound if it has no
+    fault.
+    """
 
     checked: int
     total: int
@@ -37,8 +41,8 @@ class Step(msgspec.Struct, frozen=True):
 async def verify_ledger(connection: asyncpg.Connection) -> AsyncIterator[Step]:
     """Check everything on one snapshot, a step each 2000 entries, and stop at the first fault.
 
-    Reasons: transaction_removed, transaction_changed, entry_removed, chain_broken, entry_added, head_changed, node_changed,
-    not_in_ledger.
+    Reasons: transaction_removed, transaction_changed, entry_removed, chain_broken, entry_added, head_changed,
+    node_changed, not_in_ledger.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         head = await ledger_proofs.read_head(connection)

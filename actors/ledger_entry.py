@@ -1,4 +1,5 @@
-"""What a ledger entry is made of: the bytes of its leaf and the hash chain. docs/ledger.md has the same for outsiders.
+"""What a ledger entry is made of: the bytes of its leaf and the hash chain. docs/ledger.md has the same for
+outsiders.
 
 leaf data  = "bitnexus.transaction.1\\n" then, for each field, its length in bytes, ":", its UTF-8 bytes, ","
              fields: seq, id, user_id, amount, currency, description, idempotency_key, request_hash (hex), and
@@ -22,7 +23,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def leaf_data(seq: int, row: TransactionRow) -> bytes:
-    """The bytes that the leaf of this row at this place hashes. Raises UnicodeEncodeError for text that is no UTF-8."""
+    """The bytes that the leaf of this row at this place hashes. Raises UnicodeEncodeError for text that is no
+    UTF-8.
+    """
     return _prefixed(seq, row)[1:]
 
 
@@ -49,6 +52,7 @@ def _prefixed(seq: int, row: TransactionRow) -> bytes:
     digest = row.request_hash.hex() if row.request_hash else ""
     moment = _microseconds(row.inserted_at)
     # The two UUIDs and the currency have fixed lengths, 36 and (by the table's check) 3.
-    head = f"{len(number)}:{number},36:{row.id},36:{row.user_id},{len(amount)}:{amount},3:{row.currency},{len(description)}:"
+    head = f"{len(number)}:{number},36:{row.id},36:{row.user_id},{len(amount)}:{amount},3:{row.currency},"
+    head += f"{len(description)}:"
     tail = f"{len(digest)}:{digest},{len(moment)}:{moment},"
     return b"%b%b%b,%d:%b,%b" % (_PREFIX, head.encode(), description, len(key), key, tail.encode())

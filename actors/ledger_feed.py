@@ -1,7 +1,8 @@
 """How far this server has told its channels of the ledger, and the telling: each entry once, in ledger order.
 
-The position lies in the `Node` and moves in the same breath as the broadcast, so that a crash of `db_writer`, which alone
-uses this, neither loses an event nor sends it twice. Entries before the server's first look at the database are not told.
+The position lies in the `Node` and moves in the same breath as the broadcast, so that a crash of `db_writer`,
+which alone uses this, neither loses an event nor sends it twice. Entries before the server's first look at
+the database are not told.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Reads from the ledger: proofs, verification of one transaction, history. Each runs in the caller's process, on one
-snapshot of the database, so that a long proof never holds up the ledger's own process.
+"""Reads from the ledger: proofs, verification of one transaction, history. Each runs in the caller's process,
+on one snapshot of the database, so that a long proof never holds up the ledger's own process.
 
-A proof fetches the leaves of at most a few 256-leaf tiles and stored nodes of complete subtrees: a few hundred hashes,
-whatever the size of the ledger.
+A proof fetches the leaves of at most a few 256-leaf tiles and stored nodes of complete subtrees: a few
+hundred hashes, whatever the size of the ledger.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Verification(msgspec.Struct, frozen=True):
 
 
 class HistoryItem(msgspec.Struct, frozen=True):
-    """A transaction and its place in the ledger; both None in the moment before a foreign row has its entry."""
+    """A transaction and its place in the ledger; both None in the moment before a foreign row has its
+    entry.
+    """
 
     transaction: TransactionRow
     seq: int | None
@@ -118,7 +120,8 @@ def _hash_of(subtree: Subtree, stored: dict[tuple[int, int], bytes]) -> bytes:
 
 
 async def consistency(first: int, second: int) -> list[bytes]:
-    """The RFC 6962 proof that the tree of `first` leaves is a beginning of that of `second`; empty for `first` 0 or equal sizes.
+    """The RFC 6962 proof that the tree of `first` leaves is a beginning of that of `second`; empty for
+    `first` 0 or equal sizes.
 
     Raises ValueError if the ledger never had these sizes in this order, `repo.Unavailable`.
     """
@@ -132,11 +135,12 @@ async def consistency(first: int, second: int) -> list[bytes]:
 
 
 async def verify(transaction_id: UUID, known: LedgerHead | None = None) -> Verification:
-    """Whether the row in the shared database is the one that was recorded, and the proof that its leaf is in the tree.
+    """Whether the row in the shared database is the one that was recorded, and the proof that its leaf is in
+    the tree.
 
     `known` is a head that was seen earlier: a ledger that does not continue it was rewritten. Reasons:
-    unknown_transaction, not_in_ledger, transaction_removed, transaction_changed, chain_broken, proof_failed, head_changed.
-    Raises `repo.Unavailable`.
+    unknown_transaction, not_in_ledger, transaction_removed, transaction_changed, chain_broken, proof_failed,
+    head_changed. Raises `repo.Unavailable`.
     """
     async with snapshot() as connection:
         head = await read_head(connection)
@@ -193,7 +197,9 @@ async def _continues(connection: asyncpg.Connection, head: LedgerHead, known: Le
 
 
 async def get_history(user_id: UUID, limit: int = 50, cursor: str | None = None) -> Page:
-    """A user's transactions, newest first, `limit` at most. Raises ValueError for a cursor that is not ours, `repo.Unavailable`."""
+    """A user's transactions, newest first, `limit` at most. Raises ValueError for a cursor that is not ours,
+    `repo.Unavailable`.
+    """
     moment, last = _read_cursor(cursor)
     async with repo.connection() as connection:
         records = await connection.fetch(ledger.HISTORY, user_id, moment, last, limit + 1)

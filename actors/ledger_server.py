@@ -1,13 +1,13 @@
 """The ledger: the head in memory, and the next entries computed from it (the guide's `:ledger_server`).
 
-Owns the cached head. It writes nothing itself: `db_writer` asks with `Prepare` for the entries of a batch, puts them into the
-same SQL transaction as the rows, and says `Moved` once that is committed. A head that another server moved meanwhile is
-found stale by the database, which compares it under the row's lock; the writer then tells the true one. After a crash the head
-is read from the database again, so nothing is lost with this process.
+Owns the cached head. It writes nothing itself: `db_writer` asks with `Prepare` for the entries of a batch,
+puts them into the same SQL transaction as the rows, and says `Moved` once that is committed. A head that
+another server moved meanwhile is found stale by the database, which compares it under the row's lock; the
+writer then tells the true one. After a crash the head is read from the database again, so nothing is lost
+with this process.
 
-Calls: `Prepare(rows)` -> `Prepared` (or `repo.Unavailable`), `GetHead()` -> `LedgerHead` (or `repo.Unavailable`).
-Casts: `Moved(head)`.
-The functions below are what the rest of BitNexus uses.
+Calls: `Prepare(rows)` -> `Prepared` (or `repo.Unavailable`), `GetHead()` -> `LedgerHead` (or
+`repo.Unavailable`). Casts: `Moved(head)`. The functions below are what the rest of BitNexus uses.
 """
 
 from __future__ import annotations
@@ -144,7 +144,9 @@ async def head() -> LedgerHead:
 
 
 async def verify(transaction_id: UUID) -> Verification:
-    """See `ledger_proofs.verify`; the head this server has seen must be in the ledger too. Raises `repo.Unavailable`."""
+    """See `ledger_proofs.verify`; the head this server has seen must be in the ledger too. Raises
+    `repo.Unavailable`.
+    """
     return await ledger_proofs.verify(transaction_id, await head())
 
 

@@ -4,9 +4,9 @@
     MTH({d0})   = SHA-256(0x00 || d0)
     MTH(D[n])   = SHA-256(0x01 || MTH(D[0:k]) || MTH(D[k:n])), k the largest power of two below n
 
-`Frontier` grows a tree by a leaf at a time and keeps log2(n) hashes. Proofs are made from the hashes of complete
-subtrees: `inclusion_subtrees` and `consistency_subtrees` say which, so the caller fetches only those. The verifying
-functions are what an outsider runs; they follow RFC 9162, section 2.1.3.2 and 2.1.4.2.
+`Frontier` grows a tree by a leaf at a time and keeps log2(n) hashes. Proofs are made from the hashes of
+complete subtrees: `inclusion_subtrees` and `consistency_subtrees` say which, so the caller fetches only
+those. The verifying functions are what an outsider runs; they follow RFC 9162, section 2.1.3.2 and 2.1.4.2.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Subtree:
 
 
 class Frontier:
-    """The right edge of a growing tree: the roots of its complete subtrees, largest first, one for each bit of its size."""
+    """The right edge of a growing tree: the roots of its complete subtrees, largest first, one for each bit
+    of its size.
+    """
 
     __slots__ = ("hashes", "size")
 
@@ -56,7 +58,9 @@ class Frontier:
     def append(
         self, leaf: bytes, completed: list[tuple[Subtree, bytes]] | None = None, every: int = 8
     ) -> None:
-        """Add a leaf hash. Complete subtrees of a level divisible by `every` that it finishes go to `completed`."""
+        """Add a leaf hash. Complete subtrees of a level divisible by `every` that it finishes go to
+        `completed`.
+        """
         size, level, node, hashes = self.size, 0, leaf, self.hashes
         while size >> level & 1:
             node = sha256(b"\x01" + hashes.pop() + node).digest()
@@ -82,7 +86,9 @@ def fold(hashes: Sequence[bytes]) -> bytes:
 
 
 def subtrees_of(start: int, end: int) -> list[Subtree]:
-    """The complete subtrees that make up leaves [start, end), a range that begins at a multiple of its largest one."""
+    """The complete subtrees that make up leaves [start, end), a range that begins at a multiple of its
+    largest one.
+    """
     found: list[Subtree] = []
     while start < end:
         level = (end - start).bit_length() - 1
@@ -92,7 +98,9 @@ def subtrees_of(start: int, end: int) -> list[Subtree]:
 
 
 def inclusion_ranges(index: int, size: int) -> list[tuple[int, int]]:
-    """The leaf ranges whose roots are the inclusion proof PATH(index, D[size]), in the proof's order (leaf to root)."""
+    """The leaf ranges whose roots are the inclusion proof PATH(index, D[size]), in the proof's order (leaf to
+    root).
+    """
     if not 0 <= index < size:
         raise ValueError(f"there is no leaf {index} in a tree of {size}")
     ranges: list[tuple[int, int]] = []
@@ -154,7 +162,9 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[byte
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
-    """Whether `proof` shows that the tree of `size` leaves with this root has the leaf hash `leaf` at `index`."""
+    """Whether `proof` shows that the tree of `size` leaves with this root has the leaf hash `leaf` at
+    `index`.
+    """
     return root_from_inclusion(leaf, index, size, proof) == root
 
 

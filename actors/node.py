@@ -1,7 +1,8 @@
 """What one server remembers beyond the life of a single actor, as a named ETS table with an heir would.
 
-There is one `Node` for each engine. Actors that restart find here what must not begin anew: the connection pool, and how far
-this server has broadcast, so that no event is lost or sent twice when the actor that sends them crashes.
+There is one `Node` for each engine. Actors that restart find here what must not begin anew: the connection
+pool, and how far this server has broadcast, so that no event is lost or sent twice when the actor that sends
+them crashes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""The PostgreSQL that BitNexus uses: the embedded one as a supervised postmaster, or the one DATABASE_URL names.
+"""The PostgreSQL that BitNexus uses: the embedded one as a supervised postmaster, or the one DATABASE_URL
+names.
 
 Owns the postmaster's life. When the postmaster ends by itself (killed, crashed) this process ends with
-`("postmaster_exit", status)` and its supervisor starts both again. When this process is killed the postmaster goes on, and the
-restarted process takes it over: the database is not worth less than its keeper. If another server on this machine owns the
-data directory, this one only connects, and takes over when the other is gone.
+`("postmaster_exit", status)` and its supervisor starts both again. When this process is killed the postmaster
+goes on, and the restarted process takes it over: the database is not worth less than its keeper. If another
+server on this machine owns the data directory, this one only connects, and takes over when the other is gone.
 
 Messages: `PostmasterExited` from the thread that waits for it. Calls: `GetStatus` -> `PostgresStatus`.
 """

@@ -1,9 +1,9 @@
 """An embedded PostgreSQL cluster in a data directory: made once, started, found again, stopped.
 
-`Cluster.at(data_dir)` is the one object of this process for a directory. A file lock says which process owns the
-cluster: the owner ends whatever an earlier owner left running and starts a postmaster of its own; everybody else only
-connects (`serving` is false). Clients come over a Unix socket in a private directory, with a random password; there is
-no TCP port.
+`Cluster.at(data_dir)` is the one object of this process for a directory. A file lock says which process owns
+the cluster: the owner ends whatever an earlier owner left running and starts a postmaster of its own;
+everybody else only connects (`serving` is false). Clients come over a Unix socket in a private directory,
+with a random password; there is no TCP port.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class Cluster:
 
     @classmethod
     def at(cls, data_dir: Path | str, options: dict[str, str] | None = None) -> Cluster:
-        """The cluster of `data_dir`; `options` are postgresql.conf settings that replace ours, for its next start."""
+        """The cluster of `data_dir`; `options` are postgresql.conf settings that replace ours, for its next
+        start.
+        """
         path = Path(data_dir).expanduser().resolve()
         with cls._known_lock:
             cluster = cls._known.get(path)
@@ -126,14 +128,19 @@ class Cluster:
     # ---- life
 
     async def start(self) -> bool:
-        """Own the cluster and have it serve: True. False when another process owns it: then connect by `url()`.
+        """Own the cluster and have it serve: True. False when another process owns it: then connect by
+        `url()`.
 
         Must run on a thread that lives as long as the server (see `Postmaster`). Raises `PostgresError`.
         """
         if self.serving:
             await self._until_ready(time.monotonic() + START_SECONDS)
             return True
-        if not await asyncio.to_thread(self._prepare):
+        try:
+            owned = await asyncio.to_thread(self._prepare)
+        except OSError as error:
+            raise PostgresError(f"DATA_DIR {self.data_dir}: {error.filename}: {error.strerror}") from error
+        if not owned:
             return False
         if not self.serving:
             self._spawn()
@@ -147,7 +154,9 @@ class Cluster:
         return self.url()
 
     async def stop(self, patience: float = 6.0) -> None:
-        """End the postmaster if it is ours (fast shutdown; after `patience` seconds by force) and let go of the cluster."""
+        """End the postmaster if it is ours (fast shutdown; after `patience` seconds by force) and let go of
+        the cluster.
+        """
         await asyncio.to_thread(self.stop_blocking, patience)
 
     def stop_blocking(self, patience: float = 6.0) -> None:
@@ -250,7 +259,9 @@ class Cluster:
         return (telling or lines or ["it wrote nothing"])[-1]
 
     async def _ensure_database(self) -> None:
-        """The role and the database of BitNexus. They are made on the first start; later this is one quick connect."""
+        """The role and the database of BitNexus. They are made on the first start; later this is one quick
+        connect.
+        """
         marker = self.data_dir / "postgres.ready"
         if marker.exists():
             return

@@ -1,9 +1,10 @@
 """Where an embedded PostgreSQL lives on disk, and as which user it runs.
 
-PostgreSQL refuses to run as root. Then another account is taken (`postgres`, else `nobody`), and both the data and the
-binaries must be reachable by it. Nothing outside the data directory is chmodded for that: if a parent folder is closed
-to the account (say a checkout under /root), the cluster goes to /var/lib/bitnexus/ID instead and the file
-DATA_DIR/postgres.location says so; binaries in a closed virtualenv are hard-linked to /var/lib/bitnexus as well.
+PostgreSQL refuses to run as root. Then another account is taken (`postgres`, else `nobody`), and both the
+data and the binaries must be reachable by it. Nothing outside the data directory is chmodded for that: if a
+parent folder is closed to the account (say a checkout under /root), the cluster goes to /var/lib/bitnexus/ID
+instead and the file DATA_DIR/postgres.location says so; binaries in a closed virtualenv are hard-linked to
+/var/lib/bitnexus as well.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def _has(status: os.stat_result, who: Account, bit: int) -> bool:
 
 
 def wheel_directory() -> Path:
-    """The folder with bin, lib and share of the installed PostgreSQL wheel, found without importing the wheel's code."""
+    """The folder with bin, lib and share of the installed PostgreSQL wheel, found without importing the
+    wheel's code.
+    """
     for package, folder in WHEELS:
         spec = importlib.util.find_spec(package)
         for location in (spec.submodule_search_locations or ()) if spec is not None else ():
@@ -118,7 +121,9 @@ def _make_fallback() -> None:
 
 
 def home_in(data_dir: Path, who: Account) -> Path:
-    """The directory of the cluster that belongs to `data_dir`, made on first use and owned by `who`, closed to others."""
+    """The directory of the cluster that belongs to `data_dir`, made on first use and owned by `who`, closed
+    to others.
+    """
     note = data_dir / "postgres.location"
     if note.exists():
         home = Path(note.read_text().strip())

@@ -1,7 +1,8 @@
 """The operating system's side of a postmaster: what runs in a data directory, and the child we started.
 
-A pid file alone proves nothing: its number may be a zombie or belong by now to another program. What counts is a living
-process whose working directory is the data directory, which holds for a postmaster and all its backends.
+A pid file alone proves nothing: its number may be a zombie or belong by now to another program. What counts
+is a living process whose working directory is the data directory, which holds for a postmaster and all its
+backends.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def says_ready(data: Path, pid: int) -> bool:
 
 
 def clear_remains(data: Path, patience: float = 5.0) -> None:
-    """End whatever an earlier server left running in `data` and remove its stale files. Blocks, 3 * `patience` s at most.
+    """End whatever an earlier server left running in `data` and remove its stale files. Blocks, 3 *
+    `patience` s at most.
 
     The caller holds the lock of the data directory, so none of it can belong to a running server.
     """
@@ -62,7 +64,8 @@ def clear_remains(data: Path, patience: float = 5.0) -> None:
         left = living_in(data)
         if not left:
             break
-        # Backends whose postmaster is dead notice it by themselves, in milliseconds; only a last one must be killed.
+        # Backends whose postmaster is dead notice it by themselves, in milliseconds; only a last one must be
+        # killed.
         targets = [orphan] if orphan in left else left if order is KILL else []
         for pid in targets:
             try:
@@ -108,8 +111,9 @@ def run(who: Account, directory: Path, program: Path, *arguments: str) -> None:
 
 
 class Postmaster:
-    """A postmaster that this process started. Start it on a thread that lives as long as the server: the kernel ends
-    the postmaster when that thread ends. `on_exit` callables run on a thread of their own, once, with the exit status.
+    """A postmaster that this process started. Start it on a thread that lives as long as the server: the
+    kernel ends the postmaster when that thread ends. `on_exit` callables run on a thread of their own, once,
+    with the exit status.
     """
 
     def __init__(self, who: Account, data: Path, program: Path, arguments: Sequence[str], log: Path) -> None:
@@ -120,7 +124,7 @@ class Postmaster:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                start_new_session=True,  # Ctrl-C in the terminal is for the server, which stops PostgreSQL last
+                start_new_session=True,  # Ctrl-C in the terminal is for the server; it stops PostgreSQL last
             )
         self.pid = self.child.pid
         self.status: int | None = None

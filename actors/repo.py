@@ -1,11 +1,12 @@
 """The connection pool to PostgreSQL, and whether the database answers (Ecto's Repo).
 
-Owns the pool of `pool()` and the truth about the database: a ping a second, ten a second while it is down. Request handlers
-take connections directly from the pool, without a message. The first start of a server fails if the database can't be reached
-or migrated, with one line that says why; later the process stays up through outages and the pool reconnects. After a crash
-the restarted process takes the same pool over.
+Owns the pool of `pool()` and the truth about the database: a ping a second, ten a second while it is down.
+Request handlers take connections directly from the pool, without a message. The first start of a server fails
+if the database can't be reached or migrated, with one line that says why; later the process stays up through
+outages and the pool reconnects. After a crash the restarted process takes the same pool over.
 
-Messages: `Ping` (its own timer), `Suspect` (a caller saw a connection fail: look now). Calls: `GetStatus` -> `RepoStatus`.
+Messages: `Ping` (its own timer), `Suspect` (a caller saw a connection fail: look now). Calls: `GetStatus` ->
+`RepoStatus`.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ class RepoStatus:
 
 
 class Repo(GenServer):
-    """The owner of the pool. `pool_size` defaults to DATABASE_POOL_SIZE; `migrations` false leaves the schema as it is."""
+    """The owner of the pool. `pool_size` defaults to DATABASE_POOL_SIZE; `migrations` false leaves the schema
+    as it is.
+    """
 
     def init(self, pool_size: int | None = None, migrations: bool = True) -> Any:
         erlang.trap_exit(True)
@@ -183,8 +186,8 @@ def pool() -> asyncpg.Pool:
 async def connection(timeout: float = 2.0) -> AsyncIterator[asyncpg.Connection]:
     """A connection of the pool for an `async with` block; waits at most `timeout` seconds for a free one.
 
-    Raises `Unavailable` for a database that is down, goes down meanwhile, or has no connection left; errors of SQL itself
-    come as they are.
+    Raises `Unavailable` for a database that is down, goes down meanwhile, or has no connection left; errors
+    of SQL itself come as they are.
     """
     opened = pool()
     try:
@@ -195,7 +198,9 @@ async def connection(timeout: float = 2.0) -> AsyncIterator[asyncpg.Connection]:
 
 
 def suspect(error: BaseException) -> Unavailable:
-    """For a connection error that a caller met: has the repo look at once, and returns the `Unavailable` to raise."""
+    """For a connection error that a caller met: has the repo look at once, and returns the `Unavailable` to
+    raise.
+    """
     gen_server.cast("repo", Suspect())
     return Unavailable(reason(error))
 

@@ -1,13 +1,15 @@
 """Named SQL of the change log and of listener positions. A position is a snapshot: see migration 0005."""
 
-# Rows that became visible since snapshot $1, and the snapshot to ask with next time (in a row of its own, so that it
-# is there when nothing changed).
+# Rows that became visible since snapshot $1, and the snapshot to ask with next time (in a row of its own, so
+# that it is there when nothing changed).
 SINCE = """
 WITH new AS (
     SELECT id, table_name, operation, row FROM change_log
-    WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+    WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
+      AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
 )
-SELECT pg_current_snapshot()::text AS snapshot, new.* FROM (SELECT 1) AS one LEFT JOIN new ON true ORDER BY new.id
+SELECT pg_current_snapshot()::text AS snapshot, new.*
+FROM (SELECT 1) AS one LEFT JOIN new ON true ORDER BY new.id
 """
 
 NOW = "SELECT pg_current_snapshot()::text"

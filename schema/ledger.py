@@ -26,8 +26,8 @@ LEFT JOIN ledger_entries e ON e.transaction_id = t.id
 
 ANY_PENDING = "SELECT EXISTS (SELECT FROM ledger_pending)"
 
-# The oldest rows without an entry, with the lock of the head held. A row may have been removed again meanwhile, or
-# queued twice: both fall out of the list but not of positions, which are deleted.
+# The oldest rows without an entry, with the lock of the head held. A row may have been removed again
+# meanwhile, or queued twice: both fall out of the list but not of positions, which are deleted.
 PENDING = f"""
 WITH queue AS (SELECT position, transaction_id FROM ledger_pending ORDER BY position LIMIT $1)
 SELECT queue.position, {TRANSACTION_COLUMNS}
@@ -60,7 +60,8 @@ JOIN ledger_entries e ON e.seq BETWEEN r.first AND r.last
 """
 
 NODE_RANGES = """
-SELECT n.level, n.position, n.hash FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS r (level, first, last)
+SELECT n.level, n.position, n.hash
+FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS r (level, first, last)
 JOIN ledger_nodes n ON n.level = r.level AND n.position BETWEEN r.first AND r.last
 """
 

@@ -1,8 +1,10 @@
-"""The migration runner: forward only, each migration in a transaction of its own, all under one advisory lock.
+"""The migration runner: forward only, each migration in a transaction of its own, all under one advisory
+lock.
 
-A migration is a file NNNN_name.sql in schema/migrations. What was applied stands in the table schema_migrations with the
-file's checksum, so an applied file that was edited afterwards is an error, not a silent difference. Two servers that
-start at once are safe: the second waits for the lock and finds nothing left to do.
+A migration is a file NNNN_name.sql in schema/migrations. What was applied stands in the table
+schema_migrations with the file's checksum, so an applied file that was edited afterwards is an error, not a
+silent difference. Two servers that start at once are safe: the second waits for the lock and finds nothing
+left to do.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ class Migration:
 
 
 def load(directory: Path = MIGRATIONS) -> list[Migration]:
-    """Every migration in `directory`, in order. Raises `MigrationError` on a wrong name or a number used twice."""
+    """Every migration in `directory`, in order. Raises `MigrationError` on a wrong name or a number used
+    twice.
+    """
     found: dict[int, Migration] = {}
     for path in sorted(directory.glob("*.sql")):
         match = re.fullmatch(r"(\d{4})_([a-z0-9_]+)\.sql", path.name)
@@ -60,8 +64,8 @@ async def pending(connection: asyncpg.Connection, directory: Path = MIGRATIONS) 
 async def migrate(connection: asyncpg.Connection, directory: Path = MIGRATIONS) -> list[str]:
     """Apply what is pending and return its names. Waits while another server migrates.
 
-    Raises `MigrationError` if a migration fails (it leaves nothing behind, those before it stay) or if an applied one
-    was edited.
+    Raises `MigrationError` if a migration fails (it leaves nothing behind, those before it stay) or if an
+    applied one was edited.
     """
     migrations = load(directory)
     server = connection.get_server_version()

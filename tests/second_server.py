@@ -1,7 +1,8 @@
 """A second server on one database, for tests: python -m tests.second_server URL USER COUNT
 
-Records COUNT transactions of its own, and meanwhile three with the keys shared-0 to shared-2. Prints "ready", then how many of
-its own it recorded and how many new_transaction events its channels got for distinct entries, each once.
+Records COUNT transactions of its own, and meanwhile three with the keys shared-0 to shared-2. Prints "ready",
+then how many of its own it recorded and how many new_transaction events its channels got for distinct
+entries, each once.
 """
 
 from __future__ import annotations

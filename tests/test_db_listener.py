@@ -1,4 +1,6 @@
-"""What other programs write reaches the channels, once, also after the listener or its connection was away."""
+"""What other programs write reaches the channels, once, also after the listener or its connection was
+away.
+"""
 
 from __future__ import annotations
 
@@ -91,8 +93,10 @@ def test_every_shared_table_is_told_once_in_order(database: str) -> None:
             assert events == [
                 ("admin:tasks", "new_task"), ("admin:tasks", "task_updated"), ("admin:tasks", "task_deleted"),
                 ("admin:emails", "new_email"),
-                (f"notification:{user}", "new_notification"), (f"notification:{user}", "notification_updated"),
-                ("admin:flags", "flag_updated"), ("admin:flags", "flag_updated"), ("admin:flags", "flag_deleted"),
+                (f"notification:{user}", "new_notification"),
+                (f"notification:{user}", "notification_updated"),
+                ("admin:flags", "flag_updated"), ("admin:flags", "flag_updated"),
+                ("admin:flags", "flag_deleted"),
                 ("admin:ledger", "transaction_changed"), ("admin:ledger", "transaction_removed"),
             ]  # fmt: skip
             new_task = payloads(seen, "new_task")[0]

@@ -178,29 +178,34 @@ async def roots_by_size(url: str) -> dict[int, bytes]:
         await connection.close()
 
 
-# (what somebody does to the database, the reason verify gives for entry 100's transaction, the audit's seq and reason)
-BEHIND_OUR_BACK = "SET LOCAL bitnexus.batch = 'on'; "
-TAMPERING: list[tuple[str, str | None, int | None, str]] = [
-    ("UPDATE transactions SET amount = amount + 0.01 WHERE id = $1", "transaction_changed", 100, "transaction_changed"),
-    ("UPDATE transactions SET description = '' WHERE id = $1", "transaction_changed", 100, "transaction_changed"),
-    ("UPDATE transactions SET inserted_at = inserted_at + '1us' WHERE id = $1", "transaction_changed", 100,
-     "transaction_changed"),
-    ("UPDATE transactions SET idempotency_key = 'x' WHERE id = $1", "transaction_changed", 100, "transaction_changed"),
+# What somebody does to the database ($1 is the transaction of entry 100), the reason verify gives for that
+# transaction, the seq and the reason the audit gives.
+THIS = " WHERE transaction_id = $1"
+ANY = " WHERE $1::uuid IS NOT NULL"
+TAMPERING: list[tuple[str, str | None, int, str]] = [
+    ("UPDATE transactions SET amount = amount + 0.01 WHERE id = $1",
+     "transaction_changed", 100, "transaction_changed"),
+    ("UPDATE transactions SET description = '' WHERE id = $1",
+     "transaction_changed", 100, "transaction_changed"),
+    ("UPDATE transactions SET inserted_at = inserted_at + '1us' WHERE id = $1",
+     "transaction_changed", 100, "transaction_changed"),
+    ("UPDATE transactions SET idempotency_key = 'x' WHERE id = $1",
+     "transaction_changed", 100, "transaction_changed"),
     ("DELETE FROM transactions WHERE id = $1", "transaction_removed", 100, "transaction_removed"),
-    ("DELETE FROM ledger_entries WHERE transaction_id = $1", "not_in_ledger", 100, "entry_removed"),
-    ("WITH t AS (DELETE FROM transactions WHERE id = $1) DELETE FROM ledger_entries WHERE transaction_id = $1",
+    ("DELETE FROM ledger_entries" + THIS, "not_in_ledger", 100, "entry_removed"),
+    ("WITH t AS (DELETE FROM transactions WHERE id = $1) DELETE FROM ledger_entries" + THIS,
      "unknown_transaction", 100, "entry_removed"),
-    ("UPDATE ledger_entries SET leaf_hash = sha256('x') WHERE transaction_id = $1", "transaction_changed", 100,
-     "transaction_changed"),
-    ("UPDATE ledger_entries SET hash = sha256('x') WHERE transaction_id = $1", "chain_broken", 100, "chain_broken"),
-    ("UPDATE ledger_entries SET prev_hash = sha256('x') WHERE transaction_id = $1", "chain_broken", 100, "chain_broken"),
-    ("UPDATE ledger_entries SET hash = sha256('x') WHERE seq = 99 AND $1::uuid IS NOT NULL", "chain_broken", 99,
-     "chain_broken"),
-    ("UPDATE ledger_head SET root_hash = sha256('x') WHERE $1::uuid IS NOT NULL", "head_changed", 300, "head_changed"),
-    ("UPDATE ledger_head SET seq = 299 WHERE $1::uuid IS NOT NULL", "head_changed", 300, "entry_added"),
-    ("UPDATE ledger_nodes SET hash = sha256('x') WHERE $1::uuid IS NOT NULL", None, 1, "node_changed"),
-    ("INSERT INTO ledger_entries SELECT 301, user_id, sha256(''), sha256(''), sha256('') FROM transactions WHERE id = $1",
-     None, 301, "entry_added"),
+    ("UPDATE ledger_entries SET leaf_hash = sha256('x')" + THIS,
+     "transaction_changed", 100, "transaction_changed"),
+    ("UPDATE ledger_entries SET hash = sha256('x')" + THIS, "chain_broken", 100, "chain_broken"),
+    ("UPDATE ledger_entries SET prev_hash = sha256('x')" + THIS, "chain_broken", 100, "chain_broken"),
+    ("UPDATE ledger_entries SET hash = sha256('x')" + ANY + " AND seq = 99",
+     "chain_broken", 99, "chain_broken"),
+    ("UPDATE ledger_head SET root_hash = sha256('x')" + ANY, "head_changed", 300, "head_changed"),
+    ("UPDATE ledger_head SET seq = 299" + ANY, "head_changed", 300, "entry_added"),
+    ("UPDATE ledger_nodes SET hash = sha256('x')" + ANY, None, 1, "node_changed"),
+    ("INSERT INTO ledger_entries SELECT 301, id, sha256(''), sha256(''), sha256('')"
+     " FROM users" + ANY, None, 301, "entry_added"),
 ]  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""The Merkle tree against RFC 6962's definition, and against the vectors published with the Certificate Transparency code."""
+"""The Merkle tree against RFC 6962's definition, and against the vectors published with the Certificate
+Transparency code.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 from actors import merkle
 from actors.merkle import Frontier, Subtree
 
-# The eight inputs, roots and proofs of certificate-transparency's reference test (merkletree/merkle_tree_test).
+# The eight inputs, roots and proofs of certificate-transparency's reference test
+# (merkletree/merkle_tree_test).
 INPUTS = [
     bytes.fromhex(text)
     for text in (

@@ -285,7 +285,7 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(data_dir: Path) -> None
         asyncio.run(cluster.start())
     version.write_text("18\n")
     Cluster.at(data_dir, {"shared_buffers": "nonsense"})
-    with pytest.raises(PostgresError, match="FATAL.*shared_buffers") as caught:
+    with pytest.raises(PostgresError, match=r"FATAL.*shared_buffers") as caught:
         asyncio.run(cluster.start())
     assert "\n" not in str(caught.value)
     Cluster.at(data_dir, {})
@@ -332,7 +332,9 @@ def test_reach_is_judged_by_every_parent_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", [False, True])
 def test_the_data_directory_may_lie_below_a_closed_folder(closed: bool) -> None:
-    """As root another account runs PostgreSQL; what it can't reach is put where it can. Parents keep their modes."""
+    """As root another account runs PostgreSQL; what it can't reach is put where it can. Parents keep their
+    modes.
+    """
     top = Path(tempfile.mkdtemp(prefix="bitnexus-closed-"))
     mode = 0o700 if closed else 0o755
     top.chmod(mode)
@@ -375,7 +377,9 @@ def interpreter_for(who: Account, folder: Path) -> str:
 
 
 def test_it_runs_as_a_plain_user(data_dir: Path) -> None:
-    """As root: the whole Python side under another account. As a plain user all the other tests have shown it."""
+    """As root: the whole Python side under another account. As a plain user all the other tests have shown
+    it.
+    """
     if os.geteuid() != 0:
         return
     entry = pwd.getpwnam("nobody")
@@ -388,7 +392,7 @@ def test_it_runs_as_a_plain_user(data_dir: Path) -> None:
     packages = os.pathsep.join([str(Path(__file__).parent.parent), str(Path(asyncpg.__file__).parent.parent)])
     done = subprocess.run(
         [python, "-c", code, str(mine)], user=nobody.uid, group=nobody.gid, extra_groups=[], cwd=mine,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": packages, "LD_LIBRARY_PATH": str(data_dir / "python" / "lib")},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": packages, "LD_LIBRARY_PATH": f"{data_dir}/python/lib"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout == "True\n", done.stderr

@@ -75,11 +75,11 @@ def test_edited_misnumbered_and_late_migrations_are_refused(empty_database: str,
     async def work(connection: asyncpg.Connection) -> None:
         await migrate(connection, folder)
         write(folder, **{"0002_b": "SELECT 1;"})
-        with pytest.raises(MigrationError, match="0002_b.sql comes before 0003_c"):
+        with pytest.raises(MigrationError, match=r"0002_b\.sql comes before 0003_c"):
             await migrate(connection, folder)
         (folder / "0002_b.sql").unlink()
         write(folder, **{"0001_a": "SELECT 2;"})
-        with pytest.raises(MigrationError, match="0001_a.sql was edited"):
+        with pytest.raises(MigrationError, match=r"0001_a\.sql was edited"):
             await migrate(connection, folder)
         write(folder, **{"0001_a": "SELECT 1;", "0003_twice": "SELECT 1;"})
         with pytest.raises(MigrationError, match="number 0003 is taken"):
@@ -139,12 +139,14 @@ def test_the_reading_role_reads_the_shared_tables_and_nothing_else(empty_databas
             for table in tables
             for statement in (
                 f"INSERT INTO {table} DEFAULT VALUES", f"DELETE FROM {table}", f"TRUNCATE {table}",
-                f"LOCK TABLE {table} IN EXCLUSIVE MODE", f"ALTER TABLE {table} ADD COLUMN x int", f"DROP TABLE {table}",
+                f"LOCK TABLE {table} IN EXCLUSIVE MODE", f"ALTER TABLE {table} ADD COLUMN x int",
+                f"DROP TABLE {table}",
                 f"CREATE TRIGGER x BEFORE INSERT ON {table} EXECUTE FUNCTION refuse_change()",
             )
         ] + [
             "UPDATE users SET role = 'admin'", "UPDATE transactions SET amount = 1", "CREATE TABLE x ()",
-            "CREATE TEMPORARY TABLE x ()", "CREATE SCHEMA x", "CREATE FUNCTION x() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "CREATE TEMPORARY TABLE x ()", "CREATE SCHEMA x",
+            "CREATE FUNCTION x() RETURNS int LANGUAGE sql AS 'SELECT 1'",
             "SELECT append_ledger_entries('', 0, '', '{}', '{}', '{}', '', '{}', '{}', '{}', '{}')",
             "SELECT nextval('change_log_id_seq')", "CREATE ROLE x", "SET ROLE postgres",
         ]  # fmt: skip
@@ -177,7 +179,8 @@ def test_any_update_of_a_task_raises_its_version(database: str) -> None:
         "INSERT INTO transactions (user_id, amount, currency) VALUES ($1, 0, 'EUR')",
         "INSERT INTO transactions (user_id, amount, currency) VALUES ($1, 'NaN', 'EUR')",
         "INSERT INTO transactions (user_id, amount, currency) VALUES ($1, 1, 'eur')",
-        "INSERT INTO transactions (user_id, amount, currency) SELECT gen_random_uuid(), 1, 'EUR' FROM users WHERE id = $1",
+        "INSERT INTO transactions (user_id, amount, currency)"
+        " SELECT gen_random_uuid(), 1, 'EUR' FROM users WHERE id = $1",
         "INSERT INTO transactions (user_id, amount, currency, idempotency_key)"
         " SELECT $1, 1, 'EUR', 'k' FROM generate_series(1, 2)",
         "INSERT INTO ledger_head (seq, hash, root_hash, frontier, only_row)"
