@@ -1,8 +1,9 @@
 """The ASGI application: finds the operation of a request, enforces its contract, answers.
 
-In this order: path (404), method (405), token (401), role (403), body size (413), content type (415), JSON (400),
-fields (422), then the handler. Every failure is answered in the one error form. The application keeps no state of
-its own beside caches; what it needs stands in `Front`, and what it changes goes to an actor or the database.
+In this order: path (404), method (405), token (401), role (403), body size (413), content type (415), JSON
+(400), fields (422), then the handler. Every failure is answered in the one error form. The application
+keeps no state of its own beside caches; what it needs stands in `Front`, and what it changes goes to an
+actor or the database.
 """
 
 from __future__ import annotations
@@ -17,11 +18,26 @@ from typing import Any
 
 from actors import settings as settings_module
 from actors.settings import Settings
-from api import admin, auth, docs, emails, flags, health, ledger, notifications, openapi, tasks, transactions, user_socket, users
+from api import (
+    admin,
+    auth,
+    docs,
+    emails,
+    flags,
+    health,
+    ledger,
+    notifications,
+    openapi,
+    services,
+    tasks,
+    transactions,
+    user_socket,
+    users,
+)
 from api.cors import Cors
 from api.errors import ApiError, from_exception, unauthorized
-from api.passwords import Passwords
 from api.pages import Pages
+from api.passwords import Passwords
 from api.request import Request, Response, query_pairs
 from api.router import Operation, Router, Routes
 from api.sessions import Sessions
@@ -44,6 +60,7 @@ ROUTES: tuple[Routes, ...] = (
     ledger.routes,
     notifications.routes,
     flags.routes,
+    services.routes,
     admin.routes,
     openapi.routes,
     docs.routes,
@@ -175,7 +192,9 @@ class App:
             request.body = await self._read(receive, headers)
         return operation, await operation.handler(request)
 
-    def _other_method(self, method: str, methods: dict[str, Operation], headers: dict[bytes, bytes]) -> Response:
+    def _other_method(
+        self, method: str, methods: dict[str, Operation], headers: dict[bytes, bytes]
+    ) -> Response:
         allowed = sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])})
         allow = (b"allow", ", ".join(allowed).encode())
         if method == "OPTIONS":

@@ -9,10 +9,13 @@ from typing import Literal
 import msgspec
 
 from actors import repo
+from actors.bridges import breaker_name
+from actors.circuit_breaker import Ask
 from api.errors import ErrorDetail
 from api.request import Request, Response, answer
 from api.router import Answer, Routes
-from runtime import erlang
+from runtime import erlang, state_machine
+from runtime.exits import Exit
 
 routes = Routes("health")
 
@@ -63,7 +66,9 @@ for _path in ("/health", "/api/v1/health"):
     roles=None,
     answers={
         200: Answer(Ready, description="Requests can be served"),
-        503: Answer(Ready, description="Not now; `checks` says why", headers={"retry-after": "Seconds to wait"}),
+        503: Answer(
+            Ready, description="Not now; `checks` says why", headers={"retry-after": "Seconds to wait"}
+        ),
     },
 )
 async def ready(request: Request) -> Response:
@@ -72,7 +77,7 @@ async def ready(request: Request) -> Response:
         "database": await _database(),
         "ledger": _actor("ledger_server"),
         "writer": _actor("db_writer"),
-        "bridge": _bridge(request),
+        "bridge": await _bridge(request),
     }
     down = [name for name, check in checks.items() if check.status == "down" and name != "bridge"]
     if not down:
@@ -96,11 +101,16 @@ def _actor(name: str) -> Check:
     return OK
 
 
-def _bridge(request: Request) -> Check:
-    if not request.front.settings.go_services():
+async def _bridge(request: Request) -> Check:
+    services = request.front.settings.go_services()
+    if not services:
         return Check("not_configured")
-    if erlang.whereis("bridges") is None:
-        return Check("down", "not running")
-    return OK
-
-
+    down: list[str] = []
+    for service in services:
+        try:
+            state = await state_machine.call(breaker_name(service), Ask(), 1000)
+        except Exit:
+            state = "not running"
+        if state != "closed":
+            down.append(f"{service}: {state}")
+    return Check("down", ", ".join(down)) if down else OK

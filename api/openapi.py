@@ -1,4 +1,5 @@
-"""The OpenAPI 3.1 description, made from the routing table and from the very types that validate and answer."""
+"""The OpenAPI 3.1 description, made from the routing table and from the very types that validate and
+answer."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from api.errors import CODES, ErrorBody
 from api.fields import CUSTOM
 from api.health import VERSION
 from api.request import Request, Response
-from api.router import JSON, Answer, Operation, Param, Routes, parse
+from api.router import ANYTHING, JSON, Answer, Operation, Param, Routes, parse
 
 if TYPE_CHECKING:
     from api.router import Router
@@ -151,7 +152,7 @@ def _operation(operation: Operation, path: str, schemas: _Schemas) -> dict[str, 
             "content": {media: {"schema": schema} for media in operation.body_types},
         }
     elif operation.raw_body:
-        described["requestBody"] = {"required": False, "content": {"*/*": {"schema": {}}}}
+        described["requestBody"] = {"required": False, "content": {ANYTHING: {"schema": {}}}}
     if operation.roles is not None:
         described["security"] = [{"bearer": []}]
         described["x-roles"] = sorted(operation.roles)
@@ -199,7 +200,7 @@ REQUEST_ID = {"schema": {"type": "string"}, "description": "The request's id, fo
 def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, answered in sorted(operation.answers.items()):
-        responses[str(status)] = _answer(status, answered, schemas)
+        responses[str(status) if status else "default"] = _answer(status, answered, schemas)
     error = schemas.of(operation.legacy_errors or ErrorBody)
     for status in sorted(errors_of(operation)):
         if str(status) in responses:
@@ -239,11 +240,15 @@ def _answer(status: int, answered: Answer, schemas: _Schemas) -> dict[str, Any]:
         "description": answered.description or HTTPStatus(status).phrase,
         "headers": {
             "X-Request-Id": REQUEST_ID,
-            **{name: {"schema": {"type": "string"}, "description": text} for name, text in answered.headers.items()},
+            **{
+                name: {"schema": {"type": "string"}, "description": text}
+                for name, text in answered.headers.items()
+            },
         },
     }
     if answered.body is not None:
         described["content"] = {answered.content_type: {"schema": schemas.of(answered.body)}}
     elif status != 204:
-        described["content"] = {answered.content_type: {"schema": {"type": "string"}}}
+        schema = {} if answered.content_type == ANYTHING else {"type": "string"}
+        described["content"] = {answered.content_type: {"schema": schema}}
     return described

@@ -1,8 +1,9 @@
 """The routing table: which handler takes which method and path, and the contract of each.
 
 An `Operation` says everything that holds for one method of one path: who may call it, what its query and body
-are, what it answers. The front enforces it from here and api/openapi.py describes it from here, so the two can't
-differ. Paths are templates like `/api/v1/tasks/{id:uuid}`; kinds are uuid, str, int, flag, and path (the rest, slashes and all).
+are, what it answers. The front enforces it from here and api/openapi.py describes it from here, so the two
+can't differ. Paths are templates like `/api/v1/tasks/{id:uuid}`; kinds are uuid, str, int, flag, and path
+(the rest, slashes and all).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ ADMINS: frozenset[str] = frozenset({ADMIN})
 ADMINS_AND_SERVICES: frozenset[str] = frozenset({ADMIN, SERVICE})
 
 JSON = "application/json"
+ANYTHING = "*/*"
 FLAG = re.compile("[a-z][a-z0-9_.-]{0,99}")
 
 
@@ -70,9 +72,10 @@ class Answer:
 class Operation:
     """One method of one path and its contract.
 
-    `roles` None means that no token is asked for. `body` and `query` are msgspec structs. `raw_body` hands the
-    handler the bytes unread, of which `body_schema` tells readers the form. `cors_any` lets every origin call. `errors` lists the error statuses beyond those that
-    follow from the rest (400, 401, 403, 413, 415, 422 and 500, 503).
+    `roles` None means that no token is asked for; the status 0 of `answers` stands for every other one.
+    `body` and `query` are msgspec structs. `raw_body` hands the handler the bytes unread, of which
+    `body_schema` tells readers the form. `cors_any` lets every origin call. `errors` lists the error
+    statuses beyond those that follow from the rest (400, 401, 403, 413, 415, 422 and 500, 503).
     """
 
     method: str

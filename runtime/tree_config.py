@@ -68,7 +68,7 @@ class Tree:
             (self._start, (name,)),
             table.get("restart", "permanent"),
             table.get("shutdown"),
-            "worker" if node.kind == "worker" else "supervisor",
+            "worker" if node.kind == "worker" and getattr(node.actor, "kind", "") != "supervisor" else "supervisor",
             table.get("significant", False),
             (f"{node.actor.__module__}:{node.actor.__qualname__}",) if node.actor else (),
         )
