@@ -40,7 +40,8 @@ export function follow(user, { shown, joined, received, ended }) {
   });
   socket.onError(renew);
   const timer = setInterval(renew, 30000);
-  const online = () => socket.connect();
+  // After a change of network the old connection may be half dead without a word: take a new one.
+  const online = () => socket.disconnect(() => !stopped && socket.connect());
   const offline = () => shown("broken", "You are offline");
   addEventListener("online", online);
   addEventListener("offline", offline);

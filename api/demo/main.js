@@ -99,7 +99,7 @@ form(at("transaction-form"), async (values) => {
   key = keyOf = null;
   transactions.put({ ...answer.transaction, ledger_seq: answer.ledger.seq }, true);
   at("announce").textContent = `Recorded: ${transactions.money(answer.transaction)}, ledger number ${answer.ledger.seq}`;
-  at("amount").value = at("description").value = "";
+  for (const name of ["amount", "description"]) if (at(name).value === values[name]) at(name).value = "";
   at("amount").focus();
   ledgerSoon();
 });

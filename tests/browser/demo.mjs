@@ -1,8 +1,10 @@
 // The demo page as a person uses it: two tabs, one records, both see it; the network goes away and comes back.
 import { open, run, say, violations } from "./launch.mjs";
+import { Network } from "./network.mjs";
 
 const [url, email, password, shots] = process.argv.slice(2);
 const rows = (page) => page.locator("#transactions .description").allTextContents();
+const appears = (page, text) => page.locator("#transactions .description", { hasText: text }).waitFor();
 const live = (page) => page.waitForSelector('#connection[data-state="live"]');
 
 await run(async (browser) => {
@@ -28,6 +30,7 @@ await run(async (browser) => {
   say("signed in", { second: await two.locator("#login").isHidden() });
 
   const record = async (page, amount, description) => {
+    await page.locator('#transaction-form button:not([aria-busy="true"])').waitFor();
     await page.locator("#amount").fill(amount);
     await page.locator("#description").fill(description);
     await page.keyboard.press("Enter");
@@ -41,34 +44,43 @@ await run(async (browser) => {
   one.problems.length = 0; // and a 422
   for (let number = 1; number <= 3; number++) {
     await record(one, `${number}.50`, `coffee ${number}`);
-    await two.waitForFunction((text) => document.querySelector("#transactions")?.textContent.includes(text), `coffee ${number}`);
+    await appears(two, `coffee ${number}`);
   }
   await record(two, "-7", "from the other tab");
-  await one.waitForFunction(() => document.querySelector("#transactions").textContent.includes("from the other tab"));
+  await appears(one, "from the other tab");
   say("lists", { one: await rows(one), two: await rows(two) });
 
-  // The network goes away for the second tab; what it misses is there when it is back.
-  const cdp = await context.newCDPSession(two);
-  await cdp.send("Network.enable");
-  await cdp.send("Network.emulateNetworkConditions", { offline: true, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
-  await two.evaluate(() => dispatchEvent(new Event("offline")));
-  say("offline", { state: await two.locator("#connection").getAttribute("data-state") });
-  console.log(JSON.stringify({ event: "gone" }));
+  // A tab on a network that goes away, with every connection cut; what it misses is there when it is back.
+  const network = await Network.to(url);
+  const far = await open(await browser.newContext({ reducedMotion: "reduce" }), network.url);
+  await far.locator("#email").fill(email);
+  await far.locator("#password").fill(password);
+  await far.keyboard.press("Enter");
+  await live(far);
+  await appears(far, "from the other tab");
+  network.cut();
+  await far.waitForSelector('#connection:not([data-state="live"])');
+  say("cut", { state: await far.locator("#connection-text").textContent() });
   for (let number = 1; number <= 3; number++) {
     await record(one, `10${number}`, `while away ${number}`);
-    await one.waitForFunction((text) => document.querySelector("#transactions").textContent.includes(text), `while away ${number}`);
+    await appears(one, `while away ${number}`);
   }
-  await cdp.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
+  say("while away", { far: await rows(far) });
+  network.mend();
+  await appears(far, "while away 3");
+  await live(far);
+  say("back", { one: await rows(one), two: await rows(far) });
+
+  // The browser itself says that it is offline, and that it is back.
+  await two.evaluate(() => dispatchEvent(new Event("offline")));
+  say("offline", { state: await two.locator("#connection").getAttribute("data-state") });
   await two.evaluate(() => dispatchEvent(new Event("online")));
-  await two.waitForFunction(() => document.querySelector("#transactions").textContent.includes("while away 3"), null, { timeout: 20000 });
   await live(two);
-  say("back", { one: await rows(one), two: await rows(two) });
 
   await one.locator(".verify").first().click();
   await one.waitForSelector('.result[data-good="true"]');
   say("verified", { text: await one.locator(".result").first().textContent() });
 
-  // The server ends every socket of the tab; the client comes back by itself.
   say("violations", { where: "work", found: await violations(one) });
   if (shots) await one.screenshot({ path: `${shots}/desktop-light.png` });
   await one.emulateMedia({ colorScheme: "dark" });
@@ -83,5 +95,6 @@ await run(async (browser) => {
   await one.locator("#logout").click();
   await two.waitForSelector("#login:not([hidden])");
   if (shots) await two.screenshot({ path: `${shots}/login.png` });
+  await network.close();
   say("signed out", { problems: one.problems });
 });
