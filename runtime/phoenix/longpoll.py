@@ -96,7 +96,8 @@ class LongPollSession(SocketTransport):
 
     def push(self, frame: Frame) -> None:
         cell = self._myRef
-        if cell.mode == IDLE and not cell.mailbox:
+        # Its own _Flush is no reason to queue: what is pushed before that one runs shall go with it.
+        if cell.mode == IDLE and (not cell.mailbox or (self.flushing and len(cell.mailbox) == 1)):
             self.emit(frame)
         else:
             cell.deliver(frame)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -30,6 +30,7 @@ from runtime.phoenix import (
     WebSocketOptions,
     drain,
 )
+from runtime.phoenix import drainer
 from runtime.phoenix.request import JSON_TYPE, error_response
 from runtime.presence import Presence
 from runtime.pubsub import PubSub
@@ -169,6 +170,14 @@ _numbers = count(1)
 class ConformanceServer:
     """One server with its own PubSub, Presence and sockets, on an ephemeral port of the running loop."""
 
+    def __init__(self, mounts: Sequence[Mount] = MOUNTS) -> None:
+        self.mounts = Mounts(mounts)
+
+    @property
+    def sockets(self) -> Sockets:
+        """The keeper of its sockets."""
+        return drainer.whereis(self.endpoint.sockets)
+
     async def start(self) -> int:
         """Returns the port."""
         prefix = f"conformance{next(_numbers)}"
@@ -179,7 +188,7 @@ class ConformanceServer:
             await DynamicSupervisor.start(name=self.endpoint.channels),
             await Sockets.start(name=self.endpoint.sockets),
         ]
-        app = SocketsEndpoint(Control(self.endpoint), self.endpoint, Mounts(MOUNTS))
+        app = SocketsEndpoint(Control(self.endpoint), self.endpoint, self.mounts)
         config = uvicorn.Config(
             app,
             host="127.0.0.1",
