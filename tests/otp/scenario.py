@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from runtime import erlang
 from runtime.deterministic_engine import DeterministicEngine
@@ -33,12 +34,28 @@ class Scenario:
         return cls(content["name"], content["steps"], content["trace"], content["order"], content["alive"])
 
 
+class RunQueue(Random):
+    """A scheduler's choices, as OTP's run queues make them: first come, first served, with now and then an overtaking.
+
+    What OTP's recordings have in common includes what its fairness forces: who has been runnable for long has run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.overtaking = seed != 0
+
+    def randrange(self, start: int, *rest: Any) -> int:
+        """Which of `start` runnable processes goes next, the oldest being 0."""
+        return 1 if self.overtaking and self.random() < 0.2 else 0
+
+
 def replay(steps: list[Json], seed: int, preempt: bool = False) -> tuple[list[list[Json]], list[str]]:
     """Performs the steps under the seed's schedule: the trace (a list of events per step), and who lives at the end.
 
     With `preempt` a process may be interrupted between the ops of a step, as OTP's scheduler may do but hardly ever does.
     """
     engine = DeterministicEngine(seed)
+    engine.random = RunQueue(seed)
     names = Names()
     operations = Operations(names, Random(seed) if preempt else None)
     processes = Processes(operations)
