@@ -211,7 +211,9 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
     cell = dest.cell if type(dest) is Pid else resolve(dest)
     site = (dest, request, timeout)
     if cell is None or cell.mode == DEAD:
-        return Failed(Exit(("noproc", CallSite("gen_server", "call", site))))
+        # Without patience the news of its death comes too late; that a name is free is known at once.
+        reason = "timeout" if cell is not None and timeout is not None and timeout <= 0 else "noproc"
+        return Failed(Exit((reason, CallSite("gen_server", "call", site))))
     if cell is process.current:
         return Failed(Exit(("calling_self", CallSite("gen_server", "call", site))))
     if cell.overload and cell.full():
@@ -298,7 +300,7 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
     site = CallSite("sys", "terminate", (dest, reason, "infinity" if timeout is None else timeout))
     cell = resolve(dest)
     if cell is None or cell.mode == DEAD:
-        raise Exit("noproc")
+        raise Exit("noproc" if cell is None or timeout is None or timeout > 0 else "timeout")
     if cell is process.current:
         raise Exit(("calling_self", site))
     request = _Terminate(reason)
@@ -334,8 +336,15 @@ class StartReply(DownReply):
         super().__init__(target)
         self.starter = starter
 
+    def take_exit(self, pid: Pid, reason: Any) -> bool:
+        # As sync_start_link does: any EXIT message of the process is the answer, also one it sent by exit/2.
+        if self.done or self.starter is None or pid is not self.target.pid:
+            return False
+        self.target.drop_monitor(self)
+        self.resolve(None, StartError(reason))
+        return True
+
     def fire(self, pid: Pid | None, reason: Any) -> None:
-        # Died before it could acknowledge: the EXIT message is taken for the answer, as sync_start_link does.
         mailbox = None if self.starter is None else self.starter.mailbox
         for index, message in enumerate(mailbox or ()):
             if isinstance(message, ExitMessage) and message.pid is pid:

@@ -59,6 +59,10 @@ class Wait:
     __slots__ = ()
     on_mail = False  # True: new mail wakes the process too
 
+    def take_exit(self, pid: Pid, reason: Any) -> bool:
+        """An EXIT message comes for the waiting process: True if this is what it waits for."""
+        return False
+
 
 class Reply(Wait):
     """An answer that comes once: awaited by a process, or by an asyncio task outside of all processes."""
@@ -540,7 +544,9 @@ class Cell:
             self._die("killed")
             return
         if self.trap_exit:
-            self.deliver(ExitMessage(source, reason))
+            waiting = self.waiting
+            if not isinstance(waiting, Wait) or not waiting.take_exit(source, reason):
+                self.deliver(ExitMessage(source, reason))
         elif not is_atom(reason, "normal") or (source is self.pid and not linked):
             self._die(reason)
 

@@ -503,8 +503,6 @@ class Supervisor(GenServer):
         result = await self._start(child)
         status, value, *_ = result
         if status == "error":
-            if isinstance(value, tuple) and len(value) == 2 and is_atom(value[0], "already_started"):
-                return ("error", value)
             return ("error", (value, child))
         if value is not None or spec.restart != "temporary":
             child.pid = value
