@@ -20,12 +20,14 @@ from actors import settings as settings_module
 from actors.settings import Settings
 from api import (
     admin,
+    admin_actions,
     auth,
     docs,
     emails,
     flags,
     health,
     ledger,
+    metrics,
     notifications,
     openapi,
     services,
@@ -58,10 +60,12 @@ ROUTES: tuple[Routes, ...] = (
     tasks.routes,
     transactions.routes,
     ledger.routes,
+    metrics.routes,
     notifications.routes,
     flags.routes,
     services.routes,
     admin.routes,
+    admin_actions.routes,
     openapi.routes,
     docs.routes,
 )
@@ -120,7 +124,6 @@ class App:
             request_id = given.decode()
         else:
             request_id = f"{self._prefix}-{next(self._count):x}"
-        path: str = scope["path"]
         operation: Operation | None = None
         close = False
         try:

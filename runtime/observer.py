@@ -120,8 +120,8 @@ def tree(
 ) -> dict[str, Any] | None:
     """The tree below `root` (a registered name or pid); None if it does not run.
 
-    Of each supervisor at most `limit` children are shown; `children_count` says how many there are, and `next_cursor`, when
-    there are more, is the `after` of a call for the rest with that supervisor as the root.
+    Of a supervisor with dynamic children at most `limit` are shown; `children_count` says how many there are, and
+    `next_cursor`, when there are more, is the `after` of a call for the rest with that supervisor as the root.
     """
     engine = engine or current_engine()
     cell = root.cell if isinstance(root, Pid) else engine.names.get(root)
@@ -152,6 +152,9 @@ def _node(cell: Cell, child: Child | None, limit: int, after: int, depth: int) -
     node["dynamic"] = isinstance(cell.actor, DynamicSupervisor) or bool(getattr(cell.actor, "dynamic", None))
     node["children_count"] = count_children(cell)
     if depth <= 0:
+        return node
+    if not node["dynamic"]:
+        node["children"] = [_child(one, limit, depth - 1) for one in children_of(cell)]
         return node
     page = list(islice(children_of(cell, after), limit + 1))
     more = len(page) > limit

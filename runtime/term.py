@@ -112,13 +112,22 @@ def _show(value: object, depth: int, budget: _Budget, above: set[int]) -> Any:
         match value:
             case Mapping():
                 return _mapping(value.items(), len(value), depth, budget, above)
+            case tuple() if hasattr(value, "_fields"):  # a named tuple: its names say what is secret
+                members = dict(zip(value._fields, value, strict=False))
+                return {
+                    "<type>": type(value).__qualname__,
+                    **_mapping(members.items(), len(members), depth, budget, above),
+                }
             case list() | tuple() | Set():
                 return _sequence(value, len(value), depth, budget, above)
         if isinstance(value, type) or callable(value):
             return f"<{getattr(value, '__module__', '?')}:{getattr(value, '__qualname__', type(value).__name__)}>"
-        members = attributes(value)
-        if members is None or depth == 1:
-            return text(value, 120)
+        if isinstance(value, BaseException):
+            return text(value)
+        if not is_dataclass(value) and not hasattr(value, "__struct_fields__"):
+            # Another library's object: what it holds is not ours to show, and its names may not say what is secret.
+            return f"<{type(value).__module__}:{type(value).__qualname__}>"
+        members = attributes(value) or {}
         return {
             "<type>": type(value).__qualname__,
             **_mapping(members.items(), len(members), depth, budget, above),

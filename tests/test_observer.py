@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -228,6 +228,19 @@ def test_secrets_are_masked_in_text_and_structures() -> None:
         "nested": [{"refresh_token": term.MASK, "amount": "12.50"}],
         "api_key": "",
     }
+
+
+def test_what_other_libraries_hold_is_not_shown() -> None:
+    class Connection:
+        def __init__(self) -> None:
+            self.params = ("app", "s3cr3t")
+
+    class Params(NamedTuple):
+        user: str
+        password: str
+
+    shown = str(term.show({"connection": Connection(), "params": [Params("app", "s3cr3t")]}))
+    assert "s3cr3t" not in shown and "app" in shown and "Connection" in shown
 
 
 def test_a_value_of_any_size_or_shape_is_shown_bounded() -> None:

@@ -1,0 +1,260 @@
+"""What BitNexus measures of itself: the table of metrics, the last reports, and the figures of the last minutes.
+
+One `Instruments` for each engine, made when somebody first asks; it outlives the actors that feed and read it, so that
+neither a crash log nor a counter begins anew when an actor restarts. docs/telemetry.md explains each event.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import time
+from collections import deque
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from actors import node
+from runtime import observer, telemetry
+from runtime.engine import Engine, current_engine
+from runtime.process import Cell
+from runtime.report_log import ReportLog
+from runtime.state_machine import StateMachine
+from runtime.telemetry_metrics import (
+    SECONDS,
+    Counter,
+    Distribution,
+    Histogram,
+    LastValue,
+    Metric,
+    Store,
+    Sum,
+    percentile,
+)
+
+HISTORY: Final = 300  # samples that the console can show at once: five minutes
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def _kind(metadata: Mapping[str, Any]) -> bool:
+    return metadata["report"].kind == "crash"
+
+
+def _restarted(metadata: Mapping[str, Any]) -> bool:
+    report = metadata["report"]
+    return report.kind == "supervisor" and report.context.get("error") == "child_terminated"
+
+
+def _child(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    # Children of dynamic supervisors have no id of their own; their supervisor's name stands for all of them.
+    report = metadata["report"]
+    child = report.context.get("child")
+    return {"child": child if isinstance(child, str) else report.name or "", "supervisor": report.name or ""}
+
+
+def _crashed(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {"module": metadata["report"].module}
+
+
+@lru_cache(maxsize=500)
+def _template(route: str) -> str:
+    return re.sub(r":\w+\}", "}", route)
+
+
+def _route(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {"method": metadata["method"], "route": _template(metadata["route"]), "code": metadata["status"]}
+
+
+def _topic(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    # Only what stands before the colon: the rest of a topic is a user.
+    return {"topic": str(metadata["topic"]).partition(":")[0], "result": metadata["result"]}
+
+
+METRICS: Final[tuple[Metric, ...]] = (
+    Distribution("bitnexus_http_request_duration_seconds", ("http", "request", "stop"),
+                 "Time from the request's headers to the answer's last byte", "duration", ("method", "route", "code"),
+                 tag_values=_route),
+    Counter("bitnexus_socket_slow_readers_closed_total", ("socket", "slow_reader"),
+            "Sockets closed because their reader fell behind"),
+    Counter("bitnexus_socket_rate_limited_total", ("socket", "rate_limited"),
+            "Sockets closed because they sent too much"),
+    Distribution("bitnexus_channel_join_duration_seconds", ("phoenix", "channel_joined"),
+                 "Time to join a channel", "duration", ("topic", "result"), tag_values=_topic),
+    Counter("bitnexus_broadcasts_total", ("phoenix", "broadcast"), "Broadcasts to topics"),
+    Sum("bitnexus_deliveries_total", ("phoenix", "broadcast"), "Frames handed to sockets by broadcasts", "deliveries"),
+    Distribution("bitnexus_batch_rows", ("db_writer", "batch"), "Transactions in one commit", "rows",
+                 buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)),
+    Distribution("bitnexus_batch_commit_duration_seconds", ("db_writer", "batch"),
+                 "Time to record a batch and its ledger entries and commit", "duration"),
+    Sum("bitnexus_transactions_recorded_total", ("db_writer", "batch"), "Transactions recorded", "rows"),
+    LastValue("bitnexus_ledger_seq", ("db_writer", "batch"), "Newest ledger entry written by this server", "seq"),
+    Counter("bitnexus_ledger_went_back_total", ("ledger", "went_back"),
+            "Times the ledger's head moved back: the database lost entries"),
+    Sum("bitnexus_database_changes_total", ("db_listener", "change"),
+        "Changes seen in the shared tables", "count", ("table", "operation")),
+    Distribution("bitnexus_bridge_call_duration_seconds", ("go_bridge", "call", "stop"),
+                 "Calls to services behind the bridge", "duration", ("service", "outcome")),
+    Counter("bitnexus_breaker_transitions_total", ("circuit_breaker", "transition"),
+            "Transitions of circuit breakers", None, ("service", "to")),
+    Counter("bitnexus_flag_evaluations_total", ("flags", "variant"),
+            "Answers to the question whether a flag is on", None, ("flag", "on")),
+    Counter("bitnexus_crashes_total", ("runtime", "report"), "Processes that crashed", None, ("module",),
+            keep=_kind, tag_values=_crashed),
+    Counter("bitnexus_child_restarts_total", ("runtime", "report"), "Children that ended and were dealt with by their supervisor",
+            None, ("supervisor", "child"), keep=_restarted, tag_values=_child),
+    Distribution("bitnexus_long_schedule_seconds", ("runtime", "long_schedule"),
+                 "Turns of a process that held the event loop for long", "duration",
+                 buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)),
+    Distribution("bitnexus_event_loop_lag_seconds", ("runtime", "event_loop_lag"),
+                 "How late the event loop runs a timer", "lag", buckets=SECONDS),
+)  # fmt: skip
+
+
+class Instruments:
+    """Counters, reports and samples of one server."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.store = Store(METRICS).attach()
+        self.reports = ReportLog(300).attach()
+        self._handler = f"instruments-{id(self)}"
+        telemetry.attach(self._handler, ("flags", "evaluated"), _variants)
+        self.samples: deque[dict[str, Any]] = deque(maxlen=HISTORY)
+        self.started = time.time()
+        self.lag = 0.0  # the worst of this second
+        self._before = self._totals()
+
+    def close(self) -> None:
+        """Stops listening."""
+        self.store.detach()
+        self.reports.detach()
+        telemetry.detach(self._handler)
+
+    def _totals(self) -> dict[str, Any]:
+        store = self.store
+        series = store.series["bitnexus_http_request_duration_seconds"]
+        return {
+            "at": time.monotonic(),
+            "cpu": time.process_time(),
+            "requests": sum(histogram.count for histogram in series.values()),
+            "errors": sum(histogram.count for tags, histogram in series.items() if tags[2].startswith("5")),
+            "buckets": store.histogram("bitnexus_http_request_duration_seconds"),
+            "rows": store.total("bitnexus_transactions_recorded_total"),
+            "batches": store.total("bitnexus_batch_rows"),
+            "commit": sum(h.sum for h in store.series["bitnexus_batch_commit_duration_seconds"].values()),
+            "deliveries": store.total("bitnexus_deliveries_total"),
+            "crashes": store.total("bitnexus_crashes_total"),
+        }
+
+    def sample(self, engine: Engine) -> dict[str, Any]:
+        """The figures since the sample before, appended to `samples`. Rates are per second, times in milliseconds."""
+        now, before = self._totals(), self._before
+        self._before = now
+        seconds = max(now["at"] - before["at"], 1e-6)
+
+        def rate(name: str) -> float:
+            return round((now[name] - before[name]) / seconds, 2)
+
+        earlier = before["buckets"] or [0] * len(now["buckets"])
+        buckets = [after - was for after, was in zip(now["buckets"], earlier, strict=True)]
+        batches = now["batches"] - before["batches"]
+        made: dict[str, Any] = {
+            "at": round(time.time(), 3),
+            "requests": rate("requests"),
+            "errors": rate("errors"),
+            "transactions": rate("rows"),
+            "deliveries": rate("deliveries"),
+            "batch_rows": round((now["rows"] - before["rows"]) / batches, 2) if batches else None,
+            "commit_ms": round((now["commit"] - before["commit"]) / batches * 1000, 3) if batches else None,
+            "lag_ms": round(self.lag * 1000, 3),
+            "cpu": round((now["cpu"] - before["cpu"]) / seconds * 100, 2),
+            "memory": resident_memory(),
+            "crashes": now["crashes"] - before["crashes"],
+            **{name: _ms(percentile(SECONDS, buckets, share)) for name, share in PERCENTILES},
+            **gauges(engine),
+        }
+        self.lag = 0.0
+        self.samples.append(made)
+        return made
+
+    def histogram(self, name: str) -> Mapping[tuple[str, ...], Histogram]:
+        """The series of a distribution."""
+        return self.store.series[name]
+
+
+def _variants(event: tuple[str, ...], measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    # One answer evaluates many flags; each is an event of its own here, so that it can be counted by variant.
+    for name, on in metadata["flags"].items():
+        telemetry.execute(("flags", "variant"), {}, {"flag": name, "on": "true" if on else "false"})
+
+
+PERCENTILES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
+def resident_memory() -> int:
+    """What this process occupies, in bytes."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def gauges(engine: Engine) -> dict[str, Any]:
+    """What there is right now: processes, sockets, mail, pool, ledger, breakers. Reads only; cheap with many processes."""
+    names = engine.names
+    longest, name = 0, None
+    total = 0
+    for cell in names.values():
+        waiting = len(cell.mailbox) if cell.mailbox else 0
+        total += waiting
+        if waiting > longest:
+            longest, name = waiting, cell.name
+    sockets = names.get("sockets")
+    pool = node.node().pool
+    return {
+        "processes": len(engine.cells),
+        "sockets": len(getattr(sockets.actor, "transports", ())) if sockets else 0,
+        "channels": observer.count_children(names["channels"]) if "channels" in names else 0,
+        "mailbox": total,
+        "mailbox_max": longest,
+        "mailbox_of": name,
+        "refused": engine.refused,
+        "pool_size": 0 if pool is None else pool.get_size(),
+        "pool_used": 0 if pool is None else pool.get_size() - pool.get_idle_size(),
+        "ledger_seq": ledger_seq(names.get("ledger_server")),
+        "database": "down" if node.node().database_error is not None or pool is None else "up",
+        "breakers": breakers(engine),
+    }
+
+
+def ledger_seq(server: Cell | None) -> int | None:
+    """The newest entry that the ledger server knows of; None while it does not know."""
+    head = getattr(server.actor, "head", None) if server is not None else None
+    return None if head is None else head.seq
+
+
+def breakers(engine: Engine) -> dict[str, str]:
+    """State of each circuit breaker by its name."""
+    return {
+        name: str(cell.actor.state)
+        for name, cell in engine.names.items()
+        if isinstance(cell.actor, StateMachine) and "breaker" in name
+    }
+
+
+_instruments: WeakKeyDictionary[Engine, Instruments] = WeakKeyDictionary()
+
+
+def instruments() -> Instruments:
+    """The instruments of the server that runs on the current engine."""
+    engine = current_engine()
+    found = _instruments.get(engine)
+    if found is None:
+        found = _instruments[engine] = Instruments(engine)
+    return found

@@ -1,0 +1,125 @@
+"""The observer: takes a sample a second, and tells the operators' channels what changes in the tree.
+
+Topic `admin:observer`, events `stats` (one sample), `tree` (the tree without the children of dynamic supervisors, when it has
+changed) and `report` (crash and supervisor reports, in short). Changes within FLUSH_MS go together and at most MAX_REPORTS
+reports go in one flush, so that a storm of crashes costs little. Nobody there: nothing is built.
+
+Messages: `Tick` and `Flush`, its own timers. What it measured lives in `actors.instruments` and survives its crash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from actors.instruments import Instruments, instruments
+from runtime import erlang, observer, telemetry
+from runtime.exits import Error
+from runtime.gen_server import GenServer
+from runtime.phoenix.endpoint import broadcast
+from runtime.pubsub import whereis
+from runtime.report_log import Entry
+
+TOPIC: Final = "admin:observer"
+TICK_MS: Final = 1000
+LAG_MS: Final = 100
+FLUSH_MS: Final = 80
+MAX_REPORTS: Final = 20
+LAG: Final = ("runtime", "event_loop_lag")
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time for a sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Time to tell what has changed."""
+
+
+class Observer(GenServer):
+    """The process behind the console. `root` is the name at the top of the tree, `pubsub` where its channels subscribe."""
+
+    def init(self, root: str = "root", pubsub: str = "pubsub") -> None:
+        self.root, self.pubsub = root, pubsub
+        self.instruments: Instruments = instruments()
+        self.pending: list[Entry] = []
+        self.missed = 0
+        self.flushing = False
+        self.shown: dict[str, Any] | None = None
+        self.engine = self._myRef.engine
+        listener = self._heard
+        self.instruments.reports.listeners.append(listener)
+        self._myRef.on_exit(lambda _pid: self.instruments.reports.listeners.remove(listener))
+        self._due = self.engine.now() + LAG_MS / 1000
+        self._lag_timer = self.engine.call_later(LAG_MS / 1000, self._measure_lag)
+        self._myRef.on_exit(lambda _pid: self._lag_timer.cancel())
+        erlang.send_after(TICK_MS, self._myRef.pid, Tick())
+
+    def handle_info(self, message: Any) -> Any:
+        match message:
+            case Tick():
+                erlang.send_after(TICK_MS, self._myRef.pid, Tick())
+                sample = self.instruments.sample(self.engine)
+                if self._watched():
+                    self._tell("stats", sample)
+                    self._show_tree()
+                else:
+                    self.shown = None
+            case Flush():
+                self.flushing = False
+                self._flush()
+        return None
+
+    def _measure_lag(self) -> None:
+        # On the loop itself, not as a message: the mail of this process must not count as lag.
+        now = self.engine.now()
+        lag = max(0.0, now - self._due)
+        self.instruments.lag = max(self.instruments.lag, lag)
+        telemetry.execute(LAG, {"lag": lag}, {})
+        self._due = now + LAG_MS / 1000
+        self._lag_timer = self.engine.call_later(LAG_MS / 1000, self._measure_lag)
+
+    def _heard(self, entry: Entry) -> None:
+        """A report: called where a process died, so it only takes note."""
+        if entry.report.kind != "progress":
+            if len(self.pending) < MAX_REPORTS:
+                self.pending.append(entry)
+            else:
+                self.missed += 1
+        if not self.flushing:
+            self.flushing = True
+            erlang.send_after(FLUSH_MS, self._myRef.pid, Flush())
+
+    def _flush(self) -> None:
+        pending, self.pending = self.pending, []
+        missed, self.missed = self.missed, 0
+        if not self._watched():
+            return
+        for entry in pending:
+            self._tell("report", entry.as_dict(full=False))
+        if missed:
+            self._tell("missed", {"reports": missed})
+        self._show_tree()
+
+    def _show_tree(self) -> None:
+        tree = observer.tree(self.root, limit=0, engine=self.engine)
+        if tree is not None and tree != self.shown:
+            self.shown = tree
+            self._tell("tree", tree)
+
+    def _watched(self) -> bool:
+        try:
+            return bool(whereis(self.pubsub).subscribers(TOPIC))
+        except Error:
+            return False
+
+    def _tell(self, event: str, payload: dict[str, Any]) -> None:
+        try:
+            broadcast(self.pubsub, TOPIC, event, payload)
+        except Error:
+            self.shown = None
+
+    def format_status(self) -> Any:
+        return {"root": self.root, "pending": len(self.pending), "samples": len(self.instruments.samples)}
