@@ -5,7 +5,7 @@ BIN    := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 RUN    := .venv/.installed-run
 TEST   := .venv/.installed-test
-BENCH  := .venv/.installed-bench
+BENCH  := .venv-bench/.installed
 NODE   := tests/node/node_modules/.installed
 .DEFAULT_GOAL := help
 .PHONY: help install run demo migrate test quick lint format bench fuzz soak lock vendor clean browser
@@ -40,7 +40,7 @@ format: $(TEST)        ## let ruff put things right
 	$(BIN)/ruff format .
 
 bench: $(BENCH)        ## every question in bench/, one table (ONLY=name for one)
-	$(BIN)/python -m bench $(ONLY)
+	.venv-bench/bin/python -m bench $(ONLY)
 
 fuzz: $(TEST)          ## hypothesis with many more examples
 	HYPOTHESIS_PROFILE=fuzz $(PYTEST) -m "" -k "fuzz or stateful or property" --timeout 1800 $(ARGS)
@@ -52,29 +52,30 @@ browser:
 	@$(BIN)/python -m tests.browser || true
 
 # One stamp a set: a start with nothing to do costs a stat. uv is quick; where it fails pip does the same.
+# $(1) is the environment, $(2) the set. The peers of bench have one of their own: what they bring along is old.
 define install_set
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "BitNexus needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $@")'
-	@test -x $(BIN)/uv || $(BIN)/pip install -q --disable-pip-version-check uv || true
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q --require-hashes -r requirements/$(1).txt \
-	  || $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/$(1).txt
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q --no-deps -e . \
-	  || $(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@$(1)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "BitNexus needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $@")'
+	@test -x $(1)/bin/uv || $(1)/bin/pip install -q --disable-pip-version-check uv || true
+	@VIRTUAL_ENV=$(CURDIR)/$(1) $(1)/bin/uv pip install -q --require-hashes -r requirements/$(2).txt \
+	  || $(1)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/$(2).txt
+	@VIRTUAL_ENV=$(CURDIR)/$(1) $(1)/bin/uv pip install -q --no-deps -e . \
+	  || $(1)/bin/pip install -q --disable-pip-version-check --no-deps -e .
 endef
 
 $(RUN): requirements/run.txt pyproject.toml
 	@echo "Installing BitNexus into .venv ..."
-	$(call install_set,run)
+	$(call install_set,.venv,run)
 	@touch $@
 
 $(TEST): requirements/test.txt $(RUN)
 	@echo "Installing what the tests need into .venv ..."
-	$(call install_set,test)
+	$(call install_set,.venv,test)
 	@touch $@
 
-$(BENCH): requirements/bench.txt $(TEST)
-	@echo "Installing the peers to measure against into .venv ..."
-	$(call install_set,bench)
+$(BENCH): requirements/bench.txt pyproject.toml
+	@echo "Installing the peers to measure against into .venv-bench ..."
+	$(call install_set,.venv-bench,bench)
 	@touch $@
 
 $(NODE): tests/node/package-lock.json $(TEST)
@@ -91,4 +92,4 @@ vendor: $(NODE)        ## copy the phoenix client from npm into the pages' stati
 	cp tests/node/node_modules/phoenix/priv/static/phoenix.mjs api/demo/phoenix.mjs
 
 clean:                 ## remove the environment and caches (not the data in .data)
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis tests/node/node_modules tests/go/bin *.egg-info build
+	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .hypothesis tests/node/node_modules tests/go/bin *.egg-info build
