@@ -1,4 +1,6 @@
-"""The longpoll transport as ASGI: reads the request, hands it to `runtime.phoenix.longpoll`, sends the answer."""
+"""The longpoll transport as ASGI: reads the request, hands it to `runtime.phoenix.longpoll`, sends the
+answer.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The socket mounts in front of an ASGI app: requests to their paths stop here, all others go on.
 
-WebSocket upgrades never arrive: uvicorn hands them to `websocket_transport` before any app sees them. What comes to a
-WebSocket path here is a request that is no upgrade; it gets the answer that Phoenix gives it.
+WebSocket upgrades never arrive: uvicorn hands them to `websocket_transport` before any app sees them. What
+comes to a WebSocket path here is a request that is no upgrade; it gets the answer that Phoenix gives it.
 """
 
 from __future__ import annotations

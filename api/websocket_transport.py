@@ -1,7 +1,8 @@
 """The WebSocket transport on uvicorn: our class for its `ws=` setting, one object per connection.
 
-It answers the handshake and moves bytes between the asyncio transport and the connection's process; the protocol is
-`runtime.phoenix`. Frames go straight to the transport, so a broadcast costs a write per socket and nothing else.
+It answers the handshake and moves bytes between the asyncio transport and the connection's process; the
+protocol is `runtime.phoenix`. Frames go straight to the transport, so a broadcast costs a write per socket
+and nothing else.
 """
 
 from __future__ import annotations
@@ -170,7 +171,8 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self.resume_reading()
-        # Closing while bytes of the peer are unread would reset the connection, and the close frame could be lost.
+        # Closing while bytes of the peer are unread would reset the connection, and the close frame could be
+        # lost.
         if self._transport.can_write_eof():
             self._transport.write_eof()
             if self._sockets is not None:

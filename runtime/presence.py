@@ -1,9 +1,10 @@
 """Phoenix.Presence: who is in a topic, as the `phoenix` client's Presence class reads it.
 
-A `Presence` is a GenServer under a registered name. Its table is read and written directly by every process (one thread);
-what changed is broadcast by the process itself, as one "presence_diff" per change. It takes its own `_Diff` messages. A tracked
-process that ends leaves all its topics, with one diff per topic. If the Presence process ends its table ends with it, and
-the tracked processes too: their channels rejoin and track again.
+A `Presence` is a GenServer under a registered name. Its table is read and written directly by every process
+(one thread); what changed is broadcast by the process itself, as one "presence_diff" per change. It takes its
+own `_Diff` messages. A tracked process that ends leaves all its topics, with one diff per topic. If the
+Presence process ends its table ends with it, and the tracked processes too: their channels rejoin and track
+again.
 
 Presences are those of this node.
 """
@@ -48,13 +49,14 @@ class _Diff:
 
 
 class Presence(GenServer):
-    """Start it with `Presence.start_link(pubsub, name="presence")`, `pubsub` being the registered name of a PubSub.
+    """Start it with `Presence.start_link(pubsub, name="presence")`, `pubsub` being the registered name of a
+    PubSub.
 
     Override `fetch` to add to what clients see.
     """
 
-    def init(self, pubsub: str) -> None:
-        self.pubsub = pubsub
+    def init(self, *args: Any) -> None:
+        (self.pubsub,) = args
         self._topics: dict[str, dict[tuple[Pid, Any], Meta]] = {}
         self._keys: dict[Pid, dict[tuple[str, Any], None]] = {}
         self._hook = self._left
@@ -65,7 +67,9 @@ class Presence(GenServer):
     # ---- the API
 
     def track(self, pid: Pid, topic: str, key: Any, meta: Meta) -> str:
-        """`track/4`: the process is present in the topic under `key`. Returns the `phx_ref`; raises AlreadyTracked."""
+        """`track/4`: the process is present in the topic under `key`. Returns the `phx_ref`; raises
+        AlreadyTracked.
+        """
         _check_meta(meta)
         if pid.cell.mode == DEAD:
             raise NoPresence(key)
@@ -83,7 +87,9 @@ class Presence(GenServer):
         return ref
 
     def update(self, pid: Pid, topic: str, key: Any, meta: Meta | Callable[[Meta], Meta]) -> str:
-        """`update/4`: replaces the meta, or changes it by a function. One diff tells of both; raises NoPresence."""
+        """`update/4`: replaces the meta, or changes it by a function. One diff tells of both; raises
+        NoPresence.
+        """
         if not callable(meta):
             _check_meta(meta)
         old = self._topics.get(topic, {}).get((pid, key))
@@ -129,7 +135,9 @@ class Presence(GenServer):
                 broadcast(self.pubsub, message.topic, "presence_diff", {"joins": joins, "leaves": leaves})
             except EncodeError:
                 # One meta that is no JSON must not cost all the others their presence.
-                _log.exception("the metas tracked in %s have no JSON form: a presence_diff is lost", message.topic)
+                _log.exception(
+                    "the metas tracked in %s have no JSON form: a presence_diff is lost", message.topic
+                )
 
     def _tell(self, diff: _Diff) -> None:
         self._myRef.deliver(diff)

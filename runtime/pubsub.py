@@ -1,8 +1,8 @@
 """Phoenix.PubSub: topics, subscribers and broadcasts, with the metadata slot that Phoenix's fastlane needs.
 
-A `PubSub` is a GenServer whose tables every process reads and writes directly (one thread): the process is there to be
-supervised, and its end takes the subscriptions along, as the end of a registry does. It takes no messages. A subscription
-ends the moment its subscriber does, before any other process hears of the death.
+A `PubSub` is a GenServer whose tables every process reads and writes directly (one thread): the process is
+there to be supervised, and its end takes the subscriptions along, as the end of a registry does. It takes no
+messages. A subscription ends the moment its subscriber does, before any other process hears of the death.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ Dispatcher = Callable[[Iterable[Subscription], Pid | None, Any], None]
 
 
 class Adapter(Protocol):
-    """The way to other nodes: what is broadcast here is handed to `broadcast` too; what comes from there goes to
-    `PubSub.local_broadcast`."""
+    """The way to other nodes: what is broadcast here is handed to `broadcast` too; what comes from there goes
+    to `PubSub.local_broadcast`.
+    """
 
     def broadcast(self, topic: str, message: Any, dispatcher: Dispatcher) -> None:
         """Sends a message to the other nodes."""
@@ -47,10 +48,10 @@ def send_to_each(subscribers: Iterable[Subscription], from_: Pid | None, message
 
 
 class PubSub(GenServer):
-    """`Phoenix.PubSub`. Start one with `PubSub.start_link(name=...)`; `whereis` finds it again by that name."""
+    """`Phoenix.PubSub`. `PubSub.start_link(name=...)` starts one; `whereis` finds it by that name."""
 
-    def init(self, adapter: Adapter | None = None) -> None:
-        self.adapter = adapter
+    def init(self, *args: Any) -> None:
+        self.adapter: Adapter | None = args[0] if args else None
         self._topics: dict[str, dict[Subscription, None]] = {}
         # The subscriptions of each process: one pair, or a list once there are several.
         self._holders: dict[Pid, Any] = {}
@@ -70,7 +71,7 @@ class PubSub(GenServer):
         if subscribers is None:
             subscribers = self._topics[topic] = {}
         subscribers[subscription] = None
-        held = self._holders.get(pid)
+        held: Any = self._holders.get(pid)
         if held is None:
             self._holders[pid] = (topic, subscription)
             cell.on_exit(self._hook)
@@ -85,10 +86,10 @@ class PubSub(GenServer):
             if process.current is None:
                 raise RuntimeError("unsubscribe() outside of a process needs a pid")
             pid = process.current.pid
-        held = self._holders.get(pid)
+        held: Any = self._holders.get(pid)
         if held is None:
             return
-        pairs = held if type(held) is list else [held]
+        pairs: list[tuple[str, Subscription]] = held if type(held) is list else [held]
         rest: list[tuple[str, Subscription]] = []
         for pair in pairs:
             if pair[0] == topic:
@@ -136,7 +137,7 @@ class PubSub(GenServer):
                 del self._topics[topic]
 
     def _exited(self, pid: Pid) -> None:
-        held = self._holders.pop(pid, None)
+        held: Any = self._holders.pop(pid, None)
         if type(held) is list:
             for pair in held:
                 self._drop(*pair)

@@ -23,8 +23,12 @@ from tests.phoenix.client import Client, client_frame, start_endpoint
 
 slow = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4))
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
+)
 topics = st.sampled_from(["room:a", "room:b", "room:crash", "nope", "phoenix"]) | scalars
 events = st.sampled_from(
     ["phx_join", "phx_leave", "heartbeat", "echo", "push", "shout", "stop", "crash", "phx_close", "phx_reply"]
@@ -95,7 +99,9 @@ def test_handshake_texts_fuzz(text: str, more: str) -> None:
 
 
 @given(st.lists(raw_frames, max_size=6), st.binary(max_size=20), mutations, st.integers(1, 64))
-def test_frame_parser_fuzz(frames: list[bytes], tail: bytes, changes: list[tuple[int, int]], step: int) -> None:
+def test_frame_parser_fuzz(
+    frames: list[bytes], tail: bytes, changes: list[tuple[int, int]], step: int
+) -> None:
     """However the bytes are cut into reads, the same messages come out, and only a ProtocolError ends it."""
     data = mutated(b"".join(frames) + tail, changes)
 
@@ -104,8 +110,7 @@ def test_frame_parser_fuzz(frames: list[bytes], tail: bytes, changes: list[tuple
         got: list[Any] = []
         try:
             for at in range(0, len(data), size):
-                for event in parser.feed(data[at : at + size]):
-                    got.append(event)
+                got.extend(parser.feed(data[at : at + size]))
         except ProtocolError as error:
             return got, error.code
         assert parser.pending <= 1024 + 2048
@@ -158,7 +163,9 @@ async def check_consistent(endpoint: Any, client: Client) -> None:
         assert alive["active"] == len(entries) == subscriptions
         client.take()
         frame = {"topic": "phoenix", "event": "heartbeat", "payload": {}, "ref": "hb"}
-        client.send([None, "hb", "phoenix", "heartbeat", {}] if client.socket.serializer is V2_SERIALIZER else frame)
+        client.send(
+            [None, "hb", "phoenix", "heartbeat", {}] if client.socket.serializer is V2_SERIALIZER else frame
+        )
         assert len(await client.settle()) == 1
 
 
@@ -170,10 +177,14 @@ async def check_consistent(endpoint: Any, client: Client) -> None:
     st.integers(1, 400),
     st.integers(0, 1000),
 )
-def test_socket_fuzz(vsn: int, frames: list[bytes], changes: list[tuple[int, int]], step: int, seed: int) -> None:
+def test_socket_fuzz(
+    vsn: int, frames: list[bytes], changes: list[tuple[int, int]], step: int, seed: int
+) -> None:
     async def body() -> None:
         endpoint = await start_endpoint()
-        client = Client(endpoint, Socket, vsn=vsn, options=WebSocketOptions(max_frame_size=4096, max_buffer=50_000))
+        client = Client(
+            endpoint, Socket, vsn=vsn, options=WebSocketOptions(max_frame_size=4096, max_buffer=50_000)
+        )
         other = Client(endpoint, Socket)
         data = mutated(b"".join(frames), changes)
         for at in range(0, len(data), step):
@@ -209,7 +220,9 @@ def test_memory_stays_flat_fuzz() -> None:
         sizes: list[int] = []
         for index in range(600):
             client = Client(endpoint, Socket)
-            client.send(["1", "1", "room:a", "phx_join", {"n": index}], ["1", "2", "room:a", "echo", "x" * 500])
+            client.send(
+                ["1", "1", "room:a", "phx_join", {"n": index}], ["1", "2", "room:a", "echo", "x" * 500]
+            )
             client.send_bytes(client_frame(1, b"{broken") if index % 2 else client_frame(8, b""))
             await erlang.sleep(1)
             assert client.connection.closing

@@ -47,7 +47,9 @@ def test_track_update_untrack(play: Any) -> None:
         updated = {"metas": [{"tab": 1, "phx_ref": second, "phx_ref_prev": first}]}
         assert await next_diff() == ("room", {"joins": {"ann": updated}, "leaves": {"ann": joined}})
         third = who.update(pid, "room", "ann", lambda meta: {**meta, "via": "fun"})
-        assert who.list("room")["ann"]["metas"] == [{"tab": 1, "via": "fun", "phx_ref": third, "phx_ref_prev": second}]
+        assert who.list("room")["ann"]["metas"] == [
+            {"tab": 1, "via": "fun", "phx_ref": third, "phx_ref_prev": second}
+        ]
         await next_diff()
         with pytest.raises(NoPresence):
             who.update(pid, "room", "nobody", {})
@@ -74,7 +76,9 @@ def test_two_tabs_are_two_metas_and_an_end_is_one_diff_per_topic(play: Any) -> N
         assert [meta["phx_ref"] for meta in who.list("room")["ann"]["metas"]] == refs
         erlang.exit(one, "kill")
         diffs = dict([await next_diff(), await next_diff()])
-        assert set(diffs["room"]["leaves"]) == {"ann", "second key"} and set(diffs["other"]["leaves"]) == {"ann"}
+        assert set(diffs["room"]["leaves"]) == {"ann", "second key"} and set(diffs["other"]["leaves"]) == {
+            "ann"
+        }
         assert diffs["room"]["leaves"]["ann"]["metas"] == [{"tab": 1, "phx_ref": refs[0]}]
         assert who.list("room") == {"ann": {"metas": [{"tab": 2, "phx_ref": refs[1]}]}}
         assert await next_diff() is erlang.TIMEOUT

@@ -1,4 +1,6 @@
-"""The pure parts of the Phoenix protocol: JSON, serializers, versions, queries, origins, frames, compression, handshake."""
+"""The pure parts of the Phoenix protocol: JSON, serializers, versions, queries, origins, frames, compression,
+handshake.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,21 @@ def test_json_is_read_as_jason_reads_it(text: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "NaN", "Infinity", "[1,]", "01", '"\\ud800"', '"\\udc00"', "1e400", '"\x01"', "[] x", "\ufeff[]", "[][]"],
+    [
+        "",
+        "{",
+        "NaN",
+        "Infinity",
+        "[1,]",
+        "01",
+        '"\\ud800"',
+        '"\\udc00"',
+        "1e400",
+        '"\x01"',
+        "[] x",
+        "\ufeff[]",
+        "[][]",
+    ],
 )
 def test_what_is_not_json(text: str) -> None:
     with pytest.raises(DecodeError):
@@ -59,7 +75,9 @@ def test_deep_json_goes_both_ways(depth: int) -> None:
     assert json_library.encode(value).decode() == text
 
 
-@pytest.mark.parametrize("text", ['["\\ud800"', '[tru', '[1 2', '{"a" 1', '{1:1', '["a" "b"', "[1,", '{"a":1,', "[1e999"])
+@pytest.mark.parametrize(
+    "text", ['["\\ud800"', "[tru", "[1 2", '{"a" 1', "{1:1", '["a" "b"', "[1,", '{"a":1,', "[1e999"]
+)
 def test_deep_json_is_checked(text: str) -> None:
     deep = "[" * 1500
     closing = {"[": "]", "{": "}"}[text[0]]
@@ -70,7 +88,10 @@ def test_deep_json_is_checked(text: str) -> None:
 
 
 def test_json_is_written_as_jason_writes_it() -> None:
-    assert json_library.encode({"n": 10**30, "d": Decimal("1.10")}) == b'{"n":1000000000000000000000000000000,"d":"1.10"}'
+    assert (
+        json_library.encode({"n": 10**30, "d": Decimal("1.10")})
+        == b'{"n":1000000000000000000000000000000,"d":"1.10"}'
+    )
     for value in (b"bytes", {"a": b"bytes"}, {"n": 10**30, "b": b""}, {"n": 10**30, "s": "\udc80"}, object()):
         with pytest.raises(EncodeError):
             json_library.encode(value)
@@ -108,7 +129,10 @@ def test_v2_binary() -> None:
     assert V2_SERIALIZER.encode_reply(1, None, "t", "ok", b"\xff").payload == b"\x01\x01\x00\x01\x021tok\xff"
     assert V2_SERIALIZER.encode_message("1", None, "t", "e", b"x").payload == b"\x00\x01\x01\x011tex"
     assert V2_SERIALIZER.fastlane(Broadcast("t", "e", b"")).payload == b"\x02\x01\x01te"
-    assert V2_SERIALIZER.encode_reply([104, ["i"]], True, "t", "ok", b"").payload == b"\x01\x02\x04\x01\x02hitruetok"
+    assert (
+        V2_SERIALIZER.encode_reply([104, ["i"]], True, "t", "ok", b"").payload
+        == b"\x01\x02\x04\x01\x02hitruetok"
+    )
     for bad in (b"", b"\x00", b"\x01\x00\x00\x00\x00", b"\x02\x00\x00\x00\x00", b"\x00\x09\x00\x00\x00abc"):
         with pytest.raises(InvalidMessage):
             V2_SERIALIZER.decode(bad, BINARY)
@@ -128,11 +152,22 @@ def test_binary_refs_that_are_no_utf8_survive_and_never_become_json() -> None:
 
 def test_v1() -> None:
     message = V1_SERIALIZER.decode(b'{"topic":"t","event":"e","payload":1,"ref":null,"join_ref":"9"}', BINARY)
-    assert (message.topic, message.event, message.payload, message.ref, message.join_ref) == ("t", "e", 1, None, "9")
+    assert (message.topic, message.event, message.payload, message.ref, message.join_ref) == (
+        "t",
+        "e",
+        1,
+        None,
+        "9",
+    )
     assert json.loads(V1_SERIALIZER.encode_message("1", None, "t", "e", "any").payload) == {
         "topic": "t", "event": "e", "payload": "any", "ref": None,
     }  # fmt: skip
-    for text in (b"[]", b"1", b'{"topic":"t","event":"e","payload":{}}', b'{"event":"e","payload":{},"ref":"1"}'):
+    for text in (
+        b"[]",
+        b"1",
+        b'{"topic":"t","event":"e","payload":{}}',
+        b'{"event":"e","payload":{},"ref":"1"}',
+    ):
         with pytest.raises(InvalidMessage):
             V1_SERIALIZER.decode(text, TEXT)
     with pytest.raises(EncodeError):
@@ -142,9 +177,12 @@ def test_v1() -> None:
 @pytest.mark.parametrize(
     ("vsn", "serializer"),
     [
-        ("1.0.0", V1_SERIALIZER), ("1.0.5", V1_SERIALIZER), ("2.0.0", V2_SERIALIZER), ("2.0.3", V2_SERIALIZER),
-        ("2.0.0+build.5", V2_SERIALIZER), ("2.0.1-rc.1", V2_SERIALIZER), ("2.0.0-rc.1", None), ("2.1.0", None),
-        ("1.1.0", None), ("3.0.0", None), ("2", None), ("2.0", None), ("", None), ("abc", None), ("02.0.0", None),
+        ("1.0.0", V1_SERIALIZER), ("1.0.5", V1_SERIALIZER), ("2.0.0", V2_SERIALIZER),
+        ("2.0.3", V2_SERIALIZER),
+        ("2.0.0+build.5", V2_SERIALIZER), ("2.0.1-rc.1", V2_SERIALIZER), ("2.0.0-rc.1", None),
+        ("2.1.0", None),
+        ("1.1.0", None), ("3.0.0", None), ("2", None), ("2.0", None), ("", None), ("abc", None),
+        ("02.0.0", None),
         ("2.0.0 ", None), ("2.0.0-", None), ("2.0.1-01", None), ("2.0.0.0", None),
     ],
 )  # fmt: skip
@@ -236,13 +274,25 @@ def test_mounts_match_by_segments() -> None:
     assert matched("/socket/websocket") == ("websocket", {})
     assert matched("//socket//longpoll/") == ("longpoll", {})
     assert matched("/rooms/a%20b/ws/en") == ("websocket", {"tenant": "a b", "lang": "en"})
-    assert matched("/socket") is None and matched("/rooms/x/ws") is None and matched("/socket/websocket/x") is None
+    assert (
+        matched("/socket") is None
+        and matched("/rooms/x/ws") is None
+        and matched("/socket/websocket/x") is None
+    )
 
 
 def test_connect_info_holds_what_the_mount_names() -> None:
-    headers = (("host", "h.test:8"), ("x-one", "1"), ("user-agent", "ua"), ("traceparent", "t"), ("cookie", "c"))
+    headers = (
+        ("host", "h.test:8"),
+        ("x-one", "1"),
+        ("user-agent", "ua"),
+        ("traceparent", "t"),
+        ("cookie", "c"),
+    )
     request = Request("GET", "/p", "q=1", headers, "https", ("10.0.0.1", 99))
-    info = connect_info(request, ("peer_data", "x_headers", "uri", "user_agent", "trace_context_headers", "session"))
+    info = connect_info(
+        request, ("peer_data", "x_headers", "uri", "user_agent", "trace_context_headers", "session")
+    )
     assert info["peer_data"] == {"address": "10.0.0.1", "port": 99}
     assert info["x_headers"] == [("x-one", "1")] and info["trace_context_headers"] == [("traceparent", "t")]
     assert (info["uri"].host, info["uri"].port, info["uri"].scheme) == ("h.test", 8, "https")
@@ -277,7 +327,9 @@ def test_frames_in_any_split() -> None:
 
 
 def test_fragments_with_a_ping_between() -> None:
-    frames = client_frame(1, b"a", 0) + client_frame(9, b"") + client_frame(0, b"b", 0) + client_frame(0, b"c")
+    frames = (
+        client_frame(1, b"a", 0) + client_frame(9, b"") + client_frame(0, b"b", 0) + client_frame(0, b"c")
+    )
     assert list(parser().feed(frames)) == [(9, b""), (1, b"abc")]
 
 
@@ -322,7 +374,8 @@ def test_without_a_frame_bound_the_message_bound_holds() -> None:
 
 @pytest.mark.parametrize(
     ("payload", "code"),
-    [(b"", 1000), (b"\x03\xe8", 1000), (b"\x03\xe9", 1000), (b"\x00\x00", 1002), (b"\x03\xec", 1002), (b"\x03\xed", 1002),
+    [(b"", 1000), (b"\x03\xe8", 1000), (b"\x03\xe9", 1000), (b"\x00\x00", 1002), (b"\x03\xec", 1002),
+     (b"\x03\xed", 1002),
      (b"\x03\xf3", 1000), (b"\x03\xf4", 1002), (b"\x0b\xb7", 1002), (b"\x0b\xb8", 1000), (b"\x13\x88", 1000)],
 )  # fmt: skip
 def test_answers_to_close(payload: bytes, code: int) -> None:
@@ -339,10 +392,15 @@ def test_answers_to_close(payload: bytes, code: int) -> None:
         ("permessage-deflate; client_max_window_bits", "permessage-deflate; server_no_context_takeover", 15),
         (
             "x-other, permessage-deflate; server_max_window_bits=9; client_no_context_takeover",
-            "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=9",
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+            "; server_max_window_bits=9",
             9,
         ),
-        ("permessage-deflate; bogus, permessage-deflate", "permessage-deflate; server_no_context_takeover", 15),
+        (
+            "permessage-deflate; bogus, permessage-deflate",
+            "permessage-deflate; server_no_context_takeover",
+            15,
+        ),
         ("permessage-deflate; server_max_window_bits", None, 0),
         ("permessage-deflate; server_max_window_bits=16", None, 0),
         ("permessage-deflate; server_max_window_bits=7", None, 0),

@@ -144,7 +144,9 @@ def test_join_echo_leave(play: Any) -> None:
         client = await joined(endpoint)
         assert await client.ask(["1", "2", "room:a", "echo", None]) == [phx_reply("1", "2", "room:a", None)]
         assert await client.ask(["1", "3", "room:a", "nothing", {}]) == []
-        assert await client.ask(["1", "3", "room:a", "push", {"a": 1}]) == [["1", None, "room:a", "pushed", {"a": 1}]]
+        assert await client.ask(["1", "3", "room:a", "push", {"a": 1}]) == [
+            ["1", None, "room:a", "pushed", {"a": 1}]
+        ]
         assert await client.ask(["1", "4", "room:a", "later", {}]) == []
         assert await client.settle(20) == [phx_reply("1", "4", "room:a", "later")]
         assert await client.ask(["1", "5", "room:a", "phx_leave", {}]) == [
@@ -161,7 +163,9 @@ def test_join_echo_leave(play: Any) -> None:
 def test_routes_and_assigns(play: Any) -> None:
     async def body() -> None:
         client = Client(await start_endpoint(), Socket)
-        assert await client.ask(join("extra:1")) == [phx_reply("1", "1", "extra:1", {"user": "ann", "kind": "extra"})]
+        assert await client.ask(join("extra:1")) == [
+            phx_reply("1", "1", "extra:1", {"user": "ann", "kind": "extra"})
+        ]
         assert await client.ask(join("exact")) == [phx_reply("1", "1", "exact", {"user": "ann"})]
         for topic in ("exactly", "roo", 5, None, ["room:a"], {}):
             unmatched = phx_reply(None, "2", topic, {"reason": "unmatched topic"}, "error")
@@ -205,7 +209,10 @@ def test_a_join_blocks_the_socket_and_order_is_phoenix(play: Any) -> None:
         client.send([None, "10", "phoenix", "heartbeat", {}])
         assert await client.settle(100) == []
         got = await client.settle(300)
-        assert got[:2] == [phx_reply("2", "2", "room:slow", {"user": "ann"}), phx_reply(None, "9", "phoenix", {})]
+        assert got[:2] == [
+            phx_reply("2", "2", "room:slow", {"user": "ann"}),
+            phx_reply(None, "9", "phoenix", {}),
+        ]
         # What came while the join ran, in the order in which it came; the echo races with all of it.
         rest = [frame for frame in got[2:] if frame[1] != "3"]
         assert rest == [[None, None, "room:a", "news", {"n": 1}], phx_reply(None, "10", "phoenix", {})]
@@ -218,9 +225,16 @@ def test_a_slow_event_blocks_its_channel_alone(play: Any) -> None:
     async def body() -> None:
         client = await joined(await start_endpoint())
         await client.ask(join("room:b", "2"))
-        client.send(["1", "3", "room:a", "sleep", 100], ["1", "4", "room:a", "echo", 4], ["2", "5", "room:b", "echo", 5])
+        client.send(
+            ["1", "3", "room:a", "sleep", 100],
+            ["1", "4", "room:a", "echo", 4],
+            ["2", "5", "room:b", "echo", 5],
+        )
         assert await client.settle(50) == [phx_reply("2", "5", "room:b", 5)]
-        assert await client.settle(100) == [phx_reply("1", "3", "room:a", {}), phx_reply("1", "4", "room:a", 4)]
+        assert await client.settle(100) == [
+            phx_reply("1", "3", "room:a", {}),
+            phx_reply("1", "4", "room:a", 4),
+        ]
 
     play(body)
 
@@ -321,7 +335,9 @@ def test_broadcasts_wake_no_channel_unless_intercepted(play: Any) -> None:
         assert after is not None and after["reductions"] == before["reductions"]
         assert await ann.ask(["1", "3", "room:a", "others", {}]) == [phx_reply("1", "3", "room:a", {})]
         assert await bob.settle() == [[None, None, "room:a", "shout", {}]]
-        assert await ann.ask(["1", "4", "room:a", "secret", {}]) == [["1", None, "room:a", "secret", {"for": "ann"}]]
+        assert await ann.ask(["1", "4", "room:a", "secret", {}]) == [
+            ["1", None, "room:a", "secret", {"for": "ann"}]
+        ]
         assert await bob.settle() == [["1", None, "room:a", "secret", {"for": "bob"}]]
 
     play(body)
@@ -457,7 +473,9 @@ def test_a_join_that_takes_too_long(play: Any) -> None:
         client = Client(endpoint, Socket, options=WebSocketOptions(join_timeout=100))
         client.send(join("room:slow"))
         assert await client.settle(90) == []
-        assert await client.settle(50) == [phx_reply("1", "1", "room:slow", {"reason": "join timed out"}, "error")]
+        assert await client.settle(50) == [
+            phx_reply("1", "1", "room:slow", {"reason": "join timed out"}, "error")
+        ]
         assert (await dynamic_supervisor.count_children(endpoint.channels))["active"] == 0
 
     play(body)
@@ -610,7 +628,9 @@ def test_subscriptions_follow_their_process(play: Any) -> None:
         pubsub.broadcast_from(me, "t", "not to me")
         assert await erlang.receive(timeout=0) is erlang.TIMEOUT
         seen: list[Any] = []
-        pubsub.broadcast("t", "x", lambda subs, source, message: seen.extend((tuple(s), source, message) for s in subs))
+        pubsub.broadcast(
+            "t", "x", lambda subs, source, message: seen.extend((tuple(s), source, message) for s in subs)
+        )
         assert [entry[0] for entry in seen if entry[0][0] is me] == [(me, None), (me, "second")]
         erlang.exit(pid, "kill")
         assert pubsub.subscribers("t") == [me, me]

@@ -1,4 +1,6 @@
-"""The wire transcripts of a real Phoenix server, replayed on ours; and that the replay would see a difference."""
+"""The wire transcripts of a real Phoenix server, replayed on ours; and that the replay would see a
+difference.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ PLACE = Path(os.environ.get("PHOENIX_TRANSCRIPTS", REPLAY.parent))
 
 
 def test_transcripts_are_there() -> None:
-    assert len(transcripts([str(PLACE)])) > 300, f"no transcripts in {PLACE}: name their folder in PHOENIX_TRANSCRIPTS"
+    assert len(transcripts([str(PLACE)])) > 300, (
+        f"no transcripts in {PLACE}: name their folder in PHOENIX_TRANSCRIPTS"
+    )
 
 
 @pytest.mark.long

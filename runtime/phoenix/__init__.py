@@ -9,7 +9,7 @@ from runtime.phoenix.request import Request, Response
 from runtime.phoenix.socket import UserSocket
 
 __all__ = [
-    "Broadcast", "Channel", "Endpoint", "Error", "LongPollOptions", "Mount", "Mounts", "NoReply", "Ok", "Reply", "Request",
-    "Response", "SocketRef", "Sockets", "Stop", "UserSocket", "WebSocketOptions", "broadcast", "broadcast_from", "drain",
-    "reply",
+    "Broadcast", "Channel", "Endpoint", "Error", "LongPollOptions", "Mount", "Mounts", "NoReply", "Ok",
+    "Reply", "Request", "Response", "SocketRef", "Sockets", "Stop", "UserSocket", "WebSocketOptions",
+    "broadcast", "broadcast_from", "drain", "reply",
 ]  # fmt: skip

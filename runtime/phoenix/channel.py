@@ -13,9 +13,9 @@
                 case "shout":
                     self.broadcast("shout", payload)
 
-The process takes the client's `Message`s (handle_in), `Broadcast`s of intercepted events (handle_out), the `Down` of its
-transport, and anything else (handle_info). Callbacks may be `async def`: this channel waits, the others run. When it crashes
-its client gets phx_error and joins again; nobody else notices.
+The process takes the client's `Message`s (handle_in), `Broadcast`s of intercepted events (handle_out), the
+`Down` of its transport, and anything else (handle_info). Callbacks may be `async def`: this channel waits,
+the others run. When it crashes its client gets phx_error and joins again; nobody else notices.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from inspect import iscoroutine
-from typing import Any, ClassVar, Final, NoReturn
+from typing import Any, ClassVar, Final
 
 from runtime import erlang
 from runtime.exits import Throw, is_atom, is_shutdown, reason_of
@@ -81,7 +81,9 @@ _NONE: Final[Any] = object()
 
 
 def reply(ref: SocketRef, status: str = "ok", payload: Any = _NONE) -> None:
-    """`Phoenix.Channel.reply/2`: answers the message that `ref` stands for. Raises what the serializer raises."""
+    """`Phoenix.Channel.reply/2`: answers the message that `ref` stands for. Raises what the serializer
+    raises.
+    """
     frame = ref.serializer.encode_reply(
         ref.join_ref, ref.ref, ref.topic, status, {} if payload is _NONE else payload
     )
@@ -104,7 +106,9 @@ class Channel(GenServer):
     # ---- callbacks
 
     def join(self, topic: str, payload: Any, socket: UserSocket) -> Any:
-        """Lets the client in with `Ok()` or `Ok(reply)`, refuses it with `Error(reply)`. Anything else is a crash."""
+        """Lets the client in with `Ok()` or `Ok(reply)`, refuses it with `Error(reply)`. Anything else is a
+        crash.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no join callback")
 
     def handle_in(self, event: Any, payload: Any) -> Any:
@@ -112,13 +116,17 @@ class Channel(GenServer):
         raise LookupError(f"{type(self).__name__} does not handle {event!r}")
 
     def handle_out(self, event: str, payload: Any) -> Any:
-        """A broadcast of an event in `intercept`: None or `NoReply()`, `Stop(reason)`. Passing it on is up to this callback."""
+        """A broadcast of an event in `intercept`: None or `NoReply()`, `Stop(reason)`. Passing it on is up to
+        this callback.
+        """
         raise LookupError(f"{type(self).__name__} does not handle out {event!r}")
 
     # ---- what a callback may do
 
     def push(self, event: str, payload: Any = _NONE) -> None:
-        """`push/3`: sends an event to this client. Raises RuntimeError inside join, and what the serializer raises."""
+        """`push/3`: sends an event to this client. Raises RuntimeError inside join, and what the serializer
+        raises.
+        """
         self._assert_joined()
         frame = self.socket.serializer.encode_message(
             self.join_ref, None, self.topic, event, {} if payload is _NONE else payload
@@ -137,7 +145,9 @@ class Channel(GenServer):
         broadcast_from(pubsub, self._myRef.pid, self.topic, event, {} if payload is _NONE else payload)
 
     def socket_ref(self) -> SocketRef:
-        """`socket_ref/1`: to `reply` to the message at hand later. Raises ValueError outside of handle_in, or without a ref."""
+        """`socket_ref/1`: to `reply` to the message at hand later. Raises ValueError outside of handle_in, or
+        without a ref.
+        """
         if not self.joined or self.ref is None or self.ref is False:
             raise ValueError("socket refs can only be made for a message with a push ref, in handle_in")
         return SocketRef(self.socket.transport, self.socket.serializer, self.topic, self.ref, self.join_ref)
@@ -176,7 +186,7 @@ class Channel(GenServer):
     # ---- the engine's side
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
-        kind = type(message)
+        kind: type[Any] = type(message)
         try:
             if kind is Message:
                 if message.event == "phx_leave":
@@ -249,10 +259,10 @@ class Channel(GenServer):
                 call.answer(Refused({} if result.reason is None else result.reason))
                 return self._stop("shutdown")
             case _:
-                _bad_return(f"{type(self).__name__}.join", "Ok() or Error()", result)
+                raise _bad_return(f"{type(self).__name__}.join", "Ok() or Error()", result)
 
     def _handled_in(self, result: Any) -> Coroutine[Any, Any, Any] | None:
-        kind = type(result)
+        kind: type[Any] = type(result)
         if result is None:
             self.ref = None
             return None
@@ -267,10 +277,11 @@ class Channel(GenServer):
         if kind is NoReply:
             self.ref = None
             return self._options(result)
-        _bad_return(f"{type(self).__name__}.handle_in", "None, NoReply(), Reply() or Stop()", result)
+        raise _bad_return(f"{type(self).__name__}.handle_in", "None, NoReply(), Reply() or Stop()", result)
 
     def _answer(self, answer: Reply) -> None:
-        if not isinstance(answer.status, str):
+        status: Any = answer.status
+        if not isinstance(status, str):
             raise TypeError(f"the status of a reply must be a string, got {answer.status!r}")
         socket = self.socket
         socket.transport.push(
@@ -290,7 +301,9 @@ class Channel(GenServer):
         return super()._apply(result, from_)
 
     def _close(self, reason: Any) -> Coroutine[Any, Any, Any] | None:
-        """A callback wants to stop: an orderly reason closes the channel for the client, any other is an error to it."""
+        """A callback wants to stop: an orderly reason closes the channel for the client, any other is an
+        error to it.
+        """
         if is_shutdown(reason):
             self.socket.transport_pid.cell.deliver(SocketClose(self._myRef.pid, reason))
         return self._stop(reason)
@@ -310,5 +323,5 @@ class Channel(GenServer):
         return self._get_state()
 
 
-def _bad_return(where: str, expected: str, got: Any) -> NoReturn:
-    raise TypeError(f"{where} is expected to return {expected}, got {got!r}")
+def _bad_return(where: str, expected: str, got: Any) -> TypeError:
+    return TypeError(f"{where} is expected to return {expected}, got {got!r}")

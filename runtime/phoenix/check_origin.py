@@ -38,9 +38,9 @@ def parse(text: str) -> Origin | None:
 class OriginPolicy:
     """A `check_origin` setting, parsed once.
 
-    `True` compares the host with `url_host`, `"conn"` the whole origin with the request, a list names what is allowed
-    (`"//example.com"` any scheme and port, `"https://*.example.org"` the host and all below it), `False` allows all.
-    Raises ValueError for an entry without a host.
+    `True` compares the host with `url_host`, `"conn"` the whole origin with the request, a list names what is
+    allowed (`"//example.com"` any scheme and port, `"https://*.example.org"` the host and all below it),
+    `False` allows all. Raises ValueError for an entry without a host.
     """
 
     __slots__ = ("_allowed", "_setting", "_url_host")
@@ -49,7 +49,7 @@ class OriginPolicy:
         self._setting = setting
         self._url_host = url_host
         self._allowed: list[Origin] = []
-        if isinstance(setting, Sequence) and setting != "conn":
+        if not isinstance(setting, bool | str) and not callable(setting):
             for text in setting:
                 origin = parse(text)
                 if origin is None:
@@ -59,7 +59,9 @@ class OriginPolicy:
                 self._allowed.append(origin)
 
     def allows(self, header: str | None, scheme: str, host: str, port: int | None) -> bool:
-        """Whether a request with this Origin header may connect; `scheme`, `host` and `port` are those of the request."""
+        """Whether a request with this Origin header may connect; `scheme`, `host` and `port` are those of the
+        request.
+        """
         setting = self._setting
         if header is None or setting is False:
             return True

@@ -1,7 +1,7 @@
 """The negotiation of permessage-deflate (RFC 7692, section 7.1).
 
-The answer always says `server_no_context_takeover`: a connection then keeps no compressor, and a broadcast is compressed
-once for all of them. A client must accept that whether it asked for it or not.
+The answer always says `server_no_context_takeover`: a connection then keeps no compressor, and a broadcast is
+compressed once for all of them. A client must accept that whether it asked for it or not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ _BITS: Final = ("server_max_window_bits", "client_max_window_bits")
 
 @dataclass(frozen=True, slots=True)
 class Deflate:
-    """What was agreed: the response header, the server's window, and whether each of the client's messages stands alone."""
+    """What was agreed: the response header, the server's window, and whether each of the client's messages
+    stands alone.
+    """
 
     header: str
     window_bits: int

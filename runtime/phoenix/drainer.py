@@ -1,11 +1,12 @@
-"""The keeper of all live connections: who is there, who has been silent too long, who leaves first at a shutdown.
+"""The keeper of all live connections: who is there, who has been silent too long, who leaves first at a
+shutdown.
 
-`Sockets` is a GenServer under a registered name. It starts transports as processes, and looks through them at one interval
-for those past their timeout, so that no connection needs a timer of its own. It takes its own `_SWEEP` message. If it ends,
-all its connections close with "service restart".
+`Sockets` is a GenServer under a registered name. It starts transports as processes, and looks through them at
+one interval for those past their timeout, so that no connection needs a timer of its own. It takes its own
+`_SWEEP` message. If it ends, all its connections close with "service restart".
 
-`drain` is `Phoenix.Socket.PoolDrainer`: at a shutdown the clients are sent away in batches, spread out in time, because each
-of them comes back at once.
+`drain` is `Phoenix.Socket.PoolDrainer`: at a shutdown the clients are sent away in batches, spread out in
+time, because each of them comes back at once.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Lingering(Protocol):
 class Sockets(GenServer):
     """All connections of an endpoint."""
 
-    def init(self) -> None:
+    def init(self, *args: Any) -> None:
         self.transports: dict[Pid, SocketTransport] = {}
         self._lingering: dict[Lingering, float] = {}
         self._hook = self._gone
@@ -91,7 +92,7 @@ class Sockets(GenServer):
             if isinstance(transport, WebSocketConnection):
                 timeout = transport.options.timeout
                 if timeout is not None and now - transport.last_seen >= timeout / 1000:
-                    transport._myRef.deliver(CloseConnection(1002, ("shutdown", "read_timeout")))
+                    transport.pid.cell.deliver(CloseConnection(1002, ("shutdown", "read_timeout")))
         for connection in [held for held, deadline in self._lingering.items() if deadline <= now]:
             del self._lingering[connection]
             connection.abort()
@@ -123,9 +124,9 @@ def send_away(transport: SocketTransport) -> None:
     """Closes a connection because the server stops: 1012 with a channel, 1000 without."""
     code = 1012 if transport.channels else 1000
     if isinstance(transport, WebSocketConnection):
-        transport._myRef.deliver(CloseConnection(code, ("shutdown", "shutdown")))
+        transport.pid.cell.deliver(CloseConnection(code, ("shutdown", "shutdown")))
     else:
-        transport._myRef.exit_signal(transport._myRef.pid, "shutdown", False)
+        erlang.exit(transport.pid, "shutdown")
 
 
 def _drain_one(transport: SocketTransport) -> None:
@@ -139,11 +140,11 @@ def _drain_one(transport: SocketTransport) -> None:
 async def drain(
     name: str = "sockets", batch_size: int = 1_000, batch_interval: float = 1_000, timeout: float = 30_000
 ) -> int:
-    """Sends all clients away: each channel ends with `("shutdown", "draining")`, its socket closes with 1012, one without
-    channels with 1000. Returns how many there were.
+    """Sends all clients away: each channel ends with `("shutdown", "draining")`, its socket closes with 1012,
+    one without channels with 1000. Returns how many there were.
 
-    `batch_size` sockets are closed per `batch_interval` ms, each at a random moment of it. What is still there after
-    `timeout` ms is closed without asking its channels.
+    `batch_size` sockets are closed per `batch_interval` ms, each at a random moment of it. What is still
+    there after `timeout` ms is closed without asking its channels.
     """
     sockets = whereis(name)
     engine = current_engine()

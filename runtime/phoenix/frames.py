@@ -1,13 +1,15 @@
-"""WebSocket framing of a server (RFC 6455, 7692): bytes in, messages out, with Bandit's checks and close codes.
+"""WebSocket framing of a server (RFC 6455, 7692): bytes in, messages out, with Bandit's checks and close
+codes.
 
-Pure. `FrameParser.feed` yields what has come in whole; it raises `ProtocolError` where the connection has to close.
+Pure. `FrameParser.feed` yields what has come in whole; it raises `ProtocolError` where the connection has to
+close.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from websockets.speedups import apply_mask  # type: ignore[import-untyped]
 
@@ -35,13 +37,14 @@ class ProtocolError(Exception):
 class FrameParser:
     """The state between two reads: a frame that has not come in whole, and the fragments of a message.
 
-    max_frame_size: bytes of a frame with its header; 0 leaves it to the other bound. max_message_size: bytes of a message, all fragments
-    together, inflated. deflate: what was negotiated, if anything was; a client with context takeover costs an inflater from its
-    first compressed message on.
+    max_frame_size: bytes of a frame with its header; 0 leaves it to the other bound. max_message_size: bytes
+    of a message, all fragments together, inflated. deflate: what was negotiated, if anything was; a client
+    with context takeover costs an inflater from its first compressed message on.
     """
 
     __slots__ = (
-        "_buffer", "_fragments", "_inflater", "_opcode", "_packed", "deflate", "max_frame_size", "max_message_size",
+        "_buffer", "_fragments", "_inflater", "_opcode", "_packed", "deflate",
+        "max_frame_size", "max_message_size",
     )  # fmt: skip
 
     def __init__(self, max_frame_size: int, max_message_size: int, deflate: Deflate | None = None) -> None:
@@ -52,7 +55,7 @@ class FrameParser:
         self._fragments: bytearray | None = None
         self._opcode = 0
         self._packed = False
-        self._inflater: zlib._Decompress | None = None
+        self._inflater: Any = None
 
     @property
     def pending(self) -> int:

@@ -1,7 +1,8 @@
-"""From an HTTP request to a socket: the checks of `Phoenix.Transports.WebSocket` and `LongPoll`, in their order.
+"""From an HTTP request to a socket: the checks of `Phoenix.Transports.WebSocket` and `LongPoll`, in their
+order.
 
-Pure, but for the user's connect callback, which may be a coroutine. Each step gives the next state or a `Response` that
-refuses the client.
+Pure, but for the user's connect callback, which may be a coroutine. Each step gives the next state or a
+`Response` that refuses the client.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from runtime.phoenix.request import Request, Response, connect_info, error_respo
 from runtime.phoenix.serializer import negotiate
 from runtime.phoenix.socket import UserSocket
 
-AUTH_TOKEN_PREFIX: Final = "base64url.bearer.phx."
+AUTH_TOKEN_PREFIX: Final = "base64url.bearer.phx."  # noqa: S105 - not a token
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
@@ -84,7 +85,9 @@ def check_websocket(route: Route, path_params: dict[str, str], request: Request)
 
 
 def check_longpoll(route: Route, path_params: dict[str, str], request: Request) -> Candidate | Response:
-    """Query and origin of a longpoll request; the origin is checked before the method. Status 403 goes into the body."""
+    """Query and origin of a longpoll request; the origin is checked before the method. Status 403 goes into
+    the body.
+    """
     try:
         params = {**request.query_params(), **path_params}
     except InvalidQuery:
@@ -132,7 +135,9 @@ def _decode_token(encoded: str) -> str | None:
 
 
 def connect(candidate: Candidate, endpoint: Endpoint) -> Any:
-    """`Phoenix.Socket.__connect__/3`: a UserSocket that is let in, or a Response; a coroutine if the callback is one."""
+    """`Phoenix.Socket.__connect__/3`: a UserSocket that is let in, or a Response; a coroutine if the callback
+    is one.
+    """
     options = candidate.route.options
     try:
         vsn = candidate.params.get("vsn")

@@ -1,20 +1,23 @@
 """JSON as Phoenix's Jason reads and writes it, at orjson's speed.
 
-orjson does the work whenever its answer is Jason's answer too. The exact path takes over where the two differ: the first
-of two equal keys counts, integers have no upper bound, nesting has no small limit.
+orjson does the work whenever its answer is Jason's answer too. The exact path takes over where the two
+differ: the first of two equal keys counts, integers have no upper bound, nesting has no small limit.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal
-from json.decoder import scanstring
+from json import decoder
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
 import orjson
+
+_scanstring: Callable[[str, int, bool], tuple[str, int]] = decoder.scanstring  # type: ignore[attr-defined]
 
 DEEP_LIMIT: Final = (
     1 << 20
@@ -50,10 +53,10 @@ def decode(data: bytes) -> Any:
 def _colons(root: Any) -> int:
     # The colons that JSON with these values has if no key came twice; -1 if a number may have lost digits.
     total = 0
-    stack = [root]
+    stack: list[Any] = [root]
     while stack:
-        value = stack.pop()
-        kind = type(value)
+        value: Any = stack.pop()
+        kind: type[Any] = type(value)
         if kind is str:
             if ":" in value:
                 total += value.count(":")
@@ -71,6 +74,7 @@ def _colons(root: Any) -> int:
 
 
 def _decode_exact(data: bytes) -> Any:
+    text = ""
     try:
         text = data.decode()
         return json.loads(text, object_pairs_hook=_first_wins, parse_constant=_no_constant)
@@ -154,7 +158,7 @@ def _parse(text: str, pos: int) -> tuple[Any, int]:
 def _key(text: str, pos: int) -> tuple[str, int]:
     if text[pos] != '"':
         raise DecodeError("a key must be a string")
-    key, pos = scanstring(text, pos + 1, True)
+    key, pos = _scanstring(text, pos + 1, True)
     key.encode()
     pos = _skip(text, pos)
     if text[pos] != ":":
@@ -164,7 +168,7 @@ def _key(text: str, pos: int) -> tuple[str, int]:
 
 def _scalar(text: str, pos: int) -> tuple[Any, int]:
     if text[pos] == '"':
-        value, pos = scanstring(text, pos + 1, True)
+        value, pos = _scanstring(text, pos + 1, True)
         value.encode()  # a lone surrogate is no character
         return value, pos
     for literal, meaning in _LITERALS.items():
@@ -222,12 +226,12 @@ def _encode_deep(root: Any) -> str:
     stack: list[Any] = [root]
     size = 0
     while stack:
-        value = stack.pop()
+        value: Any = stack.pop()
         if type(value) is _Raw:
             out.append(value)
         elif isinstance(value, dict):
             stack.append(_Raw("}"))
-            pairs = list(value.items())
+            pairs: list[tuple[Any, Any]] = list(value.items())  # type: ignore[arg-type]
             for index in range(len(pairs) - 1, -1, -1):
                 key, item = pairs[index]
                 stack.append(item)

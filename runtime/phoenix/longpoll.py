@@ -1,8 +1,8 @@
 """`Phoenix.Transports.LongPoll`: a session process per client, and the HTTP requests that feed and empty it.
 
-The session (`LongPollSession`) takes the calls `Subscribe`, `Dispatch` and `Poll` of the requests, and what `SocketTransport`
-takes. It ends when nobody has polled it for one and a half windows. When it crashes the POST that caused it is answered with
-408, and the next request opens a new session.
+The session (`LongPollSession`) takes the calls `Subscribe`, `Dispatch` and `Poll` of the requests, and what
+`SocketTransport` takes. It ends when nobody has polled it for one and a half windows. When it crashes the
+POST that caused it is answered with 408, and the next request opens a new session.
 """
 
 from __future__ import annotations
@@ -82,11 +82,12 @@ class LongPollSession(SocketTransport):
         """The client is let in."""
         self.enter()
         self.last_poll = erlang.monotonic_time()
-        sessions = self.socket.endpoint.sessions
-        token = self.token
-        sessions[token] = self._myRef.pid
-        self._myRef.on_exit(lambda _pid: sessions.pop(token, None))
+        self.socket.endpoint.sessions[self.token] = self._myRef.pid
+        self._myRef.on_exit(self._forgotten)
         erlang.send_after(self._patience, self._myRef.pid, _CHECK)
+
+    def _forgotten(self, _pid: Pid) -> None:
+        self.socket.endpoint.sessions.pop(self.token, None)
 
     @property
     def _patience(self) -> int:
@@ -129,7 +130,8 @@ class LongPollSession(SocketTransport):
                 self.waiting = from_
                 self._flush()
                 return NoReply()
-        return super().handle_call(request, from_)
+            case _:
+                return super().handle_call(request, from_)
 
     async def _joined(self, joining: Awaitable[None]) -> Reply:
         await joining
@@ -180,8 +182,8 @@ async def handle(
 ) -> Response:
     """Answers one request to a longpoll path.
 
-    `read_body(limit)` gives the body, None if it is longer than `limit` bytes. `wait(awaitable)` waits for a poll's answer
-    as long as the client is there.
+    `read_body(limit)` gives the body, None if it is longer than `limit` bytes. `wait(awaitable)` waits for a
+    poll's answer as long as the client is there.
     """
     if isinstance(candidate, Response):
         return _status(403) if candidate.status == 403 else candidate
@@ -263,7 +265,8 @@ async def _listen(session: Pid, candidate: Candidate, wait: WhileConnected) -> R
         messages = [frame.payload.decode() for frame in frames]
     except UnicodeDecodeError:
         _log.error(
-            "a binary message cannot go to a longpoll client, which reads JSON only: the poll is answered with 500"
+            "a binary message cannot go to a longpoll client, which reads JSON only: "
+            "the poll is answered with 500"
         )
         return error_response(500)
     return _status(200, token=token, messages=messages)

@@ -1,4 +1,6 @@
-"""Socket mounts: which socket answers under which path, by which transports, with which options (`Phoenix.Endpoint.socket/3`)."""
+"""Socket mounts: which socket answers under which path, by which transports, with which options
+(`Phoenix.Endpoint.socket/3`).
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,16 @@ def _check_keys(keys: Sequence[str]) -> None:
 class WebSocketOptions:
     """Options of the WebSocket transport; names and defaults are Phoenix's, those after `compress` are ours.
 
-    path: below the mount's path. timeout: ms without a byte from the client before the socket closes (None: never).
-    max_frame_size: bytes of one frame with its header (0: no bound). subprotocols: what `sec-websocket-protocol` may ask
-    for. error_handler: makes the answer when connect refuses with a reason. compress: offer permessage-deflate.
+    path: below the mount's path. timeout: ms without a byte from the client before the socket closes (None:
+    never).
+    max_frame_size: bytes of one frame with its header (0: no bound). subprotocols: what
+    `sec-websocket-protocol` may ask for. error_handler: makes the answer when connect refuses with a reason.
+    compress: offer permessage-deflate.
 
-    max_message_size: bytes of one message in all its fragments, inflated. max_buffer: bytes that may wait for a slow reader
-    before it is closed with 1013. max_messages_per_second: of one socket (None: no bound), else closed with 1008.
-    connect_timeout, join_timeout: ms that connect and join callbacks may take (None: no bound).
+    max_message_size: bytes of one message in all its fragments, inflated. max_buffer: bytes that may wait for
+    a slow reader before it is closed with 1013. max_messages_per_second: of one socket (None: no bound), else
+    closed with 1008. connect_timeout, join_timeout: ms that connect and join callbacks may take (None: no
+    bound).
     """
 
     path: str = "/websocket"
@@ -61,11 +66,12 @@ class WebSocketOptions:
 
 @dataclass(frozen=True, slots=True)
 class LongPollOptions:
-    """Options of the longpoll transport; names and defaults are Phoenix's, but for `max_buffer`, `connect_timeout` and
-    `join_timeout`, which are as in WebSocketOptions.
+    """Options of the longpoll transport; names and defaults are Phoenix's, but for `max_buffer`,
+    `connect_timeout` and `join_timeout`, which are as in WebSocketOptions.
 
-    window_ms: how long a poll waits; a session ends that is not polled for 1.5 windows. pubsub_timeout_ms: how long a request
-    waits for a session that is busy. max_body: bytes of one POST. max_batch: lines of one ndjson POST that are taken.
+    window_ms: how long a poll waits; a session ends that is not polled for 1.5 windows. pubsub_timeout_ms:
+    how long a request waits for a session that is busy. max_body: bytes of one POST. max_batch: lines of one
+    ndjson POST that are taken.
     """
 
     path: str = "/longpoll"
@@ -90,8 +96,9 @@ class LongPollOptions:
 class Mount:
     """`socket path, UserSocket, websocket: ..., longpoll: ..., auth_token: ...`; None turns a transport off.
 
-    `path` may have parameters (`/rooms/:tenant`), which join the connect params. With `auth_token` a client may send its
-    token in the WebSocket subprotocol or the header x-phoenix-authtoken; connect_info then has `auth_token`.
+    `path` may have parameters (`/rooms/:tenant`), which join the connect params. With `auth_token` a client
+    may send its token in the WebSocket subprotocol or the header x-phoenix-authtoken; connect_info then has
+    `auth_token`.
     """
 
     path: str

@@ -38,17 +38,17 @@ def _put(params: dict[str, Any], key: str, value: str) -> None:
         return
     head, rest = key[:-1].split("[", 1)
     parts = rest.split("][")
-    holder: Any = params
+    holder: Any = params  # a dict, or a list that the next value joins
     slot: Any = head
     for part in parts:
-        inner = holder.get(slot) if isinstance(holder, dict) else None
+        inner: Any = None if type(holder) is list else holder.get(slot)
         if part == "":
-            if not isinstance(inner, list):
+            if type(inner) is not list:
                 inner = []
                 _set(holder, slot, inner)
             holder, slot = inner, None
         else:
-            if not isinstance(inner, dict):
+            if type(inner) is not dict:
                 inner = {}
                 _set(holder, slot, inner)
             holder, slot = inner, part
@@ -56,7 +56,7 @@ def _put(params: dict[str, Any], key: str, value: str) -> None:
 
 
 def _set(holder: Any, slot: Any, value: Any) -> None:
-    if isinstance(holder, list):
+    if type(holder) is list:
         holder.append(value)
     else:
         holder[slot] = value

@@ -1,4 +1,6 @@
-"""The HTTP request behind a connection, as transports hand it to the protocol, and the answers that refuse one."""
+"""The HTTP request behind a connection, as transports hand it to the protocol, and the answers that refuse
+one.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ class Uri:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request line and its header fields. Names are lower case, both are decoded as latin-1; `path` is raw."""
+    """A request line and its header fields. Names are lower case, both are latin-1; `path` is raw."""
 
     method: str
     path: str
@@ -101,8 +103,8 @@ def error_response(status: int) -> Response:
 def connect_info(request: Request, keys: tuple[str, ...]) -> dict[str, Any]:
     """`Phoenix.Socket.Transport.connect_info/4`: what the mount lets the socket see of the request.
 
-    A key that is none of CONNECT_INFO_KEYS does not occur: `Mount` refuses it. There is no cookie session here, so `session`
-    is always None.
+    A key that is none of CONNECT_INFO_KEYS does not occur: `Mount` refuses it. There is no cookie session
+    here, so `session` is always None.
     """
     info: dict[str, Any] = {}
     for key in keys:

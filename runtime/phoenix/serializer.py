@@ -1,7 +1,7 @@
 """The two serializers of Phoenix: V1 (objects, text) and V2 (arrays, text and binary).
 
-Pure: bytes in, `Message` out; reply, push or broadcast in, `Frame` out. Decoding raises what Phoenix crashes on; the
-transport answers any exception with close code 1011.
+Pure: bytes in, `Message` out; reply, push or broadcast in, `Frame` out. Decoding raises what Phoenix crashes
+on; the transport answers any exception with close code 1011.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Serializer:
 
 
 class V1(Serializer):
-    """`Phoenix.Socket.V1.JSONSerializer`: `{"topic", "event", "payload", "ref"}`; knows no binary payloads."""
+    """`Phoenix.Socket.V1.JSONSerializer`: `{"topic", "event", "payload", "ref"}`; no binary."""
 
     requirement = (1, 0)
 
     def decode(self, data: bytes, opcode: int) -> Message:
-        value = json_library.decode(data)
+        value: Any = json_library.decode(data)
         if type(value) is not dict:
             raise InvalidMessage("expected an object")
         try:
@@ -83,7 +83,7 @@ class V2(Serializer):
     def decode(self, data: bytes, opcode: int) -> Message:
         if opcode == BINARY:
             return _decode_binary(data)
-        value = json_library.decode(data)
+        value: Any = json_library.decode(data)
         if type(value) is not list or len(value) < 5:
             raise InvalidMessage("expected an array of five")
         return Message(value[2], value[3], value[4], value[1], value[0])
@@ -117,7 +117,8 @@ def _decode_binary(data: bytes) -> Message:
     fields: list[str] = []
     for size in data[1:5]:
         end = position + size
-        # Bytes that are no UTF-8 survive a binary reply, and no JSON can hold them: exactly surrogateescape's property.
+        # Bytes that are no UTF-8 survive a binary reply, and no JSON can hold them: exactly surrogateescape's
+        # property.
         fields.append(data[position:end].decode("utf-8", "surrogateescape"))
         position = end
     if position > len(data):
@@ -145,7 +146,8 @@ def _to_string(value: Any) -> bytes:
     if isinstance(value, int | float):
         return str(value).encode()
     if isinstance(value, list):  # chardata
-        return b"".join(chr(item).encode() if type(item) is int else _to_chardata(item) for item in value)
+        items: list[Any] = value
+        return b"".join(chr(item).encode() if type(item) is int else _to_chardata(item) for item in items)
     raise InvalidMessage(f"{value!r} has no string form")
 
 
@@ -167,7 +169,7 @@ _VERSION: Final = re.compile(
 
 
 def negotiate(vsn: Any, serializers: tuple[Serializer, ...] = SERIALIZERS) -> Serializer | None:
-    """The serializer whose `~> x.y.0` the client's `vsn` matches; None for no version or one nobody speaks."""
+    """The serializer whose `~> x.y.0` the client's `vsn` matches; None if there is none."""
     if not isinstance(vsn, str):
         raise InvalidMessage("vsn must be a string")
     found = _VERSION.fullmatch(vsn)

@@ -1,11 +1,12 @@
-"""`Phoenix.Socket`: the user's socket class, and the state machine between one client's messages and its channels.
+"""`Phoenix.Socket`: the user's socket class, and the state machine between one client's messages and its
+channels.
 
-`UserSocket` is what an application writes: who may connect, the socket's id, which topic goes to which channel.
-`SocketTransport` is the process behind one connection; the WebSocket connection and the longpoll session are its subclasses.
-It takes the client's messages from them and, as mail: `SocketClose` and `Down` of its channels, `SocketDrain`, the
-"disconnect" `Broadcast` on its id, and `Frame`s to pass on. It starts channels under the endpoint's DynamicSupervisor and
-monitors them; a channel that crashes costs its client one phx_error. If the transport itself crashes, its channels see the
-Down and end with its reason.
+`UserSocket` is what an application writes: who may connect, the socket's id, which topic goes to which
+channel. `SocketTransport` is the process behind one connection; the WebSocket connection and the longpoll
+session are its subclasses. It takes the client's messages from them and, as mail: `SocketClose` and `Down` of
+its channels, `SocketDrain`, the "disconnect" `Broadcast` on its id, and `Frame`s to pass on. It starts
+channels under the endpoint's DynamicSupervisor and monitors them; a channel that crashes costs its client one
+phx_error. If the transport itself crashes, its channels see the Down and end with its reason.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class UserSocket:
     """
 
     __slots__ = (
-        "__weakref__", "assigns", "endpoint", "join_timeout", "max_channels", "serializer", "socket_id", "transport",
-        "transport_pid",
+        "__weakref__", "assigns", "endpoint", "join_timeout", "max_channels", "serializer", "socket_id",
+        "transport", "transport_pid",
     )  # fmt: skip
 
     channels: ClassVar[Mapping[str, type[Channel] | tuple[type[Channel], Mapping[str, Any]]]] = {}
@@ -86,7 +87,9 @@ class UserSocket:
         raise NotImplementedError(f"{type(self).__name__} has no connect callback")
 
     def id(self) -> str | None:
-        """The name under which all sockets of this client can be closed by a "disconnect" broadcast; None for none."""
+        """The name under which all sockets of this client can be closed by a "disconnect" broadcast; None for
+        none.
+        """
         return None
 
     # ---- routes
@@ -102,7 +105,8 @@ class UserSocket:
 
 
 def _channel_route(pattern: str, target: Any) -> ChannelRoute:
-    channel, options = target if isinstance(target, tuple) else (target, {})
+    pair: tuple[Any, Any] = target if isinstance(target, tuple) else (target, {})  # type: ignore[assignment]
+    channel, options = pair
     head, star, tail = pattern.partition("*")
     if star and tail:
         raise ValueError(f"channels using splat patterns must end with *, got {pattern!r}")
@@ -126,15 +130,17 @@ def same_ref(left: Any, right: Any) -> bool:
     """Elixir's `===` for what a ref can be: `1` is neither `"1"` nor `1.0` nor `true`."""
     if type(left) is not type(right):
         return False
-    if type(left) is dict:
+    if isinstance(left, dict):
         return left.keys() == right.keys() and all(same_ref(left[key], right[key]) for key in left)
-    if type(left) is list:
+    if isinstance(left, list):
         return len(left) == len(right) and all(map(same_ref, left, right))
     return left == right
 
 
 class SocketTransport(GenServer):
-    """The process of one client connection. A subclass says how a frame goes out (`emit`, `push`) and how it ends (`stop`)."""
+    """The process of one client connection. A subclass says how a frame goes out (`emit`, `push`) and how it
+    ends (`stop`).
+    """
 
     __slots__ = ("_myRef", "channels", "rate", "socket")
 
@@ -147,7 +153,9 @@ class SocketTransport(GenServer):
         self.rate = (0, 0)  # the second that runs, and the messages in it
 
     def too_fast(self, limit: int | None) -> bool:
-        """Counts a message of the client: True if there are more than `limit` in this second (None: no bound)."""
+        """Counts a message of the client: True if there are more than `limit` in this second (None: no
+        bound).
+        """
         if limit is None:
             return False
         second = int(self._myRef.engine.now())
@@ -161,6 +169,11 @@ class SocketTransport(GenServer):
             {"id": self.socket.socket_id, "transport": self.name},
         )
         return True
+
+    @property
+    def pid(self) -> Pid:
+        """This transport's own process."""
+        return self._myRef.pid
 
     # ---- a transport's part
 
@@ -189,7 +202,8 @@ class SocketTransport(GenServer):
     # ---- Phoenix.Socket.__in__/2
 
     def receive(self, data: bytes, opcode: int) -> Coroutine[Any, Any, None] | None:
-        """Handles one message of the client. A coroutine means a join is under way: it blocks the whole socket.
+        """Handles one message of the client. A coroutine means a join is under way: it blocks the whole
+        socket.
 
         Raises what the serializer raises for a message it cannot read.
         """
@@ -267,7 +281,9 @@ class SocketTransport(GenServer):
             )
 
     async def _join_again(self, entry: ChannelEntry, message: Message) -> None:
-        """A second join of a topic replaces the channel: its phx_close comes behind the answer to the new join."""
+        """A second join of a topic replaces the channel: its phx_close comes behind the answer to the new
+        join.
+        """
         pid = entry.pid
         erlang.exit(pid, DUPLICATE_JOIN)
         if (
@@ -285,7 +301,7 @@ class SocketTransport(GenServer):
 
     def info(self, message: Any) -> Any:
         """Handles mail that is not the transport's own. What it returns is a GenServer's return value."""
-        kind = type(message)
+        kind: type[Any] = type(message)
         if kind is Frame:
             self.emit(message)
         elif kind is SocketClose:

@@ -1,8 +1,10 @@
-"""The process behind one WebSocket: frames in, frames out, limits (`Phoenix.Transports.WebSocket` on Bandit's WebSock).
+"""The process behind one WebSocket: frames in, frames out, limits (`Phoenix.Transports.WebSocket` on Bandit's
+WebSock).
 
-It takes from its IO side, as mail: `bytes` that came in, `PeerClosed`; from others `Frame`s to send, `CloseConnection`, and
-what `SocketTransport` takes. A join blocks it; meanwhile mail waits, so that frames leave in the order in which Phoenix would
-send them. When it crashes the client is closed with 1011 and its channels end.
+It takes from its IO side, as mail: `bytes` that came in, `PeerClosed`; from others `Frame`s to send,
+`CloseConnection`, and what `SocketTransport` takes. A join blocks it; meanwhile mail waits, so that frames
+leave in the order in which Phoenix would send them. When it crashes the client is closed with 1011 and its
+channels end.
 """
 
 from __future__ import annotations
@@ -154,7 +156,7 @@ class WebSocketConnection(SocketTransport):
     # ---- in
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
-        kind = type(message)
+        kind: type[Any] = type(message)
         try:
             if kind is bytes:
                 return self._data(message)

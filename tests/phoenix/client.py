@@ -1,4 +1,4 @@
-"""A client without a network: drives a `WebSocketConnection` through a fake IO, and reads what it would send."""
+"""A client without a network: drives a `WebSocketConnection` through a fake IO."""
 
 from __future__ import annotations
 

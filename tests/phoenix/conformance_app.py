@@ -29,8 +29,8 @@ from runtime.phoenix import (
     UserSocket,
     WebSocketOptions,
     drain,
+    drainer,
 )
-from runtime.phoenix import drainer
 from runtime.phoenix.request import JSON_TYPE, error_response
 from runtime.presence import Presence
 from runtime.pubsub import PubSub
@@ -204,7 +204,7 @@ class ConformanceServer:
         )
         self.server = _Uvicorn(config)
         self.serving = asyncio.create_task(self.server.serve())
-        while not self.server.started:
+        while not self.server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.005)
         return self.server.servers[0].sockets[0].getsockname()[1]
 

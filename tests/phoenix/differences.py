@@ -1,3 +1,5 @@
-"""Where we knowingly answer otherwise than Phoenix: name of the transcript -> reason. `docs/phoenix.md` tells why."""
+"""Where we knowingly answer otherwise than Phoenix: name of the transcript -> reason. `docs/phoenix.md` tells
+why.
+"""
 
 DIFFERENCES: dict[str, str] = {}
