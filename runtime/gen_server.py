@@ -297,10 +297,10 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
     CallSite)) if it ended before it came to this request, Exit("timeout") after `timeout` ms: it still ends
     when it comes to it.
     """
-    site = CallSite("sys", "terminate", (dest, reason, "infinity" if timeout is None else timeout))
     cell = resolve(dest)
     if cell is None or cell.mode == DEAD:
         raise Exit("noproc" if cell is None or timeout is None or timeout > 0 else "timeout")
+    site = CallSite("sys", "terminate", (cell.pid, reason, "infinity" if timeout is None else timeout))
     if cell is process.current:
         raise Exit(("calling_self", site))
     request = _Terminate(reason)
