@@ -1,7 +1,8 @@
 """The channels of BitNexus: transactions, notifications, and what operators watch.
 
-A channel is one process for one join of one client. Broadcasts pass it by (Phoenix's fastlane); it is there to let the
-client in, and to answer `ping`. When it crashes, that client alone sees phx_error and joins again.
+A channel is one process for one join of one client. Broadcasts pass it by (Phoenix's fastlane); it is there
+to let the client in, and to answer `ping`. When it crashes, that client alone sees phx_error and joins
+again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class OwnChannel(Channel):
 
     def join(self, topic: str, payload: Any, socket: Any) -> Any:
         owner = topic.partition(":")[2]
-        if owner == self.assigns["user_id"] or self.assigns["role"] == "admin" and owner:
+        if owner == self.assigns["user_id"] or (self.assigns["role"] == "admin" and owner):
             return Ok()
         return Error(UNAUTHORIZED)
 
@@ -41,7 +42,7 @@ class NotificationChannel(OwnChannel):
 
 
 class AdminChannel(Channel):
-    """`admin:*`, for role admin: new_task, task_updated, new_email, flag_updated and the tree's own events."""
+    """`admin:*`, for role admin: new_task, task_updated, new_email, flag_updated and what the tree tells."""
 
     __slots__ = ()
 
@@ -53,7 +54,8 @@ class AdminChannel(Channel):
 
 
 def answer(event: Any, payload: Any) -> Any:
-    """`ping` is answered with its payload; what else a client may say is an error to it, not a crash of its channel."""
+    """`ping` is answered with its payload; what else a client may say is an error to it, not a crash of its
+    channel."""
     match event:
         case "ping":
             return Reply("ok", payload)

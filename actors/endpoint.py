@@ -1,8 +1,9 @@
 """The HTTP server as a supervised actor: uvicorn on a socket that this process owns.
 
-Named in supervisor.toml with the application it serves, so that it need not know what that is. The listening sockets and the
-open connections are held by a linked process: however this one ends, they are closed and a restarted endpoint finds the
-port free. On an orderly stop it takes no new connections, lets open requests finish for SHUTDOWN_GRACE_SECONDS, then ends.
+Named in supervisor.toml with the application it serves, so that it need not know what that is. The
+listening sockets and the open connections are held by a linked process: however this one ends, they are
+closed and a restarted endpoint finds the port free. On an orderly stop it takes no new connections, lets
+open requests finish for SHUTDOWN_GRACE_SECONDS, then ends.
 
 Calls: `GetAddress` -> `Address`. Timers: `Tick`, once a second, for the Date header.
 """
@@ -61,7 +62,8 @@ class Tick:
 
 
 class Endpoint(GenServer):
-    """Serves the ASGI application that `app` ("module:factory") makes; its attribute `ws`, if it has one, is the protocol class
+    """Serves the ASGI application that `app` ("module:factory") makes; its attribute `ws`, if it has one,
+    is the protocol class
     of WebSocket connections. `host` and `port` default to the settings in force."""
 
     def init(self, app: str, host: str | None = None, port: int | None = None) -> Any:

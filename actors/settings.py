@@ -1,8 +1,9 @@
 """Settings of BitNexus: one table of environment variables, read once at start into a frozen value.
 
 Owns the names, defaults, checks and meanings of every environment variable. The table `VARIABLES` is what
-`bitnexus config`, `bitnexus doctor` and docs/operations.md show. A wrong value raises `ConfigError`, whose text is
-one line that names the variable, what is wrong and what to do. Nothing else in BitNexus reads the environment.
+`bitnexus config`, `bitnexus doctor` and docs/operations.md show. A wrong value raises `ConfigError`, whose
+text is one line that names the variable, what is wrong and what to do. Nothing else in BitNexus reads the
+environment.
 """
 
 from __future__ import annotations
@@ -109,7 +110,9 @@ def _services(value: str) -> tuple[tuple[str, str], ...]:
     for part in _list(value):
         name, sign, url = part.partition("=")
         if not sign or not name.replace("-", "").replace("_", "").isalnum():
-            raise ValueError("expected name=url pairs, as in billing=http://billing:8080,stock=http://stock:8080")
+            raise ValueError(
+                "expected name=url pairs, as in billing=http://billing:8080,stock=http://stock:8080"
+            )
         services.append((name, _url("http", "https")(url)))
     return tuple(services)
 
@@ -128,18 +131,37 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("BITNEXUS_ENV", "dev", _environment, "dev, test or prod; prod refuses weak secrets"),
     Variable("HOST", "127.0.0.1", _text, "address to listen on; 0.0.0.0 for all"),
     Variable("PORT", "4000", _whole(0, 65535), "TCP port of HTTP and WebSocket; 0 takes a free one"),
-    Variable("DATABASE_URL", "", _url("postgresql", "postgres"),
-             "PostgreSQL to use, postgresql://user:password@host:5432/name; unset starts the embedded one", secret=True),
+    Variable(
+        "DATABASE_URL",
+        "",
+        _url("postgresql", "postgres"),
+        "PostgreSQL to use, postgresql://user:password@host:5432/name; unset starts the embedded one",
+        secret=True,
+    ),
     Variable("DATA_DIR", ".data", _path, "folder of the embedded database and of the development key"),
     Variable("DATABASE_POOL_SIZE", "10", _whole(2, 200), "connections of the pool"),
-    Variable("SECRET_KEY_BASE", "", _text,
-             f"key that signs tokens (HS256), {MIN_SECRET_BYTES} bytes or more; dev makes one in DATA_DIR when unset",
-             secret=True),
-    Variable("JWT_PRIVATE_KEY", "", _text,
-             "Ed25519 or RSA private key, PEM text or path: tokens are then signed EdDSA or RS256 and checked by "
-             "/.well-known/jwks.json", secret=True),
-    Variable("JWT_PREVIOUS_KEYS", "", _list,
-             "earlier keys still accepted, comma separated paths (private or public PEM) or HS256 secrets", secret=True),
+    Variable(
+        "SECRET_KEY_BASE",
+        "",
+        _text,
+        f"key that signs tokens (HS256), {MIN_SECRET_BYTES} bytes or more; unset, dev makes one in DATA_DIR",
+        secret=True,
+    ),
+    Variable(
+        "JWT_PRIVATE_KEY",
+        "",
+        _text,
+        "Ed25519 or RSA private key, PEM text or path: tokens are then signed EdDSA or RS256 and checked by "
+        "/.well-known/jwks.json",
+        secret=True,
+    ),
+    Variable(
+        "JWT_PREVIOUS_KEYS",
+        "",
+        _list,
+        "earlier keys still accepted, comma separated paths (private or public PEM) or HS256 secrets",
+        secret=True,
+    ),
     Variable("JWT_ISSUER", "bitnexus", _text, "claim iss of tokens"),
     Variable("JWT_AUDIENCE", "bitnexus", _text, "claim aud of tokens"),
     Variable("JWT_LEEWAY", "10", _whole(0, 300), "seconds by which clocks may differ"),
@@ -152,7 +174,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("MAX_BODY_BYTES", "1048576", _whole(1024, 1 << 30), "largest request body, bytes"),
     Variable("SHUTDOWN_GRACE_SECONDS", "5", _whole(0, 60), "how long open requests may finish at stop"),
     Variable("METRICS_TOKEN", "", _text, "bearer token of /metrics for callers not on loopback", secret=True),
-    Variable("REDIS_URL", "", _url("redis", "rediss"), "broadcasts between several nodes; unset for one node"),
+    Variable(
+        "REDIS_URL", "", _url("redis", "rediss"), "broadcasts between several nodes; unset for one node"
+    ),
     Variable("LOG_LEVEL", "info", _log_level, "debug, info, warning, error or critical"),
 )
 
@@ -231,14 +255,15 @@ def _check_secret(settings: Settings) -> None:
     if not secret:
         if settings.production:
             raise ConfigError(
-                f"SECRET_KEY_BASE: unset, and BITNEXUS_ENV=prod needs one of {MIN_SECRET_BYTES} bytes or more; "
+                f"SECRET_KEY_BASE: unset, and BITNEXUS_ENV=prod needs {MIN_SECRET_BYTES} bytes or more; "
                 "make one with: openssl rand -base64 48"
             )
         return
     why = weakness(secret)
     if why and settings.production:
-        raise ConfigError(f"SECRET_KEY_BASE: too weak for BITNEXUS_ENV=prod ({why}); "
-                          "make one with: openssl rand -base64 48")
+        raise ConfigError(
+            f"SECRET_KEY_BASE: too weak for BITNEXUS_ENV=prod ({why}); make one with: openssl rand -base64 48"
+        )
 
 
 def weakness(secret: str) -> str:

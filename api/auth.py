@@ -1,7 +1,8 @@
 """Sign-in: login, refresh with rotation, logout, me, and the published keys.
 
-A login starts a session: a family of refresh tokens, of which each works once. A token that comes a second time was
-copied by somebody, so the whole family ends. An access token names its session (`sid`) and ends with it.
+A login starts a session: a family of refresh tokens, of which each works once. A token that comes a second
+time was copied by somebody, so the whole family ends. An access token names its session (`sid`) and ends
+with it.
 """
 
 from __future__ import annotations
@@ -85,13 +86,23 @@ class Jwks(msgspec.Struct, frozen=True):
 WRONG = "The e-mail address or the password is wrong"
 
 
-@routes.post("/api/v1/auth/login", summary="Sign in", roles=None, body=Login, answers={200: SignedIn}, errors=(401, 429))
+@routes.post(
+    "/api/v1/auth/login",
+    summary="Sign in",
+    roles=None,
+    body=Login,
+    answers={200: SignedIn},
+    errors=(401, 429),
+)
 async def login(request: Request) -> Response:
-    """Answers alike, and after the same work, whether the account is unknown, inactive or the password wrong."""
+    """Answers alike, and after the same work, whether the account is unknown, inactive or the password
+    wrong."""
     body: Login = request.body
     front = request.front
     account = (body.email.lower(), request.address)
-    async with front.login_locks.of(account):  # one check at a time, so that a burst of guesses is counted guess by guess
+    async with front.login_locks.of(
+        account
+    ):  # one check at a time, so that a burst of guesses is counted guess by guess
         wait = max(front.login_failures.wait(account), front.address_failures.wait(request.address))
         if wait > 0:
             raise too_many(math.ceil(wait), "Too many failed sign-ins; try again later")
@@ -104,7 +115,7 @@ async def login(request: Request) -> Response:
             raise unauthorized(WRONG, code="invalid_credentials")
         front.login_failures.succeeded(account)
     if better is not None:
-        await repo.pool().execute(users.SET_PASSWORD, row["id"], better)
+        await repo.pool().execute(users.SET_HASH, row["id"], better)
     return await _signed_in(request, row, uuid4(), repo.pool())
 
 
@@ -112,7 +123,7 @@ async def _signed_in(request: Request, row: Mapping[str, Any], session_id: UUID,
     settings = request.front.settings
     token, token_hash = refresh_token()
     await connection.execute(
-        users.ADD_REFRESH_TOKEN, row["id"], session_id, token_hash, float(settings.refresh_token_seconds)
+        users.ADD_REFRESH, row["id"], session_id, token_hash, float(settings.refresh_token_seconds)
     )
     access = request.front.keyring.issue(row["id"], row["role"], row["email"], session_id)
     me = Me(row["id"], row["email"], row["name"], row["role"])
@@ -123,24 +134,29 @@ NO_STORE = [(b"cache-control", b"no-store")]
 
 
 @routes.post(
-    "/api/v1/auth/refresh", summary="Exchange a refresh token", roles=None, body=Refresh, answers={200: SignedIn}, errors=(401,)
+    "/api/v1/auth/refresh",
+    summary="Exchange a refresh token",
+    roles=None,
+    body=Refresh,
+    answers={200: SignedIn},
+    errors=(401,),
 )
 async def refresh(request: Request) -> Response:
-    """New tokens for a refresh token. Each works once; a second use ends the session, since one of both users stole it."""
+    """New tokens for a refresh token. Each works once; a second use ends the session, since one of both
+    users stole it."""
     refused = unauthorized("The refresh token is not valid", code="invalid_refresh_token")
-    async with repo.pool().acquire() as connection:
-        async with connection.transaction():
-            row = await connection.fetchrow(users.USE_REFRESH_TOKEN, refresh_hash(request.body.refresh_token))
-            if row is None or row["expired"] or row["revoked"] or not row["active"]:
-                reused = False
-                response = None
-            elif row["fresh"]:
-                reused = False
-                response = await _signed_in(request, row, row["family_id"], connection)
-            else:
-                reused = True
-                response = None
-                await connection.execute(users.REVOKE_FAMILY, row["family_id"])
+    async with repo.pool().acquire() as connection, connection.transaction():
+        row = await connection.fetchrow(users.USE_REFRESH, refresh_hash(request.body.refresh_token))
+        if row is None or row["expired"] or row["revoked"] or not row["active"]:
+            reused = False
+            response = None
+        elif row["fresh"]:
+            reused = False
+            response = await _signed_in(request, row, row["family_id"], connection)
+        else:
+            reused = True
+            response = None
+            await connection.execute(users.REVOKE_FAMILY, row["family_id"])
     if reused:
         request.front.sessions.end(session_id=row["family_id"])
         disconnect.user(row["id"])
@@ -151,13 +167,14 @@ async def refresh(request: Request) -> Response:
 
 @routes.post("/api/v1/auth/logout", summary="End the session", body=Logout, answers={200: Success})
 async def logout(request: Request) -> Response:
-    """Ends the session of the access token (or the refresh token's, when one is named); its tokens work no more."""
+    """Ends the session of the access token (or the refresh token's, when one is named); its tokens work no
+    more."""
     principal = request.principal
     if principal.user_id is not None:
         pool = repo.pool()
         named = request.body.refresh_token
         if named is not None:
-            session_id = await pool.fetchval(users.REVOKE_BY_TOKEN, refresh_hash(named), principal.user_id)
+            session_id = await pool.fetchval(users.REVOKE_BY_REFRESH, refresh_hash(named), principal.user_id)
             if session_id is not None:
                 request.front.sessions.end(session_id=session_id)
         if principal.session_id is not None:
@@ -186,5 +203,3 @@ async def me(request: Request) -> Response:
 async def jwks(request: Request) -> Response:
     """What other services need to check our tokens without our secret."""
     return answer(request.front.keyring.jwks(), headers=[(b"cache-control", b"public, max-age=300")])
-
-

@@ -1,4 +1,5 @@
-"""The command `bitnexus`. Each sub-command is a function here or in the module that it is about; errors are one line, exit code 1."""
+"""The command `bitnexus`. Each sub-command is a function here or in the module that it is about; errors are
+one line, exit code 1."""
 
 from __future__ import annotations
 
@@ -9,8 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,17 +19,9 @@ import asyncpg
 
 from actors import settings as settings_module
 from actors.postgres import binaries
-from actors.postgres_cluster import Cluster
-from actors.postgres_files import PostgresError
-from actors.repo import DatabaseError, address, reason
-from actors.settings import ConfigError, Settings
-from schema.migrate import MigrationError, migrate
-
-ONE_LINE = (ConfigError, DatabaseError, MigrationError, PostgresError)
-
-
-class CommandError(Exception):
-    """A command failed; the text is one line."""
+from actors.settings import Settings
+from api.cli_database import ONE_LINE, CommandError, complain, connected, database_url
+from schema.migrate import migrate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,15 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
 
 
-def complain(error: object) -> int:
-    """Says on one line why a command failed; returns exit code 1."""
-    print(f"bitnexus: {' '.join(str(error).split())}", file=sys.stderr)
-    return 1
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="bitnexus", description="BitNexus: a supervised actor runtime and the service on it.")
+    top = argparse.ArgumentParser(
+        prog="bitnexus", description="BitNexus: a supervised actor runtime and the service on it."
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[Settings, Any], int], text: str) -> argparse.ArgumentParser:
@@ -65,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     made = command("serve", _serve, "Start the whole tree and serve until Ctrl-C or SIGTERM.")
-    made.add_argument("--tree", type=Path, help="the supervisor.toml to start (default: the one here, else BitNexus's own)")
+    made.add_argument(
+        "--tree", type=Path, help="the supervisor.toml to start (default: the one here, else BitNexus's own)"
+    )
     command("migrate", _migrate, "Bring the database's schema up to date.")
     command("config", _config, "Show every setting, its value and where it came from; secrets are masked.")
     command("doctor", _doctor, "Check port, database, secret and Go services; say what to do about each.")
@@ -87,8 +77,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--name", default="")
     made.set_defaults(run=_create_user)
 
-    ledger = commands.add_parser("ledger", help="Check the ledger.").add_subparsers(required=True, metavar="ACTION")
-    made = ledger.add_parser("verify", help="Check every row, entry and hash; exit 1 and the first bad one when not sound.")
+    ledger = commands.add_parser("ledger", help="Check the ledger.").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    made = ledger.add_parser(
+        "verify", help="Check every row, entry and hash; exit 1 and the first bad one when not sound."
+    )
     made.set_defaults(run=_verify_ledger)
     return top
 
@@ -153,7 +147,11 @@ def _run_psql(url: str, sql: str | None) -> int:
     if password:
         url = url.replace(f":{password}@", "@", 1)
         environment["PGPASSWORD"] = password
-    command = [program, "--no-psqlrc", url] if sql is None else [program, "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-c", sql, url]
+    command = (
+        [program, "--no-psqlrc", url]
+        if sql is None
+        else [program, "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-c", sql, url]
+    )
     sys.stdout.flush()
     return subprocess.run(command, env=environment, check=False).returncode
 
@@ -214,42 +212,6 @@ def progress(done: int, total: int, last: bool) -> None:
     bar = "#" * int(part * 30)
     end = "\n" if last else ""
     print(f"\r[{bar:<30}] {part:4.0%}  {done} of {total} entries", end=end, file=sys.stderr, flush=True)
-
-
-# ---- the database, for commands
-
-
-@asynccontextmanager
-async def database_url(settings: Settings) -> AsyncIterator[str]:
-    """The URL of the configured database; an embedded server that doesn't run is started and stopped again."""
-    if settings.database_url:
-        yield settings.database_url
-        return
-    cluster = Cluster.at(settings.data_dir)
-    url = await cluster.attach_or_start()
-    try:
-        yield url
-    finally:
-        await cluster.stop()
-
-
-@asynccontextmanager
-async def connected(settings: Settings, migrated: bool = True) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the configured database, its schema up to date unless `migrated` is False.
-
-    Raises DatabaseError or MigrationError, one line.
-    """
-    async with database_url(settings) as url:
-        try:
-            connection = await asyncpg.connect(url, timeout=10)
-        except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise DatabaseError(f"DATABASE_URL: can't connect to {address(url)}: {reason(error)}") from None
-        try:
-            if migrated:
-                await migrate(connection)
-            yield connection
-        finally:
-            await connection.close()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Cors:
 
     def add(self, out: Headers, origin: bytes, operation: Operation | None) -> None:
         """Adds the headers of an answer to a request that names its origin."""
-        if operation is not None and operation.cors_any or self._any:
+        if (operation is not None and operation.cors_any) or self._any:
             out.append((b"access-control-allow-origin", b"*"))
         else:
             out.append((b"vary", b"origin"))
@@ -40,7 +40,9 @@ class Cors:
             out.append((b"access-control-allow-origin", origin))
         out.append((b"access-control-expose-headers", EXPOSE_HEADERS))
 
-    def preflight(self, out: Headers, headers: dict[bytes, bytes], allowed: list[str], operation: Operation) -> None:
+    def preflight(
+        self, out: Headers, headers: dict[bytes, bytes], allowed: list[str], operation: Operation
+    ) -> None:
         """Adds the headers that answer a preflight; the origin's own are added by `add`."""
         origin = headers.get(b"origin")
         if origin is None or b"access-control-request-method" not in headers:

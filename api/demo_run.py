@@ -1,7 +1,7 @@
 """`bitnexus demo`: the main job as a client sees it, step by step against a running server.
 
-Sign in, join the transaction channel as the `phoenix` client does, post transactions, see each arrive in the channel, verify one
-in the ledger. Prints a line for each thing that happens.
+Sign in, join the transaction channel as the `phoenix` client does, post transactions, see each arrive in
+the channel, verify one in the ledger. Prints a line for each thing that happens.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import aiohttp
 
 from actors.endpoint import Address
 from actors.settings import Settings
-from api.cli import CommandError, connected
+from api.cli_database import CommandError, connected
 from api.passwords import hash_password
 from schema import users
 
@@ -94,11 +94,13 @@ async def _demo_user(settings: Settings) -> tuple[str, str]:
         if row is None:
             await connection.fetchrow(users.CREATE, DEMO_EMAIL, "Demo", "user", hash_password(password))
         else:
-            await connection.execute(users.SET_PASSWORD, row["id"], hash_password(password))
+            await connection.execute(users.SET_HASH, row["id"], hash_password(password))
     return DEMO_EMAIL, password
 
 
-async def _main_job(session: aiohttp.ClientSession, email: str, password: str, count: int, teller: Teller) -> None:
+async def _main_job(
+    session: aiohttp.ClientSession, email: str, password: str, count: int, teller: Teller
+) -> None:
     signed_in = await _call(session, "POST", "/api/v1/auth/login", {"email": email, "password": password})
     token, user_id = signed_in["token"], signed_in["user"]["id"]
     session.headers["Authorization"] = f"Bearer {token}"
@@ -114,7 +116,10 @@ async def _main_job(session: aiohttp.ClientSession, email: str, password: str, c
                 _call(session, "POST", "/api/v1/transactions", body), channel.event("new_transaction")
             )
             made, entry = recorded["transaction"], recorded["ledger"]
-            teller.say(f"201: transaction {made['id']} of {made['amount']} {made['currency']}, ledger seq {entry['seq']}")
+            teller.say(
+                f"201: transaction {made['id']} of {made['amount']} {made['currency']}, "
+                f"ledger seq {entry['seq']}"
+            )
             if event["id"] != made["id"]:
                 raise CommandError(f"demo: the channel told of {event['id']}, not of {made['id']}")
             teller.say(f"the channel got new_transaction {event['id']}, ledger_seq {event['ledger_seq']}")
@@ -123,7 +128,9 @@ async def _main_job(session: aiohttp.ClientSession, email: str, password: str, c
     proof = await _call(session, "GET", f"/api/v1/transactions/{made['id']}/verify")
     if not proof["verified"]:
         raise CommandError(f"demo: the ledger does not verify {made['id']}: {proof.get('reason')}")
-    teller.say(f"verified: leaf {proof['leaf_hash'][:16]}… with {len(proof['inclusion_proof'])} hashes to the root")
+    teller.say(
+        f"verified: leaf {proof['leaf_hash'][:16]}… with {len(proof['inclusion_proof'])} hashes to the root"
+    )
     head = await _call(session, "GET", "/api/v1/ledger/head")
     teller.say(f"the ledger has {head['tree_size']} entries, root {head['root_hash'][:16]}…")
 

@@ -1,7 +1,7 @@
 """Ends open sockets of a user whose session ended, by Phoenix's `disconnect` broadcast on the socket's id.
 
-All of the user's sockets close. Those of his other sessions come back by themselves, since the client reconnects with a token
-that still holds; those of the ended one are refused.
+All of the user's sockets close. Those of his other sessions come back by themselves, since the client
+reconnects with a token that still holds; those of the ended one are refused.
 """
 
 from __future__ import annotations

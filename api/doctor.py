@@ -13,7 +13,7 @@ import asyncpg
 
 from actors.endpoint import Address, EndpointError, check_port
 from actors.settings import MIN_SECRET_BYTES, ConfigError, Settings, signing_secret, weakness
-from api.cli import ONE_LINE, connected
+from api.cli_database import ONE_LINE, connected
 from api.tokens import Keyring
 from schema.migrate import pending
 
@@ -61,7 +61,10 @@ async def _port(settings: Settings) -> Finding:
     except EndpointError as error:
         timeout = aiohttp.ClientTimeout(total=SECONDS)
         try:
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/health") as response:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(f"{url}/health") as response,
+            ):
                 alive = await response.json(content_type=None)
             if isinstance(alive, dict) and alive.get("status") == "ok":
                 return Finding("port", True, f"BitNexus serves on {url}")
@@ -88,7 +91,11 @@ async def _database(settings: Settings) -> Finding:
     except asyncpg.PostgresError as error:
         return Finding("database", False, f"{where}: {error}", "check the role's rights on the database")
     if left:
-        return Finding("database", True, f"{where} answers, PostgreSQL {version}; {len(left)} migrations wait: serve applies them")
+        return Finding(
+            "database",
+            True,
+            f"{where} answers, PostgreSQL {version}; {len(left)} migrations wait: serve applies them",
+        )
     return Finding("database", True, f"{where} answers, PostgreSQL {version}, the schema is up to date")
 
 
@@ -103,7 +110,11 @@ def _secret(settings: Settings) -> Finding:
         _, source = signing_secret(settings)
     except ConfigError as error:
         return Finding("secret", False, str(error), "make DATA_DIR writable, or set SECRET_KEY_BASE")
-    return Finding("secret", True, f"SECRET_KEY_BASE is unset: a development key in {source} is used (prod needs one of its own)")
+    return Finding(
+        "secret",
+        True,
+        f"SECRET_KEY_BASE is unset: a development key in {source} is used (prod needs one of its own)",
+    )
 
 
 def _keys(settings: Settings) -> Finding:
@@ -122,8 +133,15 @@ async def _service(name: str, url: str) -> Finding:
             _, writer = await asyncio.open_connection(host, port)
             writer.close()
     except (OSError, TimeoutError) as error:
-        why = "timed out" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
+        why = (
+            "timed out" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
+        )
         if isinstance(error, socket.gaierror):
             why = f"the name {host} is unknown"
-        return Finding("go", False, f"{name} at {url} can't be reached: {why}", "start the service, check GO_API_URL and firewall")
+        return Finding(
+            "go",
+            False,
+            f"{name} at {url} can't be reached: {why}",
+            "start the service, check GO_API_URL and firewall",
+        )
     return Finding("go", True, f"{name} at {url} takes connections")

@@ -1,7 +1,8 @@
 """E-mail sign-up, on its own path and on the two paths of the Netlify functions that it replaces.
 
-These three paths alone answer errors in the old functions' form, `{"success": false, "error": "..."}`; it is made
-here (`failure`) and nowhere else. They are public, callable from every origin, and throttled per caller's address.
+These three paths alone answer errors in the old functions' form, `{"success": false, "error": "..."}`; it
+is made here (`failure`) and nowhere else. They are public, callable from every origin, and throttled per
+caller's address.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ routes = Routes("emails")
 FORM = "application/x-www-form-urlencoded"
 
 INSERT = """
-INSERT INTO emails (email, name, source) VALUES ($1, $2, $3) ON CONFLICT (lower(email)) DO NOTHING RETURNING id
+INSERT INTO emails (email, name, source) VALUES ($1, $2, $3)
+ON CONFLICT (lower(email)) DO NOTHING RETURNING id
 """
 
 
@@ -85,7 +87,9 @@ def _read(request: Request) -> SignUp:
         except ValueError:
             raise ApiError(400, "The form can't be read") from None
         return _SIGN_UP.strings(dict(pairs))
-    if request.content_type not in ("", JSON, FORM, "text/plain") and not request.content_type.endswith("+json"):
+    if request.content_type not in ("", JSON, FORM, "text/plain") and not request.content_type.endswith(
+        "+json"
+    ):
         raise ApiError(415, "Send JSON or application/x-www-form-urlencoded")
     return _SIGN_UP.json(body)
 

@@ -1,20 +1,22 @@
 """Errors of the front: one form for all of them, `{"error": {"code", "message", "fields"?}}`.
 
-A handler raises `ApiError`; everything else that can end a request (a database that is down, a full mailbox, a
-crash) is turned into one here, by `from_exception`. The three email paths alone keep the form of the functions that
-they replace; that form is made in api/emails.py.
+A handler raises `ApiError`; everything else that can end a request (a database that is down, a full
+mailbox, a crash) is turned into one here, by `from_exception`. The three email paths alone keep the form of
+the functions that they replace; that form is made in api/emails.py.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import asyncpg
 import msgspec
 
+from actors import repo
 from runtime.exits import Exit
+from runtime.reports import describe
 
 log = logging.getLogger("api.errors")
 
@@ -87,7 +89,9 @@ def invalid(fields: dict[str, str]) -> ApiError:
     return ApiError(422, fields=fields)
 
 
-def unavailable(message: str | None = None, *, code: str | None = None, after: int = RETRY_AFTER_SECONDS) -> ApiError:
+def unavailable(
+    message: str | None = None, *, code: str | None = None, after: int = RETRY_AFTER_SECONDS
+) -> ApiError:
     """503 with Retry-After, in seconds."""
     return ApiError(503, message, code=code, headers=[(b"retry-after", str(after).encode())])
 
@@ -97,41 +101,52 @@ def too_many(after: int, message: str | None = None) -> ApiError:
     return ApiError(429, message, headers=[(b"retry-after", str(max(1, after)).encode())])
 
 
-_DATABASE_DOWN = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.QueryCanceledError,
-    ConnectionError,
-)
+# What PostgreSQL says when it can't serve at all: connection, authorization, no such database, out of
+# resources, stopped by an operator.
+_DOWN_CLASSES = frozenset({"08", "28", "3D", "53", "57"})
+_NO_CONNECTIONS_ALLOWED = "55000"
+
+
+def is_database_down(error: BaseException) -> bool:
+    """True when the error says that the database can't be reached or can't serve now."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state[:2] in _DOWN_CLASSES or state == _NO_CONNECTIONS_ALLOWED
+    if isinstance(error, asyncpg.DataError):
+        return False  # a value that the query can't take: our mistake
+    return isinstance(
+        error, (repo.Unavailable, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
+    )
 
 
 def from_exception(error: BaseException) -> ApiError:
     """The error that a request answers with when its handler raised `error`.
 
-    A database that is down, an actor that is not there, too slow or overloaded is 503 with Retry-After; anything
-    unknown is 500, logged with its traceback.
+    A database that is down, an actor that is not there, too slow or overloaded is 503 with Retry-After;
+    anything unknown is 500, logged with its traceback.
     """
     if isinstance(error, ApiError):
         return error
     if isinstance(error, Exit):
-        reason = error.reason[0] if isinstance(error.reason, tuple) and error.reason else error.reason
-        if isinstance(reason, str):
-            if reason == "overload":
-                return unavailable("Too much work is waiting; try again soon", code="overloaded")
-            log.warning("actor not available: %s", reason)
-            return unavailable()
-        if isinstance(reason, tuple) and reason and isinstance(reason[0], _DATABASE_DOWN):
-            return unavailable("The database is not available", code="database_unavailable")
-        log.error("an actor crashed during a request: %r", error.reason)
-        return unavailable()
-    if isinstance(error, _DATABASE_DOWN) or type(error).__name__ == "Unavailable":
+        return _from_exit(error.reason)
+    if is_database_down(error):
         log.warning("database not available: %s", error)
+        if not isinstance(error, repo.Unavailable):
+            repo.suspect(error)
         return unavailable("The database is not available", code="database_unavailable")
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+    if isinstance(error, TimeoutError):
         return unavailable("The request took too long")
     log.error("request failed", exc_info=error)
     return ApiError(500)
+
+
+def _from_exit(reason: Any) -> ApiError:
+    """A call failed: its reason is `(why, call site)`, and why of a crash is `(exception, stack)`."""
+    why = reason[0] if isinstance(reason, tuple) and reason else reason
+    if why == "overload":
+        return unavailable("Too much work is waiting; try again soon", code="overloaded")
+    cause = why[0] if isinstance(why, tuple) and why else why
+    if isinstance(cause, BaseException) and is_database_down(cause):
+        return unavailable("The database is not available", code="database_unavailable")
+    log.warning("an actor is not available: %s", describe(why))
+    return unavailable()

@@ -1,8 +1,8 @@
 """Field types of requests, and the decoding that names every bad field.
 
-msgspec validates; it stops at the first error, so only when a body fails it is gone through again field by field.
-The custom types here (`Amount`, `Currency`, `Email`) carry their check and their JSON schema, which api/openapi.py
-reads from the same place.
+msgspec validates; it stops at the first error, so only when a body fails it is gone through again field by
+field. The custom types here (`Amount`, `Currency`, `Email`) carry their check and their JSON schema, which
+api/openapi.py reads from the same place.
 """
 
 from __future__ import annotations
@@ -71,8 +71,10 @@ def _two_decimals(number: Decimal) -> Decimal:
     cents = number.quantize(_CENT, context=_PRECISE)
     if cents == number:
         return cents
-    # 0.1 + 0.2 arrives as 0.30000000000000004: what binary floats do to two decimals is the client's language, not
-    # its mistake. Only numbers written with 16 digits or more, one float step beside two decimals, are taken so.
+    # 0.1 + 0.2 arrives as 0.30000000000000004: what binary floats do to two decimals is the client's
+    # language, not
+    # its mistake. Only numbers written with 16 digits or more, one float step beside two decimals, are
+    # taken so.
     if len(number.as_tuple().digits) >= 16:
         near = float(number)
         if abs(near - float(cents)) <= math.ulp(near):
@@ -131,7 +133,6 @@ class Email(str):
 
 
 CUSTOM = (Amount, Currency, Email)
-
 
 
 def _text(low: int, high: int) -> Any:
@@ -232,6 +233,8 @@ def _refuse_constant(_name: str) -> Any:
 
 def _loads(body: bytes) -> Any:
     try:
-        return json.loads(body.decode(), parse_float=Decimal, parse_int=_whole, parse_constant=_refuse_constant)
+        return json.loads(
+            body.decode(), parse_float=Decimal, parse_int=_whole, parse_constant=_refuse_constant
+        )
     except (ValueError, RecursionError):
         raise ApiError(400, "The body is not valid JSON", code="malformed_json") from None

@@ -1,7 +1,8 @@
 """Feature flags for gradual rollout: a flag is on for a percentage of users, always the same ones.
 
-A user's place from 0 to 99 follows from the flag's name and his id alone, so every server and every day gives the
-same answer, and raising the percentage only adds users. Changes are pushed on `admin:flags` by the database listener.
+A user's place from 0 to 99 follows from the flag's name and his id alone, so every server and every day
+gives the same answer, and raising the percentage only adds users. Changes are pushed on `admin:flags` by
+the database listener.
 """
 
 from __future__ import annotations
@@ -105,13 +106,22 @@ async def index(request: Request) -> Response:
     return answer(FlagsBody(on))
 
 
-@routes.get("/api/v1/flags/all", summary="Every flag with its percentage", roles=ADMINS, answers={200: FlagList})
+@routes.get(
+    "/api/v1/flags/all", summary="Every flag with its percentage", roles=ADMINS, answers={200: FlagList}
+)
 async def everything(request: Request) -> Response:
     """All flags as they stand in the table."""
     return answer(FlagList([Flag.of(row) for row in await repo.pool().fetch(flags.ALL)]))
 
 
-@routes.put("/api/v1/flags/{name:flag}", summary="Set a flag", roles=ADMINS, body=FlagChange, answers={200: FlagBody}, errors=(404,))
+@routes.put(
+    "/api/v1/flags/{name:flag}",
+    summary="Set a flag",
+    roles=ADMINS,
+    body=FlagChange,
+    answers={200: FlagBody},
+    errors=(404,),
+)
 async def put(request: Request) -> Response:
     """Creates the flag or sets its percentage."""
     body: FlagChange = request.body

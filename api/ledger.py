@@ -56,13 +56,17 @@ class ConsistencyQuery(msgspec.Struct, frozen=True, rename={"first": "from", "se
 
 
 @routes.get(
-    "/api/v1/transactions/{id:uuid}/verify", summary="Verify a transaction", answers={200: VerifiedBody}, errors=(404,)
+    "/api/v1/transactions/{id:uuid}/verify",
+    summary="Verify a transaction",
+    answers={200: VerifiedBody},
+    errors=(404,),
 )
 async def verify(request: Request) -> Response:
     """Recomputes the leaf from the stored row and proves it to be in the tree; says why when it is not."""
     transaction_id = request.params["id"]
     owner = await repo.pool().fetchval(transaction_lists.OWNER, transaction_id)
-    if owner is None and not request.principal.is_admin or owner is not None and not may_see(request, owner):
+    hidden = not request.principal.is_admin if owner is None else not may_see(request, owner)
+    if hidden:
         raise ApiError(404, NO_TRANSACTION)
     found = await ledger_server.verify(transaction_id)
     if found.reason == "unknown_transaction":

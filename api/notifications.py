@@ -94,30 +94,48 @@ async def create(request: Request) -> Response:
     try:
         row = await repo.pool().fetchrow(notifications.CREATE, body.user_id, body.title, body.body)
     except asyncpg.ForeignKeyViolationError:
-        raise ApiError(404, "There is no such user", code="user_not_found", fields={"user_id": "no such user"}) from None
+        raise ApiError(
+            404, "There is no such user", code="user_not_found", fields={"user_id": "no such user"}
+        ) from None
     return answer(NotificationBody(Notification.of(row)), 201)
 
 
-@routes.get("/api/v1/notifications", summary="List own notifications", query=NotificationQuery, answers={200: NotificationsBody})
+@routes.get(
+    "/api/v1/notifications",
+    summary="List own notifications",
+    query=NotificationQuery,
+    answers={200: NotificationsBody},
+)
 async def index(request: Request) -> Response:
     """The caller's own, newest first."""
     query: NotificationQuery = request.query
     user_id = own(request)
     rows = await repo.pool().fetch(
-        notifications.PAGE, query.limit + 1, *cursor.decode(query.cursor), user_id, None if query.unread is None else query.unread == "true"
+        notifications.PAGE,
+        query.limit + 1,
+        *cursor.decode(query.cursor),
+        user_id,
+        None if query.unread is None else query.unread == "true",
     )
     unread = await repo.pool().fetchval(notifications.UNREAD, user_id)
     shown, following = cursor.page(rows, query.limit)
     return answer(NotificationsBody([Notification.of(row) for row in shown], following, unread))
 
 
-@routes.get("/api/v1/notifications/unread_count", summary="Count own unread notifications", answers={200: Unread})
+@routes.get(
+    "/api/v1/notifications/unread_count", summary="Count own unread notifications", answers={200: Unread}
+)
 async def unread_count(request: Request) -> Response:
     """How many of the caller's own are unread."""
     return answer(Unread(await repo.pool().fetchval(notifications.UNREAD, own(request))))
 
 
-@routes.post("/api/v1/notifications/{id:uuid}/read", summary="Mark one as read", answers={200: NotificationBody}, errors=(404,))
+@routes.post(
+    "/api/v1/notifications/{id:uuid}/read",
+    summary="Mark one as read",
+    answers={200: NotificationBody},
+    errors=(404,),
+)
 async def read(request: Request) -> Response:
     """Marks the caller's notification as read; the time of the first reading stays."""
     row = await repo.pool().fetchrow(notifications.READ, request.params["id"], own(request))

@@ -31,9 +31,9 @@ PARAM_SCHEMAS: dict[str, dict[str, Any]] = {
 }
 
 INTRODUCTION = (
-    "Transactions with a ledger, tasks, notifications and users. Sign in at `/api/v1/auth/login` and send the token as "
-    "`Authorization: Bearer`. Every error has the form of `ErrorBody`; a 422 names each bad field. Live updates come over "
-    "the Phoenix socket at `/socket`."
+    "Transactions with a ledger, tasks, notifications and users. Sign in at `/api/v1/auth/login`, send the "
+    "token as `Authorization: Bearer`. Errors have the form of `ErrorBody`; a 422 names each bad field. "
+    "Live updates come over the Phoenix socket at `/socket`."
 )
 
 _document: bytes = b"{}"
@@ -105,9 +105,7 @@ def _kinds(operation: Operation) -> list[Any]:
     kinds: list[Any] = [a.body for a in operation.answers.values() if a.body is not None]
     if operation.body is not None:
         kinds.append(operation.body.kind)
-    for kind in (operation.body_schema, operation.legacy_errors):
-        if kind is not None:
-            kinds.append(kind)
+    kinds.extend(kind for kind in (operation.body_schema, operation.legacy_errors) if kind is not None)
     if operation.query is not None:
         kinds.extend(field.type for field in msgspec.structs.fields(operation.query.kind))
     kinds.extend(kind for kind, _text in operation.request_headers.values())

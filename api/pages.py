@@ -1,7 +1,7 @@
 """Files of the pages: the demo at `/` and the operators' console at `/admin`, with what they load.
 
-A folder becomes part of the site by standing in `FOLDERS`. Files are read once and again when they change; a request can
-name only what is inside the folder.
+A folder becomes part of the site by standing in `FOLDERS`. Files are read once and again when they change;
+a request can name only what is inside the folder.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Password hashes: argon2id, made and checked in threads so that the loop goes on.
 
-At most `THREADS` at a time, since each fills a core and 19 MiB; when more than `WAITING` wait, sign-in answers 503
-rather than letting a flood of guesses take the machine.
+At most `THREADS` at a time, since each fills a core and 19 MiB; when more than `WAITING` wait, sign-in
+answers 503 rather than letting a flood of guesses take the machine.
 """
 
 from __future__ import annotations

@@ -21,11 +21,26 @@ JSON_HEADER = (b"content-type", b"application/json")
 
 
 class Request:
-    """One HTTP request. `body` and `query` are validated values; `principal` is set where a token is asked for."""
+    """One HTTP request. `body` and `query` are validated values; `principal` is set where a token is asked
+    for."""
 
-    __slots__ = ("_principal", "body", "content_type", "front", "headers", "method", "params", "path", "query", "request_id", "scope")
+    __slots__ = (
+        "_principal",
+        "body",
+        "content_type",
+        "front",
+        "headers",
+        "method",
+        "params",
+        "path",
+        "query",
+        "request_id",
+        "scope",
+    )
 
-    def __init__(self, front: Front, scope: Any, request_id: str, params: dict[str, Any], headers: dict[bytes, bytes]) -> None:
+    def __init__(
+        self, front: Front, scope: Any, request_id: str, params: dict[str, Any], headers: dict[bytes, bytes]
+    ) -> None:
         self.front = front
         self.scope = scope
         self.method: str = scope["method"]

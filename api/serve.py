@@ -1,6 +1,7 @@
 """`bitnexus serve`: the engine, the tree of supervisor.toml, and their orderly end.
 
-Ctrl-C or SIGTERM stops the tree in reverse order; a second one ends it at once. A start that fails says why on one line.
+Ctrl-C or SIGTERM stops the tree in reverse order; a second one ends it at once. A start that fails says why
+on one line.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import uvloop
 
 from actors.endpoint import EndpointError, GetAddress, check_port
 from actors.settings import Settings, weakness
-from api.cli import ONE_LINE, complain
+from api.cli_database import ONE_LINE, complain
 from api.tokens import Keyring
 from runtime import erlang, gen_server, tree_config
 from runtime.asyncio_engine import AsyncioEngine
@@ -53,7 +54,9 @@ def default_tree() -> Path:
 def configure_logging(settings: Settings) -> None:
     """Log lines go to standard error from LOG_LEVEL up."""
     logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+        level=settings.log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
 
 
@@ -175,7 +178,10 @@ def _child(reason: Any) -> str:
     """Which child failed to start, innermost."""
     name = ""
     while isinstance(reason, tuple):
-        failed = next((part for part in reason if isinstance(part, tuple) and part[:1] == ("failed_to_start_child",)), None)
+        failed = next(
+            (part for part in reason if isinstance(part, tuple) and part[:1] == ("failed_to_start_child",)),
+            None,
+        )
         if reason[:1] == ("failed_to_start_child",):
             failed = reason
         if failed is None:

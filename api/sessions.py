@@ -1,9 +1,10 @@
 """Who calls: tokens checked, briefly remembered, and forgotten at sign-out.
 
-A token that was checked is believed for `BELIEVED_SECONDS` without a look at the database, at most until it expires;
-then the database says again whether its user is active and its session not revoked. A sign-out or deactivation on
-this server holds at once, one on another server after that time. While the database is down, a token with a good
-signature counts, so that operators get in; sessions ended on this server stay ended.
+A token that was checked is believed for `BELIEVED_SECONDS` without a look at the database, at most until it
+expires; then the database says again whether its user is active and its session not revoked. A sign-out or
+deactivation on this server holds at once, one on another server after that time. While the database is
+down, a token with a good signature counts, so that operators get in; sessions ended on this server stay
+ended.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Sessions:
         return principal
 
     async def authenticate(self, token: str) -> Principal:
-        """Who a token speaks for. Raises InvalidToken when it is not ours, expired, revoked or its user inactive."""
+        """Who a token speaks for. Raises InvalidToken when it is not ours, expired, revoked or its user
+        inactive."""
         claimed = self._keyring.check(token)
         if claimed.user_id is None:
             self._believe(token, claimed)

@@ -1,7 +1,7 @@
 """Tasks of the team: list with filters, one, create, change, complete, delete.
 
-Changes name the `version` that they were made on; a stale one answers 409 with the task as it is now left for the
-client to fetch. Channels hear of changes from the database listener, whoever made them.
+Changes name the `version` that they were made on; a stale one answers 409 with the task as it is now left
+for the client to fetch. Channels hear of changes from the database listener, whoever made them.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class TaskChange(msgspec.Struct, frozen=True):
     team_member: Name | None = None
     status: Status | None = None
     priority: Priority | None = None
-    due_at: Moment | None | msgspec.UnsetType = msgspec.UNSET
+    due_at: Moment | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class OnVersion(msgspec.Struct, frozen=True):
@@ -106,7 +106,12 @@ async def index(request: Request) -> Response:
     """Newest first, filtered by team member, status and priority."""
     query: TaskQuery = request.query
     rows = await repo.pool().fetch(
-        tasks.PAGE, query.limit + 1, *cursor.decode(query.cursor), query.team_member, query.status, query.priority
+        tasks.PAGE,
+        query.limit + 1,
+        *cursor.decode(query.cursor),
+        query.team_member,
+        query.status,
+        query.priority,
     )
     shown, following = cursor.page(rows, query.limit)
     return answer(TasksBody([Task.of(row) for row in shown], following))
@@ -132,7 +137,11 @@ async def show(request: Request) -> Response:
 
 
 @routes.patch(
-    "/api/v1/tasks/{id:uuid}", summary="Change a task", body=TaskChange, answers={200: TaskBody}, errors=(404, 409)
+    "/api/v1/tasks/{id:uuid}",
+    summary="Change a task",
+    body=TaskChange,
+    answers={200: TaskBody},
+    errors=(404, 409),
 )
 async def update(request: Request) -> Response:
     """Changes the version named; 409 when the task has another one by now."""

@@ -1,8 +1,8 @@
 """Throttles: how often one key may do a thing, counted in this server's memory, bounded in size.
 
-`Failures` slows guessing: after some free tries each further failure doubles the wait. It counts per account and
-address together, so a stranger who guesses never locks out the owner, and per address alone with a wider limit, so a
-stranger who goes from account to account is slowed too. `Bucket` limits a rate.
+`Failures` slows guessing: after some free tries each further failure doubles the wait. It counts per
+account and address together, so a stranger who guesses never locks out the owner, and per address alone
+with a wider limit, so a stranger who goes from account to account is slowed too. `Bucket` limits a rate.
 """
 
 from __future__ import annotations
@@ -19,10 +19,17 @@ Clock = Callable[[], float]
 
 
 class Failures:
-    """Failures by key. `free` failures cost nothing, then waits double from `first` up to `longest` seconds."""
+    """Failures by key. `free` failures cost nothing, then waits double from `first` up to `longest`
+    seconds."""
 
-    def __init__(self, free: int, first: float = 1.0, longest: float = 300.0, forget: float = 900.0,
-                 clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        free: int,
+        first: float = 1.0,
+        longest: float = 300.0,
+        forget: float = 900.0,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self._free, self._first, self._longest, self._forget = free, first, longest, forget
         self._clock = clock
         self._counts: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()

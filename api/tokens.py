@@ -1,8 +1,9 @@
 """Tokens: JWT access tokens that every service can check, and opaque refresh tokens.
 
-One `Keyring` holds the key that signs and every key still accepted. Without JWT_PRIVATE_KEY tokens are HS256 with
-SECRET_KEY_BASE; with one they are EdDSA or RS256, and `jwks` publishes what other services need. A key is found by
-the token's `kid`, and each key is bound to one algorithm, so a token can't choose how it is checked.
+One `Keyring` holds the key that signs and every key still accepted. Without JWT_PRIVATE_KEY tokens are
+HS256 with SECRET_KEY_BASE; with one they are EdDSA or RS256, and `jwks` publishes what other services need.
+A key is found by the token's `kid`, and each key is bound to one algorithm, so a token can't choose how it
+is checked.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a token speaks for. `user_id` is None for a service that is no user; `exp` is in seconds since 1970."""
+    """Who a token speaks for. `user_id` is None for a service that is no user; `exp` is in seconds since
+    1970."""
 
     user_id: UUID | None
     subject: str
@@ -100,7 +102,11 @@ def asymmetric_key(text: str, variable: str) -> Key:
         algorithm = "RS256"
     else:
         raise ConfigError(f"{variable}: expected an Ed25519 or RSA key")
-    published = {k: v for k, v in jwk.items() if k != "key_ops"} | {"kid": kid, "use": "sig", "alg": algorithm}
+    published = {k: v for k, v in jwk.items() if k != "key_ops"} | {
+        "kid": kid,
+        "use": "sig",
+        "alg": algorithm,
+    }
     return Key(kid, algorithm, public, private, published)
 
 
@@ -149,8 +155,12 @@ class Keyring:
         if session_id is not None:
             claims["sid"] = str(session_id)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a short key is the operator's choice in dev; prod refuses it at start
-            return jwt.encode(claims, self.active.sign, self.active.algorithm, headers={"kid": self.active.kid})
+            warnings.simplefilter(
+                "ignore"
+            )  # a short key is the operator's choice in dev; prod refuses it at start
+            return jwt.encode(
+                claims, self.active.sign, self.active.algorithm, headers={"kid": self.active.kid}
+            )
 
     def check(self, token: str) -> Principal:
         """Who the token speaks for. Raises InvalidToken: not ours, expired, another audience, ..."""

@@ -12,7 +12,14 @@ from uuid import UUID
 import msgspec
 
 from actors import repo
-from actors.db_writer import IdempotencyConflict, Recorded, RecordTransaction, Rejected, Unavailable, UserMissing
+from actors.db_writer import (
+    IdempotencyConflict,
+    Recorded,
+    RecordTransaction,
+    Rejected,
+    Unavailable,
+    UserMissing,
+)
 from api import cursor
 from api.cursor import Cursor, Limit
 from api.errors import ApiError, invalid, unavailable
@@ -92,7 +99,9 @@ class TransactionQuery(msgspec.Struct, frozen=True, rename={"since": "from", "un
     until: Moment | None = None
 
 
-IdempotencyKey = Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_MAX, pattern="^[!-~]([ -~]*[!-~])?$")]
+IdempotencyKey = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=KEY_MAX, pattern="^[!-~]([ -~]*[!-~])?$")
+]
 
 
 @routes.post(
@@ -135,16 +144,22 @@ async def create(request: Request) -> Response:
         case Recorded(row, seq, chain_hash, replayed):
             return answer(
                 RecordedBody(
-                    Transaction(row.id, row.user_id, row.amount, row.currency, row.description, row.inserted_at),
+                    Transaction(
+                        row.id, row.user_id, row.amount, row.currency, row.description, row.inserted_at
+                    ),
                     LedgerEntry(seq, chain_hash.hex()),
                 ),
                 201,
                 REPLAYED if replayed else (),
             )
         case IdempotencyConflict():
-            raise ApiError(409, "This Idempotency-Key was used with another body", code="idempotency_conflict")
+            raise ApiError(
+                409, "This Idempotency-Key was used with another body", code="idempotency_conflict"
+            )
         case UserMissing():
-            raise ApiError(404, "There is no such user", code="user_not_found", fields={"user_id": "no such user"})
+            raise ApiError(
+                404, "There is no such user", code="user_not_found", fields={"user_id": "no such user"}
+            )
         case Rejected(message):
             raise ApiError(422, message)
         case Unavailable():
@@ -155,7 +170,12 @@ async def create(request: Request) -> Response:
 REPLAYED = ((b"idempotency-replayed", b"true"),)
 
 
-@routes.get("/api/v1/transactions", summary="List transactions", query=TransactionQuery, answers={200: TransactionsBody})
+@routes.get(
+    "/api/v1/transactions",
+    summary="List transactions",
+    query=TransactionQuery,
+    answers={200: TransactionsBody},
+)
 async def index(request: Request) -> Response:
     """The caller's own, newest first."""
     query: TransactionQuery = request.query
@@ -173,7 +193,9 @@ async def index(request: Request) -> Response:
     return answer(TransactionsBody([Transaction.of(row) for row in shown], following))
 
 
-@routes.get("/api/v1/transactions/{id:uuid}", summary="One transaction", answers={200: TransactionBody}, errors=(404,))
+@routes.get(
+    "/api/v1/transactions/{id:uuid}", summary="One transaction", answers={200: TransactionBody}, errors=(404,)
+)
 async def show(request: Request) -> Response:
     """The transaction; 404 when it is another user's."""
     row = await repo.pool().fetchrow(transaction_lists.BY_ID, request.params["id"])

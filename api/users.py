@@ -40,7 +40,13 @@ class User(msgspec.Struct, frozen=True):
     def of(cls, row: Mapping[str, Any]) -> User:
         """From a row of `schema.users`."""
         return cls(
-            row["id"], row["email"], row["name"], row["role"], row["active"], row["inserted_at"], row["updated_at"]
+            row["id"],
+            row["email"],
+            row["name"],
+            row["role"],
+            row["active"],
+            row["inserted_at"],
+            row["updated_at"],
         )
 
 
@@ -102,7 +108,12 @@ async def show(request: Request) -> Response:
 
 
 @routes.post(
-    "/api/v1/users", summary="Create a user", roles=ADMINS, body=NewUser, answers={201: UserBody}, errors=(409,)
+    "/api/v1/users",
+    summary="Create a user",
+    roles=ADMINS,
+    body=NewUser,
+    answers={201: UserBody},
+    errors=(409,),
 )
 async def create(request: Request) -> Response:
     """A new user. 409 when the address is taken."""
@@ -117,7 +128,11 @@ async def create(request: Request) -> Response:
 
 
 @routes.patch(
-    "/api/v1/users/{id:uuid}", summary="Change a user", body=UserChange, answers={200: UserBody}, errors=(404, 409)
+    "/api/v1/users/{id:uuid}",
+    summary="Change a user",
+    body=UserChange,
+    answers={200: UserBody},
+    errors=(404, 409),
 )
 async def update(request: Request) -> Response:
     """Changes what is named. Role, address and activity are an admin's to change."""
@@ -126,27 +141,31 @@ async def update(request: Request) -> Response:
     principal = request.principal
     _only_self_or_admin(request, user_id)
     own = principal.user_id == user_id
-    if not principal.is_admin and (body.role is not None or body.active is not None or body.email is not None):
+    if not principal.is_admin and (
+        body.role is not None or body.active is not None or body.email is not None
+    ):
         raise ApiError(403, "Role, address and activity are an admin's to change")
     if own and principal.is_admin and (body.active is False or (body.role or "admin") != "admin"):
         raise ApiError(409, "An admin can't take his own rights; another admin can", code="own_rights")
     password_hash = None
     if body.password is not None:
         if own:
-            stored = await repo.pool().fetchval(users.PASSWORD_OF, user_id)
+            stored = await repo.pool().fetchval(users.HASH_OF, user_id)
             fits, _ = await request.front.passwords.check(stored, body.current_password or "")
             if not fits:
                 raise ApiError(403, "The current password is wrong", fields={"current_password": "is wrong"})
         password_hash = await request.front.passwords.hash(body.password)
     async with repo.pool().acquire() as connection, connection.transaction():
         try:
-            row = await connection.fetchrow(users.UPDATE, user_id, body.email, body.name, body.role, body.active)
+            row = await connection.fetchrow(
+                users.UPDATE, user_id, body.email, body.name, body.role, body.active
+            )
         except asyncpg.UniqueViolationError:
             raise ApiError(409, TAKEN, code="email_taken", fields={"email": "is taken"}) from None
         if row is None:
             raise ApiError(404, NO_USER)
         if password_hash is not None:
-            await connection.execute(users.SET_PASSWORD, user_id, password_hash)
+            await connection.execute(users.SET_HASH, user_id, password_hash)
         if password_hash is not None or body.active is False:
             await connection.execute(users.REVOKE_OF_USER, user_id)
     _ended(request, user_id, sockets=password_hash is not None or body.active is False)

@@ -13,9 +13,10 @@ WHERE lower(u.email) = lower($1)
 
 BY_ID = f"SELECT {COLUMNS} FROM users u WHERE u.id = $1"
 
-PASSWORD_OF = "SELECT password_hash FROM credentials WHERE user_id = $1"
+HASH_OF = "SELECT password_hash FROM credentials WHERE user_id = $1"
 
-# Is the user active, and does his session (a family of refresh tokens; NULL for tokens of other services) still live?
+# Is the user active, and does his session (a family of refresh tokens; NULL for tokens of other services)
+# still live?
 SESSION_STATE = """
 SELECT u.role, u.email, u.active,
        $2::uuid IS NULL OR EXISTS (
@@ -46,33 +47,37 @@ WHERE u.id = $1
 RETURNING u.id, u.email, u.name, u.role, u.active, u.inserted_at, u.updated_at
 """
 
-SET_PASSWORD = """
+SET_HASH = """
 INSERT INTO credentials (user_id, password_hash) VALUES ($1, $2)
 ON CONFLICT (user_id) DO UPDATE SET password_hash = excluded.password_hash
 """
 
-ADD_REFRESH_TOKEN = """
+ADD_REFRESH = """
 INSERT INTO refresh_tokens (user_id, family_id, token_hash, expires_at)
 VALUES ($1, $2, $3, now() + make_interval(secs => $4))
 """
 
-# Uses a token up: one row comes back when the token is known, and `fresh` says whether this was its first use.
-USE_REFRESH_TOKEN = f"""
+# Uses a token up: one row comes back when the token is known, and `fresh` says whether this was its first
+# use.
+USE_REFRESH = f"""
 WITH r AS (
-    SELECT id, user_id, family_id, used_at, revoked_at, expires_at FROM refresh_tokens WHERE token_hash = $1 FOR UPDATE
+    SELECT id, user_id, family_id, used_at, revoked_at, expires_at
+    FROM refresh_tokens WHERE token_hash = $1 FOR UPDATE
 ), spent AS (
     UPDATE refresh_tokens t SET used_at = now() FROM r WHERE t.id = r.id AND r.used_at IS NULL
 )
-SELECT r.family_id, r.used_at IS NULL AS fresh, r.revoked_at IS NOT NULL AS revoked, r.expires_at <= now() AS expired,
+SELECT r.family_id, r.used_at IS NULL AS fresh, r.revoked_at IS NOT NULL AS revoked,
+       r.expires_at <= now() AS expired,
        {COLUMNS}
 FROM r JOIN users u ON u.id = r.user_id
 """
 
 REVOKE_FAMILY = "UPDATE refresh_tokens SET revoked_at = now() WHERE family_id = $1 AND revoked_at IS NULL"
 
-REVOKE_BY_TOKEN = """
+REVOKE_BY_REFRESH = """
 UPDATE refresh_tokens SET revoked_at = now()
-WHERE revoked_at IS NULL AND family_id = (SELECT family_id FROM refresh_tokens WHERE token_hash = $1 AND user_id = $2)
+WHERE revoked_at IS NULL
+  AND family_id = (SELECT family_id FROM refresh_tokens WHERE token_hash = $1 AND user_id = $2)
 RETURNING family_id
 """
 
@@ -80,5 +85,6 @@ REVOKE_OF_USER = "UPDATE refresh_tokens SET revoked_at = now() WHERE user_id = $
 
 FORGET_EXPIRED = """
 DELETE FROM refresh_tokens WHERE family_id IN (
-    SELECT family_id FROM refresh_tokens GROUP BY family_id HAVING max(expires_at) < now() - interval '1 day' LIMIT 1000)
+    SELECT family_id FROM refresh_tokens
+    GROUP BY family_id HAVING max(expires_at) < now() - interval '1 day' LIMIT 1000)
 """

@@ -1,4 +1,5 @@
-"""A whole BitNexus for tests: `bitnexus serve` as a process of its own on a fresh database, and clients signed in to it."""
+"""A whole BitNexus for tests: `bitnexus serve` as a process of its own on a fresh database, and clients
+signed in to it."""
 
 from __future__ import annotations
 
@@ -201,7 +202,11 @@ def error_of(answer: httpx.Response, status: int, code: str | None = None) -> di
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
-    assert set(body) == {"error"} and {"code", "message"} <= set(body["error"]) <= {"code", "message", "fields"}, body
+    assert set(body) == {"error"} and {"code", "message"} <= set(body["error"]) <= {
+        "code",
+        "message",
+        "fields",
+    }, body
     if code is not None:
         assert body["error"]["code"] == code
     return body["error"]

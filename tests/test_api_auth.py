@@ -75,12 +75,15 @@ def test_bad_login_names_the_fields(server: Server) -> None:
 def test_guessing_is_slowed_for_the_guesser_and_not_for_the_owner(server: Server) -> None:
     owner = server.user()
     with server.client() as client:
-        codes = [client.post(LOGIN, json={"email": owner.email, "password": "guess"}).status_code for _ in range(7)]
+        codes = [
+            client.post(LOGIN, json={"email": owner.email, "password": "guess"}).status_code for _ in range(7)
+        ]
         assert codes[:5] == [401] * 5 and 429 in codes
         answer = client.post(LOGIN, json={"email": owner.email, "password": "guess"})
         if answer.status_code == 429:
             assert int(error_of(answer, 429) and answer.headers["retry-after"]) >= 1
-    # From another address the owner gets in at once: the server listens on all of 127.0.0.0/8 as its own addresses.
+    # From another address the owner gets in at once: the server listens on all of 127.0.0.0/8 as its own
+    # addresses.
     import httpx
 
     transport = httpx.HTTPTransport(local_address="127.0.0.2")
@@ -92,11 +95,20 @@ def test_refresh_rotates_and_a_second_use_ends_the_session(server: Server) -> No
     owner = server.user()
     with server.client() as client:
         first = client.post(REFRESH, json={"refresh_token": owner.refresh_token})
-        assert first.status_code == 200 and set(first.json()) == {"token", "refresh_token", "expires_in", "user"}
+        assert first.status_code == 200 and set(first.json()) == {
+            "token",
+            "refresh_token",
+            "expires_in",
+            "user",
+        }
         assert first.json()["refresh_token"] != owner.refresh_token
         with server.client(first.json()["token"]) as renewed:
             assert renewed.get(ME).status_code == 200
-            error_of(client.post(REFRESH, json={"refresh_token": owner.refresh_token}), 401, "invalid_refresh_token")
+            error_of(
+                client.post(REFRESH, json={"refresh_token": owner.refresh_token}),
+                401,
+                "invalid_refresh_token",
+            )
             error_of(client.post(REFRESH, json={"refresh_token": first.json()["refresh_token"]}), 401)
             error_of(renewed.get(ME), 401, "invalid_token")
         error_of(owner.client.get(ME), 401)
@@ -126,14 +138,23 @@ def test_logout_ends_this_session_at_once_and_no_other(server: Server) -> None:
 
 
 def test_me(user: User, server: Server) -> None:
-    assert user.client.get(ME).json() == {"user": {"id": user.id, "email": user.email, "name": "User", "role": "user"}}
+    assert user.client.get(ME).json() == {
+        "user": {"id": user.id, "email": user.email, "name": "User", "role": "user"}
+    }
     with server.client() as client:
         error_of(client.get(ME), 401)
 
 
 def token(secret: str = SECRET, **changes: object) -> str:
     now = int(time.time())
-    claims = {"sub": str(uuid4()), "role": "service", "iss": "bitnexus", "aud": "bitnexus", "iat": now, "exp": now + 60}
+    claims = {
+        "sub": str(uuid4()),
+        "role": "service",
+        "iss": "bitnexus",
+        "aud": "bitnexus",
+        "iat": now,
+        "exp": now + 60,
+    }
     claims |= changes
     return jwt.encode({k: v for k, v in claims.items() if v is not None}, secret, "HS256")
 
@@ -148,12 +169,25 @@ def test_tokens_of_other_services_with_the_shared_secret(server: Server, user: U
     assert status(server, token(sub=user.id, role="user")) == 200
     assert status(server, token()) == 401  # no such user
     assert status(server, token(sub="billing", role="admin"), "/admin/tree") == 401
-    assert status(server, token(sub=user.id, role="admin"), "/admin/tree") == 403  # the database knows his role
+    assert (
+        status(server, token(sub=user.id, role="admin"), "/admin/tree") == 403
+    )  # the database knows his role
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"iss": "other"}, {"aud": "other"}, {"exp": int(time.time()) - 60}, {"exp": None}, {"iss": None}, {"aud": None}, {"sub": None}, {"role": "root"}, {"iat": int(time.time()) + 600}, {"secret": "another secret that is long enough 123"}],
+    [
+        {"iss": "other"},
+        {"aud": "other"},
+        {"exp": int(time.time()) - 60},
+        {"exp": None},
+        {"iss": None},
+        {"aud": None},
+        {"sub": None},
+        {"role": "root"},
+        {"iat": int(time.time()) + 600},
+        {"secret": "another secret that is long enough 123"},
+    ],
 )
 def test_tokens_that_are_refused(server: Server, changes: dict[str, object]) -> None:
     secret = str(changes.pop("secret", SECRET))
@@ -167,7 +201,14 @@ def test_leeway_and_expiry(server: Server) -> None:
 
 def test_the_algorithm_is_the_keys_not_the_tokens(server: Server) -> None:
     now = int(time.time())
-    claims = {"sub": "billing", "role": "service", "iss": "bitnexus", "aud": "bitnexus", "iat": now, "exp": now + 60}
+    claims = {
+        "sub": "billing",
+        "role": "service",
+        "iss": "bitnexus",
+        "aud": "bitnexus",
+        "iat": now,
+        "exp": now + 60,
+    }
     assert status(server, jwt.encode(claims, None, "none")) == 401
     assert status(server, jwt.encode(claims, SECRET.ljust(64, "x"), "HS512")) == 401
 
@@ -206,7 +247,12 @@ def test_published_keys_and_their_rotation(database: str, tmp_path: Path) -> Non
         claims = jwt.decode(owner.token, key, algorithms=["EdDSA"], audience="bitnexus")
         assert claims["sub"] == owner.id
         # The published key must not pass as a shared secret.
-        forged = jwt.encode({**claims, "role": "admin"}, published[0]["x"].ljust(32, "x"), "HS256", headers={"kid": published[0]["kid"]})
+        forged = jwt.encode(
+            {**claims, "role": "admin"},
+            published[0]["x"].ljust(32, "x"),
+            "HS256",
+            headers={"kid": published[0]["kid"]},
+        )
         assert status(first, forged) == 401
     finally:
         assert first.stop() == 0
@@ -216,6 +262,9 @@ def test_published_keys_and_their_rotation(database: str, tmp_path: Path) -> Non
         renewed = second.user()
         assert jwt.get_unverified_header(renewed.token)["alg"] == "RS256"
         with second.client() as client:
-            assert [key["alg"] for key in client.get("/.well-known/jwks.json").json()["keys"]] == ["RS256", "EdDSA"]
+            assert [key["alg"] for key in client.get("/.well-known/jwks.json").json()["keys"]] == [
+                "RS256",
+                "EdDSA",
+            ]
     finally:
         assert second.stop() == 0

@@ -28,16 +28,31 @@ def test_post_answers_the_exact_shape_and_the_row_is_there(server: Server, user:
     assert set(body) == {"transaction", "ledger"}
     made = body["transaction"]
     assert set(made) == {"id", "user_id", "amount", "currency", "description", "inserted_at"}
-    assert (made["user_id"], made["amount"], made["currency"], made["description"]) == (user.id, "12.50", "EUR", "rent")
+    assert (made["user_id"], made["amount"], made["currency"], made["description"]) == (
+        user.id,
+        "12.50",
+        "EUR",
+        "rent",
+    )
     assert made["inserted_at"].endswith("Z")
     assert set(body["ledger"]) == {"seq", "hash"} and len(body["ledger"]["hash"]) == 64
-    row = server.fetchrow("SELECT seq, hash FROM ledger_entries WHERE transaction_id = $1::text::uuid", made["id"])
+    row = server.fetchrow(
+        "SELECT seq, hash FROM ledger_entries WHERE transaction_id = $1::text::uuid", made["id"]
+    )
     assert (row["seq"], row["hash"].hex()) == (body["ledger"]["seq"], body["ledger"]["hash"])
 
 
 @pytest.mark.parametrize(
     ("amount", "stored"),
-    [("1", "1.00"), ("-3.5", "-3.50"), (7, "7.00"), (7.25, "7.25"), (0.1 + 0.2, "0.30"), ("9999999999999999.99",) * 2, (1e3, "1000.00")],
+    [
+        ("1", "1.00"),
+        ("-3.5", "-3.50"),
+        (7, "7.00"),
+        (7.25, "7.25"),
+        (0.1 + 0.2, "0.30"),
+        ("9999999999999999.99",) * 2,
+        (1e3, "1000.00"),
+    ],
 )
 def test_amounts_that_are_taken(user: User, amount: object, stored: str) -> None:
     answer = user.client.post(PATH, json={**GOOD, "amount": amount})
@@ -47,7 +62,33 @@ def test_amounts_that_are_taken(user: User, amount: object, stored: str) -> None
 
 @pytest.mark.parametrize(
     "amount",
-    ["0", "0.00", 0, -0.0, "1.234", 1.234, "abc", "", "NaN", "Infinity", "1e3", "1_0", " 1", "１", "10000000000000000", 1e16, 10**30, True, None, [], {}, "--1", "+1", ".5", "5."],
+    [
+        "0",
+        "0.00",
+        0,
+        -0.0,
+        "1.234",
+        1.234,
+        "abc",
+        "",
+        "NaN",
+        "Infinity",
+        "1e3",
+        "1_0",
+        " 1",
+        "１",
+        "10000000000000000",
+        1e16,
+        10**30,
+        True,
+        None,
+        [],
+        {},
+        "--1",
+        "+1",
+        ".5",
+        "5.",
+    ],
 )
 def test_amounts_that_are_refused_by_name(user: User, amount: object) -> None:
     error = error_of(user.client.post(PATH, json={**GOOD, "amount": amount}), 422, "validation_failed")
@@ -102,7 +143,9 @@ def test_no_token_wrong_token_other_scheme(server: Server) -> None:
         answer = client.post(PATH, json=GOOD)
         error_of(answer, 401, "unauthorized")
         assert answer.headers["www-authenticate"].startswith("Bearer")
-        error_of(client.post(PATH, json=GOOD, headers={"authorization": "Bearer x.y.z"}), 401, "invalid_token")
+        error_of(
+            client.post(PATH, json=GOOD, headers={"authorization": "Bearer x.y.z"}), 401, "invalid_token"
+        )
         error_of(client.post(PATH, json=GOOD, headers={"authorization": "Basic eDp5"}), 401)
 
 
@@ -113,8 +156,13 @@ def test_idempotency_key(server: Server, user: User, other: User) -> None:
     assert (first.status_code, again.status_code) == (201, 201)
     assert again.json() == first.json()
     assert "idempotency-replayed" not in first.headers and again.headers["idempotency-replayed"] == "true"
-    error_of(user.client.post(PATH, json={**GOOD, "amount": "12.51"}, headers=headers), 409, "idempotency_conflict")
-    assert other.client.post(PATH, json=GOOD, headers=headers).json()["transaction"]["id"] != first.json()["transaction"]["id"]
+    error_of(
+        user.client.post(PATH, json={**GOOD, "amount": "12.51"}, headers=headers), 409, "idempotency_conflict"
+    )
+    assert (
+        other.client.post(PATH, json=GOOD, headers=headers).json()["transaction"]["id"]
+        != first.json()["transaction"]["id"]
+    )
     key = headers["idempotency-key"]
     assert server.fetchval("SELECT count(*) FROM transactions WHERE idempotency_key = $1", key) == 2
     error_of(user.client.post(PATH, json=GOOD, headers={"idempotency-key": "x" * 256}), 422)
@@ -142,7 +190,9 @@ def test_only_an_admin_names_another_user(user: User, other: User, admin: User, 
 
 def test_list_pages_newest_first_without_loss(server: Server) -> None:
     owner = server.user()
-    made = [owner.client.post(PATH, json={**GOOD, "amount": str(n + 1)}).json()["transaction"] for n in range(7)]
+    made = [
+        owner.client.post(PATH, json={**GOOD, "amount": str(n + 1)}).json()["transaction"] for n in range(7)
+    ]
     seen, cursor = [], None
     for _ in range(4):
         answer = owner.client.get(PATH, params={"limit": 2} | ({"cursor": cursor} if cursor else {}))
@@ -172,7 +222,15 @@ def test_list_of_another_is_for_admins(user: User, other: User, admin: User) -> 
 
 @pytest.mark.parametrize(
     "query",
-    [{"limit": 0}, {"limit": 201}, {"limit": "x"}, {"cursor": "zz"}, {"user_id": "1"}, {"currency": "eur"}, {"from": "yesterday"}],
+    [
+        {"limit": 0},
+        {"limit": 201},
+        {"limit": "x"},
+        {"cursor": "zz"},
+        {"user_id": "1"},
+        {"currency": "eur"},
+        {"from": "yesterday"},
+    ],
 )
 def test_a_bad_query_names_the_field(user: User, query: dict[str, object]) -> None:
     assert set(error_of(user.client.get(PATH, params=query), 422)["fields"]) == set(query)
@@ -231,7 +289,9 @@ def _root(proof: dict[str, object]) -> str:
     return node.hex()
 
 
-def test_while_the_database_is_down_every_data_route_says_503(embedded: Cluster, database: str, tmp_path: Path) -> None:
+def test_while_the_database_is_down_every_data_route_says_503(
+    embedded: Cluster, database: str, tmp_path: Path
+) -> None:
     running = start(database, DATA_DIR=str(tmp_path))
     try:
         owner = running.user()
@@ -242,7 +302,11 @@ def test_while_the_database_is_down_every_data_route_says_503(embedded: Cluster,
         ended = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
         asyncio.run(execute(superuser, ended))
         wait_until(lambda: owner.client.get("/api/v1/health/ready").status_code == 503)
-        for answer in (owner.client.post(PATH, json=GOOD), owner.client.get(PATH), owner.client.get("/api/v1/tasks")):
+        for answer in (
+            owner.client.post(PATH, json=GOOD),
+            owner.client.get(PATH),
+            owner.client.get("/api/v1/tasks"),
+        ):
             error_of(answer, 503)
             assert int(answer.headers["retry-after"]) > 0
         assert owner.client.get("/health").status_code == 200

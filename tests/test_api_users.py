@@ -11,7 +11,12 @@ PATH = "/api/v1/users"
 
 
 def new(**changes: object) -> dict[str, object]:
-    return {"email": f"{secrets.token_hex(5)}@example.com", "name": "Grace", "password": "long enough", **changes}
+    return {
+        "email": f"{secrets.token_hex(5)}@example.com",
+        "name": "Grace",
+        "password": "long enough",
+        **changes,
+    }
 
 
 def test_a_plain_user_sees_himself(user: User, admin: User) -> None:
@@ -47,10 +52,17 @@ def test_create(server: Server, admin: User, user: User) -> None:
         assert client.post("/api/v1/auth/login", json=login).status_code == 200
     error_of(admin.client.post(PATH, json=body), 409, "email_taken")
     bad = {"email": "x", "name": 1, "role": "king", "password": "short"}
-    assert set(error_of(admin.client.post(PATH, json=bad), 422)["fields"]) == {"email", "name", "role", "password"}
+    assert set(error_of(admin.client.post(PATH, json=bad), 422)["fields"]) == {
+        "email",
+        "name",
+        "role",
+        "password",
+    }
     error_of(user.client.post(PATH, json=new()), 403)
     assert server.fetchval("SELECT count(*) FROM audit_log WHERE action = 'user.create'") == 1
-    stored = server.fetchval("SELECT password_hash FROM credentials WHERE user_id = $1::text::uuid", made.json()["user"]["id"])
+    stored = server.fetchval(
+        "SELECT password_hash FROM credentials WHERE user_id = $1::text::uuid", made.json()["user"]["id"]
+    )
     assert stored.startswith("$argon2id$")
 
 
@@ -97,4 +109,7 @@ def test_deactivate(server: Server, admin: User, user: User) -> None:
     error_of(admin.client.post(f"{PATH}/{uuid4()}/deactivate"), 404)
     assert admin.client.patch(f"{PATH}/{other.id}", json={"active": True}).status_code == 200
     with server.client() as client:
-        assert client.post("/api/v1/auth/login", json={"email": other.email, "password": PASSWORD}).status_code == 200
+        assert (
+            client.post("/api/v1/auth/login", json={"email": other.email, "password": PASSWORD}).status_code
+            == 200
+        )

@@ -1,0 +1,60 @@
+"""What commands share: the configured database, embedded or not, and errors that are one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from actors.postgres_cluster import Cluster
+from actors.postgres_files import PostgresError
+from actors.repo import DatabaseError, address, reason
+from actors.settings import ConfigError, Settings
+from schema.migrate import MigrationError, migrate
+
+ONE_LINE = (ConfigError, DatabaseError, MigrationError, PostgresError)
+
+
+class CommandError(Exception):
+    """A command failed; the text is one line."""
+
+
+def complain(error: object) -> int:
+    """Says on one line why a command failed; returns exit code 1."""
+    print(f"bitnexus: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1
+
+
+@asynccontextmanager
+async def database_url(settings: Settings) -> AsyncIterator[str]:
+    """The URL of the configured database; an embedded server that is down is started and stopped again."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    cluster = Cluster.at(settings.data_dir)
+    url = await cluster.attach_or_start()
+    try:
+        yield url
+    finally:
+        await cluster.stop()
+
+
+@asynccontextmanager
+async def connected(settings: Settings, migrated: bool = True) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the configured database, its schema up to date unless `migrated` is False.
+
+    Raises DatabaseError or MigrationError, one line.
+    """
+    async with database_url(settings) as url:
+        try:
+            connection = await asyncpg.connect(url, timeout=10)
+        except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise DatabaseError(f"DATABASE_URL: can't connect to {address(url)}: {reason(error)}") from None
+        try:
+            if migrated:
+                await migrate(connection)
+            yield connection
+        finally:
+            await connection.close()
