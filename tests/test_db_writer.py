@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
@@ -12,7 +13,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from actors import ledger_audit, repo
+from actors import db_writer, ledger_audit, ledger_server, repo
 from actors.db_writer import (
     DbWriter,
     IdempotencyConflict,
@@ -22,9 +23,10 @@ from actors.db_writer import (
     Unavailable,
     UserMissing,
 )
-from actors.ledger_server import GetHead
+from actors.ledger_server import GetHead, prepare
 from runtime import erlang, gen_server, telemetry
 from runtime.exits import Exit
+from schema.rows import TransactionRow
 from tests.database import add_user, execute, fetchval
 from tests.storage import kill, payloads, run, storage, until
 
@@ -155,6 +157,34 @@ def test_a_bad_row_fails_its_caller_alone(database: str) -> None:
             assert all(a.message and "\n" not in a.message for a in got[::2])
             assert sorted(a.seq for a in got[1::2]) == list(range(1, len(bad) + 1))
             await assert_sound(database, len(bad))
+
+    run(main())
+
+
+def test_the_head_row_stays_locked_until_the_batch_is_committed(database: str) -> None:
+    """A second batch from the same head waits for the first, and is then told that its head is stale."""
+
+    async def main() -> None:
+        async with storage(database, listen=False):
+            user = await add_user(database)
+            row = TransactionRow(uuid4(), user, Decimal("1.00"), "EUR", "", datetime.now(UTC))
+            prepared = prepare(await ledger_server.head(), [row])
+            first, second = await asyncpg.connect(database), await asyncpg.connect(database)
+            transaction = first.transaction()
+            await transaction.start()
+            outcome = await db_writer._call(first, prepared, db_writer._columns_of([row]))
+            assert outcome["outcome"] == "recorded"
+            other = TransactionRow(uuid4(), user, Decimal("1.00"), "EUR", "", datetime.now(UTC))
+            prepared = prepare(await ledger_server.head(), [other])
+            waits = asyncio.create_task(db_writer._call(second, prepared, db_writer._columns_of([other])))
+            await asyncio.sleep(0.1)
+            assert not waits.done()
+            await transaction.commit()
+            outcome = await waits
+            assert (outcome["outcome"], outcome["seq"]) == ("stale", 1)
+            await first.close()
+            await second.close()
+            await assert_sound(database, 1)
 
     run(main())
 

@@ -69,6 +69,18 @@ def test_a_failing_migration_leaves_nothing_behind(empty_database: str, tmp_path
     run(with_connection(empty_database, work))
 
 
+def test_a_migration_and_the_note_of_it_are_one_transaction(empty_database: str, tmp_path: Path) -> None:
+    note = "INSERT INTO schema_migrations (version, name, checksum) VALUES (1, '', '');"
+    folder = write(tmp_path, **{"0001_a": "CREATE TABLE a ();" + note})
+
+    async def work(connection: asyncpg.Connection) -> None:
+        with pytest.raises(MigrationError, match=r"0001_a.*duplicate key"):
+            await migrate(connection, folder)
+        assert await connection.fetchval("SELECT to_regclass('a') IS NULL")
+
+    run(with_connection(empty_database, work))
+
+
 def test_edited_misnumbered_and_late_migrations_are_refused(empty_database: str, tmp_path: Path) -> None:
     folder = write(tmp_path, **{"0001_a": "SELECT 1;", "0003_c": "SELECT 1;"})
 
