@@ -1,5 +1,7 @@
-"""The rule by which two traces are the same (section 8 of the format): per step the same events, each as often, and every
-order that OTP forces."""
+"""The rule by which two traces are the same (section 8 of the format).
+
+Per step the same events, each as often, and every order that OTP forces.
+"""
 
 from __future__ import annotations
 

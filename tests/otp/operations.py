@@ -1,6 +1,7 @@
 """The ops of a step: each is one call of the runtime, made by the process that performs the step.
 
-An op that returns is logged as `ok` with its value (quiet ones are not), one that raises as `exc`, and the next goes on.
+An op that returns is logged as `ok` with its value (quiet ones are not), one that raises as `exc`, and the
+next goes on.
 """
 
 from __future__ import annotations
@@ -31,6 +32,13 @@ class Steps:
 
     def __init__(self, ops: list[Json]) -> None:
         self.ops = ops
+
+
+class Started:
+    """A spawned plain process tells its spawner that it runs."""
+
+    def __init__(self, pid: Pid) -> None:
+        self.pid = pid
 
 
 class Return(Exception):
@@ -91,17 +99,22 @@ class Operations:
 
     # ---- processes and signals
 
-    def _spawn(self, op: Json) -> Any:
+    async def _spawn(self, op: Json) -> Any:
         link, monitor = op.get("link", False), op.get("monitor", False)
         body = self.processes.plain
         result: Any = erlang.spawn(
-            body, op.get("mode", "auto"), link=link, monitor=monitor, trap_exit=op.get("trap", False)
+            body,
+            op.get("mode", "auto"),
+            erlang.self_(),
+            link=link,
+            monitor=monitor,
+            trap_exit=op.get("trap", False),
         )
-        if not monitor:
-            self.names.add(op["id"], result)
-            return result
-        self.names.add(op["id"], result[0])
-        self.names.add_ref(op.get("as"), result[1])
+        pid = result[0] if monitor else result
+        self.names.add(op["id"], pid)
+        if monitor:
+            self.names.add_ref(op.get("as"), result[1])
+        await erlang.receive(lambda message: isinstance(message, Started) and message.pid is pid)
         return result
 
     def _monitor(self, op: Json) -> Any:

@@ -1,4 +1,4 @@
-"""The processes of a scenario: plain ones, workers (gen_servers) and supervisors, as the scenario describes them."""
+"""The processes of a scenario as it describes them: plain ones, workers (gen_servers) and supervisors."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 from runtime import erlang, gen_server
 from runtime.exits import Error, Exit, Throw
-from runtime.gen_server import GenServer, Ignore, NoReply, Ok, Reply, StartError, Stop
+from runtime.gen_server import GenServer, Ignore, NoReply, Ok, Reply, Stop
 from runtime.pid import Pid
 from runtime.supervisor import ChildSpec, Supervisor, SupFlags
 
-from .operations import Operations, Return, Steps
+from .operations import Operations, Return, Started, Steps
 from .terms import Act, Json
 
 RAISES = {"error": Error, "exit": Exit, "throw": Throw}
@@ -25,10 +25,12 @@ class Processes:
         self.modes: dict[Pid, str] = {}
         operations.processes = self
 
-    async def plain(self, mode: str) -> None:
-        """The body of a plain process: logs its mail (auto) or leaves it for ops (manual), and performs steps."""
+    async def plain(self, mode: str, spawner: Pid | None = None) -> None:
+        """The body of a plain process: logs mail (auto) or leaves it for ops (manual), performs steps."""
         me = erlang.self_()
         self.modes[me] = mode
+        if spawner is not None:
+            erlang.send(spawner, Started(me))
         while True:
             manual = self.modes[me] == "manual"
             match await erlang.receive((lambda message: isinstance(message, Steps)) if manual else None):
@@ -92,7 +94,7 @@ class ScenarioSupervisor(Supervisor):
 
 
 class Worker(GenServer):
-    """A gen_server that does what its messages say. Callbacks that wait for something are coroutines, the others not."""
+    """A gen_server that does what its messages say. Callbacks that have to wait are coroutines, the others not."""
 
     def init(self, processes: Processes, node: Json) -> Any:
         self.node = node

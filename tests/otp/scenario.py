@@ -34,10 +34,13 @@ class Scenario:
         return cls(content["name"], content["steps"], content["trace"], content["order"], content["alive"])
 
 
-class RunQueue(Random):
-    """A scheduler's choices, as OTP's run queues make them: first come, first served, with now and then an overtaking.
+OVERTAKING = 0.1  # of a scheduler's choices, under seeds other than 0
 
-    What OTP's recordings have in common includes what its fairness forces: who has been runnable for long has run.
+
+class RunQueue(Random):
+    """A scheduler's choices as OTP's run queues make them: first come, first served, now and then an overtaking.
+
+    What OTP's recordings have in common includes what its fairness forces: who has been runnable for long ran.
     """
 
     def __init__(self, seed: int) -> None:
@@ -46,13 +49,13 @@ class RunQueue(Random):
 
     def randrange(self, start: int, *rest: Any) -> int:
         """Which of `start` runnable processes goes next, the oldest being 0."""
-        return 1 if self.overtaking and self.random() < 0.2 else 0
+        return 1 if self.overtaking and self.random() < OVERTAKING else 0
 
 
 def replay(steps: list[Json], seed: int, preempt: bool = False) -> tuple[list[list[Json]], list[str]]:
-    """Performs the steps under the seed's schedule: the trace (a list of events per step), and who lives at the end.
+    """Performs the steps under the seed's schedule: the trace (events per step), and who lives at the end.
 
-    With `preempt` a process may be interrupted between the ops of a step, as OTP's scheduler may do but hardly ever does.
+    With `preempt` a process may be interrupted between the ops of a step, as OTP may do but hardly ever does.
     """
     engine = DeterministicEngine(seed)
     engine.random = RunQueue(seed)

@@ -1,6 +1,7 @@
 """The JSON form of Erlang terms, and the Python values that the runtime knows them by.
 
-Atoms are strings on both sides. `True`/`False` and `None` come from the runtime only, as `true`/`false` and `undefined`.
+Atoms are strings on both sides. `True`/`False` and `None` come from the runtime only, as `true`/`false`
+and `undefined`.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Names:
         return term
 
     def message(self, term: Json) -> Any:
-        """As `decode`, for a message: one that looks like a signal's message is indistinguishable from it in Erlang."""
+        """As `decode`, for a message: in Erlang one that looks like a signal's message is that message."""
         match self.decode(term):
             case ("EXIT", Pid() as pid, reason):
                 return ExitMessage(pid, reason)
