@@ -347,6 +347,20 @@ def test_binary_to_longpoll_is_refused_and_said(caplog: pytest.LogCaptureFixture
     assert "binary message cannot go to a longpoll client" in caplog.text
 
 
+def test_a_connect_that_raises_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(server: ConformanceServer, port: int) -> None:
+        for _ in range(20):
+            assert (await http(port, "GET", "/conformance/websocket?token=raise", UPGRADE))[0] == 500
+
+    monkeypatch.setattr("runtime.phoenix.handshake._silent_until", 0.0)
+    with caplog.at_level(logging.ERROR, "runtime.phoenix"):
+        serve(body)
+    assert 1 <= caplog.text.count("ConformanceSocket.connect failed") <= 3
+    assert caplog.text.count("HttpParserUpgrade") == 0
+
+
 def test_connections_leave_no_objects() -> None:
     async def body(server: ConformanceServer, port: int) -> None:
         seen: list[weakref.ref[Any]] = []

@@ -144,6 +144,15 @@ class Channel(GenServer):
         pubsub = self.socket.endpoint.pubsub
         broadcast_from(pubsub, self._myRef.pid, self.topic, event, {} if payload is _NONE else payload)
 
+    def subscribe(self) -> None:
+        """Lets the topic's broadcasts through to the client from now on. A join does so by itself, unless it
+        returned `Ok(subscribe=False)`.
+        """
+        self._assert_joined()
+        socket = self.socket
+        lane = Fastlane(socket.transport, socket.serializer, self._intercepts)
+        socket.endpoint.pubsub.subscribe(self.topic, self._myRef.pid, lane)
+
     def socket_ref(self) -> SocketRef:
         """`socket_ref/1`: to `reply` to the message at hand later. Raises ValueError outside of handle_in, or
         without a ref.
@@ -248,10 +257,9 @@ class Channel(GenServer):
     def _after_join(self, result: Any, call: Call) -> Coroutine[Any, Any, Any] | None:
         match result:
             case Ok():
-                socket = self.socket
                 self.joined = self._entered = True
-                lane = Fastlane(socket.transport, socket.serializer, self._intercepts)
-                socket.endpoint.pubsub.subscribe(self.topic, self._myRef.pid, lane)
+                if result.subscribe:
+                    self.subscribe()
                 call.answer(Joined(result.reply))
                 return None
             case Error():

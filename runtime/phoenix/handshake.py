@@ -15,6 +15,7 @@ import logging
 import re
 from dataclasses import dataclass, field
 from inspect import iscoroutine
+from time import monotonic
 from typing import Any, Final
 
 from runtime.phoenix.deflate import Deflate
@@ -35,6 +36,8 @@ FORBIDDEN: Final = Response(403)
 BAD_REQUEST: Final = Response(400)
 
 _log = logging.getLogger("runtime.phoenix")
+_silent_until = 0.0
+_unlogged = 0
 
 
 @dataclass(slots=True)
@@ -151,19 +154,28 @@ def connect(candidate: Candidate, endpoint: Endpoint) -> Any:
         if iscoroutine(result):
             return _connect_later(candidate, socket, result)
         return _connected(candidate, socket, result)
-    except Exception:
-        return _raised(candidate)
+    except Exception as error:
+        return _raised(candidate, error)
 
 
 async def _connect_later(candidate: Candidate, socket: UserSocket, coro: Any) -> UserSocket | Response:
     try:
         return _connected(candidate, socket, await coro)
-    except Exception:
-        return _raised(candidate)
+    except Exception as error:
+        return _raised(candidate, error)
 
 
-def _raised(candidate: Candidate) -> Response:
-    _log.exception("%s.connect failed", candidate.route.mount.socket.__name__)
+def _raised(candidate: Candidate, error: Exception) -> Response:
+    # A client that is refused comes back at once and for ever: its traceback need not fill the log.
+    global _silent_until, _unlogged
+    now = monotonic()
+    if now < _silent_until:
+        _unlogged += 1
+    else:
+        error.__context__ = None  # uvicorn's own signal for an upgrade
+        name = candidate.route.mount.socket.__name__
+        _log.error("%s.connect failed (%d more since the last)", name, _unlogged, exc_info=error)
+        _silent_until, _unlogged = now + 1, 0
     return error_response(500)
 
 

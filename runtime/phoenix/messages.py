@@ -103,9 +103,14 @@ class SocketDrain:
 
 @dataclass(frozen=True, slots=True)
 class Ok:
-    """`{:ok, reply, socket}` of join, `{:ok, socket}` of connect: the client is let in."""
+    """`{:ok, reply, socket}` of join, `{:ok, socket}` of connect: the client is let in.
+
+    With `subscribe` False a joined channel gets no broadcasts until it calls `self.subscribe()`: time to tell the
+    client what it missed first. (Phoenix has no such thing.)
+    """
 
     reply: Any = field(default_factory=dict)
+    subscribe: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,8 @@ class UserSocket:
     """
 
     __slots__ = (
-        "__weakref__", "assigns", "endpoint", "join_timeout", "max_channels", "serializer", "socket_id",
-        "transport", "transport_pid",
+        "__weakref__", "assigns", "endpoint", "join_timeout", "lifetime", "max_channels", "serializer",
+        "socket_id", "transport", "transport_pid",
     )  # fmt: skip
 
     channels: ClassVar[Mapping[str, type[Channel] | tuple[type[Channel], Mapping[str, Any]]]] = {}
@@ -73,6 +73,7 @@ class UserSocket:
         self.max_channels = max_channels
         self.join_timeout = join_timeout
         self.assigns: dict[str, Any] = {}
+        self.lifetime: float | None = None  # ms from connect until the socket is closed as by "disconnect"
         self.socket_id: str | None = None
         self.transport: SocketTransport = None  # type: ignore[assignment] - set once the client is let in
         self.transport_pid: Pid = None  # type: ignore[assignment]
@@ -198,6 +199,11 @@ class SocketTransport(GenServer):
         socket.transport_pid = self._myRef.pid
         if socket.socket_id is not None:
             socket.endpoint.pubsub.subscribe(socket.socket_id, self._myRef.pid)
+        if socket.lifetime is not None:
+            cell = self._myRef
+            end = Broadcast("", "disconnect", {})
+            timer = cell.engine.call_later(max(0.0, socket.lifetime / 1000), cell.deliver, end)
+            cell.on_exit(lambda _pid: timer.cancel())
 
     # ---- Phoenix.Socket.__in__/2
 
