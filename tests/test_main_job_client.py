@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,9 +11,15 @@ import pytest
 from tests import node
 from tests.node import Script
 from tests.server import Server, User
-from tests.tree import kill, nodes, tree
+from tests.tree import free_port, kill, nodes, tree
 
 CLIENT = Path(node.HERE) / "client.mjs"
+
+
+@pytest.fixture(scope="module")
+def server_environment() -> Mapping[str, str]:
+    """One port for the server's life."""
+    return {"PORT": free_port()}
 
 
 @pytest.fixture

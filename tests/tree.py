@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -36,8 +37,11 @@ def healthy(node: Node) -> bool:
 
 
 def kill(admin: httpx.Client, process: str) -> None:
-    """exit(pid, kill): it can't be trapped."""
-    answer = admin.post(f"/admin/processes/{process}/kill")
+    """exit(pid, kill): it can't be trapped. The endpoint takes its answer with it."""
+    try:
+        answer = admin.post(f"/admin/processes/{process}/kill")
+    except httpx.RemoteProtocolError:
+        return
     assert answer.status_code == 200, answer.text
 
 
@@ -46,9 +50,19 @@ def until_healthy(admin: httpx.Client, seconds: float) -> float:
     start = time.perf_counter()
     while True:
         try:
-            if healthy(tree(admin)) and admin.get("/api/v1/health/ready").status_code == 200:
+            now = tree(admin)
+            ready = admin.get("/api/v1/health/ready")
+            if healthy(now) and ready.status_code == 200:
                 return time.perf_counter() - start
-        except httpx.TransportError:
-            pass
-        assert time.perf_counter() - start < seconds, f"not healthy after {seconds} s"
+            said = f"{[each['name'] for each in nodes(now) if each['status'] != 'running']} {ready.text}"
+        except httpx.TransportError as error:
+            said = repr(error)
+        assert time.perf_counter() - start < seconds, f"not healthy after {seconds} s: {said}"
         time.sleep(0.01)
+
+
+def free_port() -> str:
+    """A port for a server that must come back where it was; with PORT=0 a restarted endpoint listens elsewhere."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return str(taken.getsockname()[1])
