@@ -1,0 +1,2 @@
+export const isPostgreSQLInitialized = () => false;
+export const getPostgreSQLClient = () => null;
