@@ -94,7 +94,7 @@ class ScenarioSupervisor(Supervisor):
 
 
 class Worker(GenServer):
-    """A gen_server that does what its messages say. Callbacks that have to wait are coroutines, the others not."""
+    """A gen_server that does what its messages say. Callbacks that wait are coroutines, the others not."""
 
     def init(self, processes: Processes, node: Json) -> Any:
         self.node = node

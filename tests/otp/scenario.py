@@ -38,9 +38,9 @@ OVERTAKING = 0.1  # of a scheduler's choices, under seeds other than 0
 
 
 class RunQueue(Random):
-    """A scheduler's choices as OTP's run queues make them: first come, first served, now and then an overtaking.
+    """A scheduler's choices as OTP's run queues make them: first come, first served, at times an overtaking.
 
-    What OTP's recordings have in common includes what its fairness forces: who has been runnable for long ran.
+    What OTP's recordings have in common includes what its fairness forces: who waited long has run.
     """
 
     def __init__(self, seed: int) -> None:
