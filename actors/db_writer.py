@@ -40,7 +40,7 @@ from schema.rows import LedgerHead, TransactionRow
 log = logging.getLogger("bitnexus.db_writer")
 
 MAX_BATCH = 500
-PENDING_PAGE = 1000
+PENDING_PAGE = 250
 SQL_SECONDS = 4.0  # below the caller's 5 s, so that it hears why
 CENT = Decimal("0.01")
 STALE_RETRIES = 3  # then the head is locked first

@@ -17,7 +17,7 @@ from actors.node import node
 from schema import ledger
 from schema.rows import TransactionRow
 
-PAGE = 1000
+PAGE = 250
 
 
 async def begin(connection: asyncpg.Connection) -> int:
@@ -27,6 +27,11 @@ async def begin(connection: asyncpg.Connection) -> int:
         memory.ledger_position = await connection.fetchval(ledger.HEAD_SEQ)
     assert memory.ledger_position is not None
     return memory.ledger_position
+
+
+def position() -> int:
+    """How far this server has told, 0 before it began."""
+    return node().ledger_position or 0
 
 
 def is_next(seq: int) -> bool:

@@ -29,10 +29,14 @@ ANY_PENDING = "SELECT EXISTS (SELECT FROM ledger_pending)"
 # The oldest rows without an entry, with the lock of the head held. A row may have been removed again
 # meanwhile, or queued twice: both fall out of the list but not of positions, which are deleted.
 PENDING = f"""
-WITH queue AS (SELECT position, transaction_id FROM ledger_pending ORDER BY position LIMIT $1)
-SELECT queue.position, {TRANSACTION_COLUMNS}
-FROM queue LEFT JOIN transactions t ON t.id = queue.transaction_id
-    AND NOT EXISTS (SELECT FROM ledger_entries e WHERE e.transaction_id = t.id)
+SELECT queue.position, t.*
+FROM (SELECT position, transaction_id FROM ledger_pending ORDER BY position LIMIT $1) AS queue
+LEFT JOIN LATERAL (
+    SELECT {TRANSACTION_COLUMNS} FROM transactions t
+    WHERE t.id = queue.transaction_id
+      AND NOT EXISTS (SELECT FROM ledger_entries e WHERE e.transaction_id = queue.transaction_id)
+    OFFSET 0  -- each by the index, whatever the planner thinks of a table that just grew
+) AS t ON true
 ORDER BY queue.position
 """
 
@@ -43,6 +47,13 @@ ENTRIES = f"""
 SELECT e.seq, e.transaction_id, e.leaf_hash, e.prev_hash, e.hash, {TRANSACTION_COLUMNS}
 FROM ledger_entries e LEFT JOIN transactions t ON t.id = e.transaction_id
 WHERE e.seq > $1 AND e.seq <= $2 ORDER BY e.seq LIMIT $3
+"""
+
+# A user's transactions in ledger order, a page after seq $2 up to seq $3.
+MISSED = f"""
+SELECT e.seq, {TRANSACTION_COLUMNS}
+FROM ledger_entries e JOIN transactions t ON t.id = e.transaction_id
+WHERE t.user_id = $1 AND e.seq > $2 AND e.seq <= $3 ORDER BY e.seq LIMIT $4
 """
 
 ENTRY_OF = f"""
