@@ -12,9 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from actors import ledger_server
 from actors.instruments import Instruments, instruments
+from actors.repo import Unavailable
 from runtime import erlang, observer, telemetry
-from runtime.exits import Error
+from runtime.exits import Error, Exit
 from runtime.gen_server import GenServer
 from runtime.phoenix.endpoint import broadcast
 from runtime.pubsub import whereis
@@ -62,6 +64,8 @@ class Observer(GenServer):
             case Tick():
                 erlang.send_after(TICK_MS, self._myRef.pid, Tick())
                 sample = self.instruments.sample(self.engine)
+                if sample["ledger_seq"] is None and sample["database"] == "up":
+                    erlang.spawn(_read_head)
                 if self._watched():
                     self._tell("stats", sample)
                     self._show_tree()
@@ -123,3 +127,11 @@ class Observer(GenServer):
 
     def format_status(self) -> Any:
         return {"root": self.root, "pending": len(self.pending), "samples": len(self.instruments.samples)}
+
+
+async def _read_head() -> None:
+    """Has the ledger server read its head, which it does when it is first asked."""
+    try:
+        await ledger_server.head()
+    except (Unavailable, Exit):
+        pass  # asked again at the next sample
