@@ -105,8 +105,8 @@ class SocketDrain:
 class Ok:
     """`{:ok, reply, socket}` of join, `{:ok, socket}` of connect: the client is let in.
 
-    With `subscribe` False a joined channel gets no broadcasts until it calls `self.subscribe()`: time to tell the
-    client what it missed first. (Phoenix has no such thing.)
+    With `subscribe` False a joined channel gets no broadcasts until it calls `self.subscribe()`: time to
+    tell the client what it missed first. (Phoenix has no such thing.)
     """
 
     reply: Any = field(default_factory=dict)
