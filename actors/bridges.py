@@ -1,10 +1,11 @@
-"""The supervisor of the bridges to Go services: under it one supervisor a service, with its breaker and its bridge.
+"""The supervisor of the bridges to Go services: under it one supervisor a service, with its breaker and its
+bridge.
 
     bridges - services.go - breaker.go, bridge.go
 
-It owns nothing else. The services are those of the settings GO_API_URL and SERVICES; without any it has no children.
-If a bridge or breaker fails again and again its service's supervisor gives up and is started anew by this one, and no other
-service notices.
+It owns nothing else. The services are those of the settings GO_API_URL and SERVICES; without any it has no
+children. If a bridge or breaker fails again and again its service's supervisor gives up and is started anew
+by this one, and no other service notices.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from actors.circuit_breaker import CircuitBreaker
 from actors.go_bridge import GoBridge
 from runtime.gen_server import start_actor
 from runtime.pid import Pid
-from runtime.supervisor import ChildSpec, SupFlags, Supervisor
+from runtime.supervisor import ChildSpec, Supervisor, SupFlags
 
 
 def bridge_name(service: str) -> str:

@@ -1,27 +1,36 @@
 """The channels of BitNexus: transactions, notifications, and what operators watch.
 
 A channel is one process for one join of one client. Broadcasts pass it by (Phoenix's fastlane); it is there
-to let the client in, and to answer `ping`. When it crashes, that client alone sees phx_error and joins
-again.
+to let the client in, to tell a client that comes back what it missed, and to answer `ping`. When it crashes,
+that client alone sees phx_error and joins again.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
+from actors import ledger_feed, repo
+from runtime import erlang
 from runtime.phoenix.channel import Channel, Error, Ok, Reply
+from schema import ledger
+from schema.rows import TransactionRow
 
 UNAUTHORIZED = {"reason": "unauthorized"}
+BAD_LAST_SEQ = {"reason": "last_seq must be a whole number, 0 or more"}
+PAGE = 500  # missed events told at a time, about a third of what a socket may have waiting
+PAGE_PAUSE = 20  # ms between pages: a slow reader gets a chance to read
+LAG_PAUSE = 50  # ms until we look again, while this server lags behind what the client has seen elsewhere
 
 
 class OwnChannel(Channel):
-    """`{kind}:{user_id}`: the user's own topic, and for an admin everybody's."""
+    """`{kind}:{user_id}`: the user's own topic, nobody else's."""
 
     __slots__ = ()
 
     def join(self, topic: str, payload: Any, socket: Any) -> Any:
-        owner = topic.partition(":")[2]
-        if owner == self.assigns["user_id"] or (self.assigns["role"] == "admin" and owner):
+        if topic.partition(":")[2] == self.assigns["user_id"]:
             return Ok()
         return Error(UNAUTHORIZED)
 
@@ -29,10 +38,59 @@ class OwnChannel(Channel):
         return answer(event, payload)
 
 
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """To itself: tell the client of what comes after `seq`."""
+
+    seq: int
+
+
 class TransactionChannel(OwnChannel):
-    """`transaction:{user_id}`: event `new_transaction` for every transaction, whoever wrote it."""
+    """`transaction:{user_id}`: event `new_transaction` for every transaction, whoever wrote it.
+
+    A client that joins with `{"last_seq": N}` first gets all events after ledger seq N, in order, and then
+    what happens: none is missing, none comes twice. One that sends no `last_seq` gets what happens from now
+    on.
+    """
 
     __slots__ = ()
+
+    def join(self, topic: str, payload: Any, socket: Any) -> Any:
+        answer = super().join(topic, payload, socket)
+        if type(answer) is Error or not isinstance(payload, dict) or "last_seq" not in payload:
+            return answer
+        seq = payload["last_seq"]
+        if type(seq) is not int or not 0 <= seq < 1 << 63:
+            return Error(BAD_LAST_SEQ)
+        erlang.send(self.pid, Resume(seq))
+        return Ok(subscribe=False)
+
+    def handle_info(self, message: Any) -> Any:
+        match message:
+            case Resume(seq):
+                return self._resume(seq)
+        return None
+
+    async def _resume(self, seq: int) -> None:
+        # What this server has broadcast moves on while we read. Told is what lies up to its position; when
+        # that is
+        # all, we subscribe before anything else can run, so the next broadcast is exactly the next event.
+        async with repo.pool().acquire() as connection:
+            position = await ledger_feed.begin(connection)
+            if position < seq:
+                position = seq = min(seq, await connection.fetchval(ledger.HEAD_SEQ))
+            rows = await connection.fetch(ledger.MISSED, UUID(self.assigns["user_id"]), seq, position, PAGE)
+        for row in rows:
+            payload = TransactionRow.from_record(row).payload()
+            self.push("new_transaction", {**payload, "ledger_seq": row["seq"]})
+        seq = rows[-1]["seq"] if len(rows) == PAGE else position
+        now = ledger_feed.position()
+        if seq == now:
+            self.subscribe()
+        elif seq < now:
+            erlang.send_after(PAGE_PAUSE if rows else 0, self.pid, Resume(seq))
+        else:
+            erlang.send_after(LAG_PAUSE, self.pid, Resume(seq))
 
 
 class NotificationChannel(OwnChannel):

@@ -1,9 +1,11 @@
-"""The circuit breaker of one Go service: lets calls pass while the service answers, spares it while it does not.
+"""The circuit breaker of one Go service: lets calls pass while the service answers, spares it while it does
+not.
 
-It owns nothing but its state. Calls it takes: `Permit` before each attempt, `Ask` for its state; casts: `Succeeded` and `Failed`
-after each. `closed` lets all pass; after `failures` failures in a row it is `open` and refuses; after `reset` ms it is
-`half_open` and lets one trial through: its success closes, its failure opens again for twice as long, up to `longest`.
-If it crashes it starts closed: at worst a few calls learn anew that the service is down.
+It owns nothing but its state. Calls it takes: `Permit` before each attempt, `Ask` for its state; casts:
+`Succeeded` and `Failed` after each. `closed` lets all pass; after `failures` failures in a row it is `open`
+and refuses; after `reset` ms it is `half_open` and lets one trial through: its success closes, its failure
+opens again for twice as long, up to `longest`. If it crashes it starts closed: at worst a few calls learn
+anew that the service is down.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The bridge to one Go service: HTTP with a deadline, bounded concurrency, retries and a circuit breaker.
 
-It owns the connections to the service. It takes calls `Forward` and answers each with `Forwarded` or `BridgeError`, whatever
-happens to the service: one process per call does the work, so calls don't wait for each other, and one that crashes fails
-alone. Beyond `max_concurrency` calls wait, beyond `max_waiting` more they are refused. If the bridge crashes its callers get
-its exit reason and the connections are closed.
+It owns the connections to the service. It takes calls `Forward` and answers each with `Forwarded` or
+`BridgeError`, whatever happens to the service: one process per call does the work, so calls don't wait for
+each other, and one that crashes fails alone. Beyond `max_concurrency` calls wait, beyond `max_waiting` more
+they are refused. If the bridge crashes its callers get its exit reason and the connections are closed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ RETRIES: Final = 2
 RETRY_MS: Final = 50  # before the first retry, doubled for the next, with full jitter
 CALL_STOP: Final = ("bridge", "call", "stop")
 _HOP_BY_HOP: Final = frozenset(
-    {"connection", "keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade", "content-length",
-     "content-encoding", "date", "server", "set-cookie"}
+    {"connection", "keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade",
+     "content-length", "content-encoding", "date", "server", "set-cookie"}
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """One call for the service: `target` is path and query, as sent; `headers` what the caller's request carries on."""
+    """One call for the service: `target` is path and query, as sent; `headers` what the caller's request
+    carries on.
+    """
 
     method: str
     target: str

@@ -1,7 +1,7 @@
 """The way through to the Go services: `/api/v1/services/{name}/...` is the service's own path.
 
-The caller's token goes along (the service checks it by itself), and so does the request id. The answer is the service's own;
-where there is none the error form says why: 503 with Retry-After, 504, 502.
+The caller's token goes along (the service checks it by itself), and so does the request id. The answer is
+the service's own; where there is none the error form says why: 503 with Retry-After, 504, 502.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from runtime import gen_server
 routes = Routes("services")
 
 FORWARDED_HEADERS: Final = (
-    b"authorization", b"content-type", b"accept", b"accept-language", b"idempotency-key", b"if-none-match", b"if-match",
-    b"traceparent", b"tracestate",
+    b"authorization", b"content-type", b"accept", b"accept-language", b"idempotency-key", b"if-none-match",
+    b"if-match", b"traceparent", b"tracestate",
 )  # fmt: skip
 PREFIX: Final = "/api/v1/services/"
 ANSWERS: Final = {

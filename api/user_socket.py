@@ -5,6 +5,7 @@ The token comes as `params.token`, as the guide's frontend sends it, or as the c
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from actors.channels import AdminChannel, NotificationChannel, TransactionChannel
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from api.app import Front
 
 PATH = "/socket"
+MAX_MESSAGE = 256 * 1024  # bytes of one message of a client
+MAX_CHANNELS = 50  # topics that one socket may have joined
+MAX_MESSAGES_PER_SECOND = 100  # of one socket
 LOOPBACK = ("//localhost", "//127.0.0.1", "//[::1]")
 
 
@@ -47,6 +51,7 @@ class UserSocket(PhoenixSocket):
             return Error()
         self.assigns["user_id"] = principal.subject
         self.assigns["role"] = principal.role
+        self.lifetime = (principal.exp - self.front.settings.jwt_leeway - time.time()) * 1000
         return Ok()
 
     def id(self) -> str | None:
@@ -60,8 +65,19 @@ def mounts(front: Front) -> tuple[Endpoint, Mounts]:
     mount = Mount(
         PATH,
         socket,
-        websocket=WebSocketOptions(check_origin=origins),
-        longpoll=LongPollOptions(check_origin=origins),
+        websocket=WebSocketOptions(
+            check_origin=origins,
+            max_frame_size=MAX_MESSAGE,
+            max_message_size=MAX_MESSAGE,
+            max_channels_per_transport=MAX_CHANNELS,
+            max_messages_per_second=MAX_MESSAGES_PER_SECOND,
+        ),
+        longpoll=LongPollOptions(
+            check_origin=origins,
+            max_body=MAX_MESSAGE,
+            max_channels_per_transport=MAX_CHANNELS,
+            max_messages_per_second=MAX_MESSAGES_PER_SECOND,
+        ),
         auth_token=True,
     )
     return Endpoint(), Mounts([mount])

@@ -1,4 +1,4 @@
-"""The way to a real Go service: what callers get while it answers, hangs, fails, dies and comes back; the breaker's states."""
+"""The way to a real Go service: what callers get while it answers, hangs, fails, dies; the breaker's states."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def go() -> Iterator[GoService]:
 
 @pytest.fixture(scope="module")
 def server(module_database: str, go: GoService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One service at hand, one that is nowhere; short times, so that the tests see breakers open and close."""
+    """One service at hand, one nowhere; short times, so that breakers open and close while we look."""
     folder = tmp_path_factory.mktemp("bridge")
     tree = (ROOT / "supervisor.toml").read_text("utf-8")
     text = tree.replace("deadline        = 10000", "deadline        = 800\nreset           = 300")
