@@ -84,6 +84,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return False
 
 
+def _text(message: Any) -> str:
+    try:
+        return repr(message)
+    except Exception as error:  # a trace must not change what it shows
+        return f"<{type(message).__name__}: repr raised {type(error).__name__}>"
+
+
 class TracedCell(Cell):
     """A process whose mail and exit signals are recorded by the engine, with their sender."""
 
@@ -94,7 +101,7 @@ class TracedCell(Cell):
         sender = process.current
         engine = self.engine
         engine.sent.append((None if sender is None else sender.pid, self.pid, message))
-        engine.record("send", "" if sender is None else sender.get_name(), f"{self.get_name()} {message!r}")
+        engine.record("send", "" if sender is None else sender.get_name(), f"{self.get_name()} {_text(message)}")
         return super().deliver(message)
 
     def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
