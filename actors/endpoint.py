@@ -22,6 +22,7 @@ from typing import Any
 import uvicorn
 
 from actors import settings
+from actors.node import node
 from runtime import erlang
 from runtime.gen_server import GenServer, Reply, Stop
 
@@ -71,14 +72,15 @@ class Endpoint(GenServer):
         self.app_name = app
         current = settings.current()
         self.host = current.host if host is None else host
-        self.port = current.port if port is None else port
+        # With PORT=0 a restarted server takes the port that its predecessor was given: clients know it.
+        self.port = (current.port if port is None else port) or node().port
         return self._start()
 
     async def _start(self) -> None:
         current = settings.current()
         application = named(self.app_name)()
         self.sockets = await _bind(self.host, self.port)
-        self.port = self.sockets[0].getsockname()[1]
+        self.port = node().port = self.sockets[0].getsockname()[1]
         config = uvicorn.Config(
             application,
             http="httptools",

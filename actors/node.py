@@ -24,6 +24,7 @@ class Node:
 
     id: str = field(default_factory=lambda: uuid4().hex[:12])
     database_url: str | None = None
+    port: int = 0
     pool: asyncpg.Pool | None = None
     was_up: bool = False
     database_error: str | None = "starting"

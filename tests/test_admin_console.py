@@ -79,4 +79,9 @@ def test_the_page_is_accessible(told: list[Any]) -> None:
 
 def test_screenshots_were_taken(told: list[Any]) -> None:
     files = one(told, "shots")["files"]
-    assert {"console-tree.png", "console-crash.png", "console-processes.png", "console-phone-tree.png"} <= set(files)
+    assert {
+        "console-tree.png",
+        "console-crash.png",
+        "console-processes.png",
+        "console-phone-tree.png",
+    } <= set(files)
