@@ -166,6 +166,11 @@ class Channel(GenServer):
         """This channel's own process."""
         return self._myRef.pid
 
+    @property
+    def label(self) -> str:
+        """What observers call this process: its topic."""
+        return self.topic
+
     def _assert_joined(self) -> None:
         if not self.joined:
             raise RuntimeError("can only push or broadcast after the socket has finished joining")

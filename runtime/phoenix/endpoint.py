@@ -7,9 +7,9 @@ under the names given here, looked up when they are needed, so that a restarted 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from runtime import process, pubsub
+from runtime import process, pubsub, telemetry
 from runtime.phoenix.messages import Broadcast, Frame
 from runtime.pid import Pid
 from runtime.pubsub import PubSub, Subscription
@@ -17,6 +17,9 @@ from runtime.pubsub import PubSub, Subscription
 if TYPE_CHECKING:
     from runtime.phoenix.serializer import Serializer
     from runtime.phoenix.socket import SocketTransport
+
+
+BROADCAST: Final = ("phoenix", "broadcast")
 
 
 class Fastlane:
@@ -42,6 +45,7 @@ def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: 
     """
     event = broadcast.event
     frames: dict[Serializer, Frame] = {}
+    deliveries = 0
     for pid, metadata in subscribers:
         if pid is from_:
             continue
@@ -53,6 +57,9 @@ def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: 
         if frame is None:
             frame = frames[serializer] = serializer.fastlane(broadcast)
         metadata.transport.push(frame)
+        deliveries += 1
+    if telemetry.attached(BROADCAST):
+        telemetry.execute(BROADCAST, {"deliveries": deliveries}, {"topic": broadcast.topic, "event": event})
 
 
 class Endpoint:
