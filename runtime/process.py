@@ -131,7 +131,10 @@ class Receive(Wait):
         timer = None
         pos = 0
         match = self.match
+        cell.reductions += 1
         try:
+            if cell.reductions % TURN_MESSAGES == 0:
+                yield None  # there may always be mail: the others get their turn all the same
             while True:
                 mailbox = cell.mailbox
                 if mailbox and len(mailbox) > pos:
