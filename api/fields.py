@@ -13,7 +13,10 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Context, Decimal
-from typing import Annotated, Any
+from functools import reduce
+from operator import or_
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -103,15 +106,14 @@ class Currency(str):
     }
 
 
-_EMAIL = re.compile(
-    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@"
-    r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+"
-)
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL = re.compile(rf"(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+")
 EMAIL_MAX = 254
 
 
 class Email(str):
-    """An e-mail address as HTML's input field accepts it, with a dot in its domain, in lower case."""
+    """An e-mail address without quotes or comments and with a dot in its domain, in lower case."""
 
     __slots__ = ()
 
@@ -164,12 +166,13 @@ def _reason(error: msgspec.ValidationError) -> str:
 class Decoder:
     """Decodes one request type; on failure answers 400 or 422 naming every bad field."""
 
-    __slots__ = ("_decode", "_fields", "kind")
+    __slots__ = ("_decode", "_fields", "_plain", "kind")
 
     def __init__(self, kind: type[msgspec.Struct]) -> None:
         self.kind = kind
         self._decode = msgspec.json.Decoder(kind, dec_hook=dec_hook, float_hook=Decimal).decode
         self._fields = msgspec.structs.fields(kind)
+        self._plain = [_without_none(field.type) for field in self._fields]
 
     def json(self, body: bytes) -> Any:
         """The value in a JSON body. Raises ApiError 400 for what is no JSON, 422 for what doesn't fit."""
@@ -179,38 +182,62 @@ class Decoder:
             pass
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # _loads says whether it is JSON at all, or only holds what msgspec refuses
-        raise self._refuse(_loads(body), strict=True)
+        return self._by_field(_loads(body))
 
-    def strings(self, values: Mapping[str, Any]) -> Any:
-        """The value in text pairs (a query, a form): numbers and booleans are read from their text."""
-        try:
-            return msgspec.convert(values, self.kind, strict=False, dec_hook=dec_hook)
-        except msgspec.ValidationError:
-            raise self._refuse(dict(values), strict=False) from None
+    def strings(self, values: Mapping[str, str]) -> Any:
+        """The value in text pairs (a query, a form): numbers are read from their text, `null` is a word."""
+        bad: dict[str, str] = {}
+        read: dict[str, Any] = {}
+        for field, kind in zip(self._fields, self._plain, strict=True):
+            given = values.get(field.encode_name)
+            if given is None:
+                if field.required:
+                    bad[field.encode_name] = "is missing"
+                continue
+            try:
+                read[field.name] = msgspec.convert(given, kind, strict=False, dec_hook=dec_hook)
+            except msgspec.ValidationError as error:
+                bad[field.encode_name] = _readable(_reason(error))
+        if bad:
+            raise invalid(bad)
+        return self.kind(**read)
 
-    def _refuse(self, value: Any, *, strict: bool) -> ApiError:
+    def _by_field(self, value: Any) -> Any:
+        """Raises ApiError 422 with each bad field; returns the value if only what nobody reads was odd."""
         if not isinstance(value, dict):
-            return invalid({"body": "expected an object"})
+            raise invalid({"body": "expected an object"})
+        known: dict[str, Any] = {}
         bad: dict[str, str] = {}
         for field in self._fields:
             if field.encode_name not in value:
                 if field.required:
                     bad[field.encode_name] = "is missing"
                 continue
-            given = value[field.encode_name]
+            given = known[field.encode_name] = value[field.encode_name]
             if _lone_surrogate(given):
                 bad[field.encode_name] = "holds half of a UTF-16 pair"
                 continue
             try:
-                msgspec.convert(given, field.type, strict=strict, dec_hook=dec_hook)
+                msgspec.convert(given, field.type, dec_hook=dec_hook)
             except msgspec.ValidationError as error:
                 bad[field.encode_name] = _readable(_reason(error))
-        return invalid(bad or {"body": "does not fit"})
+        if bad:
+            raise invalid(bad)
+        try:
+            return msgspec.convert(known, self.kind, dec_hook=dec_hook)
+        except msgspec.ValidationError as error:
+            raise invalid({"body": _readable(_reason(error))}) from None
+
+
+def _without_none(kind: Any) -> Any:
+    if get_origin(kind) not in (Union, UnionType):
+        return kind
+    return reduce(or_, (one for one in get_args(kind) if one is not NoneType))
 
 
 def _readable(reason: str) -> str:
     if "matching regex" in reason:
-        return "must not hold the NUL character"
+        return "must not hold the NUL character" if "u0000" in reason else "has not the right form"
     return reason
 
 
@@ -221,6 +248,14 @@ def _lone_surrogate(value: Any) -> bool:
         except UnicodeEncodeError:
             return True
     return False
+
+
+def _fraction(text: str) -> int | float | Decimal:
+    """71.0 is an integer to JSON Schema, and so it is to us; what a float can't hold stays exact."""
+    number = float(text)
+    if number.is_integer() and abs(number) < 2**53:
+        return int(number)
+    return number if len(text) < 16 and math.isfinite(number) else Decimal(text)
 
 
 def _whole(text: str) -> int | Decimal:
@@ -234,7 +269,7 @@ def _refuse_constant(_name: str) -> Any:
 def _loads(body: bytes) -> Any:
     try:
         return json.loads(
-            body.decode(), parse_float=Decimal, parse_int=_whole, parse_constant=_refuse_constant
+            body.decode(), parse_float=_fraction, parse_int=_whole, parse_constant=_refuse_constant
         )
     except (ValueError, RecursionError):
         raise ApiError(400, "The body is not valid JSON", code="malformed_json") from None

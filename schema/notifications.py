@@ -16,7 +16,8 @@ ORDER BY inserted_at DESC, id DESC LIMIT $1
 UNREAD = "SELECT count(*) FROM notifications WHERE user_id = $1 AND read_at IS NULL"
 
 READ = f"""
-UPDATE notifications SET read_at = coalesce(read_at, now()) WHERE id = $1 AND user_id = $2 RETURNING {COLUMNS}
+UPDATE notifications SET read_at = coalesce(read_at, now())
+WHERE id = $1 AND (user_id = $2 OR $3) RETURNING {COLUMNS}
 """
 
 READ_ALL = """
