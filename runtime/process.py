@@ -514,7 +514,10 @@ class Cell:
         engine.exited(self, reason)
         if self.exit_hooks is not None:
             for hook in self.exit_hooks:
-                hook(self.pid)
+                try:
+                    hook(self.pid)
+                except Exception:  # whoever hooked in must not keep the process half alive
+                    _log.exception("an exit hook of %s failed", self.pid)
         coro = self.coro
         if coro is not None and not was_running:
             self.coro = None
