@@ -134,7 +134,7 @@ async def processes(request: Request) -> Response:
             cursor = (value if query.sort in ("name", "module") else int(value), int(number))
         except ValueError:
             raise invalid({"cursor": "is not a cursor of this order"}) from None
-    rows, following = observer.processes(
+    rows, following = await observer.processes_in_turns(
         query.sort,
         limit=query.limit,
         cursor=cursor,

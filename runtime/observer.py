@@ -10,8 +10,9 @@ Status in the tree is the supervisor's view (`running`, `suspended`, `restarting
 
 from __future__ import annotations
 
+import asyncio
 import heapq
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from types import FrameType
@@ -238,8 +239,33 @@ _KEYS: Final[dict[str, Callable[[Cell], Any]]] = {
 _ASCENDING: Final = ("name", "module", "pid")
 
 
-def processes(
-    sort: str = "reductions",
+Page = tuple[list[dict[str, Any]], tuple[Any, int] | None]
+CHUNK: Final = 500  # processes that are looked at without a pause
+
+
+def processes(sort: str = "reductions", **rest: Any) -> Page:
+    """A page of the process table at once; see `scan` for the arguments."""
+    steps = scan(sort, **rest)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+async def processes_in_turns(sort: str = "reductions", **rest: Any) -> Page:
+    """As `processes`, but lets others run after every CHUNK processes: for a table of many thousands."""
+    steps = scan(sort, **rest)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+        await asyncio.sleep(0)
+
+
+def scan(
+    sort: str,
     *,
     limit: int = 100,
     cursor: tuple[Any, int] | None = None,
@@ -247,48 +273,49 @@ def processes(
     module: str | None = None,
     status_is: str | None = None,
     engine: Engine | None = None,
-) -> tuple[list[dict[str, Any]], tuple[Any, int] | None]:
-    """A page of the process table, and the cursor of the next page if there is one.
+) -> Generator[None, None, Page]:
+    """A page of the process table, and the cursor of the next page if there is one; pauses after every CHUNK processes.
 
-    Sorted by one of SORTS: numbers from the greatest, names from the first. `name` and `module` are parts to look for, in
-    either case; `cursor` is the (key, process number) of the last row of the page before. Raises ValueError for another sort.
+    Sorted by one of SORTS: numbers from the greatest, names from the first. `name` and `module` are parts to look
+    for, in either case; `cursor` is the (key, process number) of the last row of the page before. Raises ValueError
+    for another sort.
     """
     if sort not in _KEYS:
         raise ValueError(f"sort: expected one of {', '.join(SORTS)}")
     engine = engine or current_engine()
     key = _KEYS[sort]
     descending = sort not in _ASCENDING
-    found: Iterable[tuple[Any, int, Cell]] = (
-        (key(cell), cell.pid.id, cell) for cell in _filtered(engine, name, module, status_is)
-    )
-    if cursor is not None:
-        # Ties go by age, oldest first, in both directions.
-        value, number = cursor
-        if descending:
-            found = (one for one in found if one[0] < value or (one[0] == value and one[1] > number))
-        else:
-            found = (one for one in found if one[0] > value or (one[0] == value and one[1] > number))
-    if descending:
-        best = heapq.nsmallest(limit + 1, found, key=lambda one: (-one[0], one[1]))
-    else:
-        best = heapq.nsmallest(limit + 1, found, key=lambda one: one[:2])
-    page = best[:limit]
-    following = (page[-1][0], page[-1][1]) if len(best) > limit and page else None
-    return [row(cell) for _, _, cell in page], following
-
-
-def _filtered(engine: Engine, name: str | None, module: str | None, status_is: str | None) -> Iterator[Cell]:
-    cells: Iterable[Cell] = engine.cells.values()
     wanted_name = name.lower() if name else None
     wanted_module = module.lower() if module else None
-    for cell in cells:
+    found: list[tuple[Any, int, Cell]] = []
+    for count, cell in enumerate(list(engine.cells.values()), 1):
+        if count % CHUNK == 0:
+            yield
+        if cell.mode == DEAD:
+            continue  # in one of the pauses
         if wanted_name is not None and wanted_name not in (label(cell) or "").lower():
             continue
         if wanted_module is not None and wanted_module not in module_of(cell.actor).lower():
             continue
         if status_is is not None and status(cell) != status_is:
             continue
-        yield cell
+        value, number = key(cell), cell.pid.id
+        if cursor is not None:
+            # Ties go by age, oldest first, in both directions.
+            last, last_number = cursor
+            if value == last:
+                if number <= last_number:
+                    continue
+            elif (value > last) is descending:
+                continue
+        found.append((-value if descending else value, number, cell))
+    best = heapq.nsmallest(limit + 1, found, key=lambda one: one[:2])
+    page = best[:limit]
+    following = None
+    if len(best) > limit and page:
+        value, number, _ = page[-1]
+        following = (-value if descending else value, number)
+    return [row(cell) for _, _, cell in page if cell.mode != DEAD], following
 
 
 # ---- one process
@@ -315,7 +342,7 @@ def process(pid: Pid) -> dict[str, Any] | None:
         "max_mailbox": cell.overload or None,
         "links": [named(other) for other in islice(cell.links or (), LISTED)],
         "monitors": [
-            {"pid": None, "name": one.name} if one.name else named(one.target.pid)
+            {"pid": None, "name": one.name} if one.name else named(one.target.pid)  # pyright: ignore[reportOptionalMemberAccess]
             for one in islice(cell.monitors or (), LISTED)
             if one.name or one.target is not None
         ],
