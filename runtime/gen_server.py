@@ -118,6 +118,11 @@ class Call(_Reply):
     def __repr__(self) -> str:
         return f"Call({self.request!r})"
 
+    @property
+    def pid(self) -> Pid | None:
+        """Who called (the pid in Erlang's `From`); None for code outside of processes."""
+        return None if self.caller is None else self.caller.pid
+
     def answer(self, value: Any) -> None:
         """`gen_server:reply/2`. After the first one, or after the call timed out, it is late and dropped.
 
@@ -198,7 +203,8 @@ def resolve(dest: Dest) -> Cell | None:
     if isinstance(dest, tuple) and len(dest) == 3 and dest[0] == "via":
         pid = dest[1].whereis_name(dest[2])
         return None if pid is None else pid.cell
-    return current_engine().names.get(dest)
+    name: Any = dest
+    return current_engine().names.get(name)
 
 
 def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Awaitable[Any]:
@@ -618,7 +624,7 @@ class GenServer(Process):
             return self._options(result)
         if kind is NoReply:
             return self._options(result)
-        if result is None and from_ is None:
+        if kind is type(None) and from_ is None:
             return None
         if kind is Stop:
             if from_ is not None and result.reply is not _NO_REPLY:

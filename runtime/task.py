@@ -11,8 +11,7 @@ time is up) nothing of it comes any more. All times are milliseconds. Under a su
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from inspect import iscoroutine
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Final, Literal, cast
 
 from runtime import erlang, process
@@ -69,7 +68,7 @@ class TaskProcess(FunctionProcess):
 
     def _begin(self) -> Any:
         result = self._fn(*self._args)
-        if iscoroutine(result):
+        if isinstance(result, Awaitable):  # a coroutine, or the call that a lambda returned
             return self._run(result)
         self._reply(result)
         raise Exit("normal")
