@@ -2,8 +2,7 @@
 
 import asyncio
 
-from runtime import erlang
-from runtime.asyncio_engine import AsyncioEngine
+from runtime import asyncio_engine, erlang
 
 
 async def room():
@@ -27,7 +26,7 @@ async def member(name):
 
 
 async def main():
-    engine = AsyncioEngine().start()
+    engine = asyncio_engine.AsyncioEngine().start()
     erlang.spawn(room, name="room")
     ann, _bob = erlang.spawn(member, "ann"), erlang.spawn(member, "bob")
     await erlang.sleep(5)
