@@ -43,7 +43,10 @@ def show(table: list[tuple[str, str, str, str, str]]) -> None:
     head = ("what", "ours", "unit", "peers in this run", "mark to beat")
     widths = [max(len(row[column]) for row in [head, *table]) for column in range(len(head))]
     for row in [head, tuple("-" * width for width in widths), *table]:
-        cells = [text.rjust(width) if column == 1 else text.ljust(width) for column, (text, width) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            text.rjust(width) if column == 1 else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
         print("  ".join(cells).rstrip())
 
 
@@ -67,7 +70,9 @@ def main(arguments: list[str]) -> int:
     if unknown := [name for name in arguments if name not in known]:
         print(f"bench: no question {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
         return 1
-    print(f"BitNexus benchmarks on {platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}\n")
+    print(
+        f"BitNexus benchmarks on {platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}\n"
+    )
     table: list[tuple[str, str, str, str, str]] = []
     broken: list[str] = []
     for name in arguments or known:

@@ -26,7 +26,7 @@ CLIENTS = 32
 POSTS = 6000
 GETS = 10000
 WARM_UP = 500
-PASSWORD = "correct horse battery staple"
+PASSWORD = "correct horse battery staple"  # noqa: S105
 
 
 class Service:
@@ -37,7 +37,10 @@ class Service:
         self.environment.pop("DATABASE_URL", None)
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "api.cli", "serve"], env=self.environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "api.cli", "serve"],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self.process.stdout is not None
         found = re.search(r"serves on (\S+)", self.process.stdout.readline())
@@ -46,7 +49,16 @@ class Service:
 
     def create_user(self) -> None:
         """Whom the clients are."""
-        command = [sys.executable, "-m", "api.cli", "user", "create", "bench@example.com", "--password", PASSWORD]
+        command = [
+            sys.executable,
+            "-m",
+            "api.cli",
+            "user",
+            "create",
+            "bench@example.com",
+            "--password",
+            PASSWORD,
+        ]
         subprocess.run(command, env=self.environment, check=True, stdout=subprocess.DEVNULL)
 
     def seconds(self) -> tuple[float, float]:
@@ -74,7 +86,9 @@ def _seconds(process: psutil.Process) -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-async def measure(service: Service, count: int, work: Callable[[int], Awaitable[None]]) -> tuple[float, float, float]:
+async def measure(
+    service: Service, count: int, work: Callable[[int], Awaitable[None]]
+) -> tuple[float, float, float]:
     """Microseconds of CPU a unit (server, PostgreSQL), and units a second."""
     numbers = iter(range(count))
 
@@ -112,7 +126,9 @@ async def load(service: Service) -> list[Row]:
 
         url = f"/socket/websocket?vsn=2.0.0&token={signed_in['token']}"
         async with session.ws_connect(url) as socket:
-            await socket.send_str(json.dumps(["1", "1", f"transaction:{signed_in['user']['id']}", "phx_join", {}]))
+            await socket.send_str(
+                json.dumps(["1", "1", f"transaction:{signed_in['user']['id']}", "phx_join", {}])
+            )
             reading = asyncio.create_task(_read_all(socket))
             await measure(service, WARM_UP, post)
             server, database, rate = await measure(service, POSTS, post)
@@ -121,7 +137,13 @@ async def load(service: Service) -> list[Row]:
         health, _, health_rate = await measure(service, GETS, get)
     unit = "us of CPU"
     return [
-        Row("POST transaction, 201, event: all", server + database, unit, mark=643, note=f"{rate:,.0f}/s with {CLIENTS} clients"),
+        Row(
+            "POST transaction, 201, event: all",
+            server + database,
+            unit,
+            mark=643,
+            note=f"{rate:,.0f}/s with {CLIENTS} clients",
+        ),
         Row("POST transaction: server", server, unit, mark=438),
         Row("POST transaction: PostgreSQL", database, unit, mark=205),
         Row("GET /health", health, unit, mark=98, note=f"{health_rate:,.0f}/s"),

@@ -35,15 +35,21 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._engine.now()
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
+    def call_soon(
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:  # type: ignore[override]
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
-    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]  # fmt: skip
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:  # type: ignore[override]
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]  # fmt: skip
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:  # type: ignore[override]
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self._engine.call_later(max(0.0, when - self.time()), self._due, handle)
         return handle
@@ -58,7 +64,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
 
-    def create_task(self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:  # type: ignore[override]  # fmt: skip
+    def create_task(
+        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None
+    ) -> asyncio.Task[Any]:  # type: ignore[override]
         return asyncio.Task(coro, loop=self, name=name, context=context)
 
     def get_debug(self) -> bool:
@@ -101,7 +109,9 @@ class TracedCell(Cell):
         sender = process.current
         engine = self.engine
         engine.sent.append((None if sender is None else sender.pid, self.pid, message))
-        engine.record("send", "" if sender is None else sender.get_name(), f"{self.get_name()} {_text(message)}")
+        engine.record(
+            "send", "" if sender is None else sender.get_name(), f"{self.get_name()} {_text(message)}"
+        )
         return super().deliver(message)
 
     def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
@@ -232,5 +242,3 @@ class DeterministicEngine(Engine):
         self.run()
         if engines._default is self:
             engines.set_default(None)
-
-

@@ -173,7 +173,10 @@ class DynamicSupervisor(GenServer):
 
 
 async def start_child(sup: Dest, spec: ChildSpec, timeout: float | None = None) -> Pid | None:
-    """`DynamicSupervisor.start_child/2`: the pid, None if it ignored. Raises StartError: `"max_children"` or the child's reason."""
+    """`DynamicSupervisor.start_child/2`: the pid, None if it ignored.
+
+    Raises StartError: `"max_children"` or the child's reason.
+    """
     status, value = await call(sup, _StartChild(spec), timeout)
     if status == "error":
         raise StartError(value)

@@ -113,7 +113,7 @@ def processes() -> list[Pid]:
     return [cell.pid for cell in current_engine().cells.values()]
 
 
-def exit(pid: Pid, reason: Any) -> Literal[True]:  # noqa: A001 - Erlang's name
+def exit(pid: Pid, reason: Any) -> Literal[True]:
     """`erlang:exit/2`: sends an exit signal. To end the caller use `exits.exit(reason)`.
 
     Raises Error("badarg") if `pid` is not a pid (a registered name is none).
@@ -282,7 +282,9 @@ class TimerRef(Ref):
 
     def pending(self) -> bool:
         """False once it fired, was cancelled, or the pid it is for died."""
-        return self.timer.callback is not None and not (isinstance(self.dest, Pid) and self.dest.cell.mode == DEAD)
+        return self.timer.callback is not None and not (
+            isinstance(self.dest, Pid) and self.dest.cell.mode == DEAD
+        )
 
     def remaining(self) -> int:
         """Milliseconds until it fires."""
@@ -380,7 +382,11 @@ def process_info(pid: Pid) -> dict[str, Any] | None:
         "pid": pid,
         "registered_name": cell.name,
         "module": module_of(cell.actor),
-        "status": "suspended" if cell.held else STATUS[cell.mode] if not cell.queued or cell.mode == 4 else "runnable",
+        "status": "suspended"
+        if cell.held
+        else STATUS[cell.mode]
+        if not cell.queued or cell.mode == 4
+        else "runnable",
         "message_queue_len": len(cell.mailbox) if cell.mailbox else 0,
         "messages": list(cell.mailbox) if cell.mailbox else [],
         "current_message": cell.message,

@@ -79,7 +79,7 @@ class CallSite:
     args: tuple[Any, ...]
 
 
-def exit(reason: Any) -> NoReturn:  # noqa: A001 - Erlang's name
+def exit(reason: Any) -> NoReturn:
     """`erlang:exit/1`. To send an exit signal to another process use `erlang.exit(pid, reason)`."""
     raise Exit(reason)
 

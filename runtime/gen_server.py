@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from inspect import iscoroutine
+from types import NoneType
 from typing import Any, ClassVar, Final
 
 from runtime import process
@@ -196,8 +197,7 @@ class Cast:
 
 
 def resolve(dest: Dest) -> Cell | None:
-    """The control block behind a pid, a registered name or `("via", registry, key)`; None if there is none.
-    """
+    """The control block behind a pid, a registered name or `("via", registry, key)`; None if there is none."""
     if isinstance(dest, Pid):
         return dest.cell
     if isinstance(dest, tuple) and len(dest) == 3 and dest[0] == "via":
@@ -536,7 +536,9 @@ class GenServer(Process):
         if follow is not None:
             await follow
 
-    def _initialised(self, result: Any, name: Any, started: StartReply | None) -> Coroutine[Any, Any, Any] | None:
+    def _initialised(
+        self, result: Any, name: Any, started: StartReply | None
+    ) -> Coroutine[Any, Any, Any] | None:
         cell = self._myRef
         match result:
             case None | Ok():
@@ -556,7 +558,9 @@ class GenServer(Process):
                 self._fail_init(name, started, StartError(reason), reason)
         return None
 
-    def _fail_init(self, name: Any, started: StartReply | None, error: StartError | None, reason: Any) -> None:
+    def _fail_init(
+        self, name: Any, started: StartReply | None, error: StartError | None, reason: Any
+    ) -> None:
         cell = self._myRef
         if isinstance(name, tuple):
             name[1].unregister_name(name[2])
@@ -624,7 +628,7 @@ class GenServer(Process):
             return self._options(result)
         if kind is NoReply:
             return self._options(result)
-        if kind is type(None) and from_ is None:
+        if kind is NoneType and from_ is None:
             return None
         if kind is Stop:
             if from_ is not None and result.reply is not _NO_REPLY:
@@ -692,8 +696,7 @@ class GenServer(Process):
         return follow
 
     def _stop(self, reason: Any, answer: tuple[Call, Any] | None = None) -> Coroutine[Any, Any, Any] | None:
-        """`terminate`, then the end. terminate may change the reason by failing; a throw in it is harmless.
-        """
+        """`terminate`, then the end. terminate may change the reason by failing; a throw in it is harmless."""
         try:
             result = self.terminate(reason)
         except Unwind:
@@ -705,7 +708,9 @@ class GenServer(Process):
         self._end(result, reason, answer)
         return None
 
-    async def _await_terminate(self, coro: Awaitable[Any], reason: Any, answer: tuple[Call, Any] | None) -> None:
+    async def _await_terminate(
+        self, coro: Awaitable[Any], reason: Any, answer: tuple[Call, Any] | None
+    ) -> None:
         try:
             result = await coro
         except (Unwind, GeneratorExit):

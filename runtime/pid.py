@@ -50,8 +50,8 @@ class Pid(ActorAddress):
 
     __repr__ = __str__
     # Thespian's troupes mark an address with `eqOverride`; two pids are the same process or they are not.
-    __eq__ = object.__eq__
-    __ne__ = object.__ne__
+    __eq__ = object.__eq__  # pyright: ignore[reportAssignmentType]
+    __ne__ = object.__ne__  # pyright: ignore[reportAssignmentType]
     __hash__ = object.__hash__  # type: ignore[assignment]
 
     def __deepcopy__(self, memo: object) -> Pid:

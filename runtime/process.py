@@ -279,7 +279,7 @@ class Cell:
 
     def __init__(self, engine: Engine, actor: Any, parent: Pid | None, number: int) -> None:
         self.engine = engine
-        self.actor = actor
+        self.actor: Any = actor  # None once it is dead
         self.parent = parent
         self.pid = Pid(number, self)
         self.mode = NEW
@@ -295,12 +295,14 @@ class Cell:
         self.links: dict[Pid, None] | None = None
         self.monitors: dict[Monitor, None] | None = None
         self.monitored_by: dict[Any, None] | None = None
-        self.exit_hooks: list[Callable[[Pid], None]] | None = None
+        self.exit_hooks: list[Callable[[Pid], object]] | None = None
         self.coro: Coroutine[Any, Any, Any] | None = None
         self.context: Context | None = None
         self.waiting: Any = None
         self.message: Any = None  # the one being handled; kept for crash reports
-        self.since: float | None = None  # when a message was first left waiting, in the engine's seconds; for observers
+        self.since: float | None = (
+            None  # when a message was first left waiting, in the engine's seconds; for observers
+        )
         self.doomed: Any = UNSET
         self.extra: dict[str, Any] | None = None  # rare state: start handshake, sys debug, Thespian's side
 
@@ -602,7 +604,7 @@ class Cell:
         if self.monitored_by is not None:
             self.monitored_by.pop(monitor, None)
 
-    def on_exit(self, hook: Callable[[Pid], None]) -> None:
+    def on_exit(self, hook: Callable[[Pid], object]) -> None:
         """`hook(pid)` runs the moment this process ends, before any other process hears of it (Registry, PubSub)."""
         if self.exit_hooks is None:
             self.exit_hooks = []

@@ -41,7 +41,11 @@ class Report:
 def describe(reason: Any) -> str:
     """A reason as one readable text; stacks at full length."""
     if isinstance(reason, tuple) and len(reason) == 2 and type(reason[1]).__name__ == "Stack":
-        head = f"{type(reason[0]).__name__}: {reason[0]}" if isinstance(reason[0], BaseException) else repr(reason[0])
+        head = (
+            f"{type(reason[0]).__name__}: {reason[0]}"
+            if isinstance(reason[0], BaseException)
+            else repr(reason[0])
+        )
         return f"{head}\n{reason[1]}"
     return reason if isinstance(reason, str) else repr(reason)
 
@@ -66,7 +70,14 @@ def emit(report: Report, level: int) -> None:
     """Gives a report to the log and to telemetry."""
     telemetry.execute(EVENT, {}, {"report": report})
     if log.isEnabledFor(level):
-        log.log(level, "%s report: %s %s", report.kind, report.name or report.pid, report.module, extra={"report": report})
+        log.log(
+            level,
+            "%s report: %s %s",
+            report.kind,
+            report.name or report.pid,
+            report.module,
+            extra={"report": report},
+        )
 
 
 def listened(level: int) -> bool:
@@ -91,7 +102,8 @@ def supervisor(cell: Cell, error: str, reason: Any, child: Any, pid: Any, level:
         return
     context = {"error": error, "child": child, "child_pid": str(pid)}
     emit(
-        Report("supervisor", str(cell.pid), cell.name, module_of(cell.actor), reason, None, (), context), level
+        Report("supervisor", str(cell.pid), cell.name, module_of(cell.actor), reason, None, (), context),
+        level,
     )
 
 

@@ -305,8 +305,9 @@ class StateMachine(GenServer):
                 raise Error(("bad_return_from_state_function", result))
         if machine.postpone and event is not None:
             machine.postponed.append(event)
-        changed = isinstance(result, NextState) and result.state != old
-        if changed:
+        changed = False
+        if isinstance(result, NextState) and result.state != old:
+            changed = True
             machine.change(result.state)
         machine.queue.extendleft(reversed(machine.next_events))
         machine.next_events = []

@@ -174,7 +174,7 @@ async def start_child_process(spec: ChildSpec, args: tuple[Any, ...]) -> tuple[A
         case None | Pid():
             return ("ok", result)
         case ("ok", Pid()) | ("ok", Pid(), _) | ("error", _):
-            return result
+            return tuple(result)
         case "ignore":
             return ("ok", None)
     return ("error", result)
@@ -634,7 +634,10 @@ def _kill_all(pending: list[process.DownReply], source: Pid) -> None:
 
 
 async def start_child(sup: Dest, spec: Any) -> Any:
-    """`supervisor:start_child/2`: `("ok", pid)`, `("ok", None)` if it ignored, `("error", reason)`. For simple_one_for_one `spec` is a list of extra arguments."""
+    """`supervisor:start_child/2`: `("ok", pid)`, `("ok", None)` if it ignored, `("error", reason)`.
+
+    For simple_one_for_one `spec` is a list of extra arguments.
+    """
     return await call(sup, _Request("start_child", (spec,)), None)
 
 

@@ -181,7 +181,9 @@ class SystemBase:
 
     # ---- the face for ActorSystem
 
-    def newPrimaryActor(self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None) -> Pid:  # fmt: skip
+    def newPrimaryActor(
+        self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None
+    ) -> Pid:
         """`ActorSystem.createActor`. Raises what the actor's `__init__` raises."""
         return self._execute(partial(self.create, None, actorClass, requirements, globalName, sourceHash))
 
@@ -392,7 +394,9 @@ class SystemBase:
         self.route(port.pid, address, message)
         timer = None
         if timeout is not None:
-            timer = self.engine.call_later(timeout / 1000, port.reply.resolve, None, TimeoutError(f"no answer in {timeout} ms"))  # fmt: skip
+            timer = self.engine.call_later(
+                timeout / 1000, port.reply.resolve, None, TimeoutError(f"no answer in {timeout} ms")
+            )
         try:
             return await port.reply
         finally:

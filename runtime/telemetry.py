@@ -6,7 +6,7 @@ Events are tuples of strings; `docs/telemetry.md` lists every one with its measu
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
@@ -52,7 +52,7 @@ def attached(event: Event) -> bool:
 
 
 @contextmanager
-def span(event: Event, metadata: Mapping[str, Any]) -> Iterator[None]:
+def span(event: Event, metadata: Mapping[str, Any]) -> Generator[None, None, None]:
     """Executes `event + ("stop",)` with `duration` in seconds, or `event + ("exception",)` if the block raises."""
     start = perf_counter()
     try:

@@ -113,7 +113,8 @@ def _show(value: object, depth: int, budget: _Budget, above: set[int]) -> Any:
             case Mapping():
                 return _mapping(value.items(), len(value), depth, budget, above)
             case tuple() if hasattr(value, "_fields"):  # a named tuple: its names say what is secret
-                members = dict(zip(value._fields, value, strict=False))
+                named: Any = value
+                members = dict(zip(named._fields, named, strict=False))
                 return {
                     "<type>": type(value).__qualname__,
                     **_mapping(members.items(), len(members), depth, budget, above),
@@ -164,7 +165,10 @@ def _sequence(items: Iterable[object], size: int, depth: int, budget: _Budget, a
 
 
 def attributes(value: object) -> dict[str, object] | None:
-    """The attributes of an object that are its own (dataclass fields, slots, `__dict__`), without the runtime's; None if it has none."""
+    """The attributes of an object that are its own (dataclass fields, slots, `__dict__`), without the runtime's.
+
+    None if it has none.
+    """
     if is_dataclass(value):
         return {field.name: getattr(value, field.name, None) for field in fields(value)}
     found: dict[str, object] = {}

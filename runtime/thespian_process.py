@@ -181,7 +181,9 @@ class ThespianCell(Cell):
                 return
         self.engine.thespian.route(self.pid, to, message)
 
-    def createActor(self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None = None) -> Pid:  # fmt: skip
+    def createActor(
+        self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None = None
+    ) -> Pid:
         """`Actor.createActor`: the child's source is its parent's unless it names another."""
         source = sourceHash or (self.extra or {}).get("source")
         return self.engine.thespian.create(self, actorClass, requirements, globalName, source)

@@ -26,7 +26,7 @@ from typing import Any, Final
 from runtime.dynamic_supervisor import DynamicSupervisor
 from runtime.gen_server import GenServer, start_actor
 from runtime.pid import Pid
-from runtime.supervisor import AUTO_SHUTDOWNS, RESTARTS, ChildSpec, SupFlags, Supervisor
+from runtime.supervisor import AUTO_SHUTDOWNS, RESTARTS, ChildSpec, Supervisor, SupFlags
 
 KINDS: Final = ("supervisor", "dynamic_supervisor", "worker")
 _AS_CHILD: Final = ("restart", "shutdown", "significant")
@@ -68,7 +68,9 @@ class Tree:
             (self._start, (name,)),
             table.get("restart", "permanent"),
             table.get("shutdown"),
-            "worker" if node.kind == "worker" and getattr(node.actor, "kind", "") != "supervisor" else "supervisor",
+            "worker"
+            if node.kind == "worker" and getattr(node.actor, "kind", "") != "supervisor"
+            else "supervisor",
             table.get("significant", False),
             (f"{node.actor.__module__}:{node.actor.__qualname__}",) if node.actor else (),
         )
@@ -80,7 +82,9 @@ class Tree:
     async def _start(self, name: str) -> Pid | None:
         node = self.nodes[name]
         table = node.table
-        flags = {key: table[key] for key in ("strategy", "intensity", "period", "auto_shutdown") if key in table}
+        flags = {
+            key: table[key] for key in ("strategy", "intensity", "period", "auto_shutdown") if key in table
+        }
         match node.kind:
             case "supervisor":
                 children = [self.spec(child) for child in table.get("children", ())]
@@ -187,18 +191,26 @@ def _import_actor(where: str, table: Mapping[str, Any]) -> type[GenServer]:
     if not (isinstance(actor, type) and issubclass(actor, GenServer)):
         classes = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, GenServer)]
         what = "is no actor class" if actor is not None else "does not exist"
-        raise TreeConfigError(f"{where} start: {class_name!r} {what} in {module_name}{_expected(class_name, classes)}")
+        raise TreeConfigError(
+            f"{where} start: {class_name!r} {what} in {module_name}{_expected(class_name, classes)}"
+        )
     _check_args(where, actor, table.get("args", {}))
     return actor
 
 
 def _check_args(where: str, actor: type[GenServer], args: Mapping[str, Any]) -> None:
     parameters = inspect.signature(actor.init).parameters
-    names = [n for n, p in parameters.items() if n != "self" and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    names = [
+        n
+        for n, p in parameters.items()
+        if n != "self" and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in args:
         if key not in names and not anything:
-            raise TreeConfigError(f"{where} args.{key}: unknown argument of {actor.__name__}{_expected(key, names)}")
+            raise TreeConfigError(
+                f"{where} args.{key}: unknown argument of {actor.__name__}{_expected(key, names)}"
+            )
     for name in names:
         if parameters[name].default is inspect.Parameter.empty and name not in args:
             raise TreeConfigError(f"{where} args.{name}: missing; {actor.__name__} needs it")
@@ -228,7 +240,9 @@ def _check_shape(file: str, nodes: Mapping[str, Node], root: str) -> None:
                 raise TreeConfigError(f"{file}: [{node.kind}.{name}]: stands in a cycle of supervisors")
             seen.add(at)
             if at not in above:
-                raise TreeConfigError(f"{file}: [{nodes[at].kind}.{at}]: stands under no supervisor's children")
+                raise TreeConfigError(
+                    f"{file}: [{nodes[at].kind}.{at}]: stands under no supervisor's children"
+                )
             at = above[at]
         parent = nodes[above[name]] if name in above else None
         if parent and node.table.get("significant") and parent.table.get("auto_shutdown", "never") == "never":

@@ -45,7 +45,9 @@ def test_a_go_service_refuses_a_token_of_another_secret_issuer_or_time(user: Use
 
 
 @pytest.fixture(params=["EdDSA", "RS256"])
-def signing(request: pytest.FixtureRequest, module_database: str, tmp_path: Path) -> Iterator[tuple[str, Server]]:
+def signing(
+    request: pytest.FixtureRequest, module_database: str, tmp_path: Path
+) -> Iterator[tuple[str, Server]]:
     """A server that signs with a private key."""
     key = Ed25519PrivateKey.generate() if request.param == "EdDSA" else generate_private_key(65537, 2048)
     file = tmp_path / "key.pem"

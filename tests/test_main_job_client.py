@@ -56,7 +56,9 @@ def test_the_payload_is_the_transaction_and_its_ledger_number(client: Script, us
     assert payload == {**made["transaction"], "ledger_seq": made["ledger"]["seq"]}
 
 
-def test_the_client_rejoins_by_itself_when_its_channel_is_killed(client: Script, user: User, admin: User) -> None:
+def test_the_client_rejoins_by_itself_when_its_channel_is_killed(
+    client: Script, user: User, admin: User
+) -> None:
     before = post(user, "1")
     assert client.until("new_transaction")["payload"]["id"] == before
     channels = next(each for each in nodes(tree(admin.client)) if each["name"] == "channels")
@@ -74,7 +76,9 @@ def test_a_stranger_is_refused(server: Server, user: User, other: User) -> None:
         assert script.until("refused", 20)["response"] == {"reason": "unauthorized"}
 
 
-def test_the_client_gets_the_next_one_when_the_endpoint_is_killed(client: Script, user: User, admin: User) -> None:
+def test_the_client_gets_the_next_one_when_the_endpoint_is_killed(
+    client: Script, user: User, admin: User
+) -> None:
     kill(admin.client, "endpoint")
     until_healthy(admin.client, 5)
     after = post(user, "3")

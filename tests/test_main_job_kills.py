@@ -86,13 +86,24 @@ def stop(payers: list[Payer]) -> None:
     time.sleep(0.5)
 
 
-def test_each_actor_is_killed_in_turn_and_comes_back(server: Server, admin: User, payers: list[Payer]) -> None:
+def test_each_actor_is_killed_in_turn_and_comes_back(
+    server: Server, admin: User, payers: list[Payer]
+) -> None:
     names = [
         each["name"]
         for each in nodes(tree(admin.client))
         if each["name"] not in SPARED and each["restart"] == "permanent"
     ]
-    assert {"storage", "repo", "ledger_server", "db_writer", "db_listener", "channels", "endpoint", "pubsub"} <= set(names)
+    assert {
+        "storage",
+        "repo",
+        "ledger_server",
+        "db_writer",
+        "db_listener",
+        "channels",
+        "endpoint",
+        "pubsub",
+    } <= set(names)
     took = {}
     for name in names * ROUNDS:
         before = find(admin.client, name)
@@ -101,7 +112,9 @@ def test_each_actor_is_killed_in_turn_and_comes_back(server: Server, admin: User
         try:
             took[name] = until_healthy(admin.client, 5)
         except AssertionError as error:
-            raise AssertionError(f"{name} was killed; {error}; payers: {[payer.wrong for payer in payers]}") from None
+            raise AssertionError(
+                f"{name} was killed; {error}; payers: {[payer.wrong for payer in payers]}"
+            ) from None
         after = find(admin.client, name)
         assert after["pid"] != before["pid"], f"{name} was not killed"
         assert after["restarts"] == before["restarts"] + 1, f"{name}: {before} {after}"
@@ -119,8 +132,8 @@ def test_no_acknowledged_transaction_is_lost_or_doubled(server: Server, payers: 
     stop(payers)
     acknowledged = {made: key for payer in payers for made, key in payer.recorded.items()}
     assert acknowledged and not [payer.wrong for payer in payers if payer.wrong]
-    assert server.fetchval("SELECT count(*) FROM transactions WHERE id = ANY($1::uuid[])", list(acknowledged)) == len(
-        acknowledged
-    )
+    assert server.fetchval(
+        "SELECT count(*) FROM transactions WHERE id = ANY($1::uuid[])", list(acknowledged)
+    ) == len(acknowledged)
     assert server.fetchval("SELECT count(*) - count(DISTINCT idempotency_key) FROM transactions") == 0
     assert len(entries(server.database)) >= len(acknowledged)

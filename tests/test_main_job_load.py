@@ -14,8 +14,8 @@ import asyncpg
 import pytest
 import uvloop
 
-from tests.server import Server, User
 from tests.chain import entries
+from tests.server import Server, User
 
 COUNT = 2000
 CLIENTS = 32
@@ -30,7 +30,9 @@ class Seen:
     events: list[dict[str, Any]] = field(default_factory=list)
 
 
-async def listen(server: Server, user: User, seen: Seen, session: aiohttp.ClientSession, joined: asyncio.Event) -> None:
+async def listen(
+    server: Server, user: User, seen: Seen, session: aiohttp.ClientSession, joined: asyncio.Event
+) -> None:
     """A user's channel."""
     url = f"{server.url}/socket/websocket?vsn=2.0.0&token={user.token}"
     async with session.ws_connect(url) as socket:
@@ -49,7 +51,11 @@ async def post(user: User, numbers: Any, seen: Seen, session: aiohttp.ClientSess
     for number in numbers:
         if until and time.monotonic() > until:
             return
-        body = {"amount": f"{number % 900 + 1}.{number % 100:02d}", "currency": "EUR", "description": f"no. {number}"}
+        body = {
+            "amount": f"{number % 900 + 1}.{number % 100:02d}",
+            "currency": "EUR",
+            "description": f"no. {number}",
+        }
         headers = {"authorization": f"Bearer {user.token}"}
         async with session.post("/api/v1/transactions", json=body, headers=headers) as answer:
             assert answer.status == 201, await answer.text()

@@ -67,7 +67,10 @@ class GoService:
     def start(self) -> None:
         """Starts the process, at the address it had before if it had one."""
         self._process = subprocess.Popen(
-            [str(build())], env={**self._environment, "LISTEN": self._listen}, stdout=subprocess.PIPE, text=True
+            [str(build())],
+            env={**self._environment, "LISTEN": self._listen},
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

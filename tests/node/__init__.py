@@ -69,7 +69,9 @@ class Script:
         try:
             line = self._lines.get(timeout=timeout)
         except queue.Empty:
-            raise AssertionError(f"nothing printed for {timeout} s; before: {self.seen[-5:]}\n{''.join(self._errors)}") from None
+            raise AssertionError(
+                f"nothing printed for {timeout} s; before: {self.seen[-5:]}\n{''.join(self._errors)}"
+            ) from None
         assert line is not None, f"the script ended; before: {self.seen[-5:]}\n{''.join(self._errors)}"
         value = json.loads(line)
         self.seen.append(value)
