@@ -33,7 +33,13 @@ def python(name: str) -> dict[str, float]:
     """The figures of one Python system; those it does not have are missing."""
     command = [sys.executable, "-m", "bench.runtime_peers", name]
     done = subprocess.run(
-        command, cwd=HERE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=LIMIT, check=False
+        command,
+        cwd=HERE.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        timeout=LIMIT,
+        check=False,
     )
     lines = done.stdout.strip().splitlines()
     return json.loads(lines[-1]) if done.returncode == 0 and lines else {}
@@ -44,7 +50,9 @@ def erlang() -> dict[str, float]:
     if shutil.which("escript") is None:
         return {}
     command = ["escript", str(HERE / "runtime_erlang.escript")]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=LIMIT, check=False)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=LIMIT, check=False
+    )
     found = {}
     for line in done.stdout.splitlines():
         name, _, value = line.partition(" ")
@@ -67,6 +75,14 @@ def run() -> list[Row]:
         if key in beam:
             beside["Erlang"] = beam[key] * factor
         rows.append(
-            Row(what, ours[key] * factor, unit, beside, mark, "BEAM", note=f"best Python peer costs {ratio:.1f} times")
+            Row(
+                what,
+                ours[key] * factor,
+                unit,
+                beside,
+                mark,
+                "BEAM",
+                note=f"best Python peer costs {ratio:.1f} times",
+            )
         )
     return rows

@@ -428,6 +428,7 @@ SYSTEMS: dict[str, Callable[[], Figures]] = {
     "otpylib": otpylib,
 }
 
+
 def report(*_signal: Any) -> None:
     """Prints the figures and ends the program, whatever threads it left."""
     os.write(1, ("\n" + json.dumps(RESULT) + "\n").encode())
