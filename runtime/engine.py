@@ -204,7 +204,7 @@ class Engine:
     def timer_cancelled(self) -> None:
         """Keeps the heap small: nearly every timer is the timeout of a call that was answered."""
         self._timers_cancelled += 1
-        if self._timers_cancelled > 32 and self._timers_cancelled * 2 > len(self._timers):
+        if self._timers_cancelled > 512 and self._timers_cancelled * 2 > len(self._timers):
             self._timers = [entry for entry in self._timers if entry[2].callback is not None]
             heapq.heapify(self._timers)
             self._timers_cancelled = 0

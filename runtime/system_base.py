@@ -27,26 +27,23 @@ from types import MethodType
 from typing import Any, Final
 
 from thespian.actors import (
-    ActorAddress,
     ActorExitRequest,
     ActorSystemException,
     ChildActorExited,
     DeadEnvelope,
     ThespianGeneration,
-    ValidatedSource,
     WakeupMessage,
 )
-from thespian.system import isInternalActorSystemMessage
 from thespian.system.timing import ExpirationTimer, timePeriodSeconds, toTimeDeltaOrNone
 from thespian.system.utilis import actualActorClass
 
 from runtime import engine as engines
 from runtime.actor_sources import ActorSources
-from runtime.asyncio_engine import AsyncioEngine
 from runtime.driven_engine import DrivenEngine
 from runtime.engine import Engine
+from runtime.external_ports import ActorRegistry, Port, PrivateContext, RequestPort, SystemPort
 from runtime.pid import Pid
-from runtime.process import DEAD, IDLE, Cell, Process, Reply
+from runtime.process import DEAD, Cell, Process
 from runtime.thespian_process import ACTOR_METHODS, ThespianCell
 
 _SLICE: Final = 0.01  # seconds of running before the driver looks up
@@ -57,85 +54,6 @@ _PATIENCE: Final = 0.05  # seconds until a waiting thread looks whether it must 
 _SYSTEM_ADDRESS: Final = "/ActorSys"
 
 _log = logging.getLogger("runtime")
-
-
-class Port(Cell):
-    """An address outside of all processes: what is sent to it waits for `listen`."""
-
-    __slots__ = ("responses", "waiting")
-
-    def __init__(self, engine: Engine) -> None:
-        engine._next_id += 1
-        super().__init__(engine, self, None, engine._next_id)
-        self.mode = IDLE
-        self.waiting: Any = False  # a thread sleeps until something comes
-        self.responses: deque[Any] = deque()
-
-    def deliver(self, message: Any) -> bool:
-        if self.mode == DEAD:
-            return False
-        if not isInternalActorSystemMessage(message):
-            self.responses.append(message)
-            if self.waiting:
-                self.engine.thespian.tell_waiting()
-        return True
-
-    def close(self) -> None:
-        """Nothing is kept any more."""
-        self.mode = DEAD
-        self.responses.clear()
-
-
-class RequestPort(Port):
-    """A port for one answer that code on the loop awaits."""
-
-    __slots__ = ("reply",)
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
-        self.reply = Reply()
-
-    def deliver(self, message: Any) -> bool:
-        if not isInternalActorSystemMessage(message):
-            self.reply.resolve(message)
-        return True
-
-
-class SystemPort(Port):
-    """The actor system's own address: parent of the primary actors, sender of its messages."""
-
-    __slots__ = ()
-
-    def deliver_from(self, sender: Any, message: Any) -> bool:
-        """A validated source counts only if the source authority sends it."""
-        sources = self.engine.thespian.sources
-        if isinstance(message, ValidatedSource) and sender is sources.authority:
-            sources.validated(message)
-        return True
-
-    def deliver(self, message: Any) -> bool:
-        return True
-
-
-class ActorRegistry:
-    """Actors by the string of their address, as Thespian's tests look them up."""
-
-    def __init__(self, base: SystemBase) -> None:
-        self._base = base
-
-    def get(self, address: str, default: Any = None) -> Any:
-        """The control block (`.instance` is the actor), or `default`."""
-        if address == _SYSTEM_ADDRESS:
-            return self._base.system
-        parts = address.split(".")
-        number = parts[1] if len(parts) == 3 else ""
-        return self._base.engine.cells.get(int(number), default) if number.isdigit() else default
-
-    def __getitem__(self, address: str) -> Any:
-        cell = self.get(address)
-        if cell is None:
-            raise KeyError(address)
-        return cell
 
 
 class SystemBase:
@@ -551,35 +469,6 @@ class SystemBase:
             self._changed.notify_all()
 
 
-class PrivateContext:
-    """What `ActorSystem.private()` works through: the same system, another address outside."""
-
-    def __init__(self, base: SystemBase) -> None:
-        self._base = base
-        self._port = Port(base.engine)
-
-    def tell(self, address: Any, message: Any) -> None:
-        """Sends from this context."""
-        self._base.tell_from(self._port, address, message)
-
-    def ask(self, address: Any, message: Any, timeout: Any = None) -> Any:
-        """Sends from this context and waits for an answer to it."""
-        return self._base.ask_from(self._port, address, message, timeout)
-
-    def listen(self, timeout: Any = None) -> Any:
-        """Waits for a message to this context."""
-        return self._base.listen_at(self._port, timeout)
-
-    def newPrimaryActor(self, *args: Any) -> Pid:
-        """As the system's."""
-        return self._base.newPrimaryActor(*args)
-
-    def exit_context(self) -> None:
-        """The context's end: its address is dead."""
-        self._base._contexts -= 1
-        self._port.close()
-
-
 def _extra(cell: Cell) -> dict[str, Any]:
     if cell.extra is None:
         cell.extra = {}
@@ -594,6 +483,3 @@ def _init_names(actor_class: type) -> tuple[str, ...]:
     except TypeError:
         return ()
     return tuple(name for name in ("capabilities", "requirements") if name in names)
-
-
-__all__ = ["ActorAddress", "AsyncioEngine", "PrivateContext", "SystemBase"]
