@@ -143,7 +143,7 @@ async def _replacement(old: Pid, place: observer.Place | None, name: str | None)
     while engine.now() < deadline:
         found = _now(place, name, engine)
         if found is not None and found.pid is not old:
-            return {"new_pid": observer.pid_text(found.pid), "restarts": observer.restarts_of(found)}
+            return {"new_pid": observer.pid_text(found.pid), "restarts": place.child.restarts}
         await asyncio.sleep(0.005)
     return {"new_pid": None, "restarts": None}
 

@@ -38,6 +38,7 @@ from api import (
 )
 from api.cors import Cors
 from api.errors import ApiError, from_exception, unauthorized
+from api.logs import current_request
 from api.pages import Pages
 from api.passwords import Passwords
 from api.request import Request, Response, query_pairs
@@ -182,6 +183,7 @@ class App:
                 return any_of_them, self._other_method(method, methods, headers)
         scope["bitnexus.operation"] = operation
         request = Request(self.front, scope, request_id, params, headers)
+        current_request.set(request)
         if operation.roles is not None:
             await self._authorize(request, operation)
         if operation.query is not None:

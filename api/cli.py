@@ -69,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--password", help="that user's password")
     made.add_argument("--count", type=int, default=3, help="how many transactions (default: 3)")
 
+    _operators(command)
+
     user = commands.add_parser("user", help="Manage users.").add_subparsers(required=True, metavar="ACTION")
     made = user.add_parser("create", help="Create a user and print it as JSON.")
     made.add_argument("email", metavar="EMAIL")
@@ -87,7 +89,58 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
+    def operator(name: str, text: str) -> argparse.ArgumentParser:
+        made = command(name, _operate, text)
+        made.add_argument("--url", help="base URL of the server (default: HOST and PORT, no sign-in needed)")
+        made.add_argument("--email", help="sign in as this admin")
+        made.add_argument("--password", help="that admin's password (default: asked for)")
+        return made
+
+    operator("observer", "The living tree, processes, figures and crash log in the terminal.")
+    made = operator("tree", "Print the supervision tree once.")
+    made.add_argument("root", nargs="?", default="root", help="a name or pid to begin at")
+    made.add_argument(
+        "--limit", type=int, default=10, help="children of a dynamic supervisor to show (default: 10)"
+    )
+    made.add_argument("--json", action="store_true", help="as JSON")
+    made = operator("ps", "Print the process table.")
+    made.add_argument(
+        "--sort", default="reductions", help="reductions, message_queue_len, memory, restarts, name or module"
+    )
+    made.add_argument("--limit", type=int, default=30, help="how many (default: 30)")
+    made.add_argument("--name", help="part of the name")
+    made.add_argument("--module", help="part of the module")
+    made.add_argument("--json", action="store_true", help="as JSON")
+    for name, text in (
+        ("kill", "Kill a process; its supervisor restarts it."),
+        ("restart", "Stop and start a process by its supervisor."),
+        ("suspend", "Let a process's mail wait."),
+        ("resume", "Let a suspended process go on."),
+    ):
+        operator(name, text).add_argument("pid", help="pid (0.17.0) or registered name")
+    made = operator("trace", "Print the next messages of a process.")
+    made.add_argument("pid", help="pid (0.17.0) or registered name")
+    made.add_argument("-n", dest="messages", type=int, default=10, help="how many (default: 10)")
+    made.add_argument("--seconds", type=float, default=10.0, help="how long at most (default: 10)")
+
+
 # ---- commands
+
+
+def _operate(settings: Settings, options: Any) -> int:
+    from api import operator_client
+
+    if options.command == "observer":
+        try:
+            from api import observer_tui
+        except ImportError:
+            raise CommandError(
+                "observer needs the package textual: pip install 'bitnexus[observer]'"
+            ) from None
+        return asyncio.run(observer_tui.run(settings, options))
+    run = {"tree": operator_client.tree, "ps": operator_client.ps, "trace": operator_client.trace}
+    return asyncio.run(run.get(options.command, operator_client.act)(settings, options))
 
 
 def _serve(settings: Settings, options: Any) -> int:

@@ -59,6 +59,11 @@ class Request:
         assert self._principal is not None
         return self._principal
 
+    @property
+    def has_principal(self) -> bool:
+        """False while nobody is known, and on operations that ask for no token."""
+        return self._principal is not None
+
     @principal.setter
     def principal(self, value: Principal) -> None:
         self._principal = value

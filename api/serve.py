@@ -17,6 +17,7 @@ import uvloop
 
 from actors.endpoint import EndpointError, GetAddress, check_port
 from actors.settings import Settings, weakness
+from api import logs
 from api.cli_database import ONE_LINE, complain
 from api.tokens import Keyring
 from runtime import erlang, gen_server, tree_config
@@ -36,7 +37,7 @@ OWN_TREE = Path(__file__).resolve().parent.parent / "supervisor.toml"
 
 def run(settings: Settings, tree_file: Path | None) -> int:
     """Serves until a signal; returns the exit code."""
-    configure_logging(settings)
+    logs.configure(settings)
     try:
         tree = tree_config.load(tree_file or default_tree())
         Keyring(settings)
@@ -49,15 +50,6 @@ def default_tree() -> Path:
     """supervisor.toml of the working directory, else the one that BitNexus came with."""
     here = Path("supervisor.toml")
     return here if here.exists() else OWN_TREE
-
-
-def configure_logging(settings: Settings) -> None:
-    """Log lines go to standard error from LOG_LEVEL up."""
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
 
 
 async def _serve(settings: Settings, tree: Tree) -> int:
