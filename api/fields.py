@@ -195,7 +195,8 @@ class Decoder:
                     bad[field.encode_name] = "is missing"
                 continue
             try:
-                read[field.name] = msgspec.convert(given, kind, strict=False, dec_hook=dec_hook)
+                # Only whole numbers need to be read from text: a moment must not be taken from "0.5".
+                read[field.name] = msgspec.convert(given, kind, strict=not _is_whole(kind), dec_hook=dec_hook)
             except msgspec.ValidationError as error:
                 bad[field.encode_name] = _readable(_reason(error))
         if bad:
@@ -233,6 +234,10 @@ def _without_none(kind: Any) -> Any:
     if get_origin(kind) not in (Union, UnionType):
         return kind
     return reduce(or_, (one for one in get_args(kind) if one is not NoneType))
+
+
+def _is_whole(kind: Any) -> bool:
+    return kind is int or (get_origin(kind) is Annotated and get_args(kind)[0] is int)
 
 
 def _readable(reason: str) -> str:

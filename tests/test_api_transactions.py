@@ -230,6 +230,9 @@ def test_list_of_another_is_for_admins(user: User, other: User, admin: User) -> 
         {"user_id": "1"},
         {"currency": "eur"},
         {"from": "yesterday"},
+        {"to": "0.5"},
+        {"limit": "1.5"},
+        {"cursor": "null"},
     ],
 )
 def test_a_bad_query_names_the_field(user: User, query: dict[str, object]) -> None:
