@@ -1,8 +1,9 @@
 """The engine of tests: the same processes under a virtual clock and a seeded scheduler.
 
-One seed is one exact interleaving. Each turn runs one process for one message; which one, the seed decides. No wall time
-passes: `run()` runs until nothing can run, `advance(ms)` lets virtual time pass. Coroutines that use asyncio (futures,
-`asyncio.sleep`, `asyncio.timeout`, task groups) run on a `VirtualLoop` that shares the clock.
+One seed is one exact interleaving. Each turn runs one process for one message; which one, the seed decides.
+No wall time passes: `run()` runs until nothing can run, `advance(ms)` lets virtual time pass. Coroutines that
+use asyncio (futures, `asyncio.sleep`, `asyncio.timeout`, task groups) run on a `VirtualLoop` that shares the
+clock.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any, Final
 
-from runtime import engine as engines
+from runtime import engine as engines, scheduling
 from runtime import process, reports
 from runtime.engine import Engine
 from runtime.pid import Pid, renumber_refs
@@ -106,7 +107,7 @@ class TracedCell(Cell):
     engine: DeterministicEngine
 
     def deliver(self, message: Any) -> bool:
-        sender = process.current
+        sender = scheduling.current
         engine = self.engine
         engine.sent.append((None if sender is None else sender.pid, self.pid, message))
         engine.record(
@@ -121,7 +122,9 @@ class TracedCell(Cell):
 
 
 class DeterministicEngine(Engine):
-    """Runs processes under `seed`. `trace` records every step as `(ms, what, who, detail)`; see `runtime.testing`."""
+    """Runs processes under `seed`. `trace` records every step as `(ms, what, who, detail)`; see
+    `runtime.testing`.
+    """
 
     turn_messages = 1
 
@@ -158,17 +161,21 @@ class DeterministicEngine(Engine):
         self.record("exit", pid.cell.get_name(), reports.describe(reason).splitlines()[0])
 
     def _step(self) -> bool:
-        """One turn of one runnable, the seed's choice. asyncio's callbacks count as one runnable, in their order."""
+        """One turn of one runnable, the seed's choice. The callbacks of asyncio count as one runnable, in
+        their order, and so do the timers that are due."""
         self.run_unwinding()
         runnable = self._runnable
-        ready = bool(self._loop._ready)
-        count = len(runnable) + ready
+        due = self.next_timer()
+        ready, ringing = bool(self._loop._ready), due is not None and due <= self._now
+        count = len(runnable) + ready + ringing
         if count == 0:
             return False
         self.steps += 1
         choice = self.random.randrange(count) if count > 1 else 0
-        if choice == len(runnable):
-            return self._loop.run_ready() or True
+        if choice >= len(runnable):
+            if ready and choice == len(runnable):
+                return self._loop.run_ready() or True
+            return self.fire_timers(self._now, 1) > 0
         cell = runnable.pop(choice)
         if self.trace is not None:
             self.record("run", cell.get_name())
@@ -176,23 +183,23 @@ class DeterministicEngine(Engine):
         return True
 
     def run(self, max_steps: int = 1_000_000) -> int:
-        """Runs until nothing can run; no time passes. Returns the steps taken. Raises RuntimeError after `max_steps`."""
+        """Runs until nothing can run; no time passes. Returns the steps taken. Raises RuntimeError after
+        `max_steps`.
+        """
         previous = events._get_running_loop()
         events._set_running_loop(self._loop)
         engines.set_default(self)
         start = self.steps
         try:
-            while True:
-                while self._step():
-                    if self.steps - start > max_steps:
-                        raise RuntimeError(f"still running after {max_steps} steps (seed {self.seed})")
-                if not self.fire_timers(self._now, 1):
-                    return self.steps - start
+            while self._step():
+                if self.steps - start > max_steps:
+                    raise RuntimeError(f"still running after {max_steps} steps (seed {self.seed})")
+            return self.steps - start
         finally:
             events._set_running_loop(previous)
 
     def advance(self, ms: float) -> None:
-        """Lets `ms` of virtual time pass; all that comes due runs, each timer to quiescence before the next."""
+        """Lets `ms` of virtual time pass; what comes due at one instant runs to quiescence before the next."""
         until = self._now + ms / 1000
         self.run()
         while (due := self.next_timer()) is not None and due <= until + 1e-9:
@@ -211,7 +218,8 @@ class DeterministicEngine(Engine):
     def complete(self, awaitable: Awaitable[Any], *, limit_ms: float = 60_000) -> Any:
         """Runs, advancing time where needed, until `awaitable` is done, and returns its result (or raises).
 
-        Raises TimeoutError after `limit_ms` of virtual time, or at once when nothing is left that could complete it.
+        Raises TimeoutError after `limit_ms` of virtual time, or at once when nothing is left that could
+        complete it.
         """
 
         async def body() -> Any:

@@ -1,0 +1,311 @@
+"""Supervisor and DynamicSupervisor on both engines: order, strategies, restarts, intensity, shutdowns, significance."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from runtime import dynamic_supervisor, erlang, reports, supervisor, telemetry
+from runtime.dynamic_supervisor import DynamicSupervisor
+from runtime.gen_server import GenServer, StartError, Stop, call, cast
+from runtime.supervisor import ChildSpec, Supervisor, SupFlags, count_children, which_children
+
+log: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _empty() -> None:
+    log.clear()
+
+
+class Worker(GenServer):
+    def init(self, name: str, trap: bool = True, refuse: bool = False) -> Any:
+        erlang.trap_exit(trap)
+        log.append(f"+{name}")
+        self.name = name
+        return Stop("refused") if refuse else None
+
+    def handle_cast(self, request: Any) -> Any:
+        return Stop(request)
+
+    async def terminate(self, reason: Any) -> None:
+        if self.name == "stubborn":
+            await erlang.sleep(1000)
+        log.append(f"-{self.name}")
+
+
+def spec(name: str, *args: Any, **fields: Any) -> ChildSpec:
+    return ChildSpec(name, (partial(Worker.start_link, name=name), (name, *args)), **fields)
+
+
+def abc(**fields: Any) -> list[ChildSpec]:
+    return [spec(name, **fields) for name in "abc"]
+
+
+def test_start_in_order_stop_in_reverse(play: Any) -> None:
+    async def body() -> None:
+        sup = await Supervisor.start_link(abc())
+        assert [row[0] for row in await which_children(sup)] == ["c", "b", "a"]
+        assert await count_children(sup) == {"specs": 3, "active": 3, "supervisors": 0, "workers": 3}
+        erlang.exit(sup, "shutdown")
+        assert await erlang.await_down(sup, 1000) == "shutdown"
+        assert log == ["+a", "+b", "+c", "-c", "-b", "-a"]
+
+    play(body)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "restarted"),
+    [
+        ("one_for_one", ["-b", "+b"]),
+        ("one_for_all", ["-b", "-c", "-a", "+a", "+b", "+c"]),
+        ("rest_for_one", ["-b", "-c", "+b", "+c"]),
+    ],
+)
+def test_strategies(play: Any, strategy: str, restarted: list[str]) -> None:
+    async def body() -> None:
+        await Supervisor.start_link(abc(), strategy=strategy)
+        log.clear()
+        cast("b", "boom")
+        await erlang.sleep(10)
+        assert log == restarted
+
+    play(body)
+
+
+@pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
+@pytest.mark.parametrize("reason", ["normal", "shutdown", ("shutdown", 1), "boom"])
+def test_restart_types(play: Any, restart: str, reason: Any) -> None:
+    async def body() -> None:
+        sup = await Supervisor.start_link([spec("a", restart=restart)])
+        cast("a", reason)
+        await erlang.sleep(10)
+        again = restart == "permanent" or (restart == "transient" and reason == "boom")
+        assert log == ["+a", "-a", "+a"] if again else ["+a", "-a"]
+        rows = await which_children(sup)
+        assert len(rows) == (0 if restart == "temporary" else 1)
+
+    play(body)
+
+
+def test_intensity_and_period(play: Any) -> None:
+    async def body() -> None:
+        sup = await Supervisor.start_link(abc(), intensity=2, period=0.05)
+        for _ in range(4):  # two within a period are allowed, again and again
+            cast("a", "boom")
+            await erlang.sleep(40)
+        assert erlang.is_process_alive(sup)
+        ref = erlang.monitor(sup)
+        for _ in range(3):
+            cast("a", "boom")
+            await erlang.sleep(2)
+        down = await erlang.receive(lambda m: getattr(m, "ref", None) is ref, 1000)
+        assert down.reason == "shutdown"
+        assert log[-2:] == ["-c", "-b"]
+
+    play(body)
+
+
+def test_a_failed_start_rolls_back(play: Any) -> None:
+    async def body() -> None:
+        with pytest.raises(StartError) as failed:
+            await Supervisor.start_link([spec("a"), spec("b"), spec("c", True, True)])
+        assert failed.value.reason == ("shutdown", ("failed_to_start_child", "c", "refused"))
+        assert log == ["+a", "+b", "+c", "-b", "-a"]
+
+    play(body)
+
+
+def test_shutdowns(play: Any) -> None:
+    async def body() -> None:
+        sup = await Supervisor.start_link(
+            [spec("a", shutdown="brutal_kill"), spec("stubborn", shutdown=20), spec("c", shutdown="infinity")]
+        )
+        began = erlang.monotonic_time()
+        erlang.exit(sup, "shutdown")
+        assert await erlang.await_down(sup, 2000) == "shutdown"
+        assert 19 <= erlang.monotonic_time() - began < 900
+        assert log == ["+a", "+stubborn", "+c", "-c"]  # the first two had no time for last words
+
+    play(body)
+
+
+def test_significant_children_and_auto_shutdown(play: Any) -> None:
+    async def body() -> None:
+        children = abc(restart="temporary", significant=True)
+        for auto, ends in (("any_significant", 1), ("all_significant", 3)):
+            sup = await Supervisor.start_link(children, auto_shutdown=auto)
+            for count, name in enumerate("abc", 1):
+                cast(name, "normal")
+                await erlang.sleep(5)
+                assert erlang.is_process_alive(sup) == (count < ends)
+                if count == ends:
+                    break
+        with pytest.raises(StartError) as bad:
+            await Supervisor.start_link(children)
+        assert bad.value.reason[0] == "start_spec"
+
+    play(body)
+
+
+def test_the_functions(play: Any) -> None:
+    async def body() -> None:
+        sup = await Supervisor.start_link([spec("a")])
+        status, pid = await supervisor.start_child(sup, spec("b"))
+        assert status == "ok"
+        assert await supervisor.start_child(sup, spec("b")) == ("error", ("already_started", pid))
+        assert await supervisor.delete_child(sup, "b") == ("error", "running")
+        assert await supervisor.terminate_child(sup, "b") == "ok"
+        assert await supervisor.start_child(sup, spec("b")) == ("error", "already_present")
+        status, again = await supervisor.restart_child(sup, "b")
+        assert (status, again is pid) == ("ok", False)
+        assert await supervisor.restart_child(sup, "b") == ("error", "running")
+        assert await supervisor.terminate_child(sup, "b") == "ok"
+        assert await supervisor.delete_child(sup, "b") == "ok"
+        assert await supervisor.get_childspec(sup, "b") == ("error", "not_found")
+        assert (await supervisor.get_childspec(sup, "a"))[1].id == "a"
+        status, (reason, _child) = await supervisor.start_child(sup, spec("d", True, True))
+        assert (status, reason) == ("error", "refused")
+
+    play(body)
+
+
+def test_a_tree_falls_from_the_top(play: Any) -> None:
+    class Sub(Supervisor):
+        def init(self, names: str) -> Any:
+            return SupFlags("one_for_all"), [spec(name) for name in names]
+
+    async def body() -> None:
+        children = [
+            ChildSpec("left", (Sub.start_link, ("ab",)), type="supervisor"),
+            ChildSpec("right", (Sub.start_link, ("cd",)), type="supervisor"),
+        ]
+        sup = await Supervisor.start_link(children)
+        info = erlang.process_info(erlang.whereis("d"))
+        assert len(info["ancestors"]) == 3
+        erlang.exit(sup, "shutdown")
+        assert await erlang.await_down(sup, 1000) == "shutdown"
+        assert log[4:] == ["-d", "-c", "-b", "-a"]
+        assert erlang.processes() == [erlang.self_()]
+
+    play(body)
+
+
+# ---- DynamicSupervisor
+
+
+def unnamed(name: str, **fields: Any) -> ChildSpec:
+    return ChildSpec(name, (Worker.start_link, (name,)), **fields)
+
+
+def test_dynamic_supervisor(play: Any) -> None:
+    async def body() -> None:
+        sup = await DynamicSupervisor.start_link(max_children=3, name="dyn")
+        pids = [
+            await dynamic_supervisor.start_child("dyn", unnamed(name, restart="temporary")) for name in "abc"
+        ]
+        with pytest.raises(StartError) as full:
+            await dynamic_supervisor.start_child(sup, unnamed("d"))
+        assert full.value.reason == "max_children"
+        assert await dynamic_supervisor.terminate_child(sup, pids[1]) == "ok"
+        assert await dynamic_supervisor.terminate_child(sup, pids[1]) == ("error", "not_found")
+        cast(pids[0], "boom")
+        await erlang.sleep(5)
+        assert [row[1] for row in await dynamic_supervisor.which_children(sup)] == [pids[2]]
+        assert (await dynamic_supervisor.count_children(sup))["active"] == 1
+        permanent = await dynamic_supervisor.start_child(sup, unnamed("p"))
+        erlang.exit(permanent, "kill")
+        await erlang.sleep(5)
+        assert (await dynamic_supervisor.count_children(sup))["active"] == 2
+        erlang.exit(sup, "shutdown")
+        assert await erlang.await_down(sup, 1000) == "shutdown"
+        assert erlang.processes() == [erlang.self_()]
+
+    play(body)
+
+
+def test_dynamic_supervisor_gives_up(play: Any) -> None:
+    async def body() -> None:
+        sup = await DynamicSupervisor.start_link(intensity=1, period=5)
+        pid = await dynamic_supervisor.start_child(sup, unnamed("a"))
+        ref = erlang.monitor(sup)
+        for _ in range(2):
+            erlang.exit(pid, "kill")
+            await erlang.sleep(5)
+            if erlang.is_process_alive(sup):
+                pid = (await dynamic_supervisor.which_children(sup))[0][1]
+        down = await erlang.receive(lambda m: getattr(m, "ref", None) is ref, 1000)
+        assert down.reason == "shutdown"
+
+    play(body)
+
+
+# ---- reports
+
+
+def test_reports_say_who_why_and_what(play: Any) -> None:
+    async def body() -> None:
+        seen: list[reports.Report] = []
+        telemetry.attach("test", reports.EVENT, lambda _e, _m, metadata: seen.append(metadata["report"]))
+        try:
+            sup = await Supervisor.start_link([spec("a")], name="sup")
+            assert [(r.kind, r.context["child"]) for r in seen] == [("progress", "a")]
+            pid = erlang.whereis("a")
+            cast("a", "boom")
+            await erlang.sleep(5)
+            crash, restart, progress = seen[1:]
+            assert (crash.kind, crash.pid, crash.name, crash.reason) == ("crash", str(pid), "a", "boom")
+            assert crash.message == "Cast('boom')"
+            assert crash.ancestors[0] == "sup"
+            assert crash.module.endswith(":Worker")
+            assert (restart.kind, restart.name, restart.context["error"]) == (
+                "supervisor",
+                "sup",
+                "child_terminated",
+            )
+            assert progress.kind == "progress"
+            assert (await supervisor.children(sup))[0].restarts == 1
+            seen.clear()
+            cast("a", "shutdown")  # an orderly end is no crash
+            await erlang.sleep(5)
+            assert "crash" not in [r.kind for r in seen]
+        finally:
+            telemetry.detach("test")
+
+    play(body)
+
+
+def test_long_schedule_names_who_holds_the_loop() -> None:
+    import asyncio
+    import time
+
+    from runtime.asyncio_engine import AsyncioEngine
+
+    class Hog(GenServer):
+        def handle_call(self, request: Any, from_: Any) -> Any:
+            time.sleep(0.03)
+            from runtime.gen_server import Reply
+
+            return Reply("done")
+
+    async def main() -> None:
+        seen: list[tuple[Any, Any]] = []
+        telemetry.attach(
+            "test", ("runtime", "long_schedule"), lambda _e, measured, about: seen.append((measured, about))
+        )
+        engine = AsyncioEngine(long_schedule=0.01).start()
+        try:
+            pid = await Hog.start(name="hog")
+            assert await call(pid, "hold") == "done"
+            await asyncio.sleep(0)
+            [(measured, about)] = seen
+            assert measured["duration"] >= 0.03
+            assert (about["pid"], about["name"]) == (pid, "hog")
+            assert engine.long_schedules == 1
+        finally:
+            telemetry.detach("test")
+            await engine.stop()
+
+    asyncio.run(main())
