@@ -52,14 +52,21 @@ async def serve_longpoll(
             await asyncio.wait((polling, gone), return_when=asyncio.FIRST_COMPLETED)
             if polling.done():
                 return polling.result()
-            raise asyncio.CancelledError
+            raise _ClientGone
         finally:
             polling.cancel()
             gone.cancel()
 
     candidate = handshake.check_longpoll(route, path_params, request)
-    response = await longpoll.handle(endpoint, candidate, request.method, request.values, read_body, wait)
+    try:
+        response = await longpoll.handle(endpoint, candidate, request.method, request.values, read_body, wait)
+    except _ClientGone:
+        return
     await send_response(send, response)
+
+
+class _ClientGone(BaseException):
+    """Nobody is there to be answered; like a cancellation, no business of the protocol's handlers."""
 
 
 async def _await(answer: Awaitable[Any]) -> Any:

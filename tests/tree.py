@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections.abc import Iterator
@@ -62,7 +63,13 @@ def until_healthy(admin: httpx.Client, seconds: float) -> float:
 
 
 def free_port() -> str:
-    """A port for a server that must come back where it was; with PORT=0 a restarted endpoint listens elsewhere."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return str(taken.getsockname()[1])
+    """A port for a server that must come back where it was. Not one that the kernel gives to connections: while the server is
+    away, a client that connects to it again and again could be given the very port, and reach itself."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as taken:
+            try:
+                taken.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return str(port)

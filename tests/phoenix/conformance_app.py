@@ -178,8 +178,8 @@ class ConformanceServer:
         """The keeper of its sockets."""
         return drainer.whereis(self.endpoint.sockets)
 
-    async def start(self) -> int:
-        """Returns the port."""
+    async def start(self, port: int = 0) -> int:
+        """Listens on this port, or any; returns it."""
         prefix = f"conformance{next(_numbers)}"
         self.endpoint = Endpoint(f"{prefix}.pubsub", f"{prefix}.channels", f"{prefix}.sockets")
         self.pids = [
@@ -192,7 +192,7 @@ class ConformanceServer:
         config = uvicorn.Config(
             app,
             host="127.0.0.1",
-            port=0,
+            port=port,
             http="httptools",
             ws=app.ws,
             lifespan="off",
