@@ -29,8 +29,8 @@ from runtime import debug, erlang, gen_server, observer, supervisor, term
 from runtime.dynamic_supervisor import DynamicSupervisor
 from runtime.engine import current_engine
 from runtime.exits import Exit
-from runtime.pid import Pid
 from runtime.phoenix import drainer
+from runtime.pid import Pid
 from runtime.process import Cell
 
 routes = Routes("admin")

@@ -19,7 +19,7 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 
 from actors.settings import Settings
-from runtime import process, term
+from runtime import scheduling, term
 from runtime.reports import Report
 from runtime.sasl_format import sasl_format
 
@@ -46,7 +46,6 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
                 _extra,
             ],
             processors=[ProcessorFormatter.remove_processors_meta, _mask, renderer],
-            keep_exc_info=True,
         )
     )
     root = logging.getLogger()
@@ -63,7 +62,7 @@ def _stamp(logger: Any, method: str, event: Event) -> Event:
 
 
 def _who(logger: Any, method: str, event: Event) -> Event:
-    cell = process.current
+    cell = scheduling.current
     if cell is not None:
         # A process may run in the context of whoever woke the engine: the request at hand is then not its own.
         event["pid"] = str(cell.pid)
@@ -83,8 +82,6 @@ def _extra(logger: Any, method: str, event: Event) -> Event:
     for name in ("report", "audit", "request_id"):
         if (value := getattr(record, name, None)) is not None:
             event[name] = value
-    if record.exc_info:
-        event["exc_info"] = record.exc_info
     return event
 
 

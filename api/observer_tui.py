@@ -1,6 +1,6 @@
 """`bitnexus observer`: the tree, the process table, figures and the crash log in a terminal, over the admin API of any server.
 
-Keys: 1 tree, 2 processes, 3 crash log; r restart, k kill, s suspend or resume, t trace, o another order, / find a process, q quit.
+Keys: 1 tree, 2 processes, 3 crash log; r restart, k kill, s suspend or resume, t trace, o another order, / find, q quit.
 """
 
 from __future__ import annotations

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter as Tally
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from actors.instruments import METRICS
 from api.metrics import is_loopback
 from runtime import telemetry
 from runtime.telemetry_metrics import (
@@ -21,7 +24,7 @@ from runtime.telemetry_metrics import (
     Sum,
     percentile,
 )
-from tests.server import Server, User, start, wait_until
+from tests.server import ROOT, Server, User, start, wait_until
 
 
 def scrape(server: Server, **headers: str) -> dict[str, Any]:
@@ -163,3 +166,22 @@ def test_percentiles_are_interpolated() -> None:
     assert percentile((1.0, 2.0), [10, 0, 0], 0.5) == pytest.approx(0.5)
     assert percentile((1.0, 2.0), [5, 5, 0], 0.75) == pytest.approx(1.5)
     assert percentile((1.0, 2.0), [0, 0, 3], 0.99) == 2.0
+
+
+def test_dashboard_and_alerts_name_metrics_that_exist(server: Server) -> None:
+    families = scrape(server)
+    known = {one.name for family in families.values() for one in family.samples} | {
+        f"{name}{suffix}"
+        for metric in METRICS
+        for name in (metric.name.removesuffix("_total"),)
+        for suffix in ("", "_total", "_bucket", "_count", "_sum")
+    }
+    known |= {"bitnexus_breaker_state"}  # has a series for each service that is configured
+    docs = ROOT / "docs"
+    dashboard = json.loads((docs / "grafana.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    alerts = (docs / "alerts.yml").read_text()
+    assert len(expressions) > 30 and alerts.count("- alert:") >= 10
+    used = set(re.findall(r"\b(?:bitnexus|process)_[a-z_]+", " ".join([*expressions, alerts])))
+    assert used - known == set()
+    assert {metric.name for metric in METRICS} <= set(families) | {f"{name}_total" for name in families}
