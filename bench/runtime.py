@@ -69,7 +69,9 @@ def run() -> list[Row]:
     rows: list[Row] = []
     for key, (what, unit, factor, mark) in QUESTIONS.items():
         beside = {name: figures[key] * factor for name, figures in peers.items() if key in figures}
-        ratio = min(beside.values()) / (ours[key] * factor)
+        note = ""
+        if beside:
+            note = f"best Python peer costs {min(beside.values()) / (ours[key] * factor):.1f} times"
         if key in actors:
             beside = {"ours, Thespian actors": actors[key] * factor, **beside}
         if key in beam:
@@ -82,7 +84,7 @@ def run() -> list[Row]:
                 beside,
                 mark,
                 "BEAM",
-                note=f"best Python peer costs {ratio:.1f} times",
+                note=note,
             )
         )
     return rows
