@@ -7,6 +7,7 @@ Each is a `Report` given to the log (logger `runtime.reports`, attribute `report
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +40,20 @@ class Report:
 
 
 def describe(reason: Any) -> str:
-    """A reason as one readable text; stacks at full length."""
+    """A reason as one readable text, never empty; stacks at full length."""
     if isinstance(reason, tuple) and len(reason) == 2 and type(reason[1]).__name__ == "Stack":
-        head = (
-            f"{type(reason[0]).__name__}: {reason[0]}"
-            if isinstance(reason[0], BaseException)
-            else repr(reason[0])
-        )
+        error = reason[0]
+        head = f"{type(error).__name__}: {text(error, str)}" if isinstance(error, BaseException) else text(error)
         return f"{head}\n{reason[1]}"
-    return reason if isinstance(reason, str) else repr(reason)
+    return reason if isinstance(reason, str) and reason else text(reason)
+
+
+def text(value: Any, how: Callable[[Any], str] = repr) -> str:
+    """`repr(value)`. If that raises, so much: what is reported must not break the report."""
+    try:
+        return how(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: {how.__name__} raised {type(error).__name__}>"
 
 
 def module_of(actor: Any) -> str:
@@ -128,5 +134,5 @@ def long_schedule(cell: Cell, seconds: float) -> None:
 
 
 def _clip(message: Any) -> str:
-    text = repr(message)
-    return text if len(text) <= 500 else text[:500] + "..."
+    shown = text(message)
+    return shown if len(shown) <= 500 else shown[:500] + "..."

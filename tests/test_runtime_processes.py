@@ -13,6 +13,7 @@ import pytest
 from runtime import erlang, testing
 from runtime.erlang import TIMEOUT, Down, ExitMessage, Timeout
 from runtime.exits import Error, Exit, Stack, Throw
+from runtime.gen_server import GenServer, Stop
 from runtime.registry import Registry
 
 got = erlang.receive  # short: every test waits for something
@@ -145,6 +146,35 @@ def test_exit_to_oneself_ends_the_code_there_and_runs_its_finally(play: Any) -> 
         pid = erlang.spawn(suicide)
         assert await erlang.await_down(pid, 1000) == "bye"
         assert log == ["finally"]
+
+    play(body)
+
+
+class Unshowable:
+    """Neither repr nor str nor == work."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        raise ValueError("no repr")
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("no eq")
+
+
+def test_messages_and_reasons_that_cannot_be_shown_do_no_harm(play: Any) -> None:
+    class Server(GenServer):
+        def handle_info(self, message: Any) -> Any:
+            return Stop(message)
+
+    async def body() -> None:
+        pid = await Server.start_link()
+        erlang.send(pid, Unshowable())
+        reason = (await got(timeout=1000)).reason
+        assert type(reason) is Unshowable
+        for reason in (("shutdown", Unshowable()), "", Unshowable()):
+            pid = erlang.spawn_link(ending(Exit(reason)))
+            assert (await got(timeout=1000)).reason is reason
 
     play(body)
 
