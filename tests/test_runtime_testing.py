@@ -83,6 +83,18 @@ def test_one_seed_is_one_trace_and_seeds_differ() -> None:
     assert len({tuple(testing.play(three_writers, seed=seed)) for seed in range(30)}) > 3
 
 
+def test_a_trace_has_no_addresses_and_numbers_references_anew() -> None:
+    kept: list[object] = []  # so that no two runs have their object at one address
+
+    def scenario(sim: Simulation) -> None:
+        kept.append(object())
+        sim.send(sim.probe().pid, kept[-1], erlang.make_ref())
+
+    assert_reproducible(scenario)
+    assert "<object object>" in trace_of(scenario, 0)
+    assert "#Ref<0.1>" in trace_of(scenario, 0)
+
+
 def test_a_trace_is_the_same_in_another_process() -> None:
     import subprocess
     import sys
