@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from time import time
 from typing import Any, Final, Literal
 
-from runtime import process
+from runtime import scheduling
 from runtime.exits import CallSite, Error, Exit, reason_of
 from runtime.gen_server import DEFAULT_TIMEOUT, Call, Dest, Failed, GenServer, resolve, stop
 from runtime.pid import Pid
-from runtime.process import DEAD, Cell, SystemMessage
+from runtime.process import Cell
 from runtime.reports import ancestors, module_of
+from runtime.scheduling import DEAD
+from runtime.signals import SystemMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def _ask(
             found.value = work(cell)
             return found
         return Failed(Error("badarg"))
-    if cell is process.current:
+    if cell is scheduling.current:
         return Failed(Exit(("calling_self", site)))
     request = _Request(cell, None, site, True)
     request.work = work

@@ -17,8 +17,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any, Final
 
-from runtime import engine as engines, scheduling
-from runtime import process, reports
+from runtime import engine as engines
+from runtime import reports, scheduling
 from runtime.engine import Engine
 from runtime.pid import Pid, renumber_refs
 from runtime.process import Cell
@@ -93,13 +93,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return False
 
 
-def _text(message: Any) -> str:
-    try:
-        return repr(message)
-    except Exception as error:  # a trace must not change what it shows
-        return f"<{type(message).__name__}: repr raised {type(error).__name__}>"
-
-
 class TracedCell(Cell):
     """A process whose mail and exit signals are recorded by the engine, with their sender."""
 
@@ -111,7 +104,7 @@ class TracedCell(Cell):
         engine = self.engine
         engine.sent.append((None if sender is None else sender.pid, self.pid, message))
         engine.record(
-            "send", "" if sender is None else sender.get_name(), f"{self.get_name()} {_text(message)}"
+            "send", "" if sender is None else sender.get_name(), f"{self.get_name()} {reports.text(message)}"
         )
         return super().deliver(message)
 

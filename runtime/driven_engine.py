@@ -2,7 +2,7 @@
 
 `SystemBase()` uses it for `ActorSystem.ask`, `tell` and `listen`. What is runnable runs straight from the run queue; only
 to wait for a timer or for I/O does the engine's own asyncio loop run. One thread at a time executes processes, whichever
-engine they belong to: `process.current` is one for all.
+engine they belong to: `scheduling.current` is one for all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from threading import RLock
 from typing import Final
 from weakref import WeakSet
 
-from runtime import process
+from runtime import scheduling
 from runtime.asyncio_engine import AsyncioEngine
 from runtime.process import Cell
 
@@ -38,8 +38,8 @@ class DrivenEngine(AsyncioEngine):
     def run(self, responses: object, until: float) -> None:
         """Runs processes until `responses` is not empty, nothing is runnable, or `time.monotonic()` reaches `until`."""
         with EXECUTING:
-            outer = process.current  # an actor may call ask() itself
-            process.current = None
+            outer = scheduling.current  # an actor may call ask() itself
+            scheduling.current = None
             self.busy = True
             try:
                 self._run_queue(responses, until)
@@ -47,7 +47,7 @@ class DrivenEngine(AsyncioEngine):
                     self._run_others(responses, until)
             finally:
                 self.busy = False
-                process.current = outer
+                scheduling.current = outer
 
     def _run_queue(self, responses: object, until: float) -> None:
         if self._unwinding:
@@ -89,7 +89,7 @@ class DrivenEngine(AsyncioEngine):
     def wait(self, seconds: float | None) -> None:
         """Waits for a timer, I/O or a wake-up from another thread, at most so long, and runs what became runnable."""
         loop = self.loop
-        if process.current is not None or loop.is_running() or asyncio._get_running_loop() is not None:
+        if scheduling.current is not None or loop.is_running() or asyncio._get_running_loop() is not None:
             # Called from an actor or from another loop's callback: no loop can run here, so only timers can help.
             time.sleep(_NESTED_WAIT if seconds is None else max(0.0, min(_NESTED_WAIT, seconds)))
             return

@@ -13,7 +13,7 @@ from runtime import reports
 from runtime.exits import is_atom, is_shutdown
 from runtime.gen_server import Dest, GenServer, Reply, StartError, Stop, call, cast
 from runtime.pid import Pid
-from runtime.process import ExitMessage
+from runtime.signals import ExitMessage
 from runtime.supervisor import (
     Child,
     ChildSpec,

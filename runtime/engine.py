@@ -13,10 +13,12 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
-from runtime import process, reports
+from runtime import reports, scheduling, signals
+from runtime.asyncio_task import Unwinding
 from runtime.exits import Error
 from runtime.pid import Pid
-from runtime.process import DEAD, Cell, FunctionProcess, Unwinding
+from runtime.process import Cell, FunctionProcess
+from runtime.scheduling import DEAD
 
 _POOLED_MAILBOXES = 1024
 
@@ -48,7 +50,7 @@ class Engine:
     """What every engine offers. Subclasses give `now`, `loop`, and call `run_queue` and `fire_timers`."""
 
     loop: asyncio.AbstractEventLoop
-    turn_messages = process.TURN_MESSAGES
+    turn_messages = scheduling.TURN_MESSAGES
     cell_class: type[Cell] = Cell
 
     def __init__(self) -> None:
@@ -97,7 +99,7 @@ class Engine:
             cell.link(parent)
         for hook in self.on_spawn:
             hook(cell.pid)
-        if cell.mode == process.NEW:
+        if cell.mode == scheduling.NEW:
             cell.queued = True
             self.enqueue(cell)
         return cell
@@ -114,7 +116,7 @@ class Engine:
 
     def current_pid(self) -> Pid | None:
         """The process that runs now, None outside."""
-        return None if process.current is None else process.current.pid
+        return None if scheduling.current is None else scheduling.current.pid
 
     def exited(self, cell: Cell, reason: Any) -> None:
         """First thing at the end of a process: it leaves the table, its name is free."""
@@ -158,7 +160,7 @@ class Engine:
 
     def refuse(self, cell: Cell, message: Any) -> bool:
         """A bounded mailbox is full. True drops the message; what the runtime itself sends is never dropped."""
-        if isinstance(message, process.NeverRefused):
+        if isinstance(message, signals.NeverRefused):
             return False
         self.refused += 1
         return True
@@ -245,8 +247,8 @@ def set_default(engine: Engine | None) -> None:
 
 def current_engine() -> Engine:
     """The running process's engine, else the default one. Raises RuntimeError if no engine was started."""
-    if process.current is not None:
-        return process.current.engine
+    if scheduling.current is not None:
+        return scheduling.current.engine
     if _default is None:
         raise RuntimeError("no engine runs: start an AsyncioEngine (or a DeterministicEngine) first")
     return _default

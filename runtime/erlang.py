@@ -9,24 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, overload
 
-from runtime import process
+from runtime import process, scheduling, signals
 from runtime.engine import Engine, Timer, current_engine
 from runtime.exits import Error, Unwind
 from runtime.pid import Pid, Ref
-from runtime.process import (
-    DEAD,
-    NODE,
-    STATUS,
-    TIMEOUT,
-    Cell,
-    Down,
-    ExitMessage,
-    FunctionProcess,
-    Monitor,
-    Receive,
-    Reply,
-)
+from runtime.process import Cell, FunctionProcess
 from runtime.reports import ancestors, module_of
+from runtime.scheduling import DEAD, STATUS, TIMEOUT, Receive, Reply
+from runtime.signals import NODE, Down, ExitMessage, Monitor
 
 __all__ = [
     "NODE", "TIMEOUT", "Down", "ExitMessage", "Timeout",
@@ -40,7 +30,7 @@ Dest = Pid | str
 
 
 def _self() -> Cell:
-    cell = process.current
+    cell = scheduling.current
     if cell is None:
         raise RuntimeError("this works only inside a process")
     return cell
@@ -74,7 +64,7 @@ def spawn(
     With `monitor` returns `(pid, ref)`. `name` registers it, `trap_exit` sets its flag before it runs.
     Raises Error("badarg") if the name is taken.
     """
-    parent = _self() if link or monitor else process.current
+    parent = _self() if link or monitor else scheduling.current
     engine = current_engine()
     if name is not None and name in engine.names:
         raise Error("badarg")
@@ -119,7 +109,7 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:
     Raises Error("badarg") if `pid` is not a pid (a registered name is none).
     """
     target = _cell_of(pid)
-    caller = process.current
+    caller = scheduling.current
     if target is not caller:
         target.exit_signal(pid if caller is None else caller.pid, reason, False)
         return True
@@ -205,7 +195,7 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
 
 async def await_down(pid: Pid, timeout: float | None = None) -> Any:
     """Waits for the end of a process and returns its exit reason (`noproc` if it was dead); TIMEOUT after `timeout` ms."""
-    reply = process.DownReply(pid.cell)
+    reply = signals.DownReply(pid.cell)
     if timeout is None or reply.done:
         return await reply
     timer = pid.cell.engine.call_later(timeout / 1000, _down_timeout, reply)
@@ -215,7 +205,7 @@ async def await_down(pid: Pid, timeout: float | None = None) -> Any:
         timer.cancel()
 
 
-def _down_timeout(reply: process.DownReply) -> None:
+def _down_timeout(reply: signals.DownReply) -> None:
     if not reply.done:
         reply.target.drop_monitor(reply)
         reply.resolve(TIMEOUT)

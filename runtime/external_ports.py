@@ -10,7 +10,8 @@ from thespian.system import isInternalActorSystemMessage
 
 from runtime.engine import Engine
 from runtime.pid import Pid
-from runtime.process import DEAD, IDLE, Cell, Reply
+from runtime.process import Cell
+from runtime.scheduling import DEAD, IDLE, Reply
 
 if TYPE_CHECKING:
     from runtime.system_base import SystemBase

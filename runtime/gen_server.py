@@ -26,12 +26,14 @@ from inspect import iscoroutine
 from types import NoneType
 from typing import Any, ClassVar, Final
 
-from runtime import process
+from runtime import scheduling
 from runtime.engine import Timer, current_engine
-from runtime.exits import CallSite, Exit, Throw, is_atom, is_shutdown, reason_of
+from runtime.exits import CallSite, Exit, Throw, Unwind, is_atom, is_shutdown, reason_of
 from runtime.pid import Pid, Ref
-from runtime.process import DEAD, TIMEOUT, Cell, DownReply, ExitMessage, Process, SystemMessage, Unwind
-from runtime.process import Reply as _Reply
+from runtime.process import Cell, Process
+from runtime.scheduling import DEAD, TIMEOUT
+from runtime.scheduling import Reply as _Reply
+from runtime.signals import DownReply, ExitMessage, SystemMessage
 
 Dest = Any  # a Pid, a registered name, or ("via", registry, key)
 
@@ -113,7 +115,7 @@ class Call(_Reply):
         self.request = request
         self.site = site
         self.alias = alias
-        self.caller = process.current
+        self.caller = scheduling.current
         self.timer: Timer | None = None
 
     def __repr__(self) -> str:
@@ -220,7 +222,7 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
         # Without patience the news of its death comes too late; that a name is free is known at once.
         reason = "timeout" if cell is not None and timeout is not None and timeout <= 0 else "noproc"
         return Failed(Exit((reason, CallSite("gen_server", "call", site))))
-    if cell is process.current:
+    if cell is scheduling.current:
         return Failed(Exit(("calling_self", CallSite("gen_server", "call", site))))
     if cell.overload and cell.full():
         cell.engine.refused += 1
@@ -307,7 +309,7 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
     if cell is None or cell.mode == DEAD:
         raise Exit("noproc" if cell is None or timeout is None or timeout > 0 else "timeout")
     site = CallSite("sys", "terminate", (cell.pid, reason, "infinity" if timeout is None else timeout))
-    if cell is process.current:
+    if cell is scheduling.current:
         raise Exit(("calling_self", site))
     request = _Terminate(reason)
     down = DownReply(cell)
@@ -379,7 +381,7 @@ async def start_actor(
         taken = resolve(name)
         if taken is not None:
             raise StartError(("already_started", taken.pid))
-    parent = process.current
+    parent = scheduling.current
     engine = current_engine()
     linked = link and parent is not None
     cell = engine.spawn_actor(actor, parent, linked)

@@ -23,8 +23,10 @@ from runtime.dynamic_supervisor import DynamicSupervisor
 from runtime.engine import Engine, current_engine
 from runtime.gen_server import GenServer
 from runtime.pid import Pid
-from runtime.process import DEAD, STATUS, Cell, Monitor
+from runtime.process import Cell
 from runtime.reports import ancestors, module_of
+from runtime.scheduling import DEAD, STATUS
+from runtime.signals import Monitor
 from runtime.state_machine import StateMachine
 from runtime.supervisor import Child, Supervisor
 

@@ -19,7 +19,7 @@ from runtime import gen_server
 from runtime.exits import Error, Exit
 from runtime.gen_server import Dest
 from runtime.pid import Pid
-from runtime.process import DEAD
+from runtime.scheduling import DEAD
 from runtime.supervisor import ChildSpec, Supervisor, SupFlags
 
 _FLAGS: Final = SupFlags(intensity=3)

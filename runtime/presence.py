@@ -25,7 +25,7 @@ from runtime.gen_server import GenServer
 from runtime.phoenix.endpoint import broadcast
 from runtime.phoenix.json_library import EncodeError
 from runtime.pid import Pid
-from runtime.process import DEAD
+from runtime.scheduling import DEAD
 
 _log = logging.getLogger("runtime.phoenix")
 

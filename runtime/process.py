@@ -16,230 +16,31 @@ import asyncio
 import logging
 from asyncio.tasks import _enter_task, _leave_task  # the face asyncio offers to Task implementations
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
-from dataclasses import dataclass
 from inspect import iscoroutine
-from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from thespian.actors import Actor
 
+from runtime import scheduling
+from runtime.asyncio_task import AsyncioTask
 from runtime.exits import Exit, Unwind, is_atom, is_shutdown, reason_of
-from runtime.pid import Pid, Ref
+from runtime.pid import Pid
+from runtime.scheduling import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING, STATUS, YIELD, Wait
+from runtime.signals import ExitMessage, Monitor, SystemMessage
 
 if TYPE_CHECKING:
     from runtime.engine import Engine
 
-# Modes of a cell. Mail makes a process runnable in the first two only.
-IDLE: Final = 0  # between messages
-RECEIVING: Final = 1  # its coroutine waits in a selective receive
-BLOCKED: Final = 2  # its coroutine waits for something else
-NEW: Final = 3  # has not run yet
-RUNNING: Final = 4
-DEAD: Final = 5
-
-STATUS: Final = ("waiting", "waiting", "waiting", "runnable", "running", "exiting")
-
-TURN_MESSAGES: Final = 64  # messages a process may handle in one turn,
-TURN_SECONDS: Final = 0.001  # and how long a turn may last, before the others get theirs
+TURN_SECONDS: Final = 0.001  # how long a turn may last before the others get theirs
 
 UNSET: Final[Any] = object()
 _log = logging.getLogger("runtime")
 
-NODE: Final = "nonode@nohost"
 
-current: Cell | None = None  # the process that runs right now; None outside of processes
-
-
-class Wait:
-    """What a coroutine yields to the trampoline to suspend its process until `cell.wake(wait)`."""
-
-    __slots__ = ()
-    on_mail = False  # True: new mail wakes the process too
-
-    def take_exit(self, pid: Pid, reason: Any) -> bool:
-        """An EXIT message comes for the waiting process: True if this is what it waits for."""
-        return False
-
-
-class Reply(Wait):
-    """An answer that comes once: awaited by a process, or by an asyncio task outside of all processes."""
-
-    __slots__ = ("done", "error", "value", "waiter")
-
-    def __init__(self) -> None:
-        self.done = False
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self.waiter: Cell | asyncio.Future[None] | None = None
-
-    def resolve(self, value: Any, error: BaseException | None = None) -> None:
-        """Delivers the answer; a second one is dropped."""
-        if self.done:
-            return
-        self.done = True
-        self.value = value
-        self.error = error
-        waiter = self.waiter
-        if waiter is None:
-            return
-        if isinstance(waiter, Cell):
-            waiter.wake(self)
-        elif not waiter.done():
-            waiter.set_result(None)
-
-    def abandon(self) -> None:
-        """The waiting side is gone (killed or cancelled): nobody will read the answer."""
-        self.done = True
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        if not self.done:
-            try:
-                if current is not None:
-                    self.waiter = current
-                    while not self.done:
-                        yield self
-                else:
-                    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    self.waiter = future
-                    yield from future
-            except BaseException:
-                self.abandon()
-                raise
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-
-class Receive(Wait):
-    """A selective receive. `pos` messages of the mailbox did not match and are not looked at again."""
-
-    __slots__ = ("fired", "match", "timeout")
-    on_mail = True
-
-    def __init__(self, match: Callable[[Any], bool] | None, timeout: float | None) -> None:
-        self.match = match
-        self.timeout = timeout
-        self.fired = False
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        cell = current
-        if cell is None:
-            raise RuntimeError("receive() works only inside a process")
-        timer = None
-        pos = 0
-        match = self.match
-        cell.reductions += 1
-        try:
-            if cell.reductions % TURN_MESSAGES == 0:
-                yield None  # there may always be mail: the others get their turn all the same
-            while True:
-                mailbox = cell.mailbox
-                if mailbox and len(mailbox) > pos:
-                    if match is None:
-                        return mailbox.popleft()
-                    for message in islice(mailbox, pos, None) if pos else mailbox:
-                        if match(message):
-                            del mailbox[pos]
-                            return message
-                        pos += 1
-                if self.fired or self.timeout == 0:
-                    return TIMEOUT
-                if timer is None and self.timeout is not None:
-                    timer = cell.engine.call_later(self.timeout, self._expire, cell)
-                yield self
-        finally:
-            if timer is not None:
-                timer.cancel()
-
-    def _expire(self, cell: Cell) -> None:
-        self.fired = True
-        cell.wake(self)
-
-
-class _Timeout:
-    def __repr__(self) -> str:
-        return "TIMEOUT"
-
-
-TIMEOUT: Final = _Timeout()  # what a receive returns when its time is up
-
-
-class Monitor(Ref):
-    """`erlang:monitor/2`: the reference is the monitor. Fires once, as a `Down` message to its owner."""
-
-    __slots__ = ("name", "owner", "target")
-
-    def __init__(self, owner: Cell, target: Cell | None, name: str | None) -> None:
-        super().__init__()
-        self.owner = owner
-        self.target = target
-        self.name = name
-
-    def fire(self, pid: Pid | None, reason: Any) -> None:
-        owner = self.owner
-        if owner.monitors is not None:
-            owner.monitors.pop(self, None)
-        self.target = None
-        owner.deliver(Down(self, pid if self.name is None else (self.name, NODE), reason))
-
-
-class DownReply(Reply):
-    """`await`able end of another process: its exit reason, `noproc` if it was dead already."""
-
-    __slots__ = ("target",)
-
-    def __init__(self, target: Cell) -> None:
-        super().__init__()
-        self.target = target
-        if target.mode == DEAD:
-            self.resolve("noproc")
-        else:
-            target.add_monitor(self)
-
-    def fire(self, pid: Pid | None, reason: Any) -> None:
-        self.resolve(reason)
-
-    def abandon(self) -> None:
-        super().abandon()
-        self.target.drop_monitor(self)
-
-
-class NeverRefused:
-    """A message of the runtime itself, which a full bounded mailbox takes all the same."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ExitMessage(NeverRefused):
-    """`{'EXIT', Pid, Reason}`: what an exit signal becomes for a process that traps exits."""
-
-    pid: Pid
-    reason: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Down(NeverRefused):
-    """`{'DOWN', Ref, process, Pid, Reason}`; `pid` is `(name, node)` for a monitor by name."""
-
-    ref: Ref
-    pid: Any
-    reason: Any
-
-
-class SystemMessage(NeverRefused):
-    """A request of OTP's `sys` module: a behaviour performs it between two callbacks, suspended or not."""
-
-    __slots__ = ()
-
-    def perform(self, cell: Cell) -> Coroutine[Any, Any, None] | None:
-        raise TypeError(f"{type(self).__name__} does not say what to perform")
-
-
-class Cell:
+class Cell(AsyncioTask):
     """A process control block. Internal to runtime/: others hold a `Pid`.
 
     Invariants: `queued` is True exactly while the cell lies in the run queue or runs; `coro` is None unless mode is
@@ -341,8 +142,7 @@ class Cell:
 
     def turn(self) -> None:
         """Runs the process until it waits, has no mail, or its turn is over. Called by the engine alone."""
-        global current
-        current = self
+        scheduling.current = self
         try:
             if self.mode == NEW:
                 self.mode = RUNNING
@@ -385,7 +185,7 @@ class Cell:
                 elif perf_counter() > until:
                     break
         finally:
-            current = None
+            scheduling.current = None
         self.queued = False
         if self.doomed is not UNSET and self.mode != DEAD:
             self.terminate(self.doomed)
@@ -559,7 +359,7 @@ class Cell:
             self._die(reason)
 
     def _die(self, reason: Any) -> None:
-        if current is self:
+        if scheduling.current is self:
             if self.doomed is UNSET:
                 self.doomed = reason
         else:
@@ -610,60 +410,6 @@ class Cell:
             self.exit_hooks = []
         self.exit_hooks.append(hook)
 
-    # ---- the face of an asyncio.Task
-
-    def cancel(self, msg: Any = None) -> bool:
-        """As `asyncio.Task.cancel`: raises CancelledError where the process's coroutine waits."""
-        if self.coro is None:
-            return False
-        self.cancels += 1
-        waiting = self.waiting
-        if isinstance(waiting, asyncio.Future) and waiting.cancel():
-            return True
-        self.must_cancel = True
-        if self.mode in (RECEIVING, BLOCKED) and not self.queued:
-            self.queued = True
-            self.engine.enqueue(self)
-        return True
-
-    def uncancel(self) -> int:
-        """As `asyncio.Task.uncancel`."""
-        if self.cancels > 0:
-            self.cancels -= 1
-        return self.cancels
-
-    def cancelling(self) -> int:
-        """As `asyncio.Task.cancelling`."""
-        return self.cancels
-
-    def cancelled(self) -> bool:
-        """As `asyncio.Task.cancelled`."""
-        return False
-
-    def done(self) -> bool:
-        """As `asyncio.Task.done`."""
-        return self.mode == DEAD
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """As `asyncio.Task.get_loop`."""
-        return self.engine.loop
-
-    def get_name(self) -> str:
-        """As `asyncio.Task.get_name`."""
-        return self.name or str(self.pid)
-
-    def get_coro(self) -> Coroutine[Any, Any, Any] | None:
-        """As `asyncio.Task.get_coro`."""
-        return self.coro
-
-    def get_context(self) -> Context | None:
-        """As `asyncio.Task.get_context`."""
-        return self.context
-
-    def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
-        """As `asyncio.Task.add_done_callback`: at the end of the process."""
-        self.on_exit(lambda _pid: callback(self))
-
     # ---- the reference that Thespian's Actor works through (`actor._myRef`)
 
     @property
@@ -680,9 +426,6 @@ class Cell:
         if base is None:
             raise AttributeError(f"{type(self).__name__} has no attribute {attribute!r}")
         return base.actor_method(self, attribute)
-
-
-YIELD: Final = Wait()
 
 
 class Process(Actor):
@@ -723,57 +466,3 @@ class FunctionProcess(Process):
     async def _run(self, body: Awaitable[Any]) -> None:
         await body
         raise Exit("normal")
-
-
-class Unwinding:
-    """Lets the code of a process that was killed while it waited release what it holds: it sees CancelledError there.
-
-    It runs outside of any process, because the process is dead already; what it awaits in its finally clauses is
-    awaited as an asyncio task.
-    """
-
-    __slots__ = ("_context", "_coro", "_wait")
-
-    def __init__(self, coro: Coroutine[Any, Any, Any], wait: Any, context: Context) -> None:
-        self._coro = coro
-        self._wait = wait
-        self._context = context
-
-    def start(self) -> bool:
-        """Throws into the coroutine; False if it ended, True if it waits and has to be awaited."""
-        if isinstance(self._wait, asyncio.Future) and self._wait.cancel():
-            self._wait._asyncio_future_blocking = True
-            return True
-        return self._resume(asyncio.CancelledError())
-
-    def _resume(self, error: BaseException | None) -> bool:
-        for _ in range(100):
-            try:
-                if error is None:
-                    self._wait = self._context.run(self._coro.send, None)
-                else:
-                    self._wait = self._context.run(self._coro.throw, error)
-            except (StopIteration, asyncio.CancelledError, Unwind):
-                return False
-            except Exception:
-                _log.warning("a killed process raised while it was cleaning up", exc_info=True)
-                return False
-            if not isinstance(self._wait, Wait):
-                return True
-            error = asyncio.CancelledError()  # the dead do not receive and do not call
-        self._coro.close()
-        return False
-
-    def __await__(self) -> Generator[Any, None, None]:
-        waits = True
-        while waits:
-            try:
-                yield self._wait
-            except BaseException as error:
-                waits = self._resume(error)
-            else:
-                waits = self._resume(None)
-
-    async def run(self) -> None:
-        """The task that awaits what the coroutine still waits for."""
-        await self

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from runtime import process
+from runtime import scheduling
 from runtime.engine import current_engine
 from runtime.exits import Error
 from runtime.gen_server import GenServer
 from runtime.pid import Pid
-from runtime.process import DEAD
+from runtime.scheduling import DEAD
 
 
 class Subscription(tuple[Pid, Any]):
@@ -60,9 +60,9 @@ class PubSub(GenServer):
     def subscribe(self, topic: str, pid: Pid | None = None, metadata: Any = None) -> None:
         """`subscribe/3`: the process (the caller, if None) gets what is broadcast on the topic."""
         if pid is None:
-            if process.current is None:
+            if scheduling.current is None:
                 raise RuntimeError("subscribe() outside of a process needs a pid")
-            pid = process.current.pid
+            pid = scheduling.current.pid
         cell = pid.cell
         if cell.mode == DEAD:
             return
@@ -83,9 +83,9 @@ class PubSub(GenServer):
     def unsubscribe(self, topic: str, pid: Pid | None = None) -> None:
         """`unsubscribe/2`: all the process's subscriptions to the topic end."""
         if pid is None:
-            if process.current is None:
+            if scheduling.current is None:
                 raise RuntimeError("unsubscribe() outside of a process needs a pid")
-            pid = process.current.pid
+            pid = scheduling.current.pid
         held: Any = self._holders.get(pid)
         if held is None:
             return

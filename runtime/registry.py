@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Literal
 
-from runtime import process
+from runtime import scheduling
 from runtime.exits import Error
 from runtime.pid import Pid
-from runtime.process import DEAD
+from runtime.scheduling import DEAD
 
 
 class Registry:
@@ -109,6 +109,6 @@ class Registry:
 
 
 def _caller() -> Pid:
-    if process.current is None:
+    if scheduling.current is None:
         raise RuntimeError("outside of a process: say for which pid")
-    return process.current.pid
+    return scheduling.current.pid

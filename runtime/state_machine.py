@@ -34,7 +34,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from runtime import gen_server
 from runtime.engine import Timer
-from runtime.exits import CallSite, Error, Exit, Throw, reason_of
+from runtime.exits import CallSite, Error, Exit, Throw, Unwind, reason_of
 from runtime.gen_server import (
     Call,
     Cast,
@@ -48,7 +48,9 @@ from runtime.gen_server import (
     cast,
     stop,
 )
-from runtime.process import DEAD, UNSET, Cell, ExitMessage, NeverRefused, SystemMessage, Unwind
+from runtime.process import UNSET, Cell
+from runtime.scheduling import DEAD
+from runtime.signals import ExitMessage, NeverRefused, SystemMessage
 from runtime.transition import (
     Action,
     CancelTimeout,

@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final
 
-from runtime import process, reports
+from runtime import reports, scheduling, signals
 from runtime.erlang import TIMEOUT, await_down
 from runtime.exits import Stack, Throw, error, is_atom, is_shutdown, reason_of
 from runtime.gen_server import Dest, GenServer, Ignore, NoReply, Ok, Reply, StartError, Stop, call, cast
 from runtime.pid import Pid
-from runtime.process import DEAD, ExitMessage
+from runtime.scheduling import DEAD
+from runtime.signals import ExitMessage
 
 STRATEGIES: Final = ("one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one")
 RESTARTS: Final = ("permanent", "transient", "temporary")
@@ -182,7 +183,7 @@ async def start_child_process(spec: ChildSpec, args: tuple[Any, ...]) -> tuple[A
 
 def monitor_child(pid: Pid) -> Any:
     """Takes the link off a child that is to be stopped. If its EXIT is here already: its reason, else None."""
-    cell = process.current
+    cell = scheduling.current
     assert cell is not None
     cell.unlink(pid)
     for index, message in enumerate(cell.mailbox or ()):
@@ -198,14 +199,14 @@ async def shut_down(pid: Pid, shutdown: int | str | None) -> Any:
     early = monitor_child(pid)
     if early is not None:
         return early
-    me = process.current
+    me = scheduling.current
     assert me is not None
     if shutdown == "brutal_kill":
         pid.cell.exit_signal(me.pid, "kill", False)
         return await await_down(pid)
     if pid.cell.mode == DEAD:
         return "noproc"
-    down = process.DownReply(pid.cell)
+    down = signals.DownReply(pid.cell)
     pid.cell.exit_signal(me.pid, "shutdown", False)
     if down.done:
         return await down
@@ -597,10 +598,10 @@ def _hashable(key: Any) -> bool:
 
 async def shut_down_all(pids: Sequence[Pid], shutdown: int | str | None) -> None:
     """Stops many children at once: all are told, then all are waited for; who outlives `shutdown` ms is killed."""
-    me = process.current
+    me = scheduling.current
     assert me is not None
     links = me.links
-    pending: list[process.DownReply] = []
+    pending: list[signals.DownReply] = []
     exits = {id(m.pid) for m in me.mailbox or () if isinstance(m, ExitMessage)}
     for pid in pids:
         if links is not None:
@@ -609,7 +610,7 @@ async def shut_down_all(pids: Sequence[Pid], shutdown: int | str | None) -> None
         if other.links is not None:
             other.links.pop(me.pid, None)
         if other.mode != DEAD and id(pid) not in exits:
-            pending.append(process.DownReply(other))
+            pending.append(signals.DownReply(other))
     signal = "kill" if shutdown == "brutal_kill" else "shutdown"
     for down in pending:
         down.target.exit_signal(me.pid, signal, False)
@@ -624,7 +625,7 @@ async def shut_down_all(pids: Sequence[Pid], shutdown: int | str | None) -> None
             timer.cancel()
 
 
-def _kill_all(pending: list[process.DownReply], source: Pid) -> None:
+def _kill_all(pending: list[signals.DownReply], source: Pid) -> None:
     for down in pending:
         if not down.done:
             down.target.exit_signal(source, "kill", False)

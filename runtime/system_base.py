@@ -43,7 +43,8 @@ from runtime.driven_engine import DrivenEngine
 from runtime.engine import Engine
 from runtime.external_ports import ActorRegistry, Port, PrivateContext, RequestPort, SystemPort
 from runtime.pid import Pid
-from runtime.process import DEAD, Cell, Process
+from runtime.process import Cell, Process
+from runtime.scheduling import DEAD
 from runtime.thespian_process import ACTOR_METHODS, ThespianCell
 
 _SLICE: Final = 0.01  # seconds of running before the driver looks up

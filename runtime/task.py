@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Final, Literal, cast
 
-from runtime import erlang, process
+from runtime import erlang, scheduling, signals
 from runtime.erlang import TIMEOUT, Down
 from runtime.exits import CallSite, Exit, is_atom
 from runtime.pid import Pid
-from runtime.process import Cell, ExitMessage, FunctionProcess, Monitor
+from runtime.process import Cell, FunctionProcess
+from runtime.signals import ExitMessage, Monitor
 
 DEFAULT_TIMEOUT: Final = 5000  # ms
 
@@ -85,9 +86,9 @@ class TaskProcess(FunctionProcess):
 
 
 def _owner() -> Cell:
-    if process.current is None:
+    if scheduling.current is None:
         raise RuntimeError("a task needs an owner: this works only inside a process")
-    return process.current
+    return scheduling.current
 
 
 def async_(fn: Callable[..., Any], *args: Any) -> Task:
@@ -105,11 +106,11 @@ def start(fn: Callable[..., Any], *args: Any) -> Pid:
 
 async def start_link(fn: Callable[..., Any], *args: Any) -> Pid:
     """`Task.start_link/1,3`: fire and forget, linked; fit for the `start` of a ChildSpec."""
-    return erlang.spawn(fn, *args, link=process.current is not None)
+    return erlang.spawn(fn, *args, link=scheduling.current is not None)
 
 
 def _check_owner(task: Task) -> None:
-    if process.current is not task.owner.cell:
+    if scheduling.current is not task.owner.cell:
         raise ValueError(f"{task} must be queried from its owner {task.owner}")
 
 
@@ -182,7 +183,7 @@ async def shutdown(
     owner.unlink(task.pid)
     _forget_exit(owner, task.pid)
     brutal = timeout == "brutal_kill"
-    down = process.DownReply(task.pid.cell)
+    down = signals.DownReply(task.pid.cell)
     task.pid.cell.exit_signal(owner.pid, "kill" if brutal else "shutdown", False)
     killer = None
     if not brutal and isinstance(timeout, int | float):

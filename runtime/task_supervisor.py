@@ -13,13 +13,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final, Literal
 
-from runtime import dynamic_supervisor, erlang, process
+from runtime import dynamic_supervisor, erlang, scheduling
 from runtime.dynamic_supervisor import DynamicSupervisor
 from runtime.erlang import TIMEOUT, Down
 from runtime.exits import CallSite, Exit
 from runtime.gen_server import Dest
 from runtime.pid import Pid, Ref
-from runtime.process import DEAD, Cell, ExitMessage
+from runtime.process import Cell
+from runtime.scheduling import DEAD
+from runtime.signals import ExitMessage
 from runtime.supervisor import ChildSpec
 from runtime.task import DEFAULT_TIMEOUT, Task, TaskProcess, await_, shutdown, yield_
 
@@ -35,7 +37,7 @@ class TaskSupervisor(DynamicSupervisor):
 async def _start_task(task: Task, fn: Callable[..., Any], args: tuple[Any, ...], link: bool) -> Pid | None:
     # In the supervisor, but link and monitor are the owner's: there is no moment in which it could miss the
     # end.
-    supervisor = process.current
+    supervisor = scheduling.current
     assert supervisor is not None
     if task.owner.cell.mode == DEAD:
         return None
@@ -51,7 +53,7 @@ async def _start_function(fn: Callable[..., Any], args: tuple[Any, ...]) -> Pid:
 async def _async(
     sup: Dest, fn: Callable[..., Any], args: tuple[Any, ...], link: bool, stop: int | str = 5000
 ) -> Task:
-    owner = process.current
+    owner = scheduling.current
     if owner is None:
         raise RuntimeError("a task needs an owner: this works only inside a process")
     task = Task(owner.pid, fn)
@@ -153,7 +155,7 @@ async def _stream(
     on_timeout: str,
     link: bool,
 ) -> AsyncIterator[tuple[str, Any]]:
-    owner = process.current
+    owner = scheduling.current
     if owner is None:
         raise RuntimeError("a stream of tasks needs an owner: this works only inside a process")
     running: dict[Ref, _Running] = {}

@@ -33,7 +33,8 @@ from runtime.asyncio_engine import AsyncioEngine
 from runtime.deterministic_engine import DeterministicEngine
 from runtime.gen_server import Dest, GenServer, start_actor
 from runtime.pid import Pid
-from runtime.process import DEAD, FunctionProcess
+from runtime.process import FunctionProcess
+from runtime.scheduling import DEAD
 
 Body = Callable[..., Coroutine[Any, Any, Any]]
 

@@ -25,10 +25,12 @@ from thespian.actors import (
     Thespian_StatusReq,
 )
 
-from runtime import process
+from runtime import scheduling
 from runtime.exits import Unwind
 from runtime.pid import Pid
-from runtime.process import DEAD, IDLE, Cell, Down, ExitMessage, SystemMessage
+from runtime.process import Cell
+from runtime.scheduling import DEAD, IDLE
+from runtime.signals import Down, ExitMessage, SystemMessage
 
 if TYPE_CHECKING:
     from runtime.engine import Engine
@@ -65,10 +67,10 @@ class ThespianCell(Cell):
         """Mail that does not come from a Thespian `send`: from OTP processes and from the runtime itself."""
         if isinstance(message, SystemMessage):
             return Cell.deliver(self, message)
-        if process.current is None or isinstance(message, ExitMessage | Down):
+        if scheduling.current is None or isinstance(message, ExitMessage | Down):
             sender = self.engine.thespian.system.pid
         else:
-            sender = process.current.pid
+            sender = scheduling.current.pid
         return self.deliver_from(sender, message)
 
     def deliver_from(self, sender: Any, message: Any) -> bool:

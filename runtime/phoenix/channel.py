@@ -26,7 +26,7 @@ from inspect import iscoroutine
 from typing import Any, ClassVar, Final
 
 from runtime import erlang
-from runtime.exits import Throw, is_atom, is_shutdown, reason_of
+from runtime.exits import Throw, Unwind, is_atom, is_shutdown, reason_of
 from runtime.gen_server import Call, GenServer, NoReply, Stop, start_actor
 from runtime.phoenix.endpoint import Fastlane, broadcast, broadcast_from
 from runtime.phoenix.messages import (
@@ -42,7 +42,7 @@ from runtime.phoenix.messages import (
 )
 from runtime.phoenix.socket import UserSocket
 from runtime.pid import Pid, Ref
-from runtime.process import Down, Unwind
+from runtime.signals import Down
 
 __all__ = [
     "Channel",

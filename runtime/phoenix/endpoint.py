@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from runtime import process, pubsub, telemetry
+from runtime import pubsub, scheduling, telemetry
 from runtime.phoenix.messages import Broadcast, Frame
 from runtime.pid import Pid
 from runtime.pubsub import PubSub, Subscription
@@ -125,8 +125,8 @@ def broadcast_from(
     pubsub_name: str | PubSub, from_: Pid | None, topic: str, event: str, payload: Any
 ) -> None:
     """`Endpoint.broadcast_from!/4`: as broadcast, but not to the process `from_` (None: the caller)."""
-    if from_ is None and process.current is not None:
-        from_ = process.current.pid
+    if from_ is None and scheduling.current is not None:
+        from_ = scheduling.current.pid
     pubsub.whereis(pubsub_name).broadcast_from(from_, topic, _broadcast(topic, event, payload), fastlane)
 
 

@@ -29,7 +29,7 @@ from runtime.phoenix.mount import LongPollOptions
 from runtime.phoenix.request import JSON_TYPE, Response, error_response
 from runtime.phoenix.socket import SocketTransport, UserSocket
 from runtime.pid import Pid
-from runtime.process import IDLE
+from runtime.scheduling import IDLE
 
 _CORS: Final = ("access-control-allow-origin", "*")
 _NEWLINE: Final = re.compile(rb"\r\n|\n")

@@ -19,7 +19,7 @@ from runtime.exits import Exit
 from runtime.gen_server import GenServer, StartError
 from runtime.phoenix.messages import Broadcast, Frame, Join, Joined, Message, SocketClose, SocketDrain
 from runtime.pid import Pid, Ref
-from runtime.process import Down
+from runtime.signals import Down
 from runtime.supervisor import ChildSpec
 
 if TYPE_CHECKING:

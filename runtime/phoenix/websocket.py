@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from runtime import telemetry
-from runtime.exits import reason_of
+from runtime.exits import Unwind, reason_of
 from runtime.phoenix.deflate import Deflate
 from runtime.phoenix.frames import (
     CLOSE,
@@ -29,7 +29,7 @@ from runtime.phoenix.frames import (
 from runtime.phoenix.messages import BINARY, Frame, server_frame
 from runtime.phoenix.mount import WebSocketOptions
 from runtime.phoenix.socket import SocketTransport, UserSocket
-from runtime.process import IDLE, Unwind
+from runtime.scheduling import IDLE
 
 READ_AHEAD: Final = 64 * 1024  # bytes that may wait for a busy socket before reading pauses
 
@@ -81,7 +81,7 @@ class WebSocketConnection(SocketTransport):
 
     __slots__ = (
         "closing", "io", "last_seen", "options", "overflowed", "parser", "queued", "reading_paused", "unread",
-        "window_bits", "writing_paused",
+        "send", "window_bits", "writing_paused",
     )  # fmt: skip
 
     name = "websocket"
@@ -92,6 +92,7 @@ class WebSocketConnection(SocketTransport):
         """`deflate` is what was agreed on, None without compression."""
         super().__init__(socket)
         self.io = io
+        self.send = io.write  # held at hand: a broadcast comes by here once for every socket
         self.options = options
         self.window_bits = 0 if deflate is None else deflate.window_bits
         self.parser = FrameParser(options.max_frame_size, options.max_message_size, deflate)
@@ -129,7 +130,10 @@ class WebSocketConnection(SocketTransport):
     def push(self, frame: Frame) -> None:
         cell = self._myRef
         if cell.mode == IDLE and not cell.mailbox:
-            self.emit(frame)
+            if self.writing_paused or self.closing or self.overflowed or self.window_bits:
+                self.emit(frame)
+            else:
+                self.send(frame.wire())
         elif self.queued + len(frame.payload) <= self.options.max_buffer:
             self.queued += len(frame.payload)
             cell.deliver(frame)
@@ -145,7 +149,7 @@ class WebSocketConnection(SocketTransport):
         if self.writing_paused and self.io.buffered() + len(data) > self.options.max_buffer:
             self._overflow()
             return
-        self.io.write(data)
+        self.send(data)
 
     def _overflow(self) -> None:
         # A message, not the end at once: this may run in the midst of a broadcast.
@@ -233,7 +237,7 @@ class WebSocketConnection(SocketTransport):
         """Sends the close frame and ends. The client's own close frame, if one comes, finds nobody."""
         if not self.closing:
             if not self.overflowed or code == 1013:
-                self.io.write(close_frame(code))
+                self.send(close_frame(code))
             self._finish(reason)
 
     def _finish(self, reason: Any) -> None:
