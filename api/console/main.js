@@ -157,7 +157,7 @@ function showTree(data) {
 
 const TILES = [
   ["requests", "Requests/s", number],
-  ["transactions", "Transactions/s", number],
+  ["transactions", "Tx/s", number],
   ["p95", "Latency p95", ms, (value) => (value > 1000 ? "bad" : value > 250 ? "warn" : "")],
   ["errors", "Errors/s", number, (value) => (value > 0 ? "bad" : "")],
   ["sockets", "Sockets", number],
@@ -214,8 +214,8 @@ function report1(one, fresh) {
 }
 
 function totals(found) {
-  const words = [["crash", "crashes"], ["supervisor", "supervisor reports"], ["long_schedule", "long schedules"], ["progress", "starts"]];
-  $("log-totals").textContent = words.filter(([kind]) => found[kind]).map(([kind, word]) => `${number(found[kind])} ${word}`).join(", ");
+  const words = [["crash", "crashes", "crash"], ["supervisor", "supervisor reports", "supervisor report"], ["long_schedule", "long schedules", "long schedule"], ["progress", "starts", "start"]];
+  $("log-totals").textContent = words.filter(([kind]) => found[kind]).map(([kind, many, one]) => `${number(found[kind])} ${found[kind] === 1 ? one : many}`).join(", ");
 }
 
 // ---- the audit log

@@ -5,13 +5,13 @@ import { $, bytes, el, number } from "./dom.js";
 
 const COLUMNS = [
   ["name", "Process", ""],
-  ["module", "Module", ""],
   [null, "Status", ""],
   ["reductions", "Reductions", "number"],
   ["message_queue_len", "Mailbox", "number"],
   ["memory", "Memory", "number"],
   ["restarts", "Restarts", "number"],
   ["links", "Links", "number"],
+  ["module", "Module", ""],
 ];
 const ASCENDING = new Set(["name", "module"]);
 const PAGE = 50;
@@ -92,13 +92,13 @@ export class Processes {
       "tr",
       { "data-handle": row.pid, class: chosen ? "selected" : null, onclick: () => this.open(row) },
       el("td", {}, el("button", { type: "button", class: "link" }, row.name ?? `<${row.pid}>`), row.name ? el("span", { class: "hint" }, ` ${row.pid}`) : null),
-      el("td", { class: "mono" }, row.module),
       el("td", {}, el("span", { class: `chip ${row.status}` }, row.status)),
       el("td", { class: "number" }, number(row.reductions)),
       el("td", { class: "number" }, number(row.message_queue_len)),
       el("td", { class: "number" }, bytes(row.memory)),
       el("td", { class: "number" }, number(row.restarts)),
       el("td", { class: "number" }, number(row.links)),
+      el("td", { class: "mono" }, row.module),
     );
   }
 }
