@@ -25,8 +25,8 @@ from runtime.asyncio_engine import AsyncioEngine
 from runtime.exits import Stack
 from runtime.gen_server import StartError
 from runtime.pid import Pid
-from runtime.process import TIMEOUT
 from runtime.reports import describe
+from runtime.scheduling import TIMEOUT
 from runtime.tree_config import Tree, TreeConfigError
 
 log = logging.getLogger("bitnexus.serve")

@@ -19,7 +19,8 @@ from typing import Any, Final, Literal
 
 from runtime import scheduling
 from runtime.exits import CallSite, Error, Exit, reason_of
-from runtime.gen_server import DEFAULT_TIMEOUT, Call, Dest, Failed, GenServer, resolve, stop
+from runtime.gen import Dest, Failed, resolve
+from runtime.gen_server import DEFAULT_TIMEOUT, Call, GenServer, stop
 from runtime.pid import Pid
 from runtime.process import Cell
 from runtime.reports import ancestors, module_of

@@ -10,13 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from runtime import reports
-from runtime.exits import is_atom, is_shutdown
-from runtime.gen_server import Dest, GenServer, Reply, StartError, Stop, call, cast
-from runtime.pid import Pid
-from runtime.signals import ExitMessage
-from runtime.supervisor import (
+from runtime.child_spec import (
     Child,
-    ChildSpec,
     RestartIntensity,
     check_childspec,
     complete,
@@ -24,6 +19,12 @@ from runtime.supervisor import (
     shut_down_all,
     start_child_process,
 )
+from runtime.exits import is_atom, is_shutdown
+from runtime.gen import Dest
+from runtime.gen_server import GenServer, Reply, StartError, Stop, call, cast
+from runtime.pid import Pid
+from runtime.signals import ExitMessage
+from runtime.supervisor import ChildSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, Final
 
 from runtime import erlang, term
+from runtime.child_spec import Child
 from runtime.dynamic_supervisor import DynamicSupervisor
 from runtime.engine import Engine, current_engine
 from runtime.gen_server import GenServer
@@ -28,7 +29,7 @@ from runtime.reports import ancestors, module_of
 from runtime.scheduling import DEAD, STATUS
 from runtime.signals import Monitor
 from runtime.state_machine import StateMachine
-from runtime.supervisor import Child, Supervisor
+from runtime.supervisor import Supervisor
 
 SORTS: Final = ("reductions", "message_queue_len", "memory", "restarts", "name", "module", "pid", "links")
 MAILBOX_SAMPLE: Final = 20
@@ -342,6 +343,7 @@ def process(pid: Pid) -> dict[str, Any] | None:
         "current_stack": stack(cell),
         "mailbox": [term.text(message) for message in islice(mailbox, MAILBOX_SAMPLE)],
         "max_mailbox": cell.overload or None,
+        "links_count": len(cell.links) if cell.links else 0,
         "links": [named(other) for other in islice(cell.links or (), LISTED)],
         "monitors": [
             {"pid": None, "name": one.name} if one.name else named(one.target.pid)  # pyright: ignore[reportOptionalMemberAccess]

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 
 from runtime import gen_server
 from runtime.exits import Error, Exit
-from runtime.gen_server import Dest
+from runtime.gen import Dest
 from runtime.pid import Pid
 from runtime.scheduling import DEAD
 from runtime.supervisor import ChildSpec, Supervisor, SupFlags

@@ -35,19 +35,8 @@ from typing import Any, ClassVar, Final, Literal
 from runtime import gen_server
 from runtime.engine import Timer
 from runtime.exits import CallSite, Error, Exit, Throw, Unwind, reason_of
-from runtime.gen_server import (
-    Call,
-    Cast,
-    Dest,
-    Failed,
-    From,
-    GenServer,
-    Ignore,
-    Raised,
-    StartReply,
-    cast,
-    stop,
-)
+from runtime.gen import Cast, Dest, Failed, StartReply
+from runtime.gen_server import Call, From, GenServer, Ignore, Raised, cast, stop
 from runtime.process import UNSET, Cell
 from runtime.scheduling import DEAD
 from runtime.signals import ExitMessage, NeverRefused, SystemMessage

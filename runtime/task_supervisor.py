@@ -17,7 +17,7 @@ from runtime import dynamic_supervisor, erlang, scheduling
 from runtime.dynamic_supervisor import DynamicSupervisor
 from runtime.erlang import TIMEOUT, Down
 from runtime.exits import CallSite, Exit
-from runtime.gen_server import Dest
+from runtime.gen import Dest
 from runtime.pid import Pid, Ref
 from runtime.process import Cell
 from runtime.scheduling import DEAD

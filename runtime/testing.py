@@ -31,7 +31,8 @@ from typing import Any, Self
 from runtime import erlang, gen_server
 from runtime.asyncio_engine import AsyncioEngine
 from runtime.deterministic_engine import DeterministicEngine
-from runtime.gen_server import Dest, GenServer, start_actor
+from runtime.gen import Dest
+from runtime.gen_server import GenServer, start_actor
 from runtime.pid import Pid
 from runtime.process import FunctionProcess
 from runtime.scheduling import DEAD

@@ -23,10 +23,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
+from runtime.child_spec import AUTO_SHUTDOWNS, RESTARTS
 from runtime.dynamic_supervisor import DynamicSupervisor
 from runtime.gen_server import GenServer, start_actor
 from runtime.pid import Pid
-from runtime.supervisor import AUTO_SHUTDOWNS, RESTARTS, ChildSpec, Supervisor, SupFlags
+from runtime.supervisor import ChildSpec, Supervisor, SupFlags
 
 KINDS: Final = ("supervisor", "dynamic_supervisor", "worker")
 _AS_CHILD: Final = ("restart", "shutdown", "significant")

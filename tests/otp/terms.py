@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.child_spec import Child
 from runtime.erlang import Down, ExitMessage, Timeout
 from runtime.exits import CallSite, Error, Stack
 from runtime.gen_server import Call, Cast
 from runtime.pid import Pid, Ref
-from runtime.supervisor import Child, ChildSpec
+from runtime.supervisor import ChildSpec
 
 Json = Any
 
