@@ -29,7 +29,7 @@ _HIGH_WATER: Final = 64 * 1024  # bytes in the write buffer from which on asynci
 class WebSocketProtocol(asyncio.Protocol):
     """One connection, from the upgrade request to the end. Made by uvicorn; see `websocket_protocol`."""
 
-    __slots__ = ("_connecting", "_connection", "_connections", "_sockets", "_transport")
+    __slots__ = ("_connecting", "_connection", "_connections", "_sockets", "_transport", "write")
 
     endpoint: ClassVar[Endpoint]
     mounts: ClassVar[Mounts]
@@ -46,6 +46,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]
+        self.write = self._transport.write
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -152,9 +153,6 @@ class WebSocketProtocol(asyncio.Protocol):
         self._transport.close()
 
     # ---- the connection's IO
-
-    def write(self, data: bytes) -> None:
-        self._transport.write(data)
 
     def buffered(self) -> int:
         return self._transport.get_write_buffer_size()

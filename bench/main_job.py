@@ -1,6 +1,6 @@
 """CPU per POSTed transaction and per GET /health: the server's and PostgreSQL's, not the clients'.
 
-A real `bitnexus serve` with its embedded PostgreSQL, 32 clients on keep-alive connections, one channel joined.
+A real `bitnexus serve` with its embedded PostgreSQL, clients on keep-alive connections, one channel joined that gets every event.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
-import aiohttp
 import psutil
 import uvloop
 
+from bench import socket_load
+from bench.http_load import Connection, connect, request
 from bench.row import Row
 
-CLIENTS = 32
+FEW, MANY = 32, 128  # clients
 POSTS = 6000
 GETS = 10000
 WARM_UP = 500
@@ -87,17 +88,17 @@ def _seconds(process: psutil.Process) -> float:
 
 
 async def measure(
-    service: Service, count: int, work: Callable[[int], Awaitable[None]]
+    service: Service, connections: list[Connection], count: int, raw: Callable[[int], bytes], status: int
 ) -> tuple[float, float, float]:
-    """Microseconds of CPU a unit (server, PostgreSQL), and units a second."""
+    """Microseconds of CPU a request (server, PostgreSQL), and requests a second."""
     numbers = iter(range(count))
 
-    async def client() -> None:
+    async def client(connection: Connection) -> None:
         for number in numbers:
-            await work(number)
+            await connection.request(raw(number), status)
 
     before, started = service.seconds(), time.perf_counter()
-    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    await asyncio.gather(*map(client, connections))
     took, after = time.perf_counter() - started, service.seconds()
     server, database = ((end - begin) / count * 1e6 for begin, end in zip(before, after, strict=True))
     return server, database, count / took
@@ -105,54 +106,42 @@ async def measure(
 
 async def load(service: Service) -> list[Row]:
     """The figures."""
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(service.url, connector=connector) as session:
-        async with session.post(
-            "/api/v1/auth/login", json={"email": "bench@example.com", "password": PASSWORD}
-        ) as answer:
-            signed_in = await answer.json()
-        headers = {"authorization": f"Bearer {signed_in['token']}"}
+    port = int(service.url.rpartition(":")[2])
+    connections = [await connect(port) for _ in range(MANY)]
+    body = json.dumps({"email": "bench@example.com", "password": PASSWORD}).encode()
+    answer = await connections[0].request(request("POST", "/api/v1/auth/login", body), 200)
+    signed_in = json.loads(answer.partition(b"\r\n\r\n")[2])
+    token = signed_in["token"]
 
-        async def post(number: int) -> None:
-            body = {"amount": "12.50", "currency": "EUR", "description": f"no. {number}"}
-            async with session.post("/api/v1/transactions", json=body, headers=headers) as answer:
-                assert answer.status == 201, await answer.text()
-                await answer.read()
+    def post(number: int) -> bytes:
+        body = b'{"amount":"12.50","currency":"EUR","description":"no. %d"}' % number
+        return request("POST", "/api/v1/transactions", body, token)
 
-        async def get(_number: int) -> None:
-            async with session.get("/health") as answer:
-                assert answer.status == 200
-                await answer.read()
-
-        url = f"/socket/websocket?vsn=2.0.0&token={signed_in['token']}"
-        async with session.ws_connect(url) as socket:
-            await socket.send_str(
-                json.dumps(["1", "1", f"transaction:{signed_in['user']['id']}", "phx_join", {}])
-            )
-            reading = asyncio.create_task(_read_all(socket))
-            await measure(service, WARM_UP, post)
-            server, database, rate = await measure(service, POSTS, post)
-            reading.cancel()
-        await measure(service, WARM_UP, get)
-        health, _, health_rate = await measure(service, GETS, get)
+    health = request("GET", "/health")
+    watcher = await socket_load.connect(port, f"/socket/websocket?vsn=2.0.0&token={token}")
+    watcher.send(json.dumps(["1", "1", f"transaction:{signed_in['user']['id']}", "phx_join", {}]).encode())
+    await watcher.expect(1)
+    await measure(service, connections[:FEW], WARM_UP, post, 201)
+    server, database, rate = await measure(service, connections[:FEW], POSTS, post, 201)
+    many_server, many_database, many_rate = await measure(service, connections, POSTS, post, 201)
+    await watcher.expect(1 + WARM_UP + 2 * POSTS)
+    await measure(service, connections[:FEW], WARM_UP, lambda _: health, 200)
+    get, _, get_rate = await measure(service, connections[:FEW], GETS, lambda _: health, 200)
     unit = "us of CPU"
+    what = "POST transaction, 201, event"
     return [
+        Row(f"{what}: all, {FEW} clients", server + database, unit, mark=643, note=f"{rate:,.0f}/s"),
+        Row(f"{what}: server", server, unit, mark=438),
+        Row(f"{what}: PostgreSQL", database, unit, mark=205),
         Row(
-            "POST transaction, 201, event: all",
-            server + database,
+            f"{what}: all, {MANY} clients",
+            many_server + many_database,
             unit,
             mark=643,
-            note=f"{rate:,.0f}/s with {CLIENTS} clients",
+            note=f"{many_rate:,.0f}/s",
         ),
-        Row("POST transaction: server", server, unit, mark=438),
-        Row("POST transaction: PostgreSQL", database, unit, mark=205),
-        Row("GET /health", health, unit, mark=98, note=f"{health_rate:,.0f}/s"),
+        Row("GET /health", get, unit, mark=98, note=f"{get_rate:,.0f}/s"),
     ]
-
-
-async def _read_all(socket: aiohttp.ClientWebSocketResponse) -> None:
-    async for _ in socket:
-        pass
 
 
 def run() -> list[Row]:

@@ -27,12 +27,12 @@ class Fastlane:
     intercepts.
     """
 
-    __slots__ = ("intercepts", "serializer", "transport")
+    __slots__ = ("intercepts", "push", "serializer")
 
     def __init__(
         self, transport: SocketTransport, serializer: Serializer, intercepts: frozenset[str]
     ) -> None:
-        self.transport = transport
+        self.push = transport.push
         self.serializer = serializer
         self.intercepts = intercepts
 
@@ -45,18 +45,20 @@ def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: 
     """
     event = broadcast.event
     frames: dict[Serializer, Frame] = {}
+    serializer = frame = None
     deliveries = 0
     for pid, metadata in subscribers:
         if pid is from_:
             continue
-        if type(metadata) is not Fastlane or event in metadata.intercepts:
+        if type(metadata) is not Fastlane or (metadata.intercepts and event in metadata.intercepts):
             pid.cell.deliver(broadcast)
             continue
-        serializer = metadata.serializer
-        frame = frames.get(serializer)
-        if frame is None:
-            frame = frames[serializer] = serializer.fastlane(broadcast)
-        metadata.transport.push(frame)
+        if metadata.serializer is not serializer:
+            serializer = metadata.serializer
+            frame = frames.get(serializer)
+            if frame is None:
+                frame = frames[serializer] = serializer.fastlane(broadcast)
+        metadata.push(frame)
         deliveries += 1
     if telemetry.attached(BROADCAST):
         telemetry.execute(BROADCAST, {"deliveries": deliveries}, {"topic": broadcast.topic, "event": event})

@@ -80,8 +80,18 @@ class WebSocketConnection(SocketTransport):
     """One client. `last_seen` is when its last byte came, in seconds of the engine's clock."""
 
     __slots__ = (
-        "closing", "io", "last_seen", "options", "overflowed", "parser", "queued", "reading_paused", "unread",
-        "send", "window_bits", "writing_paused",
+        "closing",
+        "io",
+        "last_seen",
+        "options",
+        "overflowed",
+        "parser",
+        "queued",
+        "reading_paused",
+        "send",
+        "unread",
+        "window_bits",
+        "writing_paused",
     )  # fmt: skip
 
     name = "websocket"
