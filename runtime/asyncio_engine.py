@@ -59,14 +59,14 @@ class AsyncioEngine(Engine):
             super().report_crash(cell, reason)
 
     def enqueue(self, cell: Cell) -> None:
+        # While a run is scheduled there is nothing to do but to append: `_run` puts this method back when it is done.
         self.queue.append(cell)
-        if not self._scheduled:
-            self._scheduled = True
-            self.loop.call_soon(self._run)
+        self.kick()
 
     def kick(self) -> None:
         if not self._scheduled:
             self._scheduled = True
+            self.enqueue = self.queue.append  # type: ignore[method-assign]
             self.loop.call_soon(self._run)
 
     def _run(self) -> None:
@@ -91,6 +91,7 @@ class AsyncioEngine(Engine):
                 self.loop.call_soon(self._run)
             else:
                 self._scheduled = False
+                self.__dict__.pop("enqueue", None)
 
     def _report_long_schedule(self, cell: Cell, seconds: float) -> None:
         self.long_schedules += 1

@@ -196,8 +196,10 @@ class Engine:
         """Runs `callback(*args)` on the engine, outside of all processes, after so many seconds."""
         timer = Timer(self, self.now() + seconds, callback, args)
         self._timer_count += 1
-        heapq.heappush(self._timers, (timer.due, self._timer_count, timer))
-        self.timers_changed()
+        timers = self._timers
+        heapq.heappush(timers, (timer.due, self._timer_count, timer))
+        if timers[0][2] is timer:
+            self.timers_changed()
         return timer
 
     def timers_changed(self) -> None:

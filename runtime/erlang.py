@@ -217,7 +217,11 @@ def _down_timeout(reply: signals.DownReply) -> None:
 def send(dest: Dest, message: Any) -> Any:
     """`Dest ! Message`: returns the message. A dead pid swallows it; a name nobody has raises Error("badarg")."""
     if isinstance(dest, Pid):
-        dest.cell.deliver(message)
+        cell = dest.cell
+        if cell.queued and cell.mailbox and cell.OTP and not cell.overload:
+            cell.mailbox.append(message)  # it has mail and will run: all that `deliver` would do
+        else:
+            cell.deliver(message)
         return message
     cell = current_engine().names.get(dest)
     if cell is None:

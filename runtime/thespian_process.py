@@ -55,6 +55,7 @@ class ThespianCell(Cell):
 
     __slots__ = ()
 
+    OTP: ClassVar = False
     PID_TEXT: ClassVar = "ActorAddr-(0.%d.0)"  # Thespian allows no `<` in an address
 
     def __init__(self, engine: Engine, actor: Any, parent: Pid | None, number: int) -> None:
