@@ -194,7 +194,7 @@ class DbWriter(GenServer):
                     "duration": perf_counter() - began,
                     "seq": prepared.before.seq + len(batch),
                 },
-                {},
+                {"batch": batch},
             )
             await self._tell([waiting.row for waiting in batch], prepared.before.seq)
             _answer_recorded(batch, prepared)

@@ -177,6 +177,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "REDIS_URL", "", _url("redis", "rediss"), "broadcasts between several nodes; unset for one node"
     ),
+    Variable(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        _url("http", "https"),
+        "where OpenTelemetry traces go (OTLP over HTTP); needs the extra bitnexus[tracing]; unset for none",
+    ),
     Variable("LOG_LEVEL", "info", _log_level, "debug, info, warning, error or critical"),
 )
 
@@ -207,6 +213,7 @@ class Settings:
     shutdown_grace_seconds: int
     metrics_token: str
     redis_url: str
+    otel_exporter_otlp_endpoint: str
     log_level: str
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 

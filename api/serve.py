@@ -10,10 +10,12 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import uvloop
+from thespian.actors import ActorSystem
 
 from actors.endpoint import EndpointError, GetAddress, check_port
 from actors.settings import Settings, weakness
@@ -27,6 +29,7 @@ from runtime.gen_server import StartError
 from runtime.pid import Pid
 from runtime.reports import describe
 from runtime.scheduling import TIMEOUT
+from runtime.system_base import SystemBase
 from runtime.tree_config import Tree, TreeConfigError
 
 log = logging.getLogger("bitnexus.serve")
@@ -43,7 +46,22 @@ def run(settings: Settings, tree_file: Path | None) -> int:
         Keyring(settings)
     except (TreeConfigError, *ONE_LINE) as error:
         return complain(error)
-    return uvloop.run(_serve(settings, tree))
+    try:
+        end_tracing = _tracing(settings)
+    except ImportError:
+        return complain("OTEL_EXPORTER_OTLP_ENDPOINT: traces need the extra: pip install 'bitnexus[tracing]'")
+    try:
+        return uvloop.run(_serve(settings, tree))
+    finally:
+        end_tracing()
+
+
+def _tracing(settings: Settings) -> Callable[[], None]:
+    if not settings.otel_exporter_otlp_endpoint:
+        return lambda: None
+    from api import tracing
+
+    return tracing.install(settings)
 
 
 def default_tree() -> Path:
@@ -59,6 +77,8 @@ async def _serve(settings: Settings, tree: Tree) -> int:
         return complain(error)
     stop = Signals()
     engine = AsyncioEngine().start()
+    # Thespian's face on the same engine: actors of the tree may create plain Thespian actors.
+    ActorSystem(systemBase=SystemBase(engine), transientUnique=True)
     try:
         root = await _start(tree, stop)
         if not isinstance(root, Pid):
