@@ -97,6 +97,7 @@ class TracedCell(Cell):
     """A process whose mail and exit signals are recorded by the engine, with their sender."""
 
     __slots__ = ()
+    OTP = False  # all mail comes through `deliver` and `handle`
     engine: DeterministicEngine
 
     def deliver(self, message: Any) -> bool:

@@ -43,7 +43,9 @@ def describe(reason: Any) -> str:
     """A reason as one readable text, never empty; stacks at full length."""
     if isinstance(reason, tuple) and len(reason) == 2 and type(reason[1]).__name__ == "Stack":
         error = reason[0]
-        head = f"{type(error).__name__}: {text(error, str)}" if isinstance(error, BaseException) else text(error)
+        head = (
+            f"{type(error).__name__}: {text(error, str)}" if isinstance(error, BaseException) else text(error)
+        )
         return f"{head}\n{reason[1]}"
     return reason if isinstance(reason, str) and reason else text(reason)
 

@@ -1,0 +1,70 @@
+"""Plain Thespian actors beside OTP processes on the engine of the product."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import uvloop
+from thespian.actors import Actor, ActorExitRequest, ActorSystem, ChildActorExited, PoisonMessage
+
+from runtime import erlang
+from runtime.asyncio_engine import AsyncioEngine
+from runtime.gen_server import GenServer, NoReply, Reply, call, reply
+from runtime.system_base import SystemBase
+
+
+class Doubler(Actor):
+    """Answers numbers, breaks on words."""
+
+    def receiveMessage(self, msg: Any, sender: Any) -> None:
+        if isinstance(msg, int):
+            self.send(sender, msg * 2)
+        elif isinstance(msg, str):
+            raise ValueError(msg)
+
+
+class Boss(GenServer):
+    """Creates a Thespian actor, and answers its own callers with what comes back."""
+
+    def init(self) -> None:
+        self.doubler = self.createActor(Doubler)
+        self.callers: list[Any] = []
+        self.seen: list[Any] = []
+
+    def handle_call(self, request: Any, from_: Any) -> Any:
+        match request:
+            case "seen":
+                return Reply(self.seen)
+            case "end":
+                self.send(self.doubler, ActorExitRequest())
+                return Reply(None)
+        self.callers.append(from_)
+        self.send(self.doubler, request)
+        return NoReply()
+
+    def handle_info(self, message: Any) -> None:
+        if isinstance(message, int | PoisonMessage):
+            reply(self.callers.pop(0), message)
+        else:
+            self.seen.append(message)
+
+
+def test_a_gen_server_and_a_plain_actor_talk_on_one_engine() -> None:
+    async def scenario() -> None:
+        engine = AsyncioEngine().start()
+        ActorSystem(systemBase=SystemBase(engine), transientUnique=True)
+        boss = await Boss.start()
+        assert await call(boss, 21) == 42
+        assert isinstance(await call(boss, "broken"), PoisonMessage), "tried again, then sent back: Thespian's way"
+        assert await call(boss, 5) == 10, "it lives on"
+        await call(boss, "end")
+        for _ in range(100):
+            if seen := await call(boss, "seen"):
+                break
+            await asyncio.sleep(0.01)
+        assert [type(message) for message in seen] == [ChildActorExited]
+        assert len(erlang.processes()) == 1
+        await engine.stop()
+
+    uvloop.run(scenario())
