@@ -96,6 +96,63 @@ def percentile(bounds: Sequence[float], buckets: Sequence[int], share: float) ->
     return bounds[-1]
 
 
+Taker = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+
+
+def _taker(metric: Metric, series: dict[Tags, Any]) -> Taker:
+    """What adds one execution to the series of a metric, made once so that little is left to do at each."""
+    keep, read_tags, measurement = metric.keep, _tag_reader(metric), metric.measurement
+    add = _adder(metric, series)
+
+    def take(measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        if keep is not None and not keep(metadata):
+            return
+        figure = 1 if measurement is None else measurements.get(measurement)
+        if figure is None:
+            return
+        tags = read_tags(metadata) if read_tags is not None else ()
+        if tags not in series and len(series) >= MAX_SERIES:
+            tags = (OTHER,) * len(tags)
+        add(tags, figure)
+
+    return take
+
+
+def _tag_reader(metric: Metric) -> Callable[[Mapping[str, Any]], Tags] | None:
+    names, values_of = metric.tags, metric.tag_values
+    if not names:
+        return None
+    if values_of is None:
+        return lambda metadata: tuple([str(metadata.get(name, "")) for name in names])
+
+    def read(metadata: Mapping[str, Any]) -> Tags:
+        values = values_of(metadata)
+        return tuple([str(values.get(name, "")) for name in names])
+
+    return read
+
+
+def _adder(metric: Metric, series: dict[Tags, Any]) -> Callable[[Tags, float], None]:
+    match metric:
+        case Distribution(buckets=bounds):
+
+            def observe(tags: Tags, figure: float) -> None:
+                histogram = series.get(tags)
+                if histogram is None:
+                    histogram = series[tags] = Histogram(bounds, [0] * (len(bounds) + 1))
+                histogram.observe(figure)
+
+            return observe
+        case LastValue():
+            return series.__setitem__
+        case _:
+
+            def increase(tags: Tags, figure: float) -> None:
+                series[tags] = series.get(tags, 0) + figure
+
+            return increase
+
+
 class Store:
     """Keeps the figures of `metrics`. `series[metric]` maps tag values to a number, or to a `Histogram`."""
 
@@ -103,44 +160,26 @@ class Store:
         self.metrics = tuple(metrics)
         self.series: dict[str, dict[Tags, Any]] = {metric.name: {} for metric in self.metrics}
         self._handler = f"telemetry_metrics-{next(_ids)}"
-        self._by_event: dict[Event, list[Metric]] = {}
+        self._takers: dict[Event, list[Taker]] = {}
         for metric in self.metrics:
-            self._by_event.setdefault(metric.event, []).append(metric)
+            self._takers.setdefault(metric.event, []).append(_taker(metric, self.series[metric.name]))
 
     def attach(self) -> Store:
         """Begins to listen."""
-        for event in self._by_event:
-            telemetry.attach(self._handler, event, self._take)
+        for event, takers in self._takers.items():
+            telemetry.attach(self._handler, event, self._handler_of(takers))
         return self
 
     def detach(self) -> None:
         """Ends it; the figures stay."""
         telemetry.detach(self._handler)
 
-    def _take(self, event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        for metric in self._by_event[event]:
-            if metric.keep is None or metric.keep(metadata):
-                self._add(metric, measurements, metadata)
+    def _handler_of(self, takers: list[Taker]) -> telemetry.Handler:
+        def handle(_event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+            for take in takers:
+                take(measurements, metadata)
 
-    def _add(self, metric: Metric, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        values = metadata if metric.tag_values is None else metric.tag_values(metadata)
-        series = self.series[metric.name]
-        tags = tuple([str(values.get(tag, "")) for tag in metric.tags])
-        if tags not in series and len(series) >= MAX_SERIES:
-            tags = (OTHER,) * len(metric.tags)
-        figure = 1 if metric.measurement is None else measurements.get(metric.measurement)
-        if figure is None:
-            return
-        match metric:
-            case Distribution(buckets=bounds):
-                histogram = series.get(tags)
-                if histogram is None:
-                    histogram = series[tags] = Histogram(bounds, [0] * (len(bounds) + 1))
-                histogram.observe(figure)
-            case LastValue():
-                series[tags] = figure
-            case _:
-                series[tags] = series.get(tags, 0) + figure
+        return handle
 
     def total(self, name: str, where: Callable[[Tags], bool] | None = None) -> float:
         """The sum over all series of a counter or sum, the number of observations of a distribution."""
