@@ -45,7 +45,8 @@ def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: 
     """
     event = broadcast.event
     frames: dict[Serializer, Frame] = {}
-    serializer = frame = None
+    serializer: Serializer | None = None  # that of `frame`: most subscribers have the one before them
+    frame: Frame | None = None
     deliveries = 0
     for pid, metadata in subscribers:
         if pid is from_:
@@ -58,6 +59,7 @@ def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: 
             frame = frames.get(serializer)
             if frame is None:
                 frame = frames[serializer] = serializer.fastlane(broadcast)
+        assert frame is not None
         metadata.push(frame)
         deliveries += 1
     if telemetry.attached(BROADCAST):

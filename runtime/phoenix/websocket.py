@@ -80,18 +80,8 @@ class WebSocketConnection(SocketTransport):
     """One client. `last_seen` is when its last byte came, in seconds of the engine's clock."""
 
     __slots__ = (
-        "closing",
-        "io",
-        "last_seen",
-        "options",
-        "overflowed",
-        "parser",
-        "queued",
-        "reading_paused",
-        "send",
-        "unread",
-        "window_bits",
-        "writing_paused",
+        "closing", "io", "last_seen", "options", "overflowed", "parser",
+        "queued", "reading_paused", "unread", "window_bits", "write", "writing_paused",
     )  # fmt: skip
 
     name = "websocket"
@@ -102,7 +92,7 @@ class WebSocketConnection(SocketTransport):
         """`deflate` is what was agreed on, None without compression."""
         super().__init__(socket)
         self.io = io
-        self.send = io.write  # held at hand: a broadcast comes by here once for every socket
+        self.write = io.write  # held at hand: a broadcast comes by here once for every socket
         self.options = options
         self.window_bits = 0 if deflate is None else deflate.window_bits
         self.parser = FrameParser(options.max_frame_size, options.max_message_size, deflate)
@@ -143,7 +133,7 @@ class WebSocketConnection(SocketTransport):
             if self.writing_paused or self.closing or self.overflowed or self.window_bits:
                 self.emit(frame)
             else:
-                self.send(frame.wire())
+                self.write(frame.wire())
         elif self.queued + len(frame.payload) <= self.options.max_buffer:
             self.queued += len(frame.payload)
             cell.deliver(frame)
@@ -159,7 +149,7 @@ class WebSocketConnection(SocketTransport):
         if self.writing_paused and self.io.buffered() + len(data) > self.options.max_buffer:
             self._overflow()
             return
-        self.send(data)
+        self.write(data)
 
     def _overflow(self) -> None:
         # A message, not the end at once: this may run in the midst of a broadcast.
@@ -247,7 +237,7 @@ class WebSocketConnection(SocketTransport):
         """Sends the close frame and ends. The client's own close frame, if one comes, finds nobody."""
         if not self.closing:
             if not self.overflowed or code == 1013:
-                self.send(close_frame(code))
+                self.write(close_frame(code))
             self._finish(reason)
 
     def _finish(self, reason: Any) -> None:
