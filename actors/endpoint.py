@@ -63,9 +63,9 @@ class Tick:
 
 
 class Endpoint(GenServer):
-    """Serves the ASGI application that `app` ("module:factory") makes; its attribute `ws`, if it has one,
-    is the protocol class
-    of WebSocket connections. `host` and `port` default to the settings in force."""
+    """Serves the ASGI application that `app` ("module:factory") makes; its attributes `http` and `ws`, if it
+    has them, are the protocol classes of HTTP and WebSocket connections. `host` and `port` default to the
+    settings in force."""
 
     def init(self, app: str, host: str | None = None, port: int | None = None) -> Any:
         erlang.trap_exit(True)
@@ -83,7 +83,7 @@ class Endpoint(GenServer):
         self.port = node().port = self.sockets[0].getsockname()[1]
         config = uvicorn.Config(
             application,
-            http="httptools",
+            http=getattr(application, "http", "httptools"),
             ws=getattr(application, "ws", "none"),
             lifespan="off",
             log_config=None,

@@ -13,7 +13,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any
 
 from actors import settings as settings_module
@@ -38,6 +38,7 @@ from api import (
 )
 from api.cors import Cors
 from api.errors import ApiError, from_exception, unauthorized
+from api.http_protocol import HttpProtocol
 from api.logs import current_request
 from api.pages import Pages
 from api.passwords import Passwords
@@ -106,6 +107,7 @@ class App:
         self._count = itertools.count(1)
         self._sockets = SocketsEndpoint(self._http, *user_socket.mounts(self.front))
         self.ws = self._sockets.ws
+        self.http = HttpProtocol
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].startswith(SOCKETS):
@@ -231,23 +233,52 @@ class App:
         length = headers.get(b"content-length")
         if length is not None and length.isdigit() and int(length) > limit:
             raise ApiError(413, f"The body is larger than {limit} bytes")
+        receiving = receive()
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                message = await receive()
-                if not message.get("more_body"):
-                    body = message.get("body", b"")
-                else:
+            waiting = receiving.send(None)
+        except StopIteration as arrived:  # as nearly always: it came with the head
+            message = arrived.value
+            body = message.get("body", b"")
+            waiting = None
+        if waiting is not None or message.get("more_body"):
+            try:
+                async with asyncio.timeout(BODY_SECONDS):
+                    if waiting is not None:
+                        message = await _Begun(receiving, waiting)
                     body = await _read_on(message, receive, limit)
-        except TimeoutError:
-            raise ApiError(408) from None
+            except TimeoutError:
+                raise ApiError(408) from None
         if len(body) > limit:
             raise ApiError(413, f"The body is larger than {limit} bytes")
         return body
 
 
+class _Begun:
+    """A coroutine that has run up to its first wait, to be awaited to its end."""
+
+    __slots__ = ("_coroutine", "_waiting")
+
+    def __init__(self, coroutine: Any, waiting: Any) -> None:
+        self._coroutine = coroutine
+        self._waiting = waiting
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        waiting = self._waiting
+        try:
+            while True:
+                try:
+                    sent = yield waiting
+                except BaseException as error:
+                    waiting = self._coroutine.throw(error)
+                else:
+                    waiting = self._coroutine.send(sent)
+        except StopIteration as done:
+            return done.value
+
+
 async def _read_on(message: Any, receive: Receive, limit: int) -> bytes:
-    parts = [message["body"]]
-    size = len(message["body"])
+    parts = [message.get("body", b"")]
+    size = len(parts[0])
     while message.get("more_body"):
         message = await receive()
         if message["type"] == "http.disconnect":

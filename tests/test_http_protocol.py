@@ -1,0 +1,105 @@
+"""HTTP on the wire: an answer is one write; bodies in pieces, pipelined requests and upgrades work all the same."""
+
+from __future__ import annotations
+
+import json
+import socket
+from urllib.parse import urlsplit
+
+from tests.server import Server, User
+
+
+def connection(server: Server) -> socket.socket:
+    address = urlsplit(server.url)
+    return socket.create_connection((address.hostname, address.port), timeout=10)
+
+
+def post(user: User) -> str:
+    return f"POST /api/v1/transactions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {user.token}\r\n"
+
+
+def read_until(sock: socket.socket, enough: bytes) -> bytes:
+    data = b""
+    while enough not in data:
+        part = sock.recv(65536)
+        assert part, data
+        data += part
+    return data
+
+
+def test_an_answer_comes_in_one_piece(server: Server) -> None:
+    with connection(server) as sock:
+        for _ in range(20):
+            sock.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            answer = sock.recv(65536)
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert json.loads(body), "the body came with the head"
+
+
+def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
+    paths = ("/health", "/nowhere", "/api/v1/health", "/health")
+    with connection(server) as sock:
+        sock.sendall(b"".join(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode() for path in paths))
+        data = b""
+        while data.count(b"HTTP/1.1 ") < len(paths):
+            part = sock.recv(65536)
+            assert part, data
+            data += part
+    statuses = [line[9:12] for line in data.split(b"\r\n") if line.startswith(b"HTTP/1.1")]
+    assert statuses == [b"200", b"404", b"200", b"200"]
+
+
+def test_a_body_may_come_in_pieces(server: Server, user: User) -> None:
+    body = b'{"amount":"1.00","currency":"EUR","description":"in pieces"}'
+    head = post(user) + "content-type: application/json\r\n"
+    with connection(server) as sock:
+        for pieces in ((body,), (b"", body), (body[:10], body[10:]), (body[:1], body[1:30], body[30:])):
+            sock.sendall(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + pieces[0])
+            for piece in pieces[1:]:
+                sock.settimeout(0.05)
+                try:
+                    assert not sock.recv(1), "answered too early"
+                except TimeoutError:
+                    sock.settimeout(10)
+                sock.sendall(piece)
+            assert read_until(sock, b'"hash"').startswith(b"HTTP/1.1 201")
+
+
+def test_a_body_that_is_announced_is_asked_for(server: Server, user: User) -> None:
+    body = b'{"amount":"1.00","currency":"EUR"}'
+    head = post(user) + "expect: 100-continue\r\n"
+    with connection(server) as sock:
+        sock.sendall(
+            head.encode() + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+        )
+        assert sock.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(body)
+        assert read_until(sock, b'"hash"').startswith(b"HTTP/1.1 201")
+
+
+def test_an_upgrade_behind_a_request_on_the_same_connection(server: Server, user: User) -> None:
+    with connection(server) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        sock.recv(65536)
+        path = f"/socket/websocket?vsn=2.0.0&token={user.token}"
+        upgrade = (
+            "upgrade: websocket\r\nconnection: Upgrade\r\n"
+            "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13"
+        )
+        sock.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\n{upgrade}\r\n\r\n".encode())
+        assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 101")
+        sock.sendall(b"\x89\x80\0\0\0\0")
+        assert sock.recv(2) == b"\x8a\x00"
+
+
+def test_head_has_no_body(server: Server) -> None:
+    with connection(server) as sock:
+        sock.sendall(
+            b"HEAD /health HTTP/1.1\r\nhost: x\r\n\r\nGET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        )
+        data = b""
+        while part := sock.recv(65536):
+            data += part
+    first, second = data.split(b"HTTP/1.1 200")[1:]
+    assert first.endswith(b"\r\n\r\n") and second.endswith(b"}")
