@@ -56,7 +56,9 @@ def test_a_gen_server_and_a_plain_actor_talk_on_one_engine() -> None:
         ActorSystem(systemBase=SystemBase(engine), transientUnique=True)
         boss = await Boss.start()
         assert await call(boss, 21) == 42
-        assert isinstance(await call(boss, "broken"), PoisonMessage), "tried again, then sent back: Thespian's way"
+        assert isinstance(await call(boss, "broken"), PoisonMessage), (
+            "tried again, then sent back: Thespian's way"
+        )
         assert await call(boss, 5) == 10, "it lives on"
         await call(boss, "end")
         for _ in range(100):

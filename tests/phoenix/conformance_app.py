@@ -204,7 +204,7 @@ class ConformanceServer:
         )
         self.server = _Uvicorn(config)
         self.serving = asyncio.create_task(self.server.serve())
-        while not self.server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        while not self.server.started:
             await asyncio.sleep(0.005)
         return self.server.servers[0].sockets[0].getsockname()[1]
 
