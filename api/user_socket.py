@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from actors.channels import AdminChannel, NotificationChannel, TransactionChannel
 from actors.settings import Settings
 from api.disconnect import socket_id
-from api.tokens import InvalidToken
+from api.tokens import InvalidToken, Principal
 from runtime.phoenix.check_origin import CheckOrigin
 from runtime.phoenix.endpoint import Endpoint
 from runtime.phoenix.messages import Error, Ok
@@ -41,14 +41,20 @@ class UserSocket(PhoenixSocket):
 
     front: Front
 
-    async def connect(self, params: dict[str, Any], connect_info: dict[str, Any]) -> Any:
+    def connect(self, params: dict[str, Any], connect_info: dict[str, Any]) -> Any:
         token = params.get("token") or connect_info.get("auth_token")
-        if not isinstance(token, str):
+        if not isinstance(token, str) or not token.isascii():
             return Error()
+        principal = self.front.sessions.known(token.encode())
+        return self._ask(token) if principal is None else self._let_in(principal)
+
+    async def _ask(self, token: str) -> Any:
         try:
-            principal = await self.front.sessions.authenticate(token)
+            return self._let_in(await self.front.sessions.authenticate(token))
         except InvalidToken:
             return Error()
+
+    def _let_in(self, principal: Principal) -> Ok:
         self.assigns["user_id"] = principal.subject
         self.assigns["role"] = principal.role
         self.lifetime = (principal.exp - self.front.settings.jwt_leeway - time.time()) * 1000

@@ -660,3 +660,40 @@ def test_broadcasts_go_to_the_adapter_too(play: Any) -> None:
         assert sent == [("t", 1), ("t", 2)]
 
     play(body)
+
+
+def test_a_client_that_has_gone_gets_no_more_bytes(play: Any) -> None:
+    async def body() -> None:
+        client = Client(await start_endpoint(), Socket, user="u")
+        await client.ask(["1", "1", "room:a", "phx_join", {}])
+        ends: list[Any] = []
+        watcher = erlang.spawn(_tell_the_end, client.pid, ends)
+        assert watcher is not None
+        await erlang.sleep(1)
+        client.send([None, "2", "phoenix", "heartbeat", {}])
+        client.connection.peer_closed()
+        client.io.closed = True  # from here on a write is an error, as it is on the real transport
+        assert await client.settle() == []
+        assert ends == [("shutdown", "peer_closed")]
+
+    play(body)
+
+
+async def _tell_the_end(pid: Any, ends: list[Any]) -> None:
+    erlang.monitor(pid)
+    message = await erlang.receive(lambda found: isinstance(found, Down))
+    ends.append(message.reason)
+
+
+def test_a_sweep_before_a_connection_has_begun_leaves_it_alone(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        keeper = erlang.whereis(endpoint.sockets).cell.actor
+        await erlang.sleep(100)
+        client = Client(endpoint, Socket, options=WebSocketOptions(timeout=50), user="u")
+        keeper._sweep(keeper._myRef.engine.now())
+        assert await client.ask([None, "1", "phoenix", "heartbeat", {}]) == [
+            phx_reply(None, "1", "phoenix", {})
+        ]
+
+    play(body)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, Protocol
 
 from runtime import telemetry
@@ -76,6 +77,10 @@ class SlowReader:
     """More waits for this client than its buffer may hold."""
 
 
+def _discard(data: bytes) -> None:
+    """Writing to a transport that has lost its connection would raise."""
+
+
 class WebSocketConnection(SocketTransport):
     """One client. `last_seen` is when its last byte came, in seconds of the engine's clock."""
 
@@ -96,7 +101,7 @@ class WebSocketConnection(SocketTransport):
         self.options = options
         self.window_bits = 0 if deflate is None else deflate.window_bits
         self.parser = FrameParser(options.max_frame_size, options.max_message_size, deflate)
-        self.last_seen = 0.0
+        self.last_seen = inf  # not silent yet: a sweep may come by before `init` does
         self.queued = 0  # bytes of frames in the mailbox
         self.unread = 0  # bytes from the client in the mailbox
         self.writing_paused = False
@@ -122,7 +127,8 @@ class WebSocketConnection(SocketTransport):
         cell.deliver(data)
 
     def peer_closed(self) -> None:
-        """The connection is gone."""
+        """The connection is gone. What came before is still handled; the answers go nowhere."""
+        self.write = _discard
         self._myRef.deliver(PeerClosed())
 
     # ---- out
