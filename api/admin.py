@@ -14,7 +14,7 @@ import msgspec
 
 from actors import repo
 from actors.instruments import instruments
-from api.errors import ApiError, invalid
+from api.errors import ApiError
 from api.request import Request, Response, answer
 from api.router import ADMINS, Routes
 from runtime import observer
@@ -127,13 +127,7 @@ class ProcessBody(msgspec.Struct, frozen=True):
 async def processes(request: Request) -> Response:
     """Living processes, greatest first (names and modules from A)."""
     query: ProcessQuery = request.query
-    cursor = None
-    if query.cursor is not None:
-        number, _, value = query.cursor.partition(":")
-        try:
-            cursor = (value if query.sort in ("name", "module") else int(value), int(number))
-        except ValueError:
-            raise invalid({"cursor": "is not a cursor of this order"}) from None
+    cursor = _place(query) if query.cursor is not None else None
     rows, following = await observer.processes_in_turns(
         query.sort,
         limit=query.limit,
@@ -145,6 +139,17 @@ async def processes(request: Request) -> Response:
     return answer(
         {"processes": rows, "next_cursor": None if following is None else f"{following[1]}:{following[0]}"}
     )
+
+
+def _place(query: ProcessQuery) -> tuple[Any, int] | None:
+    """Where the page begins. A cursor of another order means nothing in this one: it begins at the top."""
+    number, _, value = (query.cursor or "").partition(":")
+    if query.sort in ("name", "module"):
+        return value, int(number)
+    try:
+        return int(value), int(number)
+    except ValueError:
+        return None
 
 
 def process_of(request: Request) -> Pid:

@@ -133,7 +133,7 @@ def _without_titles(schema: Any) -> Any:
 def _operation(operation: Operation, path: str, schemas: _Schemas) -> dict[str, Any]:
     handler = operation.handler
     described: dict[str, Any] = {
-        "operationId": re.sub(r"\W+", "_", f"{operation.method.lower()}_{path}").strip("_"),
+        "operationId": re.sub(r"\W+", "_", f"{operation.method.lower()}{path}").strip("_"),
         "summary": operation.summary,
         "description": " ".join((handler.__doc__ or "").split()),
         "tags": [operation.tag],
