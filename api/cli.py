@@ -58,7 +58,10 @@ def parser() -> argparse.ArgumentParser:
     )
     command("migrate", _migrate, "Bring the database's schema up to date.")
     command("config", _config, "Show every setting, its value and where it came from; secrets are masked.")
-    command("doctor", _doctor, "Check port, database, secret and Go services; say what to do about each.")
+    made = command(
+        "doctor", _doctor, "Check port, database, secret and Go services; say what to do about each."
+    )
+    made.add_argument("--token", help="check this access token as well (- reads it from standard input)")
 
     made = command("psql", _psql, "Open psql on the configured database, embedded or not.")
     made.add_argument("-c", dest="sql", metavar="SQL", help="run this and leave")
@@ -155,10 +158,11 @@ def _demo(settings: Settings, options: Any) -> int:
     return asyncio.run(demo_run.run(settings, options))
 
 
-def _doctor(settings: Settings, _options: Any) -> int:
+def _doctor(settings: Settings, options: Any) -> int:
     from api import doctor
 
-    return asyncio.run(doctor.run(settings))
+    given = options.token
+    return asyncio.run(doctor.run(settings, sys.stdin.read() if given == "-" else given))
 
 
 def _config(settings: Settings, _options: Any) -> int:

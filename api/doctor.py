@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ import asyncpg
 from actors.endpoint import Address, EndpointError, check_port
 from actors.settings import MIN_SECRET_BYTES, ConfigError, Settings, signing_secret, weakness
 from api.cli_database import ONE_LINE, connected
-from api.tokens import Keyring
+from api.tokens import InvalidToken, Keyring
 from schema.migrate import pending
 
 SECONDS = 3.0
@@ -30,23 +31,25 @@ class Finding:
     advice: str = ""
 
 
-async def run(settings: Settings) -> int:
-    """Prints a line for each finding; exit code 1 when something must be done."""
+async def run(settings: Settings, token: str | None = None) -> int:
+    """Prints a line for each finding, about this access token too; exit code 1 when something must be done."""
     well = True
-    async for finding in findings(settings):
+    async for finding in findings(settings, token):
         well = well and finding.ok
         advice = f" -> {finding.advice}" if finding.advice else ""
         print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:<9} {finding.text}{advice}", flush=True)
     return 0 if well else 1
 
 
-async def findings(settings: Settings) -> AsyncIterator[Finding]:
-    """Port, database, secret, keys, Go services, in this order."""
+async def findings(settings: Settings, token: str | None = None) -> AsyncIterator[Finding]:
+    """Port, database, secret, keys, the token, Go services, in this order."""
     yield await _port(settings)
     yield await _database(settings)
     yield _secret(settings)
     if settings.jwt_private_key or settings.jwt_previous_keys:
         yield _keys(settings)
+    if token is not None:
+        yield _token(settings, token)
     services = settings.go_services()
     if not services:
         yield Finding("go", True, "no Go service is configured (GO_API_URL, SERVICES)")
@@ -123,6 +126,31 @@ def _keys(settings: Settings) -> Finding:
     except ConfigError as error:
         return Finding("keys", False, str(error), "name a PEM file with an Ed25519 or RSA key")
     return Finding("keys", True, f"tokens are signed {ring.active.algorithm}, kid {ring.active.kid}")
+
+
+TOKEN_ADVICE = {
+    "malformed": "send the `token` of the login answer, unchanged, after `Authorization: Bearer `",
+    "too long": "send the `token` of the login answer, nothing else",
+    "expired": "sign in again or refresh; if it is new, compare the clocks of both machines",
+    "signature": "the signer's secret is not SECRET_KEY_BASE; compare them, or add the old one to JWT_PREVIOUS_KEYS",
+    "unknown key": "the signer's key is not ours; compare JWT_PRIVATE_KEY, or add the old one to JWT_PREVIOUS_KEYS",
+}
+
+
+def _token(settings: Settings, token: str) -> Finding:
+    try:
+        principal = Keyring(settings).check(token.strip())
+    except InvalidToken as error:
+        advice = (advice for part, advice in TOKEN_ADVICE.items() if part in str(error))
+        return Finding(
+            "token", False, str(error), next(advice, "see docs/api.md for the claims that a token must have")
+        )
+    except ConfigError as error:
+        return Finding("token", False, f"can't be checked: {error}", "put the keys right first")
+    seconds = round(principal.exp - time.time())
+    return Finding(
+        "token", True, f"it speaks for {principal.subject}, role {principal.role}, {seconds} s more"
+    )
 
 
 async def _service(name: str, url: str) -> Finding:
