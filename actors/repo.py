@@ -269,5 +269,7 @@ def address(database_url: str) -> str:
 
 def reason(error: BaseException) -> str:
     """One line for an error of the database or of the way to it."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"  # the event loops word it each their own way
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__

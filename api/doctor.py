@@ -161,9 +161,11 @@ async def _service(name: str, url: str) -> Finding:
             _, writer = await asyncio.open_connection(host, port)
             writer.close()
     except (OSError, TimeoutError) as error:
-        why = (
-            "timed out" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
-        )
+        why = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, TimeoutError):
+            why = "timed out"
+        elif isinstance(error, ConnectionRefusedError):
+            why = "connection refused"
         if isinstance(error, socket.gaierror):
             why = f"the name {host} is unknown"
         return Finding(
