@@ -3,6 +3,9 @@ SHELL  := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN    := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+# Most tests wait for real parts most of the time, so a few more files at once than there are cores; WORKERS=0 for one.
+WORKERS ?= 3
+SPREAD := -n $(WORKERS) --dist loadfile
 RUN    := .venv/.installed-run
 TEST   := .venv/.installed-test
 BENCH  := .venv-bench/.installed
@@ -25,10 +28,10 @@ migrate: $(RUN)        ## bring the database's schema up to date
 	@exec $(BIN)/bitnexus migrate
 
 test: $(TEST) $(NODE) browser ## every test on real parts (PostgreSQL, Node, Go, Chromium)
-	$(PYTEST) $(ARGS)
+	$(PYTEST) $(SPREAD) $(ARGS)
 
 quick: $(TEST) $(NODE) ## the tests that take less than half a minute each
-	$(PYTEST) -m "not long" $(ARGS)
+	$(PYTEST) $(SPREAD) -m "not long" $(ARGS)
 
 lint: $(TEST)          ## ruff, and pyright in strict mode on runtime/
 	$(BIN)/ruff check .
