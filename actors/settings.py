@@ -175,9 +175,6 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SHUTDOWN_GRACE_SECONDS", "5", _whole(0, 60), "how long open requests may finish at stop"),
     Variable("METRICS_TOKEN", "", _text, "bearer token of /metrics for callers not on loopback", secret=True),
     Variable(
-        "REDIS_URL", "", _url("redis", "rediss"), "broadcasts between several nodes; unset for one node"
-    ),
-    Variable(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "",
         _url("http", "https"),
@@ -212,7 +209,6 @@ class Settings:
     max_body_bytes: int
     shutdown_grace_seconds: int
     metrics_token: str
-    redis_url: str
     otel_exporter_otlp_endpoint: str
     log_level: str
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)

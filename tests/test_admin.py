@@ -249,8 +249,10 @@ def test_changes_of_the_tree_are_told_on_the_channel(server: Server, admin: User
             assert json.loads(await socket.recv())[4]["status"] == "ok"
             await asyncio.to_thread(admin.client.post, "/admin/processes/db_listener/kill")
             heard: list[list[Any]] = []
-            async with asyncio.timeout(5):
-                while {"tree", "report", "stats"} - {message[3] for message in heard}:
+            async with asyncio.timeout(10):
+                while {"tree", "stats", "crash", "supervisor"} - {
+                    message[4]["kind"] if message[3] == "report" else message[3] for message in heard
+                }:
                     heard.append(json.loads(await socket.recv()))
             return heard
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -107,7 +108,8 @@ def test_a_meta_that_is_no_json_costs_its_diff_alone(play: Any) -> None:
         from runtime.phoenix.endpoint import Fastlane
         from runtime.phoenix.serializer import V2_SERIALIZER
 
-        lane = Fastlane(None, V2_SERIALIZER, frozenset())  # type: ignore[arg-type]
+        client = SimpleNamespace(push=lambda frame: None)
+        lane = Fastlane(client, V2_SERIALIZER, frozenset())  # type: ignore[arg-type]
         endpoint.pubsub.subscribe("bytes", member(), lane)
         who.track(member(), "bytes", "ann", {"b": b"x"})
         ref = who.track(member(), "room", "bob", {})
