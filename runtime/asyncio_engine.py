@@ -112,7 +112,6 @@ class AsyncioEngine(Engine):
     def _fire(self) -> None:
         self._handle = None
         self.fire_timers(self.loop.time())
-        due = self.next_timer()
-        if due is not None and not self._stopped:
-            self._wakes = due
-            self._handle = self.loop.call_at(due, self._fire)
+        # A timer that set another one has asked for the wake-up already; a second one would never end.
+        if self.next_timer() is not None and not self._stopped:
+            self.timers_changed()

@@ -151,10 +151,12 @@ def bank(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """BitNexus itself on one port, restarted on request, with both transports one after the other."""
     port = free_port()
 
+    started: list[Server] = []
+
     def serve() -> Server:
-        return start(
-            module_database, PORT=port, DATA_DIR=str(tmp_path_factory.mktemp("data")), JWT_LEEWAY="0"
-        )
+        folder = str(tmp_path_factory.mktemp("data"))
+        started.append(start(module_database, PORT=port, DATA_DIR=folder, JWT_LEEWAY="0"))
+        return started[-1]
 
     server = serve()
     user = server.user()
@@ -178,7 +180,8 @@ def bank(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     try:
         yield asyncio.run(main())
     finally:
-        server.stop()
+        for each in started:  # one may have come up after a failure
+            each.stop()
 
 
 @pytest.mark.parametrize("lane", (LANES[0], LANES[2]))
