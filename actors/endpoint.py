@@ -2,8 +2,8 @@
 
 Named in supervisor.toml with the application it serves, so that it need not know what that is. The
 listening sockets and the open connections are held by a linked process: however this one ends, they are
-closed and a restarted endpoint finds the port free. On an orderly stop it takes no new connections, lets
-open requests finish for SHUTDOWN_GRACE_SECONDS, then ends.
+closed and a restarted endpoint finds the port free. On an orderly stop it takes no new connections, sends the
+sockets away bit by bit, lets open requests finish for SHUTDOWN_GRACE_SECONDS, then ends.
 
 Calls: `GetAddress` -> `Address`. Timers: `Tick`, once a second, for the Date header.
 """
@@ -17,6 +17,7 @@ import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import uvicorn
@@ -24,7 +25,9 @@ import uvicorn
 from actors import settings
 from actors.node import node
 from runtime import erlang
+from runtime.exits import Error
 from runtime.gen_server import GenServer, Reply, Stop
+from runtime.phoenix import drainer
 
 log = logging.getLogger("bitnexus.endpoint")
 
@@ -32,6 +35,8 @@ TICK_MS = 1000
 BIND_TRIES = 20
 BIND_PAUSE_SECONDS = 0.05
 KEEP_ALIVE_SECONDS = 75
+SOCKETS = "sockets"  # the registered name of their keeper
+DRAINED_PER_SECOND = 1_000  # sockets sent away at a stop, or more if there are too many for its time
 
 
 class EndpointError(Exception):
@@ -122,7 +127,21 @@ class Endpoint(GenServer):
 
     async def terminate(self, reason: Any) -> None:
         if (server := getattr(self, "server", None)) is not None:
+            # First of all: who is sent away is back within milliseconds, and must find another server.
+            for listening in server.servers:
+                listening.close()
+            await _drain(settings.current().shutdown_grace_seconds / 2)
             await server.shutdown(self.sockets)
+
+
+async def _drain(seconds: float) -> None:
+    """Sends the sockets away one by one, all within this time: each client connects again at once."""
+    try:
+        there = len(drainer.whereis(SOCKETS).transports)
+    except Error:
+        return
+    per_second = max(DRAINED_PER_SECOND, ceil(there / seconds) if seconds else there)
+    await drainer.drain(SOCKETS, per_second, 1000, seconds * 1000)
 
 
 def named(name: str) -> Callable[..., Any]:

@@ -585,6 +585,25 @@ def test_drain_tells_channels_and_closes_in_batches(play: Any) -> None:
     play(body)
 
 
+def test_drain_does_not_wait_for_those_who_come_back(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        await joined(endpoint, "room:a")
+        back: list[Client] = []
+
+        async def come_back() -> None:
+            await erlang.sleep(3)
+            back.append(Client(endpoint, Socket))
+
+        erlang.spawn(come_back)
+        started = erlang.monotonic_time()
+        assert await drain(endpoint.sockets, batch_size=1, batch_interval=10) == 1
+        assert erlang.monotonic_time() - started < 1000
+        assert await back[0].settle() == [("close", 1000)]
+
+    play(body)
+
+
 def test_the_keeper_of_the_sockets_takes_them_along(play: Any) -> None:
     async def body() -> None:
         endpoint = await start_endpoint()
