@@ -17,7 +17,7 @@ class Store {
 for (const how of ["shutdown", "kill"]) {
   scenario(`every transport comes back after a server restart (${how})`, async () => {
     const lanes = ["websocket", "longpoll"].flatMap((transport) => ["2.0.0", "1.0.0"].map((vsn) => new Lane(url, transport, vsn)));
-    const clients = await Promise.all(lanes.map((lane) => lane.joined("room:restart", {}, { params: lane.user("restart") })));
+    const clients = await Promise.all(lanes.map((lane) => lane.joined("room:restart", {}, { params: lane.user("restart"), longpollerTimeout: 3000 })));
     const heard = clients.map(() => []);
     const seen = clients.map(() => ({ close: 0, error: 0, open: 0 }));
     clients.forEach(({ socket, channel }, index) => {
@@ -29,9 +29,13 @@ for (const how of ["shutdown", "kill"]) {
     await answer(clients[0].channel.push("broadcast_reply", { n: 1 }));
     await until(() => heard.every((list) => list.length === 1));
     await ask(how);
-    await until(() => seen.every(({ close, error }) => close >= 1 && error >= 1), "all see the server go");
-    const waiting = clients[0].channel.push("echo", { kept: true }); // is sent when the channel is back
-    await ask("start");
+    let waiting;
+    try {
+      await until(() => seen.every(({ close, error }) => close >= 1 && error >= 1), "all see the server go");
+      waiting = clients[0].channel.push("echo", { kept: true }); // is sent when the channel is back
+    } finally {
+      await ask("start");
+    }
     await until(() => clients.every(({ channel, socket }) => socket.isConnected() && channel.state === "joined"), "all are back");
     assert.deepEqual(await answer(waiting), ["ok", { kept: true }]);
     await answer(clients[0].channel.push("broadcast_reply", { n: 2 }));
