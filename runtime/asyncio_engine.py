@@ -6,7 +6,8 @@ A slice of at most SLICE_SECONDS runs processes, then the loop serves its other 
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
+from math import ceil
+from time import monotonic, perf_counter
 from typing import Any, Final
 
 from runtime import engine as engines
@@ -14,7 +15,7 @@ from runtime import reports, telemetry
 from runtime.engine import Engine
 from runtime.process import Cell
 
-SLICE_SECONDS: Final = 0.002
+SLICE_SECONDS: Final = 0.001
 LONG_SCHEDULE_SECONDS: Final = 0.05
 
 
@@ -35,6 +36,9 @@ class AsyncioEngine(Engine):
         self._handle: asyncio.Handle | None = None
         self._wakes = 0.0  # when _handle is due; uvloop's handles do not know it if that was the past
         self._stopped = False
+
+    def now(self) -> float:
+        return monotonic()  # what the loop's clock is as well, but uvloop cuts it to milliseconds
 
     def start(self) -> AsyncioEngine:
         """Makes this the engine that `erlang.spawn` and the rest mean outside of processes."""
@@ -79,6 +83,7 @@ class AsyncioEngine(Engine):
         try:
             while queue:
                 cell = queue.popleft()
+                self.turn_began = before
                 cell.turn()
                 after = perf_counter()
                 if after - before > long:
@@ -107,11 +112,12 @@ class AsyncioEngine(Engine):
             if handle is not None:
                 handle.cancel()
             self._wakes = due
-            self._handle = self.loop.call_at(due, self._fire)
+            # Rounded up: uvloop rounds to milliseconds, and one that woke just before its time would spin until then.
+            self._handle = self.loop.call_later(ceil((due - monotonic()) * 1000) / 1000, self._fire)
 
     def _fire(self) -> None:
         self._handle = None
-        self.fire_timers(self.loop.time())
+        self.fire_timers(monotonic())
         # A timer that set another one has asked for the wake-up already; a second one would never end.
         if self.next_timer() is not None and not self._stopped:
             self.timers_changed()

@@ -52,9 +52,10 @@ class DrivenEngine(AsyncioEngine):
     def _run_queue(self, responses: object, until: float) -> None:
         if self._unwinding:
             self.run_unwinding()
-        if self._timers and self._timers[0][0] <= self.loop.time():
-            self.fire_timers(self.loop.time())
+        if self._timers and self._timers[0][0] <= self.now():
+            self.fire_timers(self.now())
         queue = self.queue
+        self.turn_began = 0.0
         turns = 0
         while queue:
             queue.popleft().turn()
@@ -64,8 +65,8 @@ class DrivenEngine(AsyncioEngine):
             if turns % _TURNS_BETWEEN_LOOKS == 0:
                 if time.monotonic() >= until:
                     return
-                if self._timers and self._timers[0][0] <= self.loop.time():
-                    self.fire_timers(self.loop.time())
+                if self._timers and self._timers[0][0] <= self.now():
+                    self.fire_timers(self.now())
 
     def _run_others(self, responses: object, until: float) -> None:
         """What our processes sent to those of another system in this program is handled too, and what comes back."""
@@ -83,7 +84,7 @@ class DrivenEngine(AsyncioEngine):
 
     def catch_up(self, until: float) -> None:
         """Timers that came due while nobody drove us, and what they cause, come before anything new."""
-        if self._timers and self._timers[0][0] <= self.loop.time():
+        if self._timers and self._timers[0][0] <= self.now():
             self.run((), until)
 
     def wait(self, seconds: float | None) -> None:
@@ -109,7 +110,7 @@ class DrivenEngine(AsyncioEngine):
         if self.queue or self._unwinding:
             return False
         due = self.next_timer()
-        if due is not None and (seconds is None or due <= self.loop.time() + seconds):
+        if due is not None and (seconds is None or due <= self.now() + seconds):
             return False
         return not any(cell.coro is not None for cell in self.cells.values()) and not asyncio.all_tasks(
             self.loop

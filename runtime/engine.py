@@ -51,6 +51,7 @@ class Engine:
 
     loop: asyncio.AbstractEventLoop
     turn_messages = scheduling.TURN_MESSAGES
+    turn_began = 0.0  # by `perf_counter`, where the engine looks at it before each turn
     cell_class: type[Cell] = Cell
 
     def __init__(self) -> None:

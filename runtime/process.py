@@ -34,7 +34,7 @@ from runtime.signals import ExitMessage, Monitor, SystemMessage
 if TYPE_CHECKING:
     from runtime.engine import Engine
 
-TURN_SECONDS: Final = 0.001  # how long a turn may last before the others get theirs
+TURN_SECONDS: Final = 0.0005  # how long a turn may last before the others get theirs
 
 UNSET: Final[Any] = object()
 _MOST_BETWEEN_LOOKS: Final = 8
@@ -184,14 +184,14 @@ class Cell(AsyncioTask):
                     continue
                 if budget <= 0:
                     break
-                # The clock costs as much as a small message: looked at after 1, 2, 4, then every 8 messages.
+                # The clock costs as much as a small message: it is looked at less and less while messages are small.
                 now = perf_counter()
                 if until == 0.0:
-                    until = now + TURN_SECONDS
-                elif now > until:
+                    until = (self.engine.turn_began or now) + TURN_SECONDS
+                if now > until:
                     break
+                stride = min(stride * 2, _MOST_BETWEEN_LOOKS) if until - now > TURN_SECONDS / 2 else 1
                 look -= stride
-                stride = min(stride * 2, _MOST_BETWEEN_LOOKS)
         finally:
             scheduling.current = None
         self.queued = False

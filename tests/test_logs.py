@@ -30,10 +30,6 @@ def configured() -> Iterator[Any]:
     """`configured(env)` gives the stream that log lines go to; afterwards logging is as it was."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
-    logging.disable(logging.NOTSET)  # another test of this process may have been quiet
-    reports = logging.getLogger("runtime.reports")
-    reports.setLevel(logging.NOTSET)
-    reports.disabled = False
 
     def configure(**env: str) -> io.StringIO:
         stream = io.StringIO()

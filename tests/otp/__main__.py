@@ -63,19 +63,26 @@ def main(arguments: list[str]) -> int:
         "--preempt", action="store_true", help="let processes be interrupted between the ops of a step"
     )
     options = parser.parse_args(arguments)
-    logging.getLogger("runtime").setLevel(
-        logging.CRITICAL + 1
-    )  # crash reports are what scenarios are made of
     files = scenario_files(options.places)
     if not files:
         print(f"no scenario files (*.json) in {', '.join(map(str, options.places))}", file=sys.stderr)
         return 2
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    log = logging.getLogger("runtime")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)  # crash reports are what scenarios are made of
+    try:
+        return replay_files(files, range(options.first_seed, options.first_seed + options.seeds), options.preempt)
+    finally:
+        log.setLevel(level)  # the tests call this in their own process
+
+
+def replay_files(files: list[Path], seeds: range, preempt: bool) -> int:
+    """Replays the files, prints what differs and the counts; 1 if any failed."""
     failed = 0
     for file in files:
         try:
             scenario = Scenario.load(file)
-            seed, differences = check(scenario, seeds, options.preempt)
+            seed, differences = check(scenario, seeds, preempt)
         except Exception:
             failed += 1
             print(f"FAILED {file}\n{traceback.format_exc()}")
