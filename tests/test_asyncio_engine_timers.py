@@ -43,4 +43,5 @@ def test_a_timer_that_sets_the_next_one_does_not_leave_more_and_more_wake_ups_be
 
     ticks, wakes = uvloop.run(main())
     assert ticks == TICKS
-    assert wakes <= 3 * TICKS  # uvloop's clock has milliseconds: it may wake a little too early, but does not spin until then
+    # uvloop's clock has milliseconds: it may wake a little too early, but must not spin until the time has come.
+    assert wakes <= 3 * TICKS

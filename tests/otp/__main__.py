@@ -71,7 +71,9 @@ def main(arguments: list[str]) -> int:
     level = log.level
     log.setLevel(logging.CRITICAL + 1)  # crash reports are what scenarios are made of
     try:
-        return replay_files(files, range(options.first_seed, options.first_seed + options.seeds), options.preempt)
+        return replay_files(
+            files, range(options.first_seed, options.first_seed + options.seeds), options.preempt
+        )
     finally:
         log.setLevel(level)  # the tests call this in their own process
 
