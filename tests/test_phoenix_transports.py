@@ -319,6 +319,18 @@ def test_longpoll_session_by_hand() -> None:
     serve(body, LATER)
 
 
+def test_a_poll_while_the_server_goes_sends_the_client_back() -> None:
+    # The npm client waits for ever on an answer whose body has no status.
+    async def body(server: ConformanceServer, port: int) -> None:
+        token = json.loads((await http(port, "GET", "/conformance/longpoll?vsn=2.0.0&auth=ok"))[2])["token"]
+        erlang.exit(erlang.whereis(server.endpoint.sockets), "kill")
+        for query in (f"auth=ok&token={token}", "auth=ok"):
+            got = await http(port, "GET", f"/conformance/longpoll?vsn=2.0.0&{query}")
+            assert (got[0], json.loads(got[2])) == (200, {"status": 500})
+
+    serve(body)
+
+
 def test_longpoll_body_bound() -> None:
     async def body(server: ConformanceServer, port: int) -> None:
         token = json.loads((await http(port, "GET", "/conformance/longpoll?vsn=2.0.0&auth=ok"))[2])["token"]

@@ -203,7 +203,7 @@ async def handle(
     except Error as error:
         if error.reason != "noproc":
             raise
-        return error_response(500)
+        return _status(500)  # the server is going
     return Response(400, b"", (_CORS,))
 
 
@@ -222,6 +222,7 @@ def _preflight(headers: Any) -> Response:
 
 
 def _status(status: int, **more: Any) -> Response:
+    # The client reads the status from the body; where there is none it waits for ever, whatever HTTP says.
     return Response(200, orjson.dumps({"status": status, **more}), (("content-type", JSON_TYPE), _CORS))
 
 
@@ -251,7 +252,7 @@ async def _open(endpoint: Endpoint, candidate: Candidate) -> Response:
     try:
         await gen_server.call(pid, Subscribe(), None)
     except Exit:
-        return error_response(500)
+        return _status(500)
     return _status(410, token=session.token, messages=[])
 
 
