@@ -31,14 +31,14 @@ PASSWORD = "correct horse battery staple"  # noqa: S105
 
 
 class Service:
-    """A running server in a folder of its own."""
+    """A running server in a folder of its own; `module` is what `python -m` runs for it."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, module: str = "api.cli") -> None:
         self.environment = {**os.environ, "DATA_DIR": folder, "PORT": "0", "LOG_LEVEL": "warning"}
         self.environment.pop("DATABASE_URL", None)
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "api.cli", "serve"],
+            [sys.executable, "-m", module, "serve"],
             env=self.environment,
             stdout=subprocess.PIPE,
             text=True,

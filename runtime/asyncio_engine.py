@@ -6,17 +6,21 @@ A slice of at most SLICE_SECONDS runs processes, then the loop serves its other 
 from __future__ import annotations
 
 import asyncio
+from asyncio.tasks import _enter_task, _leave_task  # pyright: ignore[reportPrivateUsage]
 from math import ceil
 from time import monotonic, perf_counter
 from typing import Any, Final
 
 from runtime import engine as engines
-from runtime import reports, telemetry
+from runtime import reports, scheduling, telemetry
 from runtime.engine import Engine
-from runtime.process import Cell
+from runtime.exits import Unwind
+from runtime.process import TURN_SECONDS, Cell
+from runtime.scheduling import DEAD, IDLE, RUNNING
 
 SLICE_SECONDS: Final = 0.001
 LONG_SCHEDULE_SECONDS: Final = 0.05
+MOST_HANDED_OVER: Final = 8  # each one takes some frames of Python's stack
 
 
 class AsyncioEngine(Engine):
@@ -33,6 +37,7 @@ class AsyncioEngine(Engine):
         self.long_schedule = long_schedule
         self.long_schedules = 0
         self._scheduled = False
+        self._depth = 0  # how many turns have handed over to another and are not done
         self._handle: asyncio.Handle | None = None
         self._wakes = 0.0  # when _handle is due; uvloop's handles do not know it if that was the past
         self._stopped = False
@@ -77,26 +82,52 @@ class AsyncioEngine(Engine):
         queue = self.queue
         if self._unwinding:
             self.run_unwinding()
-        started = before = perf_counter()
-        until = started + SLICE_SECONDS
+        self.turn_began = perf_counter()
+        until = self.turn_began + SLICE_SECONDS
         long = self.long_schedule
         try:
             while queue:
                 cell = queue.popleft()
-                self.turn_began = before
                 cell.turn()
                 after = perf_counter()
-                if after - before > long:
-                    self._report_long_schedule(cell, after - before)
+                if after - self.turn_began > long:
+                    self._report_long_schedule(cell, after - self.turn_began)
                 if after > until:
                     break
-                before = after
+                self.turn_began = after
         finally:
             if queue or self._unwinding:
                 self.loop.call_soon(self._run)
             else:
                 self._scheduled = False
                 self.__dict__.pop("enqueue", None)
+
+    def hand_over(self, caller: Cell, server: Cell) -> None:
+        # As if the caller had been preempted by the server: what it sent before to others is handled later, as may be.
+        before = perf_counter()
+        if (
+            server.mode != IDLE
+            or caller.mode != RUNNING
+            or caller.engine is not self
+            or self._depth == MOST_HANDED_OVER
+            or before - self.turn_began > TURN_SECONDS
+        ):
+            return
+        self.queue.pop()
+        self._depth += 1
+        _leave_task(self.loop, caller)  # type: ignore[arg-type]
+        try:
+            server.turn()
+        finally:
+            scheduling.current = caller
+            _enter_task(self.loop, caller)  # type: ignore[arg-type]
+            self._depth -= 1
+        after = perf_counter()
+        if after - before > self.long_schedule:
+            self._report_long_schedule(server, after - before)
+            self.turn_began = after  # not the caller's doing
+        if caller.mode == DEAD:  # the server's turn has ended it, while its code is on the stack
+            raise Unwind
 
     def _report_long_schedule(self, cell: Cell, seconds: float) -> None:
         self.long_schedules += 1

@@ -35,6 +35,9 @@ class DrivenEngine(AsyncioEngine):
         _alive.add(self)
         self._scheduled = True  # nobody need schedule a run: whoever drives us looks into the queue
 
+    def hand_over(self, caller: Cell, server: Cell) -> None:
+        pass  # whoever drives looks for responses after each turn
+
     def run(self, responses: object, until: float) -> None:
         """Runs processes until `responses` is not empty, nothing is runnable, or `time.monotonic()` reaches `until`."""
         with EXECUTING:

@@ -81,6 +81,11 @@ class Engine:
         """Puts a runnable process into the run queue (`cell.queued` is True already)."""
         self.queue.append(cell)
 
+    def hand_over(self, caller: Cell, server: Cell) -> None:
+        """`caller` is about to wait for `server`, the last in the queue: an engine may run that one at once, to save both
+        a round through the queue.
+        """
+
     def kick(self) -> None:
         """There is work outside of the run queue: the engine must run soon."""
 
@@ -195,7 +200,11 @@ class Engine:
 
     def call_later(self, seconds: float, callback: Callable[..., Any], *args: Any) -> Timer:
         """Runs `callback(*args)` on the engine, outside of all processes, after so many seconds."""
-        timer = Timer(self, self.now() + seconds, callback, args)
+        return self.call_at(self.now() + seconds, callback, *args)
+
+    def call_at(self, due: float, callback: Callable[..., Any], *args: Any) -> Timer:
+        """As `call_later`, at a time of the engine's clock."""
+        timer = Timer(self, due, callback, args)
         self._timer_count += 1
         timers = self._timers
         heapq.heappush(timers, (timer.due, self._timer_count, timer))

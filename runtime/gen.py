@@ -5,7 +5,7 @@ Applications use these functions through `gen_server` and `state_machine`. Times
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Generator
 from functools import partial
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ class Call(_Reply):
     It is also the caller's monitor of the server. While it is pending it lies in `target.monitored_by`.
     """
 
-    __slots__ = ("alias", "caller", "request", "site", "target", "timer")
+    __slots__ = ("alias", "caller", "due", "request", "site", "target", "timer")
 
     def __init__(self, target: Cell, request: Any, site: CallSite | tuple[Any, ...], alias: bool) -> None:
         self.done = False
@@ -52,10 +52,29 @@ class Call(_Reply):
         self.site = site
         self.alias = alias
         self.caller = scheduling.current
+        self.due: float | None = None  # when the caller's patience ends; the timer is set once he has to wait
         self.timer: Timer | None = None
 
     def __repr__(self) -> str:
         return f"Call({self.request!r})"
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if not self.done:
+            caller, target = scheduling.current, self.target
+            engine = target.engine
+            if caller is not None and engine.queue and engine.queue[-1] is target:
+                try:
+                    engine.hand_over(caller, target)
+                except BaseException:
+                    self.abandon()
+                    raise
+            if not self.done:
+                if self.due is not None:
+                    self.timer = engine.call_at(self.due, self.expire)
+                return (yield from super().__await__())
+        if self.error is not None:
+            raise self.error
+        return self.value
 
     @property
     def pid(self) -> Pid | None:
@@ -186,7 +205,7 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
             cell.deliver(pending)
             pending.expire()
             return pending
-        pending.timer = cell.engine.call_later(timeout / 1000, pending.expire)
+        pending.due = cell.engine.now() + timeout / 1000
     cell.deliver(pending)
     return pending
 
