@@ -1,4 +1,4 @@
-"""`bitnexus serve` that nobody can look into: no telemetry handler, no sample, no report log. What observing is measured against."""
+"""`bitnexus serve` that nobody can look into: no telemetry handler, no sample, no report log. Observing is measured by it."""
 
 from __future__ import annotations
 

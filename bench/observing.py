@@ -1,4 +1,4 @@
-"""What observing costs: 10,000 joined channels (5,000 tabs with two each), 2,000 transactions a minute, and operators who look on, or do not.
+"""What observing costs: 10,000 joined channels (5,000 tabs with two each), 2,000 transactions a minute, and who looks on.
 
 Two real servers side by side: one as delivered, one whose telemetry, samples and report log are cut out (`_blind_server.py`). In
 turns each gets the same transactions: the blind one, the delivered one with no console open, and the delivered one with a
@@ -61,7 +61,7 @@ class Tenant:
         )
         subprocess.run(
             [sys.executable, "-m", "api.cli", "psql"],
-            input=f"INSERT INTO users (id, email, role) VALUES {rows};",
+            input=f"INSERT INTO users (id, email, role) VALUES {rows};",  # noqa: S608 - our own uuids
             env=self.service.environment,
             text=True,
             check=True,

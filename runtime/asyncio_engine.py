@@ -6,7 +6,6 @@ A slice of at most SLICE_SECONDS runs processes, then the loop serves its other 
 from __future__ import annotations
 
 import asyncio
-from asyncio.tasks import _enter_task, _leave_task  # pyright: ignore[reportPrivateUsage]
 from math import ceil
 from time import monotonic, perf_counter
 from typing import Any, Final
@@ -115,12 +114,10 @@ class AsyncioEngine(Engine):
             return
         self.queue.pop()
         self._depth += 1
-        _leave_task(self.loop, caller)  # type: ignore[arg-type]
         try:
             server.turn()
         finally:
             scheduling.current = caller
-            _enter_task(self.loop, caller)  # type: ignore[arg-type]
             self._depth -= 1
         after = perf_counter()
         if after - before > self.long_schedule:

@@ -20,8 +20,6 @@ from runtime.pid import Pid
 from runtime.process import Cell, FunctionProcess
 from runtime.scheduling import DEAD
 
-_POOLED_MAILBOXES = 1024
-
 
 class Timer:
     """A pending timer. `due` in seconds of the engine's clock; `callback(*args)` runs unless it was cancelled."""
@@ -64,7 +62,7 @@ class Engine:
         self.thespian: Any = None  # the Thespian system base on this engine, if there is one
         self.refused = 0  # messages that found a bounded mailbox full
         self._draining = False
-        self._mailboxes: list[deque[Any]] = []
+        self.mailboxes: list[deque[Any]] = []  # empty ones, for processes that get mail
         self._next_id = 0
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_count = 0
@@ -170,15 +168,6 @@ class Engine:
             return False
         self.refused += 1
         return True
-
-    def lend_mailbox(self) -> deque[Any]:
-        """An empty deque for a process that gets mail."""
-        return self._mailboxes.pop() if self._mailboxes else deque()
-
-    def return_mailbox(self, mailbox: deque[Any]) -> None:
-        """Takes an empty deque back."""
-        if len(self._mailboxes) < _POOLED_MAILBOXES:
-            self._mailboxes.append(mailbox)
 
     # ---- names
 

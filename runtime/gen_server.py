@@ -46,7 +46,7 @@ from runtime.gen import (
 from runtime.pid import Pid, Ref
 from runtime.process import Cell, Process
 from runtime.scheduling import DEAD, TIMEOUT
-from runtime.signals import ExitMessage, SystemMessage
+from runtime.signals import ExitMessage, NeverRefused, SystemMessage
 
 # ---- what callbacks return
 
@@ -274,6 +274,8 @@ class GenServer(Process):
                 return self._apply(result, message)
             if type(message) is Cast:
                 result = self.handle_cast(message.request)
+            elif not isinstance(message, NeverRefused):
+                result = self.handle_info(message)
             elif isinstance(message, SystemMessage):
                 return self._system(message)
             elif type(message) is ExitMessage and message.pid is (cell.parent or cell.pid):
@@ -427,7 +429,7 @@ class GenServer(Process):
         return state
 
 
-class _ServerTimeout:
+class _ServerTimeout(NeverRefused):
     """The timeout of a callback's return value; void as soon as any message comes."""
 
     __slots__ = ("ms", "stale", "timer")

@@ -38,6 +38,7 @@ TURN_SECONDS: Final = 0.0005  # how long a turn may last before the others get t
 
 UNSET: Final[Any] = object()
 _MOST_BETWEEN_LOOKS: Final = 8
+_POOLED_MAILBOXES: Final = 1024
 _log = logging.getLogger("runtime")
 
 
@@ -121,7 +122,8 @@ class Cell(AsyncioTask):
             return False
         mailbox = self.mailbox
         if mailbox is None:
-            self.mailbox = mailbox = self.engine.lend_mailbox()
+            pool = self.engine.mailboxes
+            self.mailbox = mailbox = pool.pop() if pool else deque()
         elif self.overload and len(mailbox) >= self.overload and self.engine.refuse(self, message):
             return False
         mailbox.append(message)
@@ -207,7 +209,9 @@ class Cell(AsyncioTask):
         elif mailbox is not None:
             # An idle process carries no deque (a deque is larger than the rest of the process).
             self.mailbox = None
-            self.engine.return_mailbox(mailbox)
+            pool = self.engine.mailboxes
+            if len(pool) < _POOLED_MAILBOXES:
+                pool.append(mailbox)
         if self.mode == IDLE:
             self.message = None
             self.context = None
@@ -249,6 +253,10 @@ class Cell(AsyncioTask):
         self.waiting = None
         self.mode = RUNNING
         loop = engine.loop
+        outer = scheduling.entered  # the process that has handed over to us, if one has
+        if outer is not None:
+            _leave_task(outer.engine.loop, outer)  # type: ignore[arg-type]
+        scheduling.entered = self
         _enter_task(loop, self)  # type: ignore[arg-type]
         try:
             if self.must_cancel:
@@ -272,6 +280,9 @@ class Cell(AsyncioTask):
             return
         finally:
             _leave_task(loop, self)  # type: ignore[arg-type]
+            scheduling.entered = outer
+            if outer is not None:
+                _enter_task(outer.engine.loop, outer)  # type: ignore[arg-type]
         if self.mode == DEAD:  # ended itself, and a finally clause of its code waits
             engine.unwind(coro, wait, context)
             return

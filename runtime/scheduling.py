@@ -28,6 +28,7 @@ STATUS: Final = ("waiting", "waiting", "waiting", "runnable", "running", "exitin
 TURN_MESSAGES: Final = 64  # messages a process may handle in one turn before the others get theirs
 
 current: Cell | None = None  # the process that runs right now; None outside of processes
+entered: Cell | None = None  # whose coroutine is asyncio's current task
 
 
 class Wait:

@@ -8,6 +8,7 @@ import logging
 import tracemalloc
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -161,6 +162,8 @@ async def check_consistent(endpoint: Any, client: Client) -> None:
         entries = connection.channels
         assert all(erlang.is_process_alive(entry.pid) for entry in entries.values())
         assert alive["active"] == len(entries) == subscriptions
+        if connection.parser._buffer or connection.parser._fragments is not None:
+            return  # bytes that came last began a message: a heartbeat would go on with it
         client.take()
         frame = {"topic": "phoenix", "event": "heartbeat", "payload": {}, "ref": "hb"}
         client.send(
@@ -224,8 +227,12 @@ def test_memory_stays_flat_fuzz() -> None:
                 ["1", "1", "room:a", "phx_join", {"n": index}], ["1", "2", "room:a", "echo", "x" * 500]
             )
             client.send_bytes(client_frame(1, b"{broken") if index % 2 else client_frame(8, b""))
-            await erlang.sleep(1)
-            assert client.connection.closing
+            for _ in range(1000):
+                await erlang.sleep(1)
+                if client.connection.closing:
+                    break
+            else:
+                pytest.fail("the connection did not close")
             if index in (199, 599):
                 gc.collect()
                 sizes.append(tracemalloc.get_traced_memory()[0])
