@@ -15,7 +15,7 @@ from runtime import reports, scheduling, telemetry
 from runtime.engine import Engine
 from runtime.exits import Unwind
 from runtime.process import TURN_SECONDS, Cell
-from runtime.scheduling import DEAD, IDLE, RUNNING
+from runtime.scheduling import DEAD, RUNNING
 
 SLICE_SECONDS: Final = 0.001
 LONG_SCHEDULE_SECONDS: Final = 0.05
@@ -105,8 +105,7 @@ class AsyncioEngine(Engine):
         # As if the caller had been preempted by the server: what it sent before to others is handled later, as may be.
         before = perf_counter()
         if (
-            server.mode != IDLE
-            or caller.mode != RUNNING
+            caller.mode != RUNNING
             or caller.engine is not self
             or self._depth == MOST_HANDED_OVER
             or before - self.turn_began > TURN_SECONDS

@@ -7,6 +7,8 @@ work on the default engine; the others raise RuntimeError. All times are millise
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from gc import get_referents
+from sys import getsizeof
 from typing import Any, Literal, overload
 
 from runtime import process, scheduling, signals
@@ -397,15 +399,17 @@ def process_info(pid: Pid) -> dict[str, Any] | None:
 
 def memory_of(cell: Cell) -> int:
     """An estimate of what a process occupies, in bytes: control block, actor, its attributes one level deep, mailbox."""
-    from sys import getsizeof
-
-    state = getattr(cell.actor, "__dict__", None)
-    size = getsizeof(cell) + getsizeof(cell.pid) + getsizeof(cell.actor)
-    if state:
-        size += getsizeof(state) + sum(getsizeof(value) for value in state.values())
-    for table in (cell.links, cell.monitors, cell.monitored_by, cell.mailbox):
+    actor, mailbox = cell.actor, cell.mailbox
+    size = getsizeof(cell) + getsizeof(cell.pid) + getsizeof(actor)
+    # Not by `__dict__`: whoever asks an object for that one gives it a dict, for as long as it lives.
+    for value in get_referents(actor):
+        if type(value) is dict and value.get("_myRef") is cell:
+            size += getsizeof(value) + sum(map(getsizeof, value.values()))
+        elif value is not cell and not isinstance(value, type):
+            size += 8 + getsizeof(value)
+    for table in (cell.links, cell.monitors, cell.monitored_by, mailbox):
         if table is not None:
             size += getsizeof(table)
-    if cell.mailbox:
-        size += len(cell.mailbox) * 100  # a guess: walking the messages would cost more than it tells
+    if mailbox:
+        size += len(mailbox) * 100  # a guess: walking the messages would cost more than it tells
     return size

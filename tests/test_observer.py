@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -280,3 +281,15 @@ def test_ten_thousand_children_are_listed_quickly(engine: DeterministicEngine) -
     assert tree is not None and tree["children"][1]["children_count"] == 10_000
     assert len(tree["children"][1]["children"]) == 100
     assert seconds < 0.1
+
+
+def test_looking_at_memory_takes_none(engine: DeterministicEngine) -> None:
+    run(engine, channels=2_000)
+    tracemalloc.start()
+    try:
+        rows, _ = observer.processes("memory", engine=engine)
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert all(row["memory"] > 100 for row in rows)
+    assert left < 50 * 2_000  # for the rows; a dict for each process that was looked at would be twice that

@@ -1,0 +1,244 @@
+"""A call runs an idle server at once, inside the caller's turn: everything else must be as if it had gone round the queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvloop
+
+from runtime import debug, erlang
+from runtime.asyncio_engine import MOST_HANDED_OVER, AsyncioEngine
+from runtime.exits import Exit
+from runtime.gen import Call
+from runtime.gen_server import GenServer, NoReply, Reply, call, cast, reply
+from runtime.scheduling import DEAD
+
+
+class Server(GenServer):
+    """Does what it is told."""
+
+    def handle_call(self, request: Any, from_: Any) -> Any:
+        match request:
+            case "echo":
+                return Reply("echo")
+            case "task":
+                return self.slow()
+            case "later":
+                cast(erlang.self_(), from_)
+                return NoReply()
+            case "crash":
+                raise RuntimeError("told so")
+            case ("exit", pid, reason):
+                erlang.exit(pid, reason)
+                return Reply("done")
+            case ("exit and be silent", pid, reason):
+                erlang.exit(pid, reason)
+                return NoReply()
+            case ("next", pids):
+                return self.next(pids)
+            case _:
+                return super().handle_call(request, from_)
+
+    async def slow(self) -> Any:
+        first = asyncio.current_task()
+        async with asyncio.timeout(1):
+            await asyncio.sleep(0)
+        return Reply((erlang.self_(), first is asyncio.current_task()))
+
+    async def next(self, pids: list[Any]) -> Any:
+        return Reply(await call(pids[0], ("next", pids[1:])) + 1 if pids else 0)
+
+    def handle_cast(self, from_: Any) -> None:
+        reply(from_, "late")
+
+
+def play(body: Callable[[], Awaitable[Any]], trap_exit: bool = False) -> Any:
+    """Runs a coroutine as a process on the asyncio engine; what it returned, or what it ended with."""
+
+    async def main() -> Any:
+        engine = AsyncioEngine().start()
+        end: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        async def process() -> None:
+            end.set_result(await body())
+
+        pid = engine.spawn(process, trap_exit=trap_exit)
+        engine.on_exit.append(
+            lambda who, reason: end.set_result(("ended", reason)) if who is pid and not end.done() else None
+        )
+        async with asyncio.timeout(10):
+            found = await end
+        waiting = [call for cell in engine.cells.values() for call in cell.monitored_by or ()]
+        assert not any(
+            isinstance(call, Call) and call.caller and call.caller.mode == DEAD for call in waiting
+        )
+        await engine.stop()
+        return found
+
+    return uvloop.run(main())
+
+
+def test_a_call_goes_before_what_waits_in_the_queue() -> None:
+    class Noted(Server):
+        def handle_info(self, message: Any) -> None:
+            seen.append(message)
+
+    async def body() -> None:
+        other, server = await Noted.start(), await Server.start()
+        erlang.send(other, "sent before")
+        assert await call(server, "echo") == "echo"
+        seen.append("answered")
+        await erlang.sleep(1)
+
+    seen: list[Any] = []
+    play(body)
+    assert seen == ["answered", "sent before"]
+
+
+def test_mail_that_came_before_the_call_is_handled_before_it() -> None:
+    class Counter(Server):
+        count = 0
+
+        def handle_cast(self, request: Any) -> None:
+            self.count += 1
+
+        def handle_call(self, request: Any, from_: Any) -> Any:
+            return Reply(self.count)
+
+    async def body() -> Any:
+        server = await Counter.start()
+        for _ in range(100):
+            cast(server, 1)
+        return await call(server, "count")
+
+    assert play(body) == 100
+
+
+@pytest.mark.parametrize("timeout", [None, 1000])
+def test_answers_that_come_later(timeout: float | None) -> None:
+    async def body() -> Any:
+        server = await Server.start()
+        assert server is not None
+        mine = asyncio.current_task()
+        assert await call(server, "later", timeout) == "late"
+        assert await call(server, "task", timeout) == (server, True)
+        assert asyncio.current_task() is mine
+        assert erlang.self_().cell is mine
+        assert server.cell.monitored_by == {}
+        return "through"
+
+    assert play(body) == "through"
+
+
+def test_a_server_that_waits_lets_the_timeout_come() -> None:
+    async def body() -> Any:
+        server = await Server.start()
+        await debug.suspend(server)
+        with pytest.raises(Exit) as raised:
+            await call(server, "echo", 20)
+        await debug.resume(server)
+        return raised.value.reason[0]
+
+    assert play(body) == "timeout"
+
+
+def test_a_crash_of_the_server_is_the_callers_exit() -> None:
+    async def body() -> Any:
+        server = await Server.start()
+        with pytest.raises(Exit) as raised:
+            await call(server, "crash")
+        return raised.value.reason
+
+    (error, _stack), site = play(body)
+    assert isinstance(error, RuntimeError) and site.function == "call"
+
+
+@pytest.mark.parametrize("how", ["exit", "exit and be silent"])
+@pytest.mark.parametrize("reason", ["kill", "because"])
+def test_a_server_that_ends_its_caller(reason: str, how: str) -> None:
+    async def body() -> None:
+        server = await Server.start()
+        try:
+            await call(server, (how, erlang.self_(), reason))
+            went_on.append("after the call")
+        finally:
+            went_on.append("finally")
+
+    went_on: list[str] = []
+    assert play(body) == ("ended", "killed" if reason == "kill" else reason)
+    assert went_on == ["finally"]
+
+
+def test_a_caller_that_traps_exits_gets_the_message() -> None:
+    async def body() -> Any:
+        server = await Server.start()
+        assert await call(server, ("exit", erlang.self_(), "because")) == "done"
+        message = await erlang.receive(timeout=100)
+        return message.pid is server and message.reason
+
+    assert play(body, trap_exit=True) == "because"
+
+
+def test_a_link_to_a_server_that_crashes() -> None:
+    async def body() -> None:
+        await call(await Server.start_link(), "crash")
+
+    what, reason = play(body)
+    assert what == "ended" and reason is not None
+
+
+def test_a_long_chain_of_calls_does_not_use_up_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.asyncio_engine.TURN_SECONDS", 60)
+
+    async def body() -> Any:
+        servers = [await Server.start() for _ in range(40 * MOST_HANDED_OVER)]
+        return await call(servers[0], ("next", servers[1:]))
+
+    assert play(body) == 40 * MOST_HANDED_OVER - 1
+
+
+def test_a_ring_of_calls_times_out_and_nothing_else() -> None:
+    async def body() -> Any:
+        one, two = await Server.start(), await Server.start()
+        with pytest.raises(Exit) as raised:
+            await call(one, ("next", [two, one]), 50)
+        return raised.value.reason[0], await call(await Server.start(), "echo")
+
+    assert play(body) == ("timeout", "echo")
+
+
+def test_a_caller_without_end_lets_the_loop_and_the_others_run() -> None:
+    async def endless(server: Any) -> None:
+        while True:
+            await call(server, "echo")
+
+    async def body() -> Any:
+        server, other = await Server.start(), await Server.start()
+        erlang.spawn(endless, server)
+        async with asyncio.timeout(5):
+            for _ in range(50):
+                assert await call(other, "echo") == "echo"
+                await asyncio.sleep(0.001)
+        return "through"
+
+    assert play(body) == "through"
+
+
+def test_a_server_that_holds_the_loop_is_the_one_reported(caplog: pytest.LogCaptureFixture) -> None:
+    class Slow(Server):
+        def handle_call(self, request: Any, from_: Any) -> Any:
+            until = asyncio.get_running_loop().time() + 0.08
+            while asyncio.get_running_loop().time() < until:
+                pass
+            return Reply("echo")
+
+    async def body() -> Any:
+        server = await Slow.start(name="holds_the_loop")
+        return await call(server, "echo")
+
+    assert play(body) == "echo"
+    [report] = [record for record in caplog.records if "long_schedule" in record.getMessage()]
+    assert "holds_the_loop" in report.getMessage()
