@@ -422,6 +422,8 @@ class Cell(AsyncioTask):
         """Takes back `add_monitor`."""
         if self.monitored_by is not None:
             self.monitored_by.pop(monitor, None)
+            if not self.monitored_by:
+                self.monitored_by = None  # every start leaves one behind; an empty dict is as large as a cell
 
     def on_exit(self, hook: Callable[[Pid], object]) -> None:
         """`hook(pid)` runs the moment this process ends, before any other process hears of it (Registry, PubSub)."""

@@ -476,6 +476,30 @@ def test_the_dead_hold_nothing() -> None:
     testing.play_real(body)  # a Simulation keeps all that was sent
 
 
+def test_an_idle_process_carries_no_empty_table(play: Any) -> None:
+    async def body() -> None:
+        pid = await GenServer.start()
+        assert pid is not None
+        for message in range(3):
+            erlang.send(pid, message)
+        erlang.demonitor(erlang.monitor(pid))
+        await erlang.sleep(1)
+        cell = pid.cell
+        assert cell.reductions >= 3
+        tables = (
+            cell.mailbox,
+            cell.links,
+            cell.monitors,
+            cell.monitored_by,
+            cell.extra,
+            cell.message,
+            cell.context,
+        )
+        assert not any(table is not None for table in tables), tables
+
+    play(body)
+
+
 def test_process_info(play: Any) -> None:
     async def body() -> None:
         pid = erlang.spawn(forever, name="it", link=True)
