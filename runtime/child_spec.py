@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -119,13 +120,15 @@ class RestartIntensity:
     def __init__(self, intensity: int, period: float) -> None:
         self.intensity = intensity
         self.period = period
-        self.restarts: list[float] = []
+        self.restarts: deque[float] = deque()  # those of the period, oldest first
 
     def add(self, now: float) -> bool:
         """Counts a restart at `now` (seconds); False if it is one too many."""
-        self.restarts = [at for at in self.restarts if at >= now - self.period]
-        self.restarts.append(now)
-        return len(self.restarts) <= self.intensity
+        restarts, begin = self.restarts, now - self.period
+        while restarts and restarts[0] < begin:
+            restarts.popleft()
+        restarts.append(now)
+        return len(restarts) <= self.intensity
 
 
 async def start_child_process(spec: ChildSpec, args: tuple[Any, ...]) -> tuple[Any, ...]:

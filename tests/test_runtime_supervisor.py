@@ -6,8 +6,11 @@ from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runtime import dynamic_supervisor, erlang, reports, supervisor, telemetry
+from runtime.child_spec import RestartIntensity
 from runtime.dynamic_supervisor import DynamicSupervisor
 from runtime.gen_server import GenServer, StartError, Stop, call, cast
 from runtime.supervisor import ChildSpec, Supervisor, SupFlags, count_children, which_children
@@ -309,3 +312,13 @@ def test_long_schedule_names_who_holds_the_loop() -> None:
             await engine.stop()
 
     asyncio.run(main())
+
+
+@given(st.lists(st.floats(0, 3)), st.integers(0, 4), st.floats(0.1, 5))
+def test_restart_intensity_is_otps_count_property(pauses: list[float], intensity: int, period: float) -> None:
+    window, now, earlier = RestartIntensity(intensity, period), 0.0, list[float]()
+    for pause in pauses:
+        now += pause
+        earlier = [at for at in earlier if at >= now - period] + [now]
+        assert window.add(now) == (len(earlier) <= intensity)
+        assert len(window.restarts) == len(earlier)
