@@ -237,6 +237,8 @@ def receive(match: Callable[[Any], bool] | None = None, timeout: float | None = 
 
     The others stay, in order. After `timeout` ms (None waits for ever, 0 only looks) the result is `TIMEOUT`.
     """
+    if timeout is not None and timeout < 0:
+        raise Error("timeout_value")
     return Receive(match, None if timeout is None else timeout / 1000)
 
 
@@ -308,6 +310,8 @@ def _fire(engine: Engine, dest: Dest, message: Any) -> None:
 
 
 def _timer(ms: float, dest: Dest, message: Any, wrap: bool) -> TimerRef:
+    if ms < 0:
+        raise Error("badarg")
     engine = current_engine()
     ref = TimerRef()
     ref.dest = dest
@@ -325,22 +329,24 @@ def start_timer(ms: float, dest: Dest, message: Any) -> TimerRef:
     return _timer(ms, dest, message, True)
 
 
-def cancel_timer(ref: TimerRef) -> int | Literal[False]:
+def cancel_timer(ref: Ref) -> int | Literal[False]:
     """`erlang:cancel_timer/1`: the ms that were left, or False. A cancelled timer never fires."""
-    if not ref.pending():
+    if not isinstance(ref, TimerRef) or not ref.pending():  # a reference of something else is no error
         return False
     left = ref.remaining()
     ref.timer.cancel()
     return left
 
 
-def read_timer(ref: TimerRef) -> int | Literal[False]:
+def read_timer(ref: Ref) -> int | Literal[False]:
     """`erlang:read_timer/1`: the ms that are left, or False."""
-    return ref.remaining() if ref.pending() else False
+    return ref.remaining() if isinstance(ref, TimerRef) and ref.pending() else False
 
 
 async def sleep(ms: float) -> None:
     """`timer:sleep/1`. The process waits, the others run."""
+    if ms < 0:
+        raise Error("timeout_value")
     engine = current_engine()
     reply = Reply()
     timer = engine.call_later(ms / 1000, reply.resolve, None)
@@ -365,7 +371,7 @@ def make_ref() -> Ref:
 
 def process_info(pid: Pid) -> dict[str, Any] | None:
     """`erlang:process_info/1`, None for a dead process. `memory` is an estimate in bytes."""
-    cell = pid.cell
+    cell = _cell_of(pid)
     if cell.mode == DEAD:
         return None
     monitors: list[Any] = [

@@ -191,22 +191,19 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
         return Failed(Exit((reason, CallSite("gen_server", "call", site))))
     if cell is scheduling.current:
         return Failed(Exit(("calling_self", CallSite("gen_server", "call", site))))
-    if cell.overload and cell.full():
-        cell.engine.refused += 1
-        return Failed(Exit(("overload", CallSite("gen_server", "call", site))))
     pending = Call(cell, request, site, timeout is not None)
+    if not cell.deliver(pending):
+        return Failed(Exit(("overload", CallSite("gen_server", "call", site))))
     monitored_by = cell.monitored_by
     if monitored_by is None:
         cell.monitored_by = {pending: None}
     else:
         monitored_by[pending] = None
     if timeout is not None:
-        if timeout <= 0:  # sent, but nobody waits for the answer
-            cell.deliver(pending)
-            pending.expire()
-            return pending
-        pending.due = cell.engine.now() + timeout / 1000
-    cell.deliver(pending)
+        if timeout <= 0:
+            pending.expire()  # sent, but nobody waits for the answer
+        else:
+            pending.due = cell.engine.now() + timeout / 1000
     return pending
 
 

@@ -234,12 +234,10 @@ class GenServer(Process):
                 if result is None:
                     return None
                 return self._options(result)
-            case Ignore():
+            case Ignore() | "ignore":  # the latter by throw(ignore), as OTP says it
                 self._fail_init(name, started, None, "normal")
-            case Stop():
-                self._fail_init(name, started, StartError(result.reason), result.reason)
-            case Raised():
-                self._fail_init(name, started, StartError(result.reason), result.reason)
+            case Stop(reason=reason) | Raised(reason=reason) | ("stop", reason):
+                self._fail_init(name, started, StartError(reason), reason)
             case _:
                 reason = ("bad_return_value", result)
                 self._fail_init(name, started, StartError(reason), reason)

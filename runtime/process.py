@@ -138,10 +138,6 @@ class Cell(AsyncioTask):
             self.queued = True
             self.engine.enqueue(self)
 
-    def full(self) -> bool:
-        """True if a bounded mailbox has no room."""
-        return bool(self.overload and self.mailbox is not None and len(self.mailbox) >= self.overload)
-
     # ---- running
 
     def turn(self) -> None:

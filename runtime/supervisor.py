@@ -103,6 +103,8 @@ class Supervisor(GenServer):
         self.dynamic: dict[int, Child] = {}  # simple_one_for_one: by id of its pid or Restarting
         self.dynamic_restarts = 0  # OTP's counter: a terminate_child during the retries does not take it back
         self.template: ChildSpec | None = None
+        if self.simple and len(specs) != 1:  # that there is one template is looked at before what it says
+            return Stop(("bad_start_spec", list(specs)))
         for spec in specs:
             problem = check_childspec(spec, flags.auto_shutdown)
             if problem is not None:
@@ -111,8 +113,6 @@ class Supervisor(GenServer):
                 return Stop(("start_spec", ("duplicate_child_name", spec.id)))
             self.children[spec.id] = Child(complete(spec))
         if self.simple:
-            if len(self.children) != 1:
-                return Stop(("bad_start_spec", list(specs)))
             self.template = self.children.popitem()[1].spec
             return Ok()
         try:

@@ -108,6 +108,16 @@ def test_a_start_that_fails(play: Any, result: Any, error: Any, exit_: Any) -> N
     play(body)
 
 
+def test_what_init_throws_is_its_result_as_otp_says_it(play: Any) -> None:
+    async def body() -> None:
+        assert await Server.start([], Throw("ignore")) is None
+        with pytest.raises(StartError) as caught:
+            await Server.start([], Throw(("stop", "x")))
+        assert caught.value.reason == "x"
+
+    play(body)
+
+
 def test_names_and_via(play: Any) -> None:
     async def body() -> None:
         registry = Registry()

@@ -449,6 +449,30 @@ def test_context_variables_stay_in_their_process(play: Any) -> None:
     play(body)
 
 
+def test_wrong_times_and_references(play: Any) -> None:
+    async def body() -> None:
+        me = erlang.self_()
+        for set_timer in (erlang.send_after, erlang.start_timer):
+            with pytest.raises(Error) as caught:
+                set_timer(-1, me, "late")
+            assert caught.value.reason == "badarg"
+        with pytest.raises(Error) as caught:
+            await erlang.sleep(-1)
+        assert caught.value.reason == "timeout_value"
+        with pytest.raises(Error) as caught:
+            await erlang.receive(timeout=-1)
+        assert caught.value.reason == "timeout_value"
+        ref = erlang.make_ref()
+        assert erlang.cancel_timer(ref) is False
+        assert erlang.read_timer(ref) is False
+        name: Any = "a name"
+        with pytest.raises(Error) as caught:
+            erlang.process_info(name)
+        assert caught.value.reason == "badarg"
+
+    play(body)
+
+
 def test_the_dead_hold_nothing() -> None:
     class Big:
         pass

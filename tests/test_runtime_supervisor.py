@@ -121,6 +121,16 @@ def test_a_failed_start_rolls_back(play: Any) -> None:
     play(body)
 
 
+@pytest.mark.parametrize("specs", [[], [spec("a"), spec("a")], [spec("a"), spec("b", restart="bad")]])
+def test_one_template_is_asked_for_before_it_is_looked_at(play: Any, specs: list[ChildSpec]) -> None:
+    async def body() -> None:
+        with pytest.raises(StartError) as caught:
+            await Supervisor.start_link(specs, strategy="simple_one_for_one")
+        assert caught.value.reason == ("bad_start_spec", specs)
+
+    play(body)
+
+
 def test_shutdowns(play: Any) -> None:
     async def body() -> None:
         sup = await Supervisor.start_link(
