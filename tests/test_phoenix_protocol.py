@@ -15,10 +15,11 @@ from runtime.phoenix import json_library, query
 from runtime.phoenix.check_origin import OriginPolicy
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
 from runtime.phoenix.frames import FrameParser, ProtocolError, answer_to_close
+from runtime.phoenix.handshake import Candidate, Upgrade, check_websocket, upgrade
 from runtime.phoenix.json_library import DecodeError, EncodeError
 from runtime.phoenix.messages import BINARY, TEXT, Broadcast, Frame
 from runtime.phoenix.mount import LongPollOptions, Mount, Mounts, WebSocketOptions
-from runtime.phoenix.request import Request, connect_info
+from runtime.phoenix.request import Request, Response, connect_info
 from runtime.phoenix.serializer import V1_SERIALIZER, V2_SERIALIZER, InvalidMessage, negotiate
 from runtime.phoenix.socket import UserSocket, same_ref
 from tests.phoenix.client import client_frame
@@ -207,6 +208,13 @@ def test_refs_are_compared_strictly() -> None:
         ("a[]=1&a[]=2", {"a": ["1", "2"]}),
         ("a=%C3%A9+x&&b&=&x=%zz&", {"a": "é x", "b": "", "": "", "x": "%zz"}),
         ("a]=1", {"a]": "1"}),
+        ("[a]=1&b[=2", {"[a]": "1", "b[": "2"}),
+        ("a[][b]=1&a[][c]=2", {"a": [{"b": "1", "c": "2"}]}),
+        (
+            "a[b][c]=1&a[b][d]=2&e=1&e[f]=2&g[h]=1&g=2",
+            {"a": {"b": {"c": "1", "d": "2"}}, "e": {"f": "2"}, "g": "2"},
+        ),
+        ("a[]=1&a[b]=2&c[d]=1&c[]=2", {"a": {"b": "2"}, "c": ["2"]}),
     ],
 )
 def test_query(text: str, params: dict[str, Any]) -> None:
@@ -216,6 +224,13 @@ def test_query(text: str, params: dict[str, Any]) -> None:
 def test_query_must_be_utf8() -> None:
     with pytest.raises(query.InvalidQuery):
         query.decode("a=%ff")
+
+
+def test_a_query_may_be_deep() -> None:
+    value = query.decode("a" + "[b]" * 20_000 + "=1")["a"]
+    for _ in range(20_000):
+        value = value["b"]
+    assert value == "1"
 
 
 ORIGINS = ("//example.com", "https://*.example.org", "http://other.test:8080")
@@ -236,6 +251,10 @@ ORIGINS = ("//example.com", "https://*.example.org", "http://other.test:8080")
         (ORIGINS, "http://other.test", False),
         (ORIGINS, "null", False),
         (ORIGINS, "", False),
+        (ORIGINS, "http://example.com:80x", True),
+        (ORIGINS, "//example.com", True),
+        (ORIGINS, "http://x@example.com:80@evil.test", False),
+        (ORIGINS, "http://evil.test/@example.com", False),
         (False, "http://evil.test", True),
         (True, "https://bitnexus.test", True),
         (True, "https://evil.test", False),
@@ -273,7 +292,7 @@ def test_mounts_match_by_segments() -> None:
 
     assert matched("/socket/websocket") == ("websocket", {})
     assert matched("//socket//longpoll/") == ("longpoll", {})
-    assert matched("/rooms/a%20b/ws/en") == ("websocket", {"tenant": "a b", "lang": "en"})
+    assert matched("/rooms/a%20b/ws/en") == ("websocket", {"tenant": "a%20b", "lang": "en"})
     assert (
         matched("/socket") is None
         and matched("/rooms/x/ws") is None
@@ -362,6 +381,14 @@ def test_protocol_errors(data: bytes, code: int) -> None:
     assert error.value.code == code
 
 
+def test_a_compressed_message_that_was_not_agreed_is_refused_when_it_is_whole() -> None:
+    frames = parser()
+    assert list(frames.feed(client_frame(1, b"x", 0x40) + client_frame(9, b"p"))) == [(9, b"p")]
+    with pytest.raises(ProtocolError) as error:
+        list(frames.feed(client_frame(0, b"y")))
+    assert error.value.code == 1002
+
+
 def test_the_frame_bound_counts_the_header() -> None:
     assert list(parser().feed(client_frame(1, b"x" * 1016))) == [(1, b"x" * 1016)]
 
@@ -389,6 +416,7 @@ def test_answers_to_close(payload: bytes, code: int) -> None:
     ("offer", "header", "bits"),
     [
         ("permessage-deflate", "permessage-deflate; server_no_context_takeover", 15),
+        ("permessage-deflate;", "permessage-deflate; server_no_context_takeover", 15),
         ("permessage-deflate; client_max_window_bits", "permessage-deflate; server_no_context_takeover", 15),
         (
             "x-other, permessage-deflate; server_max_window_bits=9; client_no_context_takeover",
@@ -452,3 +480,50 @@ def test_a_frame_is_made_once() -> None:
     short = Frame(TEXT, b"ab")
     assert short.deflated(15) is short.wire()
     assert Frame(BINARY, b"x" * 70_000).wire()[:10] == b"\x82\x7f" + (70_000).to_bytes(8, "big")
+
+
+# ---- handshake
+
+
+@pytest.mark.parametrize(
+    ("encoded", "token"),
+    [
+        ("Z29vZC10b2tlbg", "good-token"),
+        ("Z29vZC10b2tlbg==", "good-token"),
+        ("Z29vZC10b2tlbg=", 500),  # padded in part
+        ("Z29vZ", 500),
+        ("****", 500),
+        ("", ""),
+    ],
+)
+def test_auth_tokens_in_the_subprotocol(encoded: str, token: Any) -> None:
+    class Socket(UserSocket):
+        pass
+
+    mounts = Mounts([Mount("/socket", Socket, auth_token=True)])
+    headers = (("sec-websocket-protocol", f"phoenix, base64url.bearer.phx.{encoded}"),)
+    request = Request("GET", "/socket/websocket", "", headers)
+    found = mounts.match(request)
+    assert found is not None
+    result = check_websocket(*found, request)
+    assert (result.status if isinstance(result, Response) else result.info["auth_token"]) == token
+
+
+@pytest.mark.parametrize(("key", "accepted"), [("", True), (None, False)])
+def test_a_key_may_be_empty_but_not_absent(key: str | None, accepted: bool) -> None:
+    class Socket(UserSocket):
+        pass
+
+    headers = (
+        ("host", "h"),
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        *((("sec-websocket-key", key),) if key is not None else ()),
+    )
+    request = Request("GET", "/socket/websocket", "", headers)
+    found = Mounts([Mount("/socket", Socket)]).match(request)
+    assert found is not None
+    candidate = check_websocket(*found, request)
+    assert isinstance(candidate, Candidate)
+    assert isinstance(upgrade(candidate), Upgrade) is accepted

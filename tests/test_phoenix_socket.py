@@ -149,6 +149,8 @@ def test_join_echo_leave(play: Any) -> None:
         ]
         assert await client.ask(["1", "4", "room:a", "later", {}]) == []
         assert await client.settle(20) == [phx_reply("1", "4", "room:a", "later")]
+        await client.ask(["1", False, "room:a", "later", {}])  # only null is no ref
+        assert await client.settle(20) == [phx_reply("1", False, "room:a", "later")]
         assert await client.ask(["1", "5", "room:a", "phx_leave", {}]) == [
             phx_reply("1", "5", "room:a", {}),
             ["1", "1", "room:a", "phx_close", {}],

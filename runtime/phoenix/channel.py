@@ -157,7 +157,7 @@ class Channel(GenServer):
         """`socket_ref/1`: to `reply` to the message at hand later. Raises ValueError outside of handle_in, or
         without a ref.
         """
-        if not self.joined or self.ref is None or self.ref is False:
+        if not self.joined or self.ref is None:
             raise ValueError("socket refs can only be made for a message with a push ref, in handle_in")
         return SocketRef(self.socket.transport, self.socket.serializer, self.topic, self.ref, self.join_ref)
 

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 _PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443, "ftp": 21}
 _URI: Final = re.compile(
-    r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//(?:[^/?#@]*@)?(\[[^\]]*\]|[^:/?#]*)(?::(\d*))?(?:[/?#].*)?"
+    r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//(?:[^/?#]*@)?(\[[A-Za-z0-9:.]*\]|[^:/?#]*)(?::(\d*))?"
 )
 
 
@@ -26,8 +26,10 @@ CheckOrigin = bool | Literal["conn"] | Sequence[str] | Callable[[Origin], bool]
 
 
 def parse(text: str) -> Origin | None:
-    """`URI.parse/1` as far as origins go: None if there is no host (as in `null`)."""
-    found = _URI.fullmatch(text)
+    """`URI.parse/1` as far as origins go: None if there is no host (as in `null`). What follows the digits of
+    a port is ignored.
+    """
+    found = _URI.match(text)
     if found is None or not found[2]:
         return None
     scheme = found[1].lower() if found[1] else None

@@ -29,7 +29,7 @@ def negotiate(headers: Iterable[str]) -> Deflate | None:
     """Takes the first offer of permessage-deflate that can be met; None if there is none."""
     for header in headers:
         for offer in header.split(","):
-            name, *params = (part.strip() for part in offer.split(";"))
+            name, *params = (part.strip() for part in offer.rstrip("; ").split(";"))
             if name == "permessage-deflate":
                 agreed = _agree(params)
                 if agreed is not None:

@@ -132,8 +132,6 @@ class FrameParser:
             return self._message(self._opcode, self._packed, bytes(fragments))
         if self._fragments is not None:
             raise ProtocolError(1002, "received a new message inside a fragmented one")
-        if packed and self.deflate is None:
-            raise ProtocolError(1002, "received a compressed frame, but no compression was negotiated")
         if not final:
             self._fragments = bytearray(payload)
             self._opcode = opcode
@@ -161,6 +159,8 @@ class FrameParser:
 
     def _message(self, opcode: int, packed: bool, payload: bytes) -> Event:
         if packed:
+            if self.deflate is None:  # noticed only when the message is whole
+                raise ProtocolError(1002, "received a compressed frame, but no compression was negotiated")
             payload = self._inflate(payload)
         elif len(payload) > self.max_message_size:
             raise ProtocolError(1009, "message is too large")

@@ -130,6 +130,8 @@ def _decode_token(encoded: str) -> str | None:
     text = encoded.replace("-", "+").replace("_", "/")
     if not _BASE64.fullmatch(text):
         return None
+    if text.endswith("=") and len(text) % 4:  # padding may be missing, but not in part
+        return None
     text = text.rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4)).decode("utf-8", "surrogateescape")
@@ -237,7 +239,7 @@ def _upgrade_problem(request: Request) -> str | None:
         values = request.values(name)
         if not any(part.strip().lower() == token for value in values for part in value.split(",")):
             return f"'{name}' header must contain '{token}', got {values}"
-    if not request.header("sec-websocket-key"):
+    if request.header("sec-websocket-key") is None:  # an empty one is good enough
         return "'sec-websocket-key' header is absent"
     versions = request.values("sec-websocket-version")
     if versions != ["13"]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
 from runtime.phoenix.check_origin import CheckOrigin, OriginPolicy
 from runtime.phoenix.request import CONNECT_INFO_KEYS, Request, Response
@@ -151,7 +150,7 @@ class Mounts:
                 params: dict[str, str] = {}
                 for pattern, part in zip(route.segments, parts, strict=True):
                     if pattern.startswith(":"):
-                        params[pattern[1:]] = unquote(part)
+                        params[pattern[1:]] = part  # as it came: a socket's path is never unescaped
                     elif pattern != part:
                         break
                 else:

@@ -10,17 +10,30 @@ class InvalidQuery(ValueError):
     """`Plug.Conn.InvalidQueryError`: answered with 400."""
 
 
+class _Level:
+    """What was put on one level (`a`, `a[b]`, `a[]`), in the order in which it came; the name of `[]` is
+    None.
+    """
+
+    __slots__ = ("below", "entries")
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str | None, Any]] = []
+        self.below: dict[str | None, _Level] = {}
+
+
 def decode(query: str) -> dict[str, Any]:
     """The parameters of a query string. Raises InvalidQuery if they are not UTF-8.
 
-    The last of several equal keys wins; a pair without `=` has the value "".
+    The last of several equal keys wins; a pair without `=` has the value "". `a[][b]=1&a[][c]=2` is a list of
+    one map.
     """
-    params: dict[str, Any] = {}
+    root = _Level()
     for pair in query.split("&"):
         if pair:
             key, _, value = pair.partition("=")
-            _put(params, _unescape(key), _unescape(value))
-    return params
+            _put(root, _unescape(key), _unescape(value))
+    return _finish(root)
 
 
 def _unescape(text: str) -> str:
@@ -32,31 +45,36 @@ def _unescape(text: str) -> str:
         raise InvalidQuery("query parameters must be UTF-8") from None
 
 
-def _put(params: dict[str, Any], key: str, value: str) -> None:
-    if not key.endswith("]") or "[" not in key:
-        params[key] = value
-        return
-    head, rest = key[:-1].split("[", 1)
-    parts = rest.split("][")
-    holder: Any = params  # a dict, or a list that the next value joins
-    slot: Any = head
-    for part in parts:
-        inner: Any = None if type(holder) is list else holder.get(slot)
-        if part == "":
-            if type(inner) is not list:
-                inner = []
-                _set(holder, slot, inner)
-            holder, slot = inner, None
-        else:
-            if type(inner) is not dict:
-                inner = {}
-                _set(holder, slot, inner)
-            holder, slot = inner, part
-    _set(holder, slot, value)
+def _put(level: _Level, key: str, value: str) -> None:
+    start = key.find("[")
+    name: str | None = key
+    if start > 0 and key.endswith("]"):
+        name = key[:start]
+        for part in key[start + 1 : -1].split("]["):
+            below = level.below.get(name)
+            if below is None:
+                below = level.below[name] = _Level()
+                level.entries.append((name, below))
+            level = below
+            name = part or None
+    level.entries.append((name, value))
 
 
-def _set(holder: Any, slot: Any, value: Any) -> None:
-    if type(holder) is list:
-        holder.append(value)
-    else:
-        holder[slot] = value
+def _finish(root: _Level) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    stack: list[tuple[_Level, Any]] = [(root, params)]  # no recursion: the client chooses the depth
+    while stack:
+        level, holder = stack.pop()
+        is_list = type(holder) is list
+        for name, entry in level.entries:
+            if (name is None) is not is_list:
+                continue
+            value: Any = entry
+            if type(entry) is _Level:
+                value = [] if entry.entries[-1][0] is None else {}  # what came last decides
+                stack.append((entry, value))
+            if is_list:
+                holder.append(value)
+            else:
+                holder[name] = value
+    return params
