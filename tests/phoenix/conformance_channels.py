@@ -232,8 +232,10 @@ class RoomChannel(Channel):
             case "secret":
                 self.push("secret", {**payload, "seen_by": self.assigns["user_id"]})
             case "filtered":
-                if payload["only"] == self.assigns["user_id"]:
+                if payload.get("only") == self.assigns["user_id"]:
                     self.push("filtered", payload)
+            case _:
+                super().handle_out(event, payload)
         return NoReply()
 
     def handle_info(self, message: Any) -> Any:
