@@ -192,7 +192,7 @@ class Engine:
         return self.call_at(self.now() + seconds, callback, *args)
 
     def call_at(self, due: float, callback: Callable[..., Any], *args: Any) -> Timer:
-        """As `call_later`, at a time of the engine's clock."""
+        """As `call_later`, at a time of the engine's clock (seconds)."""
         timer = Timer(self, due, callback, args)
         self._timer_count += 1
         timers = self._timers

@@ -1,0 +1,216 @@
+"""What bounds a socket: channels, rates, buffers, silence, join time; and how sockets are sent away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime import dynamic_supervisor, erlang, telemetry
+from runtime.erlang import Down
+from runtime.phoenix import (
+    Broadcast,
+    WebSocketOptions,
+    drain,
+)
+from tests.phoenix.client import Client, client_frame, start_endpoint
+from tests.phoenix.client import reply as phx_reply
+from tests.phoenix.room import HEARTBEAT, Socket, channel_of, join, joined
+
+
+def test_at_most_so_many_channels(play: Any) -> None:
+    async def body() -> None:
+        options = WebSocketOptions(max_channels_per_transport=2)
+        client = Client(await start_endpoint(), Socket, options=options)
+        await client.ask(join("room:1", "1"), join("room:2", "2"))
+        full = phx_reply("3", "3", "room:3", {"reason": "too many channels joined"}, "error")
+        assert await client.ask(join("room:3", "3")) == [full]
+        assert (await client.ask(join("room:2", "4")))[0] == phx_reply("4", "4", "room:2", {"user": "ann"})
+        await client.ask(["1", "5", "room:1", "phx_leave", {}])
+        assert await client.ask(join("room:3", "6")) == [phx_reply("6", "6", "room:3", {"user": "ann"})]
+
+    play(body)
+
+
+def test_a_join_that_takes_too_long(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        client = Client(endpoint, Socket, options=WebSocketOptions(join_timeout=100))
+        client.send(join("room:slow"))
+        assert await client.settle(90) == []
+        assert await client.settle(50) == [
+            phx_reply("1", "1", "room:slow", {"reason": "join timed out"}, "error")
+        ]
+        assert (await dynamic_supervisor.count_children(endpoint.channels))["active"] == 0
+
+    play(body)
+
+
+def test_too_many_messages_a_second(play: Any) -> None:
+    async def body() -> None:
+        client = Client(await start_endpoint(), Socket, options=WebSocketOptions(max_messages_per_second=5))
+        client.send(*[HEARTBEAT] * 5)
+        assert len(await client.settle(2000)) == 5
+        assert len(await client.ask(*[HEARTBEAT] * 4)) == 4
+        got = await client.ask(*[HEARTBEAT] * 20)
+        assert got[-1] == ("close", 1008) and len(got) <= 7
+
+    play(body)
+
+
+def test_a_slow_reader_is_closed_and_costs_a_bounded_buffer(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        events: list[Any] = []
+        telemetry.attach("slow", ("socket", "slow_reader"), lambda *event: events.append(event))
+        try:
+            slow = await joined(endpoint, options=WebSocketOptions(max_buffer=10_000))
+            quick = await joined(endpoint)
+            slow.connection.writing_paused = True
+            slow.io.stuck = 1
+            for index in range(50):
+                endpoint.broadcast("room:a", "news", {"i": index, "x": "y" * 1000})
+            assert slow.io.stuck <= 11_000
+            await erlang.sleep(5)
+            assert slow.take()[-1] == ("close", 1013) and slow.io.closed
+            assert len(quick.take()) == 50
+            assert events[0][2] == {"id": "user:ann", "topics": ["room:a"]} and len(events) == 1
+            assert endpoint.pubsub.subscribers("room:a") == [channel_of(quick)]
+        finally:
+            telemetry.detach("slow")
+
+    play(body)
+
+
+def test_what_waits_behind_a_join_is_bounded(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        client = await joined(endpoint, options=WebSocketOptions(max_buffer=5_000))
+        client.send(join("room:slow", "2"))
+        await erlang.sleep(5)
+        for _ in range(1000):
+            endpoint.broadcast("room:a", "news", {"x": "y" * 1000})
+        assert client.connection.queued <= 5_000
+        client.send_bytes(client_frame(1, b"x" * 70_000))
+        assert not client.io.reading
+        got = await client.settle(400)
+        assert got[-1] == ("close", 1013)
+
+    play(body)
+
+
+def test_reading_goes_on_after_a_join(play: Any) -> None:
+    async def body() -> None:
+        client = await joined(await start_endpoint())
+        big = ["1", "2", "room:a", "echo", "x" * 70_000]
+        client.send(join("room:slow", "2"))
+        client.send(big)
+        assert not client.io.reading
+        got = await client.settle(400)
+        assert got[-1][4]["response"] == big[4] and client.io.reading
+
+    play(body)
+
+
+def test_silence_ends_a_socket(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        options = WebSocketOptions(timeout=400)
+        silent, alive = await joined(endpoint, options=options), await joined(endpoint, options=options)
+        other = await joined(endpoint, options=WebSocketOptions(timeout=None))
+        for _ in range(6):
+            alive.send_bytes(client_frame(9, b"x")[:1] if _ == 0 else client_frame(10, b""))
+            if _ == 0:
+                alive.send_bytes(client_frame(9, b"x")[1:2] + b"\0\0\0\0x")
+            endpoint.broadcast("room:a", "news", {})
+            await erlang.sleep(100)
+        assert silent.take()[-1] == ("close", 1002)
+        assert not alive.io.closed and not other.io.closed
+        await erlang.sleep(500)
+        assert alive.io.closed and not other.io.closed
+
+    play(body)
+
+
+def test_drain_tells_channels_and_closes_in_batches(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        endpoint.subscribe("ends", erlang.self_())
+        clients = [await joined(endpoint, "room:observed") for _ in range(6)]
+        lonely = Client(endpoint, Socket)
+        started = erlang.monotonic_time()
+        assert await drain(endpoint.sockets, batch_size=3, batch_interval=90) == 7
+        assert erlang.monotonic_time() - started >= 150
+        assert [client.take() for client in clients] == [[("close", 1012)]] * 6
+        assert lonely.take() == [("close", 1000)]
+        for _ in clients:
+            told = await erlang.receive(lambda m: isinstance(m, Broadcast), 1000)
+            assert told.payload["reason"] == ("shutdown", "draining")
+
+    play(body)
+
+
+def test_drain_does_not_wait_for_those_who_come_back(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        await joined(endpoint, "room:a")
+        back: list[Client] = []
+
+        async def come_back() -> None:
+            await erlang.sleep(3)
+            back.append(Client(endpoint, Socket))
+
+        erlang.spawn(come_back)
+        started = erlang.monotonic_time()
+        assert await drain(endpoint.sockets, batch_size=1, batch_interval=10) == 1
+        assert erlang.monotonic_time() - started < 1000
+        assert await back[0].settle() == [("close", 1000)]
+
+    play(body)
+
+
+def test_the_keeper_of_the_sockets_takes_them_along(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        client, lonely = await joined(endpoint), Client(endpoint, Socket)
+        await erlang.sleep(1)
+        erlang.exit(erlang.whereis(endpoint.sockets), "kill")
+        assert await client.settle() == [("close", 1012)]
+        assert await lonely.settle() == [("close", 1000)]
+
+    play(body)
+
+
+def test_a_client_that_has_gone_gets_no_more_bytes(play: Any) -> None:
+    async def body() -> None:
+        client = Client(await start_endpoint(), Socket, user="u")
+        await client.ask(["1", "1", "room:a", "phx_join", {}])
+        ends: list[Any] = []
+        watcher = erlang.spawn(_tell_the_end, client.pid, ends)
+        assert watcher is not None
+        await erlang.sleep(1)
+        client.send([None, "2", "phoenix", "heartbeat", {}])
+        client.connection.peer_closed()
+        client.io.closed = True  # from here on a write is an error, as it is on the real transport
+        assert await client.settle() == []
+        assert ends == [("shutdown", "peer_closed")]
+
+    play(body)
+
+
+async def _tell_the_end(pid: Any, ends: list[Any]) -> None:
+    erlang.monitor(pid)
+    message = await erlang.receive(lambda found: isinstance(found, Down))
+    ends.append(message.reason)
+
+
+def test_a_sweep_before_a_connection_has_begun_leaves_it_alone(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        keeper = erlang.whereis(endpoint.sockets).cell.actor
+        await erlang.sleep(100)
+        client = Client(endpoint, Socket, options=WebSocketOptions(timeout=50), user="u")
+        keeper._sweep(keeper._myRef.engine.now())
+        assert await client.ask([None, "1", "phoenix", "heartbeat", {}]) == [
+            phx_reply(None, "1", "phoenix", {})
+        ]
+
+    play(body)
