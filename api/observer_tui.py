@@ -119,6 +119,8 @@ class Observer(App[None]):
         except CommandError as error:
             self.sub_title = str(error)
             return
+        if not self.is_running:  # quit while the server answered: the widgets are gone
+            return
         self.sub_title = self.client.base
         self._figures(stats)
         self._tree(tree)

@@ -154,6 +154,31 @@ def test_the_terminal_observer_shows_and_acts(local: Any, tmp_path: Path) -> Non
     assert (shots / "observer-tree.svg").stat().st_size > 10_000
 
 
+def test_quitting_while_the_server_answers_is_quiet(local: Any) -> None:
+    server: Server = local[0]
+    options = Namespace(url=server.url, email=server.user("admin").email, password=PASSWORD)
+
+    async def use() -> None:
+        async with connect(load({}), options) as client:
+            app, answer, asked, may_come = Observer(client), client.call, asyncio.Event(), asyncio.Event()
+
+            async def late(*args: Any, **query: Any) -> Any:
+                found = await answer(*args, **query)
+                asked.set()
+                await may_come.wait()
+                return found
+
+            async with app.run_test():
+                client.call = late  # type: ignore[method-assign]
+                reading = asyncio.create_task(app.read())
+                await asked.wait()
+                app.exit()
+            may_come.set()
+            await reading
+
+    asyncio.run(use())
+
+
 def below(node: Any) -> list[Any]:
     """A node of the widget and all below it."""
     return [node, *(one for child in node.children for one in below(child))]
