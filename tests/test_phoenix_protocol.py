@@ -184,6 +184,7 @@ def test_v1() -> None:
         ("2.1.0", None),
         ("1.1.0", None), ("3.0.0", None), ("2", None), ("2.0", None), ("", None), ("abc", None),
         ("02.0.0", None),
+        ("2." + "9" * 5000 + ".0", None),
         ("2.0.0 ", None), ("2.0.0-", None), ("2.0.1-01", None), ("2.0.0.0", None),
     ],
 )  # fmt: skip
@@ -249,6 +250,7 @@ ORIGINS = ("//example.com", "https://*.example.org", "http://other.test:8080")
         (ORIGINS, "https://badexample.org", False),
         (ORIGINS, "http://other.test:8080", True),
         (ORIGINS, "http://other.test", False),
+        (ORIGINS, "http://other.test:" + "8" * 5000, False),
         (ORIGINS, "null", False),
         (ORIGINS, "", False),
         (ORIGINS, "http://example.com:80x", True),
@@ -304,6 +306,8 @@ def test_connect_info_holds_what_the_mount_names() -> None:
     headers = (
         ("host", "h.test:8"),
         ("x-one", "1"),
+        ("x-name", "Jörg".encode().decode("latin-1")),
+        ("x-bytes", "\xff"),
         ("user-agent", "ua"),
         ("traceparent", "t"),
         ("cookie", "c"),
@@ -313,11 +317,17 @@ def test_connect_info_holds_what_the_mount_names() -> None:
         request, ("peer_data", "x_headers", "uri", "user_agent", "trace_context_headers", "session")
     )
     assert info["peer_data"] == {"address": "10.0.0.1", "port": 99}
-    assert info["x_headers"] == [("x-one", "1")] and info["trace_context_headers"] == [("traceparent", "t")]
+    assert info["x_headers"] == [("x-one", "1"), ("x-name", "Jörg"), ("x-bytes", "\udcff")]
+    assert info["trace_context_headers"] == [("traceparent", "t")]
     assert (info["uri"].host, info["uri"].port, info["uri"].scheme) == ("h.test", 8, "https")
     assert info["user_agent"] == "ua" and info["session"] is None and len(info) == 6
     with pytest.raises(ValueError, match="cookies"):
         WebSocketOptions(connect_info=("cookies",))
+
+
+def test_a_port_of_thousands_of_digits_is_no_error() -> None:
+    request = Request("GET", "/", "", (("host", "h.test:" + "9" * 5000),))
+    assert request.host == "h.test" and request.port == 999_999_999
 
 
 def test_routes_end_with_a_star_or_have_none() -> None:

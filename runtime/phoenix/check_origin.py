@@ -22,6 +22,8 @@ class Origin:
     port: int | None
 
 
+MAX_DIGITS: Final = 9  # of a port that are read: Python refuses to make a number of thousands
+
 CheckOrigin = bool | Literal["conn"] | Sequence[str] | Callable[[Origin], bool]
 
 
@@ -33,7 +35,7 @@ def parse(text: str) -> Origin | None:
     if found is None or not found[2]:
         return None
     scheme = found[1].lower() if found[1] else None
-    port = int(found[3]) if found[3] else _PORTS.get(scheme or "")
+    port = int(found[3][:MAX_DIGITS]) if found[3] else _PORTS.get(scheme or "")
     return Origin(scheme, found[2].strip("[]"), port)
 
 

@@ -24,7 +24,7 @@ from runtime.phoenix.endpoint import Endpoint
 from runtime.phoenix.messages import Error, Ok
 from runtime.phoenix.mount import Route, WebSocketOptions
 from runtime.phoenix.query import InvalidQuery
-from runtime.phoenix.request import Request, Response, connect_info, error_response
+from runtime.phoenix.request import Request, Response, connect_info, error_response, text
 from runtime.phoenix.serializer import negotiate
 from runtime.phoenix.socket import UserSocket
 
@@ -99,7 +99,8 @@ def check_longpoll(route: Route, path_params: dict[str, str], request: Request) 
         return FORBIDDEN
     info = connect_info(request, route.options.connect_info)
     if route.mount.auth_token:
-        info["auth_token"] = request.header("x-phoenix-authtoken")
+        sent = request.header("x-phoenix-authtoken")
+        info["auth_token"] = None if sent is None else text(sent)
     return Candidate(route, request, params, info)
 
 

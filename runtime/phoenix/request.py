@@ -4,12 +4,14 @@ one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from runtime.phoenix import query
+from runtime.phoenix.check_origin import MAX_DIGITS
 
 CONNECT_INFO_KEYS: Final = (
     "peer_data",
@@ -22,6 +24,7 @@ CONNECT_INFO_KEYS: Final = (
 )
 
 JSON_TYPE: Final = "application/json; charset=utf-8"
+_TRACE: Final = ("traceparent", "tracestate")
 _REASONS: Final = {400: "Bad Request", 404: "Not Found", 500: "Internal Server Error"}
 
 
@@ -78,10 +81,15 @@ class Request:
         return query.decode(self.query)
 
 
+def text(value: str) -> str:
+    """A header's value as an application reads it: UTF-8; what is none survives as surrogates."""
+    return value if value.isascii() else value.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
 def _split_host(header: str) -> tuple[str, int | None]:
     host, separator, port = header.rpartition(":")
     if separator and port.isdecimal() and (not host.startswith("[") or host.endswith("]")):
-        return host, int(port)
+        return host, int(port[:MAX_DIGITS])
     return header, None
 
 
@@ -103,8 +111,8 @@ def error_response(status: int) -> Response:
 def connect_info(request: Request, keys: tuple[str, ...]) -> dict[str, Any]:
     """`Phoenix.Socket.Transport.connect_info/4`: what the mount lets the socket see of the request.
 
-    A key that is none of CONNECT_INFO_KEYS does not occur: `Mount` refuses it. There is no cookie session
-    here, so `session` is always None.
+    A key that is none of CONNECT_INFO_KEYS does not occur: a mount's options refuse it. There is no cookie
+    session here, so `session` is always None.
     """
     info: dict[str, Any] = {}
     for key in keys:
@@ -113,15 +121,20 @@ def connect_info(request: Request, keys: tuple[str, ...]) -> dict[str, Any]:
                 address, port = request.peer or ("", 0)
                 info[key] = {"address": address, "port": port}
             case "trace_context_headers":
-                info[key] = [pair for pair in request.headers if pair[0] in ("traceparent", "tracestate")]
+                info[key] = _read(pair for pair in request.headers if pair[0] in _TRACE)
             case "x_headers":
-                info[key] = [pair for pair in request.headers if pair[0].startswith("x-")]
+                info[key] = _read(pair for pair in request.headers if pair[0].startswith("x-"))
             case "sec_websocket_headers":
-                info[key] = [pair for pair in request.headers if pair[0].startswith("sec-websocket-")]
+                info[key] = _read(pair for pair in request.headers if pair[0].startswith("sec-websocket-"))
             case "uri":
                 info[key] = Uri(request.scheme, request.host, request.port, request.path, request.query)
             case "user_agent":
-                info[key] = request.header("user-agent")
+                agent = request.header("user-agent")
+                info[key] = None if agent is None else text(agent)
             case _:
                 info[key] = None
     return info
+
+
+def _read(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(name, text(value)) for name, value in fields]

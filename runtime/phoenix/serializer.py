@@ -24,7 +24,7 @@ class InvalidMessage(ValueError):
 class Serializer:
     """`Phoenix.Socket.Serializer`. `requirement` is the major and minor version of its `~> x.y.0`."""
 
-    requirement: tuple[int, int]
+    requirement: tuple[str, str]
 
     def decode(self, data: bytes, opcode: int) -> Message:
         """Reads a client's message; raises if it is none."""
@@ -46,7 +46,7 @@ class Serializer:
 class V1(Serializer):
     """`Phoenix.Socket.V1.JSONSerializer`: `{"topic", "event", "payload", "ref"}`; no binary."""
 
-    requirement = (1, 0)
+    requirement = ("1", "0")
 
     def decode(self, data: bytes, opcode: int) -> Message:
         value: Any = json_library.decode(data)
@@ -78,7 +78,7 @@ class V1(Serializer):
 class V2(Serializer):
     """`Phoenix.Socket.V2.JSONSerializer`: `[join_ref, ref, topic, event, payload]`, and binary frames."""
 
-    requirement = (2, 0)
+    requirement = ("2", "0")
 
     def decode(self, data: bytes, opcode: int) -> Message:
         if opcode == BINARY:
@@ -178,6 +178,6 @@ def negotiate(vsn: Any, serializers: tuple[Serializer, ...] = SERIALIZERS) -> Se
     if found[3] == "0" and found[4]:  # 2.0.0-rc.1 comes before 2.0.0
         return None
     for serializer in serializers:
-        if serializer.requirement == (int(found[1]), int(found[2])):
+        if serializer.requirement == found.group(1, 2):
             return serializer
     return None
