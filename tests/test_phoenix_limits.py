@@ -130,6 +130,16 @@ def test_silence_ends_a_socket(play: Any) -> None:
     play(body)
 
 
+def test_a_join_longer_than_the_timeout_is_no_silence(play: Any) -> None:
+    async def body() -> None:
+        client = Client(await start_endpoint(), Socket, options=WebSocketOptions(timeout=250))
+        client.send(join("room:slow"))  # takes 300 ms
+        assert await client.settle(400) == [phx_reply("1", "1", "room:slow", {"user": "ann"})]
+        assert await client.settle(1000) == [("close", 1002)]
+
+    play(body)
+
+
 def test_drain_tells_channels_and_closes_in_batches(play: Any) -> None:
     async def body() -> None:
         endpoint = await start_endpoint()

@@ -22,6 +22,7 @@ from runtime.phoenix.messages import Broadcast
 from runtime.phoenix.socket import SocketTransport
 from runtime.phoenix.websocket import CloseConnection, WebSocketConnection
 from runtime.pid import Pid
+from runtime.scheduling import IDLE
 
 LINGER: Final = 5.0  # seconds a peer has to take the last bytes and close
 _SWEEPS: Final = 25  # sweeps within the shortest timeout
@@ -91,7 +92,10 @@ class Sockets(GenServer):
         for transport in self.transports.values():
             if isinstance(transport, WebSocketConnection):
                 timeout = transport.options.timeout
-                if timeout is not None and now - transport.last_seen >= timeout / 1000:
+                # One that has not begun, or waits for a join, is not silent.
+                if timeout is None or transport.pid.cell.mode != IDLE:
+                    continue
+                if now - transport.last_seen >= timeout / 1000:
                     transport.pid.cell.deliver(CloseConnection(1002, ("shutdown", "read_timeout")))
         for connection in [held for held, deadline in self._lingering.items() if deadline <= now]:
             del self._lingering[connection]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
-from math import inf
 from typing import Any, Final, Protocol
 
 from runtime import telemetry
@@ -82,7 +81,9 @@ def _discard(data: bytes) -> None:
 
 
 class WebSocketConnection(SocketTransport):
-    """One client. `last_seen` is when its last byte came, in seconds of the engine's clock."""
+    """One client. `last_seen` is when its last byte came, or was handled if that took a join, in seconds of
+    the engine's clock.
+    """
 
     __slots__ = (
         "closing", "io", "last_seen", "options", "overflowed", "parser",
@@ -101,7 +102,7 @@ class WebSocketConnection(SocketTransport):
         self.options = options
         self.window_bits = 0 if deflate is None else deflate.window_bits
         self.parser = FrameParser(options.max_frame_size, options.max_message_size, deflate)
-        self.last_seen = inf  # not silent yet: a sweep may come by before `init` does
+        self.last_seen = 0.0
         self.queued = 0  # bytes of frames in the mailbox
         self.unread = 0  # bytes from the client in the mailbox
         self.writing_paused = False
@@ -214,6 +215,7 @@ class WebSocketConnection(SocketTransport):
                     await following
                 if self.closing:
                     return
+            self.last_seen = self._myRef.engine.now()  # the client may have waited for this to go on
             self._read_on()
         except (Unwind, GeneratorExit):
             raise
