@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime import dynamic_supervisor, erlang, telemetry
+from runtime import dynamic_supervisor, erlang, gen_server, telemetry
 from runtime.erlang import Down
 from runtime.phoenix import (
     Broadcast,
+    LongPollOptions,
     WebSocketOptions,
     drain,
+    drainer,
 )
+from runtime.phoenix.longpoll import LongPollSession, Poll
+from runtime.phoenix.messages import TEXT, Frame
+from runtime.phoenix.serializer import V2_SERIALIZER
 from tests.phoenix.client import Client, client_frame, start_endpoint
 from tests.phoenix.client import reply as phx_reply
 from tests.phoenix.room import HEARTBEAT, Socket, channel_of, join, joined
@@ -136,6 +141,24 @@ def test_a_join_longer_than_the_timeout_is_no_silence(play: Any) -> None:
         client.send(join("room:slow"))  # takes 300 ms
         assert await client.settle(400) == [phx_reply("1", "1", "room:slow", {"user": "ann"})]
         assert await client.settle(1000) == [("close", 1002)]
+
+    play(body)
+
+
+def test_a_poll_that_got_an_answer_keeps_its_session(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        socket = Socket(endpoint, V2_SERIALIZER, 100, None)
+        session = LongPollSession(socket, LongPollOptions(window_ms=400))
+        pid = drainer.whereis(endpoint.sockets).open(session)
+        await erlang.sleep(200)
+        erlang.spawn(gen_server.call, pid, Poll())
+        await erlang.sleep(900)
+        session.push(Frame(TEXT, b"{}"))
+        await erlang.sleep(300)  # past the look at 1200 ms
+        assert erlang.is_process_alive(pid) and session.buffer == []
+        await erlang.sleep(600)
+        assert not erlang.is_process_alive(pid)
 
     play(body)
 

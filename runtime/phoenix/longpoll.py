@@ -1,8 +1,8 @@
 """`Phoenix.Transports.LongPoll`: a session process per client, and the HTTP requests that feed and empty it.
 
 The session (`LongPollSession`) takes the calls `Subscribe`, `Dispatch` and `Poll` of the requests, and what
-`SocketTransport` takes. It ends when nobody has polled it for one and a half windows. When it crashes the
-POST that caused it is answered with 408, and the next request opens a new session.
+`SocketTransport` takes. It ends when no poll has come or been answered for one and a half windows. When it
+crashes the POST that caused it is answered with 408, and the next request opens a new session.
 """
 
 from __future__ import annotations
@@ -163,6 +163,7 @@ class LongPollSession(SocketTransport):
         self.waiting = None
         if not waiting.done:
             frames, self.buffer, self.size = self.buffer, [], 0
+            self.last_poll = erlang.monotonic_time()
             waiting.answer(frames)
 
 
