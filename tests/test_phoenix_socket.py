@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from runtime import dynamic_supervisor, erlang
+from runtime import dynamic_supervisor, erlang, gen_server
 from runtime.erlang import Down
 from runtime.phoenix import (
     Broadcast,
+    Stop,
 )
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
 from runtime.pubsub import PubSub
 from tests.phoenix.client import Client, client_frame, start_endpoint
 from tests.phoenix.client import reply as phx_reply
-from tests.phoenix.room import HEARTBEAT, Socket, Tell, channel_of, join, joined
+from tests.phoenix.room import HEARTBEAT, Room, Socket, Tell, channel_of, join, joined
 
 
 def test_join_echo_leave(play: Any) -> None:
@@ -177,6 +178,24 @@ def test_how_a_channel_ends(play: Any, event: str, payload: Any, events: list[st
         assert got[-1][:2] == ["1", "1"]
         assert list(client.connection.channels) == ["room:b"]
         assert await client.ask(["2", "4", "room:b", "echo", 1]) == [phx_reply("2", "4", "room:b", 1)]
+
+    play(body)
+
+
+@pytest.mark.parametrize(("reason", "event"), [("normal", "phx_close"), ("other", "phx_error")])
+def test_a_call_may_end_a_channel(play: Any, reason: str, event: str) -> None:
+    class Called(Room):
+        def handle_call(self, request: Any, from_: Any) -> Any:
+            return Stop(request, "bye")
+
+    class CalledSocket(Socket):
+        channels = {"room:*": Called}
+
+    async def body() -> None:
+        client = Client(await start_endpoint(), CalledSocket)
+        await client.ask(join())
+        assert await gen_server.call(channel_of(client), reason) == "bye"
+        assert await client.settle() == [["1", "1", "room:a", event, {}]]
 
     play(body)
 

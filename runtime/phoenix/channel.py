@@ -309,17 +309,22 @@ class Channel(GenServer):
         return self._apply(result, None)
 
     def _apply(self, result: Any, from_: Call | None) -> Coroutine[Any, Any, Any] | None:
-        if type(result) is Stop and from_ is None:
-            return self._close(result.reason)
+        if type(result) is Stop:
+            if from_ is None:
+                return self._close(result.reason)
+            self._tell(result.reason)
         return super()._apply(result, from_)
 
     def _close(self, reason: Any) -> Coroutine[Any, Any, Any] | None:
+        self._tell(reason)
+        return self._stop(reason)
+
+    def _tell(self, reason: Any) -> None:
         """A callback wants to stop: an orderly reason closes the channel for the client, any other is an
         error to it.
         """
         if is_shutdown(reason):
             self.socket.transport_pid.cell.deliver(SocketClose(self._myRef.pid, reason))
-        return self._stop(reason)
 
     # ---- sys
 

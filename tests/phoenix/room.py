@@ -116,9 +116,6 @@ class Socket(UserSocket):
 HEARTBEAT = [None, "9", "phoenix", "heartbeat", {}]
 
 
-HEARTBEAT = [None, "9", "phoenix", "heartbeat", {}]
-
-
 def join(topic: str = "room:a", ref: Any = "1", payload: Any = None) -> list[Any]:
     return [ref, ref, topic, "phx_join", {} if payload is None else payload]
 
