@@ -168,7 +168,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("ACCESS_TOKEN_SECONDS", "3600", _whole(30, 86400), "life of an access token, seconds"),
     Variable("REFRESH_TOKEN_SECONDS", "2592000", _whole(60, 31536000), "life of a refresh token, seconds"),
     Variable("CORS_ORIGINS", "", _origins, "origins allowed to call from browsers, comma separated, or *"),
-    Variable("TRUSTED_PROXIES", "", _list, "addresses whose X-Forwarded-For is believed, comma separated"),
+    Variable("TRUSTED_PROXIES", "", _list, "addresses whose X-Forwarded-* is believed, comma separated"),
     Variable("GO_API_URL", "", _url("http", "https"), "Go service behind /api/v1/services/go"),
     Variable("SERVICES", "", _services, "further services, name=url pairs, comma separated"),
     Variable("MAX_BODY_BYTES", "1048576", _whole(1024, 1 << 30), "largest request body, bytes"),

@@ -54,6 +54,12 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)  # type: ignore[arg-type]
         self.transport = GatheredWrites(self.transport, self.loop)  # type: ignore[assignment]
 
+    def _get_upgrade(self) -> bytes | None:
+        # uvicorn's own looks at the last field of a name only, and at an Upgrade of several protocols not at all.
+        wanted = {(b"connection", b"upgrade"), (b"upgrade", b"websocket")}
+        said = {(name, token.strip().lower()) for name, value in self.headers for token in value.split(b",")}
+        return b"websocket" if wanted <= said else None
+
     def handle_websocket_upgrade(self) -> None:
         """The transport itself goes on to the WebSocket's protocol."""
         gathered: Any = self.transport

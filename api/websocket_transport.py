@@ -23,19 +23,22 @@ from runtime.phoenix.socket import UserSocket
 from runtime.phoenix.websocket import WebSocketConnection
 
 _UNAVAILABLE: Final = Response(503)
+_FORWARDED: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _HIGH_WATER: Final = 64 * 1024  # bytes in the write buffer from which on asyncio tells us about it
 
 
 class WebSocketProtocol(asyncio.Protocol):
     """One connection, from the upgrade request to the end. Made by uvicorn; see `websocket_protocol`."""
 
-    __slots__ = ("_connecting", "_connection", "_connections", "_sockets", "_transport", "write")
+    __slots__ = ("_connecting", "_connection", "_connections", "_sockets", "_transport", "_trusted", "write")
 
     endpoint: ClassVar[Endpoint]
     mounts: ClassVar[Mounts]
 
     def __init__(self, config: Any, server_state: Any, app_state: Any = None, _loop: Any = None) -> None:
         self._connections: set[Any] = server_state.connections
+        # uvicorn corrects what an app sees of a request behind a proxy; this one no app sees.
+        self._trusted: Any = getattr(config.loaded_app, "trusted_hosts", ())
         self._connection: WebSocketConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._sockets: Sockets | None = None
@@ -55,7 +58,7 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._connection.data_received(data)
         elif self._connecting is None and not self._transport.is_closing():
             self._release_http()
-            self._handshake(_parse_head(data, self._transport))
+            self._handshake(_parse_head(data, self._transport, self._trusted))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
@@ -199,7 +202,7 @@ def websocket_protocol(endpoint: Endpoint, mounts: Mounts) -> type[WebSocketProt
     )
 
 
-def _parse_head(data: bytes, transport: asyncio.Transport) -> Request:
+def _parse_head(data: bytes, transport: asyncio.Transport, trusted: Any) -> Request:
     # uvicorn has parsed the request already and hands it on in its plainest form.
     lines = data.decode("latin-1").split("\r\n")
     method, target, _version = lines[0].split(" ", 2)
@@ -209,6 +212,8 @@ def _parse_head(data: bytes, transport: asyncio.Transport) -> Request:
     )
     peer = transport.get_extra_info("peername")
     scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+    if peer and peer[0] in trusted:
+        scheme = _FORWARDED.get(dict(headers).get("x-forwarded-proto", ""), scheme)
     return Request(method, path, query.partition("#")[0], headers, scheme, tuple(peer[:2]) if peer else None)
 
 

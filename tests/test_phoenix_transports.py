@@ -88,10 +88,12 @@ LATER = (
 )
 
 
-def serve(body: Callable[[ConformanceServer, int], Awaitable[Any]], mounts: Any = MOUNTS) -> Any:
+def serve(
+    body: Callable[[ConformanceServer, int], Awaitable[Any]], mounts: Any = MOUNTS, behind_proxy: bool = False
+) -> Any:
     async def main() -> Any:
         engine = AsyncioEngine().start()
-        server = ConformanceServer(mounts)
+        server = ConformanceServer(mounts, behind_proxy)
         try:
             return await body(server, await server.start())
         finally:
@@ -124,9 +126,10 @@ class Wire:
         self.writer = writer
 
     @classmethod
-    async def connect(cls, port: int, path: str) -> Wire:
+    async def connect(cls, port: int, path: str, **more: str) -> Wire:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        head = "".join(f"{name}: {value}\r\n" for name, value in {"host": "localhost", **UPGRADE}.items())
+        fields = {"host": "localhost", **UPGRADE, **more}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         writer.write(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
         status = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         assert status.startswith(b"HTTP/1.1 101"), status
@@ -194,6 +197,32 @@ def test_paths() -> None:
             assert (await http(port, method, "/conformance/websocket?vsn=2.0.0&token=ok"))[0] == 400
 
     serve(body)
+
+
+def test_fields_of_an_upgrade_may_be_lists() -> None:
+    async def body(server: ConformanceServer, port: int) -> None:
+        path = "/conformance/websocket?vsn=2.0.0&token=ok"
+        await Wire.connect(port, path, upgrade="h2c, WebSocket")
+        await Wire.connect(port, path, connection="upgrade\r\nconnection: keep-alive")
+        assert (await http(port, "GET", path, {**UPGRADE, "upgrade": "h2c"}))[0] == 400
+
+    serve(body)
+
+
+def test_a_proxy_may_end_tls() -> None:
+    secure = {"origin": "https://localhost", "x-forwarded-proto": "https"}
+    mounts = (Mount("/own", LaterSocket, WebSocketOptions(check_origin="conn")),)
+
+    async def body(server: ConformanceServer, port: int) -> None:
+        path = "/own/websocket?vsn=2.0.0"
+        assert (await http(port, "GET", path, {**UPGRADE, "origin": "https://localhost"}))[0] == 403
+        if server.behind_proxy:
+            await Wire.connect(port, path, **secure)
+        else:
+            assert (await http(port, "GET", path, {**UPGRADE, **secure}))[0] == 403
+
+    serve(body, mounts)
+    serve(body, mounts, behind_proxy=True)
 
 
 def test_kills_reach_the_client() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import uvicorn
 
+from api.http_protocol import HttpProtocol
 from api.longpoll_transport import Receive, Scope, Send, send_response
 from api.sockets_endpoint import SocketsEndpoint
 from runtime import gen_server
@@ -170,8 +171,9 @@ _numbers = count(1)
 class ConformanceServer:
     """One server with its own PubSub, Presence and sockets, on an ephemeral port of the running loop."""
 
-    def __init__(self, mounts: Sequence[Mount] = MOUNTS) -> None:
+    def __init__(self, mounts: Sequence[Mount] = MOUNTS, behind_proxy: bool = False) -> None:
         self.mounts = Mounts(mounts)
+        self.behind_proxy = behind_proxy
 
     @property
     def sockets(self) -> Sockets:
@@ -193,13 +195,14 @@ class ConformanceServer:
             app,
             host="127.0.0.1",
             port=port,
-            http="httptools",
+            http=HttpProtocol,
             ws=app.ws,
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=self.behind_proxy,
             timeout_graceful_shutdown=5,
         )
         self.server = _Uvicorn(config)
