@@ -3,7 +3,7 @@ shutdown.
 
 `Sockets` is a GenServer under a registered name. It starts transports as processes, and looks through them at
 one interval for those past their timeout, so that no connection needs a timer of its own. It takes its own
-`_SWEEP` message. If it ends, all its connections close with "service restart".
+`_SWEEP` message. If it ends, all its connections are sent away.
 
 `drain` is `Phoenix.Socket.PoolDrainer`: at a shutdown the clients are sent away in batches, spread out in
 time, because each of them comes back at once.

@@ -283,7 +283,8 @@ class PresenceChannel(Channel):
     def handle_info(self, message: Any) -> Any:
         match message:
             case AfterJoin(params):
-                meta = (params or {}).get("meta") or {}
+                meta = None if params is None else params.get("meta")
+                meta = {} if meta is None or meta is False else meta  # what Elixir's || takes for nothing
                 if self.topic.startswith("presence:docs"):
                     self.presence.track(self.pid, self.topic, self.key, meta)
                     self.push("presence_state", self.presence.list(self.topic))
