@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from actors import ledger_feed, repo
+from actors.node import node
 from runtime import erlang
 from runtime.phoenix.channel import Channel, Error, Ok, Reply
 from schema import ledger
@@ -40,9 +41,10 @@ class OwnChannel(Channel):
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """To itself: tell the client of what comes after `seq`."""
+    """To itself: tell the client of what comes after `seq`; `since` is how far the server had told when it joined."""
 
     seq: int
+    since: int | None
 
 
 class TransactionChannel(OwnChannel):
@@ -62,23 +64,26 @@ class TransactionChannel(OwnChannel):
         seq = payload["last_seq"]
         if type(seq) is not int or not 0 <= seq < 1 << 63:
             return Error(BAD_LAST_SEQ)
-        erlang.send(self.pid, Resume(seq))
+        erlang.send(self.pid, Resume(seq, node().ledger_position))
         return Ok(subscribe=False)
 
     def handle_info(self, message: Any) -> Any:
         match message:
-            case Resume(seq):
-                return self._resume(seq)
+            case Resume(seq, since):
+                return self._resume(seq, since)
         return None
 
-    async def _resume(self, seq: int) -> None:
+    async def _resume(self, seq: int, since: int | None) -> None:
         # What this server has broadcast moves on while we read. Told is what lies up to its position; when
         # that is
         # all, we subscribe before anything else can run, so the next broadcast is exactly the next event.
         async with repo.pool().acquire() as connection:
             position = await ledger_feed.begin(connection)
             if position < seq:
-                position = seq = min(seq, await connection.fetchval(ledger.HEAD_SEQ))
+                if seq <= await connection.fetchval(ledger.HEAD_SEQ):
+                    position = seq
+                else:  # of no entry of ours: what has happened since the join is news to this client, too
+                    seq = position if since is None else since
             rows = await connection.fetch(ledger.MISSED, UUID(self.assigns["user_id"]), seq, position, PAGE)
         for row in rows:
             payload = TransactionRow.from_record(row).payload()
@@ -88,9 +93,9 @@ class TransactionChannel(OwnChannel):
         if seq == now:
             self.subscribe()
         elif seq < now:
-            erlang.send_after(PAGE_PAUSE if rows else 0, self.pid, Resume(seq))
+            erlang.send_after(PAGE_PAUSE if rows else 0, self.pid, Resume(seq, since))
         else:
-            erlang.send_after(LAG_PAUSE, self.pid, Resume(seq))
+            erlang.send_after(LAG_PAUSE, self.pid, Resume(seq, since))
 
 
 class NotificationChannel(OwnChannel):
