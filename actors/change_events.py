@@ -52,4 +52,7 @@ def events_of(change: Change) -> list[tuple[str, str]]:
 
 
 def _moment(text: str) -> str:
-    return iso(datetime.fromisoformat(text))
+    try:
+        return iso(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        return text  # infinity, or a year that only PostgreSQL can count: the log must be read past it

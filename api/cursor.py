@@ -10,7 +10,9 @@ from uuid import UUID
 import msgspec
 
 PATTERN = "^[0-9a-f]{48}$"
-Cursor = Annotated[str, msgspec.Meta(pattern=PATTERN, description="next_cursor of the page before")]
+Cursor = Annotated[  # the length too: `$` also matches before a newline at the end
+    str, msgspec.Meta(pattern=PATTERN, max_length=48, description="next_cursor of the page before")
+]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=200, description="How many at most")]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,7 +1,7 @@
 """Field types of requests, and the decoding that names every bad field.
 
 msgspec validates; it stops at the first error, so only when a body fails it is gone through again field by
-field. The custom types here (`Amount`, `Currency`, `Email`) carry their check and their JSON schema, which
+field. The custom types here (`Amount`, `Currency`, `Email`, `Moment`) carry their check and their JSON schema, which
 api/openapi.py reads from the same place.
 """
 
@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import MAXYEAR, MINYEAR, datetime
 from decimal import Context, Decimal
 from functools import reduce
 from operator import or_
@@ -134,7 +134,28 @@ class Email(str):
     }
 
 
-CUSTOM = (Amount, Currency, Email)
+class Moment(datetime):
+    """A moment with its offset from UTC. The first and the last year are left out: there a moment may have no
+    place in UTC, and their ends mean -infinity and infinity to PostgreSQL's driver."""
+
+    @classmethod
+    def parse(cls, value: Any) -> Moment:
+        """Reads RFC 3339. Raises ValueError with the reason for the client."""
+        moment = msgspec.convert(value, _ZONED)
+        if not MINYEAR < moment.year < MAXYEAR:
+            raise ValueError(f"expected a year from {MINYEAR + 1} to {MAXYEAR - 1}")
+        return cls.combine(moment.date(), moment.timetz())
+
+    SCHEMA: Mapping[str, Any] = {
+        "type": "string",
+        "format": "date-time",
+        "not": {"pattern": f"^(0000|{MINYEAR:04}|{MAXYEAR})"},
+    }
+
+
+_ZONED = Annotated[datetime, msgspec.Meta(tz=True)]
+
+CUSTOM = (Amount, Currency, Email, Moment)
 
 
 def _text(low: int, high: int) -> Any:
@@ -145,7 +166,6 @@ def _text(low: int, high: int) -> Any:
 Name = _text(0, 200)
 Title = _text(1, 200)
 Text = _text(0, 1000)
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 def dec_hook(kind: type, value: Any) -> Any:
@@ -247,11 +267,10 @@ def _readable(reason: str) -> str:
 
 
 def _lone_surrogate(value: Any) -> bool:
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return True
+    try:
+        msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return True
     return False
 
 

@@ -233,6 +233,9 @@ def test_list_of_another_is_for_admins(user: User, other: User, admin: User) -> 
         {"to": "0.5"},
         {"limit": "1.5"},
         {"cursor": "null"},
+        {"cursor": "0" * 48 + "\n"},
+        {"from": "0001-01-01T00:00:00+14:00"},
+        {"to": "9999-12-31T23:59:59-14:00"},
     ],
 )
 def test_a_bad_query_names_the_field(user: User, query: dict[str, object]) -> None:

@@ -198,6 +198,11 @@ def test_any_update_of_a_task_raises_its_version(database: str) -> None:
         "INSERT INTO ledger_head (seq, hash, root_hash, frontier, only_row)"
         " SELECT 1, '', '', '{}', false FROM users WHERE id = $1",
         "INSERT INTO users (email) SELECT upper(email) FROM users WHERE id = $1",
+        "INSERT INTO transactions (user_id, amount, currency, inserted_at) VALUES ($1, 1, 'EUR', 'infinity')",
+        "INSERT INTO transactions (user_id, amount, currency, inserted_at) VALUES ($1, 1, 'EUR', '10000-01-01')",
+        "INSERT INTO tasks (title, due_at) SELECT 't', '-infinity' FROM users WHERE id = $1",
+        "INSERT INTO notifications (user_id, title, read_at) VALUES ($1, 't', '0044-03-15 BC')",
+        "UPDATE users SET inserted_at = 'infinity' WHERE id = $1",
         "DELETE FROM audit_log WHERE actor_id = $1",
         "UPDATE audit_log SET action = '' WHERE actor_id = $1",
     ],
