@@ -18,11 +18,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
+import asyncpg
 import msgspec
 
 from api import audit
 from api.admin import process_of
 from api.errors import ApiError, invalid
+from api.fields import Decoder
 from api.request import Request, Response, answer
 from api.router import ADMINS, Routes
 from runtime import debug, erlang, gen_server, observer, supervisor, term
@@ -40,10 +42,6 @@ REPLACED_SECONDS = 0.5
 SYS_MS = 2000
 LEVELS = ("debug", "info", "warning", "error", "critical")
 _started: set[asyncio.Task[Any]] = set()
-
-
-class Nothing(msgspec.Struct, frozen=True):
-    """No body is needed; an empty object is fine."""
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -197,11 +195,14 @@ class Trace(msgspec.Struct, frozen=True):
     timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 5000
 
 
+_TRACE = Decoder(Trace)
+
+
 @action("trace")
 async def trace(request: Request, pid: Pid) -> Response:
     """`sys:trace`: the next messages in and replies out, when there are enough of them or the time is up."""
     _behaviour(pid)
-    wanted = _body(request, Trace)
+    wanted: Trace = _body(request, _TRACE)
     events: list[dict[str, Any]] = []
     enough = asyncio.Event()
 
@@ -233,15 +234,8 @@ async def trace(request: Request, pid: Pid) -> Response:
     return answer({"result": "traced", "pid": observer.pid_text(pid), "events": events})
 
 
-def _body(request: Request, kind: Any) -> Any:
-    if not request.body:
-        return kind()
-    try:
-        return msgspec.json.decode(request.body, type=kind)
-    except msgspec.ValidationError as error:
-        raise invalid({"body": str(error)}) from None
-    except msgspec.DecodeError as error:
-        raise ApiError(400, str(error)) from None
+def _body(request: Request, decoder: Decoder) -> Any:
+    return decoder.json(request.body or b"{}")
 
 
 # ---- state
@@ -286,7 +280,10 @@ async def replace_state(request: Request) -> Response:
     problems = _unfit(pid.cell, wanted)
     if problems:
         raise invalid(problems)
-    await audit.act(request, "process.replace_state", observer.pid_text(pid), {"set": term.show(wanted)})
+    try:
+        await audit.act(request, "process.replace_state", observer.pid_text(pid), {"set": term.show(wanted)})
+    except asyncpg.UntranslatableCharacterError:
+        raise invalid({"set": "must not hold the NUL character"}) from None
 
     def change(state: Any) -> Any:
         if isinstance(state, tuple):  # a state machine: (state, data)
@@ -334,7 +331,7 @@ class LogLevel(msgspec.Struct, frozen=True):
     """`logger` empty means all of them."""
 
     level: Literal["debug", "info", "warning", "error", "critical"]
-    logger: Annotated[str, msgspec.Meta(max_length=100, pattern="^[A-Za-z0-9_.]*$")] = ""
+    logger: Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[A-Za-z0-9_.]*$(?!\n)")] = ""
 
 
 @routes.get("/admin/log-level", summary="Log levels", roles=ADMINS, answers={200: Done}, hidden=True)
@@ -371,12 +368,15 @@ class Drain(msgspec.Struct, frozen=True):
     timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=600_000)] = 30_000
 
 
+_DRAIN = Decoder(Drain)
+
+
 @routes.post(
     "/admin/drain", summary="Drain the node", roles=ADMINS, answers={200: Done}, hidden=True, raw_body=True
 )
 async def drain(request: Request) -> Response:
     """Sends every socket away, a batch a second, so that its client comes back elsewhere. The server goes on serving."""
-    wanted = _body(request, Drain)
+    wanted: Drain = _body(request, _DRAIN)
     sockets = current_engine().names.get("sockets")
     count = len(getattr(sockets.actor, "transports", ())) if sockets is not None else 0
     await audit.act(request, "node.drain", "sockets", {"sockets": count, "per_second": wanted.per_second})

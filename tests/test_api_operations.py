@@ -204,6 +204,33 @@ def test_other_methods_are_405_with_allow(server: Server, admin: User, operation
     assert answer.status_code == 204 and set(answer.headers["allow"].split(", ")) == expected
 
 
+@pytest.mark.parametrize(
+    ("method", "where", "body", "status", "fields"),
+    [
+        ("POST", "/admin/processes/repo/trace", b'{"messages": 0}', 422, {"messages"}),
+        (
+            "POST",
+            "/admin/processes/repo/trace",
+            b'{"messages": "x", "timeout_ms": "x"}',
+            422,
+            {"messages", "timeout_ms"},
+        ),
+        ("POST", "/admin/processes/repo/trace", b'{"messages": "\xff', 400, set()),
+        ("POST", "/admin/drain", b'{"per_second": 0}', 422, {"per_second"}),
+        ("PUT", "/admin/processes/db_listener/state", b'{"set": {"pubsub": "\\ud800"}}', 422, {"set"}),
+        ("PUT", "/admin/processes/db_listener/state", b'{"set": {"\\ud800": 1}}', 422, {"set"}),
+        ("PUT", "/admin/processes/db_listener/state", b'{"set": {"pubsub": "\\u0000"}}', 422, {"set"}),
+        ("PUT", "/admin/log-level", b'{"level": "info", "logger": "x\\n"}', 422, {"logger"}),
+    ],
+)
+def test_operators_bodies_name_each_field_too(
+    server: Server, admin: User, method: str, where: str, body: bytes, status: int, fields: set[str]
+) -> None:
+    headers = {"content-type": "application/json"}
+    error = error_of(admin.client.request(method, where, content=body, headers=headers), status)
+    assert set(error.get("fields") or {}) == fields
+
+
 # ---- success
 
 # Bodies that are right as they stand; what else a success needs is found out on the way.
