@@ -228,15 +228,20 @@ class DbWriter(GenServer):
     async def _refused(self, batch: list[Waiting], replayed: set[UUID], orphaned: set[UUID]) -> list[Waiting]:
         again = {(w.row.user_id, w.row.idempotency_key): w for w in batch if w.row.id in replayed}
         if again:
-            connection = await self._connected()
             users, keys = zip(*again, strict=True)
-            for record in await connection.fetch(ledger.REPLAYS, users, keys):
-                if record["seq"] is None:  # a foreign row that waits for its entry
-                    await self._record_pending()
-                    return batch
+            records = await (await self._connected()).fetch(ledger.REPLAYS, users, keys)
+            if any(record["seq"] is None for record in records):  # foreign rows that wait for their entries
+                await self._record_pending()
+                records = await (await self._connected()).fetch(ledger.REPLAYS, users, keys)
+            for record in records:
                 row = TransactionRow.from_record(record)
                 waiting = again.pop((row.user_id, row.idempotency_key))
-                waiting.answer(Recorded(row, record["seq"], record["hash"], True), IdempotencyConflict())
+                if record["seq"] is None:  # somebody got past the trigger: it would wait for ever
+                    waiting.answer_all(
+                        Rejected("The transaction of this Idempotency-Key is not in the ledger")
+                    )
+                else:
+                    waiting.answer(Recorded(row, record["seq"], record["hash"], True), IdempotencyConflict())
         rest = list(again.values())  # the row that had the key was removed in between
         for waiting in batch:
             if waiting.row.id in replayed:

@@ -179,6 +179,17 @@ def test_the_same_key_at_once_records_once(server: Server, user: User) -> None:
     assert server.fetchval("SELECT count(*) FROM transactions WHERE idempotency_key = $1", key) == 1
 
 
+def test_the_key_of_a_row_that_got_past_the_ledger_holds_up_nobody(server: Server) -> None:
+    user, body = server.user(), {"amount": "1", "currency": "EUR"}
+    server.execute(
+        "BEGIN; SET LOCAL bitnexus.batch = 'on'; INSERT INTO transactions (user_id, amount, currency,"
+        f" idempotency_key) VALUES ('{user.id}', 1, 'EUR', 'past'); COMMIT"
+    )
+    error = error_of(user.client.post(PATH, json=body, headers={"idempotency-key": "past"}), 422)
+    assert error["message"] == "The transaction of this Idempotency-Key is not in the ledger"
+    assert user.client.post(PATH, json=body).status_code == 201
+
+
 def test_only_an_admin_names_another_user(user: User, other: User, admin: User, service: User) -> None:
     error_of(other.client.post(PATH, json={**GOOD, "user_id": user.id}), 403)
     error_of(service.client.post(PATH, json={**GOOD, "user_id": user.id}), 403)
