@@ -73,6 +73,10 @@ ROUTES: tuple[Routes, ...] = (
 )
 
 BODY_SECONDS = 30.0
+BODILESS = (
+    204,
+    304,
+)  # they end with their head, and a Content-Length of 0 would be said of the body that isn't sent
 REQUEST_STOP = ("http", "request", "stop")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:=+/@-]{1,200}")
@@ -139,7 +143,8 @@ class App:
             operation = scope.get("bitnexus.operation")
             response = self._failure(from_exception(error), operation)
         out = response.headers
-        out.append((b"content-length", str(len(response.body)).encode()))
+        if response.status not in BODILESS:
+            out.append((b"content-length", str(len(response.body)).encode()))
         out.append((b"x-request-id", request_id.encode()))
         if close:
             out.append((b"connection", b"close"))

@@ -7,9 +7,11 @@ twice: that was a sixth of the CPU of a POST. Here what is written in one turn o
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES: Final = 65_536  # beyond what came with its first piece
 
 
 class GatheredWrites:
@@ -50,9 +52,32 @@ class GatheredWrites:
 class HttpProtocol(HttpToolsProtocol):
     """One HTTP connection. For uvicorn's `http=`."""
 
+    _heads = 0  # begun on this connection
+    _head_bytes: int | None = None  # of the head under way
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
         self.transport = GatheredWrites(self.transport, self.loop)  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Neither the parser nor uvicorn bounds a head: a client that never ends its own would fill our memory."""
+        begun = None if self._head_bytes is None else self._heads
+        super().data_received(data)
+        if begun == self._heads and self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.send_400_response("The head of the request is too large.")
+
+    def on_message_begin(self) -> None:
+        """From the parser."""
+        self._heads += 1
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """From the parser."""
+        self._head_bytes = None
+        super().on_headers_complete()
 
     def _get_upgrade(self) -> bytes | None:
         # uvicorn's own looks at the last field of a name only, and at an Upgrade of several protocols not at all.

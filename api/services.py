@@ -44,7 +44,9 @@ async def forward(request: Request) -> Response:
     ):
         case Forwarded(status, answered, body):
             return Response(
-                status, body, [(name.encode(), value.encode("latin-1")) for name, value in answered]
+                status,
+                body,
+                [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in answered],
             )
         case BridgeError("timeout", message):
             raise ApiError(504, message)
@@ -62,8 +64,8 @@ async def forward(request: Request) -> Response:
 def _target(request: Request) -> str:
     """The rest of the path and the query as the caller sent them, byte for byte."""
     raw: str = request.scope["raw_path"].partition(b"?")[0].decode("latin-1")
-    rest = raw.split("/", 5)
-    path = rest[5] if len(rest) > 5 else ""
+    rest = raw.lstrip("/").split("/", 4)
+    path = rest[4] if len(rest) > 4 else ""
     if any(segment in (".", "..") for segment in request.params.get("path", "").split("/")):
         raise ApiError(400, "The path must not contain . or .. segments")
     query: str = request.scope["query_string"].decode("latin-1")

@@ -19,6 +19,7 @@ class Behind(BaseHTTPRequestHandler):
         body = json.dumps({"path": self.path}).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
+        self.send_header("x-name", "ü€".encode().decode("latin-1"))
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -231,6 +231,13 @@ def test_operators_bodies_name_each_field_too(
     assert set(error.get("fields") or {}) == fields
 
 
+def test_a_services_answer_comes_as_it_is(admin: User) -> None:
+    for where in ("/api/v1/services/go/a/b?c=%2F", "//api/v1/services/go/a/b?c=%2F"):
+        answer = admin.client.get(httpx.URL(str(admin.client.base_url).rstrip("/") + where))
+        assert answer.json() == {"path": "/a/b?c=%2F"}
+        assert dict(answer.headers.raw)[b"x-name"] == "ü€".encode()
+
+
 # ---- success
 
 # Bodies that are right as they stand; what else a success needs is found out on the way.
