@@ -19,6 +19,7 @@ from api import disconnect
 from api.errors import ApiError, too_many, unauthorized
 from api.request import Request, Response, answer
 from api.router import Answer, Routes
+from api.sessions import revoke
 from api.tokens import refresh_hash, refresh_token
 from schema import users
 
@@ -156,7 +157,7 @@ async def refresh(request: Request) -> Response:
         else:
             reused = True
             response = None
-            await connection.execute(users.REVOKE_FAMILY, row["family_id"])
+            await revoke(connection, users.REVOKE_FAMILY, row["family_id"])
     if reused:
         request.front.sessions.end(session_id=row["family_id"])
         disconnect.user(row["id"])
@@ -176,9 +177,10 @@ async def logout(request: Request) -> Response:
         if named is not None:
             session_id = await pool.fetchval(users.REVOKE_BY_REFRESH, refresh_hash(named), principal.user_id)
             if session_id is not None:
+                await revoke(pool, users.REVOKE_FAMILY, session_id)
                 request.front.sessions.end(session_id=session_id)
         if principal.session_id is not None:
-            await pool.execute(users.REVOKE_FAMILY, principal.session_id)
+            await revoke(pool, users.REVOKE_FAMILY, principal.session_id)
             request.front.sessions.end(session_id=principal.session_id)
         disconnect.user(principal.user_id)
     return answer(Success())

@@ -10,6 +10,7 @@ ended.
 from __future__ import annotations
 
 import time
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -95,3 +96,10 @@ class Sessions:
             self._believed.clear()
         until = min(time.time() + BELIEVED_SECONDS, principal.exp)
         self._believed[token.encode("latin-1")] = (until, principal)
+
+
+async def revoke(connection: Any, statement: str, key: UUID) -> None:
+    """Ends sessions by one of the statements `REVOKE_...`. Until none of their tokens is left: a refresh that is under way adds
+    one that the statement, once it has waited for it, still does not see."""
+    while await connection.execute(statement, key) != "UPDATE 0":
+        pass

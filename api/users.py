@@ -17,6 +17,7 @@ from api.errors import ApiError
 from api.fields import Email, Name
 from api.request import Request, Response, answer
 from api.router import ADMINS, Routes
+from api.sessions import revoke
 from schema import users
 
 routes = Routes("users")
@@ -167,8 +168,10 @@ async def update(request: Request) -> Response:
         if password_hash is not None:
             await connection.execute(users.SET_HASH, user_id, password_hash)
         if password_hash is not None or body.active is False:
-            await connection.execute(users.REVOKE_OF_USER, user_id)
-    _ended(request, user_id, sockets=password_hash is not None or body.active is False)
+            await revoke(connection, users.REVOKE_OF_USER, user_id)
+    # Also at a new role: an open socket keeps the role that it came with, and all its admin channels.
+    gone = password_hash is not None or body.active is False or body.role is not None
+    _ended(request, user_id, sockets=gone)
     if body.active:
         request.front.sessions.restore(user_id)
     if not own:
@@ -193,7 +196,7 @@ async def deactivate(request: Request) -> Response:
         row = await connection.fetchrow(users.UPDATE, user_id, None, None, None, False)
         if row is None:
             raise ApiError(404, NO_USER)
-        await connection.execute(users.REVOKE_OF_USER, user_id)
+        await revoke(connection, users.REVOKE_OF_USER, user_id)
     _ended(request, user_id, sockets=True)
     await audit.record(request, "user.deactivate", str(user_id), {})
     return answer(UserBody(User.of(row)))
