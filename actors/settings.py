@@ -184,6 +184,9 @@ VARIABLES: tuple[Variable, ...] = (
 )
 
 
+URLS = ("DATABASE_URL", "GO_API_URL", "OTEL_EXPORTER_OTLP_ENDPOINT")  # each may hold a password
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Every setting, read and checked. Made by `load`; fields are the variables in lower case."""
@@ -316,12 +319,12 @@ def show(settings: Settings) -> list[Shown]:
             value, source = "set" if path.exists() else "", f"development key in {path}"
         if variable.name == "DATABASE_URL" and not value:
             text, source = "(embedded PostgreSQL in DATA_DIR)", "default"
-        elif variable.name == "DATABASE_URL":
+        elif variable.name in URLS:
             text = mask_url(value)
         elif variable.secret:
             text = "********" if value else ""
         elif variable.name == "SERVICES":
-            text = ",".join(f"{name}={url}" for name, url in value)
+            text = ",".join(f"{name}={mask_url(url)}" for name, url in value)
         elif isinstance(value, tuple):
             text = ",".join(value)
         else:

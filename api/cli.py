@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
 from actors import settings as settings_module
 from actors.postgres import binaries
+from actors.repo import reason
 from actors.settings import Settings
 from api.cli_database import ONE_LINE, CommandError, complain, connected, database_url
 from schema.migrate import migrate
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(settings, options)
     except (CommandError, *ONE_LINE) as error:
         return complain(error)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        return complain(f"the database refused: {reason(error)}")
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -125,7 +128,17 @@ def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
     made = operator("trace", "Print the next messages of a process.")
     made.add_argument("pid", help="pid (0.17.0) or registered name")
     made.add_argument("-n", dest="messages", type=int, default=10, help="how many (default: 10)")
-    made.add_argument("--seconds", type=float, default=10.0, help="how long at most (default: 10)")
+    made.add_argument(
+        "--seconds", type=seconds, default=10.0, help="how long at most (default: 10, at most 60)"
+    )
+
+
+def seconds(text: str) -> float:
+    """A number of seconds for which the server traces. Raises ValueError."""
+    value = float(text)
+    if not 0 < value <= 60:
+        raise ValueError
+    return value
 
 
 # ---- commands
@@ -203,7 +216,7 @@ def _run_psql(url: str, sql: str | None) -> int:
     password = urlsplit(url).password
     if password:
         url = url.replace(f":{password}@", "@", 1)
-        environment["PGPASSWORD"] = password
+        environment["PGPASSWORD"] = unquote(password)
     command = (
         [program, "--no-psqlrc", url]
         if sql is None

@@ -1,13 +1,16 @@
-"""What commands share: the configured database, embedded or not, and errors that are one line."""
+"""What commands share: the configured database, embedded or not, the server to talk to, and errors that are one line."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 
+from actors.endpoint import Address
 from actors.postgres_cluster import Cluster
 from actors.postgres_files import PostgresError
 from actors.repo import DatabaseError, address, reason
@@ -25,6 +28,20 @@ def complain(error: object) -> int:
     """Says on one line why a command failed; returns exit code 1."""
     print(f"bitnexus: {' '.join(str(error).split())}", file=sys.stderr)
     return 1
+
+
+def base_url(settings: Settings, options: Any) -> str:
+    """The server that --url names, else the one that HOST and PORT do. Raises CommandError."""
+    if not options.url:
+        return Address(settings.host, settings.port).url
+    try:
+        parts = urlsplit(options.url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise CommandError(f"--url {options.url}: expected a URL like https://api.example.com")
+    return options.url.rstrip("/")
 
 
 @asynccontextmanager

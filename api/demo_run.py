@@ -14,9 +14,8 @@ from typing import Any
 
 import aiohttp
 
-from actors.endpoint import Address
 from actors.settings import Settings
-from api.cli_database import CommandError, connected
+from api.cli_database import CommandError, base_url, connected
 from api.passwords import hash_password
 from schema import users
 
@@ -68,7 +67,7 @@ class Teller:
 
 async def run(settings: Settings, options: Any) -> int:
     """Runs the demo; returns the exit code. Raises CommandError, one line."""
-    base = (options.url or Address(settings.host, settings.port).url).rstrip("/")
+    base = base_url(settings, options)
     if bool(options.email) != bool(options.password):
         raise CommandError("demo: name both --email and --password, or neither")
     try:

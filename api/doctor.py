@@ -13,7 +13,7 @@ import aiohttp
 import asyncpg
 
 from actors.endpoint import Address, EndpointError, check_port
-from actors.settings import MIN_SECRET_BYTES, ConfigError, Settings, signing_secret, weakness
+from actors.settings import MIN_SECRET_BYTES, ConfigError, Settings, mask_url, signing_secret, weakness
 from api.cli_database import ONE_LINE, connected
 from api.tokens import InvalidToken, Keyring
 from schema.migrate import pending
@@ -171,7 +171,7 @@ async def _service(name: str, url: str) -> Finding:
         return Finding(
             "go",
             False,
-            f"{name} at {url} can't be reached: {why}",
+            f"{name} at {mask_url(url)} can't be reached: {why}",
             "start the service, check GO_API_URL and firewall",
         )
-    return Finding("go", True, f"{name} at {url} takes connections")
+    return Finding("go", True, f"{name} at {mask_url(url)} takes connections")

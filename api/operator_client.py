@@ -17,9 +17,8 @@ from urllib.parse import quote
 
 import aiohttp
 
-from actors.endpoint import Address
 from actors.settings import Settings
-from api.cli_database import CommandError, connected
+from api.cli_database import CommandError, base_url, connected
 from api.tokens import Keyring
 from schema import users
 
@@ -63,7 +62,7 @@ class Client:
 @asynccontextmanager
 async def connect(settings: Settings, options: Any) -> AsyncIterator[Client]:
     """A client of the server that the options name. Raises CommandError, one line."""
-    base = (options.url or Address(settings.host, settings.port).url).rstrip("/")
+    base = base_url(settings, options)
     timeout = aiohttp.ClientTimeout(total=90, connect=5)
     async with aiohttp.ClientSession(base, timeout=timeout) as session:
         try:

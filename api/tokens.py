@@ -9,6 +9,7 @@ is checked.
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import time
 import warnings
@@ -124,7 +125,7 @@ class Keyring:
                 raise ConfigError("JWT_PRIVATE_KEY: that is a public key, a private one is needed to sign")
             keys.insert(0, self.active)
         for text in settings.jwt_previous_keys:
-            is_pem = "-----BEGIN" in text or Path(text).expanduser().is_file()
+            is_pem = "-----BEGIN" in text or os.path.isfile(os.path.expanduser(text))
             keys.append(asymmetric_key(text, "JWT_PREVIOUS_KEYS") if is_pem else shared_key(text))
         self.by_kid: dict[str, Key] = {}
         for key in keys:
