@@ -185,6 +185,23 @@ def test_any_update_of_a_task_raises_its_version(database: str) -> None:
     run(main())
 
 
+def test_a_task_that_was_due_at_infinity_can_be_changed_again(empty_database: str, tmp_path: Path) -> None:
+    for migration in migrations.load():
+        if migration.version < 7:
+            (tmp_path / f"{migration.name}.sql").write_text(migration.sql, "utf-8")
+
+    async def work(connection: asyncpg.Connection) -> None:
+        await migrate(connection, tmp_path)
+        await connection.execute(
+            "INSERT INTO tasks (title, due_at) VALUES ('a', 'infinity'), ('b', '2030-01-01')"
+        )
+        await migrate(connection)
+        await connection.execute("UPDATE tasks SET priority = 'low'")
+        assert await connection.fetchval("SELECT count(due_at) FROM tasks") == 1
+
+    run(with_connection(empty_database, work))
+
+
 @pytest.mark.parametrize(
     "statement",
     [
