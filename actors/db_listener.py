@@ -11,7 +11,6 @@ Messages: `Connect`, `Look` (its own timers), `Notified` and `ConnectionLost` fr
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +35,7 @@ LOOK_MS = 5_000  # looks without a hint, in case one was lost
 BACKOFF_MS = (50, 100, 200, 500, 1000)
 TRIM_LOOKS = 720  # about an hour
 SQL_SECONDS = 10.0
+PAGE = 250  # changes read and told at a time: another program may change a whole table in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ class DbListener(GenServer):
         self.looks = 0
         self.look_waits = False
         self.timer: Any = None
+        self._myRef.on_exit(lambda _pid: self._hang_up())  # also when it is killed
         erlang.send(erlang.self_(), Connect())
 
     def handle_call(self, request: Any, from_: Any) -> Any:
@@ -132,7 +133,10 @@ class DbListener(GenServer):
         me = erlang.self_()
         try:
             connection = await asyncpg.connect(
-                repo.url(), timeout=5, server_settings={"application_name": "bitnexus listener"}
+                repo.url(),
+                timeout=5,
+                command_timeout=SQL_SECONDS,
+                server_settings={"application_name": "bitnexus listener"},
             )
         except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
             if self.failures == 0:
@@ -162,8 +166,7 @@ class DbListener(GenServer):
         if connection is None:
             return
         try:
-            async with asyncio.timeout(SQL_SECONDS):
-                await self._read(connection)
+            await self._read(connection)
         except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
             log.warning("can't read the change log: %s", repo.reason(error))
             self._hang_up()
@@ -180,18 +183,32 @@ class DbListener(GenServer):
         memory = node()
         if memory.change_position is None:
             memory.change_position = await self._stored_position(connection)
-        records = await connection.fetch(changes.SINCE, memory.change_position)
-        position = records[0]["snapshot"]
-        found = [Change(r["table_name"], r["operation"], r["row"]) for r in records if r["id"] is not None]
-        # No await between these two: whatever kills this process finds the events told and the position
-        # moved, or neither.
-        for change in found:
-            self._tell(change)
-        memory.change_position = position
-        if found or self.looks % TRIM_LOOKS == 0:
+        # No await between a telling and the note of it: whatever kills this process finds both, or neither.
+        before = self.told
+        more = memory.change_target is not None  # the one before us was killed among many
+        if not more:
+            since = (memory.change_position, PAGE)
+            records = await connection.fetch(changes.SINCE, *since)
+            memory.change_target, memory.change_told = records[0]["snapshot"], 0
+            for record in records:
+                if record["id"] is not None:
+                    self._tell(record)
+            more = len(records) == PAGE
+        if more:
+            await self._read_on(connection)
+        position = memory.change_position = memory.change_target
+        memory.change_target = None
+        if self.told != before or self.looks % TRIM_LOOKS == 0:
             await connection.execute(changes.KEEP_POSITION, self.position_name, position)
         if self.looks % TRIM_LOOKS == 0:
             await connection.execute(changes.TRIM)
+
+    async def _read_on(self, connection: asyncpg.Connection) -> None:
+        memory = node()
+        rest = (memory.change_position, memory.change_target, memory.change_told)
+        async with connection.transaction():
+            async for record in connection.cursor(changes.REST, *rest, prefetch=PAGE):
+                self._tell(record)
 
     async def _stored_position(self, connection: asyncpg.Connection) -> str:
         stored = await connection.fetchval(changes.POSITION, self.position_name)
@@ -199,8 +216,10 @@ class DbListener(GenServer):
             return stored
         return await connection.fetchval(changes.NOW)
 
-    def _tell(self, change: Change) -> None:
+    def _tell(self, record: asyncpg.Record) -> None:
+        change = Change(record["table_name"], record["operation"], record["row"])
         self.told += 1
+        node().change_told = record["id"]
         telemetry.execute(
             ("db_listener", "change"), {"count": 1}, {"table": change.table, "operation": change.operation}
         )

@@ -33,6 +33,8 @@ class Node:
     writer_connection: asyncpg.Connection | None = None
     ledger_position: int | None = None
     change_position: str | None = None
+    change_target: str | None = None  # while many changes are told: the position behind them
+    change_told: int = 0  # and the last of them that was
 
 
 _nodes: WeakKeyDictionary[Engine, Node] = WeakKeyDictionary()

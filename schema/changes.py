@@ -1,15 +1,24 @@
 """Named SQL of the change log and of listener positions. A position is a snapshot: see migration 0005."""
 
-# Rows that became visible since snapshot $1, and the snapshot to ask with next time (in a row of its own, so
-# that it is there when nothing changed).
+# The first $2 rows that became visible since snapshot $1, and the snapshot to ask with next time (in a row of its own,
+# so that it is there when nothing changed). MATERIALIZED: by xid, whatever the planner hopes of LIMIT.
 SINCE = """
-WITH new AS (
+WITH new AS MATERIALIZED (
     SELECT id, table_name, operation, row FROM change_log
     WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
       AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
 )
 SELECT pg_current_snapshot()::text AS snapshot, new.*
-FROM (SELECT 1) AS one LEFT JOIN new ON true ORDER BY new.id
+FROM (SELECT 1) AS one LEFT JOIN new ON true ORDER BY new.id LIMIT $2
+"""
+
+# Those behind row $3 that became visible since snapshot $1 and until snapshot $2.
+REST = """
+SELECT id, table_name, operation, row FROM change_log
+WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
+  AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+  AND pg_visible_in_snapshot(xid, $2::text::pg_snapshot) AND id > $3
+ORDER BY id
 """
 
 NOW = "SELECT pg_current_snapshot()::text"
