@@ -20,6 +20,6 @@ def socket_id(user_id: UUID | str) -> str:
 
 
 def user(user_id: UUID) -> None:
-    """Closes every socket of this user, on this server and (through PubSub) on the others."""
+    """Closes every socket of this user on this server, and on others if PubSub has an adapter to them."""
     if erlang.whereis(PUBSUB) is not None:
         broadcast(PUBSUB, socket_id(user_id), "disconnect", {})
