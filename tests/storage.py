@@ -23,6 +23,7 @@ from runtime.gen_server import GenServer
 from runtime.phoenix.messages import Broadcast
 from runtime.pubsub import PubSub
 from runtime.supervisor import ChildSpec, Supervisor
+from tests.server import PATIENCE
 
 
 class Subscriber(GenServer):
@@ -95,7 +96,7 @@ async def _listening() -> bool:
     return (await gen_server.call("db_listener", GetStatus())).listening
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
+async def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Wait until `condition()` is true and return it; the test fails after `seconds`."""
     end = asyncio.get_running_loop().time() + seconds
     while True:

@@ -38,10 +38,10 @@ def test_at_most_so_many_channels(play: Any) -> None:
 def test_a_join_that_takes_too_long(play: Any) -> None:
     async def body() -> None:
         endpoint = await start_endpoint()
-        client = Client(endpoint, Socket, options=WebSocketOptions(join_timeout=100))
+        client = Client(endpoint, Socket, options=WebSocketOptions(join_timeout=200))
         client.send(join("room:slow"))
         assert await client.settle(90) == []
-        assert await client.settle(50) == [
+        assert await client.settle(300) == [
             phx_reply("1", "1", "room:slow", {"reason": "join timed out"}, "error")
         ]
         assert (await dynamic_supervisor.count_children(endpoint.channels))["active"] == 0
@@ -118,7 +118,7 @@ def test_reading_goes_on_after_a_join(play: Any) -> None:
 def test_silence_ends_a_socket(play: Any) -> None:
     async def body() -> None:
         endpoint = await start_endpoint()
-        options = WebSocketOptions(timeout=400)
+        options = WebSocketOptions(timeout=1200)
         silent, alive = await joined(endpoint, options=options), await joined(endpoint, options=options)
         other = await joined(endpoint, options=WebSocketOptions(timeout=None))
         for _ in range(6):
@@ -126,10 +126,10 @@ def test_silence_ends_a_socket(play: Any) -> None:
             if _ == 0:
                 alive.send_bytes(client_frame(9, b"x")[1:2] + b"\0\0\0\0x")
             endpoint.broadcast("room:a", "news", {})
-            await erlang.sleep(100)
+            await erlang.sleep(300)
         assert silent.take()[-1] == ("close", 1002)
         assert not alive.io.closed and not other.io.closed
-        await erlang.sleep(500)
+        await erlang.sleep(1500)
         assert alive.io.closed and not other.io.closed
 
     play(body)
@@ -139,7 +139,9 @@ def test_a_join_longer_than_the_timeout_is_no_silence(play: Any) -> None:
     async def body() -> None:
         client = Client(await start_endpoint(), Socket, options=WebSocketOptions(timeout=250))
         client.send(join("room:slow"))  # takes 300 ms
-        assert await client.settle(400) == [phx_reply("1", "1", "room:slow", {"user": "ann"})]
+        while not (got := await client.settle(10)):
+            pass
+        assert got == [phx_reply("1", "1", "room:slow", {"user": "ann"})]
         assert await client.settle(1000) == [("close", 1002)]
 
     play(body)
@@ -175,7 +177,7 @@ def test_drain_tells_channels_and_closes_in_batches(play: Any) -> None:
         assert [client.take() for client in clients] == [[("close", 1012)]] * 6
         assert lonely.take() == [("close", 1000)]
         for _ in clients:
-            told = await erlang.receive(lambda m: isinstance(m, Broadcast), 1000)
+            told = await erlang.receive(lambda m: isinstance(m, Broadcast), 10_000)
             assert told.payload["reason"] == ("shutdown", "draining")
 
     play(body)
@@ -194,7 +196,7 @@ def test_drain_does_not_wait_for_those_who_come_back(play: Any) -> None:
         erlang.spawn(come_back)
         started = erlang.monotonic_time()
         assert await drain(endpoint.sockets, batch_size=1, batch_interval=10) == 1
-        assert erlang.monotonic_time() - started < 1000
+        assert erlang.monotonic_time() - started < 10_000
         assert await back[0].settle() == [("close", 1000)]
 
     play(body)

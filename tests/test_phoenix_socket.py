@@ -87,11 +87,11 @@ def test_a_join_blocks_the_socket_and_order_is_phoenix(play: Any) -> None:
         endpoint = await start_endpoint()
         client = await joined(endpoint)
         client.send(join("room:slow", "2"), HEARTBEAT, ["1", "3", "room:a", "echo", 1])
-        await erlang.sleep(50)
+        await erlang.sleep(20)
         endpoint.broadcast("room:a", "news", {"n": 1})
         client.send([None, "10", "phoenix", "heartbeat", {}])
-        assert await client.settle(100) == []
-        got = await client.settle(300)
+        assert await client.settle(20) == []
+        got = await client.settle(600)
         assert got[:2] == [
             phx_reply("2", "2", "room:slow", {"user": "ann"}),
             phx_reply(None, "9", "phoenix", {}),
@@ -109,12 +109,12 @@ def test_a_slow_event_blocks_its_channel_alone(play: Any) -> None:
         client = await joined(await start_endpoint())
         await client.ask(join("room:b", "2"))
         client.send(
-            ["1", "3", "room:a", "sleep", 100],
+            ["1", "3", "room:a", "sleep", 600],
             ["1", "4", "room:a", "echo", 4],
             ["2", "5", "room:b", "echo", 5],
         )
         assert await client.settle(50) == [phx_reply("2", "5", "room:b", 5)]
-        assert await client.settle(100) == [
+        assert await client.settle(1000) == [
             phx_reply("1", "3", "room:a", {}),
             phx_reply("1", "4", "room:a", 4),
         ]
@@ -292,7 +292,7 @@ def test_disconnect_by_id(play: Any) -> None:
         assert await ann.settle() == []
         endpoint.disconnect("user:ann")
         assert await ann.settle() == [("close", 1001)] and ann.io.closed
-        down = await erlang.receive(lambda m: isinstance(m, Down), 100)
+        down = await erlang.receive(lambda m: isinstance(m, Down), 10_000)
         assert down.ref is monitor and down.reason == ("shutdown", "disconnected")
         assert await bob.ask(HEARTBEAT) == [phx_reply(None, "9", "phoenix", {})]
 
@@ -325,7 +325,7 @@ def test_channels_end_with_their_socket(play: Any, how: str, code: int | None, r
                 client.send_bytes(b"\x81\x00")
             case "kill":
                 erlang.exit(client.pid, "kill")
-        told = await erlang.receive(lambda m: isinstance(m, Broadcast), 1000)
+        told = await erlang.receive(lambda m: isinstance(m, Broadcast), 10_000)
         got = told.payload["reason"]
         assert got == reason if reason != "error" else got[0] not in ("shutdown",)
         assert client.take() == ([("close", code)] if code else [])

@@ -30,6 +30,8 @@ from runtime.phoenix import (
 )
 from tests.phoenix.client import client_frame
 from tests.phoenix.conformance_app import MOUNTS, ConformanceServer
+from tests.server import PATIENCE
+from tests.storage import until
 
 UPGRADE = {
     "upgrade": "websocket",
@@ -76,11 +78,11 @@ LATER = (
     Mount(
         "/later",
         LaterSocket,
-        WebSocketOptions(check_origin=False, connect_timeout=300, max_buffer=100_000),
+        WebSocketOptions(check_origin=False, connect_timeout=2000, max_buffer=100_000),
         LongPollOptions(
             check_origin=False,
-            window_ms=200,
-            connect_timeout=300,
+            window_ms=1000,
+            connect_timeout=2000,
             max_buffer=50_000,
             max_messages_per_second=40,
         ),
@@ -111,7 +113,7 @@ async def http(
     fields = {"host": "localhost", "connection": "close", "content-length": str(len(body)), **(headers or {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE)
     writer.close()
     top, _, rest = answer.partition(b"\r\n\r\n")
     lines = top.decode().split("\r\n")
@@ -131,7 +133,7 @@ class Wire:
         fields = {"host": "localhost", **UPGRADE, **more}
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         writer.write(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
-        status = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        status = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
         assert status.startswith(b"HTTP/1.1 101"), status
         return cls(reader, writer)
 
@@ -139,14 +141,14 @@ class Wire:
         self.writer.write(client_frame(1, json.dumps(message).encode()))
 
     async def receive(self) -> Any:
-        first, size = await asyncio.wait_for(self.reader.readexactly(2), 10)
+        first, size = await asyncio.wait_for(self.reader.readexactly(2), PATIENCE)
         if size in (126, 127):
             size = int.from_bytes(await self.reader.readexactly(2 if size == 126 else 8), "big")
-        payload = await asyncio.wait_for(self.reader.readexactly(size), 10)
+        payload = await asyncio.wait_for(self.reader.readexactly(size), PATIENCE)
         return ("close", int.from_bytes(payload[:2], "big")) if first & 15 == 8 else json.loads(payload)
 
     async def ended(self) -> bool:
-        return await asyncio.wait_for(self.reader.read(), 10) == b""
+        return await asyncio.wait_for(self.reader.read(), PATIENCE) == b""
 
 
 def test_connect_may_take_its_time() -> None:
@@ -179,7 +181,7 @@ def test_a_client_that_leaves_while_connect_runs() -> None:
         await asyncio.sleep(0.03)
         writer.transport.abort()
         await asyncio.sleep(0.15)
-        assert server.sockets.transports == {} and not server.server.server_state.connections
+        await until(lambda: server.sockets.transports == {} and not server.server.server_state.connections)
 
     serve(body, LATER)
 
@@ -244,10 +246,9 @@ def test_a_peer_that_never_closes_is_let_go(monkeypatch: pytest.MonkeyPatch) -> 
         assert await wire.receive() == ("close", 1000)
         assert await wire.ended()  # the server's half; ours stays open
         assert server.server.server_state.connections
-        await asyncio.sleep(0.5)
-        assert not server.server.server_state.connections
+        await until(lambda: not server.server.server_state.connections)
 
-    monkeypatch.setattr("runtime.phoenix.drainer.LINGER", 0.2)
+    monkeypatch.setattr("runtime.phoenix.drainer.LINGER", 1.0)
     serve(body)
 
 
@@ -339,10 +340,15 @@ def test_longpoll_session_by_hand() -> None:
             opened = json.loads((await http(port, "GET", "/later/longpoll?vsn=2.0.0&user=lp"))[2])
             assert await post(opened["token"], b'["1","1","room:a","phx_join",{}]') == 200
             await post(opened["token"], message, content_type="application/x-ndjson")
-            await asyncio.sleep(0.05)
-            assert await post(opened["token"], b'[null,"1","phoenix","heartbeat",{}]') == 410
-        await asyncio.sleep(0.7)
-        assert server.endpoint.sessions == {} and server.sockets.transports == {}
+            beat = b'[null,"1","phoenix","heartbeat",{}]'
+            for _ in range(
+                8
+            ):  # in well under the second after which a session without polls would end by itself
+                await asyncio.sleep(0.05)
+                if (status := await post(opened["token"], beat)) == 410:
+                    break
+            assert status == 410
+        await until(lambda: server.endpoint.sessions == {} and server.sockets.transports == {})
         assert await post(token, b"[]") == 410
 
     serve(body, LATER)
@@ -412,7 +418,11 @@ def test_connections_leave_no_objects() -> None:
             seen += [weakref.ref(transport.socket) for transport in server.sockets.transports.values()]
             wire.writer.transport.abort()
             await asyncio.sleep(0.02)
-        gc.collect()
-        assert [ref() for ref in seen] == [None] * 5
+
+        def gone() -> bool:
+            gc.collect()
+            return [ref() for ref in seen] == [None] * 5
+
+        await until(gone)
 
     serve(body)

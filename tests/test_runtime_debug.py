@@ -143,12 +143,12 @@ def test_the_parents_exit_and_stop_reach_the_suspended(play: Any) -> None:
 def test_a_system_message_starts_a_pending_timeout_anew(play: Any) -> None:
     async def body() -> None:
         pid = await Counter.start_link(1)
-        assert await gen_server.call(pid, ("timeout", 600)) == "ok"
-        await erlang.sleep(400)
+        assert await gen_server.call(pid, ("timeout", 3000)) == "ok"
+        await erlang.sleep(2000)
         assert "last" not in await debug.get_state(pid)
-        await erlang.sleep(400)
+        await erlang.sleep(2000)
         assert "last" not in await debug.get_state(pid)
-        await erlang.sleep(1000)
+        await erlang.sleep(4000)
         assert (await debug.get_state(pid))["last"] == "timeout"
 
     play(body)

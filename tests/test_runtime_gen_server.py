@@ -101,7 +101,7 @@ def test_a_start_that_fails(play: Any, result: Any, error: Any, exit_: Any) -> N
             with pytest.raises(StartError) as failed:
                 await Server.start_link([], result)
             assert failed.value.reason == error
-        message = await erlang.receive(timeout=100)
+        message = await erlang.receive(timeout=10_000)
         assert isinstance(message, ExitMessage)
         assert message.reason == exit_
 
@@ -274,7 +274,7 @@ def test_send_request(play: Any) -> None:
         pid = await Server.start([])
         one, two = send_request(pid, "one"), send_request(pid, "two")
         assert await receive_response(two) == ("reply", "two")
-        assert await receive_response(one, 100) == ("reply", "one")
+        assert await receive_response(one, 10_000) == ("reply", "one")
         assert await receive_response(send_request(pid, "defer"), 10) is TIMEOUT
         assert await receive_response(send_request(pid, ("return", Stop("x")))) == ("error", "x")
         assert await receive_response(send_request("nobody", 1)) == ("error", "noproc")
@@ -293,7 +293,7 @@ def test_stop(play: Any) -> None:
             await stop(pid)
         assert gone.value.reason == "noproc"
         pid = await Server.start([])
-        cast(pid, ("sleep", 40))
+        cast(pid, ("sleep", 400))
         with pytest.raises(Exit) as late:
             await stop(pid, "normal", 10)
         assert late.value.reason == "timeout"
@@ -362,14 +362,14 @@ def test_a_full_mailbox_fails_the_caller_at_once(play: Any) -> None:
         log: list[Any] = []
         pid = await Bounded.start_link(log)
         engine = pid.cell.engine
-        cast(pid, ("sleep", 20))
+        cast(pid, ("sleep", 1000))
         await erlang.sleep(1)
         waiting = [call(pid, n) for n in range(3)]
         before = erlang.monotonic_time()
         with pytest.raises(Exit) as full:
             await call(pid, "too many")
         assert full.value.reason == ("overload", CallSite("gen_server", "call", (pid, "too many", 5000)))
-        assert erlang.monotonic_time() - before < 10
+        assert erlang.monotonic_time() - before < 900
         cast(pid, "dropped")
         erlang.send(pid, "dropped")
         assert engine.refused == 3

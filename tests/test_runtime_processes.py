@@ -104,7 +104,7 @@ def test_a_chain_of_ten_thousand_links_falls_without_a_stack(play: Any) -> None:
             await forever()
 
         first = erlang.spawn(chain, 10_000)
-        assert await got(timeout=20_000) == "complete"
+        assert await got(timeout=100_000) == "complete"
         assert len(erlang.processes()) == 10_002
         erlang.exit(first, "boom")
         await erlang.sleep(1)
@@ -286,17 +286,17 @@ def test_registry_unique_and_duplicate(play: Any) -> None:
 def test_timers(play: Any) -> None:
     async def body() -> None:
         me = erlang.self_()
-        later, never = erlang.send_after(20, me, "later"), erlang.send_after(10, me, "never")
+        later, never = erlang.send_after(1200, me, "later"), erlang.send_after(1100, me, "never")
         wrapped = erlang.start_timer(5, me, "wrapped")
-        assert 15 <= erlang.read_timer(later) <= 20
+        assert 600 <= erlang.read_timer(later) <= 1200
         left = erlang.cancel_timer(never)
         assert left is not False
-        assert 5 <= left <= 10
+        assert 500 <= left <= 1100
         assert erlang.cancel_timer(never) is False
         match await got(timeout=1000):
             case Timeout(ref, message):
                 assert (ref, message) == (wrapped, "wrapped")
-        assert await got(timeout=1000) == "later"
+        assert await got(timeout=10_000) == "later"
         assert erlang.read_timer(later) is False
         assert await got(timeout=20) is TIMEOUT
 
@@ -350,9 +350,9 @@ def test_receive_waits_for_a_match_and_times_out_on_its_own_clock(play: Any) -> 
             erlang.send_after(ms, me, ms)
         assert await got(lambda m: m == 6, timeout=1000) == 6
         before = erlang.monotonic_time()
-        erlang.send_after(5, me, "noise")
-        assert await got(lambda m: m == "x", timeout=15) is TIMEOUT  # noise does not start it anew
-        assert 14 <= erlang.monotonic_time() - before < 300
+        erlang.send_after(600, me, "noise")
+        assert await got(lambda m: m == "x", timeout=1000) is TIMEOUT  # noise does not start it anew
+        assert 999 <= erlang.monotonic_time() - before < 1550
 
     play(body)
 
@@ -368,7 +368,7 @@ def test_asyncio_inside_a_process(play: Any) -> None:
         done: list[int] = []
 
         async def part(n: int) -> None:
-            await asyncio.sleep(0.001 * n)
+            await asyncio.sleep(0.2 * n)
             done.append(n)
 
         async with asyncio.TaskGroup() as group:
@@ -379,7 +379,7 @@ def test_asyncio_inside_a_process(play: Any) -> None:
             async with asyncio.timeout(0.01):
                 await got()  # a receive can be cancelled too
         erlang.send(erlang.self_(), "still here")
-        assert await got(timeout=10) == "still here"
+        assert await got(timeout=10_000) == "still here"
 
     play(body)
 
@@ -405,7 +405,10 @@ def test_the_killed_release_what_they_hold(play: Any) -> None:
             await erlang.sleep(1)
             erlang.exit(pid, "kill")
             assert not erlang.is_process_alive(pid)
-            await erlang.sleep(20)
+            for _ in range(2000):  # its way out takes a little while
+                if log[-1] == "released":
+                    break
+                await erlang.sleep(5)
         assert log == ["taken", "released"] * 3
 
     play(body)

@@ -125,12 +125,12 @@ def test_repeat_state_enters_again_but_retries_nothing_and_keeps_the_state_timeo
     async def body() -> None:
         pid, log = await started()
         sm.cast(pid, NextState("b"))
-        sm.cast(pid, NextState("a", StateTimeout(30, "st30")))
+        sm.cast(pid, NextState("a", StateTimeout(300, "st30")))
         await erlang.sleep(5)
         log.clear()
         sm.cast(pid, "postpone")
         sm.cast(pid, RepeatState())
-        await erlang.sleep(60)
+        await erlang.sleep(600)
         assert log == [
             ("a", "cast", "postpone"),
             ("a", "cast", "RepeatState"),

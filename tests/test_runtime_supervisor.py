@@ -35,7 +35,7 @@ class Worker(GenServer):
 
     async def terminate(self, reason: Any) -> None:
         if self.name == "stubborn":
-            await erlang.sleep(1000)
+            await erlang.sleep(10_000)
         log.append(f"-{self.name}")
 
 
@@ -95,10 +95,10 @@ def test_restart_types(play: Any, restart: str, reason: Any) -> None:
 
 def test_intensity_and_period(play: Any) -> None:
     async def body() -> None:
-        sup = await Supervisor.start_link(abc(), intensity=2, period=0.05)
+        sup = await Supervisor.start_link(abc(), intensity=2, period=1)
         for _ in range(4):  # two within a period are allowed, again and again
             cast("a", "boom")
-            await erlang.sleep(40)
+            await erlang.sleep(800)
         assert erlang.is_process_alive(sup)
         ref = erlang.monitor(sup)
         for _ in range(3):
@@ -138,8 +138,8 @@ def test_shutdowns(play: Any) -> None:
         )
         began = erlang.monotonic_time()
         erlang.exit(sup, "shutdown")
-        assert await erlang.await_down(sup, 2000) == "shutdown"
-        assert 19 <= erlang.monotonic_time() - began < 900
+        assert await erlang.await_down(sup, 20_000) == "shutdown"
+        assert 19 <= erlang.monotonic_time() - began < 9000
         assert log == ["+a", "+stubborn", "+c", "-c"]  # the first two had no time for last words
 
     play(body)
@@ -261,7 +261,12 @@ def test_dynamic_supervisor_gives_up(play: Any) -> None:
 def test_reports_say_who_why_and_what(play: Any) -> None:
     async def body() -> None:
         seen: list[reports.Report] = []
-        telemetry.attach("test", reports.EVENT, lambda _e, _m, metadata: seen.append(metadata["report"]))
+
+        def told(_event: Any, _measured: Any, metadata: Any) -> None:
+            if metadata["report"].kind != "long_schedule":  # that is a matter of the machine
+                seen.append(metadata["report"])
+
+        telemetry.attach("test", reports.EVENT, told)
         try:
             sup = await Supervisor.start_link([spec("a")], name="sup")
             assert [(r.kind, r.context["child"]) for r in seen] == [("progress", "a")]
@@ -290,15 +295,19 @@ def test_reports_say_who_why_and_what(play: Any) -> None:
     play(body)
 
 
-def test_long_schedule_names_who_holds_the_loop() -> None:
+def test_long_schedule_names_who_holds_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
-    import time
 
     from runtime.asyncio_engine import AsyncioEngine
 
+    # By a clock that stands still otherwise: on a busy machine others may seem to have held the loop, too.
+    time = 0.0
+    monkeypatch.setattr("runtime.asyncio_engine.perf_counter", lambda: time)
+
     class Hog(GenServer):
         def handle_call(self, request: Any, from_: Any) -> Any:
-            time.sleep(0.03)
+            nonlocal time
+            time += 0.03
             from runtime.gen_server import Reply
 
             return Reply("done")

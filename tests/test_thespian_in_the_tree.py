@@ -61,10 +61,9 @@ def test_a_gen_server_and_a_plain_actor_talk_on_one_engine() -> None:
         )
         assert await call(boss, 5) == 10, "it lives on"
         await call(boss, "end")
-        for _ in range(100):
-            if seen := await call(boss, "seen"):
-                break
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while not (seen := await call(boss, "seen")):
+                await asyncio.sleep(0.01)
         assert [type(message) for message in seen] == [ChildActorExited]
         assert len(erlang.processes()) == 1
         await engine.stop()
