@@ -1,12 +1,15 @@
 """A process that floods itself or others takes nobody's turn: calls to a third stay fast.
 
-Latency is CPU time of this process as well as wall time: a busy machine delays us, our scheduler must not. A sample
-counts with the smaller of the two, and the runs are many, so that one hiccup of the machine decides nothing.
+Latency is CPU time of this thread as well as wall time: a busy machine delays us, our scheduler must not. A sample
+counts with the smaller of the two. CPU time, too, is longer while others use the caches and the core's other half; so the
+99th percentile is taken of several rounds, and the one in the middle counts: a machine is busy for a while, an unfair
+scheduler is unfair in every round.
 """
 
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,7 +21,8 @@ from runtime.asyncio_engine import AsyncioEngine
 from runtime.gen_server import GenServer, NoReply, Reply, call, cast
 
 LIMIT = 0.005  # seconds, at the 99th percentile
-CALLS = 400
+CALLS = 400  # of a round
+ROUNDS = 5
 
 
 class Echo(GenServer):
@@ -61,9 +65,9 @@ class Cannon(GenServer):
 async def latencies(pid: Any, until: Callable[[], bool] = lambda: False) -> list[float]:
     found: list[float] = []
     while len(found) < CALLS or (len(found) < 20_000 and until()):
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = time.perf_counter(), time.thread_time()
         assert await call(pid, 1) == 1
-        found.append(min(time.perf_counter() - wall, time.process_time() - cpu))
+        found.append(min(time.perf_counter() - wall, time.thread_time() - cpu))
         await asyncio.sleep(0)
     return sorted(found)
 
@@ -75,8 +79,8 @@ def p99(scenario: Callable[[], Awaitable[list[float]]]) -> float:
         await engine.stop()
         return found
 
-    found = uvloop.run(main())
-    return found[int(len(found) * 0.99)]
+    rounds = [uvloop.run(main()) for _ in range(ROUNDS)]
+    return statistics.median(found[int(len(found) * 0.99)] for found in rounds)
 
 
 def test_a_process_that_floods_itself_stalls_nobody() -> None:
