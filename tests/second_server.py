@@ -32,7 +32,7 @@ async def main(url: str, user: UUID, count: int) -> None:
         async def all_told() -> bool:
             return len(payloads(seen, "new_transaction")) >= 123
 
-        await until(all_told, 15)
+        await until(all_told)
         told = [payload["ledger_seq"] for payload in payloads(seen, "new_transaction")]
         assert told == list(range(1, await fetchval(url, "SELECT seq FROM ledger_head") + 1)), told
         print(recorded, len(told), flush=True)

@@ -28,6 +28,11 @@ def tree(admin: User) -> dict[str, Any]:
     return admin.client.get("/admin/tree").raise_for_status().json()
 
 
+def told_of(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the reports say of processes; that one held the loop for long says something of a busy machine."""
+    return [report for report in reports if report["kind"] != "long_schedule"]
+
+
 def healthy(admin: User) -> bool:
     try:
         return admin.client.get("/api/v1/health/ready").status_code == 200 and all(
@@ -128,10 +133,9 @@ def test_kill_is_answered_by_the_supervisor_and_audited(server: Server, admin: U
     assert line["subject"] == before["pid"] and line["remote_address"] == "127.0.0.1"
     shown = admin.client.get("/admin/audit").json()["audit"][0]
     assert shown["actor_email"] == admin.email and shown["details"] == {"name": "db_listener"}
-    reports = admin.client.get("/admin/processes/db_listener").json()["process"]["reports"]
-    assert {report["kind"] for report in reports} >= {"crash", "supervisor"} and reports[0][
-        "reason"
-    ] == "killed"
+    reports = told_of(admin.client.get("/admin/processes/db_listener").json()["process"]["reports"])
+    assert {report["kind"] for report in reports} >= {"crash", "supervisor"}
+    assert reports[0]["reason"] == "killed"
 
 
 def test_restart_goes_by_the_supervisor(admin: User) -> None:
@@ -151,8 +155,11 @@ def test_restart_goes_by_the_supervisor(admin: User) -> None:
 def test_the_http_server_itself_is_restarted_behind_the_answer(admin: User) -> None:
     answer = admin.client.post("/admin/processes/endpoint/restart").raise_for_status().json()
     assert answer["result"] == "restarting"
-    wait_until(lambda: healthy(admin))
-    assert find(tree(admin), "endpoint")["restarts"] >= 1
+
+    def came_back() -> bool:  # it answers on for a moment before it goes
+        return healthy(admin) and find(tree(admin), "endpoint")["restarts"] >= 1
+
+    wait_until(came_back)
 
 
 def test_a_suspended_process_waits_and_goes_on(admin: User) -> None:
@@ -201,7 +208,7 @@ def test_a_log_level_is_changed_and_shown(admin: User) -> None:
 
 
 def test_figures_come_every_second(admin: User) -> None:
-    samples = wait_until(lambda: admin.client.get("/admin/stats").json()["samples"][-2:], 5)
+    samples = wait_until(lambda: admin.client.get("/admin/stats").json()["samples"][-2:])
     newest = samples[-1]
     assert newest["processes"] > 10 and newest["memory"] > 10_000_000 and newest["database"] == "up"
     assert {
@@ -234,7 +241,9 @@ def test_actions_work_and_are_audited_while_the_database_is_away(server: Server,
     assert answer.status_code == 200
     wait_until(lambda: healthy(admin))
     admin.client.post("/admin/processes/pubsub/trace", json={"timeout_ms": 1}).raise_for_status()
-    assert server.fetchval("SELECT count(*) FROM audit_log WHERE request_id = 'cut-1'") == 1
+    assert (
+        wait_until(lambda: server.fetchval("SELECT count(*) FROM audit_log WHERE request_id = 'cut-1'")) == 1
+    )
 
 
 def test_changes_of_the_tree_are_told_on_the_channel(server: Server, admin: User) -> None:
@@ -249,7 +258,7 @@ def test_changes_of_the_tree_are_told_on_the_channel(server: Server, admin: User
             assert json.loads(await socket.recv())[4]["status"] == "ok"
             await asyncio.to_thread(admin.client.post, "/admin/processes/db_listener/kill")
             heard: list[list[Any]] = []
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while {"tree", "stats", "crash", "supervisor"} - {
                     message[4]["kind"] if message[3] == "report" else message[3] for message in heard
                 }:
@@ -258,6 +267,6 @@ def test_changes_of_the_tree_are_told_on_the_channel(server: Server, admin: User
 
     heard = asyncio.run(watch())
     trees = [message[4] for message in heard if message[3] == "tree"]
-    reports = [message[4] for message in heard if message[3] == "report"]
+    reports = told_of([message[4] for message in heard if message[3] == "report"])
     assert find(trees[-1], "db_listener")["restarts"] >= 1
     assert {report["kind"] for report in reports} == {"crash", "supervisor"}

@@ -21,7 +21,7 @@ def told(server: Server, admin: User, tmp_path_factory: pytest.TempPathFactory) 
     """What the browser saw, in order."""
     shots = os.environ.get("SCREENSHOTS") or str(tmp_path_factory.mktemp("console"))
     told = node.run(
-        SCRIPT, server.url, admin.email, PASSWORD, shots, timeout=110, CHROMIUM=browser.chromium() or ""
+        SCRIPT, server.url, admin.email, PASSWORD, shots, timeout=280, CHROMIUM=browser.chromium() or ""
     )
     told.append({"event": "shots", "files": sorted(path.name for path in Path(shots).glob("console-*.png"))})
     return told

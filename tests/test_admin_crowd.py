@@ -81,7 +81,7 @@ def look(server: Server, admin: User) -> dict[str, Any]:
         began = time.perf_counter()
         tree = admin.client.get("/admin/tree").json()
         times.append(time.perf_counter() - began)
-    page = node.run(SCRIPT, server.url, admin.email, PASSWORD, timeout=90, CHROMIUM=browser.chromium() or "")
+    page = node.run(SCRIPT, server.url, admin.email, PASSWORD, timeout=280, CHROMIUM=browser.chromium() or "")
     return {"seconds": statistics.median(times), "tree": tree, "page": page}
 
 

@@ -325,4 +325,4 @@ def test_a_slow_client_does_not_hold_others(server: Server) -> None:
             ).status_code
             == 200
         )
-        assert 0.5 <= time.perf_counter() - began < 5
+        assert 0.5 <= time.perf_counter() - began < 15

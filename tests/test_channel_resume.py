@@ -81,7 +81,9 @@ def test_resume_while_others_write_loses_nothing_and_doubles_nothing(server: Ser
     async def scenario() -> None:
         written: list[int] = []
         headers = {"authorization": f"Bearer {user.token}"}
-        async with httpx.AsyncClient(base_url=server.url, headers=headers, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=server.url, headers=headers, timeout=60, trust_env=False
+        ) as client:
             writers = [asyncio.create_task(writer(client, written)) for _ in range(3)]
             async with open_socket(server, user.token) as socket:
                 assert (await join(socket, f"transaction:{user.id}", {"last_seq": 0}))["status"] == "ok"
@@ -134,17 +136,16 @@ def test_topics_are_their_owners_and_admin_topics_the_admins(
 
 def test_a_token_that_ends_closes_its_socket(server: Server, user: User) -> None:
     claims = jwt.decode(user.token, options={"verify_signature": False})
-    short = jwt.encode(
-        claims | {"exp": time.time() + 1.5}, SECRET, headers=jwt.get_unverified_header(user.token)
-    )
+    ends = time.time() + 5  # late enough to join before
+    short = jwt.encode(claims | {"exp": ends}, SECRET, headers=jwt.get_unverified_header(user.token))
 
     async def scenario() -> None:
         async with open_socket(server, short) as socket:
             await join(socket, f"transaction:{user.id}", {})
-            started = time.monotonic()
+            assert time.time() < ends, "the machine was too slow to join in time"
             with pytest.raises(ConnectionClosed):
                 await socket.recv()
-            assert socket.close_code == 1001 and time.monotonic() - started < 5
+            assert socket.close_code == 1001 and time.time() - ends < 8, "not at the end of the leeway"
         await asyncio.sleep(10)  # the leeway of JWT_LEEWAY
         with pytest.raises(InvalidStatus) as refused:
             await open_socket(server, short)
@@ -156,9 +157,9 @@ def test_a_token_that_ends_closes_its_socket(server: Server, user: User) -> None
 def test_a_socket_that_talks_too_much_is_closed(server: Server, user: User) -> None:
     async def scenario() -> None:
         async with open_socket(server, user.token) as socket:
-            for number in range(400):
-                await socket.send(json.dumps([None, str(number), "phoenix", "heartbeat", {}]))
-            with pytest.raises(ConnectionClosed):
+            with pytest.raises(ConnectionClosed):  # while it still talks, or after
+                for number in range(1000):
+                    await socket.send(json.dumps([None, str(number), "phoenix", "heartbeat", {}]))
                 while True:
                     await socket.recv()
 

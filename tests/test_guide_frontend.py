@@ -41,7 +41,7 @@ def told(server: Server, user: User, task: dict[str, Any]) -> dict[str, Any]:
         user.token,
         user.id,
         FRONTEND_PORT,
-        timeout=90,
+        timeout=280,
         CHROMIUM=browser.chromium() or "",
     )
     return {each["event"]: each for each in seen}

@@ -7,12 +7,12 @@ import re
 import socket
 from urllib.parse import urlsplit
 
-from tests.server import Server, User
+from tests.server import PATIENCE, Server, User
 
 
 def connection(server: Server) -> socket.socket:
     address = urlsplit(server.url)
-    return socket.create_connection((address.hostname, address.port), timeout=10)
+    return socket.create_connection((address.hostname, address.port), timeout=PATIENCE)
 
 
 def post(user: User) -> str:
@@ -61,7 +61,7 @@ def test_a_body_may_come_in_pieces(server: Server, user: User) -> None:
                 try:
                     assert not sock.recv(1), "answered too early"
                 except TimeoutError:
-                    sock.settimeout(10)
+                    sock.settimeout(PATIENCE)
                 sock.sendall(piece)
             assert read_until(sock, b'"hash"').startswith(b"HTTP/1.1 201")
 

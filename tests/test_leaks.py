@@ -61,7 +61,7 @@ async def round_of(count: int) -> tuple[list[int], int]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_a_hundred_thousand_actors_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("runtime.reports"), "disabled", True)  # pytest keeps what is logged
 

@@ -19,7 +19,7 @@ from runtime.exits import Stack
 from runtime.gen_server import GenServer
 from runtime.reports import Report
 from runtime.sasl_format import sasl_format
-from tests.server import Server, User
+from tests.server import Server, User, wait_until
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 PROD = {"BITNEXUS_ENV": "prod", "SECRET_KEY_BASE": "kJ8s0vQ2mZ4xW6yB1nC3dF5gH7jL9pR0tU2w"}
@@ -110,7 +110,7 @@ def test_a_line_of_a_request_has_its_id_and_user(server: Server, admin: User) ->
     admin.client.post(
         "/admin/processes/pubsub/trace", json={"timeout_ms": 1}, headers={"x-request-id": "log-1"}
     )
-    [line] = [line for line in server.lines if "request_id=log-1" in line]
+    [line] = wait_until(lambda: [line for line in list(server.lines) if "request_id=log-1" in line])
     assert f"user={admin.id}" in line and "process.trace" in line
 
 

@@ -26,7 +26,7 @@ def server_environment() -> Mapping[str, str]:
 def client(server: Server, user: User) -> Iterator[Script]:
     """A client that has joined the user's transaction channel."""
     with Script(CLIENT, server.url, user.token, f"transaction:{user.id}") as script:
-        script.until("joined", 20)
+        script.until("joined")
         yield script
 
 
@@ -73,13 +73,13 @@ def test_the_client_rejoins_by_itself_when_its_channel_is_killed(
 
 def test_a_stranger_is_refused(server: Server, user: User, other: User) -> None:
     with Script(CLIENT, server.url, other.token, f"transaction:{user.id}") as script:
-        assert script.until("refused", 20)["response"] == {"reason": "unauthorized"}
+        assert script.until("refused")["response"] == {"reason": "unauthorized"}
 
 
 def test_the_client_gets_the_next_one_when_the_endpoint_is_killed(
     client: Script, user: User, admin: User
 ) -> None:
     kill(admin.client, "endpoint")
-    until_healthy(admin.client, 5)
+    until_healthy(admin.client)
     after = post(user, "3")
     assert client.until("new_transaction")["payload"]["id"] == after

@@ -74,13 +74,13 @@ async def load(server: Server, people: list[User]) -> Seen:
             asyncio.create_task(listen(server, person, seen, session, joined))
             for person, joined in zip(people, joins, strict=True)
         ]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for joined in joins:
                 await joined.wait()
         async with asyncio.TaskGroup() as group:
             for client in range(CLIENTS):
                 group.create_task(post(people[client % len(people)], numbers, seen, session, until))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(seen.events) < len(seen.answers):
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.2)  # for one too many to show

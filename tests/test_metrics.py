@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter as Tally
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,9 +128,9 @@ def test_loopback_is_told_from_elsewhere(address: str, loopback: bool) -> None:
     assert is_loopback(address) is loopback
 
 
-def test_from_elsewhere_a_token_is_needed(module_database: str) -> None:
+def test_from_elsewhere_a_token_is_needed(module_database: str, tmp_path: Path) -> None:
     # A request that came through a proxy is not from this machine, whatever its last hop is.
-    server = start(module_database, METRICS_TOKEN="a metrics token")
+    server = start(module_database, DATA_DIR=str(tmp_path), METRICS_TOKEN="a metrics token")
     try:
         with server.client() as client:
             assert client.get("/metrics").status_code == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,14 @@ from textual.widgets import DataTable, Static, Tree
 from actors.settings import load
 from api.observer_tui import Observer
 from api.operator_client import connect, tree_lines
-from tests.server import PASSWORD, SECRET, Server, User, start
+from tests.server import PASSWORD, PATIENCE, SECRET, Server, User, start
 from tests.test_cli import bitnexus, one_line
 
 
 @pytest.fixture(scope="module")
-def local(module_database: str) -> Any:
+def local(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A server of this machine, as the command line finds it: by its port, key and database."""
-    server = start(module_database)
+    server = start(module_database, DATA_DIR=str(tmp_path_factory.mktemp("data")))
     yield (
         server,
         {"PORT": server.url.rsplit(":", 1)[1], "DATABASE_URL": module_database, "SECRET_KEY_BASE": SECRET},
@@ -118,11 +119,11 @@ def test_the_terminal_observer_shows_and_acts(local: Any, tmp_path: Path) -> Non
             async with app.run_test(size=(150, 44)) as pilot:
 
                 async def until(what: Any) -> Any:
-                    for _ in range(200):
-                        if found := what():
-                            return found
+                    end = time.monotonic() + PATIENCE
+                    while not (found := what()):
+                        assert time.monotonic() < end, f"did not come: {app.sub_title}"
                         await pilot.pause(0.05)
-                    raise AssertionError(f"did not come: {app.sub_title}")
+                    return found
 
                 tree: Any = app.query_one("#processes-tree", Tree)
                 nodes = lambda: {n.data["name"]: n for n in below(tree.root) if n.data}  # noqa: E731

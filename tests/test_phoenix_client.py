@@ -64,7 +64,7 @@ async def drive(script: str, *arguments: str, answer: Answers | None = None, **e
         process.stdin.write(line.encode() + b"\n")
 
     try:
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(280):
             async for line in process.stdout:
                 if not line.startswith(b'{"event"'):
                     continue  # the client's own words

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from runtime import erlang, gen_server
 from runtime.exits import Exit
 from runtime.gen_server import StartError
 from tests.database import add_user, execute, fetchval
+from tests.server import PATIENCE, wait_until
 from tests.storage import kill, payloads, run, storage, until
 from tests.test_db_writer import assert_sound, until_recorded
 
@@ -40,7 +42,9 @@ def data_dir() -> Iterator[Path]:
     yield folder
     Cluster.at(folder).stop_blocking()
     for pid in living_in(folder / "postgres" / "data"):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: nothing_runs_in(folder))
     shutil.rmtree(folder)
 
 
@@ -73,7 +77,7 @@ def test_it_is_made_once_serves_privately_and_leaves_nothing_running(data_dir: P
         assert nothing_runs_in(data_dir) and not (data / "postmaster.pid").exists()
         began = time.monotonic()
         assert await cluster.start()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20
         assert await fetchval(cluster.url(), "SELECT to_regclass('kept') IS NOT NULL")
 
     run(main())
@@ -91,7 +95,7 @@ def test_a_killed_postmaster_comes_back_and_no_acknowledged_transaction_is_lost(
                 n = 0
                 while running:
                     n += 1
-                    for _ in range(2000):
+                    while True:
                         try:
                             got = await s.record(
                                 user, "1.00", idempotency_key=f"{number}-{n}", request_hash=b"r"
@@ -113,10 +117,10 @@ def test_a_killed_postmaster_comes_back_and_no_acknowledged_transaction_is_lost(
                 old = postmaster_pid(data)
                 assert old is not None
                 os.kill(old, signal.SIGKILL)
-                await until(lambda o=old: postmaster_pid(data) not in (None, o), 10)
-            await until(lambda: repo.status().state == "up", 10)
+                await until(lambda o=old: postmaster_pid(data) not in (None, o))
+            await until(lambda: repo.status().state == "up")
             count = len(acknowledged)
-            await until(lambda: len(acknowledged) > count + 20, 10)
+            await until(lambda: len(acknowledged) > count + 20)
             running = False
             await asyncio.gather(*clients)
             total = await fetchval(s.url, "SELECT count(*) FROM transactions")
@@ -138,7 +142,7 @@ def test_the_rest_is_restarted_after_it_under_rest_for_one(data_dir: Path) -> No
             pid = postmaster_pid(data_dir / "postgres" / "data")
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
-            await until(lambda: erlang.whereis("db_writer") not in (None, writer), 10)
+            await until(lambda: erlang.whereis("db_writer") not in (None, writer))
             assert (await until_recorded(s, user)).seq == 2
 
     run(main())
@@ -155,7 +159,7 @@ def test_killing_the_keeper_costs_no_postmaster(data_dir: Path) -> None:
             assert after == before
             assert (await s.record(user)).seq == 1
             os.kill(after.pid, signal.SIGKILL)  # and the new keeper watches it
-            await until(lambda: postmaster_pid(data_dir / "postgres" / "data") not in (None, after.pid), 10)
+            await until(lambda: postmaster_pid(data_dir / "postgres" / "data") not in (None, after.pid))
         assert nothing_runs_in(data_dir)
 
     run(main())
@@ -184,7 +188,7 @@ def test_a_server_killed_outright_leaves_no_process(data_dir: Path) -> None:
     assert not nothing_runs_in(data_dir)
     child.kill()
     child.wait()
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while not nothing_runs_in(data_dir) and time.monotonic() < end:
         time.sleep(0.02)
     assert nothing_runs_in(data_dir)
@@ -214,7 +218,7 @@ def test_an_orphaned_postmaster_and_stale_files_are_dealt_with(data_dir: Path) -
         Cluster.at(data_dir).stop_blocking()
 
     zombie = subprocess.Popen(["true"])
-    time.sleep(0.1)  # not waited for: a zombie
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
     (data / "postmaster.pid").write_text(f"{zombie.pid}\n{data}\n1\n5432\n{data_dir}\n\n  1  1\nready\n")
     assert asyncio.run(Cluster.at(data_dir).start())
     zombie.wait()
@@ -259,7 +263,7 @@ def test_a_second_process_connects_and_takes_over_when_the_first_is_gone(data_di
             async def embedded() -> bool:
                 return (await gen_server.call("postgres", postgres.GetStatus())).mode == "embedded"
 
-            await until(embedded, 15)
+            await until(embedded)
             assert (await until_recorded(s, user)).seq == 2
         assert nothing_runs_in(data_dir)
 

@@ -24,7 +24,7 @@ PASSED = 421  # by simpleSystemBase of Thespian 4.0.1
 def suite(folder: Path, name: str, *options: str) -> subprocess.Popen[bytes]:
     """Starts the suite; its outcome will be in `folder/name.xml`."""
     command = [sys.executable, "-m", "pytest", "--pyargs", "thespian.test", "-q", "-p", "no:cacheprovider"]
-    command += ["-k", "not multiproc", "--timeout=110", f"--junitxml={folder / name}.xml", *options]
+    command += ["-k", "not multiproc", "--timeout=300", f"--junitxml={folder / name}.xml", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("PYTEST_ADDOPTS", None)
     with (folder / f"{name}.log").open("wb") as log:
@@ -56,7 +56,7 @@ def retried(folder: Path, name: str, found: dict[str, str], *options: str) -> di
 
 
 @pytest.mark.long
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(1500)
 def test_thespians_own_suite_passes_on_our_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin = ("-p", "tests.thespian_plugin")
     runs = [suite(tmp_path, "ours", *SPREAD, *plugin), suite(tmp_path, "simple", *SPREAD)]

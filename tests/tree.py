@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from tests.server import PATIENCE
+
 Node = dict[str, Any]
 
 
@@ -46,7 +48,7 @@ def kill(admin: httpx.Client, process: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-def until_healthy(admin: httpx.Client, seconds: float) -> float:
+def until_healthy(admin: httpx.Client, seconds: float = PATIENCE) -> float:
     """Waits until all of the tree runs again; how long it took, in seconds."""
     start = time.perf_counter()
     while True:

@@ -3,8 +3,8 @@ import { open, run, say, violations } from "./launch.mjs";
 
 const [url, email, password, shots] = process.argv.slice(2);
 const restarts = (page, name) => page.locator(`#tree [data-name="${name}"]`).getAttribute("data-restarts").then(Number);
-const more = (page, name, than) => page.waitForFunction(([name, than]) => Number(document.querySelector(`#tree [data-name="${name}"]`)?.dataset.restarts) > than, [name, than], { timeout: 8000 });
-const live = (page) => page.waitForSelector('#connection[data-state="live"]', { timeout: 20000 });
+const more = (page, name, than) => page.waitForFunction(([name, than]) => Number(document.querySelector(`#tree [data-name="${name}"]`)?.dataset.restarts) > than, [name, than]);
+const live = (page) => page.waitForSelector('#connection[data-state="live"]');
 const drawn = (page) => page.waitForSelector('#tree [data-name="db_writer"]');
 const shot = async (page, name, fullPage = false) => shots && page.screenshot({ path: `${shots}/console-${name}.png`, fullPage });
 const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
@@ -54,6 +54,7 @@ await run(async (browser) => {
   await page.locator('#pane [data-key="kill"]', { hasText: "Really" }).click();
   await more(page, "db_writer", wrote);
   await page.waitForFunction(() => document.querySelector("#pane .log li.crash"));
+  await page.waitForFunction(() => Number(document.querySelector("#log-count").textContent) >= 2);
   await page.waitForTimeout(250);
   await shot(page, "crash");
   say("crashed", {
@@ -72,7 +73,10 @@ await run(async (browser) => {
   await page.waitForSelector("#processes tbody tr");
   await page.locator("#processes th button", { hasText: "Process" }).click();
   await page.locator('#filters [name="name"]').fill("ledger");
-  await page.waitForFunction(() => [...document.querySelectorAll("#processes tbody tr")].every((row) => row.textContent.includes("ledger")));
+  await page.waitForFunction(() => {
+    const rows = [...document.querySelectorAll("#processes tbody tr")];
+    return rows.length > 0 && rows.every((row) => row.textContent.includes("ledger"));
+  });
   say("filtered", { rows: await page.locator("#processes tbody tr .link").allTextContents() });
   await page.locator('#filters [name="name"]').fill("");
   await page.waitForFunction(() => document.querySelectorAll("#processes tbody tr").length > 5);
@@ -82,6 +86,7 @@ await run(async (browser) => {
 
   await page.locator("#tab-charts").click();
   await page.waitForSelector(".uplot canvas");
+  await page.waitForFunction(() => [...document.querySelectorAll(".chart .latest b")].at(-1)?.textContent.includes("MiB"));
   await page.waitForTimeout(2200); // two samples
   say("charts", {
     count: await page.locator(".chart").count(),

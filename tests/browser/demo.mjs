@@ -47,7 +47,7 @@ await run(async (browser) => {
     await appears(two, `coffee ${number}`);
   }
   await record(two, "-7", "from the other tab");
-  await appears(one, "from the other tab");
+  for (const page of [one, two]) await appears(page, "from the other tab");
   say("lists", { one: await rows(one), two: await rows(two) });
 
   // A tab on a network that goes away, with every connection cut; what it misses is there when it is back.

@@ -2,7 +2,7 @@
 import http from "node:http";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import { launch, say } from "./launch.mjs";
+import { PATIENCE, launch, say } from "./launch.mjs";
 
 const require = createRequire(new URL("../node/package.json", import.meta.url));
 const esbuild = require("esbuild");
@@ -33,6 +33,7 @@ await new Promise((ready) => frontend.listen(Number(port), "127.0.0.1", ready));
 const browser = await launch();
 try {
   const page = await browser.newPage();
+  page.setDefaultTimeout(PATIENCE);
   const problems = [];
   page.on("pageerror", (error) => problems.push(String(error)));
   page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
@@ -50,7 +51,7 @@ try {
   await joined;
   const body = { amount: "12.50", currency: "EUR", description: "from the guide" };
   const answer = await page.evaluate((data) => guide.apiClient.post("/transactions", data), body);
-  const deadline = Date.now() + 10000;
+  const deadline = Date.now() + PATIENCE;
   while ((await page.evaluate(() => globalThis.called.length)) === 0 && Date.now() < deadline) await page.waitForTimeout(20);
   say("transaction", { answer, called: await page.evaluate(() => globalThis.called) });
   say("done", { problems });

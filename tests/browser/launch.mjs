@@ -6,6 +6,9 @@ const require = createRequire(new URL("../node/package.json", import.meta.url));
 const { chromium } = require("playwright-core");
 export const axe = require.resolve("axe-core/axe.min.js");
 
+/** Milliseconds for what is bound to come: the machine may be slow and busy, and only a failure takes all of it. */
+export const PATIENCE = 60000;
+
 export const say = (event, more = {}) => console.log(JSON.stringify({ event, ...more }));
 
 export async function launch() {
@@ -28,6 +31,7 @@ export async function launch() {
 /** A page whose errors end up in `problems`. */
 export async function open(context, url) {
   const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE);
   page.problems = [];
   page.on("pageerror", (error) => page.problems.push(String(error)));
   page.on("console", (message) => message.type() === "error" && page.problems.push(message.text()));

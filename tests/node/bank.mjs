@@ -10,7 +10,7 @@ const token = async (seconds) => (await ask("token", { seconds })).token;
 async function post(description) {
   const made = await fetch(`${url}/api/v1/transactions`, {
     method: "POST",
-    headers: { authorization: `Bearer ${await token(60)}`, "content-type": "application/json" },
+    headers: { authorization: `Bearer ${await token(300)}`, "content-type": "application/json" },
     body: JSON.stringify({ amount: "1.00", currency: "EUR", description }),
   });
   assert.equal(made.status, 201);
@@ -32,7 +32,7 @@ async function follower(lane, options) {
 }
 
 scenario("a token as param and as authToken opens the user's channels and no others", async (lane) => {
-  const valid = await token(60);
+  const valid = await token(300);
   for (const options of [{ params: { token: valid } }, { authToken: valid }]) {
     const { socket, channel, told } = await follower(lane, options);
     assert.deepEqual(await answer(channel.push("ping", { n: 1 })), ["ok", { n: 1 }]);
@@ -49,7 +49,7 @@ scenario("a token as param and as authToken opens the user's channels and no oth
 });
 
 scenario("a socket ends with its token; the client comes back with a fresh one and misses nothing", async (lane) => {
-  const tokens = [await token(3), await token(60)];
+  const tokens = [await token(8), await token(300)];
   let calls = 0;
   const opened = [];
   const { socket, channel, told } = await follower(lane, {
@@ -69,7 +69,7 @@ scenario("a socket ends with its token; the client comes back with a fresh one a
 });
 
 scenario("the server restarts; the client comes back and misses nothing", async (lane) => {
-  const valid = await token(120);
+  const valid = await token(300);
   const { socket, channel, told } = await follower(lane, { params: { token: valid }, reconnectAfterMs: () => 1500 });
   const seqs = [await post("before")];
   await until(() => told.seqs.length === 1);

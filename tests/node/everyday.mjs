@@ -69,7 +69,7 @@ scenario("refs count up, callbacks come off, the log sees all", async (lane) => 
 });
 
 scenario("ping and heartbeat are answered", async (lane) => {
-  const socket = lane.socket({ heartbeatIntervalMs: 400 });
+  const socket = lane.socket({ heartbeatIntervalMs: 1200 });
   let closed = 0;
   socket.onClose(() => (closed += 1));
   socket.connect();

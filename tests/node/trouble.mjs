@@ -70,7 +70,7 @@ for (const how of ["refuse", "hang", "mute"]) {
 }
 
 scenario("an open way keeps WebSocket with a fallback set", async (lane) => {
-  const { socket, channel } = await lane.joined("room:open-way", {}, { longPollFallbackMs: 300, sessionStorage: new Store() });
+  const { socket, channel } = await lane.joined("room:open-way", {}, { longPollFallbackMs: 20000, sessionStorage: new Store() });
   await until(() => socket.primaryPassedHealthCheck);
   assert.equal(socket.transport, WebSocket);
   assert.equal((await answer(channel.push("whoami", {})))[1].transport, "websocket");
