@@ -5,6 +5,7 @@ Applications use these functions through `gen_server` and `state_machine`. Times
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Coroutine, Generator
 from functools import partial
 from typing import Any, Final
@@ -14,7 +15,7 @@ from runtime.engine import Timer, current_engine
 from runtime.exits import CallSite, Exit, is_atom
 from runtime.pid import Pid
 from runtime.process import Cell
-from runtime.scheduling import DEAD, TIMEOUT
+from runtime.scheduling import DEAD, IDLE, TIMEOUT
 from runtime.scheduling import Reply as _Reply
 from runtime.signals import DownReply, ExitMessage, SystemMessage
 
@@ -72,8 +73,9 @@ class Call(_Reply):
                 if self.due is not None:
                     self.timer = engine.call_at(self.due, self.expire)
                 return (yield from super().__await__())
-        if self.error is not None:
-            raise self.error
+        error = self.error
+        if error is not None:
+            raise error
         return self.value
 
     @property
@@ -102,11 +104,13 @@ class Call(_Reply):
             target.extra["debug"].said(target, value, self.caller)
         self.done = True
         self.value = value
+        if waiter is None:
+            return
         if isinstance(waiter, Cell):
             if waiter.waiting is self and waiter.mode != DEAD and not waiter.queued:
                 waiter.queued = True
                 waiter.engine.enqueue(waiter)
-        elif waiter is not None and not waiter.done():
+        elif not waiter.done():
             waiter.set_result(None)
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
@@ -192,7 +196,14 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
     if cell is scheduling.current:
         return Failed(Exit(("calling_self", CallSite("gen_server", "call", site))))
     pending = Call(cell, request, site, timeout is not None)
-    if not cell.deliver(pending):
+    if cell.mode == IDLE and cell.mailbox is None and not cell.queued:  # `deliver`, as most calls find a server
+        engine = cell.engine
+        pool = engine.mailboxes
+        cell.mailbox = mailbox = pool.pop() if pool else deque()
+        mailbox.append(pending)
+        cell.queued = True
+        engine.enqueue(cell)
+    elif not cell.deliver(pending):
         return Failed(Exit(("overload", CallSite("gen_server", "call", site))))
     monitored_by = cell.monitored_by
     if monitored_by is None:
