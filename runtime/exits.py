@@ -109,13 +109,19 @@ def reason_of(exc: BaseException) -> Any:
             return (exc, stack)
 
 
-def _drop_frames(exc: BaseException | None) -> None:
+def _drop_frames(exc: BaseException) -> None:
     # A reason travels to links, monitors and reports and may live long; tracebacks would keep every local alive.
     seen: set[int] = set()
-    while exc is not None and id(exc) not in seen:
-        seen.add(id(exc))
-        exc.__traceback__ = None
-        exc = exc.__cause__ or exc.__context__
+    left: list[BaseException | None] = [exc]
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = None
+        left += (one.__cause__, one.__context__)
+        if isinstance(one, BaseExceptionGroup):
+            left += one.exceptions
 
 
 def is_atom(reason: Any, atom: str) -> bool:

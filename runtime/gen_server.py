@@ -105,6 +105,8 @@ class Raised:
 
 
 def outcome(exc: BaseException) -> Any:
+    if isinstance(exc, KeyboardInterrupt):
+        raise exc  # meant for the program, as in `Cell.crash`
     # throw(X) in a callback is the return value X.
     return exc.value if isinstance(exc, Throw) else Raised(exc)
 
@@ -294,15 +296,20 @@ class GenServer(Process):
             return self._await(result, None)
         return self._apply(result, message if type(message) is Call else None)
 
-    async def _await(self, coro: Awaitable[Any], from_: Call | None) -> None:
-        try:
-            result = await coro
-        except (Unwind, GeneratorExit):
-            raise
-        except BaseException as exc:
-            if self._myRef.mode == DEAD:  # killed meanwhile, its code is only cleaning up
-                raise
-            result = outcome(exc)
+    async def _await(self, result: Any, from_: Call | None) -> None:
+        while True:
+            if iscoroutine(result):
+                try:
+                    result = await result
+                except (Unwind, GeneratorExit):
+                    raise
+                except BaseException as exc:
+                    if self._myRef.mode == DEAD:  # killed meanwhile, its code is only cleaning up
+                        raise
+                    result = outcome(exc)
+            if type(result) is not NoReply or result.continue_ is None:
+                break
+            result, from_ = self._continue(result.continue_), None
         follow = self._apply(result, from_)
         if follow is not None:
             await follow
@@ -327,8 +334,14 @@ class GenServer(Process):
         return self._stop(("bad_return_value", result))
 
     def _options(self, result: Ok | Reply | NoReply) -> Coroutine[Any, Any, Any] | None:
-        if result.continue_ is not None:
-            return self._continue(result.continue_)
+        # A loop, and another in `_await`: a server may continue for ever, so a step must not cost any stack.
+        while result.continue_ is not None:
+            follow = self._continue(result.continue_)
+            if iscoroutine(follow):
+                return self._await(follow, None)
+            if type(follow) is not NoReply:
+                return self._apply(follow, None)
+            result = follow
         if result.timeout is not None:
             cell = self._myRef
             # A message that waits already makes the timeout void.
@@ -340,16 +353,13 @@ class GenServer(Process):
                 marker.arm(cell)
         return None
 
-    def _continue(self, argument: Any) -> Coroutine[Any, Any, Any] | None:
+    def _continue(self, argument: Any) -> Any:
         try:
-            result = self.handle_continue(argument)
+            return self.handle_continue(argument)
         except Unwind:
             raise
         except BaseException as exc:
-            result = outcome(exc)
-        if iscoroutine(result):
-            return self._await(result, None)
-        return self._apply(result, None)
+            return outcome(exc)
 
     def _hear(self, extra: dict[str, Any], message: Any) -> bool:
         """Something came: a pending timeout is void, a trace is told, statistics count. False if it is

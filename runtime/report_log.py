@@ -1,7 +1,7 @@
 """The last reports of the runtime (SASL's `rb`): crashes, supervisor reports, long schedules, newest last.
 
 Owns a bounded list. It hears of reports by telemetry; progress reports are counted as starts but not kept. Listeners hear
-each kept report at once; what they do must be cheap, for they run where the process died.
+each report at once, these too; what they do must be cheap, for they run where the process died.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class ReportLog:
                 continue
             if pid is not None or name is not None:
                 about = {report.pid.strip("<>"), str(report.context.get("child_pid", "")).strip("<>")}
-                named = {report.name, report.context.get("child")} if name is not None else set[Any]()
+                named = (report.name, report.context.get("child")) if name is not None else ()
                 if pid not in about and name not in named:
                     continue
             found.append(entry)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runtime import telemetry
+from runtime.exits import Stack
 
 if TYPE_CHECKING:
     from runtime.process import Cell
@@ -41,13 +42,20 @@ class Report:
 
 def describe(reason: Any) -> str:
     """A reason as one readable text, never empty; stacks at full length."""
-    if isinstance(reason, tuple) and len(reason) == 2 and type(reason[1]).__name__ == "Stack":
+    if isinstance(reason, tuple) and len(reason) == 2 and isinstance(reason[1], Stack):
         error = reason[0]
-        head = (
-            f"{type(error).__name__}: {text(error, str)}" if isinstance(error, BaseException) else text(error)
-        )
+        head = "\n".join(_error(error)) if isinstance(error, BaseException) else text(error)
         return f"{head}\n{reason[1]}"
     return reason if isinstance(reason, str) and reason else text(reason)
+
+
+def _error(error: BaseException, indent: str = "") -> list[str]:
+    """An exception as a line, and below it those of a group: the group itself does not say what happened."""
+    lines = [f"{indent}{type(error).__name__}: {text(error, str)}"]
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            lines += _error(one, indent + "  ")
+    return lines
 
 
 def text(value: Any, how: Callable[[Any], str] = repr) -> str:

@@ -236,7 +236,7 @@ class StateMachine(GenServer):
                     return  # a signal has ended it
                 if handled % _EVENTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
-        except (Unwind, GeneratorExit):
+        except (Unwind, GeneratorExit, KeyboardInterrupt):
             raise
         except _Stopping as stopping:
             told = reason = stopping.reason
