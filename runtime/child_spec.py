@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runtime import scheduling, signals
+from runtime.engine import Timer
 from runtime.erlang import TIMEOUT, await_down
 from runtime.exits import Throw, reason_of
 from runtime.gen_server import StartError
@@ -73,7 +75,7 @@ def check_flags(flags: SupFlags) -> Any:
         return ("invalid_strategy", flags.strategy)
     if not isinstance(flags.intensity, int) or flags.intensity < 0:
         return ("invalid_intensity", flags.intensity)
-    if not isinstance(flags.period, int | float) or flags.period <= 0:
+    if not isinstance(flags.period, int | float) or not flags.period > 0:  # a NaN is no period either
         return ("invalid_period", flags.period)
     if flags.auto_shutdown not in AUTO_SHUTDOWNS:
         return ("invalid_auto_shutdown", flags.auto_shutdown)
@@ -84,6 +86,8 @@ def check_childspec(spec: Any, auto_shutdown: str) -> Any:
     """None if the child spec is sound, else OTP's reason why not."""
     if not isinstance(spec, ChildSpec):
         return ("invalid_child_spec", spec)
+    if not hashable(spec.id):
+        return ("invalid_id", spec.id)
     if not (isinstance(spec.start, tuple) and len(spec.start) == 2 and callable(spec.start[0])):
         return ("invalid_mfa", spec.start)
     if spec.restart not in RESTARTS:
@@ -103,6 +107,15 @@ def check_childspec(spec: Any, auto_shutdown: str) -> Any:
     ):
         return ("invalid_shutdown", shutdown)
     return None
+
+
+def hashable(key: Any) -> bool:
+    """True if a child can be known by this id."""
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True
 
 
 def complete(spec: ChildSpec) -> ChildSpec:
@@ -143,7 +156,9 @@ async def start_child_process(spec: ChildSpec, args: tuple[Any, ...]) -> tuple[A
         return ("error", error.reason)
     except Throw as thrown:
         result = thrown.value
-    except Exception as exc:
+    except (Exception, asyncio.CancelledError) as exc:
+        if scheduling.current is None:  # killed meanwhile, the supervisor's code is only cleaning up
+            raise
         return ("error", ("EXIT", reason_of(exc)))
     match result:
         case None | Pid():
@@ -175,48 +190,45 @@ async def shut_down(pid: Pid, shutdown: int | str | None) -> Any:
         return early
     me = scheduling.current
     assert me is not None
-    if shutdown == "brutal_kill":
-        pid.cell.exit_signal(me.pid, "kill", False)
-        return await await_down(pid)
-    if pid.cell.mode == DEAD:
-        return "noproc"
-    down = signals.DownReply(pid.cell)
-    pid.cell.exit_signal(me.pid, "shutdown", False)
-    if down.done:
-        return await down
-    if isinstance(shutdown, int):
+    down = signals.DownReply(pid.cell)  # before the signal: afterwards it would only say noproc
+    pid.cell.exit_signal(me.pid, "kill" if shutdown == "brutal_kill" else "shutdown", False)
+    if isinstance(shutdown, int) and not down.done:
         reason = TIMEOUT if shutdown == 0 else await await_down(pid, shutdown)
         if reason is TIMEOUT:
             pid.cell.exit_signal(me.pid, "kill", False)
     return await down
 
 
-async def shut_down_all(pids: Sequence[Pid], shutdown: int | str | None) -> None:
-    """Stops many children at once: all are told, then all are waited for; who outlives `shutdown` ms is killed."""
+async def shut_down_all(children: Iterable[tuple[Pid, int | str | None]]) -> None:
+    """Stops many children, each given with its `shutdown`: all are told, then all are waited for; who outlives it is killed."""
     me = scheduling.current
     assert me is not None
     links = me.links
     pending: list[signals.DownReply] = []
+    by_shutdown: dict[int | str | None, list[signals.DownReply]] = {}
     exits = {id(m.pid) for m in me.mailbox or () if isinstance(m, ExitMessage)}
-    for pid in pids:
+    for pid, shutdown in children:
         if links is not None:
             links.pop(pid, None)
         other = pid.cell
         if other.links is not None:
             other.links.pop(me.pid, None)
         if other.mode != DEAD and id(pid) not in exits:
-            pending.append(signals.DownReply(other))
-    signal = "kill" if shutdown == "brutal_kill" else "shutdown"
-    for down in pending:
-        down.target.exit_signal(me.pid, signal, False)
-    timer = None
-    if isinstance(shutdown, int):
-        timer = me.engine.call_later(shutdown / 1000, _kill_all, pending, me.pid)
+            down = signals.DownReply(other)
+            pending.append(down)
+            by_shutdown.setdefault(shutdown, []).append(down)
+    timers: list[Timer] = []
+    for shutdown, downs in by_shutdown.items():
+        signal = "kill" if shutdown == "brutal_kill" else "shutdown"
+        for down in downs:
+            down.target.exit_signal(me.pid, signal, False)
+        if isinstance(shutdown, int):
+            timers.append(me.engine.call_later(shutdown / 1000, _kill_all, downs, me.pid))
     try:
         for down in pending:
             await down
     finally:
-        if timer is not None:
+        for timer in timers:
             timer.cancel()
 
 

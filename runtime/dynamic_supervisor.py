@@ -12,8 +12,11 @@ from typing import Any, ClassVar
 from runtime import reports
 from runtime.child_spec import (
     Child,
+    Restarting,
     RestartIntensity,
+    SupFlags,
     check_childspec,
+    check_flags,
     complete,
     shut_down,
     shut_down_all,
@@ -61,10 +64,16 @@ class DynamicSupervisor(GenServer):
     def init(self, max_children: int | None = None, intensity: int = 3, period: float = 5) -> Any:
         """At most `max_children` at a time (None: no bound), `intensity` restarts within `period` seconds."""
         self._myRef.trap_exit = True
+        problem = check_flags(SupFlags(intensity=intensity, period=period))
+        if max_children is not None and (not isinstance(max_children, int) or max_children < 0):
+            problem = ("invalid_max_children", max_children)
+        if problem is not None:
+            return Stop(("supervisor_data", problem))
         self.max_children = max_children
         self.intensity = RestartIntensity(intensity, period)
         self.children: dict[Pid, Child] = {}  # in start order
-        self.restarting: list[Child] = []  # a restart failed and will be tried again
+        self.restarting: list[Child] = []  # a restart failed and will be tried again; known by the old pid
+        return None
 
     @classmethod
     async def start_link(
@@ -84,28 +93,37 @@ class DynamicSupervisor(GenServer):
             case _StartChild(spec):
                 return Reply(await self._start_child(spec))
             case _TerminateChild(pid):
-                child = self.children.pop(pid, None)
-                if child is None:
-                    return Reply(("error", "not_found"))
-                await self._shut_down(child, pid)
-                return Reply("ok")
+                return Reply(await self._terminate_child(pid))
             case _Children(offset, limit):
                 # Only the page is built: with many thousands of children the whole list would hold the loop.
-                rows = [*self.children.values()][offset : None if limit is None else offset + limit]
+                rows = self._all()[offset : None if limit is None else offset + limit]
                 return Reply([replace(child) for child in rows])
             case _CountChildren():
-                supervisors = sum(child.spec.type == "supervisor" for child in self.children.values())
-                size = len(self.children)
-                waiting = len(self.restarting)
+                rows = self._all()
+                supervisors = sum(child.spec.type == "supervisor" for child in rows)
                 return Reply(
                     {
-                        "specs": size + waiting,
-                        "active": size,
+                        "specs": len(rows),
+                        "active": len(self.children),
                         "supervisors": supervisors,
-                        "workers": size + waiting - supervisors,
+                        "workers": len(rows) - supervisors,
                     }
                 )
         return Stop(("bad_call", request))
+
+    def _all(self) -> list[Child]:
+        return [*self.children.values(), *self.restarting]
+
+    async def _terminate_child(self, pid: Any) -> Any:
+        for child in self.restarting:
+            if isinstance(child.pid, Restarting) and child.pid.old is pid:
+                self.restarting.remove(child)
+                return "ok"
+        child = self.children.pop(pid, None) if isinstance(pid, Pid) else None
+        if child is None:
+            return ("error", "not_found")
+        await self._shut_down(child, pid)
+        return "ok"
 
     async def _start_child(self, spec: ChildSpec) -> tuple[str, Any]:
         problem = check_childspec(spec, "never")
@@ -146,6 +164,8 @@ class DynamicSupervisor(GenServer):
         status, value, *_ = await start_child_process(child.spec, child.spec.start[1])
         if status == "error":
             reports.supervisor(self._myRef, "start_error", value, child.spec.id, child.pid)
+            if not isinstance(child.pid, Restarting):
+                child.pid = Restarting(child.pid)
             self.restarting.append(child)
             cast(self._myRef.pid, _TryAgain(child))
         elif value is not None:
@@ -166,11 +186,7 @@ class DynamicSupervisor(GenServer):
             reports.supervisor(self._myRef, "shutdown_error", reason, child.spec.id, pid)
 
     async def terminate(self, reason: Any) -> None:
-        by_shutdown: dict[int | str | None, list[Pid]] = {}
-        for pid, child in self.children.items():
-            by_shutdown.setdefault(child.spec.shutdown, []).append(pid)
-        for shutdown, pids in by_shutdown.items():
-            await shut_down_all(pids, shutdown)
+        await shut_down_all((pid, child.spec.shutdown) for pid, child in self.children.items())
 
 
 async def start_child(sup: Dest, spec: ChildSpec, timeout: float | None = None) -> Pid | None:
@@ -190,8 +206,16 @@ async def terminate_child(sup: Dest, pid: Pid) -> Any:
 
 
 async def which_children(sup: Dest) -> list[tuple[None, Any, str, tuple[Any, ...]]]:
-    """`DynamicSupervisor.which_children/1`: `(None, pid, type, modules)` in start order."""
-    return [(None, child.pid, child.spec.type, child.spec.modules) for child in await children(sup)]
+    """`DynamicSupervisor.which_children/1`: `(None, pid | "restarting", type, modules)` in start order."""
+    return [
+        (
+            None,
+            "restarting" if isinstance(child.pid, Restarting) else child.pid,
+            child.spec.type,
+            child.spec.modules,
+        )
+        for child in await children(sup)
+    ]
 
 
 async def children(sup: Dest, offset: int = 0, limit: int | None = None) -> list[Child]:

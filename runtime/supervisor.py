@@ -23,6 +23,7 @@ from runtime.child_spec import (
     check_childspec,
     check_flags,
     complete,
+    hashable,
     shut_down,
     shut_down_all,
     start_child_process,
@@ -315,7 +316,7 @@ class Supervisor(GenServer):
 
     def _find(self, key: Any) -> Child | None:
         if not self.simple:
-            return self.children.get(key) if _hashable(key) else None
+            return self.children.get(key) if hashable(key) else None
         assert self.template is not None
         if not isinstance(key, Pid):
             return Child(self.template) if key == self.template.id else None
@@ -415,8 +416,10 @@ class Supervisor(GenServer):
             assert self.template is not None
             if id(None) in self.dynamic:
                 error("function_clause")  # OTP 25 cannot stop a child that ignored its restart
-            pids = [child.pid for child in self.dynamic.values() if isinstance(child.pid, Pid)]
-            await shut_down_all(pids, self.template.shutdown)
+            shutdown = self.template.shutdown
+            await shut_down_all(
+                (child.pid, shutdown) for child in self.dynamic.values() if isinstance(child.pid, Pid)
+            )
         else:
             await self._terminate_children(list(self.children))
 
@@ -426,14 +429,6 @@ class Supervisor(GenServer):
 
 def _restarting(pid: Any) -> Restarting:
     return pid if isinstance(pid, Restarting) else Restarting(pid)
-
-
-def _hashable(key: Any) -> bool:
-    try:
-        hash(key)
-    except TypeError:
-        return False
-    return True
 
 
 # ---- the functions of the module
