@@ -44,6 +44,11 @@ def _cell_of(pid: Any) -> Cell:
     return pid.cell
 
 
+def _check_dest(dest: Any) -> None:
+    if not isinstance(dest, Pid | str | None):  # None: nobody has the name, as `whereis` says it
+        raise Error("badarg")
+
+
 # ---- processes
 
 
@@ -64,11 +69,11 @@ def spawn(
     """Starts a process that runs `fn(*args)`, a function or an `async def` (`erlang:spawn_opt/4`).
 
     With `monitor` returns `(pid, ref)`. `name` registers it, `trap_exit` sets its flag before it runs.
-    Raises Error("badarg") if the name is taken.
+    Raises Error("badarg") if the name is taken or `undefined`.
     """
     parent = _self() if link or monitor else scheduling.current
     engine = current_engine()
-    if name is not None and name in engine.names:
+    if name is not None and (name in engine.names or name == "undefined"):
         raise Error("badarg")
     cell = engine.spawn_actor(FunctionProcess(fn, args), parent, link)
     cell.trap_exit = trap_exit
@@ -157,8 +162,12 @@ def unlink(pid: Pid) -> Literal[True]:
 
 
 def monitor(target: Dest) -> Ref:
-    """`erlang:monitor(process, PidOrName)`: a `Down` comes when it ends, at once with `noproc` if there is none."""
+    """`erlang:monitor(process, PidOrName)`: a `Down` comes when it ends, at once with `noproc` if there is none.
+
+    Raises Error("badarg") if `target` is neither a pid nor a name.
+    """
     caller = _self()
+    _check_dest(target)
     if isinstance(target, Pid):
         cell, name = target.cell, None
     else:
@@ -197,7 +206,7 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
 
 async def await_down(pid: Pid, timeout: float | None = None) -> Any:
     """Waits for the end of a process and returns its exit reason (`noproc` if it was dead); TIMEOUT after `timeout` ms."""
-    reply = signals.DownReply(pid.cell)
+    reply = signals.DownReply(_cell_of(pid))
     if timeout is None or reply.done:
         return await reply
     timer = pid.cell.engine.call_later(timeout / 1000, _down_timeout, reply)
@@ -312,6 +321,7 @@ def _fire(engine: Engine, dest: Dest, message: Any) -> None:
 def _timer(ms: float, dest: Dest, message: Any, wrap: bool) -> TimerRef:
     if ms < 0:
         raise Error("badarg")
+    _check_dest(dest)
     engine = current_engine()
     ref = TimerRef()
     ref.dest = dest

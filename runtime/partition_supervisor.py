@@ -1,8 +1,8 @@
 """Elixir's `PartitionSupervisor`: the same child several times, and a way to the one that serves a key.
 
-    await PartitionSupervisor.start_link(ChildSpec("writer", (Writer.start_link, ())), partitions=4,
-    name="writers") await call(via("writers", user_id), Write(...))       # always the same writer for the
-    same user
+    spec = ChildSpec("writer", (Writer.start_link, ()))
+    await PartitionSupervisor.start_link(spec, partitions=4, name="writers")
+    await call(via("writers", user_id), Write(...))    # always the same writer for the same user
 
 It is a Supervisor (one_for_one) whose child ids are 0 to partitions - 1; that module's functions work on it.
 """

@@ -1,7 +1,7 @@
 """Elixir's `Task`: a process that computes one value for its owner.
 
-    task = async_(fetch, url)          # linked to the caller: both die together, unless the caller traps
-    exits value = await await_(task)         # or: await task
+    task = async_(fetch, url)     # linked to the caller: both die together, unless the caller traps exits
+    value = await await_(task)    # or: await task
 
 The owner gets `(task.ref, value)` as a message, or `Down(task.ref, ...)`; `await_`, `yield_` and `shutdown`
 take them out of its mailbox. A GenServer may leave them to its handle_info. Once a task is awaited (or its
@@ -134,17 +134,31 @@ async def await_(task: Task, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
 
 async def await_many(tasks: Sequence[Task], timeout: float | None = DEFAULT_TIMEOUT) -> list[Any]:
     """`Task.await_many/2`: all values, in the order of `tasks`; `timeout` ms for all together."""
-    until = None if timeout is None else erlang.monotonic_time() + timeout
-    values: list[Any] = []
-    for index, task in enumerate(tasks):
-        left = None if until is None else max(0.0, until - erlang.monotonic_time())
-        try:
-            values.append(await await_(task, left))
-        except Exit as exc:
-            for other in tasks[index + 1 :]:
-                erlang.demonitor(other.ref, flush=True)
-            raise Exit((exc.reason[0], CallSite("Task", "await_many", (tuple(tasks), timeout)))) from None
-    return values
+    for task in tasks:
+        _check_owner(task)
+    left = _time_left(timeout)
+    values: dict[Task, Any] = {}
+    while len(values) < len(tasks):
+        # Whichever comes first: one that has failed must not wait for one that takes long.
+        message = await erlang.receive(lambda message: any(task.is_mail(message) for task in tasks), left())
+        if isinstance(message, tuple):
+            task = next(task for task in tasks if task.ref is message[0])
+            values[task] = message[1]
+            erlang.demonitor(task.ref, flush=True)
+            continue
+        for task in tasks:
+            erlang.demonitor(task.ref, flush=True)
+        reason = message.reason if isinstance(message, Down) else "timeout"
+        raise Exit((reason, CallSite("Task", "await_many", (tuple(tasks), timeout))))
+    return [values[task] for task in tasks]
+
+
+def _time_left(timeout: float | None) -> Callable[[], float | None]:
+    """How many of `timeout` ms are left, each time it is asked; None waits for ever."""
+    if timeout is None:
+        return lambda: None
+    until = erlang.monotonic_time() + timeout
+    return lambda: max(0.0, until - erlang.monotonic_time())
 
 
 async def yield_(
@@ -163,10 +177,12 @@ async def yield_(
     return ("ok", message[1])
 
 
-async def yield_many(tasks: Sequence[Task], timeout: float = DEFAULT_TIMEOUT) -> list[tuple[Task, Any]]:
+async def yield_many(
+    tasks: Sequence[Task], timeout: float | None = DEFAULT_TIMEOUT
+) -> list[tuple[Task, Any]]:
     """`Task.yield_many/2`: each task with what `yield_` gives for it; `timeout` ms for all together."""
-    until = erlang.monotonic_time() + timeout
-    return [(task, await yield_(task, max(0.0, until - erlang.monotonic_time()))) for task in tasks]
+    left = _time_left(timeout)
+    return [(task, await yield_(task, left())) for task in tasks]
 
 
 async def shutdown(

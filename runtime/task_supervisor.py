@@ -115,8 +115,9 @@ def async_stream(
     tasks are linked to the caller: one that crashes ends it; if it traps exits, the crash is `("exit",
     reason)`. A task that takes more than `timeout` ms raises Exit(("timeout", CallSite)), or with
     on_timeout="kill_task" is killed and gives `("exit", "timeout")`. `items` is read only as fast as results
-    are taken; what runs when the stream is left is stopped.
+    are taken; what runs when the stream is left is stopped. Raises ValueError for an option that is wrong.
     """
+    _check_options(max_concurrency, on_timeout)
     return _stream(sup, items, fn, max_concurrency, ordered, timeout, on_timeout, True)
 
 
@@ -133,7 +134,15 @@ def async_stream_nolink(
     """`Task.Supervisor.async_stream_nolink/4`: as `async_stream`; a crash is `("exit", reason)` and ends
     nobody else.
     """
+    _check_options(max_concurrency, on_timeout)
     return _stream(sup, items, fn, max_concurrency, ordered, timeout, on_timeout, False)
+
+
+def _check_options(max_concurrency: int, on_timeout: str) -> None:
+    if max_concurrency < 1:  # nothing would ever run, and the stream would spin
+        raise ValueError(f"max_concurrency: expected 1 or more, got {max_concurrency!r}")
+    if on_timeout not in ("exit", "kill_task"):
+        raise ValueError(f'on_timeout: expected "exit" or "kill_task", got {on_timeout!r}')
 
 
 class _Running:

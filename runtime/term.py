@@ -92,7 +92,7 @@ def _show(value: object, depth: int, budget: _Budget, above: set[int]) -> Any:
         return value
     match value:
         case Enum():
-            return str(value)
+            return f"{type(value).__name__}.{value.name}"
         case int():
             return value if abs(value) < 1 << 53 else str(value)
         case float():
@@ -149,9 +149,13 @@ def _mapping(
             break
         shown = key if isinstance(key, str) else text(key, 80)
         out[mask(shown)] = (
-            MASK if is_secret(key) and value not in (None, "") else _show(value, depth - 1, budget, above)
+            MASK if is_secret(key) and not _is_empty(value) else _show(value, depth - 1, budget, above)
         )
     return out
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value)
 
 
 def _sequence(items: Iterable[object], size: int, depth: int, budget: _Budget, above: set[int]) -> list[Any]:

@@ -12,8 +12,7 @@
             sim.exit(pid, "kill")
 
     def test_breaker_in_every_order():
-        explore(scenario, interleavings=200)                        # scenario(sim); prints the seed that
-        fails
+        explore(scenario, interleavings=200)        # scenario(sim); prints the seed that fails
 
 A test may also be one async function that is itself a process (traps exits, may link, monitor, receive):
 `play` runs it under a seed, `play_real` on the asyncio engine. One seed is one interleaving:

@@ -175,7 +175,7 @@ def _is_number(value: Any, kind: Any) -> bool:
 
 
 def _number(where: str, table: Mapping[str, Any], key: str, kind: Any, least: float, text: str) -> None:
-    if key in table and (not _is_number(table[key], kind) or table[key] < least):
+    if key in table and (not _is_number(table[key], kind) or not table[key] >= least):  # TOML has a NaN
         raise TreeConfigError(f"{where} {key}: expected {text}, got {table[key]!r}")
 
 
@@ -188,6 +188,9 @@ def _import_actor(where: str, table: Mapping[str, Any]) -> type[GenServer]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise TreeConfigError(f"{where} start: no module {error.name!r} (from {start!r})") from None
+    except Exception as error:  # what the module does when it is imported may raise anything
+        problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise TreeConfigError(f"{where} start: {module_name!r} cannot be imported: {problem}") from error
     actor = getattr(module, class_name, None)
     if not (isinstance(actor, type) and issubclass(actor, GenServer)):
         classes = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, GenServer)]
