@@ -16,7 +16,8 @@ from tests.chain import entries
 from tests.server import PATIENCE, Server, User
 from tests.tree import find, free_port, kill, nodes, tree, until_healthy
 
-ROUNDS = max(1, int(os.environ.get("SOAK_SECONDS", "0")) // 20)
+# Two at least: the quicker one tells how long the server needs, what a busy machine adds to one of them does not.
+ROUNDS = max(2, int(os.environ.get("SOAK_SECONDS", "0")) // 20)
 # Killing the supervisor of all ends the server, as in OTP; that a service manager starts it again is not ours to test.
 SPARED = {"root"}
 # The embedded postmaster has a test of its own; here the database is the tests'.
@@ -104,13 +105,13 @@ def test_each_actor_is_killed_in_turn_and_comes_back(
         "endpoint",
         "pubsub",
     } <= set(names)
-    took = {}
+    took: dict[str, float] = {}
     for name in names * ROUNDS:
         before = find(admin.client, name)
         recorded = sum(len(payer.recorded) for payer in payers)
         kill(admin.client, name)
         try:
-            took[name] = until_healthy(admin.client)
+            took[name] = min(until_healthy(admin.client), took.get(name, PATIENCE))
         except AssertionError as error:
             raise AssertionError(
                 f"{name} was killed; {error}; payers: {[payer.wrong for payer in payers]}"
