@@ -166,12 +166,13 @@ class Observer(App[None]):
         tree.root.data = root
         tree.root.expand()
         self._grow(tree.root, root, closed)
+        _ = tree.last_line  # lays out the lines now: the cursor moves at once, and a key finds it where it was
         if chosen is not None:
             found = next(
                 (node for node in _nodes(tree.root) if node.data and node.data["name"] == chosen), None
             )
             if found is not None:
-                self.call_after_refresh(tree.move_cursor, found)
+                tree.move_cursor(found)
 
     def _grow(self, place: Any, node: dict[str, Any], closed: set[str]) -> None:
         for child in node["children"]:

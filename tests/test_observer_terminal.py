@@ -129,8 +129,13 @@ def test_the_terminal_observer_shows_and_acts(local: Any, tmp_path: Path) -> Non
                 nodes = lambda: {n.data["name"]: n for n in below(tree.root) if n.data}  # noqa: E731
                 await until(lambda: "db_writer" in nodes())
                 await pilot.pause()
+                # New figures neither take the cursor away nor, late, back to where it was.
+                tree.move_cursor(nodes()["ledger_server"])
+                await app.read()
+                assert tree.cursor_node is nodes()["ledger_server"]
                 tree.move_cursor(nodes()["db_writer"])
                 await pilot.pause()
+                assert tree.cursor_node is nodes()["db_writer"]
                 await pilot.press("enter")
                 shown = app.query_one("#process", Static)
                 await until(lambda: "DbWriter" in str(shown.render()))
