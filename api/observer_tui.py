@@ -166,7 +166,8 @@ class Observer(App[None]):
         tree.root.data = root
         tree.root.expand()
         self._grow(tree.root, root, closed)
-        _ = tree.last_line  # lays out the lines now: the cursor moves at once, and a key finds it where it was
+        # Asking for it lays the lines out: the cursor moves at once, and a key finds it where it was.
+        _ = tree.last_line
         if chosen is not None:
             found = next(
                 (node for node in _nodes(tree.root) if node.data and node.data["name"] == chosen), None
