@@ -6,6 +6,8 @@ A slice of at most SLICE_SECONDS runs processes, then the loop serves its other 
 from __future__ import annotations
 
 import asyncio
+from asyncio.tasks import _enter_task, _leave_task
+from contextvars import copy_context
 from math import ceil
 from time import monotonic, perf_counter
 from typing import Any, Final
@@ -19,6 +21,7 @@ from runtime.scheduling import DEAD, RUNNING
 
 SLICE_SECONDS: Final = 0.001
 LONG_SCHEDULE_SECONDS: Final = 0.05
+CLEANING_SECONDS: Final = 5.0  # how long `stop` waits for what killed code awaits in its finally clauses
 MOST_HANDED_OVER: Final = 8  # each one takes some frames of Python's stack
 
 
@@ -35,6 +38,8 @@ class AsyncioEngine(Engine):
         self.loop = loop or asyncio.get_running_loop()
         self.long_schedule = long_schedule
         self.long_schedules = 0
+        # Of callbacks that are no coroutines; whoever wakes a process does not lend it his. The rest are for hand-overs.
+        self._context, *self._contexts = (copy_context() for _ in range(MOST_HANDED_OVER + 1))
         self._scheduled = False
         self._depth = 0  # how many turns have handed over to another and are not done
         self._handle: asyncio.Handle | None = None
@@ -56,6 +61,8 @@ class AsyncioEngine(Engine):
             cell.terminate("killed")
         while self._unwinding:
             await asyncio.sleep(0)
+        if self._cleaning:
+            await asyncio.wait(self._cleaning, timeout=CLEANING_SECONDS)
         await asyncio.sleep(0)
         if self._handle is not None:
             self._handle.cancel()
@@ -75,7 +82,7 @@ class AsyncioEngine(Engine):
         if not self._scheduled:
             self._scheduled = True
             self.enqueue = self.queue.append  # type: ignore[method-assign]
-            self.loop.call_soon(self._run)
+            self.loop.call_soon(self._run, context=self._context)
 
     def _run(self) -> None:
         queue = self.queue
@@ -96,7 +103,7 @@ class AsyncioEngine(Engine):
                 self.turn_began = after
         finally:
             if queue or self._unwinding:
-                self.loop.call_soon(self._run)
+                self.loop.call_soon(self._run, context=self._context)
             else:
                 self._scheduled = False
                 self.__dict__.pop("enqueue", None)
@@ -112,11 +119,15 @@ class AsyncioEngine(Engine):
         ):
             return
         self.queue.pop()
+        loop, context = self.loop, self._contexts[self._depth]
         self._depth += 1
+        _leave_task(loop, caller)  # type: ignore[arg-type]
+        scheduling.entered = None
         try:
-            server.turn()
+            context.run(server.turn)
         finally:
-            scheduling.current = caller
+            _enter_task(loop, caller)  # type: ignore[arg-type]
+            scheduling.current = scheduling.entered = caller
             self._depth -= 1
         after = perf_counter()
         if after - before > self.long_schedule:

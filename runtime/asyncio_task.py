@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from runtime import scheduling
 from runtime.exits import Unwind
 from runtime.scheduling import BLOCKED, DEAD, RECEIVING, Wait
 
@@ -111,6 +113,13 @@ class Unwinding:
         return self._resume(asyncio.CancelledError())
 
     def _resume(self, error: BaseException | None) -> bool:
+        outer, scheduling.unwinding = scheduling.unwinding, True
+        try:
+            return self._unwind(error)
+        finally:
+            scheduling.unwinding = outer
+
+    def _unwind(self, error: BaseException | None) -> bool:
         for _ in range(100):
             try:
                 if error is None:
@@ -125,7 +134,9 @@ class Unwinding:
             if not isinstance(self._wait, Wait):
                 return True
             error = asyncio.CancelledError()  # the dead do not receive and do not call
-        self._coro.close()
+        with suppress(RuntimeError):  # it catches GeneratorExit as well
+            self._coro.close()
+        del self._coro  # collected here, where its receive does not raise at once: elsewhere it could spin
         return False
 
     def __await__(self) -> Generator[Any, None, None]:

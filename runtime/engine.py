@@ -68,6 +68,7 @@ class Engine:
         self._timer_count = 0
         self._timers_cancelled = 0
         self._unwinding: list[Unwinding] = []
+        self._cleaning: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks weakly
 
     # ---- the clock and the scheduler: a subclass's part
 
@@ -111,7 +112,12 @@ class Engine:
     def spawn(
         self, fn: Callable[..., Any], *args: Any, name: str | None = None, trap_exit: bool = False
     ) -> Pid:
-        """`erlang:spawn/3` from outside of all processes: runs `fn(*args)`, a function or an `async def`, as a process."""
+        """`erlang:spawn/3` from outside of all processes: runs `fn(*args)`, a function or an `async def`, as a process.
+
+        Raises Error("badarg") if the name is taken or `undefined`.
+        """
+        if name is not None and (name in self.names or name == "undefined"):
+            raise Error("badarg")
         cell = self.spawn_actor(FunctionProcess(fn, args))
         cell.trap_exit = trap_exit
         if name is not None:
@@ -160,7 +166,9 @@ class Engine:
         while self._unwinding:
             unwinding = self._unwinding.pop()
             if unwinding.start():
-                self.loop.create_task(unwinding.run())
+                task = self.loop.create_task(unwinding.run())
+                self._cleaning.add(task)
+                task.add_done_callback(self._cleaning.discard)
 
     def refuse(self, cell: Cell, message: Any) -> bool:
         """A bounded mailbox is full. True drops the message; what the runtime itself sends is never dropped."""

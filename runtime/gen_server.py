@@ -251,7 +251,7 @@ class GenServer(Process):
         cell = self._myRef
         if isinstance(name, tuple):
             name[1].unregister_name(name[2])
-        elif name is not None:
+        elif name is not None and cell.name == name:  # init may have given it up
             cell.engine.unregister(name)
         if started is not None:
             started.acknowledge(None, error)
@@ -391,6 +391,11 @@ class GenServer(Process):
                 cell.extra["timeout"] = marker = _ServerTimeout(marker.ms)
                 marker.arm(cell)
         return follow
+
+    def _ended(self) -> None:
+        extra = self._myRef.extra
+        if extra is not None and "timeout" in extra:
+            extra["timeout"].cancel()
 
     def _stop(self, reason: Any, answer: tuple[Call, Any] | None = None) -> Coroutine[Any, Any, Any] | None:
         """`terminate`, then the end. terminate may change the reason by failing; a throw in it is harmless."""

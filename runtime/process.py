@@ -214,7 +214,7 @@ class Cell(AsyncioTask):
             return
         if self.since is None:
             self.since = self.engine.now()
-        if self.waiting is YIELD and not self.queued:
+        if (self.waiting is YIELD or self.must_cancel) and not self.queued:
             self.queued = True
             self.engine.enqueue(self)
 
@@ -340,6 +340,8 @@ class Cell(AsyncioTask):
             self.coro = None
             assert self.context is not None
             engine.unwind(coro, self.waiting, self.context)
+        if self.OTP:
+            self.actor._ended()
         signals = engine.signals
         if self.monitors is not None:
             for monitor in self.monitors:
@@ -449,7 +451,7 @@ class Process(Actor):
     """What all OTP processes are: a Thespian actor whose mail goes to `_handle`.
 
     `_begin` runs when the process first runs, `_handle` for each message; both return None, or a coroutine
-    that the trampoline drives to its end before the next message.
+    that the trampoline drives to its end before the next message. `_ended` is called once it is dead.
     """
 
     _myRef: Cell
@@ -459,6 +461,9 @@ class Process(Actor):
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         raise Exit("no_handler")
+
+    def _ended(self) -> None:
+        """The process is dead, however it came: its timers must not keep it in memory."""
 
     def receiveMessage(self, msg: Any, sender: Any) -> None:
         """Thespian's entry: the message joins the others in the mailbox."""

@@ -28,6 +28,7 @@ STATUS: Final = ("waiting", "waiting", "waiting", "runnable", "running", "exitin
 TURN_MESSAGES: Final = 64  # messages a process may handle in one turn before the others get theirs
 
 current: Cell | None = None  # the process that runs right now; None outside of processes
+unwinding = False  # True while the code of a dead process cleans up
 entered: Cell | None = None  # whose coroutine is asyncio's current task
 
 
@@ -105,6 +106,8 @@ class Receive(Wait):
     def __await__(self) -> Generator[Any, None, Any]:
         cell = current
         if cell is None:
+            while unwinding:  # a killed process that catches everything and receives again is not to spin
+                yield self
             raise RuntimeError("receive() works only inside a process")
         timer = None
         pos = 0

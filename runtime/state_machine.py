@@ -353,6 +353,12 @@ class StateMachine(GenServer):
 
     # ---- sys
 
+    def _ended(self) -> None:
+        super()._ended()
+        for expired in () if self._machine is None else self._machine.timers.values():
+            if expired.timer is not None:
+                expired.timer.cancel()
+
     def _get_state(self) -> Any:
         data = super()._get_state()
         data.pop("_machine", None)

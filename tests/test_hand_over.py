@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -248,3 +249,26 @@ def test_a_server_that_holds_the_loop_is_the_one_reported(
     assert play(body) == "echo"
     [report] = [record for record in caplog.records if "long_schedule" in record.getMessage()]
     assert "holds_the_loop" in report.getMessage()
+
+
+def test_nobody_sees_the_context_of_who_calls_or_wakes_him() -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="none")
+
+    class Looks(Server):
+        def handle_call(self, request: Any, from_: Any) -> Any:
+            seen = (variable.get(), asyncio.current_task())
+            variable.set("the server's")
+            return Reply(seen)
+
+        def handle_info(self, message: Any) -> None:
+            erlang.send(message, variable.get())
+
+    async def body() -> Any:
+        looks, me = await Looks.start(), erlang.self_()
+        variable.set("the caller's")
+        seen = await call(looks, "look")
+        assert asyncio.current_task() is not None
+        asyncio.get_running_loop().call_soon(erlang.send, looks, me)
+        return seen, variable.get(), await erlang.receive()
+
+    assert play(body) == (("none", None), "the caller's", "none")

@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 
 from runtime import dynamic_supervisor, erlang, reports, supervisor, task, task_supervisor, telemetry, term
+from runtime.asyncio_engine import AsyncioEngine
 from runtime.dynamic_supervisor import DynamicSupervisor
 from runtime.erlang import ExitMessage
 from runtime.exits import CallSite, Error, Exit, exit
-from runtime.gen_server import GenServer, NoReply, Ok, Reply, StartError, call
+from runtime.gen_server import GenServer, NoReply, Ok, Reply, StartError, Stop, call
 from runtime.report_log import ReportLog
+from runtime.state_machine import GenericTimeout, StateMachine, StateTimeout
 from runtime.state_machine import Ok as InState
-from runtime.state_machine import StateMachine
 from runtime.supervisor import ChildSpec, Supervisor
 from runtime.task_supervisor import TaskSupervisor
-from runtime.testing import Simulation
+from runtime.testing import Simulation, play_real
 from runtime.tree_config import TreeConfigError, parse
 
 
@@ -461,3 +462,111 @@ def test_exit_messages_of_awaited_tasks_are_left_to_the_owner(play: Any) -> None
         assert await erlang.receive(timeout=0) is erlang.TIMEOUT
 
     play(body)
+
+
+def test_a_process_that_cancels_itself_is_cancelled_where_it_waits_next(play: Any) -> None:
+    async def cancels_itself() -> str:
+        current = asyncio.current_task()
+        assert current is not None
+        current.cancel()
+        try:
+            await erlang.receive(timeout=10_000)
+        except asyncio.CancelledError:
+            return "cancelled"
+        return "waited"
+
+    assert play(cancels_itself) == "cancelled"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python's word on such code
+def test_code_that_catches_whatever_ends_it_does_not_hold_the_engine(play: Any) -> None:
+    async def stubborn() -> None:
+        while True:
+            try:
+                await erlang.receive()
+            except BaseException:
+                pass
+
+    async def body() -> str:
+        pid, ref = erlang.spawn(stubborn, monitor=True)
+        await erlang.sleep(1)
+        erlang.exit(pid, "kill")
+        await erlang.receive(lambda message: getattr(message, "ref", None) is ref)
+        await erlang.sleep(1)
+        return "went on"
+
+    assert play(body) == "went on"
+
+
+class Timed(GenServer):
+    def init(self) -> Ok:
+        return Ok(timeout=3_600_000)
+
+
+class TimedMachine(StateMachine):
+    def init(self) -> InState:
+        return InState("only", StateTimeout(3_600_000), GenericTimeout("other", 3_600_000))
+
+    def only(self, event: Any, content: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", [Timed, TimedMachine])
+def test_a_timer_does_not_keep_a_killed_process_in_memory(kind: Any) -> None:
+    async def body() -> None:
+        pid = await kind.start()
+        cell = weakref.ref(pid.cell)
+        erlang.exit(pid, "kill")
+        del pid
+        await erlang.sleep(1)
+        gc.collect()
+        assert cell() is None
+
+    play_real(body)  # a simulation's trace keeps them all
+
+
+def test_a_name_that_is_taken_starts_no_process() -> None:
+    with Simulation() as sim:
+        sim.spawn(asyncio.sleep, 3600, name="taken")
+        before = sim.complete(_count())
+        with pytest.raises(Error, match="badarg"):
+            sim.spawn(asyncio.sleep, 3600, name="taken")
+        assert sim.complete(_count()) == before
+
+
+async def _count() -> int:
+    return len(erlang.processes())
+
+
+class GivesUpItsName(GenServer):
+    def init(self) -> Any:
+        erlang.unregister("given_up")
+        return Stop("as planned")
+
+
+def test_an_init_that_gave_up_its_name_fails_with_its_own_reason(play: Any) -> None:
+    async def body() -> None:
+        with pytest.raises(StartError, match="as planned"):
+            await GivesUpItsName.start(name="given_up")
+
+    play(body)
+
+
+def test_stop_waits_for_what_the_killed_clean_up() -> None:
+    cleaned: list[str] = []
+
+    async def holder() -> None:
+        try:
+            await erlang.receive()
+        finally:
+            await asyncio.sleep(0.05)
+            cleaned.append("done")
+
+    async def main() -> None:
+        engine = AsyncioEngine().start()
+        engine.spawn(holder)
+        await asyncio.sleep(0.01)
+        await engine.stop()
+
+    asyncio.run(main())
+    assert cleaned == ["done"]
