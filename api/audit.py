@@ -1,8 +1,8 @@
 """The audit log: one row for each thing an operator did. Who, what, on what, from where.
 
-`record` is for changes of data: it fails with the database. `act` is for operators who act on processes: it must work while
-the database is down, so the line is always logged too, and rows that could not be written are kept (the last KEPT of them)
-and written with the next one.
+`record` is for changes of data: part of the transaction that makes the change. `act` is for operators who act on processes:
+it must work while the database is down, so the line is always logged too, and rows that could not be written are kept (the
+last KEPT of them) and written with the next one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from typing import Any, Final
+
+import asyncpg
 
 from actors import repo
 from api.request import Request
@@ -25,9 +27,13 @@ INSERT INTO audit_log (actor_id, action, subject, details, remote_address, reque
 _late: deque[tuple[Any, ...]] = deque(maxlen=KEPT)
 
 
-async def record(request: Request, action: str, subject: str, details: dict[str, Any]) -> None:
-    """Writes a line of the audit log. Raises as any query does: what can't be audited is not confirmed."""
-    await repo.pool().execute(INSERT, *_row(request, action, subject, details))
+async def record(
+    connection: asyncpg.Connection, request: Request, action: str, subject: str, details: dict[str, Any]
+) -> None:
+    """Writes a line of the audit log in the caller's transaction: what can't be audited does not happen. Raises as any
+    query does.
+    """
+    await connection.execute(INSERT, *_row(request, action, subject, details))
 
 
 async def act(request: Request, action: str, subject: str, details: dict[str, Any]) -> None:

@@ -126,9 +126,10 @@ async def put(request: Request) -> Response:
     """Creates the flag or sets its percentage."""
     body: FlagChange = request.body
     name = request.params["name"]
-    row = await repo.pool().fetchrow(flags.PUT, name, body.percent, body.description)
+    async with repo.pool().acquire() as connection, connection.transaction():
+        row = await connection.fetchrow(flags.PUT, name, body.percent, body.description)
+        await audit.record(connection, request, "flag.put", name, {"percent": body.percent})
     forget()
-    await audit.record(request, "flag.put", name, {"percent": body.percent})
     return answer(FlagBody(Flag.of(row)))
 
 
@@ -142,8 +143,9 @@ async def put(request: Request) -> Response:
 async def delete(request: Request) -> Response:
     """Removes the flag; it is then absent for everybody."""
     name = request.params["name"]
-    if await repo.pool().fetchval(flags.DELETE, name) is None:
-        raise ApiError(404, "There is no such flag")
+    async with repo.pool().acquire() as connection, connection.transaction():
+        if await connection.fetchval(flags.DELETE, name) is None:
+            raise ApiError(404, "There is no such flag")
+        await audit.record(connection, request, "flag.delete", name, {})
     forget()
-    await audit.record(request, "flag.delete", name, {})
     return no_content()

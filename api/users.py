@@ -120,11 +120,12 @@ async def create(request: Request) -> Response:
     """A new user. 409 when the address is taken."""
     body: NewUser = request.body
     password_hash = await request.front.passwords.hash(body.password) if body.password is not None else None
-    try:
-        row = await repo.pool().fetchrow(users.CREATE, body.email, body.name, body.role, password_hash)
-    except asyncpg.UniqueViolationError:
-        raise ApiError(409, TAKEN, code="email_taken", fields={"email": "is taken"}) from None
-    await audit.record(request, "user.create", str(row["id"]), {"role": body.role})
+    async with repo.pool().acquire() as connection, connection.transaction():
+        try:
+            row = await connection.fetchrow(users.CREATE, body.email, body.name, body.role, password_hash)
+        except asyncpg.UniqueViolationError:
+            raise ApiError(409, TAKEN, code="email_taken", fields={"email": "is taken"}) from None
+        await audit.record(connection, request, "user.create", str(row["id"]), {"role": body.role})
     return answer(UserBody(User.of(row)), 201)
 
 
@@ -169,14 +170,15 @@ async def update(request: Request) -> Response:
             await connection.execute(users.SET_HASH, user_id, password_hash)
         if password_hash is not None or body.active is False:
             await revoke(connection, users.REVOKE_OF_USER, user_id)
+        if principal.is_admin:
+            named = ("email", "name", "role", "active", "password")
+            changed = [name for name in named if getattr(body, name) is not None]
+            await audit.record(connection, request, "user.update", str(user_id), {"changed": changed})
     # Also at a new role: an open socket keeps the role that it came with, and all its admin channels.
     gone = password_hash is not None or body.active is False or body.role is not None
     _ended(request, user_id, sockets=gone)
     if body.active:
         request.front.sessions.restore(user_id)
-    if not own:
-        changed = [n for n in ("email", "name", "role", "active", "password") if getattr(body, n) is not None]
-        await audit.record(request, "user.update", str(user_id), {"changed": changed})
     return answer(UserBody(User.of(row)))
 
 
@@ -197,8 +199,8 @@ async def deactivate(request: Request) -> Response:
         if row is None:
             raise ApiError(404, NO_USER)
         await revoke(connection, users.REVOKE_OF_USER, user_id)
+        await audit.record(connection, request, "user.deactivate", str(user_id), {})
     _ended(request, user_id, sockets=True)
-    await audit.record(request, "user.deactivate", str(user_id), {})
     return answer(UserBody(User.of(row)))
 
 

@@ -220,6 +220,23 @@ def test_flags(server: Server, user: User, admin: User) -> None:
     assert admin.client.delete("/api/v1/flags/off").status_code == 204
     error_of(admin.client.delete("/api/v1/flags/off"), 404)
     assert server.fetchval("SELECT count(*) FROM audit_log WHERE action LIKE 'flag.%'") == 4
+    server.execute("ALTER TABLE audit_log RENAME TO audit_log_is_away")
+    try:
+        assert admin.client.put("/api/v1/flags/unaudited", json={"percent": 1}).status_code == 500
+        assert admin.client.delete("/api/v1/flags/new_ledger").status_code == 500
+        assert (
+            admin.client.post(
+                "/api/v1/users", json={"email": "un@audited.example", "name": "Unaudited"}
+            ).status_code
+            == 500
+        )
+        assert admin.client.patch(f"/api/v1/users/{user.id}", json={"name": "Unaudited"}).status_code == 500
+        assert admin.client.post(f"/api/v1/users/{user.id}/deactivate").status_code == 500
+    finally:
+        server.execute("ALTER TABLE audit_log_is_away RENAME TO audit_log")
+    assert server.fetchval("SELECT array_agg(name) FROM flags") == ["new_ledger"], "nothing without its line"
+    assert server.fetchval("SELECT count(*) FROM users WHERE name = 'Unaudited' OR NOT active") == 0
+    assert user.client.get("/api/v1/auth/me").status_code == 200
     with server.client() as client:
         error_of(client.get("/api/v1/flags"), 401)
 

@@ -117,6 +117,7 @@ def test_every_shared_table_is_told_once_in_order(database: str) -> None:
                 ("INSERT", 10), ("UPDATE", 50), ("DELETE", 50),
             ]  # fmt: skip
             assert "request_hash" not in payloads(seen, "transaction_changed")[0]
+            assert payloads(seen, "transaction_changed")[0]["amount"] == "6.00"
 
     run(main())
 
