@@ -12,6 +12,8 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES: Final = 65_536  # beyond what came with its first piece
+HEAD_SECONDS: Final = 20.0  # from the connection, or from a later head's first byte, until the head is whole
+TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class GatheredWrites:
@@ -54,19 +56,47 @@ class HttpProtocol(HttpToolsProtocol):
 
     _heads = 0  # begun on this connection
     _head_bytes: int | None = None  # of the head under way
+    _deadline: asyncio.TimerHandle | None = None  # of the head under way, or of the first one
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
         self.transport = GatheredWrites(self.transport, self.loop)  # type: ignore[assignment]
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """From the transport."""
+        self._in_time()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Neither the parser nor uvicorn bounds a head: a client that never ends its own would fill our memory."""
+        """Neither the parser nor uvicorn bounds a head, in bytes or in time: clients that never end theirs would fill
+        our memory.
+        """
         begun = None if self._head_bytes is None else self._heads
         super().data_received(data)
         if begun == self._heads and self._head_bytes is not None:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self.send_400_response("The head of the request is too large.")
+        if self._deadline is not None or self.timeout_keep_alive_task is not None:
+            return
+        answered = self.cycle is not None and self.cycle.response_complete
+        if (
+            answered or self._head_bytes is not None
+        ) and self.transport.get_protocol() is self:  # no WebSocket yet
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if not self.transport.is_closing():
+            if self._head_bytes is not None:
+                self.transport.write(TOO_SLOW)
+            self.transport.close()
+
+    def _in_time(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def on_message_begin(self) -> None:
         """From the parser."""
@@ -77,6 +107,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """From the parser."""
         self._head_bytes = None
+        self._in_time()
         super().on_headers_complete()
 
     def _get_upgrade(self) -> bytes | None:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
+from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+import uvicorn
+import uvloop
+
+from api.http_protocol import HttpProtocol
 from tests.server import PATIENCE, Server, User
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+    b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n"
+)
 
 
 def connection(server: Server) -> socket.socket:
@@ -91,6 +103,52 @@ def test_an_upgrade_behind_a_request_on_the_same_connection(server: Server, user
         assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 101")
         sock.sendall(b"\x89\x80\0\0\0\0")
         assert sock.recv(2) == b"\x8a\x00"
+
+
+def test_a_head_that_does_not_end_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.http_protocol.HEAD_SECONDS", 0.2)
+    whole, late = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"HTTP/1.1 408 Request Timeout\r\n"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            await asyncio.sleep(3600)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def talk(port: int, *pieces: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.05)
+        try:
+            return await reader.read()
+        finally:
+            writer.close()
+
+    async def main() -> None:
+        config = uvicorn.Config(app, port=0, http=HttpProtocol, lifespan="off", log_config=None)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with asyncio.timeout(PATIENCE):
+            assert await talk(port) == b""
+            assert (await talk(port, b"GET / HTTP/1.1\r\n", b"host: x\r\n")).startswith(late)
+            first, _, second = (await talk(port, whole, b"GET /")).partition(b"\r\n\r\n")
+            assert first.startswith(b"HTTP/1.1 204") and second.startswith(late)
+            assert (await talk(port, whole, b"\r\n")).startswith(b"HTTP/1.1 204")
+        with pytest.raises(TimeoutError):  # an idle connection has its keep-alive, a WebSocket its own rules
+            async with asyncio.timeout(1):
+                await talk(port, whole)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await talk(port, whole, UPGRADE)
+        server.should_exit = server.force_exit = True
+        await serving
+
+    uvloop.run(main())
 
 
 def test_head_has_no_body(server: Server) -> None:
