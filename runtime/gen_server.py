@@ -392,7 +392,7 @@ class GenServer(Process):
                 marker.arm(cell)
         return follow
 
-    def _ended(self) -> None:
+    def _cancel_timers(self) -> None:
         extra = self._myRef.extra
         if extra is not None and "timeout" in extra:
             extra["timeout"].cancel()

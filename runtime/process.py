@@ -341,7 +341,7 @@ class Cell(AsyncioTask):
             assert self.context is not None
             engine.unwind(coro, self.waiting, self.context)
         if self.OTP:
-            self.actor._ended()
+            self.actor._cancel_timers()
         signals = engine.signals
         if self.monitors is not None:
             for monitor in self.monitors:
@@ -451,7 +451,7 @@ class Process(Actor):
     """What all OTP processes are: a Thespian actor whose mail goes to `_handle`.
 
     `_begin` runs when the process first runs, `_handle` for each message; both return None, or a coroutine
-    that the trampoline drives to its end before the next message. `_ended` is called once it is dead.
+    that the trampoline drives to its end before the next message. `_cancel_timers` is called once it is dead.
     """
 
     _myRef: Cell
@@ -462,7 +462,7 @@ class Process(Actor):
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         raise Exit("no_handler")
 
-    def _ended(self) -> None:
+    def _cancel_timers(self) -> None:
         """The process is dead, however it came: its timers must not keep it in memory."""
 
     def receiveMessage(self, msg: Any, sender: Any) -> None:

@@ -353,8 +353,8 @@ class StateMachine(GenServer):
 
     # ---- sys
 
-    def _ended(self) -> None:
-        super()._ended()
+    def _cancel_timers(self) -> None:
+        super()._cancel_timers()
         for expired in () if self._machine is None else self._machine.timers.values():
             if expired.timer is not None:
                 expired.timer.cancel()
