@@ -213,17 +213,20 @@ class GenServer(Process):
         return self._initialised(result, name, started)
 
     async def _await_init(self, coro: Awaitable[Any], name: Any, started: StartReply | None) -> None:
+        follow = self._initialised(await self._completed(coro), name, started)
+        if follow is not None:
+            await follow
+
+    async def _completed(self, coro: Awaitable[Any]) -> Any:
+        """What a callback's coroutine returned, or what its exception stands for."""
         try:
-            result = await coro
+            return await coro
         except (Unwind, GeneratorExit):
             raise
         except BaseException as exc:
             if self._myRef.mode == DEAD:  # killed meanwhile, its code is only cleaning up
                 raise
-            result = outcome(exc)
-        follow = self._initialised(result, name, started)
-        if follow is not None:
-            await follow
+            return outcome(exc)
 
     def _initialised(
         self, result: Any, name: Any, started: StartReply | None
@@ -299,14 +302,7 @@ class GenServer(Process):
     async def _await(self, result: Any, from_: Call | None) -> None:
         while True:
             if iscoroutine(result):
-                try:
-                    result = await result
-                except (Unwind, GeneratorExit):
-                    raise
-                except BaseException as exc:
-                    if self._myRef.mode == DEAD:  # killed meanwhile, its code is only cleaning up
-                        raise
-                    result = outcome(exc)
+                result = await self._completed(result)
             if type(result) is not NoReply or result.continue_ is None:
                 break
             result, from_ = self._continue(result.continue_), None

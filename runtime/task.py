@@ -138,7 +138,7 @@ async def await_many(tasks: Sequence[Task], timeout: float | None = DEFAULT_TIME
         _check_owner(task)
     left = _time_left(timeout)
     values: dict[Task, Any] = {}
-    while len(values) < len(tasks):
+    while len(values) < len(set(tasks)):
         # Whichever comes first: one that has failed must not wait for one that takes long.
         message = await erlang.receive(lambda message: any(task.is_mail(message) for task in tasks), left())
         if isinstance(message, tuple):

@@ -570,3 +570,14 @@ def test_stop_waits_for_what_the_killed_clean_up() -> None:
 
     asyncio.run(main())
     assert cleaned == ["done"]
+
+
+def test_a_task_may_be_awaited_twice_in_one_go(play: Any) -> None:
+    async def answer() -> int:
+        return 42
+
+    async def body() -> None:
+        one = task.async_(answer)
+        assert await task.await_many([one, one], 1000) == [42, 42]
+
+    play(body)
