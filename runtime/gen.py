@@ -196,8 +196,8 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
     if cell is scheduling.current:
         return Failed(Exit(("calling_self", CallSite("gen_server", "call", site))))
     pending = Call(cell, request, site, timeout is not None)
-    if cell.mode == IDLE and cell.mailbox is None and not cell.queued:
-        # `deliver` to an idle server: nearly every call comes through here.
+    if type(cell) is Cell and cell.mode == IDLE and cell.mailbox is None and not cell.queued:
+        # `Cell.deliver` to an idle server: nearly every call comes through here.
         engine = cell.engine
         pool = engine.mailboxes
         cell.mailbox = mailbox = pool.pop() if pool else deque()

@@ -11,7 +11,7 @@ import pytest
 from runtime import erlang, testing
 from runtime.erlang import ExitMessage
 from runtime.exits import Exit
-from runtime.gen_server import Cast, GenServer, Reply, call
+from runtime.gen_server import Call, Cast, GenServer, Reply, call
 from runtime.testing import Simulation, assert_reproducible, explore, trace_of
 
 
@@ -37,6 +37,8 @@ def test_inject_run_and_look() -> None:
         assert probe.take() == [("got", n) for n in (1, 2, 3)]
         assert sim.sent(by=pid) == [("got", n) for n in (1, 2, 3)]
         assert [m.request for m in sim.sent(to=pid) if isinstance(m, Cast)] == [1, 2, 3]
+        assert sim.call(pid, 1) == "slept"
+        assert [m.request for m in sim.sent(to=pid) if isinstance(m, Call)] == [1]  # of an idle server too
         sim.exit(probe.pid, "x", source=pid)
         sim.run()
         assert probe.take() == [ExitMessage(pid, "x")]

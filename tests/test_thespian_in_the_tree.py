@@ -10,8 +10,10 @@ from thespian.actors import Actor, ActorExitRequest, ActorSystem, ChildActorExit
 
 from runtime import erlang
 from runtime.asyncio_engine import AsyncioEngine
+from runtime.engine import current_engine
 from runtime.gen_server import GenServer, NoReply, Reply, call, reply
 from runtime.system_base import SystemBase
+from runtime.testing import play
 
 
 class Doubler(Actor):
@@ -48,6 +50,21 @@ class Boss(GenServer):
             reply(self.callers.pop(0), message)
         else:
             self.seen.append(message)
+
+
+class Answerer(Actor):
+    def receiveMessage(self, msg: Any, sender: Any) -> None:
+        reply(msg, (msg.request, sender))
+
+
+def test_a_gen_servers_call_reaches_a_plain_actor_with_its_sender() -> None:
+    async def body() -> Any:
+        base = SystemBase(current_engine())
+        answerer = base.create(None, Answerer)
+        return erlang.self_(), await call(answerer, "hello"), await call(answerer, "again")
+
+    caller, first, again = play(body)
+    assert (first, again) == (("hello", caller), ("again", caller))
 
 
 def test_a_gen_server_and_a_plain_actor_talk_on_one_engine() -> None:
