@@ -211,14 +211,14 @@ def gauges(engine: Engine) -> dict[str, Any]:
     longest, name = 0, None
     total = 0
     for cell in names.values():
-        waiting = len(cell.mailbox) if cell.mailbox else 0
+        waiting = len(cell.run.mailbox) if cell.run.mailbox else 0
         total += waiting
         if waiting > longest:
-            longest, name = waiting, cell.name
+            longest, name = waiting, cell.ties.name
     sockets = names.get("sockets")
     pool = node.node().pool
     return {
-        "processes": len(engine.cells),
+        "processes": len(engine.table),
         "sockets": len(getattr(sockets.actor, "transports", ())) if sockets else 0,
         "channels": observer.count_children(names["channels"]) if "channels" in names else 0,
         "mailbox": total,

@@ -68,7 +68,7 @@ class Collector:
                 states.add_metric([name, one], float(one == state))
         yield states
         yield CounterMetricFamily(
-            "bitnexus_processes_started", "Processes ever started", value=self.engine._next_id
+            "bitnexus_processes_started", "Processes ever started", value=self.engine.table.given_out
         )
         yield CounterMetricFamily(
             "bitnexus_messages_refused", "Messages that found a bounded mailbox full", value=now["refused"]
@@ -82,8 +82,8 @@ class Collector:
             "bitnexus_reductions", "Messages a named process has handled", labels=["process"]
         )
         for name, cell in list(self.engine.names.items())[:MAX_SERIES]:
-            mail.add_metric([name], len(cell.mailbox) if cell.mailbox else 0)
-            work.add_metric([name], cell.reductions)
+            mail.add_metric([name], len(cell.run.mailbox) if cell.run.mailbox else 0)
+            work.add_metric([name], cell.ties.reductions)
         yield mail
         yield work
 

@@ -14,7 +14,7 @@ from runtime.exits import Unwind
 from runtime.scheduling import BLOCKED, DEAD, RECEIVING, Wait
 
 if TYPE_CHECKING:
-    from runtime.engine import Engine
+    from runtime.control_block import Run, Ties
     from runtime.pid import Pid
 
 _log = logging.getLogger("runtime")
@@ -26,41 +26,35 @@ class AsyncioTask:
     __slots__ = ()
 
     if TYPE_CHECKING:
-        engine: Engine
-        pid: Pid
-        name: str | None
-        coro: Coroutine[Any, Any, Any] | None
-        context: Context | None
-        waiting: Any
-        cancels: int
-        must_cancel: bool
-        mode: int
+        run: Run
+        ties: Ties
 
         def on_exit(self, hook: Callable[[Pid], object]) -> None: ...
         def wake(self, wait: Any) -> None: ...
 
     def cancel(self, msg: Any = None) -> bool:
         """As `asyncio.Task.cancel`: raises CancelledError where the process's coroutine waits."""
-        if self.coro is None:
+        run = self.run
+        if run.coro is None:
             return False
-        self.cancels += 1
-        waiting = self.waiting
+        run.cancels += 1
+        waiting = run.waiting
         if isinstance(waiting, asyncio.Future) and waiting.cancel():
             return True
-        self.must_cancel = True
-        if self.mode in (RECEIVING, BLOCKED):
+        run.must_cancel = True
+        if run.mode in (RECEIVING, BLOCKED):
             self.wake(waiting)
         return True
 
     def uncancel(self) -> int:
         """As `asyncio.Task.uncancel`."""
-        if self.cancels > 0:
-            self.cancels -= 1
-        return self.cancels
+        if self.run.cancels > 0:
+            self.run.cancels -= 1
+        return self.run.cancels
 
     def cancelling(self) -> int:
         """As `asyncio.Task.cancelling`."""
-        return self.cancels
+        return self.run.cancels
 
     def cancelled(self) -> bool:
         """As `asyncio.Task.cancelled`."""
@@ -68,23 +62,23 @@ class AsyncioTask:
 
     def done(self) -> bool:
         """As `asyncio.Task.done`."""
-        return self.mode == DEAD
+        return self.run.mode == DEAD
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """As `asyncio.Task.get_loop`."""
-        return self.engine.loop
+        return self.run.engine.loop
 
     def get_name(self) -> str:
         """As `asyncio.Task.get_name`."""
-        return self.name or str(self.pid)
+        return self.ties.name or str(self)
 
     def get_coro(self) -> Coroutine[Any, Any, Any] | None:
         """As `asyncio.Task.get_coro`."""
-        return self.coro
+        return self.run.coro
 
     def get_context(self) -> Context | None:
         """As `asyncio.Task.get_context`."""
-        return self.context
+        return self.run.context
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
         """As `asyncio.Task.add_done_callback`: at the end of the process."""

@@ -66,7 +66,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        return isinstance(self.pid, Pid) and self.pid.cell.mode != DEAD
+        return isinstance(self.pid, Pid) and self.pid.cell.run.mode != DEAD
 
 
 def check_flags(flags: SupFlags) -> Any:
@@ -175,10 +175,10 @@ def monitor_child(pid: Pid) -> Any:
     cell = scheduling.current
     assert cell is not None
     cell.unlink(pid)
-    for index, message in enumerate(cell.mailbox or ()):
+    for index, message in enumerate(cell.run.mailbox or ()):
         if isinstance(message, ExitMessage) and message.pid is pid:
-            assert cell.mailbox is not None
-            del cell.mailbox[index]
+            assert cell.run.mailbox is not None
+            del cell.run.mailbox[index]
             return message.reason
     return None
 
@@ -191,11 +191,11 @@ async def shut_down(pid: Pid, shutdown: int | str | None) -> Any:
     me = scheduling.current
     assert me is not None
     down = signals.DownReply(pid.cell)  # before the signal: afterwards it would only say noproc
-    pid.cell.exit_signal(me.pid, "kill" if shutdown == "brutal_kill" else "shutdown", False)
+    pid.cell.exit_signal(me, "kill" if shutdown == "brutal_kill" else "shutdown", False)
     if isinstance(shutdown, int) and not down.done:
         reason = TIMEOUT if shutdown == 0 else await await_down(pid, shutdown)
         if reason is TIMEOUT:
-            pid.cell.exit_signal(me.pid, "kill", False)
+            pid.cell.exit_signal(me, "kill", False)
     return await down
 
 
@@ -203,17 +203,13 @@ async def shut_down_all(children: Iterable[tuple[Pid, int | str | None]]) -> Non
     """Stops many children, each given with its `shutdown`: all are told, then all are waited for; who outlives it is killed."""
     me = scheduling.current
     assert me is not None
-    links = me.links
     pending: list[signals.DownReply] = []
     by_shutdown: dict[int | str | None, list[signals.DownReply]] = {}
-    exits = {id(m.pid) for m in me.mailbox or () if isinstance(m, ExitMessage)}
+    exits = {id(m.pid) for m in me.run.mailbox or () if isinstance(m, ExitMessage)}
     for pid, shutdown in children:
-        if links is not None:
-            links.pop(pid, None)
         other = pid.cell
-        if other.links is not None:
-            other.links.pop(me.pid, None)
-        if other.mode != DEAD and id(pid) not in exits:
+        me.unlink(other)
+        if other.run.mode != DEAD and id(pid) not in exits:
             down = signals.DownReply(other)
             pending.append(down)
             by_shutdown.setdefault(shutdown, []).append(down)
@@ -221,9 +217,9 @@ async def shut_down_all(children: Iterable[tuple[Pid, int | str | None]]) -> Non
     for shutdown, downs in by_shutdown.items():
         signal = "kill" if shutdown == "brutal_kill" else "shutdown"
         for down in downs:
-            down.target.exit_signal(me.pid, signal, False)
+            down.target.exit_signal(me, signal, False)
         if isinstance(shutdown, int):
-            timers.append(me.engine.call_later(shutdown / 1000, _kill_all, downs, me.pid))
+            timers.append(me.engine.call_later(shutdown / 1000, _kill_all, downs, me))
     try:
         for down in pending:
             await down

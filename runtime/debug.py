@@ -53,7 +53,7 @@ class _Installed:
 
 
 class Debug:
-    """What is traced and counted of one process; lies in `cell.extra["debug"]` while there is anything."""
+    """What is traced and counted of one process; lies in `cell.ties.extra["debug"]` while there is anything."""
 
     __slots__ = ("installed", "log", "statistics")
 
@@ -67,18 +67,18 @@ class Debug:
         caller = message.caller if type(message) is Call else None
         if self.statistics is not None:
             self.statistics.messages_in += 1
-        self._tell(cell, "in", message, None if caller is None else caller.pid)
+        self._tell(cell, "in", message, caller)
 
     def said(self, cell: Cell, reply: Any, caller: Cell | None) -> None:
         """A call to the process is answered."""
         if self.statistics is not None:
             self.statistics.messages_out += 1
-        self._tell(cell, "out", reply, None if caller is None else caller.pid)
+        self._tell(cell, "out", reply, caller)
 
     def _tell(self, cell: Cell, kind: Literal["in", "out"], message: Any, peer: Pid | None) -> None:
         if not self.installed and self.log is None:
             return
-        event = TraceEvent(cell.pid, kind, message, peer, cell.engine.now() * 1000)
+        event = TraceEvent(cell, kind, message, peer, cell.engine.now() * 1000)
         if self.log is not None:
             self.log.append(event)
         for key, installed in list(self.installed.items()):
@@ -97,10 +97,15 @@ class Debug:
 
     def tidy(self, cell: Cell) -> None:
         """Takes itself away once nobody wants to know."""
-        if not self.installed and self.statistics is None and self.log is None and cell.extra is not None:
-            cell.extra.pop("debug", None)
-            if not cell.extra:
-                cell.extra = None
+        if (
+            not self.installed
+            and self.statistics is None
+            and self.log is None
+            and cell.ties.extra is not None
+        ):
+            cell.ties.extra.pop("debug", None)
+            if not cell.ties.extra:
+                cell.ties.extra = None
 
 
 class _Statistics:
@@ -137,7 +142,7 @@ def _ask(
 ) -> Awaitable[Any]:
     site = CallSite("sys", function, (dest, *args))
     cell = resolve(dest)
-    if cell is None or cell.mode == DEAD:
+    if cell is None or cell.run.mode == DEAD:
         return Failed(Exit(("noproc", site)))
     if not isinstance(cell.actor, GenServer):
         if function in ("get_state", "get_status"):
@@ -158,11 +163,12 @@ def _ask(
 
 
 def _debug(cell: Cell) -> Debug:
-    if cell.extra is None:
-        cell.extra = {}
-    debug = cell.extra.get("debug")
+    ties = cell.own_ties()
+    if ties.extra is None:
+        ties.extra = {}
+    debug = ties.extra.get("debug")
     if debug is None:
-        debug = cell.extra["debug"] = Debug()
+        debug = ties.extra["debug"] = Debug()
     return debug
 
 
@@ -180,13 +186,13 @@ async def get_state(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
 def _state_of(cell: Cell) -> Any:
     if isinstance(cell.actor, GenServer):
         return cell.actor._get_state()
-    if cell.coro is not None:
-        coro: Any = cell.coro
+    if cell.run.coro is not None:
+        coro: Any = cell.run.coro
         if getattr(coro, "__name__", "") == "_run":  # FunctionProcess's own frame around the user's
             coro = coro.cr_await or coro
         frame = getattr(coro, "cr_frame", None)
         return {} if frame is None else dict(frame.f_locals)
-    return {key: value for key, value in getattr(cell.actor, "__dict__", {}).items() if key != "_myRef"}
+    return dict(getattr(cell.actor, "__dict__", {}))
 
 
 async def replace_state(
@@ -218,14 +224,14 @@ async def get_status(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> dic
 
 
 def _status_of(cell: Cell) -> dict[str, Any]:
-    debug = (cell.extra or {}).get("debug")
+    debug = (cell.ties.extra or {}).get("debug")
     actor = cell.actor
     return {
-        "pid": cell.pid,
-        "name": cell.name,
+        "pid": cell,
+        "name": cell.ties.name,
         "module": module_of(actor),
-        "status": "suspended" if cell.held else "running",
-        "parent": cell.parent,
+        "status": "suspended" if cell.run.held else "running",
+        "parent": cell.ties.parent,
         "ancestors": ancestors(cell),
         "traces": 0 if debug is None else len(debug.installed),
         "statistics": debug is not None and debug.statistics is not None,
@@ -243,7 +249,7 @@ async def suspend(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
     """
 
     def work(cell: Cell) -> None:
-        cell.held = True
+        cell.own_run().held = True
 
     await _ask(dest, "suspend", (), timeout, work)
 
@@ -252,7 +258,7 @@ async def resume(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
     """`sys:resume/1,2`: it takes its mail again. Harmless if it was not suspended."""
 
     def work(cell: Cell) -> None:
-        cell.held = False
+        cell.own_run().held = False
 
     await _ask(dest, "resume", (), timeout, work)
 
@@ -308,7 +314,7 @@ async def statistics(
         debug = _debug(cell)
         found = debug.statistics
         if flag is True:
-            debug.statistics = _Statistics(cell.reductions)
+            debug.statistics = _Statistics(cell.ties.reductions)
         elif flag is False:
             debug.statistics = None
         debug.tidy(cell)
@@ -319,7 +325,7 @@ async def statistics(
         return {
             "start_time": found.start_time,
             "current_time": time(),
-            "reductions": cell.reductions - found.reductions,
+            "reductions": cell.ties.reductions - found.reductions,
             "messages_in": found.messages_in,
             "messages_out": found.messages_out,
         }
@@ -342,7 +348,7 @@ async def get_log(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> list[T
     """`sys:get_log/1`: the events that `log` has kept, oldest first."""
 
     def work(cell: Cell) -> list[TraceEvent]:
-        debug = (cell.extra or {}).get("debug")
+        debug = (cell.ties.extra or {}).get("debug")
         return [] if debug is None or debug.log is None else list(debug.log)
 
     return await _ask(dest, "get_log", (), timeout, work)

@@ -98,12 +98,15 @@ class TracedCell(Cell):
 
     __slots__ = ()
     OTP = False  # all mail comes through `deliver` and `handle`
-    engine: DeterministicEngine
+
+    @property
+    def engine(self) -> DeterministicEngine:
+        return self.run.engine  # type: ignore[return-value]
 
     def deliver(self, message: Any) -> bool:
         sender = scheduling.current
         engine = self.engine
-        engine.sent.append((None if sender is None else sender.pid, self.pid, message))
+        engine.sent.append((sender, self, message))
         engine.record(
             "send", "" if sender is None else sender.get_name(), f"{self.get_name()} {reports.text(message)}"
         )
@@ -239,7 +242,7 @@ class DeterministicEngine(Engine):
 
     def close(self) -> None:
         """Kills what still lives and forgets the engine."""
-        for cell in reversed(list(self.cells.values())):
+        for cell in reversed(list(self.table)):
             cell.terminate("killed")
         self.run()
         if engines._default is self:

@@ -63,7 +63,7 @@ class DynamicSupervisor(GenServer):
 
     def init(self, max_children: int | None = None, intensity: int = 3, period: float = 5) -> Any:
         """At most `max_children` at a time (None: no bound), `intensity` restarts within `period` seconds."""
-        self._myRef.trap_exit = True
+        self._myRef.own_ties().trap_exit = True
         problem = check_flags(SupFlags(intensity=intensity, period=period))
         if max_children is not None and (not isinstance(max_children, int) or max_children < 0):
             problem = ("invalid_max_children", max_children)
@@ -167,7 +167,7 @@ class DynamicSupervisor(GenServer):
             if not isinstance(child.pid, Restarting):
                 child.pid = Restarting(child.pid)
             self.restarting.append(child)
-            cast(self._myRef.pid, _TryAgain(child))
+            cast(self._myRef, _TryAgain(child))
         elif value is not None:
             child.pid = value
             self.children[value] = child

@@ -15,10 +15,12 @@ from typing import Any
 
 from runtime import reports, scheduling, signals
 from runtime.asyncio_task import Unwinding
+from runtime.control_block import Run
 from runtime.exits import Error
 from runtime.pid import Pid
 from runtime.process import Cell, FunctionProcess
-from runtime.scheduling import DEAD
+from runtime.process_table import ProcessTable
+from runtime.scheduling import DEAD, NEW
 
 
 class Timer:
@@ -56,14 +58,17 @@ class Engine:
         self.queue: deque[Cell] = deque()
         self.signals: deque[tuple[Cell | None, Any, Pid, Any]] = deque()
         self.names: dict[str, Cell] = {}
-        self.cells: dict[int, Cell] = {}
+        self.table = ProcessTable()
         self.on_exit: list[Callable[[Pid, Any], None]] = []
         self.on_spawn: list[Callable[[Pid], None]] = []
         self.thespian: Any = None  # the Thespian system base on this engine, if there is one
         self.refused = 0  # messages that found a bounded mailbox full
         self._draining = False
-        self.mailboxes: list[deque[Any]] = []  # empty ones, for processes that get mail
-        self._next_id = 0
+        self.fresh = Run(self, NEW, shared=True)  # of all that have not run yet
+        self.rest = Run(self, shared=True)
+        self.dead = Run(self, DEAD, shared=True)
+        self.runs: list[Run] = []  # to lend to those that get mail
+        self.mailboxes: list[deque[Any]] = []  # empty ones
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_count = 0
         self._timers_cancelled = 0
@@ -77,7 +82,7 @@ class Engine:
         return self.loop.time()
 
     def enqueue(self, cell: Cell) -> None:
-        """Puts a runnable process into the run queue (`cell.queued` is True already)."""
+        """Puts a runnable process into the run queue (`cell.run.queued` is True already)."""
         self.queue.append(cell)
 
     def hand_over(self, caller: Cell, server: Cell) -> None:
@@ -94,18 +99,14 @@ class Engine:
         self, actor: Any, parent: Cell | None = None, link: bool = False, cell_class: type[Cell] | None = None
     ) -> Cell:
         """Makes a process of an actor object; it runs when its turn comes."""
-        self._next_id += 1
-        number = self._next_id
-        cell = (cell_class or self.cell_class)(self, actor, None if parent is None else parent.pid, number)
+        cell = (cell_class or self.cell_class)(self, actor, parent)
         actor._myRef = cell
-        self.cells[number] = cell
         if link:
             assert parent is not None
             cell.link(parent)
         for hook in self.on_spawn:
-            hook(cell.pid)
-        if cell.mode == scheduling.NEW:
-            cell.queued = True
+            hook(cell)
+        if cell.run.mode == NEW:
             self.enqueue(cell)
         return cell
 
@@ -119,22 +120,24 @@ class Engine:
         if name is not None and (name in self.names or name == "undefined"):
             raise Error("badarg")
         cell = self.spawn_actor(FunctionProcess(fn, args))
-        cell.trap_exit = trap_exit
+        if trap_exit:
+            cell.own_ties().trap_exit = True
         if name is not None:
             self.register(name, cell)
-        return cell.pid
+        return cell
 
     def current_pid(self) -> Pid | None:
         """The process that runs now, None outside."""
-        return None if scheduling.current is None else scheduling.current.pid
+        return scheduling.current
 
     def exited(self, cell: Cell, reason: Any) -> None:
         """First thing at the end of a process: it leaves the table, its name is free."""
         for hook in self.on_exit:
-            hook(cell.pid, reason)
-        del self.cells[cell.pid.id]
-        if cell.name is not None:
-            del self.names[cell.name]
+            hook(cell, reason)
+        self.table.remove(cell)
+        name = cell.ties.name
+        if name is not None:
+            del self.names[name]
 
     def report_crash(self, cell: Cell, reason: Any) -> None:
         """The process ends with a reason that is not an orderly one."""
@@ -181,17 +184,17 @@ class Engine:
 
     def register(self, name: str, cell: Cell) -> None:
         """`erlang:register/2`. Raises Error("badarg") if the name is taken, the process dead or named already."""
-        if name in self.names or cell.mode == DEAD or cell.name is not None or name == "undefined":
+        if name in self.names or cell.run.mode == DEAD or cell.ties.name is not None or name == "undefined":
             raise Error("badarg")
         self.names[name] = cell
-        cell.name = name
+        cell.own_ties().name = name
 
     def unregister(self, name: str) -> None:
         """`erlang:unregister/1`. Raises Error("badarg") if nobody has the name."""
         cell = self.names.pop(name, None)
         if cell is None:
             raise Error("badarg")
-        cell.name = None
+        cell.ties.name = None
 
     # ---- timers
 

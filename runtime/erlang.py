@@ -11,7 +11,8 @@ from gc import get_referents
 from sys import getsizeof
 from typing import Any, Literal, overload
 
-from runtime import process, scheduling, signals
+from runtime import scheduling, signals
+from runtime.control_block import UNSET
 from runtime.engine import Engine, Timer, current_engine
 from runtime.exits import Error, Unwind
 from runtime.pid import Pid, Ref
@@ -76,13 +77,14 @@ def spawn(
     if name is not None and (name in engine.names or name == "undefined"):
         raise Error("badarg")
     cell = engine.spawn_actor(FunctionProcess(fn, args), parent, link)
-    cell.trap_exit = trap_exit
+    if trap_exit:
+        cell.own_ties().trap_exit = True
     if name is not None:
         engine.register(name, cell)
     if monitor:
         assert parent is not None
-        return cell.pid, parent.monitor(cell)
-    return cell.pid
+        return cell, parent.monitor(cell)
+    return cell
 
 
 def spawn_link(fn: Callable[..., Any], *args: Any) -> Pid:
@@ -102,12 +104,12 @@ def self_() -> Pid:
 
 def is_process_alive(pid: Pid) -> bool:
     """`erlang:is_process_alive/1`."""
-    return _cell_of(pid).mode != DEAD
+    return _cell_of(pid).run.mode != DEAD
 
 
 def processes() -> list[Pid]:
     """`erlang:processes/0`: all living processes, oldest first."""
-    return [cell.pid for cell in current_engine().cells.values()]
+    return list(current_engine().table)
 
 
 def exit(pid: Pid, reason: Any) -> Literal[True]:
@@ -118,12 +120,12 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:
     target = _cell_of(pid)
     caller = scheduling.current
     if target is not caller:
-        target.exit_signal(pid if caller is None else caller.pid, reason, False)
+        target.exit_signal(pid if caller is None else caller, reason, False)
         return True
     assert caller is not None
     caller.exit_signal(pid, reason, False)
-    if caller.doomed is not process.UNSET:  # to oneself it is synchronous: the code ends here
-        reason = caller.doomed
+    if caller.run.doomed is not UNSET:  # to oneself it is synchronous: the code ends here
+        reason = caller.run.doomed
         caller.terminate(reason)
         raise Unwind
     return True
@@ -132,7 +134,9 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:
 def trap_exit(flag: bool) -> bool:
     """`process_flag(trap_exit, Flag)`: returns the old value."""
     cell = _self()
-    old, cell.trap_exit = cell.trap_exit, flag
+    old = cell.ties.trap_exit
+    if flag is not old:
+        cell.own_ties().trap_exit = flag
     return old
 
 
@@ -145,8 +149,8 @@ def link(pid: Pid) -> Literal[True]:
     other = _cell_of(pid)
     if other is caller:
         return True
-    if other.mode == DEAD:
-        if not caller.trap_exit:
+    if other.run.mode == DEAD:
+        if not caller.ties.trap_exit:
             raise Error("noproc")
         caller.deliver(ExitMessage(pid, "noproc"))
     else:
@@ -174,9 +178,9 @@ def monitor(target: Dest) -> Ref:
         cell, name = caller.engine.names.get(target), target
     if cell is caller:
         return Ref()
-    if cell is None or cell.mode == DEAD:
+    if cell is None or cell.run.mode == DEAD:
         ref = Monitor(caller, None, name)
-        ref.fire(None if cell is None else cell.pid, "noproc")
+        ref.fire(cell, "noproc")
         return ref
     return caller.monitor(cell, name)
 
@@ -187,17 +191,17 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
     Returns True, or with `info` whether the monitor was still there. A monitor of another process is left alone.
     """
     caller = _self()
-    found = isinstance(ref, Monitor) and caller.monitors is not None and ref in caller.monitors
+    found = isinstance(ref, Monitor) and ref in caller.ties.monitors
     if found:
-        assert isinstance(ref, Monitor) and caller.monitors is not None
-        del caller.monitors[ref]
+        assert isinstance(ref, Monitor)
+        caller.drop(ref)
         if ref.target is not None:
             ref.target.drop_monitor(ref)
             ref.target = None
-    elif flush and caller.mailbox and isinstance(ref, Monitor) and ref.owner is caller:
-        for index, message in enumerate(caller.mailbox):
+    elif flush and caller.run.mailbox and isinstance(ref, Monitor) and ref.owner is caller:
+        for index, message in enumerate(caller.run.mailbox):
             if isinstance(message, Down) and message.ref is ref:
-                del caller.mailbox[index]
+                del caller.run.mailbox[index]
                 break
     if info:
         return found
@@ -227,12 +231,15 @@ def _down_timeout(reply: signals.DownReply) -> None:
 
 def send(dest: Dest, message: Any) -> Any:
     """`Dest ! Message`: returns the message. A dead pid swallows it; a name nobody has raises Error("badarg")."""
-    if isinstance(dest, Pid):
-        cell = dest.cell
-        if cell.queued and cell.mailbox and cell.OTP and not cell.overload:
-            cell.mailbox.append(message)  # it has mail and will run: all that `deliver` would do
+    if type(dest) is Cell:
+        run = dest.run
+        if run.queued and run.mailbox and not dest.ties.overload:
+            run.mailbox.append(message)  # it has mail and will run: all that `deliver` would do
         else:
-            cell.deliver(message)
+            dest.deliver(message)
+        return message
+    if isinstance(dest, Pid):
+        dest.cell.deliver(message)
         return message
     cell = current_engine().names.get(dest)
     if cell is None:
@@ -268,8 +275,7 @@ def unregister(name: str) -> Literal[True]:
 
 def whereis(name: str) -> Pid | None:
     """`erlang:whereis/1`."""
-    cell = current_engine().names.get(name)
-    return None if cell is None else cell.pid
+    return current_engine().names.get(name)
 
 
 def registered() -> list[str]:
@@ -290,7 +296,7 @@ class TimerRef(Ref):
     def pending(self) -> bool:
         """False once it fired, was cancelled, or the pid it is for died."""
         return self.timer.callback is not None and not (
-            isinstance(self.dest, Pid) and self.dest.cell.mode == DEAD
+            isinstance(self.dest, Pid) and self.dest.cell.run.mode == DEAD
         )
 
     def remaining(self) -> int:
@@ -382,32 +388,32 @@ def make_ref() -> Ref:
 def process_info(pid: Pid) -> dict[str, Any] | None:
     """`erlang:process_info/1`, None for a dead process. `memory` is an estimate in bytes."""
     cell = _cell_of(pid)
-    if cell.mode == DEAD:
+    if cell.run.mode == DEAD:
         return None
     monitors: list[Any] = [
-        m.name or (m.target.pid if m.target is not None else None) for m in cell.monitors or ()
+        m.name or (m.target.pid if m.target is not None else None) for m in cell.ties.monitors
     ]
-    target = getattr(cell.waiting, "target", None)  # a call or a stop under way monitors its server
+    target = getattr(cell.run.waiting, "target", None)  # a call or a stop under way monitors its server
     if isinstance(target, Cell):
         monitors.append(target.pid)
     return {
         "pid": pid,
-        "registered_name": cell.name,
+        "registered_name": cell.ties.name,
         "module": module_of(cell.actor),
         "status": "suspended"
-        if cell.held
-        else STATUS[cell.mode]
-        if not cell.queued or cell.mode == 4
+        if cell.run.held
+        else STATUS[cell.run.mode]
+        if not cell.run.queued or cell.run.mode == 4
         else "runnable",
-        "message_queue_len": len(cell.mailbox) if cell.mailbox else 0,
-        "messages": list(cell.mailbox) if cell.mailbox else [],
-        "current_message": cell.message,
-        "links": list(cell.links or ()),
+        "message_queue_len": len(cell.run.mailbox) if cell.run.mailbox else 0,
+        "messages": list(cell.run.mailbox) if cell.run.mailbox else [],
+        "current_message": cell.run.message,
+        "links": list(cell.ties.links),
         "monitors": monitors,
-        "monitored_by": [m.owner.pid for m in cell.monitored_by or () if isinstance(m, Monitor)],
-        "trap_exit": cell.trap_exit,
-        "reductions": cell.reductions,
-        "parent": cell.parent,
+        "monitored_by": [m.owner.pid for m in cell.ties.monitored_by if isinstance(m, Monitor)],
+        "trap_exit": cell.ties.trap_exit,
+        "reductions": cell.ties.reductions,
+        "parent": cell.ties.parent,
         "ancestors": ancestors(cell),
         "memory": memory_of(cell),
     }
@@ -415,15 +421,19 @@ def process_info(pid: Pid) -> dict[str, Any] | None:
 
 def memory_of(cell: Cell) -> int:
     """An estimate of what a process occupies, in bytes: control block, actor, its attributes one level deep, mailbox."""
-    actor, mailbox = cell.actor, cell.mailbox
-    size = getsizeof(cell) + getsizeof(cell.pid) + getsizeof(actor)
+    actor, mailbox = cell.actor, cell.run.mailbox
+    size = getsizeof(cell) + getsizeof(actor)
+    if not cell.run.shared:
+        size += getsizeof(cell.run)
+    if not cell.ties.shared:
+        size += getsizeof(cell.ties)
     # Not by `__dict__`: whoever asks an object for that one gives it a dict, for as long as it lives.
-    for value in get_referents(actor):
-        if type(value) is dict and value.get("_myRef") is cell:
-            size += getsizeof(value) + sum(map(getsizeof, value.values()))
-        elif value is not cell and not isinstance(value, type):
-            size += 8 + getsizeof(value)
-    for table in (cell.links, cell.monitors, cell.monitored_by, mailbox):
+    values = [value for value in get_referents(actor) if value is not cell and not isinstance(value, type)]
+    if len(values) == 1 and type(values[0]) is dict:  # somebody has asked
+        size += getsizeof(values[0])
+        values = list(values[0].values())
+    size += sum(8 + getsizeof(value) for value in values)
+    for table in (cell.ties.links, cell.ties.monitors, cell.ties.monitored_by, mailbox):
         if table is not None:
             size += getsizeof(table)
     if mailbox:

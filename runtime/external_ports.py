@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from thespian.actors import ValidatedSource
 from thespian.system import isInternalActorSystemMessage
 
+from runtime.control_block import Ties
 from runtime.engine import Engine
 from runtime.pid import Pid
 from runtime.process import Cell
-from runtime.scheduling import DEAD, IDLE, Reply
+from runtime.scheduling import DEAD, Reply
 
 if TYPE_CHECKING:
     from runtime.system_base import SystemBase
@@ -25,14 +26,14 @@ class Port(Cell):
     __slots__ = ("responses", "waiting")
 
     def __init__(self, engine: Engine) -> None:
-        engine._next_id += 1
-        super().__init__(engine, self, None, engine._next_id)
-        self.mode = IDLE
+        self.actor = self
+        self.run = engine.rest
+        self.ties = Ties(engine.table.reserve())
         self.waiting: Any = False  # a thread sleeps until something comes
         self.responses: deque[Any] = deque()
 
     def deliver(self, message: Any) -> bool:
-        if self.mode == DEAD:
+        if self.run.mode == DEAD:
             return False
         if not isInternalActorSystemMessage(message):
             self.responses.append(message)
@@ -42,7 +43,7 @@ class Port(Cell):
 
     def close(self) -> None:
         """Nothing is kept any more."""
-        self.mode = DEAD
+        self.run = self.run.engine.dead
         self.responses.clear()
 
 
@@ -89,7 +90,7 @@ class ActorRegistry:
             return self._base.system
         parts = address.split(".")
         number = parts[1] if len(parts) == 3 else ""
-        return self._base.engine.cells.get(int(number), default) if number.isdigit() else default
+        return (self._base.engine.table.get(int(number)) if number.isdigit() else None) or default
 
     def __getitem__(self, address: str) -> Any:
         cell = self.get(address)

@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any, Final
 
 from runtime import scheduling
+from runtime.control_block import without
 from runtime.engine import Timer, current_engine
 from runtime.exits import CallSite, Exit, is_atom
 from runtime.pid import Pid
 from runtime.process import Cell
-from runtime.scheduling import DEAD, IDLE, TIMEOUT
+from runtime.scheduling import DEAD, TIMEOUT
 from runtime.scheduling import Reply as _Reply
 from runtime.signals import DownReply, ExitMessage, SystemMessage
 
@@ -38,7 +39,7 @@ class StartError(Exception):
 class Call(_Reply):
     """One call: the request in the server's mailbox, the `From` of handle_call, and what the caller awaits.
 
-    It is also the caller's monitor of the server. While it is pending it lies in `target.monitored_by`.
+    It is also the caller's monitor of the server: while it is pending, the server's `run.call` or one of `ties.monitored_by`.
     """
 
     __slots__ = ("alias", "caller", "due", "request", "site", "target", "timer")
@@ -62,7 +63,7 @@ class Call(_Reply):
     def __await__(self) -> Generator[Any, None, Any]:
         if not self.done:
             caller, target = scheduling.current, self.target
-            engine = target.engine
+            engine = target.run.engine
             if caller is not None and engine.queue and engine.queue[-1] is target:
                 try:
                     engine.hand_over(caller, target)
@@ -81,7 +82,7 @@ class Call(_Reply):
     @property
     def pid(self) -> Pid | None:
         """Who called (the pid in Erlang's `From`); None for code outside of processes."""
-        return None if self.caller is None else self.caller.pid
+        return self.caller
 
     def answer(self, value: Any) -> None:
         """`gen_server:reply/2`. After the first one, or after the call timed out, it is late and dropped.
@@ -94,24 +95,32 @@ class Call(_Reply):
                 self.caller.deliver((self, value))
             return
         # `_settle`, `resolve` and `wake` in one: every call comes through here.
-        target, timer, waiter = self.target, self.timer, self.waiter
-        if target.monitored_by is not None:
-            target.monitored_by.pop(self, None)
+        timer, waiter, ties = self.timer, self.waiter, self.target.ties
+        if ties.monitored_by:
+            ties.monitored_by = without(ties.monitored_by, self)
         if timer is not None:
             self.timer = None
             timer.cancel()
-        if target.extra is not None and "debug" in target.extra:
-            target.extra["debug"].said(target, value, self.caller)
+        if ties.extra is not None and "debug" in ties.extra:
+            ties.extra["debug"].said(self.target, value, self.caller)
         self.done = True
         self.value = value
         if waiter is None:
             return
         if isinstance(waiter, Cell):
-            if waiter.waiting is self and waiter.mode != DEAD and not waiter.queued:
-                waiter.queued = True
-                waiter.engine.enqueue(waiter)
+            run = waiter.run
+            if run.waiting is self and run.mode != DEAD and not run.queued:
+                run.queued = True
+                run.engine.enqueue(waiter)
         elif not waiter.done():
             waiter.set_result(None)
+
+    def wait_for(self, timeout: float) -> None:
+        """It has been sent and is waited for so long, in ms; with 0 nobody waits for the answer."""
+        if timeout <= 0:
+            self.expire()
+        else:
+            self.due = self.target.run.engine.now() + timeout / 1000
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
         """The server ended before it answered."""
@@ -131,9 +140,9 @@ class Call(_Reply):
             self._settle()
 
     def _settle(self) -> None:
-        monitored_by = self.target.monitored_by
-        if monitored_by is not None:
-            monitored_by.pop(self, None)
+        ties = self.target.ties
+        if ties.monitored_by:
+            ties.monitored_by = without(ties.monitored_by, self)
         timer = self.timer
         if timer is not None:
             self.timer = None
@@ -187,35 +196,33 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
     is no such process, `timeout`, `calling_self`, `overload` if its bounded mailbox is full, or the reason it
     died of meanwhile.
     """
-    cell = dest.cell if type(dest) is Pid else resolve(dest)
     site = (dest, request, timeout)
-    if cell is None or cell.mode == DEAD:
+    cell = dest if type(dest) is Cell else resolve(dest)
+    if type(cell) is Cell and (run := cell.run) is (engine := run.engine).rest and engine.runs:
+        # `deliver` to a server at rest: nearly every call comes through here.
+        pending = Call(cell, request, site, timeout is not None)
+        cell.run = run = engine.runs.pop()
+        run.call = pending
+        if run.mailbox is None:
+            run.mailbox = deque()
+        run.mailbox.append(pending)
+        run.queued = True
+        engine.enqueue(cell)
+        if timeout is not None:
+            pending.wait_for(timeout)
+        return pending
+    if cell is None or cell.run.mode == DEAD:
         # Without patience the news of its death comes too late; that a name is free is known at once.
         reason = "timeout" if cell is not None and timeout is not None and timeout <= 0 else "noproc"
         return Failed(Exit((reason, CallSite("gen_server", "call", site))))
     if cell is scheduling.current:
         return Failed(Exit(("calling_self", CallSite("gen_server", "call", site))))
     pending = Call(cell, request, site, timeout is not None)
-    if type(cell) is Cell and cell.mode == IDLE and cell.mailbox is None and not cell.queued:
-        # `Cell.deliver` to an idle server: nearly every call comes through here.
-        engine = cell.engine
-        pool = engine.mailboxes
-        cell.mailbox = mailbox = pool.pop() if pool else deque()
-        mailbox.append(pending)
-        cell.queued = True
-        engine.enqueue(cell)
-    elif not cell.deliver(pending):
+    if not cell.deliver(pending):
         return Failed(Exit(("overload", CallSite("gen_server", "call", site))))
-    monitored_by = cell.monitored_by
-    if monitored_by is None:
-        cell.monitored_by = {pending: None}
-    else:
-        monitored_by[pending] = None
+    cell.add_monitor(pending)
     if timeout is not None:
-        if timeout <= 0:
-            pending.expire()  # sent, but nobody waits for the answer
-        else:
-            pending.due = cell.engine.now() + timeout / 1000
+        pending.wait_for(timeout)
     return pending
 
 
@@ -282,9 +289,9 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
     when it comes to it.
     """
     cell = resolve(dest)
-    if cell is None or cell.mode == DEAD:
+    if cell is None or cell.run.mode == DEAD:
         raise Exit("noproc" if cell is None or timeout is None or timeout > 0 else "timeout")
-    site = CallSite("sys", "terminate", (cell.pid, reason, "infinity" if timeout is None else timeout))
+    site = CallSite("sys", "terminate", (cell, reason, "infinity" if timeout is None else timeout))
     if cell is scheduling.current:
         raise Exit(("calling_self", site))
     request = _Terminate(reason)
@@ -312,24 +319,29 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
 
 
 class StartReply(DownReply):
-    """`proc_lib:start_link`'s wait for `init_ack`. If the process dies before, its reason is the error."""
+    """`proc_lib:start_link`'s wait for `init_ack`. If the process dies before, its reason is the error.
+
+    It lies in the new process's `run.call`.
+    """
 
     __slots__ = ("starter",)
 
     def __init__(self, target: Cell, starter: Cell | None) -> None:
-        super().__init__(target)
+        _Reply.__init__(self)
+        self.target = target
         self.starter = starter
 
     def take_exit(self, pid: Pid, reason: Any) -> bool:
         # As sync_start_link does: any EXIT message of the process is the answer, also one it sent by exit/2.
-        if self.done or self.starter is None or pid is not self.target.pid:
+        if self.done or self.starter is None or pid is not self.target:
             return False
-        self.target.drop_monitor(self)
         self.resolve(None, StartError(reason))
         return True
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
-        mailbox = None if self.starter is None else self.starter.mailbox
+        if self.done:
+            return
+        mailbox = None if self.starter is None else self.starter.run.mailbox
         for index, message in enumerate(mailbox or ()):
             if isinstance(message, ExitMessage) and message.pid is pid:
                 assert mailbox is not None
@@ -339,7 +351,6 @@ class StartReply(DownReply):
 
     def acknowledge(self, value: Any, error: StartError | None = None) -> None:
         """`proc_lib:init_ack/2`."""
-        self.target.drop_monitor(self)
         self.resolve(value, error)
 
 
@@ -360,12 +371,12 @@ async def start_actor(
     parent = scheduling.current
     engine = current_engine()
     linked = link and parent is not None
-    cell = engine.spawn_actor(actor, parent, linked)
-    cell.overload = actor.max_mailbox or 0
-    if not link:
-        cell.parent = None
-    started = StartReply(cell, parent if linked else None)
-    cell.extra = {"init": (partial(actor._init, *args, **(kwargs or {})), name, started)}
+    cell = engine.spawn_actor(actor, parent if link else None, linked)
+    if actor.max_mailbox:
+        cell.own_ties().overload = actor.max_mailbox
+    run = cell.own_run()
+    run.call = started = StartReply(cell, parent if linked else None)
+    run.waiting = (partial(actor._init, *args, **(kwargs or {})), name, started)
     if timeout is None:
         return await started
     timer = engine.call_later(timeout / 1000, _start_timeout, started)
@@ -380,7 +391,6 @@ def _start_timeout(started: StartReply) -> None:
         return
     cell = started.target
     if started.starter is not None:
-        started.starter.unlink(cell.pid)
-    cell.drop_monitor(started)
+        started.starter.unlink(cell)
     started.resolve(None, StartError("timeout"))
-    cell.exit_signal(cell.pid, "kill", False)
+    cell.exit_signal(cell, "kill", False)

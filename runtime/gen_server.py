@@ -179,13 +179,11 @@ class GenServer(Process):
         return self.init(*args, **kwargs)
 
     def _begin(self) -> Coroutine[Any, Any, Any] | None:
-        cell = self._myRef
-        extra = cell.extra
-        if extra is None or "init" not in extra:  # made by Thespian's createActor: nobody waits for init
+        run = self._myRef.run
+        if run.waiting is None:  # made by Thespian's createActor: nobody waits for init
             return self._initialise(self._init, None, None)
-        init, name, started = extra.pop("init")
-        if not extra:
-            cell.extra = None
+        init, name, started = run.waiting
+        run.waiting = None
         return self._initialise(init, name, started)
 
     def _initialise(
@@ -199,7 +197,7 @@ class GenServer(Process):
                     started.acknowledge(None, StartError(("already_started", taken.pid)))
                 raise Exit("normal")
             if isinstance(name, tuple):
-                name[1].register_name(name[2], cell.pid)
+                name[1].register_name(name[2], cell)
             else:
                 cell.engine.register(name, cell)
         try:
@@ -224,7 +222,7 @@ class GenServer(Process):
         except (Unwind, GeneratorExit):
             raise
         except BaseException as exc:
-            if self._myRef.mode == DEAD:  # killed meanwhile, its code is only cleaning up
+            if self._myRef.run.mode == DEAD:  # killed meanwhile, its code is only cleaning up
                 raise
             return outcome(exc)
 
@@ -235,7 +233,7 @@ class GenServer(Process):
         match result:
             case None | Ok():
                 if started is not None:
-                    started.acknowledge(cell.pid)
+                    started.acknowledge(cell)
                 if result is None:
                     return None
                 return self._options(result)
@@ -254,15 +252,15 @@ class GenServer(Process):
         cell = self._myRef
         if isinstance(name, tuple):
             name[1].unregister_name(name[2])
-        elif name is not None and cell.name == name:  # init may have given it up
+        elif name is not None and cell.ties.name == name:  # init may have given it up
             cell.engine.unregister(name)
         if started is not None:
             started.acknowledge(None, error)
         cell.terminate(reason)
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
-        cell = self._myRef
-        if cell.extra is not None and not self._hear(cell.extra, message):
+        extra = self._myRef.ties.extra
+        if extra is not None and not self._hear(extra, message):
             return None
         try:
             if type(message) is Call:
@@ -281,7 +279,7 @@ class GenServer(Process):
                 result = self.handle_info(message)
             elif isinstance(message, SystemMessage):
                 return self._system(message)
-            elif type(message) is ExitMessage and message.pid is (cell.parent or cell.pid):
+            elif type(message) is ExitMessage and message.pid is (self._myRef.ties.parent or self._myRef):
                 return self._stop(message.reason)
             elif type(message) is _ServerTimeout:
                 if message.stale:
@@ -341,11 +339,12 @@ class GenServer(Process):
         if result.timeout is not None:
             cell = self._myRef
             # A message that waits already makes the timeout void.
-            if not cell.mailbox:
+            if not cell.run.mailbox:
                 marker = _ServerTimeout(result.timeout)
-                if cell.extra is None:
-                    cell.extra = {}
-                cell.extra["timeout"] = marker
+                ties = cell.own_ties()
+                if ties.extra is None:
+                    ties.extra = {}
+                ties.extra["timeout"] = marker
                 marker.arm(cell)
         return None
 
@@ -371,7 +370,7 @@ class GenServer(Process):
             if marker is not message:
                 marker.cancel()
             if not extra:
-                self._myRef.extra = None
+                self._myRef.ties.extra = None
         debug = extra.get("debug")
         if debug is not None:
             debug.heard(self._myRef, message)
@@ -380,16 +379,17 @@ class GenServer(Process):
     def _system(self, message: SystemMessage) -> Coroutine[Any, Any, None] | None:
         cell = self._myRef
         follow = message.perform(cell)
-        if cell.extra is not None:
-            marker = cell.extra.get("timeout")
+        extra = cell.ties.extra
+        if extra is not None:
+            marker = extra.get("timeout")
             if marker is not None:  # as in OTP, the time starts anew
                 marker.cancel()
-                cell.extra["timeout"] = marker = _ServerTimeout(marker.ms)
+                extra["timeout"] = marker = _ServerTimeout(marker.ms)
                 marker.arm(cell)
         return follow
 
     def _cancel_timers(self) -> None:
-        extra = self._myRef.extra
+        extra = self._myRef.ties.extra
         if extra is not None and "timeout" in extra:
             extra["timeout"].cancel()
 
@@ -414,7 +414,7 @@ class GenServer(Process):
         except (Unwind, GeneratorExit):
             raise
         except BaseException as exc:
-            if self._myRef.mode == DEAD:  # killed meanwhile, its code is only cleaning up
+            if self._myRef.run.mode == DEAD:  # killed meanwhile, its code is only cleaning up
                 raise
             result = outcome(exc)
         self._end(result, reason, answer)
@@ -427,13 +427,11 @@ class GenServer(Process):
     # ---- sys
 
     def _get_state(self) -> Any:
-        return {key: value for key, value in vars(self).items() if key != "_myRef"}
+        return dict(vars(self))
 
     def _replace_state(self, change: Callable[[Any], Any]) -> Any:
         state = change(self._get_state())
-        ref = self._myRef
         vars(self).clear()
-        self._myRef = ref
         vars(self).update(state)
         return state
 
@@ -456,7 +454,7 @@ class _ServerTimeout(NeverRefused):
             self.timer = cell.engine.call_later(self.ms / 1000, self._fire, cell)
 
     def _fire(self, cell: Cell) -> None:
-        if not cell.mailbox:
+        if not cell.run.mailbox:
             cell.deliver(self)
 
     def cancel(self) -> None:

@@ -54,25 +54,25 @@ def parse_pid(text: str, engine: Engine | None = None) -> Pid | None:
     engine = engine or current_engine()
     parts = text.strip("<>").split(".")
     if len(parts) == 3 and parts[0] == parts[2] == "0" and parts[1].isascii() and parts[1].isdigit():
-        cell = engine.cells.get(int(parts[1])) if len(parts[1]) < 19 else None
+        cell = engine.table.get(int(parts[1])) if len(parts[1]) < 19 else None
     else:
         cell = engine.names.get(text)
-    return None if cell is None else cell.pid
+    return cell
 
 
 def label(cell: Cell) -> str | None:
     """A process's registered name, else what it calls itself (`proc_lib:set_label/1`: the actor's attribute `label`)."""
-    if cell.name is not None:
-        return cell.name
+    if cell.ties.name is not None:
+        return cell.ties.name
     own = getattr(cell.actor, "label", None)
     return own if isinstance(own, str) else None
 
 
 def status(cell: Cell) -> str:
     """`process_info`'s status of a living process."""
-    if cell.held:
+    if cell.run.held:
         return "suspended"
-    return "runnable" if cell.queued and cell.mode != 4 else STATUS[cell.mode]
+    return "runnable" if cell.run.queued and cell.run.mode != 4 else STATUS[cell.run.mode]
 
 
 # ---- the tree
@@ -129,7 +129,7 @@ def tree(
     """
     engine = engine or current_engine()
     cell = root.cell if isinstance(root, Pid) else engine.names.get(root)
-    if cell is None or cell.mode == DEAD:
+    if cell is None or cell.run.mode == DEAD:
         return None
     place = place_of(cell)
     return _node(cell, place.child if place else None, limit, after, depth)
@@ -138,14 +138,14 @@ def tree(
 def _node(cell: Cell, child: Child | None, limit: int, after: int, depth: int) -> dict[str, Any]:
     supervises = is_supervisor(cell)
     node: dict[str, Any] = {
-        "name": label(cell) or (_id_text(child) if child else None) or pid_text(cell.pid),
-        "pid": pid_text(cell.pid),
+        "name": label(cell) or (_id_text(child) if child else None) or pid_text(cell),
+        "pid": pid_text(cell),
         "type": "supervisor" if supervises else "worker",
         "module": module_of(cell.actor),
-        "status": "suspended" if cell.held else "running",
+        "status": "suspended" if cell.run.held else "running",
         "restart": child.spec.restart if child else "permanent",
         "restarts": child.restarts if child else 0,
-        "message_queue_len": len(cell.mailbox) if cell.mailbox else 0,
+        "message_queue_len": len(cell.run.mailbox) if cell.run.mailbox else 0,
         "children": [],
     }
     if isinstance(cell.actor, StateMachine):
@@ -170,7 +170,7 @@ def _node(cell: Cell, child: Child | None, limit: int, after: int, depth: int) -
 
 
 def _child(child: Child, limit: int, depth: int) -> dict[str, Any]:
-    if isinstance(child.pid, Pid) and child.pid.cell.mode != DEAD:
+    if isinstance(child.pid, Pid) and child.pid.cell.run.mode != DEAD:
         return _node(child.pid.cell, child, limit, 0, depth)
     return {
         "name": _id_text(child) or "?",
@@ -192,16 +192,16 @@ def _id_text(child: Child) -> str | None:
 
 def place_of(cell: Cell) -> Place | None:
     """The supervisor that a process is a child of, and its entry there; None for a process outside of the tree."""
-    parent = cell.parent.cell if cell.parent is not None else None
-    if parent is None or parent.mode == DEAD or not is_supervisor(parent):
+    parent = cell.ties.parent.cell if cell.ties.parent is not None else None
+    if parent is None or parent.run.mode == DEAD or not is_supervisor(parent):
         return None
     actor = parent.actor
     if isinstance(actor, DynamicSupervisor):
-        child = getattr(actor, "children", {}).get(cell.pid)
+        child = getattr(actor, "children", {}).get(cell)
     elif isinstance(actor, Supervisor) and getattr(actor, "dynamic", None):
-        child = actor.dynamic.get(id(cell.pid))
+        child = actor.dynamic.get(id(cell))
     else:
-        child = next((one for one in children_of(parent) if one.pid is cell.pid), None)
+        child = next((one for one in children_of(parent) if one.pid is cell), None)
     return None if child is None else Place(parent, child)
 
 
@@ -217,27 +217,27 @@ def restarts_of(cell: Cell) -> int:
 def row(cell: Cell) -> dict[str, Any]:
     """One line of the process table."""
     return {
-        "pid": pid_text(cell.pid),
+        "pid": pid_text(cell),
         "name": label(cell),
         "module": module_of(cell.actor),
         "status": status(cell),
-        "message_queue_len": len(cell.mailbox) if cell.mailbox else 0,
-        "reductions": cell.reductions,
+        "message_queue_len": len(cell.run.mailbox) if cell.run.mailbox else 0,
+        "reductions": cell.ties.reductions,
         "memory": erlang.memory_of(cell),
-        "links": len(cell.links) if cell.links else 0,
+        "links": len(cell.ties.links),
         "restarts": restarts_of(cell),
     }
 
 
 _KEYS: Final[dict[str, Callable[[Cell], Any]]] = {
-    "reductions": lambda cell: cell.reductions,
-    "message_queue_len": lambda cell: len(cell.mailbox) if cell.mailbox else 0,
+    "reductions": lambda cell: cell.ties.reductions,
+    "message_queue_len": lambda cell: len(cell.run.mailbox) if cell.run.mailbox else 0,
     "memory": erlang.memory_of,
     "restarts": restarts_of,
-    "links": lambda cell: len(cell.links) if cell.links else 0,
+    "links": lambda cell: len(cell.ties.links),
     "name": lambda cell: label(cell) or "\uffff",
     "module": lambda cell: module_of(cell.actor),
-    "pid": lambda cell: cell.pid.id,
+    "pid": lambda cell: cell.id,
 }
 _ASCENDING: Final = ("name", "module", "pid")
 
@@ -291,10 +291,10 @@ def scan(
     wanted_name = name.lower() if name else None
     wanted_module = module.lower() if module else None
     found: list[tuple[Any, int, Cell]] = []
-    for count, cell in enumerate(list(engine.cells.values()), 1):
+    for count, cell in enumerate(list(engine.table), 1):
         if count % CHUNK == 0:
             yield
-        if cell.mode == DEAD:
+        if cell.run.mode == DEAD:
             continue  # in one of the pauses
         if wanted_name is not None and wanted_name not in (label(cell) or "").lower():
             continue
@@ -302,7 +302,7 @@ def scan(
             continue
         if status_is is not None and status(cell) != status_is:
             continue
-        value, number = key(cell), cell.pid.id
+        value, number = key(cell), cell.id
         if cursor is not None:
             # Ties go by age, oldest first, in both directions.
             last, last_number = cursor
@@ -318,7 +318,7 @@ def scan(
     if len(best) > limit and page:
         value, number, _ = page[-1]
         following = (-value if descending else value, number)
-    return [row(cell) for _, _, cell in page if cell.mode != DEAD], following
+    return [row(cell) for _, _, cell in page if cell.run.mode != DEAD], following
 
 
 # ---- one process
@@ -327,50 +327,48 @@ def scan(
 def process(pid: Pid) -> dict[str, Any] | None:
     """Everything about one process; None if it is dead. Mail, message and state are masked samples, not the values."""
     cell = pid.cell
-    if cell.mode == DEAD:
+    if cell.run.mode == DEAD:
         return None
     place = place_of(cell)
-    mailbox = cell.mailbox or ()
+    mailbox = cell.run.mailbox or ()
     behaviour = next(
         (k.__name__ for k in type(cell.actor).__mro__ if k.__module__.startswith("runtime.")), "Actor"
     )
     return {
         **row(cell),
-        "registered": cell.name is not None,
+        "registered": cell.ties.name is not None,
         "behaviour": behaviour,
-        "current_message": None if cell.message is None else term.text(cell.message),
+        "current_message": None if cell.run.message is None else term.text(cell.run.message),
         "current_since_ms": _since(cell),
         "current_stack": stack(cell),
         "mailbox": [term.text(message) for message in islice(mailbox, MAILBOX_SAMPLE)],
-        "max_mailbox": cell.overload or None,
-        "links_count": len(cell.links) if cell.links else 0,
-        "links": [named(other) for other in islice(cell.links or (), LISTED)],
+        "max_mailbox": cell.ties.overload or None,
+        "links_count": len(cell.ties.links),
+        "links": [named(other) for other in islice(cell.ties.links, LISTED)],
         "monitors": [
             {"pid": None, "name": one.name} if one.name else named(one.target.pid)  # pyright: ignore[reportOptionalMemberAccess]
-            for one in islice(cell.monitors or (), LISTED)
+            for one in islice(cell.ties.monitors, LISTED)
             if one.name or one.target is not None
         ],
         "monitored_by": [
-            named(one.owner.pid)
-            for one in islice(cell.monitored_by or (), LISTED)
-            if isinstance(one, Monitor)
+            named(one.owner.pid) for one in islice(cell.ties.monitored_by, LISTED) if isinstance(one, Monitor)
         ],
         "ancestors": list(ancestors(cell)),
-        "parent": None if cell.parent is None else named(cell.parent),
+        "parent": None if cell.ties.parent is None else named(cell.ties.parent),
         "supervisor": None if place is None else named(place.supervisor.pid),
         "restart": None if place is None else place.child.spec.restart,
         "shutdown": None if place is None else place.child.spec.shutdown,
         "strategy": strategy(cell) if is_supervisor(cell) else None,
         "children_count": count_children(cell) if is_supervisor(cell) else None,
-        "trap_exit": cell.trap_exit,
-        "suspended": cell.held,
+        "trap_exit": cell.ties.trap_exit,
+        "suspended": cell.run.held,
         "state": state(cell),
     }
 
 
 def named(pid: Pid) -> dict[str, Any]:
     """A pid with the name it has, if any."""
-    return {"pid": pid_text(pid), "name": None if pid.cell.mode == DEAD else label(pid.cell)}
+    return {"pid": pid_text(pid), "name": None if pid.cell.run.mode == DEAD else label(pid.cell)}
 
 
 def state(cell: Cell) -> Any:
@@ -388,15 +386,15 @@ def state(cell: Cell) -> Any:
 
 
 def _since(cell: Cell) -> float | None:
-    if cell.message is None or cell.since is None:
+    if cell.run.message is None or cell.run.since is None:
         return None
-    return round(max(0.0, cell.engine.now() - cell.since) * 1000, 1)
+    return round(max(0.0, cell.engine.now() - cell.run.since) * 1000, 1)
 
 
 def stack(cell: Cell) -> list[str]:
     """Where the code of a waiting process stands, outermost first: `module:function:line`."""
     out: list[str] = []
-    waiting: Any = cell.coro
+    waiting: Any = cell.run.coro
     while waiting is not None and len(out) < 20:
         frame: FrameType | None = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
         if frame is not None:

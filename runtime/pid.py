@@ -1,13 +1,14 @@
 """Process identifiers and references.
 
-A `Pid` is Thespian's `ActorAddress`, made cheap: it is hashable, compares by identity and leads straight to the
-process's control block. It stays valid as a name for ever; once the process is dead its `cell` says so.
+A `Pid` is Thespian's `ActorAddress`, made cheap: it is hashable, compares by identity and *is* the process's control
+block (`runtime.process.Cell`), of which only the runtime makes use. It stays valid as a name for ever; once the process
+is dead nothing else is left of it.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from thespian.actors import ActorAddress
 
@@ -26,11 +27,27 @@ def renumber_refs() -> None:
 class Pid(ActorAddress):
     """Erlang's pid. `id` is unique within its engine and never used again; `str(pid)` is `<0.ID.0>`."""
 
-    __slots__ = ("cell", "id")
+    __slots__ = ()
 
-    def __init__(self, number: int, cell: Cell) -> None:
-        self.id = number
-        self.cell = cell
+    PID_TEXT: ClassVar = "<0.%d.0>"
+
+    @property
+    def id(self) -> int:
+        """Its number: the older of two processes has the smaller one."""
+        ties = self.cell.ties
+        page, place = ties.page, ties.place
+        if isinstance(page, int):
+            return page
+        if place < 0:
+            place = page.index(self.cell)
+            if not ties.shared:
+                ties.place = place
+        return page.first + place
+
+    @property
+    def cell(self) -> Cell:
+        """Its control block."""
+        return self  # type: ignore[return-value]
 
     # Thespian reads `_aaddr`; made on demand, so that an idle process does not carry a string.
     @property
@@ -46,7 +63,7 @@ class Pid(ActorAddress):
         return self._aaddr
 
     def __str__(self) -> str:
-        return self.cell.PID_TEXT % self.id
+        return self.PID_TEXT % self.id
 
     __repr__ = __str__
     # Thespian's troupes mark an address with `eqOverride`; two pids are the same process or they are not.

@@ -71,7 +71,7 @@ class Presence(GenServer):
         AlreadyTracked.
         """
         _check_meta(meta)
-        if pid.cell.mode == DEAD:
+        if pid.cell.run.mode == DEAD:
             raise NoPresence(key)
         keys = self._keys.get(pid)
         if keys is None:
@@ -152,7 +152,7 @@ class Presence(GenServer):
 
     def _ended(self, _pid: Pid) -> None:
         for pid in list(self._keys):
-            pid.cell.exit_signal(self._myRef.pid, "noproc", False)
+            pid.cell.exit_signal(self._myRef, "noproc", False)
 
     def _remove(self, topic: str, pid: Pid, key: Any) -> Meta:
         entries = self._topics[topic]

@@ -1,7 +1,8 @@
 """The process: control block, mailbox, links, monitors, exit signals, and the trampoline that drives its code.
 
-A process is a Thespian actor plus a `Cell`, its control block. The cell owns the mailbox, the links and monitors, and
-the suspended coroutine if the process waits. Everything happens on the engine's one thread, and one process runs at a time:
+A process is a Thespian actor plus a `Cell`, its control block, which is its pid as well. The cell leads to the mailbox and
+the suspended coroutine (`run`), and to the links and monitors (`ties`), if it has any. Everything happens on the engine's one
+thread, and one process runs at a time:
 
 * Messages are appended to the receiver's mailbox at once, signals act on the receiver at once. So both keep the order in
   which they were sent. Only the process that is *running* is spared until its code waits or returns (`doomed`), as in
@@ -17,7 +18,7 @@ import logging
 from asyncio.tasks import _enter_task, _leave_task  # the face asyncio offers to Task implementations
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from inspect import iscoroutine
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -26,9 +27,10 @@ from thespian.actors import Actor
 
 from runtime import scheduling
 from runtime.asyncio_task import AsyncioTask
+from runtime.control_block import UNSET, Run, Ties, including, without
 from runtime.exits import Exit, Unwind, is_atom, is_shutdown, reason_of
-from runtime.pid import Pid
-from runtime.scheduling import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING, STATUS, YIELD, Wait
+from runtime.pid import Pid, Ref
+from runtime.scheduling import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING, YIELD, Wait
 from runtime.signals import ExitMessage, Monitor, SystemMessage
 
 if TYPE_CHECKING:
@@ -36,134 +38,121 @@ if TYPE_CHECKING:
 
 TURN_SECONDS: Final = 0.0005  # how long a turn may last before the others get theirs
 
-UNSET: Final[Any] = object()
 _MOST_BETWEEN_LOOKS: Final = 8
-_POOLED_MAILBOXES: Final = 1024
+_POOLED: Final = 1024
 _log = logging.getLogger("runtime")
 
 
-class Cell(AsyncioTask):
-    """A process control block. Internal to runtime/: others hold a `Pid`.
+class Cell(AsyncioTask, Pid):
+    """A process control block, and the process's pid. Internal to runtime/: others see a `Pid`.
 
-    Invariants: `queued` is True exactly while the cell lies in the run queue or runs; `coro` is None unless mode is
-    RECEIVING, BLOCKED or RUNNING; a DEAD cell has no links, no monitors, no mail, no actor.
+    `run` and `ties` may be shared with others: see `runtime.control_block`.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "actor",
-        "cancels",
-        "context",
-        "coro",
-        "doomed",
-        "engine",
-        "exit_hooks",
-        "extra",
-        "held",
-        "links",
-        "mailbox",
-        "message",
-        "mode",
-        "monitored_by",
-        "monitors",
-        "must_cancel",
-        "name",
-        "overload",
-        "parent",
-        "pid",
-        "queued",
-        "reductions",
-        "since",
-        "trap_exit",
-        "waiting",
-    )
+    __slots__ = ("actor", "run", "ties")
 
-    PID_TEXT: ClassVar = "<0.%d.0>"
     OTP: ClassVar = True  # mail goes straight to the actor's `_handle`; False: through `handle` of the cell
 
-    def __init__(self, engine: Engine, actor: Any, parent: Pid | None, number: int) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, actor: Any, parent: Pid | None) -> None:
         self.actor: Any = actor  # None once it is dead
-        self.parent = parent
-        self.pid = Pid(number, self)
-        self.mode = NEW
-        self.queued = False
-        self.trap_exit = False
-        self.held = False
-        self.must_cancel = False
-        self.cancels = 0
-        self.reductions = 0
-        self.name: str | None = None
-        self.mailbox: deque[Any] | None = None
-        self.overload = 0  # the mailbox's bound; 0 is none
-        self.links: dict[Pid, None] | None = None
-        self.monitors: dict[Monitor, None] | None = None
-        self.monitored_by: dict[Any, None] | None = None
-        self.exit_hooks: list[Callable[[Pid], object]] | None = None
-        self.coro: Coroutine[Any, Any, Any] | None = None
-        self.context: Context | None = None
-        self.waiting: Any = None
-        self.message: Any = None  # the one being handled; kept for crash reports
-        self.since: float | None = (
-            None  # when a message was first left waiting, in the engine's seconds; for observers
-        )
-        self.doomed: Any = UNSET
-        self.extra: dict[str, Any] | None = None  # rare state: start handshake, sys debug, Thespian's side
+        self.run = engine.fresh
+        page = engine.table.add(self)
+        if parent is None:
+            self.ties = page.blank
+        else:
+            self.ties = ties = Ties(page, len(page) - 1)
+            ties.parent = parent
 
-    def __repr__(self) -> str:
-        return f"<Cell {self.pid} {self.name or type(self.actor).__name__} {STATUS[self.mode]}>"
+    @property
+    def engine(self) -> Engine:
+        """Where it runs."""
+        return self.run.engine
+
+    @property
+    def pid(self) -> Pid:
+        """Itself, as others see it."""
+        return self
+
+    def own_run(self) -> Run:
+        """Its `Run`, to be written to. The process must be alive."""
+        run = self.run
+        if run.shared:
+            runs = run.engine.runs
+            self.run = own = runs.pop() if runs else Run(run.engine)
+            own.mode, own.queued = run.mode, run.queued
+            return own
+        return run
+
+    def own_ties(self) -> Ties:
+        """Its `Ties`, to be written to."""
+        ties = self.ties
+        if ties.shared:
+            self.ties = ties = Ties(ties.page)
+        return ties
 
     # ---- mail
 
     def deliver(self, message: Any) -> bool:
         """Appends a message; False if the process is dead or its bounded mailbox is full."""
-        mode = self.mode
-        if mode == DEAD:
-            return False
-        mailbox = self.mailbox
+        run = self.run
+        mailbox = run.mailbox
         if mailbox is None:
-            pool = self.engine.mailboxes
-            self.mailbox = mailbox = pool.pop() if pool else deque()
-        elif self.overload and len(mailbox) >= self.overload and self.engine.refuse(self, message):
+            if run.mode == DEAD:
+                return False
+            run = self.own_run()
+            mailbox = run.mailbox
+            if mailbox is None:
+                pool = run.engine.mailboxes
+                run.mailbox = mailbox = pool.pop() if pool else deque()
+        elif self.ties.overload and len(mailbox) >= self.ties.overload and run.engine.refuse(self, message):
             return False
         mailbox.append(message)
-        if mode <= RECEIVING and not self.queued:
-            self.queued = True
-            self.engine.enqueue(self)
+        if run.mode <= RECEIVING and not run.queued:
+            run.queued = True
+            run.engine.enqueue(self)
         return True
 
     def wake(self, wait: Any) -> None:
         """The thing this process waits for has come. A wake for an earlier wait is stale and ignored."""
-        if self.waiting is wait and self.mode != DEAD and not self.queued:
-            self.queued = True
-            self.engine.enqueue(self)
+        run = self.run
+        if run.waiting is wait and run.mode != DEAD and not run.queued:
+            run.queued = True
+            run.engine.enqueue(self)
 
     # ---- running
 
     def turn(self) -> None:
         """Runs the process until it waits, has no mail, or its turn is over. Called by the engine alone."""
+        run = self.run
+        engine = run.engine
+        if run is engine.dead:  # since it was put into the queue
+            return
         scheduling.current = self
         try:
-            if self.mode == NEW:
-                self.mode = RUNNING
-                self._begin()
-            elif self.coro is not None:
-                self._step()
-            budget = self.engine.turn_messages
+            if run.mode == NEW:
+                run = self.own_run()
+                run.mode = RUNNING
+                self._begin(run)
+            elif run.coro is not None:
+                self._step(run)
+            budget = engine.turn_messages
             look, stride, until = budget - 1, 1, 0.0
-            while self.mode == IDLE:
-                mailbox = self.mailbox
+            while run.mode == IDLE:
+                mailbox = run.mailbox
                 if not mailbox:
                     break
-                if self.held:
+                if run.held:
                     message = self._take_held(mailbox)
                     if message is None:
                         break
                 else:
                     message = mailbox.popleft()
-                self.message = message
-                self.reductions += 1
-                self.mode = RUNNING
+                run.message = message
+                ties = self.ties
+                if ties.shared:
+                    ties = self.own_ties()
+                ties.reductions += 1
+                run.mode = RUNNING
                 try:
                     coro = self.actor._handle(message) if self.OTP else self.handle(message)
                 except Unwind:
@@ -172,10 +161,10 @@ class Cell(AsyncioTask):
                     self.crash(exc)
                     break
                 if coro is not None:
-                    self._drive(coro)
-                elif self.mode == RUNNING:
-                    self.mode = IDLE
-                if self.doomed is not UNSET or not mailbox:
+                    self._drive(run, coro)
+                elif run.mode == RUNNING:
+                    run.mode = IDLE
+                if run.doomed is not UNSET or not mailbox:
                     break
                 budget -= 1
                 if budget > look:
@@ -185,44 +174,58 @@ class Cell(AsyncioTask):
                 # The clock costs as much as a small message: it is looked at less and less while messages are small.
                 now = perf_counter()
                 if until == 0.0:
-                    until = (self.engine.turn_began or now) + TURN_SECONDS
+                    until = (engine.turn_began or now) + TURN_SECONDS
                 if now > until:
                     break
                 stride = min(stride * 2, _MOST_BETWEEN_LOOKS) if until - now > TURN_SECONDS / 2 else 1
                 look -= stride
         finally:
             scheduling.current = None
-        self.queued = False
-        if self.doomed is not UNSET and self.mode != DEAD:
-            self.terminate(self.doomed)
-        if self.mode == DEAD:
+        if run.doomed is not UNSET and run.mode != DEAD:
+            self.terminate(run.doomed)
+        if run.mode == DEAD:
+            if len(engine.runs) < _POOLED:
+                run.reset()
+                engine.runs.append(run)
             return
-        mailbox = self.mailbox
-        if mailbox:
-            if self.mode == IDLE and not (self.held and not any(map(self._passes_held, mailbox))):
-                self.queued = True
-                self.engine.enqueue(self)
-        elif mailbox is not None:
-            # An idle process carries no deque (a deque is larger than the rest of the process).
-            self.mailbox = None
-            pool = self.engine.mailboxes
-            if len(pool) < _POOLED_MAILBOXES:
-                pool.append(mailbox)
-        if self.mode == IDLE:
-            self.message = None
-            self.context = None
+        run.queued = False
+        mailbox = run.mailbox
+        if run.mode == IDLE:
+            if not mailbox:
+                if not run.held:
+                    self._rest(run)
+            elif not run.held or any(map(self._passes_held, mailbox)):
+                run.queued = True
+                engine.enqueue(self)
             return
-        if self.since is None:
-            self.since = self.engine.now()
-        if (self.waiting is YIELD or self.must_cancel) and not self.queued:
-            self.queued = True
-            self.engine.enqueue(self)
+        if mailbox is not None and not mailbox:
+            run.mailbox = None
+            if len(engine.mailboxes) < _POOLED:
+                engine.mailboxes.append(mailbox)
+        if run.since is None:
+            run.since = engine.now()
+        if run.waiting is YIELD or run.must_cancel:
+            run.queued = True
+            engine.enqueue(self)
+
+    def _rest(self, run: Run) -> None:
+        """Gives the run back, with its deque: that alone is larger than all that an idle process has."""
+        call = run.call
+        if call is not None:
+            run.call = None
+            if not call.done:  # the server will answer later
+                self.add_monitor(call)
+        run.message = run.context = None
+        engine = run.engine
+        self.run = engine.rest
+        if len(engine.runs) < _POOLED:
+            engine.runs.append(run)
 
     def handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         """One message, where the cell has a say in it; a coroutine is driven to its end before the next."""
         return self.actor._handle(message)
 
-    def _begin(self) -> None:
+    def _begin(self, run: Run) -> None:
         try:
             coro = self.actor._begin()
         except Unwind:
@@ -231,23 +234,23 @@ class Cell(AsyncioTask):
             self.crash(exc)
             return
         if coro is not None:
-            self._drive(coro)
-        elif self.mode == RUNNING:
-            self.mode = IDLE
+            self._drive(run, coro)
+        elif run.mode == RUNNING:
+            run.mode = IDLE
 
-    def _drive(self, coro: Coroutine[Any, Any, Any]) -> None:
-        self.coro = coro
-        if self.context is None:
+    def _drive(self, run: Run, coro: Coroutine[Any, Any, Any]) -> None:
+        run.coro = coro
+        if run.context is None:
             # Its own context, or a contextvar set in one process would show in all that run after it.
-            self.context = copy_context()
-        self._step()
+            run.context = copy_context()
+        self._step(run)
 
-    def _step(self) -> None:
+    def _step(self, run: Run) -> None:
         """Resumes the coroutine until it waits again or ends."""
-        coro, context, engine = self.coro, self.context, self.engine
+        coro, context, engine = run.coro, run.context, run.engine
         assert coro is not None and context is not None
-        self.waiting = None
-        self.mode = RUNNING
+        run.waiting = None
+        run.mode = RUNNING
         loop = engine.loop
         outer = scheduling.entered  # the process that has handed over to us, if one has
         if outer is not None:
@@ -255,23 +258,26 @@ class Cell(AsyncioTask):
         scheduling.entered = self
         _enter_task(loop, self)  # type: ignore[arg-type]
         try:
-            if self.must_cancel:
-                self.must_cancel = False
+            if run.must_cancel:
+                run.must_cancel = False
                 wait = context.run(coro.throw, asyncio.CancelledError())
             else:
                 wait = context.run(coro.send, None)
         except StopIteration:
-            self.coro = None
-            self.since = None
-            if self.mode == RUNNING:
-                self.mode = IDLE
+            run.coro = None
+            run.since = None
+            if run.cancels:  # the next one is another task
+                run.cancels = 0
+                run.must_cancel = False
+            if run.mode == RUNNING:
+                run.mode = IDLE
             return
         except Unwind:
-            self.coro = None
+            run.coro = None
             return
         except BaseException as exc:
-            self.coro = None
-            if self.mode != DEAD:
+            run.coro = None
+            if run.mode != DEAD:
                 self.crash(exc)
             return
         finally:
@@ -279,26 +285,26 @@ class Cell(AsyncioTask):
             scheduling.entered = outer
             if outer is not None:
                 _enter_task(outer.engine.loop, outer)  # type: ignore[arg-type]
-        if self.mode == DEAD:  # ended itself, and a finally clause of its code waits
+        if run.mode == DEAD:  # ended itself, and a finally clause of its code waits
             engine.unwind(coro, wait, context)
             return
-        self.waiting = wait
+        run.waiting = wait
         if isinstance(wait, Wait):
-            self.mode = RECEIVING if wait.on_mail else BLOCKED
+            run.mode = RECEIVING if wait.on_mail else BLOCKED
         elif wait is None:  # a bare yield, asyncio.sleep(0): the others first
-            self.mode = BLOCKED
-            self.waiting = YIELD
+            run.mode = BLOCKED
+            run.waiting = YIELD
         else:
-            self.mode = BLOCKED
+            run.mode = BLOCKED
             wait._asyncio_future_blocking = False
             wait.add_done_callback(self.wake, context=context)
-            if self.must_cancel and wait.cancel():
-                self.must_cancel = False
+            if run.must_cancel and wait.cancel():
+                run.must_cancel = False
 
     def _passes_held(self, message: Any) -> bool:
         # Suspended by sys: user messages wait, requests of sys and the parent's exit do not.
         return isinstance(message, SystemMessage) or (
-            type(message) is ExitMessage and message.pid is (self.parent or self.pid)
+            type(message) is ExitMessage and message.pid is (self.ties.parent or self)
         )
 
     def _take_held(self, mailbox: deque[Any]) -> Any:
@@ -321,64 +327,70 @@ class Cell(AsyncioTask):
 
         Order, as in OTP: the name is free first, then EXIT goes to the links, then DOWN to the monitors.
         """
-        if self.mode == DEAD:
+        run = self.run
+        if run.mode == DEAD:
             return
-        engine = self.engine
+        engine = run.engine
         if not is_shutdown(reason):
             engine.report_crash(self, reason)
-        was_running = self.mode == RUNNING
-        self.mode = DEAD
+        was_running = run.mode == RUNNING
+        if not run.shared:
+            run.mode = DEAD
+        self.run = engine.dead
         engine.exited(self, reason)
-        if self.exit_hooks is not None:
-            for hook in self.exit_hooks:
-                try:
-                    hook(self.pid)
-                except Exception:  # whoever hooked in must not keep the process half alive
-                    _log.exception("an exit hook of %s failed", self.pid)
-        coro = self.coro
+        for hook in self.ties.exit_hooks or ():
+            try:
+                hook(self)
+            except Exception:  # whoever hooked in must not keep the process half alive
+                _log.exception("an exit hook of %s failed", self)
+        coro = run.coro
         if coro is not None and not was_running:
-            self.coro = None
-            assert self.context is not None
-            engine.unwind(coro, self.waiting, self.context)
+            run.coro = None
+            assert run.context is not None
+            engine.unwind(coro, run.waiting, run.context)
         if self.OTP:
             self.actor._cancel_timers()
         signals = engine.signals
-        if self.monitors is not None:
-            for monitor in self.monitors:
-                if monitor.target is not None:
-                    monitor.target.drop_monitor(monitor)
-        if self.links is not None:
-            for pid in self.links:
-                signals.append((pid.cell, None, self.pid, reason))
-        if self.monitored_by is not None:
-            for monitor in self.monitored_by:
-                signals.append((None, monitor, self.pid, reason))
-        self.links = self.monitors = self.monitored_by = self.exit_hooks = self.extra = None
-        self.mailbox = self.actor = self.message = self.waiting = None
+        ties = self.ties
+        for monitor in ties.monitors:
+            if monitor.target is not None:
+                monitor.target.drop_monitor(monitor)
+        for other in ties.links:
+            signals.append((other, None, self, reason))
+        for monitor in ties.monitored_by:
+            signals.append((None, monitor, self, reason))
+        ties.links = ties.monitors = ties.monitored_by = ()
+        ties.exit_hooks = ties.extra = None
+        if not run.shared:
+            if run.call is not None:
+                signals.append((None, run.call, self, reason))
+            run.mailbox = run.message = run.waiting = run.call = None
+        self.actor = None
         engine.drain()
 
     def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
         """An exit signal arrives: from `exit/2`, or (`linked`) from the end of a linked process."""
-        if self.mode == DEAD:
+        run, ties = self.run, self.ties
+        if run.mode == DEAD:
             return
         if linked:
-            if self.links is None or source not in self.links:
+            if source not in ties.links:
                 return  # unlinked in the meantime
-            del self.links[source]
+            ties.links = without(ties.links, source)
         elif is_atom(reason, "kill"):
             self._die("killed")
             return
-        if self.trap_exit:
-            waiting = self.waiting
+        if ties.trap_exit:
+            waiting = run.waiting
             if not isinstance(waiting, Wait) or not waiting.take_exit(source, reason):
                 self.deliver(ExitMessage(source, reason))
-        elif not is_atom(reason, "normal") or (source is self.pid and not linked):
+        elif not is_atom(reason, "normal") or (source is self and not linked):
             self._die(reason)
 
     def _die(self, reason: Any) -> None:
         if scheduling.current is self:
-            if self.doomed is UNSET:
-                self.doomed = reason
+            if self.run.doomed is UNSET:
+                self.run.doomed = reason
         else:
             self.terminate(reason)
 
@@ -386,58 +398,62 @@ class Cell(AsyncioTask):
 
     def link(self, other: Cell) -> None:
         """Makes the one link there may be between two living processes."""
-        if self.links is None:
-            self.links = {}
-        if other.links is None:
-            other.links = {}
-        self.links[other.pid] = None
-        other.links[self.pid] = None
+        ties = self.own_ties()
+        ties.links = including(ties.links, other)
+        ties = other.own_ties()
+        ties.links = including(ties.links, self)
 
     def unlink(self, pid: Pid) -> None:
         """Removes the link on both sides; no EXIT comes from it any more."""
-        if self.links is not None:
-            self.links.pop(pid, None)
         other = pid.cell
-        if other.links is not None:
-            other.links.pop(self.pid, None)
+        if other in self.ties.links:
+            self.ties.links = without(self.ties.links, other)
+            other.ties.links = without(other.ties.links, self)
 
     def monitor(self, target: Cell, name: str | None = None) -> Monitor:
         """A new monitor of `target`, owned by this process."""
         monitor = Monitor(self, target, name)
-        if self.monitors is None:
-            self.monitors = {}
-        self.monitors[monitor] = None
+        ties = self.own_ties()
+        ties.monitors = including(ties.monitors, monitor)
         target.add_monitor(monitor)
         return monitor
 
+    def drop(self, monitor: Ref) -> None:
+        """A monitor of its own is over."""
+        ties = self.ties
+        if ties.monitors:
+            ties.monitors = without(ties.monitors, monitor)
+
     def add_monitor(self, monitor: Any) -> None:
         """`monitor.fire(pid, reason)` will be called once, when this process ends."""
-        if self.monitored_by is None:
-            self.monitored_by = {}
-        self.monitored_by[monitor] = None
+        ties = self.own_ties()
+        ties.monitored_by = including(ties.monitored_by, monitor)
 
     def drop_monitor(self, monitor: Any) -> None:
         """Takes back `add_monitor`."""
-        if self.monitored_by is not None:
-            self.monitored_by.pop(monitor, None)
-            if not self.monitored_by:
-                self.monitored_by = None  # every start leaves one behind; an empty dict is as large as a cell
+        ties = self.ties
+        if ties.monitored_by:
+            ties.monitored_by = without(ties.monitored_by, monitor)
+            if ties.blank():
+                assert not isinstance(ties.page, int)
+                self.ties = ties.page.blank
 
     def on_exit(self, hook: Callable[[Pid], object]) -> None:
         """`hook(pid)` runs the moment this process ends, before any other process hears of it (Registry, PubSub)."""
-        if self.exit_hooks is None:
-            self.exit_hooks = []
-        self.exit_hooks.append(hook)
+        ties = self.own_ties()
+        if ties.exit_hooks is None:
+            ties.exit_hooks = []
+        ties.exit_hooks.append(hook)
 
     # ---- the reference that Thespian's Actor works through (`actor._myRef`)
 
     @property
     def address(self) -> Pid:
-        return self.pid
+        return self
 
     @property
     def globalName(self) -> str | None:
-        return self.name
+        return self.ties.name
 
     def __getattr__(self, attribute: str) -> Any:
         # createActor, actor_send, wakeupAfter, ...: the system base knows how; a process that never asks pays nothing.
@@ -454,6 +470,7 @@ class Process(Actor):
     that the trampoline drives to its end before the next message. `_cancel_timers` is called once it is dead.
     """
 
+    __slots__ = ("_myRef",)
     _myRef: Cell
 
     def _begin(self) -> Coroutine[Any, Any, Any] | None:
@@ -473,7 +490,7 @@ class Process(Actor):
 class FunctionProcess(Process):
     """A plain process: runs a function and ends with `normal` when it returns (`erlang:spawn/3`)."""
 
-    __slots__ = ("_args", "_fn", "_myRef")
+    __slots__ = ("_args", "_fn")
 
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._fn = fn
@@ -483,8 +500,9 @@ class FunctionProcess(Process):
         result = self._fn(*self._args)
         if iscoroutine(result):
             return self._run(result)
-        raise Exit("normal")
+        self._myRef.terminate("normal")
+        return None
 
     async def _run(self, body: Awaitable[Any]) -> None:
         await body
-        raise Exit("normal")
+        self._myRef.terminate("normal")

@@ -64,7 +64,7 @@ class PubSub(GenServer):
                 raise RuntimeError("subscribe() outside of a process needs a pid")
             pid = scheduling.current.pid
         cell = pid.cell
-        if cell.mode == DEAD:
+        if cell.run.mode == DEAD:
             return
         subscription = Subscription((pid, metadata))
         subscribers = self._topics.get(topic)

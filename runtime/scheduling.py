@@ -112,12 +112,13 @@ class Receive(Wait):
         timer = None
         pos = 0
         match = self.match
-        cell.reductions += 1
+        run, ties = cell.run, cell.own_ties()
+        ties.reductions += 1
         try:
-            if cell.reductions % TURN_MESSAGES == 0:
+            if ties.reductions % TURN_MESSAGES == 0:
                 yield None  # there may always be mail: the others get their turn all the same
             while True:
-                mailbox = cell.mailbox
+                mailbox = run.mailbox
                 if mailbox and len(mailbox) > pos:
                     if match is None:
                         return mailbox.popleft()

@@ -60,8 +60,7 @@ class Monitor(Ref):
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
         owner = self.owner
-        if owner.monitors is not None:
-            owner.monitors.pop(self, None)
+        owner.drop(self)
         self.target = None
         owner.deliver(Down(self, pid if self.name is None else (self.name, NODE), reason))
 
@@ -74,7 +73,7 @@ class DownReply(Reply):
     def __init__(self, target: Cell) -> None:
         super().__init__()
         self.target = target
-        if target.mode == DEAD:
+        if target.run.mode == DEAD:
             self.resolve("noproc")
         else:
             target.add_monitor(self)

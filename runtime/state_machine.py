@@ -33,11 +33,12 @@ from inspect import iscoroutine
 from typing import Any, ClassVar, Final, Literal
 
 from runtime import gen_server
+from runtime.control_block import UNSET
 from runtime.engine import Timer
 from runtime.exits import CallSite, Error, Exit, Throw, Unwind, reason_of
 from runtime.gen import Cast, Dest, Failed, StartReply
 from runtime.gen_server import Call, From, GenServer, Ignore, Raised, cast, stop
-from runtime.process import UNSET, Cell
+from runtime.process import Cell
 from runtime.scheduling import DEAD
 from runtime.signals import ExitMessage, NeverRefused, SystemMessage
 from runtime.transition import (
@@ -183,7 +184,7 @@ class StateMachine(GenServer):
             case Ok():
                 self._machine = _Machine(result.state)
                 if started is not None:
-                    started.acknowledge(self._myRef.pid)
+                    started.acknowledge(self._myRef)
                 return self._loop(None, result)
             case Stop():
                 result = gen_server.Stop(result.reason)
@@ -198,8 +199,8 @@ class StateMachine(GenServer):
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         cell, machine = self._myRef, self._machine
         assert machine is not None
-        if cell.extra is not None:
-            self._hear(cell.extra, message)
+        if cell.ties.extra is not None:
+            self._hear(cell.ties.extra, message)
         if type(message) is Call:
             return self._loop((("call", message), message.request))
         if type(message) is Cast:
@@ -211,7 +212,7 @@ class StateMachine(GenServer):
             return self._loop((message.event, message.content))
         if isinstance(message, SystemMessage):
             return self._system(message)
-        if type(message) is ExitMessage and message.pid is (cell.parent or cell.pid):
+        if type(message) is ExitMessage and message.pid is (cell.ties.parent or cell):
             return self._stop(message.reason)
         return self._loop(("info", message))
 
@@ -232,7 +233,7 @@ class StateMachine(GenServer):
                 await self._transition(event, result)
                 event = machine.next()
                 handled += 1
-                if cell.doomed is not UNSET:
+                if cell.run.doomed is not UNSET:
                     return  # a signal has ended it
                 if handled % _EVENTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
@@ -241,7 +242,7 @@ class StateMachine(GenServer):
         except _Stopping as stopping:
             told = reason = stopping.reason
         except BaseException as exc:
-            if cell.mode == DEAD:  # killed meanwhile, its code is only cleaning up
+            if cell.run.mode == DEAD:  # killed meanwhile, its code is only cleaning up
                 raise
             reason = reason_of(exc)
             told = reason if isinstance(exc, Exit) else reason[0]  # gen_statem tells terminate no stack
@@ -254,7 +255,7 @@ class StateMachine(GenServer):
         except (Unwind, GeneratorExit):
             raise
         except BaseException as exc:
-            if cell.mode == DEAD:
+            if cell.run.mode == DEAD:
                 raise
             outcome = gen_server.outcome(exc)
         self._end(outcome, reason, None)

@@ -85,7 +85,7 @@ class Supervisor(GenServer):
     # ---- starting
 
     async def _init(self, *args: Any, **kwargs: Any) -> Any:
-        self._myRef.trap_exit = True
+        self._myRef.own_ties().trap_exit = True
         result = self.init(*args, **kwargs)
         if isinstance(result, Awaitable):
             result = await result
@@ -247,7 +247,7 @@ class Supervisor(GenServer):
             return
         child.pid = _restarting(child.pid)
         self._report("start_error", value, child)
-        cast(self._myRef.pid, _TryAgain(child.spec.id))
+        cast(self._myRef, _TryAgain(child.spec.id))
 
     async def _restart_many(self, child: Child, ids: list[Any]) -> None:
         failed = child.pid
@@ -258,7 +258,7 @@ class Supervisor(GenServer):
         except _FailedToStart as failure:
             other = self.children[failure.child_id]
             other.pid = _restarting(failed) if other is child else Restarting(None)
-            cast(self._myRef.pid, _TryAgain(failure.child_id))
+            cast(self._myRef, _TryAgain(failure.child_id))
 
     async def _restart_dynamic(self, child: Child) -> None:
         if isinstance(child.pid, Restarting):
@@ -271,7 +271,7 @@ class Supervisor(GenServer):
             child.pid = _restarting(child.pid)
             self.dynamic_restarts += 1
             self._report("start_error", value, child)
-            cast(self._myRef.pid, _TryAgain(child.pid))
+            cast(self._myRef, _TryAgain(child.pid))
         # An ignored restart stays listed as undefined, as OTP has it; a second one takes its place.
         self.dynamic[id(child.pid)] = child
 
@@ -325,7 +325,7 @@ class Supervisor(GenServer):
             for candidate in self.dynamic.values():
                 if isinstance(candidate.pid, Restarting) and candidate.pid.old is key:
                     return candidate
-            if key.cell.mode == DEAD:
+            if key.cell.run.mode == DEAD:
                 return Child(self.template)
         return child
 

@@ -189,20 +189,22 @@ class SystemBase:
             return self._nobody.pid if parent is None else self._stillborn(parent)
         if isinstance(actor, Process):
             cell = engine.spawn_actor(actor, parent)
-            cell.overload = getattr(actor, "max_mailbox", None) or 0
+            bound = getattr(actor, "max_mailbox", None)
+            if bound:
+                cell.own_ties().overload = bound
             self._watch(cell)
         else:
             cell = engine.spawn_actor(actor, parent, False, ThespianCell)
         if source_hash:
             _extra(cell)["source"] = source_hash
         if parent is None:
-            self._primaries[cell.pid] = None
+            self._primaries[cell] = None
         else:
-            _extra(parent).setdefault("children", {})[cell.pid] = None
+            _extra(parent).setdefault("children", {})[cell] = None
             self._watch(parent)
         if name:
             engine.register(name, cell)
-        return cell.pid
+        return cell
 
     def _instantiate(
         self, actor_class: Any, requirements: Any, source_hash: str | None, primary: bool
@@ -229,12 +231,11 @@ class SystemBase:
             return None
 
     def _stillborn(self, parent: Cell) -> Pid:
-        engine = self.engine
-        engine._next_id += 1
-        cell = ThespianCell(engine, None, parent.pid, engine._next_id)
-        cell.mode = DEAD
-        self.route(self.system.pid, parent.pid, ChildActorExited(cell.pid))
-        return cell.pid
+        cell = ThespianCell(self.engine, None, parent)
+        cell.run = self.engine.dead
+        self.engine.table.remove(cell)
+        self.route(self.system.pid, parent.pid, ChildActorExited(cell))
+        return cell
 
     def _watch(self, cell: Cell) -> None:
         if type(cell) is not ThespianCell and "thespian" not in _extra(cell):
@@ -242,22 +243,21 @@ class SystemBase:
             cell.on_exit(self._otp_ended)
 
     def _otp_ended(self, pid: Pid) -> None:
-        self.ended(pid.cell, pid.cell.extra)
+        self.ended(pid.cell, pid.cell.ties.extra)
 
     def ended(self, cell: Cell, extra: dict[str, Any] | None) -> None:
         """An actor has ended: its children are asked to exit, its parent hears of it, nobody is told through it."""
-        pid = cell.pid
         for child in (extra or {}).get("children", ()):
             self.route(self.system.pid, child, ActorExitRequest())
-        if self._dead_letters is pid:
+        if self._dead_letters is cell:
             self._dead_letters = None
-        self.sources.forget(pid)
-        self._primaries.pop(pid, None)
-        parent = None if cell.parent is None else cell.parent.cell
-        siblings = None if parent is None else (parent.extra or {}).get("children")
-        if siblings is not None and pid in siblings:
-            del siblings[pid]
-            self.route(self.system.pid, cell.parent, ChildActorExited(pid))
+        self.sources.forget(cell)
+        self._primaries.pop(cell, None)
+        parent = None if cell.ties.parent is None else cell.ties.parent.cell
+        siblings = None if parent is None else (parent.ties.extra or {}).get("children")
+        if siblings is not None and cell in siblings:
+            del siblings[cell]
+            self.route(self.system.pid, parent, ChildActorExited(cell))
 
     def actor_method(self, cell: Cell, name: str) -> Any:
         """A method of Thespian's actors for an OTP process. Raises AttributeError for any other name."""
@@ -292,13 +292,13 @@ class SystemBase:
         """Sends the actor a WakeupMessage from itself after `period` (seconds or timedelta)."""
         timer = ExpirationTimer(toTimeDeltaOrNone(period))
         self._wakeup_count += 1
-        self._wakeups[self._wakeup_count] = (cell.pid, timer)
+        self._wakeups[self._wakeup_count] = (cell, timer)
         seconds = max(0.0, timePeriodSeconds(timer.duration))
         self.engine.call_later(seconds, self._wake_up, self._wakeup_count, payload)
 
     def _wake_up(self, number: int, payload: Any) -> None:
         pid, timer = self._wakeups.pop(number)
-        if pid.cell.mode != DEAD:
+        if pid.cell.run.mode != DEAD:
             self.route(pid, pid, WakeupMessage(timer.duration, payload))
 
     def wakeups(self) -> list[tuple[Pid, ExpirationTimer]]:
@@ -319,7 +319,7 @@ class SystemBase:
         try:
             return await port.reply
         finally:
-            port.mode = DEAD
+            port.run = self.engine.dead
             if timer is not None:
                 timer.cancel()
 
@@ -471,9 +471,10 @@ class SystemBase:
 
 
 def _extra(cell: Cell) -> dict[str, Any]:
-    if cell.extra is None:
-        cell.extra = {}
-    return cell.extra
+    ties = cell.own_ties()
+    if ties.extra is None:
+        ties.extra = {}
+    return ties.extra
 
 
 def _init_names(actor_class: type) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ class Task:
     def attach(self, cell: Cell, link: bool) -> None:
         """The process is there: its owner monitors it, and is linked to it if `link`."""
         owner = self.owner.cell
-        self.pid = cell.pid
+        self.pid = cell
         self.ref = owner.monitor(cell)
         if link:
             owner.link(cell)
@@ -72,16 +72,16 @@ class TaskProcess(FunctionProcess):
         if isinstance(result, Awaitable):  # a coroutine, or the call that a lambda returned
             return self._run(result)
         self._reply(result)
-        raise Exit("normal")
+        self._myRef.terminate("normal")
+        return None
 
     async def _run(self, body: Any) -> None:
         self._reply(await body)
-        raise Exit("normal")
+        self._myRef.terminate("normal")
 
     def _reply(self, value: Any) -> None:
         # The monitor doubles as Elixir's alias: once it is gone, replies are dropped.
-        monitors = self._task.owner.cell.monitors
-        if monitors is not None and self._task.ref in monitors:
+        if self._task.ref in self._task.owner.cell.ties.monitors:
             self._task.owner.cell.deliver((self._task.ref, value))
 
 
@@ -220,8 +220,8 @@ async def shutdown(
 
 
 def _forget_exit(owner: Cell, pid: Pid) -> None:
-    for index, message in enumerate(owner.mailbox or ()):
+    for index, message in enumerate(owner.run.mailbox or ()):
         if isinstance(message, ExitMessage) and message.pid is pid:
-            assert owner.mailbox is not None
-            del owner.mailbox[index]
+            assert owner.run.mailbox is not None
+            del owner.run.mailbox[index]
             return

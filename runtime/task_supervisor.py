@@ -39,11 +39,11 @@ async def _start_task(task: Task, fn: Callable[..., Any], args: tuple[Any, ...],
     # end.
     supervisor = scheduling.current
     assert supervisor is not None
-    if task.owner.cell.mode == DEAD:
+    if task.owner.cell.run.mode == DEAD:
         return None
     cell = supervisor.engine.spawn_actor(TaskProcess(task, fn, args), supervisor, True)
     task.attach(cell, link)
-    return cell.pid
+    return cell
 
 
 async def _start_function(fn: Callable[..., Any], args: tuple[Any, ...]) -> Pid:
@@ -233,15 +233,14 @@ async def _stream(
 def _detach(owner: Cell, task: Task) -> None:
     """Nothing of this task reaches the owner any more: no link, no monitor, no mail."""
     owner.unlink(task.pid)
-    if owner.monitors is not None:
-        owner.monitors.pop(task.ref, None)
+    owner.drop(task.ref)
     task.pid.cell.drop_monitor(task.ref)
-    mailbox = owner.mailbox or ()
+    mailbox = owner.run.mailbox or ()
     for index in range(len(mailbox) - 1, -1, -1):
         message = mailbox[index]
         if task.is_mail(message) or (isinstance(message, ExitMessage) and message.pid is task.pid):
-            assert owner.mailbox is not None
-            del owner.mailbox[index]
+            assert owner.run.mailbox is not None
+            del owner.run.mailbox[index]
 
 
 __all__ = [

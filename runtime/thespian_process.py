@@ -29,7 +29,7 @@ from runtime import scheduling
 from runtime.exits import Unwind
 from runtime.pid import Pid
 from runtime.process import Cell
-from runtime.scheduling import DEAD, IDLE
+from runtime.scheduling import DEAD
 from runtime.signals import Down, ExitMessage, SystemMessage
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class ThespianCell(Cell):
     OTP: ClassVar = False
     PID_TEXT: ClassVar = "ActorAddr-(0.%d.0)"  # Thespian allows no `<` in an address
 
-    def __init__(self, engine: Engine, actor: Any, parent: Pid | None, number: int) -> None:
-        super().__init__(engine, actor, parent, number)
-        self.mode = IDLE  # there is no init to run: it waits for mail at once
+    def __init__(self, engine: Engine, actor: Any, parent: Pid | None) -> None:
+        super().__init__(engine, actor, parent)
+        self.run = engine.rest  # there is no init to run: it waits for mail at once
 
     # ---- mail
 
@@ -78,7 +78,7 @@ class ThespianCell(Cell):
         """Mail with its sender; what comes for the dead is a dead letter."""
         if Cell.deliver(self, (message, sender)):
             return True
-        self.engine.thespian.dead_letter(self.pid, message)
+        self.engine.thespian.dead_letter(self, message)
         return False
 
     def handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
@@ -115,7 +115,7 @@ class ThespianCell(Cell):
         except (Unwind, GeneratorExit):
             raise
         except Exception:
-            if self.mode == DEAD:
+            if self.run.mode == DEAD:
                 raise
             again = self._failed(message, sender, attempt)
             if again is not None:
@@ -125,7 +125,7 @@ class ThespianCell(Cell):
                 self._exit(message)
 
     def _failed(self, message: Any, sender: Any, attempt: int) -> Coroutine[Any, Any, Any] | None:
-        _log.warning("actor %s failed with a message (attempt %d)", self.pid, attempt, exc_info=True)
+        _log.warning("actor %s failed with a message (attempt %d)", self, attempt, exc_info=True)
         if isinstance(message, ActorExitRequest):
             self._exit(message)
             return None
@@ -134,12 +134,12 @@ class ThespianCell(Cell):
             return self._receive(message, sender, attempt + 1)
         if not isinstance(message, PoisonMessage):
             poison = PoisonMessage(message, traceback.format_exc())
-            self.engine.thespian.route(self.pid, sender, poison)
+            self.engine.thespian.route(self, sender, poison)
         return None
 
     def _system_message(self, message: ActorSystemMessage, sender: Any) -> Coroutine[Any, Any, Any] | None:
         if isinstance(message, Thespian_StatusReq):
-            self.engine.thespian.route(self.pid, sender, self._status())
+            self.engine.thespian.route(self, sender, self._status())
             return None
         coro = self._receive(message, sender)
         if coro is None and isinstance(message, ActorExitRequest):
@@ -147,48 +147,46 @@ class ThespianCell(Cell):
         return coro
 
     def _exit(self, request: ActorExitRequest) -> None:
-        if self.mode == DEAD:
+        if self.run.mode == DEAD:
             return
-        if not request.isRecursive and self.extra is not None:
-            self.extra.pop("children", None)
+        if not request.isRecursive and self.ties.extra is not None:
+            self.ties.extra.pop("children", None)
         self.terminate("normal")
 
     def terminate(self, reason: Any) -> None:
-        if self.mode == DEAD:
+        if self.run.mode == DEAD:
             return
-        extra, mailbox = self.extra, self.mailbox
+        extra, mailbox = self.ties.extra, self.run.mailbox
         super().terminate(reason)
         self.engine.thespian.ended(self, extra)
         for message in mailbox or ():
             if type(message) is tuple:
-                self.engine.thespian.dead_letter(self.pid, message[0])
+                self.engine.thespian.dead_letter(self, message[0])
 
     def _status(self) -> Thespian_ActorStatus:
         base: SystemBase = self.engine.thespian
-        status = Thespian_ActorStatus(self.pid, type(self.actor).__name__, base.system.pid)
+        status = Thespian_ActorStatus(self, type(self.actor).__name__, base.system.pid)
         status.addWakeups(base.wakeups())
-        for child in (self.extra or {}).get("children", ()):
+        for child in (self.ties.extra or {}).get("children", ()):
             status.addChild(child)
-        for message in self.mailbox or ():
+        for message in self.run.mailbox or ():
             if type(message) is tuple:
-                status.addPendingMessage(message[1], self.pid, message[0])
+                status.addPendingMessage(message[1], self, message[0])
         return status
 
     # ---- what the actor asks for; `self` may be the cell of an OTP process too
 
     def actor_send(self, to: Any, message: Any) -> None:
         """`Actor.send`."""
-        if type(to) is Pid:
-            cell = to.cell
-            if type(cell) is ThespianCell and Cell.deliver(cell, (message, self.pid)):
-                return
-        self.engine.thespian.route(self.pid, to, message)
+        if type(to) is ThespianCell and Cell.deliver(to, (message, self)):
+            return
+        self.engine.thespian.route(self, to, message)
 
     def createActor(
         self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None = None
     ) -> Pid:
         """`Actor.createActor`: the child's source is its parent's unless it names another."""
-        source = sourceHash or (self.extra or {}).get("source")
+        source = sourceHash or (self.ties.extra or {}).get("source")
         return self.engine.thespian.create(self, actorClass, requirements, globalName, source)
 
     def wakeupAfter(self, period: Any, payload: Any) -> None:

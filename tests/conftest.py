@@ -16,6 +16,7 @@ from tests.no_skips import (
     pytest_terminal_summary,
 )
 from tests.server import admin, module_database, other, server, server_environment, service, user
+from tests.shared_parts import shared_parts
 
 __all__ = [
     "admin",
@@ -32,6 +33,7 @@ __all__ = [
     "server",
     "server_environment",
     "service",
+    "shared_parts",
     "user",
 ]
 

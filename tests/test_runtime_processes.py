@@ -511,18 +511,11 @@ def test_an_idle_process_carries_no_empty_table(play: Any) -> None:
             erlang.send(pid, message)
         erlang.demonitor(erlang.monitor(pid))
         await erlang.sleep(1)
-        cell = pid.cell
-        assert cell.reductions >= 3
-        tables = (
-            cell.mailbox,
-            cell.links,
-            cell.monitors,
-            cell.monitored_by,
-            cell.extra,
-            cell.message,
-            cell.context,
-        )
-        assert not any(table is not None for table in tables), tables
+        run, ties = pid.cell.run, pid.cell.ties
+        assert run is pid.cell.engine.rest
+        assert ties.reductions >= 3
+        assert ties.links == ties.monitors == ties.monitored_by == ()
+        assert ties.exit_hooks is ties.extra is None
 
     play(body)
 

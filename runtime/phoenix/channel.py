@@ -93,11 +93,10 @@ def reply(ref: SocketRef, status: str = "ok", payload: Any = _NONE) -> None:
 class Channel(GenServer):
     """A channel. `self.topic`, `self.assigns`, `self.socket` and `self.join_ref` are there from `join` on."""
 
-    __slots__ = ("_entered", "_monitor", "_myRef", "assigns", "join_ref", "joined", "ref", "socket", "topic")
+    __slots__ = ("_entered", "_monitor", "assigns", "join_ref", "joined", "ref", "socket", "topic")
 
     intercept: ClassVar[tuple[str, ...]] = ()
     _intercepts: ClassVar[frozenset[str]] = frozenset()
-    _myRef: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -98,7 +98,7 @@ class LongPollSession(SocketTransport):
     def push(self, frame: Frame) -> None:
         cell = self._myRef
         # Its own _Flush is no reason to queue: what is pushed before that one runs shall go with it.
-        if cell.mode == IDLE and (not cell.mailbox or (self.flushing and len(cell.mailbox) == 1)):
+        if cell.run.mode == IDLE and (not cell.run.mailbox or (self.flushing and len(cell.run.mailbox) == 1)):
             self.emit(frame)
         else:
             cell.deliver(frame)
@@ -233,7 +233,7 @@ async def _resume(endpoint: Endpoint, candidate: Candidate) -> Pid | None:
     if pid is None:
         return None
     cell = pid.cell
-    if cell.mode == IDLE and not cell.mailbox:
+    if cell.run.mode == IDLE and not cell.run.mailbox:
         return pid
     try:
         await gen_server.call(pid, Subscribe(), candidate.route.options.pubsub_timeout_ms)

@@ -143,10 +143,9 @@ class SocketTransport(GenServer):
     ends (`stop`).
     """
 
-    __slots__ = ("_myRef", "channels", "rate", "socket")
+    __slots__ = ("channels", "rate", "socket")
 
     name: ClassVar[str]
-    _myRef: Any
 
     def __init__(self, socket: UserSocket) -> None:
         self.socket = socket

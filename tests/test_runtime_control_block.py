@@ -1,0 +1,203 @@
+"""The process table and the parts of a control block: what a process is made of, and what is left of it."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime import debug, erlang
+from runtime.control_block import including, without
+from runtime.exits import Exit
+from runtime.gen_server import GenServer, NoReply, Ok, Reply, call, cast, reply
+from runtime.process_table import PAGE, ProcessTable
+from runtime.testing import Simulation, play_real
+
+
+class Server(GenServer):
+    def handle_call(self, request: Any, from_: Any) -> Any:
+        if request == "later":
+            self.from_ = from_
+            return NoReply()
+        return Reply(request)
+
+    def handle_cast(self, request: Any) -> None:
+        reply(self.from_, request)
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulation]:
+    with Simulation() as simulation:
+        yield simulation
+
+
+def test_numbers_tell_the_age_and_come_once(sim: Simulation) -> None:
+    pids = [sim.start(Server) for _ in range(3 * PAGE)]
+    sim.run()
+    numbers = [pid.id for pid in pids]
+    assert numbers == sorted(set(numbers))
+    table = sim.engine.table
+    assert [table.get(number) for number in numbers] == pids == [pid for pid in table if pid in pids]
+    for pid in pids[: 2 * PAGE]:
+        sim.exit(pid, "kill")
+    sim.run()
+    assert [pid.id for pid in pids] == numbers, "the dead keep theirs"
+    assert str(pids[0]) == f"<0.{numbers[0]}.0>"
+    assert [table.get(number) for number in numbers] == [None] * 2 * PAGE + pids[2 * PAGE :]
+    assert sim.start(Server).id == numbers[-1] + 1
+    assert len(table) == len(erlang.processes()) == len(list(table))
+
+
+def test_a_page_of_the_dead_is_dropped(sim: Simulation) -> None:
+    for _ in range(3):
+        for pid in [sim.start(Server) for _ in range(10 * PAGE)]:
+            sim.exit(pid, "kill")
+    sim.run()
+    assert len(sim.engine.table._pages) <= 2
+
+
+@pytest.mark.parametrize("number", [-1, 0, PAGE, PAGE + 1, 10**30])
+def test_a_number_that_nobody_has(number: int) -> None:
+    table = ProcessTable()
+    assert table.get(number) is None
+    assert table.reserve() == table.given_out == 1
+    assert table.get(1) is None and len(table) == 0
+
+
+def test_a_process_at_rest_is_small() -> None:
+    async def body() -> float:
+        for _ in range(1_000):
+            await Server.start()
+        gc.collect()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(10_000):
+            await Server.start()
+        gc.collect()
+        after = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        return (after - before) / 10_000
+
+    assert play_real(body) < 250  # bytes: 190 with CPython 3.11; linked and called about 200 more
+
+
+class Alone(GenServer):
+    """Nobody's child: all it has it shares with others, until it does `what` in its init."""
+
+    def init(self, what: str) -> Any:
+        me = self._myRef
+        match what:
+            case "trap_exit":
+                erlang.trap_exit(True)
+            case "register":
+                erlang.register("alone", me)
+            case "link":
+                erlang.link(erlang.spawn(erlang.sleep, 1000))
+            case "monitor":
+                erlang.monitor(erlang.spawn(erlang.sleep, 1000))
+            case "timeout":
+                return Ok(timeout=1000)
+            case "mail":
+                erlang.send(me, "mail")
+        return None
+
+
+@pytest.mark.parametrize("what", ["trap_exit", "register", "link", "monitor", "timeout", "mail"])
+def test_what_one_does_shows_in_no_other(play: Any, what: str) -> None:
+    async def body() -> None:
+        one, *others = [await Alone.start(it) for it in (what, "", "")]
+        await debug.suspend(one)
+        infos = [erlang.process_info(pid) for pid in others if pid is not None]
+        for key in (
+            "trap_exit",
+            "registered_name",
+            "links",
+            "monitors",
+            "monitored_by",
+            "status",
+            "message_queue_len",
+        ):
+            assert [info[key] for info in infos if info] == [NOTHING[key]] * 2, key
+
+    play(body)
+
+
+NOTHING = {
+    "trap_exit": False,
+    "registered_name": None,
+    "links": [],
+    "monitors": [],
+    "monitored_by": [],
+    "status": "waiting",
+    "message_queue_len": 0,
+}
+
+
+def test_the_dead_need_no_collector() -> None:
+    async def body() -> None:
+        pid = await Server.start()
+        assert pid is not None and await call(pid, 1) == 1
+        there = weakref.ref(pid)
+        erlang.exit(pid, "kill")
+        await erlang.sleep(1)
+        gc.disable()
+        try:
+            del pid
+            assert there() is None
+        finally:
+            gc.enable()
+
+    play_real(body)  # a Simulation's trace keeps them all
+
+
+def test_the_call_that_ends_a_rest_is_a_monitor(play: Any) -> None:
+    async def body() -> None:
+        for late in (False, True):
+            pid = await Server.start()
+            assert pid is not None
+            pending = call(pid, "later")
+            if late:  # it has been taken, and the server is at rest again
+                await erlang.sleep(1)
+            erlang.exit(pid, "kill")
+            with pytest.raises(Exit) as gone:
+                await pending
+            assert gone.value.reason[0] == "killed"
+
+    play(body)
+
+
+def test_a_late_answer_leaves_nothing_behind(play: Any) -> None:
+    async def body() -> Any:
+        pid = await Server.start()
+        assert pid is not None
+        erlang.send_after(5, pid, None)
+        erlang.spawn(_answer, pid)
+        assert await call(pid, "later", 1000) == "now"
+        assert pid.cell.ties.monitored_by == ()
+        return await call(pid, "again")
+
+    assert play(body) == "again"
+
+
+async def _answer(pid: Any) -> None:
+    await erlang.sleep(5)
+    cast(pid, "now")
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9))))
+def test_few_are_a_set_in_order_of_arrival(steps: list[tuple[bool, int]]) -> None:
+    some, model = (), dict[int, None]()
+    for add, one in steps:
+        if add:
+            some = including(some, one)
+            model.setdefault(one)
+        else:
+            some = without(some, one)
+            model.pop(one, None)
+        assert list(some) == list(model)
