@@ -22,6 +22,7 @@ EVENTS: dict[tuple[str, str], tuple[str, str]] = {
     ("flags", "DELETE"): ("admin:flags", "flag_deleted"),
     ("transactions", "UPDATE"): ("admin:ledger", "transaction_changed"),
     ("transactions", "DELETE"): ("admin:ledger", "transaction_removed"),
+    ("sessions", "DELETE"): ("user_socket:{user_id}", "disconnect"),
 }
 PRIVATE = ("request_hash", "idempotency_key")
 

@@ -12,6 +12,7 @@ Messages: `Connect`, `Look` (its own timers), `Notified` and `ConnectionLost` fr
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,8 +219,10 @@ class DbListener(GenServer):
 
     def _tell(self, record: asyncpg.Record) -> None:
         change = Change(record["table_name"], record["operation"], record["row"])
-        self.told += 1
         node().change_told = record["id"]
+        if change.table == "sessions" and change.row["node"] == node().id:
+            return  # ended here, and told at once
+        self.told += 1
         telemetry.execute(
             ("db_listener", "change"), {"count": 1}, {"table": change.table, "operation": change.operation}
         )
@@ -229,12 +232,11 @@ class DbListener(GenServer):
                 change.row["id"],
                 change.operation,
             )
+        # Whoever keeps something in memory first: he must know it before clients act upon what they are told.
+        with suppress(Error):  # restarting: nobody is subscribed
+            whereis(self.pubsub).local_broadcast(f"db:{change.table}", change)
         payload = change.payload()
         local_broadcast(self.pubsub, [(topic, event, payload) for topic, event in events_of(change)])
-        try:
-            whereis(self.pubsub).local_broadcast(f"db:{change.table}", change)
-        except Error:
-            return  # restarting: nobody is subscribed
 
     def _hang_up(self) -> None:
         connection, self.connection = self.connection, None

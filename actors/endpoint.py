@@ -5,7 +5,7 @@ listening sockets and the open connections are held by a linked process: however
 closed and a restarted endpoint finds the port free. On an orderly stop it takes no new connections, sends the
 sockets away bit by bit, lets open requests finish for SHUTDOWN_GRACE_SECONDS, then ends.
 
-Calls: `GetAddress` -> `Address`. Timers: `Tick`, once a second, for the Date header.
+Calls: `GetAddress` -> `Address`. Timers: `Tick`, once a second, for the Date header. `Change`s of sessions go to the application.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from typing import Any
 import uvicorn
 
 from actors import settings
+from actors.change_events import Change
 from actors.node import node
-from runtime import erlang
+from runtime import erlang, pubsub
 from runtime.exits import Error
 from runtime.gen_server import GenServer, Reply, Stop
 from runtime.phoenix import drainer
@@ -35,6 +36,8 @@ TICK_MS = 1000
 BIND_TRIES = 20
 BIND_PAUSE_SECONDS = 0.05
 KEEP_ALIVE_SECONDS = 75
+PUBSUB = "pubsub"
+SESSIONS = "db:sessions"
 SOCKETS = "sockets"  # the registered name of their keeper
 DRAINED_PER_SECOND = 1_000  # sockets sent away at a stop, or more if there are too many for its time
 
@@ -69,8 +72,8 @@ class Tick:
 
 class Endpoint(GenServer):
     """Serves the ASGI application that `app` ("module:factory") makes; its attributes `http` and `ws`, if it
-    has them, are the protocol classes of HTTP and WebSocket connections. `host` and `port` default to the
-    settings in force."""
+    has them, are the protocol classes of HTTP and WebSocket connections, and `session_changed` is told of each
+    session that was ended elsewhere. `host` and `port` default to the settings in force."""
 
     def init(self, app: str, host: str | None = None, port: int | None = None) -> Any:
         erlang.trap_exit(True)
@@ -84,6 +87,9 @@ class Endpoint(GenServer):
     async def _start(self) -> None:
         current = settings.current()
         application = named(self.app_name)()
+        self.session_changed = getattr(application, "session_changed", None)
+        if self.session_changed is not None and erlang.whereis(PUBSUB) is not None:
+            pubsub.subscribe(PUBSUB, SESSIONS)
         self.sockets = await _bind(self.host, self.port)
         self.port = node().port = self.sockets[0].getsockname()[1]
         config = uvicorn.Config(
@@ -121,6 +127,8 @@ class Endpoint(GenServer):
         match message:
             case Tick():
                 return self._tick()
+            case Change():
+                self.session_changed(message)
             case erlang.ExitMessage(reason=reason):
                 return Stop(reason)
         return None

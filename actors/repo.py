@@ -242,7 +242,7 @@ async def open_pool(database_url: str, size: int) -> asyncpg.Pool:
         max_inactive_connection_lifetime=300,
         init=prepare_connection,
         reset=_keep,
-        server_settings={"application_name": "bitnexus", "jit": "off"},
+        server_settings={"application_name": "bitnexus", "jit": "off", "bitnexus.node": node().id},
     )
 
 

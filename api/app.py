@@ -15,8 +15,10 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any
+from uuid import UUID
 
 from actors import settings as settings_module
+from actors.change_events import Change
 from actors.settings import Settings
 from api import (
     admin,
@@ -118,6 +120,14 @@ class App:
             await self._sockets(scope, receive, send)
         else:
             await self._http(scope, receive, send)
+
+    def session_changed(self, change: Change) -> None:
+        """Another server, or somebody in the database, has ended a user's sessions or lets him in again."""
+        user_id = UUID(change.row["user_id"])
+        if change.operation == "INSERT":
+            self.front.sessions.restore(user_id)
+        else:
+            self.front.sessions.end(user_id=user_id)
 
     def close(self) -> None:
         """Ends what the application keeps beside the actors."""

@@ -20,6 +20,6 @@ def socket_id(user_id: UUID | str) -> str:
 
 
 def user(user_id: UUID) -> None:
-    """Closes every socket of this user on this server, and on others if PubSub has an adapter to them."""
+    """Closes every socket of this user on this server; the others read in the change log that his sessions have ended."""
     if erlang.whereis(PUBSUB) is not None:
         broadcast(PUBSUB, socket_id(user_id), "disconnect", {})
