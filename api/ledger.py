@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from actors import ledger_server, repo
+from actors.ledger_proofs import MissingNodes
 from api.errors import ApiError
 from api.request import Request, Response, answer
 from api.router import Routes
@@ -107,4 +108,8 @@ async def consistency(request: Request) -> Response:
         raise ApiError(
             404, "The ledger has no two such sizes, the older one first", code="no_such_tree_size"
         ) from None
+    except (
+        MissingNodes
+    ) as damage:  # somebody has removed rows: `verify` says it of each transaction, `ledger verify` of all
+        raise ApiError(500, f"The ledger is damaged: {damage}", code="ledger_damaged") from None
     return answer(ConsistencyBody([node.hex() for node in proof]))

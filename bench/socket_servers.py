@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import sys
 import time
@@ -134,6 +135,7 @@ async def websockets_server() -> tuple[int, Broadcast, None]:
     import orjson
     from websockets.asyncio.server import ServerConnection, broadcast, serve
 
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # it tells of every client that just goes
     open_now: set[ServerConnection] = set()
 
     async def handle(connection: ServerConnection) -> None:

@@ -277,6 +277,16 @@ def test_verify_and_head_and_consistency(server: Server, user: User, other: User
     answer = user.client.get("/api/v1/ledger/consistency", params=query)
     assert answer.status_code == 200 and isinstance(answer.json()["proof"], list)
     error_of(user.client.get("/api/v1/ledger/consistency", params={"from": 5, "to": 1}), 404)
+    # Rows that somebody removed: no proof, and the answer says which.
+    server.execute("CREATE TABLE aside AS TABLE ledger_entries")
+    server.execute("DELETE FROM ledger_entries WHERE seq = 2")
+    try:
+        error = error_of(user.client.get("/api/v1/ledger/consistency", params={"from": 1, "to": 2}), 500)
+        assert (error["code"], error["message"]) == (
+            "ledger_damaged", "The ledger is damaged: no hash at level 0, position 1",
+        )  # fmt: skip
+    finally:
+        server.execute("INSERT INTO ledger_entries SELECT * FROM aside WHERE seq = 2; DROP TABLE aside")
     assert set(error_of(user.client.get("/api/v1/ledger/consistency"), 422)["fields"]) == {"from", "to"}
 
 
