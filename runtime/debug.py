@@ -192,7 +192,7 @@ def _state_of(cell: Cell) -> Any:
             coro = coro.cr_await or coro
         frame = getattr(coro, "cr_frame", None)
         return {} if frame is None else dict(frame.f_locals)
-    return dict(getattr(cell.actor, "__dict__", {}))
+    return {key: value for key, value in getattr(cell.actor, "__dict__", {}).items() if key != "_myRef"}
 
 
 async def replace_state(

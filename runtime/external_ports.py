@@ -41,6 +41,9 @@ class Port(Cell):
                 self.engine.thespian.tell_waiting()
         return True
 
+    def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
+        """There is no process here that could end of it."""
+
     def close(self) -> None:
         """Nothing is kept any more."""
         self.run = self.run.engine.dead

@@ -39,7 +39,7 @@ class Pid(ActorAddress):
         if isinstance(page, int):
             return page
         if place < 0:
-            place = page.index(self.cell)
+            place = page.place_of(self.cell)
             if not ties.shared:
                 ties.place = place
         return page.first + place

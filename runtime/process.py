@@ -58,7 +58,7 @@ class Cell(AsyncioTask, Pid):
         self.run = engine.fresh
         page = engine.table.add(self)
         if parent is None:
-            self.ties = page.blank
+            self.ties = page.shared()
         else:
             self.ties = ties = Ties(page, len(page) - 1)
             ties.parent = parent
@@ -191,6 +191,7 @@ class Cell(AsyncioTask, Pid):
         run.queued = False
         mailbox = run.mailbox
         if run.mode == IDLE:
+            run.message = run.context = None
             if not mailbox:
                 if not run.held:
                     self._rest(run)
@@ -215,7 +216,6 @@ class Cell(AsyncioTask, Pid):
             run.call = None
             if not call.done:  # the server will answer later
                 self.add_monitor(call)
-        run.message = run.context = None
         engine = run.engine
         self.run = engine.rest
         if len(engine.runs) < _POOLED:
@@ -239,6 +239,9 @@ class Cell(AsyncioTask, Pid):
             run.mode = IDLE
 
     def _drive(self, run: Run, coro: Coroutine[Any, Any, Any]) -> None:
+        if run.mode == DEAD:  # ended by what its code did before it made the coroutine
+            coro.close()
+            return
         run.coro = coro
         if run.context is None:
             # Its own context, or a contextvar set in one process would show in all that run after it.
@@ -266,9 +269,7 @@ class Cell(AsyncioTask, Pid):
         except StopIteration:
             run.coro = None
             run.since = None
-            if run.cancels:  # the next one is another task
-                run.cancels = 0
-                run.must_cancel = False
+            run.cancels, run.must_cancel = 0, False  # the next one is another task
             if run.mode == RUNNING:
                 run.mode = IDLE
             return
@@ -277,7 +278,7 @@ class Cell(AsyncioTask, Pid):
             return
         except BaseException as exc:
             run.coro = None
-            if run.mode != DEAD:
+            if run.mode != DEAD or isinstance(exc, KeyboardInterrupt):
                 self.crash(exc)
             return
         finally:
@@ -359,11 +360,11 @@ class Cell(AsyncioTask, Pid):
             signals.append((other, None, self, reason))
         for monitor in ties.monitored_by:
             signals.append((None, monitor, self, reason))
+        if run.call is not None:
+            signals.append((None, run.call, self, reason))
         ties.links = ties.monitors = ties.monitored_by = ()
         ties.exit_hooks = ties.extra = None
         if not run.shared:
-            if run.call is not None:
-                signals.append((None, run.call, self, reason))
             run.mailbox = run.message = run.waiting = run.call = None
         self.actor = None
         engine.drain()
@@ -434,9 +435,9 @@ class Cell(AsyncioTask, Pid):
         ties = self.ties
         if ties.monitored_by:
             ties.monitored_by = without(ties.monitored_by, monitor)
-            if ties.blank():
-                assert not isinstance(ties.page, int)
-                self.ties = ties.page.blank
+            page = ties.page
+            if ties.blank() and not isinstance(page, int):
+                self.ties = page.shared()
 
     def on_exit(self, hook: Callable[[Pid], object]) -> None:
         """`hook(pid)` runs the moment this process ends, before any other process hears of it (Registry, PubSub)."""
@@ -468,6 +469,7 @@ class Process(Actor):
 
     `_begin` runs when the process first runs, `_handle` for each message; both return None, or a coroutine
     that the trampoline drives to its end before the next message. `_cancel_timers` is called once it is dead.
+    It has a slot (an attribute in the dict would cost an idle server a tenth of its memory): mixins have none of their own.
     """
 
     __slots__ = ("_myRef",)

@@ -24,7 +24,8 @@ def written_to(engine: Engine) -> list[str]:
     for run in engine.runs:
         found += [name for name in _differences(run, Run(engine)) if name != "mailbox" or run.mailbox]
     for page in engine.table._pages.values():
-        found += _differences(page.blank, Ties(page, shared=True))
+        if page.blank is not None:
+            found += _differences(page.blank, Ties(page, shared=True))
     return found
 
 

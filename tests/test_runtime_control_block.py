@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import tracemalloc
 import weakref
@@ -62,6 +63,27 @@ def test_a_page_of_the_dead_is_dropped(sim: Simulation) -> None:
     assert len(sim.engine.table._pages) <= 2
 
 
+def test_survivors_keep_their_places_when_the_page_is_packed(sim: Simulation) -> None:
+    pids = [sim.start(Server) for _ in range(6 * PAGE)]
+    sim.run()
+    numbers = [pid.id for pid in pids]
+    kept = pids[:: PAGE // 2]
+    for pid in pids:
+        if pid not in kept:
+            sim.exit(pid, "kill")
+    sim.run()
+    table = sim.engine.table
+    assert sum(map(len, table._pages.values())) < PAGE, "the dead have left no holes"
+    assert [pid.id for pid in pids] == numbers
+    assert [table.get(number) for number in numbers] == [pid if pid in kept else None for pid in pids]
+    assert [pid for pid in table if pid in kept] == kept
+    for pid in kept:
+        sim.exit(pid, "kill")
+    sim.run()
+    assert [pid.id for pid in pids] == numbers
+    assert sim.start(Server).id == numbers[-1] + 1
+
+
 @pytest.mark.parametrize("number", [-1, 0, PAGE, PAGE + 1, 10**30])
 def test_a_number_that_nobody_has(number: int) -> None:
     table = ProcessTable()
@@ -85,6 +107,82 @@ def test_a_process_at_rest_is_small() -> None:
         return (after - before) / 10_000
 
     assert play_real(body) < 250  # bytes: 190 with CPython 3.11; linked and called about 200 more
+
+
+class Cancelled(GenServer):
+    async def handle_call(self, request: Any, from_: Any) -> Any:
+        if request == "cancel":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            task.uncancel()
+        else:
+            await asyncio.sleep(0)
+        return Reply(request)
+
+
+def test_a_cancel_in_the_last_step_reaches_nobody_else(play: Any) -> None:
+    async def body() -> None:
+        one, other = await Cancelled.start(), await Cancelled.start()
+        for _ in range(3):
+            assert await call(one, "cancel") == "cancel"
+            assert await call(other, "go") == "go"
+            assert await call(one, "go") == "go"
+
+    play(body)
+
+
+def test_what_was_handled_is_not_blamed_later(play: Any) -> None:
+    async def body() -> None:
+        pid = await Server.start()
+        await debug.suspend(pid)
+        await erlang.sleep(1)
+        assert pid is not None
+        info = erlang.process_info(pid)
+        assert info is not None and (info["status"], info["current_message"]) == ("suspended", None)
+        assert pid.cell.run.context is None
+
+    play(body)
+
+
+class Leaving(GenServer):
+    """Is ended by somebody else while the plain part of its callback runs."""
+
+    def handle_info(self, message: Any) -> Any:
+        self._myRef.terminate("shot")
+        return self.more()
+
+    async def more(self) -> None:
+        self.went_on = True
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'Leaving.more'")
+def test_the_dead_do_not_rise(play: Any) -> None:
+    async def body() -> None:
+        pid = await Leaving.start()
+        assert pid is not None
+        erlang.send(pid, "go")
+        assert await erlang.await_down(pid) == "shot"
+        await erlang.sleep(1)
+        assert not erlang.is_process_alive(pid)
+        assert erlang.processes() == [erlang.self_()]
+
+    play(body)
+
+
+def test_an_interrupt_in_an_exit_hook_reaches_the_program() -> None:
+    def hook(pid: Any) -> None:
+        raise KeyboardInterrupt
+
+    async def ends() -> None:
+        erlang.self_().cell.on_exit(hook)
+
+    async def body() -> None:
+        erlang.spawn(ends)
+        await erlang.sleep(1000)
+
+    with pytest.raises(KeyboardInterrupt):
+        play_real(body)
 
 
 class Alone(GenServer):

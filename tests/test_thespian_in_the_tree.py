@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 import uvloop
 from thespian.actors import Actor, ActorExitRequest, ActorSystem, ChildActorExited, PoisonMessage
 
-from runtime import erlang
+from runtime import debug, erlang
 from runtime.asyncio_engine import AsyncioEngine
 from runtime.engine import current_engine
-from runtime.gen_server import GenServer, NoReply, Reply, call, reply
+from runtime.exits import Exit
+from runtime.external_ports import Port
+from runtime.gen_server import GenServer, NoReply, Reply, call, reply, stop
 from runtime.system_base import SystemBase
 from runtime.testing import play
 
@@ -65,6 +68,33 @@ def test_a_gen_servers_call_reaches_a_plain_actor_with_its_sender() -> None:
 
     caller, first, again = play(body)
     assert (first, again) == (("hello", caller), ("again", caller))
+
+
+class Watcher(Actor):
+    """Watches whoever asks, for as long as it has not answered."""
+
+    def receiveMessage(self, msg: Any, sender: Any) -> None:
+        ref = erlang.monitor(sender)
+        if msg == "bye":
+            raise SystemExit
+        erlang.demonitor(ref)
+        erlang.exit(sender, "kill")  # it is no process
+        self.send(sender, msg)
+
+
+def test_who_asks_from_outside_can_be_watched() -> None:
+    async def body() -> None:
+        base = SystemBase(current_engine())
+        watcher = base.create(None, Watcher)
+        assert await debug.get_state(watcher) == {}
+        ref = erlang.monitor(watcher)
+        assert await base.request(watcher, "hello") == "hello"
+        base.route(Port(current_engine()), watcher, "bye")
+        assert (await erlang.receive(None, 1000)).ref is ref
+        with pytest.raises(Exit, match="timeout"):
+            await stop(Port(current_engine()), timeout=5)
+
+    play(body)
 
 
 def test_a_gen_server_and_a_plain_actor_talk_on_one_engine() -> None:
