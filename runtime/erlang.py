@@ -421,20 +421,23 @@ def process_info(pid: Pid) -> dict[str, Any] | None:
 
 def memory_of(cell: Cell) -> int:
     """An estimate of what a process occupies, in bytes: control block, actor, its attributes one level deep, mailbox."""
-    actor, mailbox = cell.actor, cell.run.mailbox
+    actor, run, ties = cell.actor, cell.run, cell.ties
+    mailbox = run.mailbox
     size = getsizeof(cell) + getsizeof(actor)
-    if not cell.run.shared:
-        size += getsizeof(cell.run)
-    if not cell.ties.shared:
-        size += getsizeof(cell.ties)
+    if not run.shared:
+        size += getsizeof(run)
+    if not ties.shared:
+        size += getsizeof(ties)
     # Not by `__dict__`: whoever asks an object for that one gives it a dict, for as long as it lives.
-    values = [value for value in get_referents(actor) if value is not cell and not isinstance(value, type)]
-    if len(values) == 1 and type(values[0]) is dict:  # somebody has asked
-        size += getsizeof(values[0])
-        values = list(values[0].values())
-    size += sum(8 + getsizeof(value) for value in values)
-    for table in (cell.ties.links, cell.ties.monitors, cell.ties.monitored_by, mailbox):
-        if table is not None:
+    others, last = 0, None
+    for value in get_referents(actor):
+        if value is not cell and not isinstance(value, type):
+            size += 8 + getsizeof(value)
+            others, last = others + 1, value
+    if others == 1 and type(last) is dict:  # somebody has asked, or it is its only attribute
+        size += sum(map(getsizeof, last.values()))
+    for table in (ties.links, ties.monitors, ties.monitored_by, mailbox):
+        if table:
             size += getsizeof(table)
     if mailbox:
         size += len(mailbox) * 100  # a guess: walking the messages would cost more than it tells

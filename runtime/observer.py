@@ -82,8 +82,7 @@ def children_of(cell: Cell, after: int = 0) -> Iterator[Child]:
     """The children of a supervisor in start order; of a DynamicSupervisor those younger than process number `after`."""
     for table in _tables(cell):
         for child in table:
-            number = child.pid.id if isinstance(child.pid, Pid) else 0
-            if number > after or not after:
+            if not after or (isinstance(child.pid, Pid) and child.pid.id > after):
                 yield child
 
 
@@ -291,7 +290,7 @@ def scan(
     wanted_name = name.lower() if name else None
     wanted_module = module.lower() if module else None
     found: list[tuple[Any, int, Cell]] = []
-    for count, cell in enumerate(list(engine.table), 1):
+    for count, (number, cell) in enumerate(list(engine.table.numbered()), 1):
         if count % CHUNK == 0:
             yield
         if cell.run.mode == DEAD:
@@ -302,7 +301,7 @@ def scan(
             continue
         if status_is is not None and status(cell) != status_is:
             continue
-        value, number = key(cell), cell.id
+        value = number if sort == "pid" else key(cell)
         if cursor is not None:
             # Ties go by age, oldest first, in both directions.
             last, last_number = cursor
