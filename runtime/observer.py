@@ -15,6 +15,7 @@ import heapq
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from types import FrameType
 from typing import Any, Final
 
@@ -229,7 +230,7 @@ def row(cell: Cell) -> dict[str, Any]:
 
 
 _KEYS: Final[dict[str, Callable[[Cell], Any]]] = {
-    "reductions": lambda cell: cell.ties.reductions,
+    "reductions": attrgetter("ties.reductions"),
     "message_queue_len": lambda cell: len(cell.run.mailbox) if cell.run.mailbox else 0,
     "memory": erlang.memory_of,
     "restarts": restarts_of,
@@ -289,29 +290,26 @@ def scan(
     descending = sort not in _ASCENDING
     wanted_name = name.lower() if name else None
     wanted_module = module.lower() if module else None
+    after = None if cursor is None else (-cursor[0] if descending else cursor[0], cursor[1])
+    every = list(engine.table.numbered())
     found: list[tuple[Any, int, Cell]] = []
-    for count, (number, cell) in enumerate(list(engine.table.numbered()), 1):
-        if count % CHUNK == 0:
+    for start in range(0, len(every), CHUNK):
+        if start:
             yield
-        if cell.run.mode == DEAD:
-            continue  # in one of the pauses
-        if wanted_name is not None and wanted_name not in (label(cell) or "").lower():
-            continue
-        if wanted_module is not None and wanted_module not in module_of(cell.actor).lower():
-            continue
-        if status_is is not None and status(cell) != status_is:
-            continue
-        value = number if sort == "pid" else key(cell)
-        if cursor is not None:
-            # Ties go by age, oldest first, in both directions.
-            last, last_number = cursor
-            if value == last:
-                if number <= last_number:
-                    continue
-            elif (value > last) is descending:
-                continue
-        found.append((-value if descending else value, number, cell))
-    best = heapq.nsmallest(limit + 1, found, key=lambda one: one[:2])
+        part = [one for one in every[start : start + CHUNK] if one[1].run.mode != DEAD]
+        if wanted_name is not None:
+            part = [one for one in part if wanted_name in (label(one[1]) or "").lower()]
+        if wanted_module is not None:
+            part = [one for one in part if wanted_module in module_of(one[1].actor).lower()]
+        if status_is is not None:
+            part = [one for one in part if status(one[1]) == status_is]
+        if descending:
+            rows = [(-key(cell), number, cell) for number, cell in part]
+        else:
+            rows = [(number if sort == "pid" else key(cell), number, cell) for number, cell in part]
+        # Ties go by age, oldest first, in both directions.
+        found += rows if after is None else [one for one in rows if one[:2] > after]
+    best = heapq.nsmallest(limit + 1, found)
     page = best[:limit]
     following = None
     if len(best) > limit and page:
