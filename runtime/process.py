@@ -1,4 +1,4 @@
-"""The process: control block, mailbox, links, monitors, exit signals, and the trampoline that drives its code.
+"""The process: control block, mailbox, exit signals, and the trampoline that drives its code.
 
 A process is a Thespian actor plus a `Cell`, its control block, which is its pid as well. The cell leads to the mailbox and
 the suspended coroutine (`run`), and to the links and monitors (`ties`), if it has any. Everything happens on the engine's one
@@ -27,11 +27,12 @@ from thespian.actors import Actor
 
 from runtime import scheduling
 from runtime.asyncio_task import AsyncioTask
-from runtime.control_block import UNSET, Run, Ties, including, without
+from runtime.control_block import UNSET, Run, Ties, without
 from runtime.exits import Exit, Unwind, is_atom, is_shutdown, reason_of
-from runtime.pid import Pid, Ref
+from runtime.links import Linked
+from runtime.pid import Pid
 from runtime.scheduling import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING, YIELD, Wait
-from runtime.signals import ExitMessage, Monitor, SystemMessage
+from runtime.signals import ExitMessage, SystemMessage
 
 if TYPE_CHECKING:
     from runtime.engine import Engine
@@ -43,13 +44,13 @@ _POOLED: Final = 1024
 _log = logging.getLogger("runtime")
 
 
-class Cell(AsyncioTask, Pid):
+class Cell(AsyncioTask, Linked):
     """A process control block, and the process's pid. Internal to runtime/: others see a `Pid`.
 
     `run` and `ties` may be shared with others: see `runtime.control_block`.
     """
 
-    __slots__ = ("actor", "run", "ties")
+    __slots__ = ("actor", "run")
 
     OTP: ClassVar = True  # mail goes straight to the actor's `_handle`; False: through `handle` of the cell
 
@@ -82,13 +83,6 @@ class Cell(AsyncioTask, Pid):
             own.mode, own.queued = run.mode, run.queued
             return own
         return run
-
-    def own_ties(self) -> Ties:
-        """Its `Ties`, to be written to."""
-        ties = self.ties
-        if ties.shared:
-            self.ties = ties = Ties(ties.page)
-        return ties
 
     # ---- mail
 
@@ -394,57 +388,6 @@ class Cell(AsyncioTask, Pid):
                 self.run.doomed = reason
         else:
             self.terminate(reason)
-
-    # ---- links and monitors
-
-    def link(self, other: Cell) -> None:
-        """Makes the one link there may be between two living processes."""
-        ties = self.own_ties()
-        ties.links = including(ties.links, other)
-        ties = other.own_ties()
-        ties.links = including(ties.links, self)
-
-    def unlink(self, pid: Pid) -> None:
-        """Removes the link on both sides; no EXIT comes from it any more."""
-        other = pid.cell
-        if other in self.ties.links:
-            self.ties.links = without(self.ties.links, other)
-            other.ties.links = without(other.ties.links, self)
-
-    def monitor(self, target: Cell, name: str | None = None) -> Monitor:
-        """A new monitor of `target`, owned by this process."""
-        monitor = Monitor(self, target, name)
-        ties = self.own_ties()
-        ties.monitors = including(ties.monitors, monitor)
-        target.add_monitor(monitor)
-        return monitor
-
-    def drop(self, monitor: Ref) -> None:
-        """A monitor of its own is over."""
-        ties = self.ties
-        if ties.monitors:
-            ties.monitors = without(ties.monitors, monitor)
-
-    def add_monitor(self, monitor: Any) -> None:
-        """`monitor.fire(pid, reason)` will be called once, when this process ends."""
-        ties = self.own_ties()
-        ties.monitored_by = including(ties.monitored_by, monitor)
-
-    def drop_monitor(self, monitor: Any) -> None:
-        """Takes back `add_monitor`."""
-        ties = self.ties
-        if ties.monitored_by:
-            ties.monitored_by = without(ties.monitored_by, monitor)
-            page = ties.page
-            if ties.blank() and not isinstance(page, int):
-                self.ties = page.shared()
-
-    def on_exit(self, hook: Callable[[Pid], object]) -> None:
-        """`hook(pid)` runs the moment this process ends, before any other process hears of it (Registry, PubSub)."""
-        ties = self.own_ties()
-        if ties.exit_hooks is None:
-            ties.exit_hooks = []
-        ties.exit_hooks.append(hook)
 
     # ---- the reference that Thespian's Actor works through (`actor._myRef`)
 
