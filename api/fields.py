@@ -172,7 +172,7 @@ def dec_hook(kind: type, value: Any) -> Any:
     """msgspec's hook for the custom types."""
     if kind in CUSTOM:
         return kind.parse(value)
-    raise NotImplementedError(f"no field type {kind}")
+    raise TypeError(f"no field type {kind}")
 
 
 _PLACE = re.compile(r" - at `\$(?:\.([A-Za-z0-9_]+))?.*`$")

@@ -108,8 +108,7 @@ async def consistency(request: Request) -> Response:
         raise ApiError(
             404, "The ledger has no two such sizes, the older one first", code="no_such_tree_size"
         ) from None
-    except (
-        MissingNodes
-    ) as damage:  # somebody has removed rows: `verify` says it of each transaction, `ledger verify` of all
+    except MissingNodes as damage:
+        # Somebody has removed rows: `verify` says it of each transaction, `bitnexus ledger verify` of all.
         raise ApiError(500, f"The ledger is damaged: {damage}", code="ledger_damaged") from None
     return answer(ConsistencyBody([node.hex() for node in proof]))

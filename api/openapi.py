@@ -115,7 +115,7 @@ def _kinds(operation: Operation) -> list[Any]:
 def _custom(kind: type) -> dict[str, Any]:
     if kind in CUSTOM:
         return dict(kind.SCHEMA)
-    raise NotImplementedError(f"no schema for {kind}")
+    raise TypeError(f"no schema for {kind}")
 
 
 def _without_titles(schema: Any) -> Any:

@@ -48,7 +48,8 @@ def without(some: Few, one: Any) -> Few:
 
 
 class Run:
-    """What a process has while it is not at rest. Lent by its engine and given back; nobody keeps it from one turn to the next.
+    """What a process has while it is not at rest, lent by its engine until it rests or ends. Only its own coroutine, which ends
+    before, keeps it from one turn to the next.
 
     Invariants: `queued` is True exactly while the process lies in the run queue or runs; `coro` is None unless mode is
     RECEIVING, BLOCKED or RUNNING.
@@ -70,16 +71,15 @@ class Run:
         self.mailbox: deque[Any] | None = None
         self.coro: Coroutine[Any, Any, Any] | None = None
         self.context: Context | None = None
-        self.waiting: Any = (
-            None  # what the coroutine waits for; of a NEW process what its start has for `_begin`
-        )
-        self.message: Any = None  # the one being handled; kept for crash reports
-        self.call: Call | StartReply | None = (
-            None  # what ended its rest, or started it: it is a monitor as well
-        )
-        self.since: float | None = (
-            None  # when a message was first left waiting, in the engine's seconds; for observers
-        )
+        # What the coroutine waits for; of a NEW process what its start has for `_begin`.
+        self.waiting: Any = None
+        # The one being handled; kept for crash reports.
+        self.message: Any = None
+        # What ended its rest, or started it: a monitor as well, kept here because it is nearly always over before the turn is.
+        self.call: Call | StartReply | None = None
+        # When a message was first left waiting, in the engine's seconds; for observers.
+        self.since: float | None = None
+        # The reason of a signal that will end it as soon as its code waits or returns.
         self.doomed: Any = UNSET
 
     def reset(self) -> None:

@@ -97,14 +97,10 @@ class Debug:
 
     def tidy(self, cell: Cell) -> None:
         """Takes itself away once nobody wants to know."""
-        if (
-            not self.installed
-            and self.statistics is None
-            and self.log is None
-            and cell.ties.extra is not None
-        ):
-            cell.ties.extra.pop("debug", None)
-            if not cell.ties.extra:
+        extra = cell.ties.extra
+        if not self.installed and self.statistics is None and self.log is None and extra is not None:
+            extra.pop("debug", None)
+            if not extra:
                 cell.ties.extra = None
 
 
@@ -163,13 +159,7 @@ def _ask(
 
 
 def _debug(cell: Cell) -> Debug:
-    ties = cell.own_ties()
-    if ties.extra is None:
-        ties.extra = {}
-    debug = ties.extra.get("debug")
-    if debug is None:
-        debug = ties.extra["debug"] = Debug()
-    return debug
+    return cell.own_extra().setdefault("debug", Debug())
 
 
 # ---- state

@@ -341,10 +341,7 @@ class GenServer(Process):
             # A message that waits already makes the timeout void.
             if not cell.run.mailbox:
                 marker = _ServerTimeout(result.timeout)
-                ties = cell.own_ties()
-                if ties.extra is None:
-                    ties.extra = {}
-                ties.extra["timeout"] = marker
+                cell.own_extra()["timeout"] = marker
                 marker.arm(cell)
         return None
 

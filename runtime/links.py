@@ -32,6 +32,13 @@ class Linked(Pid):
             self.ties = ties = Ties(ties.page)
         return ties
 
+    def own_extra(self) -> dict[str, Any]:
+        """The rare state in its `Ties`, to be written to."""
+        ties = self.own_ties()
+        if ties.extra is None:
+            ties.extra = {}
+        return ties.extra
+
     def link(self, other: Cell) -> None:
         """Makes the one link there may be between two living processes."""
         ties = self.own_ties()

@@ -196,11 +196,11 @@ class SystemBase:
         else:
             cell = engine.spawn_actor(actor, parent, False, ThespianCell)
         if source_hash:
-            _extra(cell)["source"] = source_hash
+            cell.own_extra()["source"] = source_hash
         if parent is None:
             self._primaries[cell] = None
         else:
-            _extra(parent).setdefault("children", {})[cell] = None
+            parent.own_extra().setdefault("children", {})[cell] = None
             self._watch(parent)
         if name:
             engine.register(name, cell)
@@ -238,8 +238,8 @@ class SystemBase:
         return cell
 
     def _watch(self, cell: Cell) -> None:
-        if type(cell) is not ThespianCell and "thespian" not in _extra(cell):
-            _extra(cell)["thespian"] = True
+        if type(cell) is not ThespianCell and "thespian" not in cell.own_extra():
+            cell.own_extra()["thespian"] = True
             cell.on_exit(self._otp_ended)
 
     def _otp_ended(self, pid: Pid) -> None:
@@ -468,13 +468,6 @@ class SystemBase:
         """Wakes the threads that wait for an answer or for their turn to run the actors."""
         with self._changed:
             self._changed.notify_all()
-
-
-def _extra(cell: Cell) -> dict[str, Any]:
-    ties = cell.own_ties()
-    if ties.extra is None:
-        ties.extra = {}
-    return ties.extra
 
 
 def _init_names(actor_class: type) -> tuple[str, ...]:

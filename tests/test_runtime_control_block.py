@@ -274,7 +274,6 @@ def test_a_late_answer_leaves_nothing_behind(play: Any) -> None:
     async def body() -> Any:
         pid = await Server.start()
         assert pid is not None
-        erlang.send_after(5, pid, None)
         erlang.spawn(_answer, pid)
         assert await call(pid, "later", 1000) == "now"
         assert pid.cell.ties.monitored_by == ()
