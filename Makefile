@@ -91,10 +91,10 @@ lock: $(TEST)          ## resolve the versions anew, from the floors in pyprojec
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o requirements/$$set.txt \
 	    $$(test $$set = run || echo -c requirements/run.txt) || exit 1; done
 
-vendor: $(NODE)        ## copy the pages' libraries from npm into api/vendor, without their references to source maps
+vendor: $(NODE)        ## copy the pages' libraries from npm into api/pages/vendor, without their references to source maps
 	@cd tests/node/node_modules && for pair in phoenix/priv/static/phoenix.mjs:phoenix.mjs uplot/dist/uPlot.esm.js:uplot.mjs \
 	  uplot/dist/uPlot.min.css:uplot.css uplot/LICENSE:uplot.LICENSE.md phoenix/LICENSE.md:phoenix.LICENSE.md; do \
-	  sed '/^\/\/# sourceMappingURL/d' "$${pair%%:*}" > "../../../api/vendor/$${pair##*:}" || exit 1; done
+	  sed '/^\/\/# sourceMappingURL/d' "$${pair%%:*}" > "../../../api/pages/vendor/$${pair##*:}" || exit 1; done
 
 clean:                 ## remove the environment and caches (not the data in .data)
 	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .hypothesis tests/node/node_modules tests/go/bin *.egg-info build

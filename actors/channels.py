@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from actors import ledger_feed, repo
+from actors.ledger import feed as ledger_feed
 from actors.node import node
-from runtime import erlang
+from actors.storage import repo
+from runtime.otp import erlang
 from runtime.phoenix.channel import Channel, Error, Ok, Reply
 from schema import ledger
 from schema.rows import TransactionRow

@@ -23,12 +23,12 @@ from typing import Any
 import uvicorn
 
 from actors import settings
-from actors.change_events import Change
 from actors.node import node
-from runtime import erlang, pubsub
-from runtime.exits import Error
-from runtime.gen_server import GenServer, Reply, Stop
-from runtime.phoenix import drainer
+from actors.storage.change_events import Change
+from runtime.core.exits import Error
+from runtime.otp import erlang
+from runtime.otp.gen_server import GenServer, Reply, Stop
+from runtime.phoenix import drainer, pubsub
 
 log = logging.getLogger("bitnexus.endpoint")
 

@@ -17,12 +17,12 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from actors import node
-from runtime import observer, telemetry
-from runtime.engine import Engine, current_engine
-from runtime.process import Cell
-from runtime.report_log import ReportLog
-from runtime.state_machine import StateMachine
-from runtime.telemetry_metrics import (
+from runtime.core import telemetry
+from runtime.core.engine import Engine, current_engine
+from runtime.core.process import Cell
+from runtime.observe import observer
+from runtime.observe.report_log import ReportLog
+from runtime.observe.telemetry_metrics import (
     SECONDS,
     Counter,
     Distribution,
@@ -33,6 +33,7 @@ from runtime.telemetry_metrics import (
     Sum,
     percentile,
 )
+from runtime.otp.state_machine import StateMachine
 
 HISTORY: Final = 300  # samples that the console can show at once: five minutes
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")

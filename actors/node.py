@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from runtime.engine import Engine, current_engine
+from runtime.core.engine import Engine, current_engine
 
 if TYPE_CHECKING:
     import asyncpg

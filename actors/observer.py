@@ -12,15 +12,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from actors import ledger_server
 from actors.instruments import Instruments, instruments
-from actors.repo import Unavailable
-from runtime import erlang, observer, telemetry
-from runtime.exits import Error, Exit
-from runtime.gen_server import GenServer
+from actors.ledger import server as ledger_server
+from actors.storage.repo import Unavailable
+from runtime.core import telemetry
+from runtime.core.exits import Error, Exit
+from runtime.observe import observer
+from runtime.observe.report_log import Entry
+from runtime.otp import erlang
+from runtime.otp.gen_server import GenServer
 from runtime.phoenix.endpoint import broadcast
-from runtime.pubsub import whereis
-from runtime.report_log import Entry
+from runtime.phoenix.pubsub import whereis
 
 TOPIC: Final = "admin:observer"
 TICK_MS: Final = 1000

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import asyncpg
 
-from actors import repo
-from runtime import erlang
-from runtime.gen_server import GenServer
+from actors.storage import repo
+from runtime.otp import erlang
+from runtime.otp.gen_server import GenServer
 from schema import users
 
 log = logging.getLogger("bitnexus.token_expiry")

@@ -18,39 +18,37 @@ from typing import Any
 from uuid import UUID
 
 from actors import settings as settings_module
-from actors.change_events import Change
 from actors.settings import Settings
-from api import (
-    admin,
-    admin_actions,
+from actors.storage.change_events import Change
+from api.http import openapi
+from api.http.cors import Cors
+from api.http.errors import ApiError, from_exception, unauthorized
+from api.http.protocol import HttpProtocol
+from api.http.request import Request, Response, query_pairs
+from api.http.router import Operation, Router, Routes
+from api.http.throttle import Bucket, Failures, Locks
+from api.operators import actions as admin_actions
+from api.operators import admin, metrics
+from api.operators.logs import current_request
+from api.pages.routes import Pages, docs
+from api.resources import (
     auth,
-    docs,
     emails,
     flags,
     health,
     ledger,
-    metrics,
     notifications,
-    openapi,
     services,
     tasks,
     transactions,
-    user_socket,
     users,
 )
-from api.cors import Cors
-from api.errors import ApiError, from_exception, unauthorized
-from api.http_protocol import HttpProtocol
-from api.logs import current_request
-from api.pages import Pages
-from api.passwords import Passwords
-from api.request import Request, Response, query_pairs
-from api.router import Operation, Router, Routes
-from api.sessions import Sessions
-from api.sockets_endpoint import SocketsEndpoint
-from api.throttle import Bucket, Failures, Locks
-from api.tokens import InvalidToken, Keyring
-from runtime import telemetry
+from api.security.passwords import Passwords
+from api.security.sessions import Sessions
+from api.security.tokens import InvalidToken, Keyring
+from api.sockets import user_socket
+from api.sockets.endpoint import SocketsEndpoint
+from runtime.core import telemetry
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from actors.observer import Observer
-from runtime import telemetry
+from runtime.core import telemetry
 
 
 def blind(self: Observer, root: str = "root", pubsub: str = "pubsub") -> None:
@@ -16,6 +16,6 @@ telemetry.attach = lambda *_args, **_options: None  # type: ignore[assignment]
 Observer.init = blind  # type: ignore[method-assign]
 
 if __name__ == "__main__":
-    from api.cli import main
+    from api.cli.main import main
 
     sys.exit(main())

@@ -48,10 +48,10 @@ def ours() -> Figures:
     """This runtime on uvloop."""
     import uvloop
 
-    from runtime import erlang
-    from runtime.asyncio_engine import AsyncioEngine
-    from runtime.gen_server import GenServer, Reply, call
-    from runtime.supervisor import ChildSpec, Supervisor
+    from runtime.core.asyncio_engine import AsyncioEngine
+    from runtime.otp import erlang
+    from runtime.otp.gen_server import GenServer, Reply, call
+    from runtime.otp.supervisor import ChildSpec, Supervisor
 
     logging.disable(logging.CRITICAL)
     figures = RESULT
@@ -151,7 +151,7 @@ def ours_thespian() -> Figures:
     """The same plain Thespian actors on our base."""
     from thespian.actors import Actor, ActorSystem
 
-    from runtime.system_base import SystemBase
+    from runtime.thespian.system_base import SystemBase
 
     return _thespian(Actor, ActorSystem(systemBase=SystemBase(), transientUnique=True))
 

@@ -71,9 +71,9 @@ async def ours() -> tuple[int, Broadcast, Broadcast]:
     """BitNexus's socket: the real transport, PubSub, channels."""
     import socket as sockets_module
 
-    from api.sockets_endpoint import SocketsEndpoint
-    from runtime.asyncio_engine import AsyncioEngine
-    from runtime.dynamic_supervisor import DynamicSupervisor
+    from api.sockets.endpoint import SocketsEndpoint
+    from runtime.core.asyncio_engine import AsyncioEngine
+    from runtime.otp.dynamic_supervisor import DynamicSupervisor
     from runtime.phoenix import (
         Channel,
         Endpoint,
@@ -87,7 +87,7 @@ async def ours() -> tuple[int, Broadcast, Broadcast]:
         drainer,
     )
     from runtime.phoenix.messages import Broadcast as Message
-    from runtime.pubsub import PubSub
+    from runtime.phoenix.pubsub import PubSub
 
     class TransactionChannel(Channel):
         __slots__ = ()

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from runtime import asyncio_engine, erlang
+from runtime.core import asyncio_engine
+from runtime.otp import erlang
 
 
 async def room():

@@ -3,10 +3,10 @@
 import asyncio
 from functools import partial
 
-from runtime import erlang
-from runtime.asyncio_engine import AsyncioEngine
-from runtime.gen_server import GenServer, Reply, call, cast
-from runtime.supervisor import ChildSpec, Supervisor
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.otp import erlang
+from runtime.otp.gen_server import GenServer, Reply, call, cast
+from runtime.otp.supervisor import ChildSpec, Supervisor
 
 
 class Counter(GenServer):

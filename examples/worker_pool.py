@@ -2,12 +2,12 @@
 
 import asyncio
 
-from runtime import erlang
-from runtime.asyncio_engine import AsyncioEngine
-from runtime.gen_server import GenServer, Reply, call
-from runtime.partition_supervisor import PartitionSupervisor, via
-from runtime.supervisor import ChildSpec
-from runtime.task_supervisor import TaskSupervisor, async_stream_nolink
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.otp import erlang
+from runtime.otp.gen_server import GenServer, Reply, call
+from runtime.otp.partition_supervisor import PartitionSupervisor, via
+from runtime.otp.supervisor import ChildSpec
+from runtime.otp.task_supervisor import TaskSupervisor, async_stream_nolink
 
 
 class Worker(GenServer):

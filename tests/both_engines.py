@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from runtime import testing
-from runtime.asyncio_engine import AsyncioEngine
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.testing.simulation import simulation as testing
 
 
 class Patient(AsyncioEngine):

@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from actors.postgres_cluster import SUPERUSER, Cluster
+from actors.storage.postgres.cluster import SUPERUSER, Cluster
 from schema.migrate import migrate
 
 TEMPLATE = "bitnexus_template"

@@ -11,7 +11,7 @@ import asyncio
 import sys
 from uuid import UUID
 
-from actors.db_writer import Recorded
+from actors.ledger.writer import Recorded
 from tests.database import fetchval
 from tests.storage import payloads, run, storage, until
 

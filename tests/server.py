@@ -22,8 +22,8 @@ import asyncpg
 import httpx
 import pytest
 
-from actors.postgres_cluster import Cluster
-from api.passwords import hash_password
+from actors.storage.postgres.cluster import Cluster
+from api.security.passwords import hash_password
 from schema import users
 from tests.database import TEMPLATE, _database
 

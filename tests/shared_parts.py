@@ -1,4 +1,4 @@
-"""Processes at rest share parts of their control blocks (`runtime.control_block`): after every test these must be as new."""
+"""Processes at rest share parts of their control blocks (`runtime.core.control_block`): after every test these must be as new."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from runtime.control_block import Run, Ties
-from runtime.engine import Engine
-from runtime.scheduling import DEAD, IDLE, NEW
+from runtime.core.control_block import Run, Ties
+from runtime.core.engine import Engine
+from runtime.core.scheduling import DEAD, IDLE, NEW
 
 
 def _differences(part: Any, new: Any) -> list[str]:

@@ -11,18 +11,19 @@ from typing import Any
 
 import uvloop
 
-from actors.db_listener import DbListener, GetStatus
-from actors.db_writer import DbWriter, RecordTransaction
-from actors.ledger_server import LedgerServer
+from actors.ledger.server import LedgerServer
+from actors.ledger.writer import DbWriter, RecordTransaction
 from actors.node import node
-from actors.postgres import Postgres
-from actors.repo import Repo
-from runtime import erlang, gen_server, pubsub
-from runtime.asyncio_engine import AsyncioEngine
-from runtime.gen_server import GenServer
+from actors.storage.listener import DbListener, GetStatus
+from actors.storage.postgres.server import Postgres
+from actors.storage.repo import Repo
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.otp import erlang, gen_server
+from runtime.otp.gen_server import GenServer
+from runtime.otp.supervisor import ChildSpec, Supervisor
+from runtime.phoenix import pubsub
 from runtime.phoenix.messages import Broadcast
-from runtime.pubsub import PubSub
-from runtime.supervisor import ChildSpec, Supervisor
+from runtime.phoenix.pubsub import PubSub
 from tests.server import PATIENCE
 
 

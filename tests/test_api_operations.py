@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from api.app import ROUTES
-from api.router import ANYONE, Operation, Router
+from api.http.router import ANYONE, Operation, Router
 from tests.server import PASSWORD, Server, User, error_of
 from tests.service_behind import service_behind
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.flags import bucket
+from api.resources.flags import bucket
 from tests.server import Server, User, error_of
 
 EMAIL_PATHS = [

@@ -13,7 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from api.tokens import refresh_hash, refresh_token
+from api.security.tokens import refresh_hash, refresh_token
 from schema import users
 from tests.server import PASSWORD, Server, User, error_of
 

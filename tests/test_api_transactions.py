@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from actors.postgres_cluster import SUPERUSER, Cluster
+from actors.storage.postgres.cluster import SUPERUSER, Cluster
 from tests.database import execute
 from tests.server import Server, User, error_of, start, wait_until
 

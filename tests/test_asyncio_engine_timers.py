@@ -6,7 +6,7 @@ import asyncio
 
 import uvloop
 
-from runtime.asyncio_engine import AsyncioEngine
+from runtime.core.asyncio_engine import AsyncioEngine
 
 TICKS = 60
 

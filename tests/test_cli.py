@@ -148,7 +148,7 @@ def test_a_taken_port(tmp_path: Path) -> None:
 def test_a_typo_in_supervisor_toml(tmp_path: Path) -> None:
     text = (ROOT / "supervisor.toml").read_text()
     (tmp_path / "supervisor.toml").write_text(
-        text.replace('start = "actors.repo:Repo"', 'strat = "actors.repo:Repo"')
+        text.replace('start = "actors.storage.repo:Repo"', 'strat = "actors.storage.repo:Repo"')
     )
     said = one_line(bitnexus("serve", cwd=tmp_path, DATA_DIR=str(tmp_path)))
     assert "supervisor.toml" in said and "[worker.repo]" in said and "strat" in said and "start" in said

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from actors.settings import load, show
-from api.tokens import Keyring
+from api.security.tokens import Keyring
 from tests.server import Server
 from tests.test_cli import bitnexus, one_line
 

@@ -11,9 +11,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from actors.change_events import Change
 from actors.node import node
-from runtime import erlang, gen_server
+from actors.storage.change_events import Change
+from runtime.otp import erlang, gen_server
 from tests.database import add_user, execute, fetchval
 from tests.storage import kill, payloads, run, storage, until
 from tests.test_db_writer import assert_sound
@@ -199,7 +199,7 @@ def test_what_happened_while_the_server_was_down_is_caught_up_by_position(databa
         await add_tasks(database, "down")
         await execute(database, INSERT, user, 7)
         async with storage(database, listen=False) as s:
-            from actors.db_listener import DbListener
+            from actors.storage.listener import DbListener
 
             seen = await s.subscribe("admin:tasks", f"transaction:{user}")
             await DbListener.start_link(name="db_listener")
@@ -269,7 +269,7 @@ def test_a_pubsub_that_is_away_does_not_stop_the_listener(database: str) -> None
 
 
 def _status() -> Any:
-    from actors.db_listener import GetStatus
+    from actors.storage.listener import GetStatus
 
     return GetStatus()
 

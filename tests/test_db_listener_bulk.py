@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from actors import db_listener
-from runtime import erlang
+from actors.storage import listener as db_listener
+from runtime.otp import erlang
 from tests.database import execute, fetchval
 from tests.storage import kill, payloads, run, storage, until
 

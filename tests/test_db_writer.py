@@ -13,8 +13,11 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from actors import db_writer, ledger_audit, ledger_server, repo
-from actors.db_writer import (
+from actors.ledger import audit as ledger_audit
+from actors.ledger import server as ledger_server
+from actors.ledger import writer as db_writer
+from actors.ledger.server import GetHead, prepare
+from actors.ledger.writer import (
     DbWriter,
     IdempotencyConflict,
     Recorded,
@@ -23,9 +26,10 @@ from actors.db_writer import (
     Unavailable,
     UserMissing,
 )
-from actors.ledger_server import GetHead, prepare
-from runtime import erlang, gen_server, telemetry
-from runtime.exits import Exit
+from actors.storage import repo
+from runtime.core import telemetry
+from runtime.core.exits import Exit
+from runtime.otp import erlang, gen_server
 from schema.rows import TransactionRow
 from tests.database import add_user, execute, fetchval
 from tests.server import PATIENCE
@@ -368,7 +372,7 @@ def test_a_stale_head_is_read_again(database: str) -> None:
             user = await add_user(database)
             await s.record(user)
             server = erlang.whereis("ledger_server")
-            from actors.ledger_server import LedgerServer
+            from actors.ledger.server import LedgerServer
             from schema.rows import LedgerHead
 
             actor = server.cell.actor

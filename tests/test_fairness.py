@@ -16,9 +16,9 @@ from typing import Any
 
 import uvloop
 
-from runtime import erlang
-from runtime.asyncio_engine import AsyncioEngine
-from runtime.gen_server import GenServer, NoReply, Reply, call, cast
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.otp import erlang
+from runtime.otp.gen_server import GenServer, NoReply, Reply, call, cast
 
 LIMIT = 0.005  # seconds, at the 99th percentile
 CALLS = 400  # of a round

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from actors.circuit_breaker import Ask, CircuitBreaker, Failed, Granted, Permit, Refused, Succeeded
-from runtime import gen_server, state_machine
-from runtime.deterministic_engine import DeterministicEngine
-from runtime.gen_server import start_actor
+from actors.bridges.circuit_breaker import Ask, CircuitBreaker, Failed, Granted, Permit, Refused, Succeeded
+from runtime.otp import gen_server, state_machine
+from runtime.otp.gen_server import start_actor
+from runtime.testing.deterministic_engine import DeterministicEngine
 from tests import server as servers
 from tests.go import GoService
 from tests.server import ROOT, SECRET, Server, User, error_of, wait_until

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import uvloop
 
-from runtime import debug, erlang
-from runtime.asyncio_engine import MOST_HANDED_OVER, AsyncioEngine
-from runtime.exits import Exit
-from runtime.gen import Call
-from runtime.gen_server import GenServer, NoReply, Reply, call, cast, reply
-from runtime.scheduling import DEAD
+from runtime.core.asyncio_engine import MOST_HANDED_OVER, AsyncioEngine
+from runtime.core.exits import Exit
+from runtime.core.scheduling import DEAD
+from runtime.otp import erlang
+from runtime.otp import sys as debug
+from runtime.otp.gen import Call
+from runtime.otp.gen_server import GenServer, NoReply, Reply, call, cast, reply
 
 
 class Server(GenServer):
@@ -193,7 +194,7 @@ def test_a_link_to_a_server_that_crashes() -> None:
 
 
 def test_a_long_chain_of_calls_does_not_use_up_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.asyncio_engine.TURN_SECONDS", 60)
+    monkeypatch.setattr("runtime.core.asyncio_engine.TURN_SECONDS", 60)
 
     async def body() -> Any:
         servers = [await Server.start() for _ in range(40 * MOST_HANDED_OVER)]
@@ -234,7 +235,7 @@ def test_a_server_that_holds_the_loop_is_the_one_reported(
 ) -> None:
     # By a clock that stands still otherwise: on a busy machine others may seem to have held the loop, too.
     time = 0.0
-    monkeypatch.setattr("runtime.asyncio_engine.perf_counter", lambda: time)
+    monkeypatch.setattr("runtime.core.asyncio_engine.perf_counter", lambda: time)
 
     class Slow(Server):
         def handle_call(self, request: Any, from_: Any) -> Any:

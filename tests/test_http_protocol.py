@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 import uvloop
 
-from api.http_protocol import HttpProtocol
+from api.http.protocol import HttpProtocol
 from tests.server import PATIENCE, Server, User
 
 UPGRADE = (
@@ -106,7 +106,7 @@ def test_an_upgrade_behind_a_request_on_the_same_connection(server: Server, user
 
 
 def test_a_head_that_does_not_end_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.http_protocol.HEAD_SECONDS", 0.2)
+    monkeypatch.setattr("api.http.protocol.HEAD_SECONDS", 0.2)
     whole, late = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"HTTP/1.1 408 Request Timeout\r\n"
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

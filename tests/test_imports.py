@@ -44,5 +44,5 @@ def test_imports_point_down_only(package: str) -> None:
 
 def test_the_rule_sees_imports_inside_functions(tmp_path: Path) -> None:
     file = tmp_path / "piece.py"
-    file.write_text("import actors.repo as r\ndef f():\n    from api.app import App")
+    file.write_text("import actors.storage.repo as r\ndef f():\n    from api.app import App")
     assert imported(file) == {"actors", "api"}

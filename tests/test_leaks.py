@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import uvloop
 
-from runtime import dynamic_supervisor, erlang
-from runtime.asyncio_engine import AsyncioEngine
-from runtime.dynamic_supervisor import DynamicSupervisor
-from runtime.engine import Timer
-from runtime.gen_server import GenServer, Reply, call, stop
-from runtime.supervisor import ChildSpec
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.core.engine import Timer
+from runtime.otp import dynamic_supervisor, erlang
+from runtime.otp.dynamic_supervisor import DynamicSupervisor
+from runtime.otp.gen_server import GenServer, Reply, call, stop
+from runtime.otp.supervisor import ChildSpec
 
 COUNT = 100_000
 

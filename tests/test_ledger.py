@@ -15,8 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import ledger_audit, ledger_entry, ledger_proofs, ledger_server, merkle, repo
-from actors.ledger_server import prepare
+from actors.ledger import audit as ledger_audit
+from actors.ledger import entry as ledger_entry
+from actors.ledger import merkle
+from actors.ledger import proofs as ledger_proofs
+from actors.ledger import server as ledger_server
+from actors.ledger.server import prepare
+from actors.storage import repo
 from schema.rows import LedgerHead, TransactionRow
 from tests.database import add_user, execute, fetchval
 from tests.storage import run, storage, until

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from actors.settings import load
-from api import logs
-from runtime import erlang, gen_server
-from runtime.deterministic_engine import DeterministicEngine
-from runtime.exits import Stack
-from runtime.gen_server import GenServer
-from runtime.reports import Report
-from runtime.sasl_format import sasl_format
+from api.operators import logs
+from runtime.core.exits import Stack
+from runtime.core.reports import Report
+from runtime.observe.sasl_format import sasl_format
+from runtime.otp import erlang, gen_server
+from runtime.otp.gen_server import GenServer
+from runtime.testing.deterministic_engine import DeterministicEngine
 from tests.server import Server, User, wait_until
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"

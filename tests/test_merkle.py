@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import merkle
-from actors.merkle import Frontier, Subtree
+from actors.ledger import merkle
+from actors.ledger.merkle import Frontier, Subtree
 
 # The eight inputs, roots and proofs of certificate-transparency's reference test
 # (merkletree/merkle_tree_test).

@@ -14,9 +14,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors.instruments import METRICS
-from api.metrics import is_loopback
-from runtime import telemetry
-from runtime.telemetry_metrics import (
+from api.operators.metrics import is_loopback
+from runtime.core import telemetry
+from runtime.observe.telemetry_metrics import (
     MAX_SERIES,
     OTHER,
     SECONDS,
@@ -77,7 +77,7 @@ def test_what_happens_is_counted(server: Server, user: User, admin: User) -> Non
     assert (
         grown("bitnexus_batch_rows_sum") == 3 and grown("bitnexus_batch_commit_duration_seconds_count") >= 1
     )
-    assert grown("bitnexus_crashes_total", module="actors.db_listener:DbListener") == 1
+    assert grown("bitnexus_crashes_total", module="actors.storage.listener:DbListener") == 1
     assert grown("bitnexus_child_restarts_total", child="db_listener", supervisor="storage") == 1
     assert grown("bitnexus_supervisor_restarts", child="db_listener") == 1
     assert value(after, "bitnexus_ledger_head_seq") >= 3

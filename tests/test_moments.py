@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from actors.change_events import Change
+from actors.storage.change_events import Change
 from tests.server import Server, User, error_of
 
 

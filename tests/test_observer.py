@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from runtime import erlang, gen_server, observer, supervisor, term
-from runtime.deterministic_engine import DeterministicEngine
-from runtime.dynamic_supervisor import DynamicSupervisor
-from runtime.dynamic_supervisor import start_child as start_dynamic
-from runtime.gen_server import GenServer, NoReply, Reply
-from runtime.report_log import ReportLog
-from runtime.supervisor import ChildSpec, Supervisor
+from runtime.observe import observer, term
+from runtime.observe.report_log import ReportLog
+from runtime.otp import erlang, gen_server, supervisor
+from runtime.otp.dynamic_supervisor import DynamicSupervisor
+from runtime.otp.dynamic_supervisor import start_child as start_dynamic
+from runtime.otp.gen_server import GenServer, NoReply, Reply
+from runtime.otp.supervisor import ChildSpec, Supervisor
+from runtime.testing.deterministic_engine import DeterministicEngine
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ import pytest
 
 from actors.instruments import instruments
 from actors.observer import MAX_REPORTS, TOPIC, Observer
-from runtime import erlang, gen_server, telemetry
-from runtime.deterministic_engine import DeterministicEngine
-from runtime.dynamic_supervisor import DynamicSupervisor, start_child
-from runtime.gen_server import GenServer, start_actor
+from runtime.core import telemetry
+from runtime.otp import erlang, gen_server
+from runtime.otp.dynamic_supervisor import DynamicSupervisor, start_child
+from runtime.otp.gen_server import GenServer, start_actor
+from runtime.otp.supervisor import ChildSpec, Supervisor
 from runtime.phoenix.messages import Broadcast
-from runtime.pubsub import PubSub
-from runtime.supervisor import ChildSpec, Supervisor
+from runtime.phoenix.pubsub import PubSub
+from runtime.testing.deterministic_engine import DeterministicEngine
 
 
 class Worker(GenServer):

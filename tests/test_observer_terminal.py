@@ -14,8 +14,8 @@ import pytest
 from textual.widgets import DataTable, Static, Tree
 
 from actors.settings import load
-from api.observer_tui import Observer
-from api.operator_client import connect, tree_lines
+from api.cli.observer_tui import Observer
+from api.cli.operator_client import connect, tree_lines
 from tests.server import PASSWORD, PATIENCE, SECRET, Server, User, start
 from tests.test_cli import bitnexus, one_line
 

@@ -14,10 +14,9 @@ import jwt
 import pytest
 
 from actors.settings import VARIABLES, load
-from api import doctor
-from api.cli import parser
-from api.doctor import Finding
-from api.tokens import Keyring
+from api.cli.doctor import Finding
+from api.cli.main import doctor, parser
+from api.security.tokens import Keyring
 from tests.server import ROOT, SECRET
 
 TEXT = (ROOT / "docs" / "operations.md").read_text()

@@ -19,7 +19,7 @@ import jwt
 import pytest
 import uvloop
 
-from runtime.asyncio_engine import AsyncioEngine
+from runtime.core.asyncio_engine import AsyncioEngine
 from tests import node
 from tests.phoenix.conformance_app import ConformanceServer
 from tests.server import SECRET, Server, start

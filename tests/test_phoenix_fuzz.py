@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime import dynamic_supervisor, erlang, testing
+from runtime.otp import dynamic_supervisor, erlang
 from runtime.phoenix import Channel, NoReply, Ok, Reply, UserSocket, WebSocketOptions, json_library, query
 from runtime.phoenix.check_origin import OriginPolicy
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
@@ -20,6 +20,7 @@ from runtime.phoenix.frames import FrameParser, ProtocolError
 from runtime.phoenix.json_library import DecodeError
 from runtime.phoenix.messages import BINARY, TEXT
 from runtime.phoenix.serializer import V1_SERIALIZER, V2_SERIALIZER, InvalidMessage, negotiate
+from runtime.testing.simulation import simulation as testing
 from tests.phoenix.client import Client, client_frame, start_endpoint
 
 slow = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime import dynamic_supervisor, erlang, gen_server, telemetry
-from runtime.erlang import Down
+from runtime.core import telemetry
+from runtime.otp import dynamic_supervisor, erlang, gen_server
+from runtime.otp.erlang import Down
 from runtime.phoenix import (
     Broadcast,
     LongPollOptions,

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from runtime import erlang, presence
-from runtime.erlang import receive
-from runtime.phoenix import Broadcast
-from runtime.presence import AlreadyTracked, NoPresence, Presence
+from runtime.otp import erlang
+from runtime.otp.erlang import receive
+from runtime.phoenix import Broadcast, presence
+from runtime.phoenix.presence import AlreadyTracked, NoPresence, Presence
 from tests.phoenix.client import start_endpoint
 
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from runtime import dynamic_supervisor, erlang, gen_server
-from runtime.erlang import Down
+from runtime.otp import dynamic_supervisor, erlang, gen_server
+from runtime.otp.erlang import Down
 from runtime.phoenix import (
     Broadcast,
     Stop,
 )
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
-from runtime.pubsub import PubSub
+from runtime.phoenix.pubsub import PubSub
 from tests.phoenix.client import Client, client_frame, start_endpoint
 from tests.phoenix.client import reply as phx_reply
 from tests.phoenix.room import HEARTBEAT, Room, Socket, Tell, channel_of, join, joined

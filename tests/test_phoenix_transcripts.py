@@ -43,7 +43,7 @@ def test_the_documented_differences_are_few_and_exist() -> None:
 
 def test_a_difference_is_seen() -> None:
     async def body(transcript: dict[str, Any]) -> list[Any]:
-        from runtime.asyncio_engine import AsyncioEngine
+        from runtime.core.asyncio_engine import AsyncioEngine
 
         engine = AsyncioEngine().start()
         try:

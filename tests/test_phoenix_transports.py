@@ -15,8 +15,8 @@ import pytest
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from runtime import erlang
-from runtime.asyncio_engine import AsyncioEngine
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.otp import erlang
 from runtime.phoenix import (
     Channel,
     Error,

@@ -20,14 +20,15 @@ from typing import Any
 import asyncpg
 import pytest
 
-from actors import postgres, repo
-from actors.db_writer import Recorded, Unavailable
-from actors.postgres_cluster import Cluster
-from actors.postgres_files import Account, PostgresError, may_traverse
-from actors.postgres_process import living_in, postmaster_pid
-from runtime import erlang, gen_server
-from runtime.exits import Exit
-from runtime.gen_server import StartError
+from actors.ledger.writer import Recorded, Unavailable
+from actors.storage import repo
+from actors.storage.postgres import server as postgres
+from actors.storage.postgres.cluster import Cluster
+from actors.storage.postgres.files import Account, PostgresError, may_traverse
+from actors.storage.postgres.process import living_in, postmaster_pid
+from runtime.core.exits import Exit
+from runtime.otp import erlang, gen_server
+from runtime.otp.gen_server import StartError
 from tests.database import add_user, execute, fetchval
 from tests.server import PATIENCE, wait_until
 from tests.storage import kill, payloads, run, storage, until
@@ -167,7 +168,7 @@ def test_killing_the_keeper_costs_no_postmaster(data_dir: Path) -> None:
 
 SERVER = """
 import asyncio, sys
-from actors.postgres_cluster import Cluster
+from actors.storage.postgres.cluster import Cluster
 async def main():
     cluster = Cluster.at(sys.argv[1])
     print(await cluster.start(), flush=True)

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from runtime import debug, erlang
 from runtime.control_block import including, without
 from runtime.exits import Exit
 from runtime.gen_server import GenServer, NoReply, Ok, Reply, call, cast, reply
 from runtime.process_table import PAGE, ProcessTable
+
+from runtime import debug, erlang
 from runtime.testing import Simulation, play_real
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from runtime import debug, erlang, gen_server
-from runtime import state_machine as sm
-from runtime.debug import TraceEvent
-from runtime.dynamic_supervisor import DynamicSupervisor
-from runtime.exits import CallSite, Error, Exit
-from runtime.gen_server import Call, Cast, GenServer, NoReply, Reply
-from runtime.supervisor import ChildSpec, Supervisor, which_children
+from runtime.core.exits import CallSite, Error, Exit
+from runtime.otp import erlang, gen_server
+from runtime.otp import state_machine as sm
+from runtime.otp import sys as debug
+from runtime.otp.dynamic_supervisor import DynamicSupervisor
+from runtime.otp.gen_server import Call, Cast, GenServer, NoReply, Reply
+from runtime.otp.supervisor import ChildSpec, Supervisor, which_children
+from runtime.otp.sys import TraceEvent
 
 
 class Counter(GenServer):
@@ -240,7 +241,7 @@ def test_failures_name_sys(play: Any) -> None:
 
 
 def test_format_status_hides_what_it_wants() -> None:
-    from runtime.testing import play
+    from runtime.testing.simulation import play
 
     class Secretive(Counter):
         def format_status(self) -> Any:

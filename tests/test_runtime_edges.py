@@ -13,19 +13,21 @@ from typing import Any
 
 import pytest
 
-from runtime import dynamic_supervisor, erlang, reports, supervisor, task, task_supervisor, telemetry, term
-from runtime.asyncio_engine import AsyncioEngine
-from runtime.dynamic_supervisor import DynamicSupervisor
-from runtime.erlang import ExitMessage
-from runtime.exits import CallSite, Error, Exit, exit
-from runtime.gen_server import GenServer, NoReply, Ok, Reply, StartError, Stop, call
-from runtime.report_log import ReportLog
-from runtime.state_machine import GenericTimeout, StateMachine, StateTimeout
-from runtime.state_machine import Ok as InState
-from runtime.supervisor import ChildSpec, Supervisor
-from runtime.task_supervisor import TaskSupervisor
-from runtime.testing import Simulation, play_real
-from runtime.tree_config import TreeConfigError, parse
+from runtime.core import reports, telemetry
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.core.exits import CallSite, Error, Exit, exit
+from runtime.observe import term
+from runtime.observe.report_log import ReportLog
+from runtime.otp import dynamic_supervisor, erlang, supervisor, task, task_supervisor
+from runtime.otp.dynamic_supervisor import DynamicSupervisor
+from runtime.otp.erlang import ExitMessage
+from runtime.otp.gen_server import GenServer, NoReply, Ok, Reply, StartError, Stop, call
+from runtime.otp.state_machine import GenericTimeout, StateMachine, StateTimeout
+from runtime.otp.state_machine import Ok as InState
+from runtime.otp.supervisor import ChildSpec, Supervisor
+from runtime.otp.task_supervisor import TaskSupervisor
+from runtime.otp.tree_config import TreeConfigError, parse
+from runtime.testing.simulation import Simulation, play_real
 
 
 class Worker(GenServer):

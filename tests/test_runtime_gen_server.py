@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from runtime import erlang, gen_server
-from runtime.erlang import TIMEOUT, Down, ExitMessage
-from runtime.exits import CallSite, Error, Exit, Throw
-from runtime.gen_server import (
+from runtime.core.exits import CallSite, Error, Exit, Throw
+from runtime.otp import erlang, gen_server
+from runtime.otp.erlang import TIMEOUT, Down, ExitMessage
+from runtime.otp.gen_server import (
     GenServer,
     Ignore,
     NoReply,
@@ -27,8 +27,8 @@ from runtime.gen_server import (
     send_request,
     stop,
 )
-from runtime.registry import Registry
-from runtime.testing import play as play_once
+from runtime.otp.registry import Registry
+from runtime.testing.simulation import play as play_once
 
 
 class Server(GenServer):
@@ -387,7 +387,7 @@ def test_a_full_mailbox_fails_the_caller_at_once(play: Any) -> None:
 
 
 def test_calls_from_asyncio_tasks() -> None:
-    from runtime.asyncio_engine import AsyncioEngine
+    from runtime.core.asyncio_engine import AsyncioEngine
 
     async def main() -> None:
         engine = AsyncioEngine().start()

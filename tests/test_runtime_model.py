@@ -21,11 +21,11 @@ from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from runtime import erlang
-from runtime.deterministic_engine import DeterministicEngine
-from runtime.erlang import Down, ExitMessage
-from runtime.exits import Error, Exit
-from runtime.pid import Pid
+from runtime.core.exits import Error, Exit
+from runtime.core.pid import Pid
+from runtime.otp import erlang
+from runtime.otp.erlang import Down, ExitMessage
+from runtime.testing.deterministic_engine import DeterministicEngine
 
 NAMES = ("alpha", "beta")
 REASONS = ("normal", "shutdown", "kill", "killed", "boom", ("shutdown", 1))

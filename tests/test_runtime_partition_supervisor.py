@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from runtime import erlang
-from runtime.exits import Exit
-from runtime.gen_server import GenServer, Reply, StartError, call
-from runtime.partition_supervisor import PartitionSupervisor, partition_of, partitions, via
-from runtime.supervisor import ChildSpec, count_children, which_children
+from runtime.core.exits import Exit
+from runtime.otp import erlang
+from runtime.otp.gen_server import GenServer, Reply, StartError, call
+from runtime.otp.partition_supervisor import PartitionSupervisor, partition_of, partitions, via
+from runtime.otp.supervisor import ChildSpec, count_children, which_children
 
 
 class Keeper(GenServer):

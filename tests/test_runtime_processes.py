@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from runtime import erlang, testing
-from runtime.erlang import TIMEOUT, Down, ExitMessage, Timeout
-from runtime.exits import Error, Exit, Stack, Throw
-from runtime.gen_server import GenServer, Stop
-from runtime.registry import Registry
+from runtime.core.exits import Error, Exit, Stack, Throw
+from runtime.otp import erlang
+from runtime.otp.erlang import TIMEOUT, Down, ExitMessage, Timeout
+from runtime.otp.gen_server import GenServer, Stop
+from runtime.otp.registry import Registry
+from runtime.testing.simulation import simulation as testing
 
 got = erlang.receive  # short: every test waits for something
 

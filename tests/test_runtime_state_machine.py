@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from runtime import erlang
-from runtime import state_machine as sm
-from runtime.exits import CallSite, Exit, Stack, Throw, error
-from runtime.gen_server import StartError
-from runtime.state_machine import (
+from runtime.core.exits import CallSite, Exit, Stack, Throw, error
+from runtime.otp import erlang
+from runtime.otp import state_machine as sm
+from runtime.otp.gen_server import StartError
+from runtime.otp.state_machine import (
     CancelTimeout,
     EventTimeout,
     GenericTimeout,
@@ -338,7 +338,7 @@ def test_many_inserted_events_let_others_run(play: Any) -> None:
 
 
 def test_the_parents_exit_ends_it() -> None:
-    from runtime.testing import play
+    from runtime.testing.simulation import play
 
     async def body() -> None:
         log: list[Any] = []

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime import dynamic_supervisor, erlang, reports, supervisor, telemetry
-from runtime.child_spec import RestartIntensity
-from runtime.dynamic_supervisor import DynamicSupervisor
-from runtime.gen_server import GenServer, StartError, Stop, call, cast
-from runtime.supervisor import ChildSpec, Supervisor, SupFlags, count_children, which_children
+from runtime.core import reports, telemetry
+from runtime.otp import dynamic_supervisor, erlang, supervisor
+from runtime.otp.child_spec import RestartIntensity
+from runtime.otp.dynamic_supervisor import DynamicSupervisor
+from runtime.otp.gen_server import GenServer, StartError, Stop, call, cast
+from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags, count_children, which_children
 
 log: list[Any] = []
 
@@ -298,17 +299,17 @@ def test_reports_say_who_why_and_what(play: Any) -> None:
 def test_long_schedule_names_who_holds_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
-    from runtime.asyncio_engine import AsyncioEngine
+    from runtime.core.asyncio_engine import AsyncioEngine
 
     # By a clock that stands still otherwise: on a busy machine others may seem to have held the loop, too.
     time = 0.0
-    monkeypatch.setattr("runtime.asyncio_engine.perf_counter", lambda: time)
+    monkeypatch.setattr("runtime.core.asyncio_engine.perf_counter", lambda: time)
 
     class Hog(GenServer):
         def handle_call(self, request: Any, from_: Any) -> Any:
             nonlocal time
             time += 0.03
-            from runtime.gen_server import Reply
+            from runtime.otp.gen_server import Reply
 
             return Reply("done")
 

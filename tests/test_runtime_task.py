@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from runtime import erlang, task, task_supervisor
-from runtime.erlang import Down, ExitMessage
-from runtime.exits import CallSite, Exit, Stack
-from runtime.gen_server import GenServer, StartError, call
-from runtime.gen_server import Reply as ReplyTo
-from runtime.supervisor import ChildSpec
-from runtime.task_supervisor import TaskSupervisor
+from runtime.core.exits import CallSite, Exit, Stack
+from runtime.otp import erlang, task, task_supervisor
+from runtime.otp.erlang import Down, ExitMessage
+from runtime.otp.gen_server import GenServer, StartError, call
+from runtime.otp.gen_server import Reply as ReplyTo
+from runtime.otp.supervisor import ChildSpec
+from runtime.otp.task_supervisor import TaskSupervisor
 
 
 async def double(n: int, ms: float = 0) -> int:
@@ -262,7 +262,7 @@ def test_max_children_and_the_supervisors_end(play: Any) -> None:
 
 
 def test_a_task_supervisor_as_a_child(play: Any) -> None:
-    from runtime.supervisor import Supervisor
+    from runtime.otp.supervisor import Supervisor
 
     async def body() -> None:
         await Supervisor.start_link([ChildSpec("t", (TaskSupervisor.start_link, (5,)), type="supervisor")])

@@ -1,4 +1,4 @@
-"""runtime.testing keeps its word: one seed one trace, virtual time, probes, sent-logs, explored interleavings."""
+"""runtime.testing.simulation keeps its word: one seed one trace, virtual time, probes, sent-logs, explored interleavings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from runtime import erlang, testing
-from runtime.erlang import ExitMessage
-from runtime.exits import Exit
-from runtime.gen_server import Call, Cast, GenServer, Reply, call
-from runtime.testing import Simulation, assert_reproducible, explore, trace_of
+from runtime.core.exits import Exit
+from runtime.otp import erlang
+from runtime.otp.erlang import ExitMessage
+from runtime.otp.gen_server import Call, Cast, GenServer, Reply, call
+from runtime.testing.simulation import Simulation, assert_reproducible, explore, trace_of
+from runtime.testing.simulation import simulation as testing
 
 
 class Echo(GenServer):

@@ -9,14 +9,15 @@ import pytest
 import uvloop
 from thespian.actors import Actor, ActorExitRequest, ActorSystem, ChildActorExited, PoisonMessage
 
-from runtime import debug, erlang
-from runtime.asyncio_engine import AsyncioEngine
-from runtime.engine import current_engine
-from runtime.exits import Exit
-from runtime.external_ports import Port
-from runtime.gen_server import GenServer, NoReply, Reply, call, reply, stop
-from runtime.system_base import SystemBase
-from runtime.testing import play
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.core.engine import current_engine
+from runtime.core.exits import Exit
+from runtime.otp import erlang
+from runtime.otp import sys as debug
+from runtime.otp.gen_server import GenServer, NoReply, Reply, call, reply, stop
+from runtime.testing.simulation import play
+from runtime.thespian.external_ports import Port
+from runtime.thespian.system_base import SystemBase
 
 
 class Doubler(Actor):

@@ -8,11 +8,13 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from actors import repo, token_expiry
+from actors import token_expiry
+from actors.storage import repo
 from actors.token_expiry import TokenExpiry
-from runtime import debug, erlang
-from runtime.supervisor import start_child
-from runtime.tree_config import load as load_tree
+from runtime.otp import erlang
+from runtime.otp import sys as debug
+from runtime.otp.supervisor import start_child
+from runtime.otp.tree_config import load as load_tree
 from schema import users
 from tests.server import ROOT
 from tests.storage import child, run, storage, until

@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from actors import repo
+from actors.storage import repo
 from schema import users
 from tests.database import add_user, execute
 from tests.server import PASSWORD, PATIENCE, Server, User, error_of, start

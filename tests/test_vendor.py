@@ -9,7 +9,7 @@ import pytest
 from tests.server import ROOT
 
 PACKAGES = Path(__file__).parent / "node" / "node_modules"
-VENDOR = ROOT / "api" / "vendor"
+VENDOR = ROOT / "api" / "pages" / "vendor"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 from thespian.system import simpleSystemBase
 
-from runtime.system_base import SystemBase
+from runtime.thespian.system_base import SystemBase
 
 
 class SuiteBase(SystemBase):

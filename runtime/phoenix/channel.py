@@ -25,9 +25,11 @@ from dataclasses import dataclass, field
 from inspect import iscoroutine
 from typing import Any, ClassVar, Final
 
-from runtime import erlang
-from runtime.exits import Throw, Unwind, is_atom, is_shutdown, reason_of
-from runtime.gen_server import Call, GenServer, NoReply, Stop, start_actor
+from runtime.core.exits import Throw, Unwind, is_atom, is_shutdown, reason_of
+from runtime.core.pid import Pid, Ref
+from runtime.core.signals import Down
+from runtime.otp import erlang
+from runtime.otp.gen_server import Call, GenServer, NoReply, Stop, start_actor
 from runtime.phoenix.endpoint import Fastlane, broadcast, broadcast_from
 from runtime.phoenix.messages import (
     Broadcast,
@@ -41,8 +43,6 @@ from runtime.phoenix.messages import (
     SocketDrain,
 )
 from runtime.phoenix.socket import UserSocket
-from runtime.pid import Pid, Ref
-from runtime.signals import Down
 
 __all__ = [
     "Channel",

@@ -14,15 +14,15 @@ from __future__ import annotations
 import random
 from typing import Any, Final, Protocol
 
-from runtime import erlang
-from runtime.engine import current_engine
-from runtime.exits import Error
-from runtime.gen_server import GenServer
+from runtime.core.engine import current_engine
+from runtime.core.exits import Error
+from runtime.core.pid import Pid
+from runtime.core.scheduling import IDLE
+from runtime.otp import erlang
+from runtime.otp.gen_server import GenServer
 from runtime.phoenix.messages import Broadcast
 from runtime.phoenix.socket import SocketTransport
 from runtime.phoenix.websocket import CloseConnection, WebSocketConnection
-from runtime.pid import Pid
-from runtime.scheduling import IDLE
 
 LINGER: Final = 5.0  # seconds a peer has to take the last bytes and close
 _SWEEPS: Final = 25  # sweeps within the shortest timeout

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from runtime import pubsub, scheduling, telemetry
+from runtime.core import scheduling, telemetry
+from runtime.core.pid import Pid
+from runtime.phoenix import pubsub
 from runtime.phoenix.messages import Broadcast, Frame
-from runtime.pid import Pid
-from runtime.pubsub import PubSub, Subscription
+from runtime.phoenix.pubsub import PubSub, Subscription
 
 if TYPE_CHECKING:
     from runtime.phoenix.serializer import Serializer

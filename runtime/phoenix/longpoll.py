@@ -18,9 +18,12 @@ from typing import Any, Final
 
 import orjson
 
-from runtime import erlang, gen_server, telemetry
-from runtime.exits import Error, Exit
-from runtime.gen_server import Call, NoReply, Reply, Stop
+from runtime.core import telemetry
+from runtime.core.exits import Error, Exit
+from runtime.core.pid import Pid
+from runtime.core.scheduling import IDLE
+from runtime.otp import erlang, gen_server
+from runtime.otp.gen_server import Call, NoReply, Reply, Stop
 from runtime.phoenix import drainer, handshake
 from runtime.phoenix.endpoint import Endpoint
 from runtime.phoenix.handshake import Candidate
@@ -28,8 +31,6 @@ from runtime.phoenix.messages import BINARY, TEXT, Frame
 from runtime.phoenix.mount import LongPollOptions
 from runtime.phoenix.request import JSON_TYPE, Response, error_response
 from runtime.phoenix.socket import SocketTransport, UserSocket
-from runtime.pid import Pid
-from runtime.scheduling import IDLE
 
 _CORS: Final = ("access-control-allow-origin", "*")
 _NEWLINE: Final = re.compile(rb"\r\n|\n")

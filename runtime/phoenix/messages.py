@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from struct import pack
 from typing import Any, Final
 
-from runtime.pid import Pid
+from runtime.core.pid import Pid
 
 TEXT: Final = 1
 BINARY: Final = 2

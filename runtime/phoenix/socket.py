@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from runtime import dynamic_supervisor, erlang, gen_server, telemetry
-from runtime.exits import Exit
-from runtime.gen_server import GenServer, StartError
+from runtime.core import telemetry
+from runtime.core.exits import Exit
+from runtime.core.pid import Pid, Ref
+from runtime.core.signals import Down
+from runtime.otp import dynamic_supervisor, erlang, gen_server
+from runtime.otp.gen_server import GenServer, StartError
+from runtime.otp.supervisor import ChildSpec
 from runtime.phoenix.messages import Broadcast, Frame, Join, Joined, Message, SocketClose, SocketDrain
-from runtime.pid import Pid, Ref
-from runtime.signals import Down
-from runtime.supervisor import ChildSpec
 
 if TYPE_CHECKING:
     from runtime.phoenix.channel import Channel

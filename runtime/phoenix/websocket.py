@@ -13,8 +13,9 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from runtime import telemetry
-from runtime.exits import Unwind, reason_of
+from runtime.core import telemetry
+from runtime.core.exits import Unwind, reason_of
+from runtime.core.scheduling import IDLE
 from runtime.phoenix.deflate import Deflate
 from runtime.phoenix.frames import (
     CLOSE,
@@ -29,7 +30,6 @@ from runtime.phoenix.frames import (
 from runtime.phoenix.messages import BINARY, Frame, server_frame
 from runtime.phoenix.mount import WebSocketOptions
 from runtime.phoenix.socket import SocketTransport, UserSocket
-from runtime.scheduling import IDLE
 
 READ_AHEAD: Final = 64 * 1024  # bytes that may wait for a busy socket before reading pauses
 

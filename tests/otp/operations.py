@@ -13,11 +13,11 @@ from inspect import isawaitable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from runtime import erlang, gen_server, supervisor
-from runtime.erlang import TIMEOUT
-from runtime.exits import Error, Exit, Throw
-from runtime.gen_server import StartError
-from runtime.pid import Pid
+from runtime.core.exits import Error, Exit, Throw
+from runtime.core.pid import Pid
+from runtime.otp import erlang, gen_server, supervisor
+from runtime.otp.erlang import TIMEOUT
+from runtime.otp.gen_server import StartError
 
 from .terms import Act, Json, Names
 

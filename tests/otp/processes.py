@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime import erlang, gen_server
-from runtime.exits import Error, Exit, Throw
-from runtime.gen_server import GenServer, Ignore, NoReply, Ok, Reply, Stop
-from runtime.pid import Pid
-from runtime.supervisor import ChildSpec, Supervisor, SupFlags
+from runtime.core.exits import Error, Exit, Throw
+from runtime.core.pid import Pid
+from runtime.otp import erlang, gen_server
+from runtime.otp.gen_server import GenServer, Ignore, NoReply, Ok, Reply, Stop
+from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags
 
 from .operations import Operations, Return, Started, Steps
 from .terms import Act, Json

@@ -8,9 +8,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from runtime import erlang
-from runtime.deterministic_engine import DeterministicEngine
-from runtime.pid import Pid
+from runtime.core.pid import Pid
+from runtime.otp import erlang
+from runtime.testing.deterministic_engine import DeterministicEngine
 
 from .operations import Operations, Steps
 from .processes import Processes

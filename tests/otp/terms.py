@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.child_spec import Child
-from runtime.erlang import Down, ExitMessage, Timeout
-from runtime.exits import CallSite, Error, Stack
-from runtime.gen_server import Call, Cast
-from runtime.pid import Pid, Ref
-from runtime.supervisor import ChildSpec
+from runtime.core.exits import CallSite, Error, Stack
+from runtime.core.pid import Pid, Ref
+from runtime.otp.child_spec import Child
+from runtime.otp.erlang import Down, ExitMessage, Timeout
+from runtime.otp.gen_server import Call, Cast
+from runtime.otp.supervisor import ChildSpec
 
 Json = Any
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import uvloop
 
-from runtime.asyncio_engine import AsyncioEngine
+from runtime.core.asyncio_engine import AsyncioEngine
 from tests.phoenix.conformance_app import ConformanceServer
 from tests.phoenix.differences import DIFFERENCES
 

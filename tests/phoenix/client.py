@@ -8,14 +8,14 @@ from typing import Any
 import orjson
 from websockets.speedups import apply_mask
 
-from runtime import erlang
-from runtime.dynamic_supervisor import DynamicSupervisor
+from runtime.otp import erlang
+from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.phoenix import Endpoint, Ok, Sockets, UserSocket, WebSocketOptions
 from runtime.phoenix.deflate import Deflate
+from runtime.phoenix.presence import Presence
+from runtime.phoenix.pubsub import PubSub
 from runtime.phoenix.serializer import V1_SERIALIZER, V2_SERIALIZER
 from runtime.phoenix.websocket import WebSocketConnection
-from runtime.presence import Presence
-from runtime.pubsub import PubSub
 
 _numbers = count(1)
 

@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 import uvicorn
 
-from api.http_protocol import HttpProtocol
-from api.longpoll_transport import Receive, Scope, Send, send_response
-from api.sockets_endpoint import SocketsEndpoint
-from runtime import gen_server
-from runtime.dynamic_supervisor import DynamicSupervisor
+from api.http.protocol import HttpProtocol
+from api.sockets.endpoint import SocketsEndpoint
+from api.sockets.longpoll_transport import Receive, Scope, Send, send_response
+from runtime.otp import gen_server
+from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.phoenix import (
     Endpoint,
     Error,
@@ -32,9 +32,9 @@ from runtime.phoenix import (
     drain,
     drainer,
 )
+from runtime.phoenix.presence import Presence
+from runtime.phoenix.pubsub import PubSub
 from runtime.phoenix.request import JSON_TYPE, error_response
-from runtime.presence import Presence
-from runtime.pubsub import PubSub
 from tests.phoenix.conformance_channels import PresenceChannel, RoomChannel
 
 ROOMS = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from runtime import erlang, exits, presence
-from runtime.phoenix import Channel, Error, NoReply, Ok, Reply, SocketRef, Stop, UserSocket, reply
+from runtime.core import exits
+from runtime.otp import erlang
+from runtime.phoenix import Channel, Error, NoReply, Ok, Reply, SocketRef, Stop, UserSocket, presence, reply
 from runtime.phoenix.messages import Broadcast
 from runtime.phoenix.request import Uri
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from runtime import erlang, exits
+from runtime.core import exits
+from runtime.otp import erlang
 from runtime.phoenix import (
     Broadcast,
     Channel,

@@ -1,0 +1,1 @@
+"""Bridges to Go services, each with a circuit breaker."""

@@ -1,0 +1,144 @@
+"""The circuit breaker of one Go service: lets calls pass while the service answers, spares it while it does
+not.
+
+It owns nothing but its state. Calls it takes: `Permit` before each attempt, `Ask` for its state; casts:
+`Succeeded` and `Failed` after each. `closed` lets all pass; after `failures` failures in a row it is `open`
+and refuses; after `reset` ms it is `half_open` and lets one trial through: its success closes, its failure
+opens again for twice as long, up to `longest`. If it crashes it starts closed: at worst a few calls learn
+anew that the service is down.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.core import telemetry
+from runtime.otp.state_machine import KeepState, NextState, Ok, Reply, StateMachine, StateTimeout
+
+TRANSITION = ("bridge", "breaker")
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """May an attempt be made? The answer is `Granted` or `Refused`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The state: "closed", "open" or "half_open"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Go ahead, and report `Succeeded` or `Failed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Not now; `retry_after` in ms."""
+
+    retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """An attempt got an answer that shows the service alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt failed; `why` for people."""
+
+    why: str
+
+
+class CircuitBreaker(StateMachine):
+    """The breaker of `service`. Times in ms; `trial` is how long a half-open trial may take to report."""
+
+    def init(
+        self,
+        service: str,
+        failures: int = 5,
+        reset: float = 1000,
+        longest: float = 30_000,
+        trial: float = 15_000,
+    ) -> Any:
+        self.service = service
+        self.allowed_failures = failures
+        self.reset = reset
+        self.longest = longest
+        self.trial = trial
+        self.failures = 0
+        self.wait = reset  # of the next opening
+        self.until = 0.0  # when an open breaker tries again, ms of the engine's clock
+        self.why = ""
+        self.trying = False  # half-open: the trial is under way
+        return Ok("closed")
+
+    def closed(self, event: Any, content: Any) -> Any:
+        match event, content:
+            case ("call", from_), Permit():
+                return KeepState(Reply(from_, Granted()))
+            case "cast", Succeeded():
+                self.failures = 0
+            case "cast", Failed(why):
+                self.failures += 1
+                self.why = why
+                if self.failures >= self.allowed_failures:
+                    return self._open("closed")
+        return self._other(event, content)
+
+    def open(self, event: Any, content: Any) -> Any:
+        match event, content:
+            case ("call", from_), Permit():
+                return KeepState(Reply(from_, Refused(max(1.0, self.until - self._now()))))
+            case "state_timeout", _:
+                self._tell("open", "half_open")
+                self.trying = False
+                return NextState("half_open")
+        return self._other(event, content)
+
+    def half_open(self, event: Any, content: Any) -> Any:
+        match event, content:
+            case ("call", from_), Permit() if not self.trying:
+                self.trying = True
+                return KeepState(Reply(from_, Granted()), StateTimeout(self.trial))
+            case ("call", from_), Permit():
+                return KeepState(Reply(from_, Refused(self.reset)))
+            case "cast", Succeeded():
+                self.failures = 0
+                self.wait = self.reset
+                self._tell("half_open", "closed")
+                return NextState("closed")
+            case "cast", Failed(why):
+                self.why = why
+                return self._open("half_open")
+            case "state_timeout", _:  # whoever had the trial died with it
+                self.trying = False
+                return KeepState()
+        return self._other(event, content)
+
+    def _other(self, event: Any, content: Any) -> Any:
+        match event, content:
+            case ("call", from_), Ask():
+                return KeepState(Reply(from_, self.state))
+        return KeepState()
+
+    def _open(self, old: str) -> Any:
+        # Jitter: the breakers of several servers must not all try at the same moment.
+        wait = self.wait * random.uniform(0.9, 1.1)
+        self.until = self._now() + wait
+        self.wait = min(self.wait * 2, self.longest)
+        self.failures = 0
+        self._tell(old, "open")
+        return NextState("open", StateTimeout(wait))
+
+    def _now(self) -> float:
+        return self._myRef.engine.now() * 1000
+
+    def _tell(self, old: str, new: str) -> None:
+        telemetry.execute(
+            TRANSITION, {"count": 1}, {"service": self.service, "from": old, "to": new, "why": self.why}
+        )

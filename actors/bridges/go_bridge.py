@@ -1,0 +1,206 @@
+"""The bridge to one Go service: HTTP with a deadline, bounded concurrency, retries and a circuit breaker.
+
+It owns the connections to the service. It takes calls `Forward` and answers each with `Forwarded` or
+`BridgeError`, whatever happens to the service: one process per call does the work, so calls don't wait for
+each other, and one that crashes fails alone. Beyond `max_concurrency` calls wait, beyond `max_waiting` more
+they are refused. If the bridge crashes its callers get its exit reason and the connections are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+from yarl import URL
+
+from actors.bridges.circuit_breaker import Failed, Granted, Permit, Refused, Succeeded
+from runtime.core import telemetry
+from runtime.core.pid import Ref
+from runtime.otp import erlang, gen_server, state_machine
+from runtime.otp.erlang import Down
+from runtime.otp.gen_server import From, GenServer, NoReply, Reply, Stop
+
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+RETRIES: Final = 2
+RETRY_MS: Final = 50  # before the first retry, doubled for the next, with full jitter
+CALL_STOP: Final = ("bridge", "call", "stop")
+_HOP_BY_HOP: Final = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade",
+     "content-length", "content-encoding", "date", "server", "set-cookie"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One call for the service: `target` is path and query, as sent; `headers` what the caller's request
+    carries on.
+    """
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """The service's answer."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeError:
+    """No answer: `code` is unavailable, timeout, bad_answer or overload; `retry_after` in ms."""
+
+    code: str
+    message: str
+    retry_after: float = 1000
+
+
+class GoBridge(GenServer):
+    """The bridge to `service` at `url`. `deadline` in ms for a whole call, retries included."""
+
+    def init(
+        self,
+        service: str,
+        url: str,
+        breaker: str,
+        deadline: float = 10_000,
+        max_concurrency: int = 32,
+        max_waiting: int = 128,
+        max_answer: int = 8_000_000,
+    ) -> None:
+        erlang.trap_exit(True)
+        self.service = service
+        self.url = url.rstrip("/")
+        self.breaker = breaker
+        self.deadline = deadline
+        self.max_concurrency = max_concurrency
+        self.max_waiting = max_waiting
+        self.max_answer = max_answer
+        self.running: dict[Ref, From] = {}
+        self.waiting: deque[tuple[Forward, From, float]] = deque()
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=max_concurrency),
+            auto_decompress=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    def handle_call(self, request: Any, from_: From) -> Any:
+        match request:
+            case Forward():
+                due = erlang.monotonic_time() + self.deadline
+                if len(self.running) < self.max_concurrency:
+                    self._start(request, from_, due)
+                elif len(self.waiting) < self.max_waiting:
+                    self.waiting.append((request, from_, due))
+                else:
+                    return Reply(
+                        BridgeError("overload", f"Too many calls wait for the service {self.service}")
+                    )
+                return NoReply()
+        return Stop(("bad_call", request))
+
+    def handle_info(self, message: Any) -> Any:
+        match message:
+            case Down(ref, _, reason) if ref in self.running:
+                from_ = self.running.pop(ref)
+                if reason != "normal":
+                    gen_server.reply(
+                        from_, BridgeError("unavailable", f"The call to {self.service} broke down")
+                    )
+                while self.waiting and len(self.running) < self.max_concurrency:
+                    self._start(*self.waiting.popleft())
+        return None
+
+    async def terminate(self, reason: Any) -> None:
+        await self.session.close()
+
+    def _start(self, request: Forward, from_: From, due: float) -> None:
+        _, ref = erlang.spawn(self._forward, request, from_, due, monitor=True)
+        self.running[ref] = from_
+
+    # ---- the process of one call
+
+    async def _forward(self, request: Forward, from_: From, due: float) -> None:
+        started = erlang.monotonic_time()
+        answer = await self._attempts(request, due)
+        gen_server.reply(from_, answer)
+        outcome = str(answer.status) if isinstance(answer, Forwarded) else answer.code
+        telemetry.execute(
+            CALL_STOP,
+            {"duration": (erlang.monotonic_time() - started) / 1000},
+            {"service": self.service, "method": request.method, "outcome": outcome},
+        )
+
+    async def _attempts(self, request: Forward, due: float) -> Forwarded | BridgeError:
+        tries = 1 + (RETRIES if request.method in IDEMPOTENT else 0)
+        answer: Forwarded | BridgeError = BridgeError(
+            "timeout", f"The service {self.service} had no time to answer"
+        )
+        for attempt in range(tries):
+            if attempt:
+                pause = random.uniform(0, RETRY_MS * 2**attempt)
+                if erlang.monotonic_time() + pause >= due:
+                    break
+                await erlang.sleep(pause)
+            left = due - erlang.monotonic_time()
+            if left <= 0:
+                break
+            match await state_machine.call(self.breaker, Permit(), left):
+                case Refused(retry_after):
+                    return BridgeError(
+                        "unavailable", f"The service {self.service} is not available", retry_after
+                    )
+                case Granted():
+                    pass
+            answer = await self._attempt(request, left)
+            if isinstance(answer, Forwarded) and answer.status < 500:
+                gen_server.cast(self.breaker, Succeeded())
+                return answer
+            why = f"status {answer.status}" if isinstance(answer, Forwarded) else answer.message
+            gen_server.cast(self.breaker, Failed(why))
+        return answer
+
+    async def _attempt(self, request: Forward, left: float) -> Forwarded | BridgeError:
+        try:
+            async with (
+                asyncio.timeout(left / 1000),
+                self.session.request(
+                    request.method,
+                    URL(self.url + request.target, encoded=True),
+                    headers=request.headers,
+                    data=request.body or None,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                body = await response.content.read(self.max_answer + 1)
+                while len(body) <= self.max_answer and (more := await response.content.read(self.max_answer)):
+                    body += more
+                if len(body) > self.max_answer:
+                    return BridgeError(
+                        "bad_answer", f"The answer of {self.service} is larger than {self.max_answer} bytes"
+                    )
+                headers = tuple(
+                    (name.lower(), value)
+                    for name, value in response.headers.items()
+                    if name.lower() not in _HOP_BY_HOP
+                )
+                return Forwarded(response.status, headers, body)
+        except TimeoutError:
+            return BridgeError("timeout", f"The service {self.service} did not answer in time")
+        except aiohttp.ClientConnectionError as error:
+            return BridgeError(
+                "unavailable", f"The service {self.service} can't be reached ({type(error).__name__})"
+            )
+        except (aiohttp.ClientError, ValueError) as error:
+            return BridgeError(
+                "bad_answer", f"The service {self.service} answered nonsense ({type(error).__name__})"
+            )

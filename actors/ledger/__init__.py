@@ -1,0 +1,1 @@
+"""The ledger: its server, the writer of batches, entries, Merkle tree, proofs and audit."""

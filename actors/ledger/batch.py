@@ -1,0 +1,82 @@
+"""Callers of one batch, and what idempotency keys mean inside it."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+from uuid import UUID
+
+from asyncpg.pgproto.pgproto import (
+    UUID as PgUUID,
+)  # asyncpg's own: a uuid.UUID that is cheap to make and to encode
+
+from runtime.otp import gen_server
+from runtime.otp.gen_server import From
+from schema.rows import TransactionRow
+
+
+class Waiting:
+    """A row to write, its caller, and later callers of the same batch who brought the same idempotency
+    key.
+    """
+
+    __slots__ = ("followers", "from_", "row")
+
+    def __init__(self, from_: From, row: TransactionRow) -> None:
+        self.from_ = from_
+        self.row = row
+        self.followers: list[Waiting] | None = None
+
+    def answer(self, value: Any, conflict: Any, replay: Any = None) -> None:
+        """`value` for the caller and `replay` (by default the same) for the followers if `value.transaction`
+        came from their body too, else `conflict`.
+        """
+        recorded = value.transaction
+        gen_server.reply(self.from_, value if recorded.request_hash == self.row.request_hash else conflict)
+        for follower in self.followers or ():
+            same = recorded.request_hash == follower.row.request_hash
+            gen_server.reply(follower.from_, (replay or value) if same else conflict)
+
+    def answer_all(self, value: Any) -> None:
+        """The same for the caller and all followers."""
+        gen_server.reply(self.from_, value)
+        for follower in self.followers or ():
+            gen_server.reply(follower.from_, value)
+
+
+def fold_idempotent(batch: list[Waiting]) -> list[Waiting]:
+    """The batch with one row a key; whoever brought it later follows the first."""
+    first: dict[tuple[Any, str], Waiting] = {}
+    kept: list[Waiting] = []
+    for waiting in batch:
+        key = waiting.row.idempotency_key
+        if key is None:
+            kept.append(waiting)
+            continue
+        leader = first.setdefault((waiting.row.user_id, key), waiting)
+        if leader is waiting:
+            kept.append(waiting)
+        elif leader.followers is None:
+            leader.followers = [waiting]
+        else:
+            leader.followers.append(waiting)
+    return kept
+
+
+def new_ids(count: int) -> list[UUID]:
+    """UUIDs version 7: ordered by time, which keeps the index pages of one moment together."""
+    moment = (time.time_ns() // 1_000_000).to_bytes(6, "big")
+    noise = os.urandom(10 * count)
+    ids: list[UUID] = []
+    for start in range(0, 10 * count, 10):
+        high, low = noise[start] & 0x0F | 0x70, noise[start + 2] & 0x3F | 0x80
+        ids.append(
+            PgUUID(b"%b%c%c%c%b" % (moment, high, noise[start + 1], low, noise[start + 3 : start + 10]))
+        )
+    return ids
+
+
+def as_pg_uuid(value: UUID) -> UUID:
+    """The same UUID as asyncpg's own type, which is quick to write as text."""
+    return value if type(value) is PgUUID else PgUUID(value.bytes)

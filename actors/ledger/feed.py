@@ -1,0 +1,68 @@
+"""How far this server has told its channels of the ledger, and the telling: each entry once, in ledger order.
+
+The position lies in the `Node` and moves in the same breath as the broadcast, so that a crash of `db_writer`,
+which alone uses this, neither loses an event nor sends it twice. Entries before the server's first look at
+the database are not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import asyncpg
+
+from actors.node import node
+from actors.storage.local_broadcast import local_broadcast
+from schema import ledger
+from schema.rows import TransactionRow
+
+PAGE = 250
+
+
+async def begin(connection: asyncpg.Connection) -> int:
+    """The position; on the first call of this server, the end of the ledger."""
+    memory = node()
+    if memory.ledger_position is None:
+        memory.ledger_position = await connection.fetchval(ledger.HEAD_SEQ)
+    assert memory.ledger_position is not None
+    return memory.ledger_position
+
+
+def position() -> int:
+    """How far this server has told, 0 before it began."""
+    return node().ledger_position or 0
+
+
+def is_next(seq: int) -> bool:
+    """Whether entry `seq` + 1 is the next to be told."""
+    position = node().ledger_position
+    if position is None:
+        node().ledger_position = position = seq
+    return position == seq
+
+
+async def catch_up(connection: asyncpg.Connection, pubsub: str, until: int | None = None) -> None:
+    """Tell of all committed entries after the position, up to `until` or the end of the ledger."""
+    position = await begin(connection)
+    last = until if until is not None else await connection.fetchval(ledger.HEAD_SEQ)
+    while position < last:
+        page = await connection.fetch(ledger.ENTRIES, position, last, PAGE)
+        if not page:
+            return
+        position = page[-1]["seq"]
+        tell(pubsub, [(TransactionRow.from_record(r), r["seq"]) for r in page if r["id"] is not None])
+        node().ledger_position = position  # past rows that were removed, too
+
+
+def tell(pubsub: str, rows: Iterable[tuple[TransactionRow, int]]) -> None:
+    """Broadcast these rows with their seq, ascending, and move the position behind the last."""
+    events: list[tuple[str, str, dict[str, Any]]] = []
+    seq = None
+    for row, seq in rows:
+        payload = row.payload()
+        payload["ledger_seq"] = seq
+        events.append((f"transaction:{payload['user_id']}", "new_transaction", payload))
+    if seq is not None:
+        node().ledger_position = seq
+    local_broadcast(pubsub, events)

@@ -1,0 +1,230 @@
+"""Reads from the ledger: proofs, verification of one transaction, history. Each runs in the caller's process,
+on one snapshot of the database, so that a long proof never holds up the ledger's own process.
+
+A proof fetches the leaves of at most a few 256-leaf tiles and stored nodes of complete subtrees: a few
+hundred hashes, whatever the size of the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from actors.ledger import entry as ledger_entry
+from actors.ledger import merkle
+from actors.ledger.merkle import Subtree
+from actors.storage import repo
+from schema import ledger
+from schema.rows import LedgerHead, TransactionRow
+
+TILE = 8  # levels between stored nodes; migration 0002 has the same
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """What `verify` found. `reason` is None if and only if `verified`."""
+
+    verified: bool
+    reason: str | None
+    seq: int | None
+    leaf_hash: bytes | None
+    tree_size: int
+    root_hash: bytes
+    inclusion_proof: list[bytes]
+
+
+class HistoryItem(msgspec.Struct, frozen=True):
+    """A transaction and its place in the ledger; both None in the moment before a foreign row has its
+    entry.
+    """
+
+    transaction: TransactionRow
+    seq: int | None
+    hash: bytes | None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Newest first. `next_cursor` is None on the last page."""
+
+    items: list[HistoryItem]
+    next_cursor: str | None
+
+
+class MissingNodes(Exception):
+    """Rows of ledger_entries or ledger_nodes that must be there are not."""
+
+
+@asynccontextmanager
+async def snapshot() -> AsyncIterator[asyncpg.Connection]:
+    """A connection on which every query sees the same moment."""
+    async with (
+        repo.connection() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        yield connection
+
+
+async def read_head(connection: asyncpg.Connection) -> LedgerHead:
+    """The head row."""
+    record = await connection.fetchrow(ledger.HEAD)
+    if record is None:
+        raise MissingNodes("ledger_head has no row")
+    return LedgerHead.from_record(record)
+
+
+async def roots_of(connection: asyncpg.Connection, ranges: Iterable[tuple[int, int]]) -> list[bytes]:
+    """The tree roots over these leaf ranges (as merkle's *_ranges return them). Raises `MissingNodes`."""
+    wanted = [merkle.subtrees_of(start, end) for start, end in ranges]
+    stored = await _fetch(connection, {subtree for group in wanted for subtree in group})
+    return [merkle.fold([_hash_of(subtree, stored) for subtree in group]) for group in wanted]
+
+
+async def _fetch(connection: asyncpg.Connection, subtrees: set[Subtree]) -> dict[tuple[int, int], bytes]:
+    leaves: list[tuple[int, int]] = []
+    nodes: list[tuple[int, int, int]] = []
+    for subtree in subtrees:
+        level = subtree.level - subtree.level % TILE
+        first = subtree.index << (subtree.level - level)
+        last = first + (1 << (subtree.level - level)) - 1
+        if level == 0:
+            leaves.append((first + 1, last + 1))  # leaf i is entry i + 1
+        else:
+            nodes.append((level, first, last))
+    stored: dict[tuple[int, int], bytes] = {}
+    if leaves:
+        firsts, lasts = zip(*leaves, strict=True)
+        for seq, leaf in await connection.fetch(ledger.LEAF_RANGES, firsts, lasts):
+            stored[0, seq - 1] = leaf
+    if nodes:
+        levels, firsts, lasts = zip(*nodes, strict=True)
+        for level, position, node in await connection.fetch(ledger.NODE_RANGES, levels, firsts, lasts):
+            stored[level, position] = node
+    return stored
+
+
+def _hash_of(subtree: Subtree, stored: dict[tuple[int, int], bytes]) -> bytes:
+    level, index = subtree.level, subtree.index
+    base = level - level % TILE
+    count = 1 << (level - base)
+    first = index << (level - base)
+    try:
+        row = [stored[base, position] for position in range(first, first + count)]
+    except KeyError as missing:
+        raise MissingNodes(f"no hash at level {missing.args[0][0]}, position {missing.args[0][1]}") from None
+    while len(row) > 1:
+        row = [merkle.node_hash(row[i], row[i + 1]) for i in range(0, len(row), 2)]
+    return row[0]
+
+
+async def consistency(first: int, second: int) -> list[bytes]:
+    """The RFC 6962 proof that the tree of `first` leaves is a beginning of that of `second`; empty for
+    `first` 0 or equal sizes.
+
+    Raises ValueError if the ledger never had these sizes in this order, `repo.Unavailable`.
+    """
+    async with snapshot() as connection:
+        head = await read_head(connection)
+        if not 0 <= first <= second <= head.seq:
+            raise ValueError(f"the ledger has {head.seq} entries: no proof from {first} to {second}")
+        if first == 0:
+            return []
+        return await roots_of(connection, merkle.consistency_ranges(first, second))
+
+
+async def verify(transaction_id: UUID, known: LedgerHead | None = None) -> Verification:
+    """Whether the row in the shared database is the one that was recorded, and the proof that its leaf is in
+    the tree.
+
+    `known` is a head that was seen earlier: a ledger that does not continue it was rewritten. Reasons:
+    unknown_transaction, not_in_ledger, transaction_removed, transaction_changed, chain_broken, proof_failed,
+    head_changed. Raises `repo.Unavailable`.
+    """
+    async with snapshot() as connection:
+        head = await read_head(connection)
+        record = await connection.fetchrow(ledger.ENTRY_OF, transaction_id)
+        assert record is not None
+        seq, row = record["seq"], TransactionRow.from_record(record) if record["id"] is not None else None
+        if seq is None:
+            reason = "unknown_transaction" if row is None else "not_in_ledger"
+            return Verification(False, reason, None, None, head.tree_size, head.root_hash, [])
+        leaf = record["leaf_hash"] if row is None else ledger_entry.leaf_hash(seq, row)
+        proof: list[bytes] = []
+        failed = await _fault(connection, head, record, row, leaf, known, proof)
+        return Verification(failed is None, failed, seq, leaf, head.tree_size, head.root_hash, proof)
+
+
+async def _fault(
+    connection: asyncpg.Connection,
+    head: LedgerHead,
+    record: Any,
+    row: TransactionRow | None,
+    leaf: bytes,
+    known: LedgerHead | None,
+    proof: list[bytes],
+) -> str | None:
+    seq = record["seq"]
+    if known is not None and not await _continues(connection, head, known):
+        return "head_changed"
+    if seq > head.seq:
+        return "proof_failed"
+    try:
+        proof += await roots_of(connection, merkle.inclusion_ranges(seq - 1, head.tree_size))
+    except MissingNodes:
+        return "proof_failed"
+    if row is None:
+        return "transaction_removed"
+    if leaf != record["leaf_hash"]:
+        return "transaction_changed"
+    if not merkle.verify_inclusion(leaf, seq - 1, head.tree_size, proof, head.root_hash):
+        return "proof_failed"
+    before = await connection.fetchval(ledger.ENTRY_HASH, seq - 1) if seq > 1 else ledger_entry.GENESIS
+    if before != record["prev_hash"] or ledger_entry.entry_hash(before, seq, leaf) != record["hash"]:
+        return "chain_broken"
+    return None
+
+
+async def _continues(connection: asyncpg.Connection, head: LedgerHead, known: LedgerHead) -> bool:
+    if known.seq == 0:
+        return True
+    if head.seq == known.seq:
+        return head.hash == known.hash and head.root_hash == known.root_hash
+    if head.seq < known.seq:
+        return False
+    return await connection.fetchval(ledger.ENTRY_HASH, known.seq) == known.hash
+
+
+async def get_history(user_id: UUID, limit: int = 50, cursor: str | None = None) -> Page:
+    """A user's transactions, newest first, `limit` at most. Raises ValueError for a cursor that is not ours,
+    `repo.Unavailable`.
+    """
+    moment, last = _read_cursor(cursor)
+    async with repo.connection() as connection:
+        records = await connection.fetch(ledger.HISTORY, user_id, moment, last, limit + 1)
+    items = [
+        HistoryItem(TransactionRow.from_record(record), record["seq"], record["hash"])
+        for record in records[:limit]
+    ]
+    more = len(records) > limit
+    return Page(items, _cursor(items[-1].transaction) if more else None)
+
+
+def _cursor(row: TransactionRow) -> str:
+    return f"{row.inserted_at.isoformat()}_{row.id}"
+
+
+def _read_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
+    if cursor is None:
+        return None, None
+    moment, _, last = cursor.rpartition("_")
+    try:
+        read = datetime.fromisoformat(moment), UUID(last)
+    except ValueError:
+        raise ValueError("the cursor is none of ours") from None
+    if read[0].tzinfo is None:
+        raise ValueError("the cursor is none of ours")
+    return read

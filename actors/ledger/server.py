@@ -1,0 +1,163 @@
+"""The ledger: the head in memory, and the next entries computed from it (the guide's `:ledger_server`).
+
+Owns the cached head. It writes nothing itself: `db_writer` asks with `Prepare` for the entries of a batch,
+puts them into the same SQL transaction as the rows, and says `Moved` once that is committed. A head that
+another server moved meanwhile is found stale by the database, which compares it under the row's lock; the
+writer then tells the true one. After a crash the head is read from the database again, so nothing is lost
+with this process.
+
+Calls: `Prepare(rows)` -> `Prepared` (or `repo.Unavailable`), `GetHead()` -> `LedgerHead` (or
+`repo.Unavailable`). Casts: `Moved(head)`. The functions below are what the rest of BitNexus uses.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from actors.ledger import entry as ledger_entry
+from actors.ledger import proofs as ledger_proofs
+from actors.ledger.merkle import Frontier, Subtree
+from actors.ledger.proofs import HistoryItem, Page, Verification
+from actors.storage import repo
+from runtime.core import telemetry
+from runtime.core.exits import Exit
+from runtime.otp import gen_server
+from runtime.otp.gen_server import GenServer, Reply
+from schema.rows import LedgerHead, TransactionRow
+
+__all__ = [
+    "HistoryItem",
+    "LedgerHead",
+    "LedgerServer",
+    "Page",
+    "Verification",
+    "consistency",
+    "get_history",
+    "head",
+    "verify",
+]
+
+log = logging.getLogger("bitnexus.ledger")
+
+
+class Prepare(msgspec.Struct, frozen=True):
+    """Asks for the entries of these rows, to follow `head`, or the cached head if None."""
+
+    rows: list[TransactionRow]
+    head: LedgerHead | None = None
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """Entries `before.seq + 1` and on, and the head once they are committed."""
+
+    before: LedgerHead
+    after: LedgerHead
+    leaf_hashes: list[bytes]
+    hashes: list[bytes]
+    nodes: list[tuple[Subtree, bytes]]
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """The database's head is now this one."""
+
+    head: LedgerHead
+
+
+class GetHead(msgspec.Struct, frozen=True):
+    """Asks for the cached head."""
+
+
+class LedgerServer(GenServer):
+    """The keeper of the head."""
+
+    def init(self) -> None:
+        self.head: LedgerHead | None = None
+
+    def handle_call(self, request: Any, from_: Any) -> Any:
+        match request:
+            case Prepare(rows, head):
+                head = head or self.head
+                return Reply(prepare(head, rows)) if head is not None else self._read_then(request)
+            case GetHead():
+                return Reply(self.head) if self.head is not None else self._read_then(request)
+        return super().handle_call(request, from_)
+
+    def handle_cast(self, request: Any) -> Any:
+        match request:
+            case Moved(head):
+                if self.head is not None and head.seq < self.head.seq:
+                    log.error(
+                        "the ledger went back from entry %d to %d: was the database restored?",
+                        self.head.seq,
+                        head.seq,
+                    )
+                    telemetry.execute(("ledger", "went_back"), {"entries": self.head.seq - head.seq}, {})
+                self.head = head
+                return None
+        return super().handle_cast(request)
+
+    async def _read_then(self, request: Prepare | GetHead) -> Reply:
+        try:
+            async with repo.connection() as connection:
+                self.head = await ledger_proofs.read_head(connection)
+        except repo.Unavailable as error:
+            return Reply(error)
+        return Reply(prepare(self.head, request.rows) if isinstance(request, Prepare) else self.head)
+
+
+def prepare(before: LedgerHead, rows: list[TransactionRow]) -> Prepared:
+    """The entries of `rows` after `before`. Pure."""
+    frontier = Frontier(before.seq, before.frontier)
+    seq, chained = before.seq, before.hash
+    leaf_hashes: list[bytes] = []
+    hashes: list[bytes] = []
+    nodes: list[tuple[Subtree, bytes]] = []
+    for row in rows:
+        seq += 1
+        leaf = ledger_entry.leaf_hash(seq, row)
+        chained = ledger_entry.entry_hash(chained, seq, leaf)
+        frontier.append(leaf, nodes, ledger_proofs.TILE)
+        leaf_hashes.append(leaf)
+        hashes.append(chained)
+    after = LedgerHead(seq, chained, frontier.root(), tuple(frontier.hashes))
+    return Prepared(before, after, leaf_hashes, hashes, nodes)
+
+
+# ---- for everybody
+
+
+async def record_transaction(message: Any, timeout: float = 5000) -> Any:
+    """The guide's `record_transaction`: a `db_writer.RecordTransaction`, answered as db_writer does."""
+    return await gen_server.call("db_writer", message, timeout=timeout)
+
+
+async def head() -> LedgerHead:
+    """The head as this server knows it. Raises `repo.Unavailable`."""
+    try:
+        found = await gen_server.call("ledger_server", GetHead())
+    except Exit as error:
+        raise repo.Unavailable(f"the ledger does not answer: {error.reason[0]}") from error
+    if isinstance(found, repo.Unavailable):
+        raise found
+    return found
+
+
+async def verify(transaction_id: UUID) -> Verification:
+    """See `ledger_proofs.verify`; the head this server has seen must be in the ledger too. Raises
+    `repo.Unavailable`.
+    """
+    return await ledger_proofs.verify(transaction_id, await head())
+
+
+async def consistency(first: int, second: int) -> list[bytes]:
+    """See `ledger_proofs.consistency`."""
+    return await ledger_proofs.consistency(first, second)
+
+
+async def get_history(user_id: UUID, limit: int = 50, cursor: str | None = None) -> Page:
+    """See `ledger_proofs.get_history`."""
+    return await ledger_proofs.get_history(user_id, limit, cursor)

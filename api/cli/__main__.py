@@ -1,0 +1,8 @@
+"""`python -m api.cli`, the same as `bitnexus`."""
+
+import sys
+
+from api.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""What commands share: the configured database, embedded or not, the server to talk to, and errors that are one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from actors.endpoint import Address
+from actors.settings import ConfigError, Settings
+from actors.storage.postgres.cluster import Cluster
+from actors.storage.postgres.files import PostgresError
+from actors.storage.repo import DatabaseError, address, reason
+from schema.migrate import MigrationError, migrate
+
+ONE_LINE = (ConfigError, DatabaseError, MigrationError, PostgresError)
+
+
+class CommandError(Exception):
+    """A command failed; the text is one line."""
+
+
+def complain(error: object) -> int:
+    """Says on one line why a command failed; returns exit code 1."""
+    print(f"bitnexus: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1
+
+
+def base_url(settings: Settings, options: Any) -> str:
+    """The server that --url names, else the one that HOST and PORT do. Raises CommandError."""
+    if not options.url:
+        return Address(settings.host, settings.port).url
+    try:
+        parts = urlsplit(options.url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise CommandError(f"--url {options.url}: expected a URL like https://api.example.com")
+    return options.url.rstrip("/")
+
+
+@asynccontextmanager
+async def database_url(settings: Settings) -> AsyncIterator[str]:
+    """The URL of the configured database; an embedded server that is down is started and stopped again."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    cluster = Cluster.at(settings.data_dir)
+    url = await cluster.attach_or_start()
+    try:
+        yield url
+    finally:
+        await cluster.stop()
+
+
+@asynccontextmanager
+async def connected(settings: Settings, migrated: bool = True) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the configured database, its schema up to date unless `migrated` is False.
+
+    Raises DatabaseError or MigrationError, one line.
+    """
+    async with database_url(settings) as url:
+        try:
+            connection = await asyncpg.connect(url, timeout=10)
+        except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise DatabaseError(f"DATABASE_URL: can't connect to {address(url)}: {reason(error)}") from None
+        try:
+            if migrated:
+                await migrate(connection)
+            yield connection
+        finally:
+            await connection.close()

@@ -1,0 +1,142 @@
+"""`bitnexus demo`: the main job as a client sees it, step by step against a running server.
+
+Sign in, join the transaction channel as the `phoenix` client does, post transactions, see each arrive in
+the channel, verify one in the ledger. Prints a line for each thing that happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from typing import Any
+
+import aiohttp
+
+from actors.settings import Settings
+from api.cli.database import CommandError, base_url, connected
+from api.security.passwords import hash_password
+from schema import users
+
+DEMO_EMAIL = "demo@example.com"
+WAIT_SECONDS = 10.0
+
+
+class PhoenixClient:
+    """One socket and one channel, in the words of the protocol's version 2."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, topic: str) -> None:
+        self._socket, self._topic, self._ref = socket, topic, 0
+
+    async def push(self, event: str, payload: dict[str, Any]) -> Any:
+        """Sends an event and returns the reply's payload. Raises CommandError when it is no ok."""
+        self._ref += 1
+        await self._socket.send_str(json.dumps(["1", str(self._ref), self._topic, event, payload]))
+        while True:
+            _join, ref, _topic, name, answer = await self._receive()
+            if name == "phx_reply" and ref == str(self._ref):
+                if answer["status"] != "ok":
+                    raise CommandError(f"demo: {event} on {self._topic} was answered {answer}")
+                return answer["response"]
+
+    async def event(self, event: str) -> Any:
+        """The payload of the next such event."""
+        while True:
+            _join, _ref, _topic, name, payload = await self._receive()
+            if name == event:
+                return payload
+
+    async def _receive(self) -> list[Any]:
+        message = await self._socket.receive(timeout=WAIT_SECONDS)
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            raise CommandError("demo: the socket closed")
+        return json.loads(message.data)
+
+
+class Teller:
+    """Prints each step with the time since the start."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def say(self, text: str) -> None:
+        """One line."""
+        print(f"{(time.perf_counter() - self._start) * 1000:8.1f} ms  {text}", flush=True)
+
+
+async def run(settings: Settings, options: Any) -> int:
+    """Runs the demo; returns the exit code. Raises CommandError, one line."""
+    base = base_url(settings, options)
+    if bool(options.email) != bool(options.password):
+        raise CommandError("demo: name both --email and --password, or neither")
+    try:
+        async with aiohttp.ClientSession(base) as session:
+            async with session.get("/health"):
+                pass
+            email, password = options.email, options.password
+            if not email:
+                email, password = await _demo_user(settings)
+            await _main_job(session, email, password, max(1, options.count), Teller())
+    except aiohttp.ClientConnectionError:
+        raise CommandError(f"demo: no server answers at {base}; start one with: bitnexus serve") from None
+    except TimeoutError:
+        raise CommandError(f"demo: nothing came within {WAIT_SECONDS:.0f} s") from None
+    return 0
+
+
+async def _demo_user(settings: Settings) -> tuple[str, str]:
+    """The demo user with a new password."""
+    password = secrets.token_urlsafe(12)
+    async with connected(settings) as connection:
+        row = await connection.fetchrow(users.BY_EMAIL, DEMO_EMAIL)
+        if row is None:
+            await connection.fetchrow(users.CREATE, DEMO_EMAIL, "Demo", "user", hash_password(password))
+        else:
+            await connection.execute(users.SET_HASH, row["id"], hash_password(password))
+    return DEMO_EMAIL, password
+
+
+async def _main_job(
+    session: aiohttp.ClientSession, email: str, password: str, count: int, teller: Teller
+) -> None:
+    signed_in = await _call(session, "POST", "/api/v1/auth/login", {"email": email, "password": password})
+    token, user_id = signed_in["token"], signed_in["user"]["id"]
+    session.headers["Authorization"] = f"Bearer {token}"
+    teller.say(f"signed in as {email}, user {user_id}")
+    async with session.ws_connect("/socket/websocket", params={"vsn": "2.0.0", "token": token}) as socket:
+        topic = f"transaction:{user_id}"
+        channel = PhoenixClient(socket, topic)
+        await channel.push("phx_join", {})
+        teller.say(f"joined {topic}")
+        for number in range(1, count + 1):
+            body = {"amount": f"{number}.50", "currency": "EUR", "description": f"demo {number}"}
+            recorded, event = await asyncio.gather(
+                _call(session, "POST", "/api/v1/transactions", body), channel.event("new_transaction")
+            )
+            made, entry = recorded["transaction"], recorded["ledger"]
+            teller.say(
+                f"201: transaction {made['id']} of {made['amount']} {made['currency']}, "
+                f"ledger seq {entry['seq']}"
+            )
+            if event["id"] != made["id"]:
+                raise CommandError(f"demo: the channel told of {event['id']}, not of {made['id']}")
+            teller.say(f"the channel got new_transaction {event['id']}, ledger_seq {event['ledger_seq']}")
+        await channel.push("phx_leave", {})
+        teller.say(f"left {topic}")
+    proof = await _call(session, "GET", f"/api/v1/transactions/{made['id']}/verify")
+    if not proof["verified"]:
+        raise CommandError(f"demo: the ledger does not verify {made['id']}: {proof.get('reason')}")
+    teller.say(
+        f"verified: leaf {proof['leaf_hash'][:16]}… with {len(proof['inclusion_proof'])} hashes to the root"
+    )
+    head = await _call(session, "GET", "/api/v1/ledger/head")
+    teller.say(f"the ledger has {head['tree_size']} entries, root {head['root_hash'][:16]}…")
+
+
+async def _call(session: aiohttp.ClientSession, method: str, path: str, body: Any = None) -> Any:
+    async with session.request(method, path, json=body) as response:
+        answer = await response.json()
+        if response.status >= 400:
+            raise CommandError(f"demo: {method} {path} answered {response.status}: {answer}")
+        return answer

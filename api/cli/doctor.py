@@ -1,0 +1,177 @@
+"""`bitnexus doctor`: what keeps the server from working here, one line each, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import aiohttp
+import asyncpg
+
+from actors.endpoint import Address, EndpointError, check_port
+from actors.settings import MIN_SECRET_BYTES, ConfigError, Settings, mask_url, signing_secret, weakness
+from api.cli.database import ONE_LINE, connected
+from api.security.tokens import InvalidToken, Keyring
+from schema.migrate import pending
+
+SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found about one thing; `advice` says what to do and is empty when all is well."""
+
+    name: str
+    ok: bool
+    text: str
+    advice: str = ""
+
+
+async def run(settings: Settings, token: str | None = None) -> int:
+    """Prints a line for each finding, about this access token too; exit code 1 when something must be done."""
+    well = True
+    async for finding in findings(settings, token):
+        well = well and finding.ok
+        advice = f" -> {finding.advice}" if finding.advice else ""
+        print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:<9} {finding.text}{advice}", flush=True)
+    return 0 if well else 1
+
+
+async def findings(settings: Settings, token: str | None = None) -> AsyncIterator[Finding]:
+    """Port, database, secret, keys, the token, Go services, in this order."""
+    yield await _port(settings)
+    yield await _database(settings)
+    yield _secret(settings)
+    if settings.jwt_private_key or settings.jwt_previous_keys:
+        yield _keys(settings)
+    if token is not None:
+        yield _token(settings, token)
+    services = settings.go_services()
+    if not services:
+        yield Finding("go", True, "no Go service is configured (GO_API_URL, SERVICES)")
+    for name, url in services.items():
+        yield await _service(name, url)
+
+
+async def _port(settings: Settings) -> Finding:
+    url = Address(settings.host, settings.port).url
+    try:
+        check_port(settings.host, settings.port)
+    except EndpointError as error:
+        timeout = aiohttp.ClientTimeout(total=SECONDS)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(f"{url}/health") as response,
+            ):
+                alive = await response.json(content_type=None)
+            if isinstance(alive, dict) and alive.get("status") == "ok":
+                return Finding("port", True, f"BitNexus serves on {url}")
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            pass
+        problem, _, advice = str(error).partition("; ")
+        return Finding("port", False, problem, advice or "choose another HOST")
+    return Finding("port", True, f"{settings.port} on {settings.host} is free; nothing serves yet")
+
+
+async def _database(settings: Settings) -> Finding:
+    where = "the embedded server" if settings.embedded_database else "DATABASE_URL"
+    try:
+        async with connected(settings, migrated=False) as connection:
+            version = await connection.fetchval("SHOW server_version")
+            left = await pending(connection)
+    except ONE_LINE as error:
+        advice = (
+            "check that PostgreSQL runs, the connection string, and that the database exists"
+            if settings.database_url
+            else "look at the log in DATA_DIR, or set DATABASE_URL to a server of your own"
+        )
+        return Finding("database", False, str(error), advice)
+    except asyncpg.PostgresError as error:
+        return Finding("database", False, f"{where}: {error}", "check the role's rights on the database")
+    if left:
+        return Finding(
+            "database",
+            True,
+            f"{where} answers, PostgreSQL {version}; {len(left)} migrations wait: serve applies them",
+        )
+    return Finding("database", True, f"{where} answers, PostgreSQL {version}, the schema is up to date")
+
+
+def _secret(settings: Settings) -> Finding:
+    advice = "make one with: openssl rand -base64 48"
+    if settings.secret_key_base:
+        why = weakness(settings.secret_key_base)
+        if why:
+            return Finding("secret", False, f"SECRET_KEY_BASE is weak: {why}", advice)
+        return Finding("secret", True, f"SECRET_KEY_BASE is set, {MIN_SECRET_BYTES} bytes or more")
+    try:
+        _, source = signing_secret(settings)
+    except ConfigError as error:
+        return Finding("secret", False, str(error), "make DATA_DIR writable, or set SECRET_KEY_BASE")
+    return Finding(
+        "secret",
+        True,
+        f"SECRET_KEY_BASE is unset: a development key in {source} is used (prod needs one of its own)",
+    )
+
+
+def _keys(settings: Settings) -> Finding:
+    try:
+        ring = Keyring(settings)
+    except ConfigError as error:
+        return Finding("keys", False, str(error), "name a PEM file with an Ed25519 or RSA key")
+    return Finding("keys", True, f"tokens are signed {ring.active.algorithm}, kid {ring.active.kid}")
+
+
+TOKEN_ADVICE = {
+    "malformed": "send the `token` of the login answer, unchanged, after `Authorization: Bearer `",
+    "too long": "send the `token` of the login answer, nothing else",
+    "expired": "sign in again or refresh; if it is new, compare the clocks of both machines",
+    "signature": "the signer's secret is not SECRET_KEY_BASE; compare them, or add the old one to JWT_PREVIOUS_KEYS",
+    "unknown key": "the signer's key is not ours; compare JWT_PRIVATE_KEY, or add the old one to JWT_PREVIOUS_KEYS",
+}
+
+
+def _token(settings: Settings, token: str) -> Finding:
+    try:
+        principal = Keyring(settings).check(token.strip())
+    except InvalidToken as error:
+        advice = (advice for part, advice in TOKEN_ADVICE.items() if part in str(error))
+        return Finding(
+            "token", False, str(error), next(advice, "see docs/api.md for the claims that a token must have")
+        )
+    except ConfigError as error:
+        return Finding("token", False, f"can't be checked: {error}", "put the keys right first")
+    seconds = round(principal.exp - time.time())
+    return Finding(
+        "token", True, f"it speaks for {principal.subject}, role {principal.role}, {seconds} s more"
+    )
+
+
+async def _service(name: str, url: str) -> Finding:
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(SECONDS):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+    except (OSError, TimeoutError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, TimeoutError):
+            why = "timed out"
+        elif isinstance(error, ConnectionRefusedError):
+            why = "connection refused"
+        if isinstance(error, socket.gaierror):
+            why = f"the name {host} is unknown"
+        return Finding(
+            "go",
+            False,
+            f"{name} at {mask_url(url)} can't be reached: {why}",
+            "start the service, check GO_API_URL and firewall",
+        )
+    return Finding("go", True, f"{name} at {mask_url(url)} takes connections")

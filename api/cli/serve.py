@@ -1,0 +1,221 @@
+"""`bitnexus serve`: the engine, the tree of supervisor.toml, and their orderly end.
+
+Ctrl-C or SIGTERM stops the tree in reverse order; a second one ends it at once. A start that fails says why
+on one line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from thespian.actors import ActorSystem
+
+from actors.endpoint import EndpointError, GetAddress, check_port
+from actors.settings import Settings, weakness
+from api.cli.database import ONE_LINE, complain
+from api.operators import logs
+from api.security.tokens import Keyring
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.core.exits import Stack
+from runtime.core.pid import Pid
+from runtime.core.reports import describe
+from runtime.core.scheduling import TIMEOUT
+from runtime.otp import erlang, gen_server, tree_config
+from runtime.otp.gen_server import StartError
+from runtime.otp.tree_config import Tree, TreeConfigError
+from runtime.thespian.system_base import SystemBase
+
+log = logging.getLogger("bitnexus.serve")
+
+STOP_MS = 9000
+COLLECTOR = (10_000, 10, 1_000)  # young objects, then young collections, then middle ones: until the next
+OWN_TREE = Path(__file__).resolve().parents[2] / "supervisor.toml"
+
+
+def run(settings: Settings, tree_file: Path | None) -> int:
+    """Serves until a signal; returns the exit code."""
+    logs.configure(settings)
+    try:
+        tree = tree_config.load(tree_file or default_tree())
+        Keyring(settings)
+    except (TreeConfigError, *ONE_LINE) as error:
+        return complain(error)
+    try:
+        end_tracing = _tracing(settings)
+    except ImportError:
+        return complain("OTEL_EXPORTER_OTLP_ENDPOINT: traces need the extra: pip install 'bitnexus[tracing]'")
+    try:
+        return uvloop.run(_serve(settings, tree))
+    finally:
+        end_tracing()
+
+
+def _tracing(settings: Settings) -> Callable[[], None]:
+    if not settings.otel_exporter_otlp_endpoint:
+        return lambda: None
+    from api.operators import tracing
+
+    return tracing.install(settings)
+
+
+def settle() -> None:
+    """Called once all is loaded and started: room for many connections, and short pauses of the collector.
+
+    What is there now stays, so the collector need not look at it again. A full collection goes through every
+    object of every open socket, and sockets are freed without it (tests/test_leaks.py): with Python's own
+    thresholds it held the loop for up to 850 ms while 10,000 sockets joined.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR)
+
+
+def default_tree() -> Path:
+    """supervisor.toml of the working directory, else the one that BitNexus came with."""
+    here = Path("supervisor.toml")
+    return here if here.exists() else OWN_TREE
+
+
+async def _serve(settings: Settings, tree: Tree) -> int:
+    try:
+        check_port(settings.host, settings.port)
+    except EndpointError as error:
+        return complain(error)
+    stop = Signals()
+    engine = AsyncioEngine().start()
+    # Thespian's face on the same engine: actors of the tree may create plain Thespian actors.
+    ActorSystem(systemBase=SystemBase(engine), transientUnique=True)
+    try:
+        root = await _start(tree, stop)
+        if not isinstance(root, Pid):
+            return root
+        if not settings.secret_key_base:
+            log.warning("SECRET_KEY_BASE is unset: a development key in %s signs tokens", settings.data_dir)
+        elif why := weakness(settings.secret_key_base):
+            log.warning("SECRET_KEY_BASE is weak (%s); prod would refuse it", why)
+        settle()
+        address = await gen_server.call("endpoint", GetAddress())
+        print(f"BitNexus serves on {address.url}  (docs: {address.url}/docs, stop: Ctrl-C)", flush=True)
+        return await _until_stopped(root, stop)
+    finally:
+        stop.restore()
+        await engine.stop()
+
+
+async def _start(tree: Tree, stop: Signals) -> Pid | int:
+    """The root's pid; an exit code when the tree did not start."""
+    reports = logging.getLogger("runtime.reports")
+    level = reports.level
+    reports.setLevel(logging.CRITICAL)  # what went wrong is said below, once
+    starting = asyncio.ensure_future(tree.start_link())
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            print("stopped before the start was complete", file=sys.stderr)
+            starting.cancel()
+            return 130
+        root = starting.result()
+        if root is None:
+            return complain("the tree did not start: its root ignored the start")
+        return root
+    except StartError as error:
+        return complain(explain(error.reason))
+    finally:
+        stopping.cancel()
+        reports.setLevel(level)
+
+
+async def _until_stopped(root: Pid, stop: Signals) -> int:
+    down = asyncio.ensure_future(_down(root))
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((down, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if down.done():
+        return complain(f"the tree ended: {explain(down.result())}")
+    log.info("stopping")
+    erlang.exit(root, "shutdown")
+    forced = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((down, forced), timeout=STOP_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
+    forced.cancel()
+    if not down.done():
+        log.warning("what did not stop in time is ended")
+        down.cancel()
+        return 1
+    log.info("stopped")
+    return 0
+
+
+async def _down(pid: Pid) -> Any:
+    reason = await erlang.await_down(pid)
+    assert reason is not TIMEOUT
+    return reason
+
+
+class Signals:
+    """SIGINT and SIGTERM as something to wait for, again and again."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.add_signal_handler(number, self._event.set)
+
+    async def wait(self) -> None:
+        """Returns at the next signal."""
+        await self._event.wait()
+        self._event.clear()
+
+    def restore(self) -> None:
+        """Gives the signals back."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.remove_signal_handler(number)
+
+
+def explain(reason: Any) -> str:
+    """One line for an exit reason of the tree: the words of the error at its root if one is there."""
+    found = _leaf(reason)
+    if isinstance(found, (EndpointError, TreeConfigError, *ONE_LINE)):
+        return str(found)
+    if isinstance(found, BaseException):
+        return f"{_child(reason)}{type(found).__name__}: {found}"
+    return f"{_child(reason)}{describe(reason)}"
+
+
+def _leaf(reason: Any) -> BaseException | None:
+    if isinstance(reason, BaseException):
+        inner = getattr(reason, "reason", None)
+        return _leaf(inner) or reason if inner is not None else reason
+    if isinstance(reason, tuple):
+        for part in reason:
+            if not isinstance(part, Stack) and (found := _leaf(part)) is not None:
+                return found
+    return None
+
+
+def _child(reason: Any) -> str:
+    """Which child failed to start, innermost."""
+    name = ""
+    while isinstance(reason, tuple):
+        failed = next(
+            (part for part in reason if isinstance(part, tuple) and part[:1] == ("failed_to_start_child",)),
+            None,
+        )
+        if reason[:1] == ("failed_to_start_child",):
+            failed = reason
+        if failed is None:
+            break
+        name, reason = str(failed[1]), failed[2] if len(failed) > 2 else None
+    return f"{name} did not start: " if name else ""

@@ -1,0 +1,1 @@
+"""Requests and responses: routing, fields, errors, the OpenAPI description."""

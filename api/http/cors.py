@@ -1,0 +1,53 @@
+"""CORS, as CORS_ORIGINS says. Outside prod, pages from this machine may call when nothing is configured."""
+
+from __future__ import annotations
+
+import re
+
+from actors.settings import Settings
+from api.http.request import Headers
+from api.http.router import Operation
+
+_LOOPBACK = re.compile(rb"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?")
+
+ALLOW_HEADERS = b"authorization, content-type, idempotency-key, x-request-id"
+EXPOSE_HEADERS = b"x-request-id, retry-after, allow"
+MAX_AGE = b"600"
+
+
+class Cors:
+    """Decides which origins may call and writes the headers that say so."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._any = "*" in settings.cors_origins
+        self._origins = frozenset(origin.encode() for origin in settings.cors_origins)
+        self._loopback = not settings.cors_origins and not settings.production
+
+    def allows(self, origin: bytes) -> bool:
+        """True when pages of this origin may call."""
+        if self._any or origin in self._origins:
+            return True
+        return self._loopback and _LOOPBACK.fullmatch(origin) is not None
+
+    def add(self, out: Headers, origin: bytes, operation: Operation | None) -> None:
+        """Adds the headers of an answer to a request that names its origin."""
+        if (operation is not None and operation.cors_any) or self._any:
+            out.append((b"access-control-allow-origin", b"*"))
+        else:
+            out.append((b"vary", b"origin"))
+            if not self.allows(origin):
+                return
+            out.append((b"access-control-allow-origin", origin))
+        out.append((b"access-control-expose-headers", EXPOSE_HEADERS))
+
+    def preflight(
+        self, out: Headers, headers: dict[bytes, bytes], allowed: list[str], operation: Operation
+    ) -> None:
+        """Adds the headers that answer a preflight; the origin's own are added by `add`."""
+        origin = headers.get(b"origin")
+        if origin is None or b"access-control-request-method" not in headers:
+            return
+        if operation.cors_any or self.allows(origin):
+            out.append((b"access-control-allow-methods", ", ".join(allowed).encode()))
+            out.append((b"access-control-allow-headers", ALLOW_HEADERS))
+            out.append((b"access-control-max-age", MAX_AGE))

@@ -1,0 +1,252 @@
+"""The OpenAPI 3.1 description, made from the routing table and from the very types that validate and
+answer."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from api.http.errors import CODES, ErrorBody
+from api.http.fields import CUSTOM
+from api.http.request import Request, Response
+from api.http.router import ANYTHING, JSON, Answer, Operation, Param, Routes, parse
+from api.resources.health import VERSION
+
+if TYPE_CHECKING:
+    from api.http.router import Router
+
+routes = Routes("contract")
+
+TEMPLATE = "#/components/schemas/{name}"
+
+PARAM_SCHEMAS: dict[str, dict[str, Any]] = {
+    "uuid": {"type": "string", "format": "uuid"},
+    "int": {"type": "integer", "minimum": 0},
+    "flag": {"type": "string", "pattern": "^[a-z][a-z0-9_.-]{0,99}$"},
+    "str": {"type": "string", "minLength": 1},
+    "path": {"type": "string"},
+}
+
+INTRODUCTION = (
+    "Transactions with a ledger, tasks, notifications and users. Sign in at `/api/v1/auth/login`, send the "
+    "token as `Authorization: Bearer`. Errors have the form of `ErrorBody`; a 422 names each bad field. "
+    "Live updates come over the Phoenix socket at `/socket`."
+)
+
+_document: bytes = b"{}"
+
+
+class Described(msgspec.Struct, frozen=True):
+    """An OpenAPI document."""
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, Any]
+
+
+@routes.get("/openapi.json", summary="This description", roles=None, answers={200: Described})
+async def document(request: Request) -> Response:
+    """OpenAPI 3.1."""
+    return Response(200, _document, [(b"content-type", b"application/json")])
+
+
+def describe(router: Router) -> dict[str, Any]:
+    """Makes the document of a routing table, and keeps it for `/openapi.json`."""
+    global _document
+    made = build(router.operations)
+    _document = msgspec.json.encode(made)
+    return made
+
+
+def build(operations: list[Operation]) -> dict[str, Any]:
+    """The document of these operations."""
+    shown = [operation for operation in operations if not operation.hidden]
+    schemas = _Schemas(shown)
+    paths: dict[str, Any] = {}
+    for operation in shown:
+        path = re.sub(r"\{(\w+):\w+\}", r"{\1}", operation.path)
+        paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, path, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "BitNexus", "version": VERSION, "description": INTRODUCTION},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in shown)],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.components,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
+
+
+class _Schemas:
+    """The JSON schemas of every type that the operations name."""
+
+    def __init__(self, operations: list[Operation]) -> None:
+        kinds: dict[Any, None] = {ErrorBody: None}
+        for operation in operations:
+            for kind in _kinds(operation):
+                kinds[kind] = None
+        made, self.components = msgspec.json.schema_components(
+            list(kinds), schema_hook=_custom, ref_template=TEMPLATE
+        )
+        self._of = dict(zip(kinds, made, strict=True))
+        self.components = {name: _without_titles(schema) for name, schema in self.components.items()}
+
+    def of(self, kind: Any) -> dict[str, Any]:
+        """The schema of a type, a reference where it has a name."""
+        return _without_titles(self._of[kind])
+
+
+def _kinds(operation: Operation) -> list[Any]:
+    kinds: list[Any] = [a.body for a in operation.answers.values() if a.body is not None]
+    if operation.body is not None:
+        kinds.append(operation.body.kind)
+    kinds.extend(kind for kind in (operation.body_schema, operation.legacy_errors) if kind is not None)
+    if operation.query is not None:
+        kinds.extend(field.type for field in msgspec.structs.fields(operation.query.kind))
+    kinds.extend(kind for kind, _text in operation.request_headers.values())
+    return kinds
+
+
+def _custom(kind: type) -> dict[str, Any]:
+    if kind in CUSTOM:
+        return dict(kind.SCHEMA)
+    raise TypeError(f"no schema for {kind}")
+
+
+def _without_titles(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {
+            key: _without_titles(value)
+            for key, value in schema.items()
+            if not (key == "title" and isinstance(value, str)) and not (key == "default" and value is None)
+        }
+    if isinstance(schema, list):
+        return [_without_titles(value) for value in schema]
+    return schema
+
+
+def _operation(operation: Operation, path: str, schemas: _Schemas) -> dict[str, Any]:
+    handler = operation.handler
+    described: dict[str, Any] = {
+        "operationId": re.sub(r"\W+", "_", f"{operation.method.lower()}{path}").strip("_"),
+        "summary": operation.summary,
+        "description": " ".join((handler.__doc__ or "").split()),
+        "tags": [operation.tag],
+        "responses": _responses(operation, schemas),
+    }
+    parameters = _parameters(operation, schemas)
+    if parameters:
+        described["parameters"] = parameters
+    kind = operation.body.kind if operation.body is not None else operation.body_schema
+    if kind is not None:
+        schema = schemas.of(kind)
+        described["requestBody"] = {
+            "required": True,
+            "content": {media: {"schema": schema} for media in operation.body_types},
+        }
+    elif operation.raw_body:
+        described["requestBody"] = {"required": False, "content": {ANYTHING: {"schema": {}}}}
+    if operation.roles is not None:
+        described["security"] = [{"bearer": []}]
+        described["x-roles"] = sorted(operation.roles)
+    else:
+        described["security"] = []
+    return described
+
+
+def _parameters(operation: Operation, schemas: _Schemas) -> list[dict[str, Any]]:
+    parameters = [
+        {"name": part.name, "in": "path", "required": True, "schema": PARAM_SCHEMAS[part.kind]}
+        for part in parse(operation.path)
+        if isinstance(part, Param)
+    ]
+    if operation.query is not None:
+        for field in msgspec.structs.fields(operation.query.kind):
+            schema = _never_null(schemas.of(field.type))
+            described: dict[str, Any] = {"name": field.encode_name, "in": "query", "required": field.required}
+            if "description" in schema:
+                described["description"] = schema["description"]
+            if not field.required and field.default not in (None, msgspec.UNSET, msgspec.NODEFAULT):
+                schema = {**schema, "default": field.default}
+            parameters.append({**described, "schema": schema})
+    for name, (kind, text) in operation.request_headers.items():
+        parameters.append(
+            {"name": name, "in": "header", "required": False, "description": text, "schema": schemas.of(kind)}
+        )
+    return parameters
+
+
+def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A query can't hold null: what may be null may be left out."""
+    choices = schema.get("anyOf")
+    if choices is None:
+        if isinstance(schema.get("enum"), list):
+            return {**schema, "enum": [value for value in schema["enum"] if value is not None]}
+        return schema
+    left = [choice for choice in choices if choice != {"type": "null"}]
+    return left[0] if len(left) == 1 else {**schema, "anyOf": left}
+
+
+REQUEST_ID = {"schema": {"type": "string"}, "description": "The request's id, for the logs"}
+
+
+def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status, answered in sorted(operation.answers.items()):
+        responses[str(status) if status else "default"] = _answer(status, answered, schemas)
+    error = schemas.of(operation.legacy_errors or ErrorBody)
+    for status in sorted(errors_of(operation)):
+        if str(status) in responses:
+            continue
+        headers: dict[str, Any] = {"X-Request-Id": REQUEST_ID}
+        if status in (429, 503):
+            headers["Retry-After"] = {"schema": {"type": "integer"}, "description": "Seconds to wait"}
+        if status == 401:
+            headers["WWW-Authenticate"] = {"schema": {"type": "string"}}
+        responses[str(status)] = {
+            "description": CODES[status][1],
+            "headers": headers,
+            "content": {JSON: {"schema": error}},
+        }
+    return responses
+
+
+def errors_of(operation: Operation) -> set[int]:
+    """Every error status that an operation may answer with."""
+    found = {500, 503, *operation.errors}
+    if operation.roles is not None:
+        found |= {401, 403}
+    if operation.params:
+        found.add(404)
+    if operation.query is not None:
+        found |= {400, 422}
+    if operation.body is not None or operation.raw_body:
+        found |= {400, 408, 413, 415}
+        found.add(400 if operation.legacy_errors is not None else 422)
+    if operation.request_headers:
+        found.add(422)
+    return found
+
+
+def _answer(status: int, answered: Answer, schemas: _Schemas) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "description": answered.description or HTTPStatus(status).phrase,
+        "headers": {
+            "X-Request-Id": REQUEST_ID,
+            **{
+                name: {"schema": {"type": "string"}, "description": text}
+                for name, text in answered.headers.items()
+            },
+        },
+    }
+    if answered.body is not None:
+        described["content"] = {answered.content_type: {"schema": schemas.of(answered.body)}}
+    elif status != 204:
+        schema = {} if answered.content_type == ANYTHING else {"type": "string"}
+        described["content"] = {answered.content_type: {"schema": schema}}
+    return described

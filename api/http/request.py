@@ -1,0 +1,113 @@
+"""The request that a handler is given, and the response that it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from api.http.errors import ApiError, invalid
+
+if TYPE_CHECKING:
+    from api.app import Front
+    from api.security.tokens import Principal
+
+Headers = list[tuple[bytes, bytes]]
+
+encode = msgspec.json.Encoder(decimal_format="string").encode
+JSON_HEADER = (b"content-type", b"application/json")
+
+
+class Request:
+    """One HTTP request. `body` and `query` are validated values; `principal` is set where a token is asked
+    for."""
+
+    __slots__ = (
+        "_principal",
+        "body",
+        "content_type",
+        "front",
+        "headers",
+        "method",
+        "params",
+        "path",
+        "query",
+        "request_id",
+        "scope",
+    )
+
+    def __init__(
+        self, front: Front, scope: Any, request_id: str, params: dict[str, Any], headers: dict[bytes, bytes]
+    ) -> None:
+        self.front = front
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.request_id = request_id
+        self.params = params
+        self.headers = headers
+        self.body: Any = None
+        self.query: Any = None
+        self.content_type = ""
+        self._principal: Principal | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """Who calls. Only on operations that ask for a token."""
+        assert self._principal is not None
+        return self._principal
+
+    @property
+    def has_principal(self) -> bool:
+        """False while nobody is known, and on operations that ask for no token."""
+        return self._principal is not None
+
+    @principal.setter
+    def principal(self, value: Principal) -> None:
+        self._principal = value
+
+    @property
+    def address(self) -> str:
+        """The caller's address, as the server saw it (or as a trusted proxy told)."""
+        client = self.scope.get("client")
+        return client[0] if client else "unknown"
+
+    def header(self, name: bytes) -> str | None:
+        """A header's value by its lower-case name."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
+def query_pairs(raw: bytes) -> dict[str, str]:
+    """The query's pairs; of a repeated name the last counts. Raises ApiError 400 for what is not UTF-8."""
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
+    except (UnicodeDecodeError, ValueError):
+        raise ApiError(400, "The query can't be read", code="malformed_query") from None
+    for name, value in pairs:
+        if "\x00" in value:
+            raise invalid({name.replace("\x00", ""): "must not hold the NUL character"})
+    return dict(pairs)
+
+
+class Response:
+    """Status, headers and whole body of an answer."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, body: bytes, headers: Headers) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+
+def answer(value: Any, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
+    """A JSON response of a value that msgspec can encode."""
+    return Response(status, encode(value), [JSON_HEADER, *headers])
+
+
+def no_content() -> Response:
+    """204."""
+    return Response(204, b"", [])

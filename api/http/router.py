@@ -1,0 +1,255 @@
+"""The routing table: which handler takes which method and path, and the contract of each.
+
+An `Operation` says everything that holds for one method of one path: who may call it, what its query and body
+are, what it answers. The front enforces it from here and api/http/openapi.py describes it from here, so the two
+can't differ. Paths are templates like `/api/v1/tasks/{id:uuid}`; kinds are uuid, str, int, flag, and path
+(the rest, slashes and all).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+
+from api.http.fields import Decoder
+
+if TYPE_CHECKING:
+    from api.http.request import Request, Response
+
+Handler = Callable[["Request"], Awaitable["Response"]]
+
+USER, ADMIN, SERVICE = "user", "admin", "service"
+ANYONE: frozenset[str] = frozenset({USER, ADMIN, SERVICE})
+ADMINS: frozenset[str] = frozenset({ADMIN})
+ADMINS_AND_SERVICES: frozenset[str] = frozenset({ADMIN, SERVICE})
+
+JSON = "application/json"
+ANYTHING = "*/*"
+FLAG = re.compile("[a-z][a-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One `{name:kind}` of a path."""
+
+    name: str
+    kind: str
+
+    def read(self, text: str) -> Any:
+        """The value, or None when the text is not of this kind."""
+        match self.kind:
+            case "uuid":
+                if len(text) != 36:
+                    return None
+                try:
+                    return UUID(text)
+                except ValueError:
+                    return None
+            case "flag":
+                return text if FLAG.fullmatch(text) else None
+            case "int":
+                return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+            case _:
+                return text if text and "\x00" not in text else None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an operation answers with one status: the type of its body, or a content type without one."""
+
+    body: Any = None
+    content_type: str = JSON
+    description: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path and its contract.
+
+    `roles` None means that no token is asked for; the status 0 of `answers` stands for every other one.
+    `body` and `query` are msgspec structs. `raw_body` hands the handler the bytes unread, of which
+    `body_schema` tells readers the form. `cors_any` lets every origin call. `errors` lists the error
+    statuses beyond those that follow from the rest (400, 401, 403, 413, 415, 422 and 500, 503).
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    tag: str
+    roles: frozenset[str] | None
+    answers: Mapping[int, Answer]
+    body: Decoder | None = None
+    query: Decoder | None = None
+    request_headers: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+    errors: tuple[int, ...] = ()
+    raw_body: bool = False
+    body_schema: type[msgspec.Struct] | None = None
+    body_types: tuple[str, ...] = (JSON,)
+    cors_any: bool = False
+    legacy_errors: type[msgspec.Struct] | None = None
+    hidden: bool = False
+
+    @property
+    def params(self) -> list[Param]:
+        """The path's parameters, in order."""
+        return [part for part in parse(self.path) if isinstance(part, Param)]
+
+
+def parse(path: str) -> list[str | Param]:
+    """The segments of a path template."""
+    parts: list[str | Param] = []
+    for segment in path.strip("/").split("/"):
+        if segment.startswith("{"):
+            name, _, kind = segment[1:-1].partition(":")
+            parts.append(Param(name, kind or "str"))
+        else:
+            parts.append(segment)
+    return parts
+
+
+class Routes:
+    """The operations of one module, gathered by its decorators."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.operations: list[Operation] = []
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        *,
+        summary: str,
+        roles: frozenset[str] | None = ANYONE,
+        body: type[msgspec.Struct] | None = None,
+        query: type[msgspec.Struct] | None = None,
+        answers: Mapping[int, Any],
+        **rest: Any,
+    ) -> Callable[[Handler], Handler]:
+        """Adds the decorated handler. `answers` maps a status to a body type or an `Answer`."""
+
+        def decorate(handler: Handler) -> Handler:
+            self.operations.append(
+                Operation(
+                    method,
+                    path,
+                    handler,
+                    summary,
+                    self.tag,
+                    roles,
+                    {code: a if isinstance(a, Answer) else Answer(a) for code, a in answers.items()},
+                    Decoder(body) if body else None,
+                    Decoder(query) if query else None,
+                    **rest,
+                )
+            )
+            return handler
+
+        return decorate
+
+    def get(self, path: str, **rest: Any) -> Callable[[Handler], Handler]:
+        """Adds a GET handler."""
+        return self.add("GET", path, **rest)
+
+    def post(self, path: str, **rest: Any) -> Callable[[Handler], Handler]:
+        """Adds a POST handler."""
+        return self.add("POST", path, **rest)
+
+    def put(self, path: str, **rest: Any) -> Callable[[Handler], Handler]:
+        """Adds a PUT handler."""
+        return self.add("PUT", path, **rest)
+
+    def patch(self, path: str, **rest: Any) -> Callable[[Handler], Handler]:
+        """Adds a PATCH handler."""
+        return self.add("PATCH", path, **rest)
+
+    def delete(self, path: str, **rest: Any) -> Callable[[Handler], Handler]:
+        """Adds a DELETE handler."""
+        return self.add("DELETE", path, **rest)
+
+
+class _Node:
+    __slots__ = ("children", "methods", "param", "rest")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.param: list[tuple[Param, _Node]] = []
+        self.rest: tuple[Param, _Node] | None = None
+        self.methods: dict[str, Operation] = {}
+
+
+Methods = dict[str, Operation]
+
+
+class Router:
+    """Finds the operations of a path. Fixed paths are one dictionary look-up."""
+
+    def __init__(self, routes: Sequence[Routes]) -> None:
+        self.operations: list[Operation] = [operation for r in routes for operation in r.operations]
+        self._fixed: dict[str, Methods] = {}
+        self._root = _Node()
+        for operation in self.operations:
+            self._insert(operation)
+
+    def _insert(self, operation: Operation) -> None:
+        node = self._root
+        parts = parse(operation.path)
+        for part in parts:
+            if isinstance(part, str):
+                node = node.children.setdefault(part, _Node())
+            elif part.kind == "path":
+                if node.rest is None:
+                    node.rest = (part, _Node())
+                node = node.rest[1]
+            else:
+                for param, child in node.param:
+                    if param == part:
+                        node = child
+                        break
+                else:
+                    child = _Node()
+                    node.param.append((part, child))
+                    node = child
+        if operation.method in node.methods:
+            raise ValueError(f"{operation.method} {operation.path} stands in the table twice")
+        node.methods[operation.method] = operation
+        if not any(isinstance(part, Param) for part in parts):
+            self._fixed[operation.path] = node.methods
+
+    def find(self, path: str) -> tuple[Methods, dict[str, Any]] | None:
+        """The operations of a path by method, and its parameters; None when no template fits."""
+        methods = self._fixed.get(path)
+        if methods is not None:
+            return methods, {}
+        segments = path.strip("/").split("/") if path.strip("/") else []
+        return self._walk(self._root, segments, 0)
+
+    def _walk(self, node: _Node, segments: list[str], at: int) -> tuple[Methods, dict[str, Any]] | None:
+        if at == len(segments):
+            if node.methods:
+                return node.methods, {}
+            if node.rest is not None:
+                return node.rest[1].methods, {node.rest[0].name: ""}
+            return None
+        child = node.children.get(segments[at])
+        if child is not None:
+            found = self._walk(child, segments, at + 1)
+            if found is not None:
+                return found
+        for param, below in node.param:
+            value = param.read(segments[at])
+            if value is not None:
+                found = self._walk(below, segments, at + 1)
+                if found is not None:
+                    found[1][param.name] = value
+                    return found
+        if node.rest is not None:
+            return node.rest[1].methods, {node.rest[0].name: "/".join(segments[at:])}
+        return None

@@ -1,0 +1,1 @@
+"""What operators see and do: admin endpoints, metrics, logs, tracing."""

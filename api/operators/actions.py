@@ -1,0 +1,387 @@
+"""Operators' endpoints that act: kill, restart, suspend, resume, trace, state, log level, drain.
+
+Every action is written to the audit log before it is done: who, what, on what, from where. An operator has to be able to act
+while the database is down, so then the line goes to the log and to the table as soon as it is back (see api/security/audit.py).
+
+`restart` follows the supervisor. A child of a static supervisor is stopped as its `shutdown` says and started again
+(`terminate_child`, `restart_child`): its siblings go on and the restart intensity is not used up. A child of a dynamic
+supervisor ends with reason `restart`, which a permanent or transient one answers by a new process; a temporary one (a channel)
+is started again by whoever wants it, its client. The root has no supervisor: 409.
+
+None of this stands in the OpenAPI description: it is for the console and the command line, not part of the public contract.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+
+import asyncpg
+import msgspec
+
+from api.http.errors import ApiError, invalid
+from api.http.fields import Decoder
+from api.http.request import Request, Response, answer
+from api.http.router import ADMINS, Routes
+from api.operators.admin import process_of
+from api.security import audit
+from runtime.core.engine import current_engine
+from runtime.core.exits import Exit
+from runtime.core.pid import Pid
+from runtime.core.process import Cell
+from runtime.observe import observer, term
+from runtime.otp import erlang, gen_server, supervisor
+from runtime.otp import sys as debug
+from runtime.otp.dynamic_supervisor import DynamicSupervisor
+from runtime.phoenix import drainer
+
+routes = Routes("admin")
+
+WAIT_SECONDS = 1.5  # how long an answer waits for an action that goes on by itself
+REPLACED_SECONDS = 0.5
+SYS_MS = 2000
+LEVELS = ("debug", "info", "warning", "error", "critical")
+_started: set[asyncio.Task[Any]] = set()
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What was done."""
+
+    result: str
+
+
+def action(name: str) -> Callable[[Callable[[Request, Pid], Awaitable[Response]]], None]:
+    """Adds `POST /admin/processes/{pid}/NAME`: the process is looked up, the action audited, then done."""
+
+    def decorate(handler: Callable[[Request, Pid], Awaitable[Response]]) -> None:
+        async def run(request: Request) -> Response:
+            pid = process_of(request)
+            cell = pid.cell
+            subject = observer.pid_text(pid)
+            await audit.act(request, f"process.{name}", subject, {"name": observer.label(cell)})
+            return await handler(request, pid)
+
+        run.__doc__ = handler.__doc__
+        routes.post(
+            f"/admin/processes/{{pid:str}}/{name}",
+            summary=name.capitalize(),
+            roles=ADMINS,
+            answers={200: Done},
+            errors=(404, 409),
+            hidden=True,
+            raw_body=True,
+        )(run)
+
+    return decorate
+
+
+@action("kill")
+async def kill(request: Request, pid: Pid) -> Response:
+    """`exit(Pid, kill)`: ends it at once; its supervisor does what its restart type says."""
+    place = observer.place_of(pid.cell)
+    name = pid.cell.ties.name
+    erlang.exit(pid, "kill")
+    return answer({"result": "killed", "pid": observer.pid_text(pid), **await _replacement(pid, place, name)})
+
+
+@action("restart")
+async def restart(request: Request, pid: Pid) -> Response:
+    """Stops and starts it by its supervisor."""
+    place = observer.place_of(pid.cell)
+    name = pid.cell.ties.name
+    if place is None:
+        raise ApiError(409, "It has no supervisor that could start it again")
+    if isinstance(place.supervisor.actor, DynamicSupervisor) or place.child.spec.restart == "temporary":
+        task = _go_on(_end(pid))
+    else:
+        task = _go_on(_restart_child(place))
+    # A child may wait for this very request (the HTTP server does): then it goes on behind the answer.
+    await asyncio.wait((task,), timeout=WAIT_SECONDS)
+    if not task.done():
+        return answer(
+            {"result": "restarting", "pid": observer.pid_text(pid), "new_pid": None, "restarts": None}
+        )
+    failed = task.result()
+    if failed is not None:
+        raise ApiError(409, f"It did not start again: {failed}")
+    return answer(
+        {"result": "restarted", "pid": observer.pid_text(pid), **await _replacement(pid, place, name)}
+    )
+
+
+async def _restart_child(place: observer.Place) -> str | None:
+    # Once it begins it goes to its end, whoever asked: a child that is stopped and not started again would stay away.
+    sup, identity = place.supervisor.pid, place.child.spec.id
+    await supervisor.terminate_child(sup, identity)
+    outcome = await supervisor.restart_child(sup, identity)
+    return None if outcome[0] == "ok" else term.text(outcome[1])
+
+
+async def _end(pid: Pid) -> str | None:
+    try:
+        await gen_server.stop(pid, "restart", 5000)
+    except Exit:
+        pass  # it ended for another reason, or was killed when it did not end in time
+    return None
+
+
+def _go_on(work: Any) -> asyncio.Task[Any]:
+    task = asyncio.ensure_future(work)
+    _started.add(task)
+    task.add_done_callback(_started.discard)
+    return task
+
+
+async def _replacement(old: Pid, place: observer.Place | None, name: str | None) -> dict[str, Any]:
+    """The process that took its place, when one does so soon."""
+    if place is None or place.child.spec.restart == "temporary":
+        return {"new_pid": None, "restarts": None}
+    engine = old.cell.engine
+    deadline = engine.now() + REPLACED_SECONDS
+    while engine.now() < deadline:
+        found = _now(place, name, engine)
+        if found is not None and found.pid is not old:
+            return {"new_pid": observer.pid_text(found.pid), "restarts": place.child.restarts}
+        await asyncio.sleep(0.005)
+    return {"new_pid": None, "restarts": None}
+
+
+def _now(place: observer.Place, name: str | None, engine: Any) -> Cell | None:
+    if name is not None:
+        return engine.names.get(name)
+    pid = place.child.pid
+    return pid.cell if isinstance(pid, Pid) and erlang.is_process_alive(pid) else None
+
+
+async def _sys(work: Awaitable[Any]) -> Any:
+    try:
+        return await work
+    except Exit as error:
+        reason = error.reason[0] if isinstance(error.reason, tuple) and error.reason else error.reason
+        if reason == "noproc":
+            raise ApiError(404, "There is no such process") from None
+        if reason == "timeout":
+            raise ApiError(409, "It did not answer in time: it is busy with a message") from None
+        raise ApiError(409, f"It does not take system messages: {term.text(reason)}") from None
+
+
+@action("suspend")
+async def suspend(request: Request, pid: Pid) -> Response:
+    """`sys:suspend`: its mail waits until `resume`."""
+    _behaviour(pid)
+    if pid.cell.actor._myRef.ties.name in ("repo", "endpoint") or observer.is_supervisor(pid.cell):
+        raise ApiError(409, "Suspending it would stop the server, this console included")
+    await _sys(debug.suspend(pid, SYS_MS))
+    return answer({"result": "suspended", "pid": observer.pid_text(pid)})
+
+
+@action("resume")
+async def resume(request: Request, pid: Pid) -> Response:
+    """`sys:resume`."""
+    _behaviour(pid)
+    await _sys(debug.resume(pid, SYS_MS))
+    return answer({"result": "resumed", "pid": observer.pid_text(pid)})
+
+
+def _behaviour(pid: Pid) -> None:
+    if not isinstance(pid.cell.actor, gen_server.GenServer):
+        raise ApiError(409, "Only behaviours (GenServer and the like) take system messages")
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """How many messages to trace, and for how many milliseconds at most."""
+
+    messages: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 5000
+
+
+_TRACE = Decoder(Trace)
+
+
+@action("trace")
+async def trace(request: Request, pid: Pid) -> Response:
+    """`sys:trace`: the next messages in and replies out, when there are enough of them or the time is up."""
+    _behaviour(pid)
+    wanted: Trace = _body(request, _TRACE)
+    events: list[dict[str, Any]] = []
+    enough = asyncio.Event()
+
+    def sink(event: debug.TraceEvent) -> None:
+        events.append(
+            {
+                "kind": event.kind,
+                "message": term.text(event.message),
+                "peer": None if event.peer is None else observer.pid_text(event.peer),
+                "at_ms": round(event.at, 3),
+            }
+        )
+        if len(events) >= wanted.messages:
+            enough.set()
+
+    key = ("admin", request.request_id)
+    await _sys(debug.trace(pid, wanted.messages, sink, SYS_MS, key))
+    try:
+        async with asyncio.timeout(wanted.timeout_ms / 1000):
+            await enough.wait()
+    except TimeoutError:
+        pass
+    finally:
+        if erlang.is_process_alive(pid) and not enough.is_set():
+            try:
+                await debug.no_trace(pid, 200, key)
+            except Exit:
+                pass  # busy or gone: the trace ends by its count, or with the process
+    return answer({"result": "traced", "pid": observer.pid_text(pid), "events": events})
+
+
+def _body(request: Request, decoder: Decoder) -> Any:
+    return decoder.json(request.body or b"{}")
+
+
+# ---- state
+
+
+class SetState(msgspec.Struct, frozen=True):
+    """Attributes of the actor and their new values."""
+
+    set: dict[str, Any]
+
+
+@routes.get(
+    "/admin/processes/{pid:str}/state",
+    summary="State",
+    roles=ADMINS,
+    answers={200: Done},
+    errors=(404, 409),
+    hidden=True,
+)
+async def get_state(request: Request) -> Response:
+    """`sys:get_state`, bounded, secrets masked. Waits for the message at hand, unlike the state in the process pane."""
+    pid = process_of(request)
+    _behaviour(pid)
+    state = await _sys(debug.get_state(pid, SYS_MS))
+    return answer({"result": "ok", "pid": observer.pid_text(pid), "state": term.show(state)})
+
+
+@routes.put(
+    "/admin/processes/{pid:str}/state",
+    summary="Replace state",
+    roles=ADMINS,
+    body=SetState,
+    answers={200: Done},
+    errors=(404, 409),
+    hidden=True,
+)
+async def replace_state(request: Request) -> Response:
+    """`sys:replace_state` for attributes that are there and hold a plain JSON value of the same kind, or null."""
+    pid = process_of(request)
+    _behaviour(pid)
+    wanted: dict[str, Any] = request.body.set
+    problems = _unfit(pid.cell, wanted)
+    if problems:
+        raise invalid(problems)
+    try:
+        await audit.act(request, "process.replace_state", observer.pid_text(pid), {"set": term.show(wanted)})
+    except asyncpg.UntranslatableCharacterError:
+        raise invalid({"set": "must not hold the NUL character"}) from None
+
+    def change(state: Any) -> Any:
+        if isinstance(state, tuple):  # a state machine: (state, data)
+            return (state[0], {**state[1], **wanted})
+        return {**state, **wanted}
+
+    await _sys(debug.replace_state(pid, change, SYS_MS))
+    return answer(
+        {
+            "result": "replaced",
+            "pid": observer.pid_text(pid),
+            "state": term.show(await _sys(debug.get_state(pid, SYS_MS))),
+        }
+    )
+
+
+def _unfit(cell: Cell, wanted: dict[str, Any]) -> dict[str, str]:
+    problems: dict[str, str] = {}
+    there = term.attributes(cell.actor) or {}
+    for name, value in wanted.items():
+        old = there.get(name)
+        if name.startswith("_") or name not in there:
+            problems[name] = "the actor has no such attribute"
+        elif term.is_secret(name):
+            problems[name] = "is a secret and can't be set here"
+        elif not isinstance(old, (str, int, float, bool, list, dict, type(None))):
+            problems[name] = f"holds a {type(old).__name__}, which JSON can't give"
+        elif old is not None and value is not None and not _alike(old, value):
+            problems[name] = f"expected a {type(old).__name__}"
+    return problems
+
+
+def _alike(old: Any, new: Any) -> bool:
+    if isinstance(old, bool) or isinstance(new, bool):
+        return type(old) is type(new)
+    if isinstance(old, (int, float)) and isinstance(new, (int, float)):
+        return isinstance(old, float) or isinstance(new, int)
+    return isinstance(new, type(old))
+
+
+# ---- the whole server
+
+
+class LogLevel(msgspec.Struct, frozen=True):
+    """`logger` empty means all of them."""
+
+    level: Literal["debug", "info", "warning", "error", "critical"]
+    logger: Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[A-Za-z0-9_.]*$(?!\n)")] = ""
+
+
+@routes.get("/admin/log-level", summary="Log levels", roles=ADMINS, answers={200: Done}, hidden=True)
+async def log_levels(request: Request) -> Response:
+    """The level of the root logger and of each that has one of its own."""
+    own = {
+        name: logging.getLevelName(logger.level).lower()
+        for name, logger in sorted(logging.root.manager.loggerDict.items())
+        if isinstance(logger, logging.Logger) and logger.level
+    }
+    return answer({"result": "ok", "level": logging.getLevelName(logging.root.level).lower(), "loggers": own})
+
+
+@routes.put(
+    "/admin/log-level",
+    summary="Set a log level",
+    roles=ADMINS,
+    body=LogLevel,
+    answers={200: Done},
+    hidden=True,
+)
+async def set_log_level(request: Request) -> Response:
+    """Holds until the server ends."""
+    wanted: LogLevel = request.body
+    await audit.act(request, "log.level", wanted.logger or "root", {"level": wanted.level})
+    logging.getLogger(wanted.logger or None).setLevel(wanted.level.upper())
+    return answer({"result": "set", "logger": wanted.logger or "root", "level": wanted.level})
+
+
+class Drain(msgspec.Struct, frozen=True):
+    """How many sockets are sent away per second, and the milliseconds after which the rest goes at once."""
+
+    per_second: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=600_000)] = 30_000
+
+
+_DRAIN = Decoder(Drain)
+
+
+@routes.post(
+    "/admin/drain", summary="Drain the node", roles=ADMINS, answers={200: Done}, hidden=True, raw_body=True
+)
+async def drain(request: Request) -> Response:
+    """Sends every socket away, a batch a second, so that its client comes back elsewhere. The server goes on serving."""
+    wanted: Drain = _body(request, _DRAIN)
+    sockets = current_engine().names.get("sockets")
+    count = len(getattr(sockets.actor, "transports", ())) if sockets is not None else 0
+    await audit.act(request, "node.drain", "sockets", {"sockets": count, "per_second": wanted.per_second})
+    if sockets is not None:
+        _go_on(drainer.drain("sockets", wanted.per_second, 1000, wanted.timeout_ms))
+    return answer({"result": "draining", "sockets": count})

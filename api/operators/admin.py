@@ -1,0 +1,293 @@
+"""Operators' endpoints that look: the tree, the process table, one process, reports, figures, the audit log.
+
+What acts stands in api/operators/actions.py. All of it is for role admin. Looking reads the engine's tables and sends no
+message, so it answers while actors hang or restart.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from actors.instruments import instruments
+from actors.storage import repo
+from api.http.errors import ApiError
+from api.http.request import Request, Response, answer
+from api.http.router import ADMINS, Routes
+from runtime.core.engine import current_engine
+from runtime.core.pid import Pid
+from runtime.observe import observer
+
+routes = Routes("admin")
+
+_ONE_LINE = "^[^\\u0000]*$"
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_ONE_LINE)]
+
+
+class TreeNode(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A process in the supervision tree, or the place of one that does not run now (`pid` null)."""
+
+    name: str
+    pid: str | None
+    type: Literal["supervisor", "worker"]
+    module: str
+    status: Literal["running", "suspended", "restarting", "stopped"]
+    restart: str
+    restarts: int
+    children: list[TreeNode]
+    strategy: str | msgspec.UnsetType = msgspec.UNSET
+    message_queue_len: int = 0
+    state: str | msgspec.UnsetType = msgspec.UNSET
+    dynamic: bool | msgspec.UnsetType = msgspec.UNSET
+    children_count: int | msgspec.UnsetType = msgspec.UNSET
+    next_cursor: str | None = None
+
+
+class TreeQuery(msgspec.Struct, frozen=True):
+    """Whose children to show: below `root` (a name or pid), at most `limit` of each dynamic supervisor, after `cursor`."""
+
+    root: Text = "root"
+    limit: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 100
+    cursor: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}$")] | None = None
+
+
+@routes.get(
+    "/admin/tree",
+    summary="The supervision tree",
+    roles=ADMINS,
+    query=TreeQuery,
+    answers={200: TreeNode},
+    errors=(404,),
+)
+async def tree(request: Request) -> Response:
+    """Every supervisor and worker with its status and restart count; large dynamic supervisors are paged."""
+    query: TreeQuery = request.query
+    start = observer.parse_pid(query.root)
+    found = None
+    if start is not None:
+        found = observer.tree(start, limit=query.limit, after=int(query.cursor or 0))
+    if found is None:
+        raise ApiError(404, "There is no such process")
+    return answer(found)
+
+
+# ---- processes
+
+
+class ProcessRow(msgspec.Struct, frozen=True):
+    """A line of the process table. `memory` is an estimate in bytes, `links` a number."""
+
+    pid: str
+    name: str | None
+    module: str
+    status: str
+    message_queue_len: int
+    reductions: int
+    memory: int
+    links: int
+    restarts: int
+
+
+class ProcessPage(msgspec.Struct, frozen=True):
+    """A page of the process table."""
+
+    processes: list[ProcessRow]
+    next_cursor: str | None
+
+
+class ProcessQuery(msgspec.Struct, frozen=True):
+    """Order, filters and place in the process table. `name` and `module` are parts to look for."""
+
+    sort: Literal[
+        "reductions", "message_queue_len", "memory", "restarts", "name", "module", "pid", "links"
+    ] = "reductions"
+    limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
+    cursor: Annotated[str, msgspec.Meta(max_length=600, pattern="^[0-9]{1,18}:[^\\u0000]*$")] | None = None
+    name: Text | None = None
+    module: Text | None = None
+    status: Literal["waiting", "runnable", "running", "suspended"] | None = None
+
+
+class ProcessBody(msgspec.Struct, frozen=True):
+    """One process in full; see docs/operations.md for the fields."""
+
+    process: dict[str, Any]
+
+
+@routes.get(
+    "/admin/processes",
+    summary="The process table",
+    roles=ADMINS,
+    query=ProcessQuery,
+    answers={200: ProcessPage},
+)
+async def processes(request: Request) -> Response:
+    """Living processes, greatest first (names and modules from A)."""
+    query: ProcessQuery = request.query
+    cursor = _place(query) if query.cursor is not None else None
+    rows, following = await observer.processes_in_turns(
+        query.sort,
+        limit=query.limit,
+        cursor=cursor,
+        name=query.name,
+        module=query.module,
+        status_is=query.status,
+    )
+    return answer(
+        {"processes": rows, "next_cursor": None if following is None else f"{following[1]}:{following[0]}"}
+    )
+
+
+def _place(query: ProcessQuery) -> tuple[Any, int] | None:
+    """Where the page begins. A cursor of another order means nothing in this one: it begins at the top."""
+    number, _, value = (query.cursor or "").partition(":")
+    if query.sort in ("name", "module"):
+        return value, int(number)
+    try:
+        return int(value), int(number)
+    except ValueError:
+        return None
+
+
+def process_of(request: Request) -> Pid:
+    """The living process that the path names, by pid or registered name. Raises ApiError 404."""
+    pid = observer.parse_pid(request.params["pid"])
+    if pid is None:
+        raise ApiError(404, "There is no such process")
+    return pid
+
+
+@routes.get(
+    "/admin/processes/{pid:str}",
+    summary="One process in full",
+    roles=ADMINS,
+    answers={200: ProcessBody},
+    errors=(404,),
+)
+async def process(request: Request) -> Response:
+    """Status, current message, mailbox sample, links, monitors, ancestors, state with secrets masked, recent reports."""
+    pid = process_of(request)
+    found = observer.process(pid)
+    if found is None:
+        raise ApiError(404, "There is no such process")
+    registered = found["name"] if found["registered"] else None
+    log = instruments().reports.last(10, pid=found["pid"], name=registered)
+    found["reports"] = [entry.as_dict() for entry in log]
+    return answer({"process": found})
+
+
+# ---- reports, figures, audit
+
+
+class ReportQuery(msgspec.Struct, frozen=True):
+    """Which reports, newest first; `before` is the id of the last one of the page before."""
+
+    kind: Literal["crash", "supervisor", "long_schedule"] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=300)] = 50
+    before: Annotated[int, msgspec.Meta(ge=1, le=2**53)] | None = None
+
+
+class ReportList(msgspec.Struct, frozen=True):
+    """Reports, newest first, and how many there were of each kind since the start."""
+
+    reports: list[dict[str, Any]]
+    totals: dict[str, int]
+
+
+@routes.get(
+    "/admin/reports", summary="The crash log", roles=ADMINS, query=ReportQuery, answers={200: ReportList}
+)
+async def reports(request: Request) -> Response:
+    """Crash and supervisor reports and long schedules that this server remembers."""
+    query: ReportQuery = request.query
+    log = instruments().reports
+    found = log.last(query.limit, kind=query.kind, before=query.before)
+    return answer({"reports": [entry.as_dict() for entry in found], "totals": log.totals})
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """Figures of the last minutes, one sample a second, oldest first; `now` has what can be read at once."""
+
+    started_at: float
+    samples: list[dict[str, Any]]
+    now: dict[str, Any]
+
+
+class StatsQuery(msgspec.Struct, frozen=True):
+    """How many samples, newest counted."""
+
+    limit: Annotated[int, msgspec.Meta(ge=0, le=300)] = 300
+
+
+@routes.get(
+    "/admin/stats",
+    summary="Figures of the last minutes",
+    roles=ADMINS,
+    query=StatsQuery,
+    answers={200: Stats},
+)
+async def stats(request: Request) -> Response:
+    """Requests, errors, latency, sockets, mailboxes, event loop lag, pool, batches, ledger and breakers."""
+    from actors.instruments import gauges
+
+    own = instruments()
+    samples = list(own.samples)
+    limit = request.query.limit
+    return answer(
+        {
+            "started_at": own.started,
+            "samples": samples[-limit:] if limit else [],
+            "now": gauges(current_engine()),
+        }
+    )
+
+
+class AuditRow(msgspec.Struct, frozen=True):
+    """Who did what, when, from where."""
+
+    id: int
+    actor_id: UUID | None
+    actor_email: str | None
+    action: str
+    subject: str
+    details: dict[str, Any]
+    remote_address: str
+    request_id: str
+    inserted_at: datetime
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    """A page of the audit log, newest first."""
+
+    audit: list[AuditRow]
+    next_cursor: str | None
+
+
+class AuditQuery(msgspec.Struct, frozen=True):
+    """Place in the audit log; `action` narrows it to one action."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
+    cursor: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}$")] | None = None
+    action: Text | None = None
+
+
+AUDIT = """
+SELECT a.id, a.actor_id, u.email AS actor_email, a.action, a.subject, a.details, a.remote_address, a.request_id,
+       a.inserted_at
+FROM audit_log a LEFT JOIN users u ON u.id = a.actor_id
+WHERE ($2::bigint IS NULL OR a.id < $2) AND ($3::text IS NULL OR a.action = $3)
+ORDER BY a.id DESC LIMIT $1
+"""
+
+
+@routes.get("/admin/audit", summary="The audit log", roles=ADMINS, query=AuditQuery, answers={200: AuditPage})
+async def audit_log(request: Request) -> Response:
+    """What operators did."""
+    query: AuditQuery = request.query
+    before = None if query.cursor is None else int(query.cursor)
+    found = await repo.pool().fetch(AUDIT, query.limit + 1, before, query.action)
+    rows = [dict(row) for row in found[: query.limit]]
+    return answer({"audit": rows, "next_cursor": str(rows[-1]["id"]) if len(found) > query.limit else None})

@@ -1,0 +1,144 @@
+"""Logs by structlog: JSON lines in prod, readable text elsewhere, all on standard error.
+
+Every line names its time, level, logger and event; a line of a process its pid and name, a line of a request its id and user.
+The runtime's reports are printed in SASL's form, or in JSON as one object under `report`. What is logged goes through the
+same masks as what the console shows.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+import orjson
+import structlog
+from structlog.stdlib import ProcessorFormatter
+
+from actors.settings import Settings
+from runtime.core import scheduling
+from runtime.core.reports import Report
+from runtime.observe import term
+from runtime.observe.sasl_format import sasl_format
+
+if TYPE_CHECKING:
+    from api.http.request import Request
+
+current_request: ContextVar[Request | None] = ContextVar("current_request", default=None)
+
+Event = MutableMapping[str, Any]
+
+
+def configure(settings: Settings, stream: TextIO | None = None) -> None:
+    """Sends all logging from LOG_LEVEL up to `stream` (standard error); replaces what was configured before."""
+    stream = stream or sys.stderr
+    renderer: Any = _json if settings.production else _Readable(stream)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.add_log_level,
+                _stamp,
+                _who,
+                _extra,
+            ],
+            processors=[ProcessorFormatter.remove_processors_meta, _mask, renderer],
+        )
+    )
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(settings.log_level.upper())
+
+
+def _stamp(logger: Any, method: str, event: Event) -> Event:
+    record: logging.LogRecord = event["_record"]
+    event["at"] = datetime.fromtimestamp(record.created, UTC)
+    return event
+
+
+def _who(logger: Any, method: str, event: Event) -> Event:
+    cell = scheduling.current
+    if cell is not None:
+        # A process may run in the context of whoever woke the engine: the request at hand is then not its own.
+        event["pid"] = str(cell.pid)
+        if cell.ties.name is not None:
+            event["process"] = cell.ties.name
+        return event
+    request = current_request.get()
+    if request is not None:
+        event["request_id"] = request.request_id
+        if request.has_principal:
+            event["user"] = request.principal.subject
+    return event
+
+
+def _extra(logger: Any, method: str, event: Event) -> Event:
+    record = event["_record"]
+    for name in ("report", "audit", "request_id"):
+        if (value := getattr(record, name, None)) is not None:
+            event[name] = value
+    return event
+
+
+def _mask(logger: Any, method: str, event: Event) -> Event:
+    event["event"] = term.mask(str(event["event"]))
+    return event
+
+
+def _traceback(event: Event) -> str | None:
+    found = event.pop("exc_info", None)
+    if not found or found is True:
+        return None
+    return term.mask(logging.Formatter().formatException(found))
+
+
+def _json(logger: Any, method: str, event: Event) -> str:
+    at: datetime = event.pop("at")
+    line: dict[str, Any] = {
+        "timestamp": at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "level": event.pop("level"),
+        "logger": event.pop("logger", ""),
+        "event": event.pop("event"),
+    }
+    traceback = _traceback(event)
+    report = event.pop("report", None)
+    if isinstance(report, Report):
+        line["report"] = {**term.show({k: v for k, v in report.as_dict().items() if k != "reason"})}
+        line["report"]["reason"] = None if report.reason is None else term.mask(report.as_dict()["reason"])
+        line["sasl"] = sasl_format(report, at)
+    line.update(event)
+    if traceback:
+        line["exception"] = traceback
+    return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class _Readable:
+    """Text for people; with colours on a terminal."""
+
+    LEVELS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
+
+    def __init__(self, stream: TextIO) -> None:
+        self.colours = stream.isatty()
+
+    def __call__(self, logger: Any, method: str, event: Event) -> str:
+        at = event.pop("at").astimezone()
+        level = event.pop("level")
+        report = event.pop("report", None)
+        traceback = _traceback(event)
+        head = f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}"
+        shown = f"{level.upper():<8}"
+        if self.colours:
+            shown = f"\x1b[{self.LEVELS.get(level, '0')}m{shown}\x1b[0m"
+        name, text = event.pop("logger", ""), event.pop("event")
+        event.pop("audit", None)
+        rest = "".join(f" {key}={value}" for key, value in event.items())
+        line = f"{head} {shown} {name}: {text}{rest}"
+        if isinstance(report, Report):
+            line = f"{line}\n{sasl_format(report, at)}"
+        return f"{line}\n{traceback}" if traceback else line

@@ -1,0 +1,211 @@
+"""`GET /metrics` in Prometheus's text format, by prometheus-client.
+
+Counters and histograms come from `actors.instruments`, everything that can be read at once (sockets, mailboxes, restarts, pool)
+from the observer at the moment of the scrape. Labels are bounded: routes are templates, topics end before the colon, processes
+are those named in supervisor.toml, and a metric never has more than `MAX_SERIES` series.
+
+Open to loopback; from elsewhere METRICS_TOKEN is needed as a bearer token, and without that setting nobody else may read.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from actors.instruments import Instruments, gauges, instruments
+from api.http.errors import ApiError, unauthorized
+from api.http.request import Request, Response
+from api.http.router import Answer, Routes
+from runtime.core.engine import Engine, current_engine
+from runtime.observe import observer
+from runtime.observe.telemetry_metrics import MAX_SERIES, Counter, Distribution, LastValue, Metric, Sum
+
+routes = Routes("metrics")
+
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+
+
+class Collector:
+    """What one server's engine and instruments say, as metric families."""
+
+    def __init__(self, engine: Engine, own: Instruments) -> None:
+        self.engine = engine
+        self.instruments = own
+
+    def collect(self) -> Iterator[Family]:
+        """All families; called at each scrape."""
+        for metric in self.instruments.store.metrics:
+            yield _family(metric, self.instruments.store.series[metric.name])
+        yield from self._gauges()
+        yield from self._named_processes()
+        yield from self._restarts()
+
+    def _gauges(self) -> Iterator[Family]:
+        now = gauges(self.engine)
+        for name, key, text in GAUGES:
+            yield GaugeMetricFamily(name, text, value=now[key])
+        yield GaugeMetricFamily(
+            "bitnexus_database_up", "1 while the database answers", value=now["database"] == "up"
+        )
+        if now["ledger_seq"] is not None:
+            yield GaugeMetricFamily(
+                "bitnexus_ledger_head_seq", "Newest entry of the ledger", value=now["ledger_seq"]
+            )
+        states = GaugeMetricFamily(
+            "bitnexus_breaker_state", "1 for the state a breaker is in", labels=["breaker", "state"]
+        )
+        for name, state in now["breakers"].items():
+            for one in BREAKER_STATES:
+                states.add_metric([name, one], float(one == state))
+        yield states
+        yield CounterMetricFamily(
+            "bitnexus_processes_started", "Processes ever started", value=self.engine.table.given_out
+        )
+        yield CounterMetricFamily(
+            "bitnexus_messages_refused", "Messages that found a bounded mailbox full", value=now["refused"]
+        )
+
+    def _named_processes(self) -> Iterator[Family]:
+        mail = GaugeMetricFamily(
+            "bitnexus_mailbox_length", "Messages waiting for a named process", labels=["process"]
+        )
+        work = CounterMetricFamily(
+            "bitnexus_reductions", "Messages a named process has handled", labels=["process"]
+        )
+        for name, cell in list(self.engine.names.items())[:MAX_SERIES]:
+            mail.add_metric([name], len(cell.run.mailbox) if cell.run.mailbox else 0)
+            work.add_metric([name], cell.ties.reductions)
+        yield mail
+        yield work
+
+    def _restarts(self) -> Iterator[Family]:
+        restarts = GaugeMetricFamily(
+            "bitnexus_supervisor_restarts",
+            "Restarts of a child since its supervisor started",
+            labels=["supervisor", "child"],
+        )
+        children = GaugeMetricFamily(
+            "bitnexus_supervisor_children", "Children of a supervisor", labels=["supervisor"]
+        )
+        root = observer.tree("root", limit=0, engine=self.engine)
+        if root is not None:
+            _walk(root, restarts, children)
+        yield restarts
+        yield children
+
+
+BREAKER_STATES: Final = ("closed", "open", "half_open")
+GAUGES: Final = (
+    ("bitnexus_processes", "processes", "Living processes"),
+    ("bitnexus_sockets", "sockets", "Open sockets"),
+    ("bitnexus_channels", "channels", "Joined channels"),
+    ("bitnexus_mailbox_messages", "mailbox", "Messages waiting for all named processes"),
+    ("bitnexus_database_pool_connections", "pool_size", "Connections of the pool"),
+    ("bitnexus_database_pool_in_use", "pool_used", "Connections in use"),
+)
+
+
+def _walk(node: dict[str, Any], restarts: GaugeMetricFamily, children: GaugeMetricFamily) -> None:
+    if node["type"] == "supervisor":
+        children.add_metric([node["name"]], node.get("children_count", 0))
+    for child in node["children"]:
+        restarts.add_metric([node["name"], child["name"]], child["restarts"])
+        _walk(child, restarts, children)
+
+
+def _family(metric: Metric, series: dict[tuple[str, ...], Any]) -> Family:
+    labels = list(metric.tags)
+    match metric:
+        case Distribution(buckets=bounds):
+            family = HistogramMetricFamily(metric.name, metric.help, labels=labels)
+            for tags, histogram in series.items():
+                total, buckets = 0, []
+                for bound, count in zip([*map(_bound, bounds), "+Inf"], histogram.buckets, strict=True):
+                    total += count
+                    buckets.append((bound, total))
+                family.add_metric(list(tags), buckets, histogram.sum)
+            return family
+        case Counter() | Sum():
+            counter = CounterMetricFamily(metric.name.removesuffix("_total"), metric.help, labels=labels)
+            for tags, value in series.items() or ([((), 0)] if not labels else []):
+                counter.add_metric(list(tags), value)
+            return counter
+        case LastValue() | _:
+            gauge = GaugeMetricFamily(metric.name, metric.help, labels=labels)
+            for tags, value in series.items():
+                gauge.add_metric(list(tags), value)
+            return gauge
+
+
+def _bound(bound: float) -> str:
+    return str(float(bound))
+
+
+class Registry:
+    """The registry of one engine: ours, and prometheus-client's own about process, garbage collector and Python."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._registry = CollectorRegistry()
+
+    def of(self, engine: Engine) -> CollectorRegistry:
+        """The registry for this engine, made anew when the engine is another one."""
+        if self._engine is not engine:
+            self._engine, self._registry = engine, CollectorRegistry()
+            self._registry.register(Collector(engine, instruments()))  # type: ignore[arg-type]
+            ProcessCollector(registry=self._registry)
+            PlatformCollector(registry=self._registry)
+            GCCollector(registry=self._registry)
+        return self._registry
+
+
+_registry = Registry()
+
+
+def text() -> bytes:
+    """All metrics of the server on the current engine, in Prometheus's text format."""
+    return generate_latest(_registry.of(current_engine()))
+
+
+def is_loopback(address: str) -> bool:
+    """True for an address of this machine alone."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
+
+
+@routes.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    roles=None,
+    answers={200: Answer(content_type="text/plain", description="Prometheus's text format")},
+    errors=(401,),
+)
+async def metrics(request: Request) -> Response:
+    """Open on loopback, elsewhere with METRICS_TOKEN."""
+    if not is_loopback(request.address) or b"x-forwarded-for" in request.headers:
+        _check_token(request)
+    return Response(200, text(), [(b"content-type", CONTENT_TYPE_LATEST.encode())])
+
+
+def _check_token(request: Request) -> None:
+    wanted = request.front.settings.metrics_token
+    scheme, _, given = (request.header(b"authorization") or "").partition(" ")
+    if not wanted or scheme.lower() != "bearer":
+        raise unauthorized(
+            "Metrics are open on loopback; from elsewhere METRICS_TOKEN is needed as a bearer token"
+        )
+    if not hmac.compare_digest(given.strip().encode(), wanted.encode()):
+        raise ApiError(401, "The metrics token is wrong", code="invalid_token")

@@ -1,0 +1,42 @@
+"""`/docs`: the API description for people, drawn in the browser from `/openapi.json` by one small page of
+our own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from api.http.request import Request, Response
+from api.http.router import Answer, Routes
+from api.pages.routes import POLICY
+
+routes = Routes("contract")
+
+PAGE = Path(__file__).parent / "docs_page" / "index.html"
+SCRIPT = Path(__file__).parent / "docs_page" / "docs.js"
+
+
+@routes.get(
+    "/docs",
+    summary="This description, for people",
+    roles=None,
+    answers={200: Answer(None, "text/html; charset=utf-8", "A page")},
+)
+async def page(request: Request) -> Response:
+    """The page."""
+    return Response(
+        200,
+        PAGE.read_bytes(),
+        [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", POLICY)],
+    )
+
+
+@routes.get(
+    "/docs/docs.js",
+    summary="The script of the page",
+    roles=None,
+    answers={200: Answer(None, "text/javascript; charset=utf-8", "A script")},
+    hidden=True,
+)
+async def script(request: Request) -> Response:
+    """The script."""
+    return Response(200, SCRIPT.read_bytes(), [(b"content-type", b"text/javascript; charset=utf-8")])

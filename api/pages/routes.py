@@ -1,0 +1,89 @@
+"""Files of the pages: the demo at `/` and the operators' console at `/admin`, with what they load.
+
+A folder becomes part of the site by standing in `FOLDERS`. Files are read once and again when they change;
+a request can name only what is inside the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.http.request import Headers, Response
+
+HERE = Path(__file__).parent
+
+FOLDERS: tuple[tuple[str, Path], ...] = (
+    ("/admin", HERE / "console"),
+    ("/vendor", HERE / "vendor"),
+    ("", HERE / "demo"),
+)
+
+POLICY = (
+    b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    b"connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+
+mimetypes.add_type("text/javascript", ".mjs")
+mimetypes.add_type("text/javascript", ".js")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    changed: int
+    body: bytes
+    headers: Headers
+    etag: bytes
+
+
+class Pages:
+    """Finds the file that a path names."""
+
+    def __init__(self, folders: tuple[tuple[str, Path], ...] = FOLDERS) -> None:
+        self._folders = [(prefix, folder.resolve()) for prefix, folder in folders]
+        self._files: dict[Path, _File] = {}
+
+    def find(self, method: str, path: str, headers: dict[bytes, bytes]) -> Response | None:
+        """The response with the file at this path; None when there is none."""
+        if method not in ("GET", "HEAD") or "\x00" in path:
+            return None
+        for prefix, folder in self._folders:
+            if path == prefix or path.startswith(prefix + "/"):
+                file = self._file(folder, path[len(prefix) :].strip("/"))
+                if file is not None:
+                    if headers.get(b"if-none-match") == file.etag:
+                        return Response(304, b"", [(b"etag", file.etag)])
+                    return Response(200, file.body, list(file.headers))
+        return None
+
+    def _file(self, folder: Path, name: str) -> _File | None:
+        try:
+            place = (folder / (name or "index.html")).resolve()
+            if not place.is_relative_to(folder) or not place.is_file():
+                return None
+            changed = place.stat().st_mtime_ns
+            known = self._files.get(place)
+            if known is not None and known.changed == changed:
+                return known
+            body = place.read_bytes()
+        except (OSError, ValueError):
+            return None
+        made = self._files[place] = _File(changed, body, *_headers(place, body))
+        return made
+
+
+def _headers(place: Path, body: bytes) -> tuple[Headers, bytes]:
+    kind = mimetypes.guess_type(place.name)[0] or "application/octet-stream"
+    if kind.startswith("text/"):
+        kind += "; charset=utf-8"
+    etag = b'"' + hashlib.sha256(body).hexdigest()[:24].encode() + b'"'
+    headers = [
+        (b"content-type", kind.encode()),
+        (b"etag", etag),
+        (b"cache-control", b"no-cache"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-security-policy", POLICY),
+    ]
+    return headers, etag

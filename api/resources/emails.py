@@ -1,0 +1,113 @@
+"""E-mail sign-up, on its own path and on the two paths of the Netlify functions that it replaces.
+
+These three paths alone answer errors in the old functions' form, `{"success": false, "error": "..."}`; it
+is made here (`failure`) and nowhere else. They are public, callable from every origin, and throttled per
+caller's address.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from actors.storage import repo
+from api.http.errors import ApiError, too_many
+from api.http.fields import Decoder, Email, Name
+from api.http.request import JSON_HEADER, Request, Response, answer, encode
+from api.http.router import JSON, Routes
+
+routes = Routes("emails")
+
+FORM = "application/x-www-form-urlencoded"
+
+INSERT = """
+INSERT INTO emails (email, name, source) VALUES ($1, $2, $3)
+ON CONFLICT (lower(email)) DO NOTHING RETURNING id
+"""
+
+
+class SignUp(msgspec.Struct, frozen=True):
+    """Who signs up."""
+
+    email: Email
+    name: Name | None = None
+
+
+class Accepted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The address is kept; `duplicate` when it was already."""
+
+    success: bool
+    message: str
+    duplicate: bool = False
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """The error form of the old functions."""
+
+    success: bool
+    error: str
+
+
+THANKS = "Thank you, your e-mail address is saved"
+AGAIN = "Your e-mail address is saved already, thank you"
+
+_SIGN_UP = Decoder(SignUp)
+
+
+def failure(error: ApiError) -> Response:
+    """The old functions' form of an error; a body with wrong fields was 400 to them."""
+    status = 400 if error.status == 422 else error.status
+    message = error.detail.message
+    if error.detail.fields:
+        message = "; ".join(f"{name}: {reason}" for name, reason in error.detail.fields.items())
+    return Response(status, encode(Failed(False, message)), [JSON_HEADER, *error.headers])
+
+
+async def submit(request: Request) -> Response:
+    """Keeps an address once. The same answer, with `duplicate`, when it was there already."""
+    wait = request.front.email_bucket.take(request.address)
+    if wait > 0:
+        raise too_many(math.ceil(wait))
+    body = _read(request)
+    new = await repo.pool().fetchval(INSERT, body.email, body.name or "", request.path)
+    if new is None:
+        return answer(Accepted(True, AGAIN, True))
+    return answer(Accepted(True, THANKS))
+
+
+def _read(request: Request) -> SignUp:
+    body: bytes = request.body
+    # The old functions read JSON whatever the client called it, and curl calls everything a form.
+    if request.content_type == FORM and not body.lstrip().startswith(b"{"):
+        try:
+            pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=50)
+        except ValueError:
+            raise ApiError(400, "The form can't be read") from None
+        return _SIGN_UP.strings(dict(pairs))
+    if request.content_type not in ("", JSON, FORM, "text/plain") and not request.content_type.endswith(
+        "+json"
+    ):
+        raise ApiError(415, "Send JSON or application/x-www-form-urlencoded")
+    return _SIGN_UP.json(body)
+
+
+def _declare(path: str) -> None:
+    contract: dict[str, Any] = {
+        "roles": None,
+        "answers": {200: Accepted},
+        "errors": (429,),
+        "raw_body": True,
+        "body_schema": SignUp,
+        "body_types": (JSON, FORM),
+        "cors_any": True,
+        "legacy_errors": Failed,
+    }
+    routes.post(path, summary="Sign up an e-mail address", **contract)(submit)
+
+
+_declare("/api/v1/emails")
+_declare("/.netlify/functions/submit-email")
+_declare("/.netlify/functions/submit-email-postgresql")

@@ -1,0 +1,151 @@
+"""Feature flags for gradual rollout: a flag is on for a percentage of users, always the same ones.
+
+A user's place from 0 to 99 follows from the flag's name and his id alone, so every server and every day
+gives the same answer, and raising the percentage only adds users. Changes are pushed on `admin:flags` by
+the database listener.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from actors.storage import repo
+from api.http.errors import ApiError
+from api.http.fields import Text
+from api.http.request import Request, Response, answer, no_content
+from api.http.router import ADMINS, Answer, Routes
+from api.security import audit
+from runtime.core import telemetry
+from schema import flags
+
+routes = Routes("flags")
+
+CACHED_SECONDS = 1.0
+EVALUATED = ("flags", "evaluated")
+
+
+class Flag(msgspec.Struct, frozen=True):
+    """A flag: on for `percent` of the users."""
+
+    name: str
+    percent: int
+    description: str
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Flag:
+        """From a row of `schema.flags`."""
+        return cls(*row.values())
+
+
+class FlagBody(msgspec.Struct, frozen=True):
+    """One flag."""
+
+    flag: Flag
+
+
+class FlagList(msgspec.Struct, frozen=True):
+    """Every flag as an admin sees it."""
+
+    flags: list[Flag]
+
+
+class FlagsBody(msgspec.Struct, frozen=True):
+    """Flag name -> is it on for the caller."""
+
+    flags: dict[str, bool]
+
+
+class FlagChange(msgspec.Struct, frozen=True):
+    """The flag's new percentage; a description that is not named stays."""
+
+    percent: Annotated[int, msgspec.Meta(ge=0, le=100)]
+    description: Text | None = None
+
+
+_cached: tuple[float, dict[str, int]] = (0.0, {})
+
+
+async def percentages() -> dict[str, int]:
+    """Flag name -> percent, at most a second old."""
+    global _cached
+    until, known = _cached
+    if time.monotonic() < until:
+        return known
+    rows = await repo.pool().fetch(flags.ALL)
+    known = {row["name"]: row["percent"] for row in rows}
+    _cached = (time.monotonic() + CACHED_SECONDS, known)
+    return known
+
+
+def forget() -> None:
+    """Reads the flags anew at the next look."""
+    global _cached
+    _cached = (0.0, {})
+
+
+def bucket(name: str, subject: str) -> int:
+    """A user's place for a flag, 0 to 99, the same on every server for ever."""
+    digest = hashlib.sha256(f"{name}:{subject}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % 100
+
+
+@routes.get("/api/v1/flags", summary="Flags of the caller", answers={200: FlagsBody})
+async def index(request: Request) -> Response:
+    """Which flags are on for the caller."""
+    subject = request.principal.subject
+    on = {name: bucket(name, subject) < percent for name, percent in (await percentages()).items()}
+    if telemetry.attached(EVALUATED):
+        telemetry.execute(EVALUATED, {"count": 1}, {"flags": on})
+    return answer(FlagsBody(on))
+
+
+@routes.get(
+    "/api/v1/flags/all", summary="Every flag with its percentage", roles=ADMINS, answers={200: FlagList}
+)
+async def everything(request: Request) -> Response:
+    """All flags as they stand in the table."""
+    return answer(FlagList([Flag.of(row) for row in await repo.pool().fetch(flags.ALL)]))
+
+
+@routes.put(
+    "/api/v1/flags/{name:flag}",
+    summary="Set a flag",
+    roles=ADMINS,
+    body=FlagChange,
+    answers={200: FlagBody},
+    errors=(404,),
+)
+async def put(request: Request) -> Response:
+    """Creates the flag or sets its percentage."""
+    body: FlagChange = request.body
+    name = request.params["name"]
+    async with repo.pool().acquire() as connection, connection.transaction():
+        row = await connection.fetchrow(flags.PUT, name, body.percent, body.description)
+        await audit.record(connection, request, "flag.put", name, {"percent": body.percent})
+    forget()
+    return answer(FlagBody(Flag.of(row)))
+
+
+@routes.delete(
+    "/api/v1/flags/{name:flag}",
+    summary="Remove a flag",
+    roles=ADMINS,
+    answers={204: Answer(None, description="Removed")},
+    errors=(404,),
+)
+async def delete(request: Request) -> Response:
+    """Removes the flag; it is then absent for everybody."""
+    name = request.params["name"]
+    async with repo.pool().acquire() as connection, connection.transaction():
+        if await connection.fetchval(flags.DELETE, name) is None:
+            raise ApiError(404, "There is no such flag")
+        await audit.record(connection, request, "flag.delete", name, {})
+    forget()
+    return no_content()

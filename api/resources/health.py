@@ -1,0 +1,116 @@
+"""Health: liveness, which depends on nothing, and readiness, which says what is missing."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+import msgspec
+
+from actors.bridges.circuit_breaker import Ask
+from actors.bridges.supervisor import breaker_name
+from actors.storage import repo
+from api.http.errors import ErrorDetail
+from api.http.request import Request, Response, answer
+from api.http.router import Answer, Routes
+from runtime.core.exits import Exit
+from runtime.otp import erlang, state_machine
+
+routes = Routes("health")
+
+try:
+    VERSION = version("bitnexus")
+except PackageNotFoundError:
+    VERSION = "0"
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """The server answers."""
+
+    status: Literal["ok"]
+    version: str
+    uptime: float
+
+
+class Check(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that requests need, and what is wrong with it."""
+
+    status: Literal["ok", "down", "not_configured"]
+    reason: str | None = None
+
+
+class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether requests can be served, and each thing that they need; `error` when they can't."""
+
+    status: Literal["ready", "not_ready"]
+    checks: dict[str, Check]
+    error: ErrorDetail | None = None
+
+
+OK = Check("ok")
+
+
+async def alive(request: Request) -> Response:
+    """200 while the server answers at all."""
+    return answer(Alive("ok", VERSION, round(time.time() - request.front.started, 3)))
+
+
+for _path in ("/health", "/api/v1/health"):
+    routes.get(_path, summary="Liveness", roles=None, answers={200: Alive})(alive)
+
+
+@routes.get(
+    "/api/v1/health/ready",
+    summary="Readiness",
+    roles=None,
+    answers={
+        200: Answer(Ready, description="Requests can be served"),
+        503: Answer(
+            Ready, description="Not now; `checks` says why", headers={"retry-after": "Seconds to wait"}
+        ),
+    },
+)
+async def ready(request: Request) -> Response:
+    """State of the database, the ledger and the bridge to the Go services."""
+    checks = {
+        "database": await _database(),
+        "ledger": _actor("ledger_server"),
+        "writer": _actor("db_writer"),
+        "bridge": await _bridge(request),
+    }
+    down = [name for name, check in checks.items() if check.status == "down" and name != "bridge"]
+    if not down:
+        return answer(Ready("ready", checks))
+    error = ErrorDetail("not_ready", f"Not available: {', '.join(down)}")
+    return answer(Ready("not_ready", checks, error), 503, [(b"retry-after", b"1")])
+
+
+async def _database() -> Check:
+    try:
+        async with repo.pool().acquire(timeout=2.0) as connection:
+            await connection.fetchval("SELECT 1", timeout=2.0)
+    except Exception as error:  # whatever it is, it is why we are not ready
+        return Check("down", str(error) or type(error).__name__)
+    return OK
+
+
+def _actor(name: str) -> Check:
+    if erlang.whereis(name) is None:
+        return Check("down", "not running")
+    return OK
+
+
+async def _bridge(request: Request) -> Check:
+    services = request.front.settings.go_services()
+    if not services:
+        return Check("not_configured")
+    down: list[str] = []
+    for service in services:
+        try:
+            state = await state_machine.call(breaker_name(service), Ask(), 1000)
+        except Exit:
+            state = "not running"
+        if state != "closed":
+            down.append(f"{service}: {state}")
+    return Check("down", ", ".join(down)) if down else OK

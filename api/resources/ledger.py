@@ -1,0 +1,115 @@
+"""The ledger as clients see it: proof of one transaction, the head, consistency of two heads.
+
+The tree is RFC 6962's, so a client can check each proof by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from actors.ledger import server as ledger_server
+from actors.ledger.proofs import MissingNodes
+from actors.storage import repo
+from api.http.errors import ApiError
+from api.http.request import Request, Response, answer
+from api.http.router import Routes
+from api.resources.transactions import NO_TRANSACTION, may_see
+from schema import transaction_lists
+
+routes = Routes("ledger")
+
+Size = Annotated[int, msgspec.Meta(ge=0, le=9_223_372_036_854_775_807)]
+
+
+class VerifiedBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Is the transaction in the ledger as it stands in the table? Hashes in hex."""
+
+    verified: bool
+    seq: int | None
+    leaf_hash: str | None
+    tree_size: int
+    root_hash: str
+    inclusion_proof: list[str]
+    reason: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class HeadBody(msgspec.Struct, frozen=True):
+    """The last entry's number and chain hash, and the tree's size and root, in hex."""
+
+    seq: int
+    tree_size: int
+    root_hash: str
+    hash: str
+
+
+class ConsistencyBody(msgspec.Struct, frozen=True):
+    """RFC 6962 consistency proof, in hex."""
+
+    proof: list[str]
+
+
+class ConsistencyQuery(msgspec.Struct, frozen=True, rename={"first": "from", "second": "to"}):
+    """Tree sizes of the two heads, the older one first."""
+
+    first: Size
+    second: Size
+
+
+@routes.get(
+    "/api/v1/transactions/{id:uuid}/verify",
+    summary="Verify a transaction",
+    answers={200: VerifiedBody},
+    errors=(404,),
+)
+async def verify(request: Request) -> Response:
+    """Recomputes the leaf from the stored row and proves it to be in the tree; says why when it is not."""
+    transaction_id = request.params["id"]
+    owner = await repo.pool().fetchval(transaction_lists.OWNER, transaction_id)
+    hidden = not request.principal.is_admin if owner is None else not may_see(request, owner)
+    if hidden:
+        raise ApiError(404, NO_TRANSACTION)
+    found = await ledger_server.verify(transaction_id)
+    if found.reason == "unknown_transaction":
+        raise ApiError(404, NO_TRANSACTION)
+    return answer(
+        VerifiedBody(
+            found.verified,
+            found.seq,
+            found.leaf_hash.hex() if found.leaf_hash else None,
+            found.tree_size,
+            found.root_hash.hex(),
+            [node.hex() for node in found.inclusion_proof],
+            found.reason if found.reason is not None else msgspec.UNSET,
+        )
+    )
+
+
+@routes.get("/api/v1/ledger/head", summary="Head of the ledger", answers={200: HeadBody})
+async def head(request: Request) -> Response:
+    """The ledger's head."""
+    now = await ledger_server.head()
+    return answer(HeadBody(now.seq, now.seq, now.root_hash.hex(), now.hash.hex()))
+
+
+@routes.get(
+    "/api/v1/ledger/consistency",
+    summary="Prove that a head continues an older one",
+    query=ConsistencyQuery,
+    answers={200: ConsistencyBody},
+    errors=(404,),
+)
+async def consistency(request: Request) -> Response:
+    """The proof between two tree sizes; 404 when the tree never had them."""
+    query: ConsistencyQuery = request.query
+    try:
+        proof = await ledger_server.consistency(query.first, query.second)
+    except ValueError:
+        raise ApiError(
+            404, "The ledger has no two such sizes, the older one first", code="no_such_tree_size"
+        ) from None
+    except MissingNodes as damage:
+        # Somebody has removed rows: `verify` says it of each transaction, `bitnexus ledger verify` of all.
+        raise ApiError(500, f"The ledger is damaged: {damage}", code="ledger_damaged") from None
+    return answer(ConsistencyBody([node.hex() for node in proof]))

@@ -1,0 +1,161 @@
+"""Notifications: kept first, then pushed on `notification:{user_id}` by the database listener."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from actors.storage import repo
+from api.http import cursor
+from api.http.cursor import Cursor, Limit
+from api.http.errors import ApiError
+from api.http.fields import Text, Title
+from api.http.request import Request, Response, answer
+from api.http.router import ADMINS_AND_SERVICES, Routes
+from schema import notifications
+
+routes = Routes("notifications")
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """A notification; `read_at` null while it is unread."""
+
+    id: UUID
+    user_id: UUID
+    title: str
+    body: str
+    read_at: datetime | None
+    inserted_at: datetime
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Notification:
+        """From a row of `schema.notifications`."""
+        return cls(*row.values())
+
+
+class NotificationBody(msgspec.Struct, frozen=True):
+    """One notification."""
+
+    notification: Notification
+
+
+class NotificationsBody(msgspec.Struct, frozen=True):
+    """A page of notifications, newest first, and how many are unread in all."""
+
+    notifications: list[Notification]
+    next_cursor: str | None
+    unread: int
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """How many are unread."""
+
+    unread: int
+
+
+class ReadAll(msgspec.Struct, frozen=True):
+    """How many were unread and are read now."""
+
+    read: int
+
+
+class NewNotification(msgspec.Struct, frozen=True):
+    """A notification to be."""
+
+    user_id: UUID
+    title: Title
+    body: Text = ""
+
+
+class NotificationQuery(msgspec.Struct, frozen=True):
+    """Place of a list; `unread` true or false lists only those."""
+
+    unread: Literal["true", "false"] | None = None
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+@routes.post(
+    "/api/v1/notifications",
+    summary="Notify a user",
+    roles=ADMINS_AND_SERVICES,
+    body=NewNotification,
+    answers={201: NotificationBody},
+    errors=(404,),
+)
+async def create(request: Request) -> Response:
+    """Keeps the notification; the user's open channels get it as `new_notification`."""
+    body: NewNotification = request.body
+    try:
+        row = await repo.pool().fetchrow(notifications.CREATE, body.user_id, body.title, body.body)
+    except asyncpg.ForeignKeyViolationError:
+        raise ApiError(
+            404, "There is no such user", code="user_not_found", fields={"user_id": "no such user"}
+        ) from None
+    return answer(NotificationBody(Notification.of(row)), 201)
+
+
+@routes.get(
+    "/api/v1/notifications",
+    summary="List own notifications",
+    query=NotificationQuery,
+    answers={200: NotificationsBody},
+)
+async def index(request: Request) -> Response:
+    """The caller's own, newest first."""
+    query: NotificationQuery = request.query
+    user_id = own(request)
+    rows = await repo.pool().fetch(
+        notifications.PAGE,
+        query.limit + 1,
+        *cursor.decode(query.cursor),
+        user_id,
+        None if query.unread is None else query.unread == "true",
+    )
+    unread = await repo.pool().fetchval(notifications.UNREAD, user_id)
+    shown, following = cursor.page(rows, query.limit)
+    return answer(NotificationsBody([Notification.of(row) for row in shown], following, unread))
+
+
+@routes.get(
+    "/api/v1/notifications/unread_count", summary="Count own unread notifications", answers={200: Unread}
+)
+async def unread_count(request: Request) -> Response:
+    """How many of the caller's own are unread."""
+    return answer(Unread(await repo.pool().fetchval(notifications.UNREAD, own(request))))
+
+
+@routes.post(
+    "/api/v1/notifications/{id:uuid}/read",
+    summary="Mark one as read",
+    answers={200: NotificationBody},
+    errors=(404,),
+)
+async def read(request: Request) -> Response:
+    """Marks the caller's notification (an admin: anybody's) as read; the first reading's time stays."""
+    principal = request.principal
+    row = await repo.pool().fetchrow(
+        notifications.READ, request.params["id"], principal.user_id, principal.is_admin
+    )
+    if row is None:
+        raise ApiError(404, "There is no such notification")
+    return answer(NotificationBody(Notification.of(row)))
+
+
+@routes.post("/api/v1/notifications/read_all", summary="Mark all own as read", answers={200: ReadAll})
+async def read_all(request: Request) -> Response:
+    """Marks all of the caller's notifications as read."""
+    return answer(ReadAll(await repo.pool().fetchval(notifications.READ_ALL, own(request))))
+
+
+def own(request: Request) -> UUID:
+    """The caller's user id. Raises ApiError 403 for a token that speaks for no user."""
+    user_id = request.principal.user_id
+    if user_id is None:
+        raise ApiError(403, "The token speaks for no user")
+    return user_id

@@ -1,0 +1,212 @@
+"""Tasks of the team: list with filters, one, create, change, complete, delete.
+
+Changes name the `version` that they were made on; a stale one answers 409 with the task as it is now left
+for the client to fetch. Channels hear of changes from the database listener, whoever made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from actors.storage import repo
+from api.http import cursor
+from api.http.cursor import Cursor, Limit
+from api.http.errors import ApiError
+from api.http.fields import Moment, Name, Text, Title
+from api.http.request import Request, Response, answer, no_content
+from api.http.router import Answer, Routes
+from schema import tasks
+
+routes = Routes("tasks")
+
+Status = Literal["open", "in_progress", "done", "cancelled"]
+Priority = Literal["low", "normal", "high", "urgent"]
+Version = Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647)]
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A task."""
+
+    id: UUID
+    title: str
+    description: str
+    team_member: str
+    status: Status
+    priority: Priority
+    due_at: datetime | None
+    version: int
+    inserted_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Task:
+        """From a row of `schema.tasks`."""
+        return cls(*row.values())
+
+
+class TaskBody(msgspec.Struct, frozen=True):
+    """One task."""
+
+    task: Task
+
+
+class TasksBody(msgspec.Struct, frozen=True):
+    """A page of tasks, newest first."""
+
+    tasks: list[Task]
+    next_cursor: str | None
+
+
+class TaskQuery(msgspec.Struct, frozen=True):
+    """Filters and place of a list of tasks."""
+
+    team_member: Name | None = None
+    status: Status | None = None
+    priority: Priority | None = None
+    limit: Limit = 200
+    cursor: Cursor | None = None
+
+
+class NewTask(msgspec.Struct, frozen=True):
+    """A task to be."""
+
+    title: Title
+    description: Text = ""
+    team_member: Name = ""
+    status: Status = "open"
+    priority: Priority = "normal"
+    due_at: Moment | None = None
+
+
+class TaskChange(msgspec.Struct, frozen=True):
+    """What changes, on which version; what is not named stays."""
+
+    version: Version
+    title: Title | None = None
+    description: Text | None = None
+    team_member: Name | None = None
+    status: Status | None = None
+    priority: Priority | None = None
+    due_at: Moment | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class OnVersion(msgspec.Struct, frozen=True):
+    """The version that is meant; any when it is not named."""
+
+    version: Version | None = None
+
+
+@routes.get("/api/v1/tasks", summary="List tasks", query=TaskQuery, answers={200: TasksBody})
+async def index(request: Request) -> Response:
+    """Newest first, filtered by team member, status and priority."""
+    query: TaskQuery = request.query
+    rows = await repo.pool().fetch(
+        tasks.PAGE,
+        query.limit + 1,
+        *cursor.decode(query.cursor),
+        query.team_member,
+        query.status,
+        query.priority,
+    )
+    shown, following = cursor.page(rows, query.limit)
+    return answer(TasksBody([Task.of(row) for row in shown], following))
+
+
+@routes.post("/api/v1/tasks", summary="Create a task", body=NewTask, answers={201: TaskBody})
+async def create(request: Request) -> Response:
+    """A new task."""
+    body: NewTask = request.body
+    row = await repo.pool().fetchrow(
+        tasks.CREATE, body.title, body.description, body.team_member, body.status, body.priority, body.due_at
+    )
+    return answer(TaskBody(Task.of(row)), 201)
+
+
+@routes.get("/api/v1/tasks/{id:uuid}", summary="One task", answers={200: TaskBody}, errors=(404,))
+async def show(request: Request) -> Response:
+    """The task."""
+    row = await repo.pool().fetchrow(tasks.BY_ID, request.params["id"])
+    if row is None:
+        raise ApiError(404, NO_TASK)
+    return answer(TaskBody(Task.of(row)))
+
+
+@routes.patch(
+    "/api/v1/tasks/{id:uuid}",
+    summary="Change a task",
+    body=TaskChange,
+    answers={200: TaskBody},
+    errors=(404, 409),
+)
+async def update(request: Request) -> Response:
+    """Changes the version named; 409 when the task has another one by now."""
+    body: TaskChange = request.body
+    named = body.due_at is not msgspec.UNSET
+    row = await repo.pool().fetchrow(
+        tasks.UPDATE,
+        request.params["id"],
+        body.version,
+        body.title,
+        body.description,
+        body.team_member,
+        body.status,
+        body.priority,
+        body.due_at if named else None,
+        named,
+    )
+    if row is None:
+        raise await _missing_or_stale(request)
+    return answer(TaskBody(Task.of(row)))
+
+
+@routes.post(
+    "/api/v1/tasks/{id:uuid}/complete",
+    summary="Complete a task",
+    body=OnVersion,
+    answers={200: TaskBody},
+    errors=(404, 409),
+)
+async def complete(request: Request) -> Response:
+    """Sets the status to done. A task that is done already is answered as it is."""
+    version = request.body.version
+    row = await repo.pool().fetchrow(tasks.COMPLETE, request.params["id"], version)
+    if row is None:
+        row = await repo.pool().fetchrow(tasks.BY_ID, request.params["id"])
+        if row is None or row["status"] != "done" or version not in (None, row["version"]):
+            raise await _missing_or_stale(request)
+    return answer(TaskBody(Task.of(row)))
+
+
+@routes.delete(
+    "/api/v1/tasks/{id:uuid}",
+    summary="Delete a task",
+    query=OnVersion,
+    answers={204: Answer(None, description="Deleted")},
+    errors=(404, 409),
+)
+async def delete(request: Request) -> Response:
+    """Deletes the task, when a version is named only that one."""
+    gone = await repo.pool().fetchval(tasks.DELETE, request.params["id"], request.query.version)
+    if gone is None:
+        raise await _missing_or_stale(request)
+    return no_content()
+
+
+NO_TASK = "There is no such task"
+
+
+async def _missing_or_stale(request: Request) -> ApiError:
+    row = await repo.pool().fetchrow(tasks.BY_ID, request.params["id"])
+    if row is None:
+        return ApiError(404, NO_TASK)
+    return ApiError(
+        409,
+        f"The task has version {row['version']} by now; fetch it and change that",
+        code="stale_version",
+        fields={"version": f"is stale, the task has {row['version']}"},
+    )

@@ -1,0 +1,235 @@
+"""Transactions: the main job. The row and its ledger entry are durable before the client hears 201."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+
+from actors.ledger.writer import (
+    IdempotencyConflict,
+    Recorded,
+    RecordTransaction,
+    Rejected,
+    Unavailable,
+    UserMissing,
+)
+from actors.storage import repo
+from api.http import cursor
+from api.http.cursor import Cursor, Limit
+from api.http.errors import ApiError, invalid, unavailable
+from api.http.fields import Amount, Currency, Moment, Text
+from api.http.request import Request, Response, answer
+from api.http.router import Answer, Routes
+from api.resources.notifications import own
+from runtime.otp import gen_server
+from schema import transaction_lists
+
+routes = Routes("transactions")
+
+WRITE_TIMEOUT = 10_000  # ms
+KEY_MAX = 255
+
+
+class Transaction(msgspec.Struct, frozen=True):
+    """A transaction; `amount` is a decimal string with two decimals."""
+
+    id: UUID
+    user_id: UUID
+    amount: Decimal
+    currency: str
+    description: str
+    inserted_at: datetime
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Transaction:
+        """From a row of `schema.transaction_lists`."""
+        return cls(*row.values())
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """The transaction's place in the ledger: its number, and the hash of the chain up to it, in hex."""
+
+    seq: int
+    hash: str
+
+
+class RecordedBody(msgspec.Struct, frozen=True):
+    """A recorded transaction and its ledger entry."""
+
+    transaction: Transaction
+    ledger: LedgerEntry
+
+
+class TransactionBody(msgspec.Struct, frozen=True):
+    """One transaction."""
+
+    transaction: Transaction
+
+
+class TransactionsBody(msgspec.Struct, frozen=True):
+    """A page of transactions, newest first."""
+
+    transactions: list[Transaction]
+    next_cursor: str | None
+
+
+class NewTransaction(msgspec.Struct, frozen=True):
+    """A transaction to be. An admin may name the user whose it is."""
+
+    amount: Amount
+    currency: Currency
+    description: Text = ""
+    user_id: UUID | None = None
+
+
+class TransactionQuery(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
+    """Place and filters of a list; an admin may name the user whose it is."""
+
+    limit: Limit = 50
+    cursor: Cursor | None = None
+    user_id: UUID | None = None
+    currency: Currency | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+IdempotencyKey = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=KEY_MAX, pattern="^[!-~]([ -~]*[!-~])?$")
+]
+
+
+@routes.post(
+    "/api/v1/transactions",
+    summary="Record a transaction",
+    body=NewTransaction,
+    answers={
+        201: Answer(
+            RecordedBody,
+            description="Recorded, or recorded before with the same Idempotency-Key",
+            headers={"idempotency-replayed": "`true` when the answer is that of an earlier request"},
+        )
+    },
+    errors=(404, 409),
+    request_headers={
+        "Idempotency-Key": (
+            IdempotencyKey,
+            "The same key with the same body records once and answers alike; with another body 409",
+        )
+    },
+)
+async def create(request: Request) -> Response:
+    """Records a transaction of the caller. Answers after COMMIT."""
+    body: NewTransaction = request.body
+    user_id = _whose(request, body.user_id)
+    key = _idempotency_key(request)
+    reply = await gen_server.call(
+        "db_writer",
+        RecordTransaction(
+            user_id,
+            Decimal(body.amount),
+            str(body.currency),
+            body.description,
+            key,
+            None if key is None else _fingerprint(user_id, body),
+        ),
+        timeout=WRITE_TIMEOUT,
+    )
+    match reply:
+        case Recorded(row, seq, chain_hash, replayed):
+            return answer(
+                RecordedBody(
+                    Transaction(
+                        row.id, row.user_id, row.amount, row.currency, row.description, row.inserted_at
+                    ),
+                    LedgerEntry(seq, chain_hash.hex()),
+                ),
+                201,
+                REPLAYED if replayed else (),
+            )
+        case IdempotencyConflict():
+            raise ApiError(
+                409, "This Idempotency-Key was used with another body", code="idempotency_conflict"
+            )
+        case UserMissing():
+            raise ApiError(
+                404, "There is no such user", code="user_not_found", fields={"user_id": "no such user"}
+            )
+        case Rejected(message):
+            raise ApiError(422, message)
+        case Unavailable():
+            raise unavailable("The database is not available", code="database_unavailable")
+    raise TypeError(f"db_writer answered {reply!r}")
+
+
+REPLAYED = ((b"idempotency-replayed", b"true"),)
+
+
+@routes.get(
+    "/api/v1/transactions",
+    summary="List transactions",
+    query=TransactionQuery,
+    answers={200: TransactionsBody},
+)
+async def index(request: Request) -> Response:
+    """The caller's own, newest first."""
+    query: TransactionQuery = request.query
+    user_id = _whose(request, query.user_id)
+    rows = await repo.pool().fetch(
+        transaction_lists.PAGE,
+        query.limit + 1,
+        *cursor.decode(query.cursor),
+        user_id,
+        query.currency,
+        query.since,
+        query.until,
+    )
+    shown, following = cursor.page(rows, query.limit)
+    return answer(TransactionsBody([Transaction.of(row) for row in shown], following))
+
+
+@routes.get(
+    "/api/v1/transactions/{id:uuid}", summary="One transaction", answers={200: TransactionBody}, errors=(404,)
+)
+async def show(request: Request) -> Response:
+    """The transaction; 404 when it is another user's."""
+    row = await repo.pool().fetchrow(transaction_lists.BY_ID, request.params["id"])
+    if row is None or not may_see(request, row["user_id"]):
+        raise ApiError(404, NO_TRANSACTION)
+    return answer(TransactionBody(Transaction.of(row)))
+
+
+NO_TRANSACTION = "There is no such transaction"
+
+
+def may_see(request: Request, owner: UUID) -> bool:
+    """True for the owner and for an admin."""
+    return request.principal.is_admin or request.principal.user_id == owner
+
+
+def _whose(request: Request, named: UUID | None) -> UUID:
+    if named is None or named == request.principal.user_id:
+        return own(request)
+    if not request.principal.is_admin:
+        raise ApiError(403, "Only an admin may name another user")
+    return named
+
+
+def _idempotency_key(request: Request) -> str | None:
+    raw = request.headers.get(b"idempotency-key")
+    if raw is None:
+        return None
+    key = raw.decode("latin-1").strip()
+    if not 1 <= len(key) <= KEY_MAX or not key.isascii() or not key.isprintable():
+        raise invalid({"Idempotency-Key": f"expected 1 to {KEY_MAX} visible ASCII characters"})
+    return key
+
+
+def _fingerprint(user_id: UUID, body: NewTransaction) -> bytes:
+    content = [str(user_id), str(body.amount), str(body.currency), body.description]
+    return hashlib.sha256(msgspec.json.encode(content)).digest()

@@ -1,0 +1,220 @@
+"""Users: list, one, create, change, deactivate. A plain user sees and changes himself alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from actors.storage import repo
+from api.http import cursor
+from api.http.cursor import PageQuery
+from api.http.errors import ApiError
+from api.http.fields import Email, Name
+from api.http.request import Request, Response, answer
+from api.http.router import ADMINS, Routes
+from api.security import audit, disconnect
+from api.security.sessions import revoke
+from schema import users
+
+routes = Routes("users")
+
+Role = Literal["user", "admin", "service"]
+NewPassword = Annotated[str, msgspec.Meta(min_length=8, max_length=1000)]
+
+
+class User(msgspec.Struct, frozen=True):
+    """A user."""
+
+    id: UUID
+    email: str
+    name: str
+    role: str
+    active: bool
+    inserted_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> User:
+        """From a row of `schema.users`."""
+        return cls(
+            row["id"],
+            row["email"],
+            row["name"],
+            row["role"],
+            row["active"],
+            row["inserted_at"],
+            row["updated_at"],
+        )
+
+
+class UserBody(msgspec.Struct, frozen=True):
+    """One user."""
+
+    user: User
+
+
+class UsersBody(msgspec.Struct, frozen=True):
+    """A page of users, newest first."""
+
+    users: list[User]
+    next_cursor: str | None
+
+
+class NewUser(msgspec.Struct, frozen=True):
+    """A user to be. Without a password he can't sign in."""
+
+    email: Email
+    name: Name = ""
+    role: Role = "user"
+    password: NewPassword | None = None
+
+
+class UserChange(msgspec.Struct, frozen=True):
+    """What changes; what is not named stays. A user who changes his own password names the current one."""
+
+    email: Email | None = None
+    name: Name | None = None
+    role: Role | None = None
+    active: bool | None = None
+    password: NewPassword | None = None
+    current_password: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
+
+
+@routes.get("/api/v1/users", summary="List users", query=PageQuery, answers={200: UsersBody})
+async def index(request: Request) -> Response:
+    """All users for an admin, newest first; himself for anybody else."""
+    query: PageQuery = request.query
+    principal = request.principal
+    if not principal.is_admin:
+        row = await repo.pool().fetchrow(users.BY_ID, principal.user_id)
+        return answer(UsersBody([User.of(row)] if row else [], None))
+    rows = await repo.pool().fetch(users.PAGE, query.limit + 1, *cursor.decode(query.cursor))
+    shown, following = cursor.page(rows, query.limit)
+    return answer(UsersBody([User.of(row) for row in shown], following))
+
+
+@routes.get("/api/v1/users/{id:uuid}", summary="One user", answers={200: UserBody}, errors=(404,))
+async def show(request: Request) -> Response:
+    """The user; for anybody but an admin only himself, else 404."""
+    user_id: UUID = request.params["id"]
+    _only_self_or_admin(request, user_id)
+    row = await repo.pool().fetchrow(users.BY_ID, user_id)
+    if row is None:
+        raise ApiError(404, NO_USER)
+    return answer(UserBody(User.of(row)))
+
+
+@routes.post(
+    "/api/v1/users",
+    summary="Create a user",
+    roles=ADMINS,
+    body=NewUser,
+    answers={201: UserBody},
+    errors=(409,),
+)
+async def create(request: Request) -> Response:
+    """A new user. 409 when the address is taken."""
+    body: NewUser = request.body
+    password_hash = await request.front.passwords.hash(body.password) if body.password is not None else None
+    async with repo.pool().acquire() as connection, connection.transaction():
+        try:
+            row = await connection.fetchrow(users.CREATE, body.email, body.name, body.role, password_hash)
+        except asyncpg.UniqueViolationError:
+            raise ApiError(409, TAKEN, code="email_taken", fields={"email": "is taken"}) from None
+        await audit.record(connection, request, "user.create", str(row["id"]), {"role": body.role})
+    return answer(UserBody(User.of(row)), 201)
+
+
+@routes.patch(
+    "/api/v1/users/{id:uuid}",
+    summary="Change a user",
+    body=UserChange,
+    answers={200: UserBody},
+    errors=(404, 409),
+)
+async def update(request: Request) -> Response:
+    """Changes what is named. Role, address and activity are an admin's to change."""
+    user_id: UUID = request.params["id"]
+    body: UserChange = request.body
+    principal = request.principal
+    _only_self_or_admin(request, user_id)
+    own = principal.user_id == user_id
+    if not principal.is_admin and (
+        body.role is not None or body.active is not None or body.email is not None
+    ):
+        raise ApiError(403, "Role, address and activity are an admin's to change")
+    if own and principal.is_admin and (body.active is False or (body.role or "admin") != "admin"):
+        raise ApiError(409, "An admin can't take his own rights; another admin can", code="own_rights")
+    password_hash = None
+    if body.password is not None:
+        if own:
+            stored = await repo.pool().fetchval(users.HASH_OF, user_id)
+            fits, _ = await request.front.passwords.check(stored, body.current_password or "")
+            if not fits:
+                raise ApiError(403, "The current password is wrong", fields={"current_password": "is wrong"})
+        password_hash = await request.front.passwords.hash(body.password)
+    async with repo.pool().acquire() as connection, connection.transaction():
+        try:
+            row = await connection.fetchrow(
+                users.UPDATE, user_id, body.email, body.name, body.role, body.active
+            )
+        except asyncpg.UniqueViolationError:
+            raise ApiError(409, TAKEN, code="email_taken", fields={"email": "is taken"}) from None
+        if row is None:
+            raise ApiError(404, NO_USER)
+        if password_hash is not None:
+            await connection.execute(users.SET_HASH, user_id, password_hash)
+        if password_hash is not None or body.active is False:
+            await revoke(connection, users.REVOKE_OF_USER, user_id)
+        if principal.is_admin:
+            named = ("email", "name", "role", "active", "password")
+            changed = [name for name in named if getattr(body, name) is not None]
+            await audit.record(connection, request, "user.update", str(user_id), {"changed": changed})
+    # Also at a new role: an open socket keeps the role that it came with, and all its admin channels.
+    gone = password_hash is not None or body.active is False or body.role is not None
+    _ended(request, user_id, sockets=gone)
+    if body.active:
+        request.front.sessions.restore(user_id)
+    return answer(UserBody(User.of(row)))
+
+
+@routes.post(
+    "/api/v1/users/{id:uuid}/deactivate",
+    summary="Deactivate a user",
+    roles=ADMINS,
+    answers={200: UserBody},
+    errors=(404, 409),
+)
+async def deactivate(request: Request) -> Response:
+    """The user can't sign in any more; his sessions and sockets end. His rows stay."""
+    user_id: UUID = request.params["id"]
+    if request.principal.user_id == user_id:
+        raise ApiError(409, "An admin can't deactivate himself; another admin can", code="own_rights")
+    async with repo.pool().acquire() as connection, connection.transaction():
+        row = await connection.fetchrow(users.UPDATE, user_id, None, None, None, False)
+        if row is None:
+            raise ApiError(404, NO_USER)
+        await revoke(connection, users.REVOKE_OF_USER, user_id)
+        await audit.record(connection, request, "user.deactivate", str(user_id), {})
+    _ended(request, user_id, sockets=True)
+    return answer(UserBody(User.of(row)))
+
+
+NO_USER = "There is no such user"
+TAKEN = "A user with this address exists"
+
+
+def _only_self_or_admin(request: Request, user_id: UUID) -> None:
+    if not request.principal.is_admin and request.principal.user_id != user_id:
+        raise ApiError(404, NO_USER)
+
+
+def _ended(request: Request, user_id: UUID, *, sockets: bool) -> None:
+    request.front.sessions.end(user_id=user_id)
+    if sockets:
+        disconnect.user(user_id)

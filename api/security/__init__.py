@@ -1,0 +1,1 @@
+"""Who may: tokens, sessions, passwords, the audit log."""

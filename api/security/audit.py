@@ -1,0 +1,66 @@
+"""The audit log: one row for each thing an operator did. Who, what, on what, from where.
+
+`record` is for changes of data: part of the transaction that makes the change. `act` is for operators who act on processes:
+it must work while the database is down, so the line is always logged too, and rows that could not be written are kept (the
+last KEPT of them) and written with the next one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Any, Final
+
+import asyncpg
+
+from actors.storage import repo
+from api.http.request import Request
+
+log = logging.getLogger("bitnexus.audit")
+
+KEPT: Final = 1000
+WRITE_SECONDS: Final = 1.0
+INSERT = """
+INSERT INTO audit_log (actor_id, action, subject, details, remote_address, request_id) VALUES ($1, $2, $3, $4, $5, $6)
+"""
+
+_late: deque[tuple[Any, ...]] = deque(maxlen=KEPT)
+
+
+async def record(
+    connection: asyncpg.Connection, request: Request, action: str, subject: str, details: dict[str, Any]
+) -> None:
+    """Writes a line of the audit log in the caller's transaction: what can't be audited does not happen. Raises as any
+    query does.
+    """
+    await connection.execute(INSERT, *_row(request, action, subject, details))
+
+
+async def act(request: Request, action: str, subject: str, details: dict[str, Any]) -> None:
+    """Writes a line to the log and to the table, within a second or later. Never raises for a database that is down."""
+    row = _row(request, action, subject, details)
+    log.warning(
+        "%s %s by %s from %s",
+        action,
+        subject,
+        request.principal.email or request.principal.subject,
+        request.address,
+        extra={
+            "audit": {"action": action, "subject": subject, "details": details},
+            "request_id": request.request_id,
+        },
+    )
+    _late.append(row)
+    while _late:
+        row = _late.popleft()
+        try:
+            async with repo.connection(WRITE_SECONDS) as connection:
+                await connection.execute(INSERT, *row, timeout=WRITE_SECONDS)
+        except (repo.Unavailable, *repo.CONNECTION_ERRORS) as error:
+            _late.appendleft(row)
+            log.warning("audit log: %d lines wait for the database (%s)", len(_late), error)
+            return
+
+
+def _row(request: Request, action: str, subject: str, details: dict[str, Any]) -> tuple[Any, ...]:
+    return (request.principal.user_id, action, subject, details, request.address, request.request_id)

@@ -1,0 +1,1 @@
+"""The Phoenix socket of BitNexus: its transports and who may connect."""

@@ -1,0 +1,99 @@
+"""The socket at `/socket`: who may connect, and which channel a topic goes to.
+
+The token comes as `params.token`, as the guide's frontend sends it, or as the client's `authToken`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from actors.channels import AdminChannel, NotificationChannel, TransactionChannel
+from actors.settings import Settings
+from api.security.disconnect import socket_id
+from api.security.tokens import InvalidToken, Principal
+from runtime.phoenix.check_origin import CheckOrigin
+from runtime.phoenix.endpoint import Endpoint
+from runtime.phoenix.messages import Error, Ok
+from runtime.phoenix.mount import LongPollOptions, Mount, Mounts, WebSocketOptions
+from runtime.phoenix.socket import UserSocket as PhoenixSocket
+
+if TYPE_CHECKING:
+    from api.app import Front
+
+PATH = "/socket"
+MAX_MESSAGE = 256 * 1024  # bytes of one message of a client
+MAX_CHANNELS = 50  # topics that one socket may have joined
+MAX_MESSAGES_PER_SECOND = 100  # of one socket
+LOOPBACK = ("//localhost", "//127.0.0.1", "//[::1]")
+
+
+class UserSocket(PhoenixSocket):
+    """A signed-in client."""
+
+    __slots__ = ()
+
+    channels = {
+        "transaction:*": TransactionChannel,
+        "notification:*": NotificationChannel,
+        "admin:*": AdminChannel,
+    }
+
+    front: Front
+
+    def connect(self, params: dict[str, Any], connect_info: dict[str, Any]) -> Any:
+        token = params.get("token") or connect_info.get("auth_token")
+        if not isinstance(token, str) or not token.isascii():
+            return Error()
+        principal = self.front.sessions.known(token.encode())
+        return self._ask(token) if principal is None else self._let_in(principal)
+
+    async def _ask(self, token: str) -> Any:
+        try:
+            return self._let_in(await self.front.sessions.authenticate(token))
+        except InvalidToken:
+            return Error()
+
+    def _let_in(self, principal: Principal) -> Ok:
+        self.assigns["user_id"] = principal.subject
+        self.assigns["role"] = principal.role
+        self.lifetime = (principal.exp - self.front.settings.jwt_leeway - time.time()) * 1000
+        return Ok()
+
+    def id(self) -> str | None:
+        return socket_id(self.assigns["user_id"])
+
+
+def mounts(front: Front) -> tuple[Endpoint, Mounts]:
+    """The endpoint and its socket mounts, with a socket class that knows this server's keys."""
+    origins = check_origin(front.settings)
+    socket = type("UserSocket", (UserSocket,), {"__slots__": (), "front": front})
+    mount = Mount(
+        PATH,
+        socket,
+        websocket=WebSocketOptions(
+            check_origin=origins,
+            max_frame_size=MAX_MESSAGE,
+            max_message_size=MAX_MESSAGE,
+            max_channels_per_transport=MAX_CHANNELS,
+            max_messages_per_second=MAX_MESSAGES_PER_SECOND,
+        ),
+        longpoll=LongPollOptions(
+            check_origin=origins,
+            max_body=MAX_MESSAGE,
+            max_channels_per_transport=MAX_CHANNELS,
+            max_messages_per_second=MAX_MESSAGES_PER_SECOND,
+        ),
+        auth_token=True,
+    )
+    return Endpoint(), Mounts([mount])
+
+
+def check_origin(settings: Settings) -> CheckOrigin:
+    """Which pages may open a socket: those of CORS_ORIGINS; unset, this server's own, and in dev those of
+    this machine."""
+    if "*" in settings.cors_origins:
+        return False
+    if settings.cors_origins:
+        return settings.cors_origins
+    return "conn" if settings.production else LOOPBACK

@@ -1,0 +1,161 @@
+"""The engine of the product: processes share an asyncio (uvloop) loop with the sockets and the database.
+
+A slice of at most SLICE_SECONDS runs processes, then the loop serves its other work and comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.tasks import _enter_task, _leave_task
+from contextvars import copy_context
+from math import ceil
+from time import monotonic, perf_counter
+from typing import Any, Final
+
+from runtime.core import engine as engines
+from runtime.core import reports, scheduling, telemetry
+from runtime.core.engine import Engine
+from runtime.core.exits import Unwind
+from runtime.core.process import TURN_SECONDS, Cell
+from runtime.core.scheduling import DEAD, RUNNING
+
+SLICE_SECONDS: Final = 0.001
+LONG_SCHEDULE_SECONDS: Final = 0.05
+CLEANING_SECONDS: Final = 5.0  # how long `stop` waits for what killed code awaits in its finally clauses
+MOST_HANDED_OVER: Final = 8  # each one takes some frames of Python's stack
+
+
+class AsyncioEngine(Engine):
+    """Runs processes on the running event loop. `start()` makes it the default engine of this thread's code.
+
+    `long_schedule` (seconds) is the length of a turn that is reported, as `erlang:system_monitor/2`'s long_schedule.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop | None = None, long_schedule: float = LONG_SCHEDULE_SECONDS
+    ) -> None:
+        super().__init__()
+        self.loop = loop or asyncio.get_running_loop()
+        self.long_schedule = long_schedule
+        self.long_schedules = 0
+        # Of callbacks that are no coroutines; whoever wakes a process does not lend it his. The rest are for hand-overs.
+        self._context, *self._contexts = (copy_context() for _ in range(MOST_HANDED_OVER + 1))
+        self._scheduled = False
+        self._depth = 0  # how many turns have handed over to another and are not done
+        self._handle: asyncio.Handle | None = None
+        self._wakes = 0.0  # when _handle is due; uvloop's handles do not know it if that was the past
+        self._stopped = False
+
+    def now(self) -> float:
+        return monotonic()  # what the loop's clock is as well, but uvloop cuts it to milliseconds
+
+    def start(self) -> AsyncioEngine:
+        """Makes this the engine that `erlang.spawn` and the rest mean outside of processes."""
+        engines.set_default(self)
+        return self
+
+    async def stop(self) -> None:
+        """Kills what still runs, in reverse order of creation, and lets cancelled code clean up."""
+        self._stopped = True
+        for cell in reversed(list(self.table)):
+            cell.terminate("killed")
+        while self._unwinding:
+            await asyncio.sleep(0)
+        if self._cleaning:
+            await asyncio.wait(self._cleaning, timeout=CLEANING_SECONDS)
+        await asyncio.sleep(0)
+        if self._handle is not None:
+            self._handle.cancel()
+        if engines._default is self:
+            engines.set_default(None)
+
+    def report_crash(self, cell: Cell, reason: Any) -> None:
+        if not self._stopped:  # what stop() kills did not crash
+            super().report_crash(cell, reason)
+
+    def enqueue(self, cell: Cell) -> None:
+        # While a run is scheduled there is nothing to do but to append: `_run` puts this method back when it is done.
+        self.queue.append(cell)
+        self.kick()
+
+    def kick(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self.enqueue = self.queue.append  # type: ignore[method-assign]
+            self.loop.call_soon(self._run, context=self._context)
+
+    def _run(self) -> None:
+        queue = self.queue
+        if self._unwinding:
+            self.run_unwinding()
+        self.turn_began = perf_counter()
+        until = self.turn_began + SLICE_SECONDS
+        long = self.long_schedule
+        try:
+            while queue:
+                cell = queue.popleft()
+                cell.turn()
+                after = perf_counter()
+                if after - self.turn_began > long:
+                    self._report_long_schedule(cell, after - self.turn_began)
+                if after > until:
+                    break
+                self.turn_began = after
+        finally:
+            if queue or self._unwinding:
+                self.loop.call_soon(self._run, context=self._context)
+            else:
+                self._scheduled = False
+                self.__dict__.pop("enqueue", None)
+
+    def hand_over(self, caller: Cell, server: Cell) -> None:
+        # As if the caller had been preempted by the server: what it sent before to others is handled later, as may be.
+        before = perf_counter()
+        if (
+            caller.run.mode != RUNNING
+            or caller.run.engine is not self
+            or self._depth == MOST_HANDED_OVER
+            or before - self.turn_began > TURN_SECONDS
+        ):
+            return
+        self.queue.pop()
+        loop, context = self.loop, self._contexts[self._depth]
+        self._depth += 1
+        _leave_task(loop, caller)  # type: ignore[arg-type]
+        scheduling.entered = None
+        try:
+            context.run(server.turn)
+        finally:
+            _enter_task(loop, caller)  # type: ignore[arg-type]
+            scheduling.current = scheduling.entered = caller
+            self._depth -= 1
+        after = perf_counter()
+        if after - before > self.long_schedule:
+            self._report_long_schedule(server, after - before)
+            self.turn_began = after  # not the caller's doing
+        if caller.run.mode == DEAD:  # the server's turn has ended it, while its code is on the stack
+            raise Unwind
+
+    def _report_long_schedule(self, cell: Cell, seconds: float) -> None:
+        self.long_schedules += 1
+        reports.long_schedule(cell, seconds)
+        telemetry.execute(
+            ("runtime", "long_schedule"), {"duration": seconds}, {"pid": cell, "name": cell.ties.name}
+        )
+
+    def timers_changed(self) -> None:
+        due = self._timers[0][0]
+        handle = self._handle
+        if handle is None or self._wakes > due:
+            if handle is not None:
+                handle.cancel()
+            self._wakes = due
+            # Rounded up: uvloop rounds to milliseconds, and one that woke just before its time would spin until then.
+            self._handle = self.loop.call_later(ceil((due - monotonic()) * 1000) / 1000, self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        self.fire_timers(monotonic())
+        # A timer that set another one has asked for the wake-up already; a second one would never end.
+        if self.next_timer() is not None and not self._stopped:
+            self.timers_changed()

@@ -1,0 +1,148 @@
+"""What asyncio sees of a process: `asyncio.current_task()` inside of one, and the clean-up of one that was killed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from runtime.core import scheduling
+from runtime.core.exits import Unwind
+from runtime.core.scheduling import BLOCKED, DEAD, RECEIVING, Wait
+
+if TYPE_CHECKING:
+    from runtime.core.control_block import Run, Ties
+    from runtime.core.pid import Pid
+
+_log = logging.getLogger("runtime")
+
+
+class AsyncioTask:
+    """The part of `asyncio.Task` that asyncio's own timeouts, task groups and the libraries use. A `Cell` is one."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        run: Run
+        ties: Ties
+
+        def on_exit(self, hook: Callable[[Pid], object]) -> None: ...
+        def wake(self, wait: Any) -> None: ...
+
+    def cancel(self, msg: Any = None) -> bool:
+        """As `asyncio.Task.cancel`: raises CancelledError where the process's coroutine waits."""
+        run = self.run
+        if run.coro is None:
+            return False
+        run.cancels += 1
+        waiting = run.waiting
+        if isinstance(waiting, asyncio.Future) and waiting.cancel():
+            return True
+        run.must_cancel = True
+        if run.mode in (RECEIVING, BLOCKED):
+            self.wake(waiting)
+        return True
+
+    def uncancel(self) -> int:
+        """As `asyncio.Task.uncancel`."""
+        if self.run.cancels > 0:
+            self.run.cancels -= 1
+        return self.run.cancels
+
+    def cancelling(self) -> int:
+        """As `asyncio.Task.cancelling`."""
+        return self.run.cancels
+
+    def cancelled(self) -> bool:
+        """As `asyncio.Task.cancelled`."""
+        return False
+
+    def done(self) -> bool:
+        """As `asyncio.Task.done`."""
+        return self.run.mode == DEAD
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """As `asyncio.Task.get_loop`."""
+        return self.run.engine.loop
+
+    def get_name(self) -> str:
+        """As `asyncio.Task.get_name`."""
+        return self.ties.name or str(self)
+
+    def get_coro(self) -> Coroutine[Any, Any, Any] | None:
+        """As `asyncio.Task.get_coro`."""
+        return self.run.coro
+
+    def get_context(self) -> Context | None:
+        """As `asyncio.Task.get_context`."""
+        return self.run.context
+
+    def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
+        """As `asyncio.Task.add_done_callback`: at the end of the process."""
+        self.on_exit(lambda _pid: callback(self))
+
+
+class Unwinding:
+    """Lets the code of a process that was killed while it waited release what it holds: it sees CancelledError there.
+
+    It runs outside of any process, because the process is dead already; what it awaits in its finally clauses is
+    awaited as an asyncio task.
+    """
+
+    __slots__ = ("_context", "_coro", "_wait")
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], wait: Any, context: Context) -> None:
+        self._coro = coro
+        self._wait = wait
+        self._context = context
+
+    def start(self) -> bool:
+        """Throws into the coroutine; False if it ended, True if it waits and has to be awaited."""
+        if isinstance(self._wait, asyncio.Future) and self._wait.cancel():
+            self._wait._asyncio_future_blocking = True
+            return True
+        return self._resume(asyncio.CancelledError())
+
+    def _resume(self, error: BaseException | None) -> bool:
+        outer, scheduling.unwinding = scheduling.unwinding, True
+        try:
+            return self._unwind(error)
+        finally:
+            scheduling.unwinding = outer
+
+    def _unwind(self, error: BaseException | None) -> bool:
+        for _ in range(100):
+            try:
+                if error is None:
+                    self._wait = self._context.run(self._coro.send, None)
+                else:
+                    self._wait = self._context.run(self._coro.throw, error)
+            except (StopIteration, asyncio.CancelledError, Unwind):
+                return False
+            except Exception:
+                _log.warning("a killed process raised while it was cleaning up", exc_info=True)
+                return False
+            if not isinstance(self._wait, Wait):
+                return True
+            error = asyncio.CancelledError()  # the dead do not receive and do not call
+        with suppress(RuntimeError):  # it catches GeneratorExit as well
+            self._coro.close()
+        del self._coro  # collected here, where its receive does not raise at once: elsewhere it could spin
+        return False
+
+    def __await__(self) -> Generator[Any, None, None]:
+        waits = True
+        while waits:
+            try:
+                yield self._wait
+            except BaseException as error:
+                waits = self._resume(error)
+            else:
+                waits = self._resume(None)
+
+    async def run(self) -> None:
+        """The task that awaits what the coroutine still waits for."""
+        await self

@@ -1,0 +1,130 @@
+"""The two parts of a process's control block that most processes can do without most of the time.
+
+A process at rest is an address and an actor. While it has mail, runs or waits for something it has a `Run`; once it is
+linked, monitored, named or has handled a message it has `Ties`. Those without share one that is never written to: the
+engine's `rest` (`fresh` before they run, `dead` in the end), and the `blank` of their page in the process table. So whoever
+reads need not ask; whoever writes goes through `Cell.own_run` and `Cell.own_ties`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final
+
+from runtime.core.scheduling import IDLE, NEW
+
+if TYPE_CHECKING:
+    from runtime.core.engine import Engine
+    from runtime.core.pid import Pid
+    from runtime.core.process_table import Page
+    from runtime.otp.gen import Call, StartReply
+
+UNSET: Final[Any] = object()
+
+# A set in order of arrival. Most have one member, and a dict for one is larger than a process.
+Few = tuple[Any, ...] | dict[Any, None]
+_FEW: Final = 4
+
+
+def including(some: Few, one: Any) -> Few:
+    """`some` and `one`; may be the same object."""
+    if isinstance(some, dict):
+        some[one] = None
+    elif one not in some:
+        return (*some, one) if len(some) < _FEW else dict.fromkeys((*some, one))
+    return some
+
+
+def without(some: Few, one: Any) -> Few:
+    """`some` but for `one`; may be the same object."""
+    if one not in some:
+        return some
+    if isinstance(some, dict):
+        del some[one]
+        return some or ()
+    return tuple(other for other in some if other is not one)
+
+
+class Run:
+    """What a process has while it is not at rest, lent by its engine until it rests or ends. Only its own coroutine, which ends
+    before, keeps it from one turn to the next.
+
+    Invariants: `queued` is True exactly while the process lies in the run queue or runs; `coro` is None unless mode is
+    RECEIVING, BLOCKED or RUNNING.
+    """
+
+    __slots__ = (
+        "call", "cancels", "context", "coro", "doomed", "engine", "held", "mailbox", "message", "mode", "must_cancel",
+        "queued", "shared", "since", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, engine: Engine, mode: int = IDLE, shared: bool = False) -> None:
+        self.engine = engine
+        self.mode = mode
+        self.shared = shared
+        self.queued = mode == NEW
+        self.held = False  # suspended by sys
+        self.must_cancel = False
+        self.cancels = 0
+        self.mailbox: deque[Any] | None = None
+        self.coro: Coroutine[Any, Any, Any] | None = None
+        self.context: Context | None = None
+        # What the coroutine waits for; of a NEW process what its start has for `_begin`.
+        self.waiting: Any = None
+        # The one being handled; kept for crash reports.
+        self.message: Any = None
+        # What ended its rest, or started it: a monitor as well, kept here because it is nearly always over before the turn is.
+        self.call: Call | StartReply | None = None
+        # When a message was first left waiting, in the engine's seconds; for observers.
+        self.since: float | None = None
+        # The reason of a signal that will end it as soon as its code waits or returns.
+        self.doomed: Any = UNSET
+
+    def reset(self) -> None:
+        """As new, after the end of its process, which has left no mail here."""
+        self.mode = IDLE
+        self.queued = self.held = self.must_cancel = False
+        self.cancels = 0
+        self.coro = self.context = self.since = None
+        self.doomed = UNSET
+
+
+class Ties:
+    """What binds a process to others, and what it has been told to be. The dead have no links, no monitors, no extra."""
+
+    __slots__ = (
+        "exit_hooks", "extra", "links", "monitored_by", "monitors", "name", "overload", "page", "parent", "place",
+        "reductions", "shared", "trap_exit",
+    )  # fmt: skip
+
+    def __init__(self, page: Page | int, place: int = -1, shared: bool = False) -> None:
+        self.page = page  # of the process table; of the dead the number alone
+        self.place = place  # on the page; -1 until somebody looks it up
+        self.shared = shared
+        self.links: Few = ()  # of Cells
+        self.monitors: Few = ()  # of Monitors, its own
+        self.monitored_by: Few = ()  # of whatever has `fire(pid, reason)`
+        self.exit_hooks: list[Callable[[Pid], object]] | None = None
+        self.extra: dict[str, Any] | None = None  # rare state: sys debug, a server's timeout, Thespian's side
+        self.name: str | None = None
+        self.parent: Pid | None = None
+        self.overload = 0  # the mailbox's bound; 0 is none
+        self.reductions = 0
+        self.trap_exit = False
+
+    def blank(self) -> bool:
+        """True if there is nothing here that those of others might not say as well."""
+        return (
+            self.reductions == 0
+            and not self.links
+            and self.parent is None
+            and self.name is None
+            and not self.monitored_by
+            and self.extra is None
+            and not self.monitors
+            and self.exit_hooks is None
+            and not self.trap_exit
+            and not self.overload
+        )

@@ -1,0 +1,266 @@
+"""The engine: run queue, process table, registered names, timers. One thread, one running process at a time.
+
+`Engine` holds all that is the same under every scheduler; `AsyncioEngine` runs it on an event loop for the product,
+`DeterministicEngine` under a virtual clock and a seeded scheduler for tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any
+
+from runtime.core import reports, scheduling, signals
+from runtime.core.asyncio_task import Unwinding
+from runtime.core.control_block import Run
+from runtime.core.exits import Error
+from runtime.core.pid import Pid
+from runtime.core.process import Cell, FunctionProcess
+from runtime.core.process_table import ProcessTable
+from runtime.core.scheduling import DEAD, NEW
+
+
+class Timer:
+    """A pending timer. `due` in seconds of the engine's clock; `callback(*args)` runs unless it was cancelled."""
+
+    __slots__ = ("args", "callback", "due", "engine")
+
+    def __init__(
+        self, engine: Engine, due: float, callback: Callable[..., Any], args: tuple[Any, ...]
+    ) -> None:
+        self.engine = engine
+        self.due = due
+        self.callback: Callable[..., Any] | None = callback
+        self.args = args
+
+    def cancel(self) -> bool:
+        """False if it has fired or was cancelled already."""
+        if self.callback is None:
+            return False
+        self.callback = None
+        self.args = ()
+        self.engine.timer_cancelled()
+        return True
+
+
+class Engine:
+    """What every engine offers. Subclasses give `now`, `loop`, and call `run_queue` and `fire_timers`."""
+
+    loop: asyncio.AbstractEventLoop
+    turn_messages = scheduling.TURN_MESSAGES
+    turn_began = 0.0  # by `perf_counter`, where the engine looks at it before each turn
+    cell_class: type[Cell] = Cell
+
+    def __init__(self) -> None:
+        self.queue: deque[Cell] = deque()
+        self.signals: deque[tuple[Cell | None, Any, Pid, Any]] = deque()
+        self.names: dict[str, Cell] = {}
+        self.table = ProcessTable()
+        self.on_exit: list[Callable[[Pid, Any], None]] = []
+        self.on_spawn: list[Callable[[Pid], None]] = []
+        self.thespian: Any = None  # the Thespian system base on this engine, if there is one
+        self.refused = 0  # messages that found a bounded mailbox full
+        self._draining = False
+        self.fresh = Run(self, NEW, shared=True)  # of all that have not run yet
+        self.rest = Run(self, shared=True)
+        self.dead = Run(self, DEAD, shared=True)
+        self.runs: list[Run] = []  # to lend to those that get mail
+        self.mailboxes: list[deque[Any]] = []  # empty ones
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._timer_count = 0
+        self._timers_cancelled = 0
+        self._unwinding: list[Unwinding] = []
+        self._cleaning: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks weakly
+
+    # ---- the clock and the scheduler: a subclass's part
+
+    def now(self) -> float:
+        """Seconds of this engine's monotonic clock."""
+        return self.loop.time()
+
+    def enqueue(self, cell: Cell) -> None:
+        """Puts a runnable process into the run queue (`cell.run.queued` is True already)."""
+        self.queue.append(cell)
+
+    def hand_over(self, caller: Cell, server: Cell) -> None:
+        """`caller` is about to wait for `server`, the last in the queue: an engine may run that one at once, to save both
+        a round through the queue.
+        """
+
+    def kick(self) -> None:
+        """There is work outside of the run queue: the engine must run soon."""
+
+    # ---- processes
+
+    def spawn_actor(
+        self, actor: Any, parent: Cell | None = None, link: bool = False, cell_class: type[Cell] | None = None
+    ) -> Cell:
+        """Makes a process of an actor object; it runs when its turn comes."""
+        cell = (cell_class or self.cell_class)(self, actor, parent)
+        actor._myRef = cell
+        if link:
+            assert parent is not None
+            cell.link(parent)
+        for hook in self.on_spawn:
+            hook(cell)
+        if cell.run.mode == NEW:
+            self.enqueue(cell)
+        return cell
+
+    def spawn(
+        self, fn: Callable[..., Any], *args: Any, name: str | None = None, trap_exit: bool = False
+    ) -> Pid:
+        """`erlang:spawn/3` from outside of all processes: runs `fn(*args)`, a function or an `async def`, as a process.
+
+        Raises Error("badarg") if the name is taken or `undefined`.
+        """
+        if name is not None and (name in self.names or name == "undefined"):
+            raise Error("badarg")
+        cell = self.spawn_actor(FunctionProcess(fn, args))
+        if trap_exit:
+            cell.own_ties().trap_exit = True
+        if name is not None:
+            self.register(name, cell)
+        return cell
+
+    def current_pid(self) -> Pid | None:
+        """The process that runs now, None outside."""
+        return scheduling.current
+
+    def exited(self, cell: Cell, reason: Any) -> None:
+        """First thing at the end of a process: it leaves the table, its name is free."""
+        for hook in self.on_exit:
+            hook(cell, reason)
+        self.table.remove(cell)
+        name = cell.ties.name
+        if name is not None:
+            del self.names[name]
+
+    def report_crash(self, cell: Cell, reason: Any) -> None:
+        """The process ends with a reason that is not an orderly one."""
+        reports.crash(cell, reason)
+
+    def drain(self) -> None:
+        """Delivers the signals that deaths have caused, in order, until there are none."""
+        if self._draining:
+            return
+        self._draining = True
+        signals = self.signals
+        try:
+            while signals:
+                target, monitor, source, reason = signals.popleft()
+                if target is not None:
+                    target.exit_signal(source, reason, True)
+                else:
+                    monitor.fire(source, reason)
+        finally:
+            self._draining = False
+
+    def unwind(self, coro: Coroutine[Any, Any, Any], wait: Any, context: Context) -> None:
+        """A process died while its coroutine waited: the coroutine is cancelled soon, outside of the caller's code."""
+        self._unwinding.append(Unwinding(coro, wait, context))
+        self.kick()
+
+    def run_unwinding(self) -> None:
+        """Cancels the coroutines of the dead."""
+        while self._unwinding:
+            unwinding = self._unwinding.pop()
+            if unwinding.start():
+                task = self.loop.create_task(unwinding.run())
+                self._cleaning.add(task)
+                task.add_done_callback(self._cleaning.discard)
+
+    def refuse(self, cell: Cell, message: Any) -> bool:
+        """A bounded mailbox is full. True drops the message; what the runtime itself sends is never dropped."""
+        if isinstance(message, signals.NeverRefused):
+            return False
+        self.refused += 1
+        return True
+
+    # ---- names
+
+    def register(self, name: str, cell: Cell) -> None:
+        """`erlang:register/2`. Raises Error("badarg") if the name is taken, the process dead or named already."""
+        if name in self.names or cell.run.mode == DEAD or cell.ties.name is not None or name == "undefined":
+            raise Error("badarg")
+        self.names[name] = cell
+        cell.own_ties().name = name
+
+    def unregister(self, name: str) -> None:
+        """`erlang:unregister/1`. Raises Error("badarg") if nobody has the name."""
+        cell = self.names.pop(name, None)
+        if cell is None:
+            raise Error("badarg")
+        cell.ties.name = None
+
+    # ---- timers
+
+    def call_later(self, seconds: float, callback: Callable[..., Any], *args: Any) -> Timer:
+        """Runs `callback(*args)` on the engine, outside of all processes, after so many seconds."""
+        return self.call_at(self.now() + seconds, callback, *args)
+
+    def call_at(self, due: float, callback: Callable[..., Any], *args: Any) -> Timer:
+        """As `call_later`, at a time of the engine's clock (seconds)."""
+        timer = Timer(self, due, callback, args)
+        self._timer_count += 1
+        timers = self._timers
+        heapq.heappush(timers, (timer.due, self._timer_count, timer))
+        if timers[0][2] is timer:
+            self.timers_changed()
+        return timer
+
+    def timers_changed(self) -> None:
+        """A timer was added: the subclass may have to wake earlier."""
+
+    def timer_cancelled(self) -> None:
+        """Keeps the heap small: nearly every timer is the timeout of a call that was answered."""
+        self._timers_cancelled += 1
+        if self._timers_cancelled > 512 and self._timers_cancelled * 2 > len(self._timers):
+            self._timers = [entry for entry in self._timers if entry[2].callback is not None]
+            heapq.heapify(self._timers)
+            self._timers_cancelled = 0
+
+    def next_timer(self) -> float | None:
+        """When the next timer is due, in seconds of the engine's clock; None if there is none."""
+        timers = self._timers
+        while timers and timers[0][2].callback is None:
+            heapq.heappop(timers)
+            self._timers_cancelled -= 1
+        return timers[0][0] if timers else None
+
+    def fire_timers(self, now: float, at_most: int | None = None) -> int:
+        """Runs what is due at `now`; returns how many timers ran."""
+        fired = 0
+        while at_most is None or fired < at_most:
+            due = self.next_timer()
+            if due is None or due > now:
+                break
+            timer = heapq.heappop(self._timers)[2]
+            callback, args = timer.callback, timer.args
+            timer.callback = None
+            timer.args = ()
+            assert callback is not None
+            callback(*args)
+            fired += 1
+        return fired
+
+
+_default: Engine | None = None
+
+
+def set_default(engine: Engine | None) -> None:
+    """Names the engine that code outside of all processes means."""
+    global _default
+    _default = engine
+
+
+def current_engine() -> Engine:
+    """The running process's engine, else the default one. Raises RuntimeError if no engine was started."""
+    if scheduling.current is not None:
+        return scheduling.current.engine
+    if _default is None:
+        raise RuntimeError("no engine runs: start an AsyncioEngine (or a DeterministicEngine) first")
+    return _default

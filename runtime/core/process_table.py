@@ -1,0 +1,141 @@
+"""The process table, as BEAM has one: a pid's number is its place here, so neither the pid nor the table has to store it.
+
+Places are given out in order and never again. A page that has become sparse is packed, one whose processes are all dead is
+dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from runtime.core.control_block import Ties
+
+if TYPE_CHECKING:
+    from runtime.core.process import Cell
+
+PAGE: Final = 64  # places: a process looks for its own among so many
+SPARSE: Final = PAGE // 4
+
+
+class Page(list["Cell | None"]):
+    """A run of places; None where the process is dead. `first` is the number of the first place."""
+
+    __slots__ = ("alive", "blank", "first", "places")
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.alive = 0
+        self.blank: Ties | None = None
+        self.places: bytes | None = None  # once it is packed: whose place is which; only the living are left
+
+    def shared(self) -> Ties:
+        """The `Ties` of all on this page who have none of their own."""
+        if self.blank is None:
+            self.blank = Ties(self, shared=True)
+        return self.blank
+
+    def place_of(self, cell: Cell) -> int:
+        """Where on this page a living process lies."""
+        index = self.index(cell)
+        return index if self.places is None else self.places[index]
+
+    def at(self, place: int) -> Cell | None:
+        """The living process that lies there."""
+        if self.places is not None:
+            index = self.places.find(place)
+            return None if index < 0 else self[index]
+        return self[place] if place < len(self) else None
+
+    def clear_place(self, place: int) -> None:
+        """The process that lay there is dead."""
+        self.alive -= 1
+        if self.places is not None:
+            index = self.places.find(place)
+            del self[index]
+            self.places = self.places[:index] + self.places[index + 1 :]
+            return
+        self[place] = None
+        if self.alive == SPARSE and len(self) == PAGE:
+            self.places = bytes(index for index, cell in enumerate(self) if cell is not None)
+            self[:] = [cell for cell in self if cell is not None]
+
+
+class ProcessTable:
+    """All living processes of an engine, oldest first."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, Page] = {}
+        self._last = self._new_page(1)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def given_out(self) -> int:
+        """How many places have been given out: all processes that have ever been, nearly."""
+        last = self._last
+        return last.first - 1 + (len(last) if last.places is None else PAGE)
+
+    def __iter__(self) -> Iterator[Cell]:
+        """The living, oldest first. Whoever lets others run between two steps takes a list of it."""
+        for page in self._pages.values():
+            for cell in page:
+                if cell is not None:
+                    yield cell
+
+    def numbered(self) -> Iterator[tuple[int, Cell]]:
+        """As `__iter__`, each with its number: cheaper than to ask them."""
+        for page in self._pages.values():
+            for place, cell in zip(page.places or range(len(page)), page, strict=True):
+                if cell is not None:
+                    yield page.first + place, cell
+
+    def _new_page(self, first: int) -> Page:
+        page = self._pages[first // PAGE] = Page(first)
+        return page
+
+    def _drop(self, page: Page) -> None:
+        del self._pages[page.first // PAGE]
+        page.blank = None  # they know each other, and the collector comes late
+
+    def _open_page(self) -> Page:
+        """The page with the next place."""
+        page = self._last
+        if len(page) == PAGE or page.places is not None:
+            if not page.alive:
+                self._drop(page)
+            page = self._last = self._new_page(page.first + PAGE)
+        return page
+
+    def add(self, cell: Cell) -> Page:
+        """Gives a process its place, on the page returned."""
+        page = self._open_page()
+        page.append(cell)
+        page.alive += 1
+        self._count += 1
+        return page
+
+    def reserve(self) -> int:
+        """A number that no process has or will have."""
+        page = self._open_page()
+        page.append(None)
+        return page.first + len(page) - 1
+
+    def remove(self, cell: Cell) -> None:
+        """The process is dead; its number stays its own."""
+        ties = cell.own_ties()
+        page = ties.page
+        assert isinstance(page, Page)
+        place = ties.place if ties.place >= 0 else page.place_of(cell)
+        ties.page = page.first + place
+        page.clear_place(place)
+        self._count -= 1
+        if not page.alive and page is not self._last:
+            self._drop(page)
+
+    def get(self, number: int) -> Cell | None:
+        """The living process with this number."""
+        page = self._pages.get((number - 1) // PAGE)
+        return None if page is None else page.at((number - 1) % PAGE)

@@ -1,0 +1,148 @@
+"""SASL's reports: crash, supervisor and progress reports, and long schedules.
+
+Each is a `Report` given to the log (logger `runtime.core.reports`, attribute `report` of the record) and to telemetry
+(`("runtime", "report")`). Nothing is formatted unless somebody listens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from runtime.core import telemetry
+from runtime.core.exits import Stack
+
+if TYPE_CHECKING:
+    from runtime.core.process import Cell
+
+log = logging.getLogger("runtime.reports")
+EVENT = ("runtime", "report")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`kind` is crash, supervisor, progress or long_schedule; the rest is what there is to say."""
+
+    kind: str
+    pid: str
+    name: str | None
+    module: str
+    reason: Any = None
+    message: str | None = None
+    ancestors: tuple[str, ...] = ()
+    context: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain values for a structured log."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return {**fields, "reason": None if self.reason is None else describe(self.reason)}
+
+
+def describe(reason: Any) -> str:
+    """A reason as one readable text, never empty; stacks at full length."""
+    if isinstance(reason, tuple) and len(reason) == 2 and isinstance(reason[1], Stack):
+        error = reason[0]
+        head = "\n".join(_error(error)) if isinstance(error, BaseException) else text(error)
+        return f"{head}\n{reason[1]}"
+    return reason if isinstance(reason, str) and reason else text(reason)
+
+
+def _error(error: BaseException, indent: str = "") -> list[str]:
+    """An exception as a line, and below it those of a group: the group itself does not say what happened."""
+    lines = [f"{indent}{type(error).__name__}: {text(error, str)}"]
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            lines += _error(one, indent + "  ")
+    return lines
+
+
+def text(value: Any, how: Callable[[Any], str] = repr) -> str:
+    """`repr(value)`. If that raises, so much: what is reported must not break the report."""
+    try:
+        return how(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: {how.__name__} raised {type(error).__name__}>"
+
+
+def module_of(actor: Any) -> str:
+    """`module:Class` of an actor, or of the function that a plain process runs."""
+    target = getattr(actor, "_fn", None) or type(actor)
+    return f"{target.__module__}:{getattr(target, '__qualname__', type(target).__name__)}"
+
+
+def ancestors(cell: Cell) -> tuple[str, ...]:
+    """Names (or pids) of the parent, its parent and so on."""
+    out: list[str] = []
+    parent = cell.ties.parent
+    while parent is not None and len(out) < 50:
+        out.append(parent.cell.ties.name or str(parent))
+        parent = parent.cell.ties.parent
+    return tuple(out)
+
+
+def emit(report: Report, level: int) -> None:
+    """Gives a report to the log and to telemetry."""
+    telemetry.execute(EVENT, {}, {"report": report})
+    if log.isEnabledFor(level):
+        log.log(
+            level,
+            "%s report: %s %s",
+            report.kind,
+            report.name or report.pid,
+            report.module,
+            extra={"report": report},
+        )
+
+
+def listened(level: int) -> bool:
+    """False if a report of this level would reach nobody."""
+    return log.isEnabledFor(level) or telemetry.attached(EVENT)
+
+
+def crash(cell: Cell, reason: Any) -> None:
+    """A process ended with a reason that is neither normal nor a shutdown."""
+    if not listened(logging.ERROR):
+        return
+    message = None if cell.run.message is None else _clip(cell.run.message)
+    emit(
+        Report("crash", str(cell), cell.ties.name, module_of(cell.actor), reason, message, ancestors(cell)),
+        logging.ERROR,
+    )
+
+
+def supervisor(cell: Cell, error: str, reason: Any, child: Any, pid: Any, level: int = logging.ERROR) -> None:
+    """A supervisor met `error` (child_terminated, start_error, shutdown_error, shutdown) with a child."""
+    if not listened(level):
+        return
+    context = {"error": error, "child": child, "child_pid": str(pid)}
+    emit(
+        Report("supervisor", str(cell), cell.ties.name, module_of(cell.actor), reason, None, (), context),
+        level,
+    )
+
+
+def progress(cell: Cell, child: Any, pid: Any) -> None:
+    """A supervisor started a child."""
+    if listened(logging.DEBUG):
+        context = {"child": child, "child_pid": str(pid)}
+        emit(
+            Report("progress", str(cell), cell.ties.name, module_of(cell.actor), None, None, (), context),
+            logging.DEBUG,
+        )
+
+
+def long_schedule(cell: Cell, seconds: float) -> None:
+    """A process held the loop for so long without a pause."""
+    module = module_of(cell.actor) if cell.actor is not None else "(ended)"
+    message = None if cell.run.message is None else _clip(cell.run.message)
+    emit(
+        Report("long_schedule", str(cell), cell.ties.name, module, None, message, (), {"seconds": seconds}),
+        logging.WARNING,
+    )
+
+
+def _clip(message: Any) -> str:
+    shown = text(message)
+    return shown if len(shown) <= 500 else shown[:500] + "..."

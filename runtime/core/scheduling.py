@@ -1,0 +1,150 @@
+"""Which process runs, and what the others wait for.
+
+A coroutine suspends its process by yielding a `Wait` to the trampoline (`Cell._step`), which resumes it after
+`cell.wake(wait)`. `Reply` is an answer that comes once, `Receive` a selective receive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from runtime.core.pid import Pid
+    from runtime.core.process import Cell
+
+# Modes of a cell. Mail makes a process runnable in the first two only.
+IDLE: Final = 0  # between messages
+RECEIVING: Final = 1  # its coroutine waits in a selective receive
+BLOCKED: Final = 2  # its coroutine waits for something else
+NEW: Final = 3  # has not run yet
+RUNNING: Final = 4
+DEAD: Final = 5
+
+STATUS: Final = ("waiting", "waiting", "waiting", "runnable", "running", "exiting")
+
+TURN_MESSAGES: Final = 64  # messages a process may handle in one turn before the others get theirs
+
+current: Cell | None = None  # the process that runs right now; None outside of processes
+unwinding = False  # True while the code of a dead process cleans up
+entered: Cell | None = None  # whose coroutine is asyncio's current task
+
+
+class Wait:
+    """What a coroutine yields to the trampoline to suspend its process until `cell.wake(wait)`."""
+
+    __slots__ = ()
+    on_mail = False  # True: new mail wakes the process too
+
+    def take_exit(self, pid: Pid, reason: Any) -> bool:
+        """An EXIT message comes for the waiting process: True if this is what it waits for."""
+        return False
+
+
+class Reply(Wait):
+    """An answer that comes once: awaited by a process, or by an asyncio task outside of all processes."""
+
+    __slots__ = ("done", "error", "value", "waiter")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.waiter: Cell | asyncio.Future[None] | None = None
+
+    def resolve(self, value: Any, error: BaseException | None = None) -> None:
+        """Delivers the answer; a second one is dropped."""
+        if self.done:
+            return
+        self.done = True
+        self.value = value
+        self.error = error
+        waiter = self.waiter
+        if waiter is None:
+            return
+        if not isinstance(waiter, asyncio.Future):
+            waiter.wake(self)
+        elif not waiter.done():
+            waiter.set_result(None)
+
+    def abandon(self) -> None:
+        """The waiting side is gone (killed or cancelled): nobody will read the answer."""
+        self.done = True
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if not self.done:
+            try:
+                if current is not None:
+                    self.waiter = current
+                    while not self.done:
+                        yield self
+                else:
+                    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self.waiter = future
+                    yield from future
+            except BaseException:
+                self.abandon()
+                raise
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Receive(Wait):
+    """A selective receive. `pos` messages of the mailbox did not match and are not looked at again."""
+
+    __slots__ = ("fired", "match", "timeout")
+    on_mail = True
+
+    def __init__(self, match: Callable[[Any], bool] | None, timeout: float | None) -> None:
+        self.match = match
+        self.timeout = timeout
+        self.fired = False
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        cell = current
+        if cell is None:
+            while unwinding:  # a killed process that catches everything and receives again is not to spin
+                yield self
+            raise RuntimeError("receive() works only inside a process")
+        timer = None
+        pos = 0
+        match = self.match
+        run, ties = cell.run, cell.own_ties()
+        ties.reductions += 1
+        try:
+            if ties.reductions % TURN_MESSAGES == 0:
+                yield None  # there may always be mail: the others get their turn all the same
+            while True:
+                mailbox = run.mailbox
+                if mailbox and len(mailbox) > pos:
+                    if match is None:
+                        return mailbox.popleft()
+                    for message in islice(mailbox, pos, None) if pos else mailbox:
+                        if match(message):
+                            del mailbox[pos]
+                            return message
+                        pos += 1
+                if self.fired or self.timeout == 0:
+                    return TIMEOUT
+                if timer is None and self.timeout is not None:
+                    timer = cell.engine.call_later(self.timeout, self._expire, cell)
+                yield self
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _expire(self, cell: Cell) -> None:
+        self.fired = True
+        cell.wake(self)
+
+
+class _Timeout:
+    def __repr__(self) -> str:
+        return "TIMEOUT"
+
+
+YIELD: Final = Wait()  # a bare yield: the others first
+TIMEOUT: Final = _Timeout()  # what a receive returns when its time is up

@@ -1,0 +1,86 @@
+"""Signals between processes, and what they become: EXIT and DOWN messages, requests of `sys`, monitors."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from runtime.core.pid import Pid, Ref
+from runtime.core.scheduling import DEAD, Reply
+
+if TYPE_CHECKING:
+    from runtime.core.process import Cell
+
+NODE: Final = "nonode@nohost"
+
+
+class NeverRefused:
+    """A message of the runtime itself, which a full bounded mailbox takes all the same."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExitMessage(NeverRefused):
+    """`{'EXIT', Pid, Reason}`: what an exit signal becomes for a process that traps exits."""
+
+    pid: Pid
+    reason: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Down(NeverRefused):
+    """`{'DOWN', Ref, process, Pid, Reason}`; `pid` is `(name, node)` for a monitor by name."""
+
+    ref: Ref
+    pid: Any
+    reason: Any
+
+
+class SystemMessage(NeverRefused):
+    """A request of OTP's `sys` module: a behaviour performs it between two callbacks, suspended or not."""
+
+    __slots__ = ()
+
+    def perform(self, cell: Cell) -> Coroutine[Any, Any, None] | None:
+        raise TypeError(f"{type(self).__name__} does not say what to perform")
+
+
+class Monitor(Ref):
+    """`erlang:monitor/2`: the reference is the monitor. Fires once, as a `Down` message to its owner."""
+
+    __slots__ = ("name", "owner", "target")
+
+    def __init__(self, owner: Cell, target: Cell | None, name: str | None) -> None:
+        super().__init__()
+        self.owner = owner
+        self.target = target
+        self.name = name
+
+    def fire(self, pid: Pid | None, reason: Any) -> None:
+        owner = self.owner
+        owner.drop(self)
+        self.target = None
+        owner.deliver(Down(self, pid if self.name is None else (self.name, NODE), reason))
+
+
+class DownReply(Reply):
+    """`await`able end of another process: its exit reason, `noproc` if it was dead already."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, target: Cell) -> None:
+        super().__init__()
+        self.target = target
+        if target.run.mode == DEAD:
+            self.resolve("noproc")
+        else:
+            target.add_monitor(self)
+
+    def fire(self, pid: Pid | None, reason: Any) -> None:
+        self.resolve(reason)
+
+    def abandon(self) -> None:
+        super().abandon()
+        self.target.drop_monitor(self)

@@ -1,0 +1,99 @@
+"""The last reports of the runtime (SASL's `rb`): crashes, supervisor reports, long schedules, newest last.
+
+Owns a bounded list. It hears of reports by telemetry; progress reports are counted as starts but not kept. Listeners hear
+each report at once, these too; what they do must be cheap, for they run where the process died.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.core import reports, telemetry
+from runtime.core.reports import Report
+from runtime.observe import term
+
+_ids = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One report with its number and the time it came, in seconds since 1970."""
+
+    number: int
+    at: float
+    report: Report
+
+    def as_dict(self, full: bool = True) -> dict[str, Any]:
+        """The report as JSON can hold it, secrets masked; not `full`: the reason's first line only."""
+        report = self.report
+        reason = None if report.reason is None else term.mask(reports.describe(report.reason))
+        if reason is not None and not full:
+            reason = reason.splitlines()[0] if reason else reason
+        return {
+            "id": self.number,
+            "at": self.at,
+            "kind": report.kind,
+            "pid": report.pid.strip("<>"),
+            "name": report.name,
+            "module": report.module,
+            "reason": None if reason is None else term.clip(reason, 8000 if full else 300),
+            "message": None if report.message is None else term.mask(report.message),
+            "ancestors": list(report.ancestors),
+            "context": term.show(report.context),
+        }
+
+
+class ReportLog:
+    """Keeps the last `size` reports. `attach()` starts it, `detach()` ends it."""
+
+    def __init__(self, size: int = 200) -> None:
+        self.entries: deque[Entry] = deque(maxlen=size)
+        self.totals: dict[str, int] = {}
+        self.listeners: list[Callable[[Entry], None]] = []
+        self._handler = f"report_log-{next(_ids)}"
+        self._numbers = itertools.count(1)
+
+    def attach(self) -> ReportLog:
+        """Begins to listen."""
+        telemetry.attach(self._handler, reports.EVENT, self._take)
+        return self
+
+    def detach(self) -> None:
+        """Ends it; what was kept stays."""
+        telemetry.detach(self._handler)
+
+    def _take(
+        self, event: tuple[str, ...], measurements: Mapping[str, Any], metadata: Mapping[str, Any]
+    ) -> None:
+        report: Report = metadata["report"]
+        self.totals[report.kind] = self.totals.get(report.kind, 0) + 1
+        entry = Entry(next(self._numbers), time.time(), report)
+        if report.kind != "progress":
+            self.entries.append(entry)
+        for listener in self.listeners:
+            listener(entry)
+
+    def last(self, limit: int = 50, *, kind: str | None = None, pid: str | None = None, name: str | None = None,
+             before: int | None = None) -> list[Entry]:  # fmt: skip
+        """The newest first: of one kind, of one process (by pid or by registered name; also as the child of a supervisor)."""
+        found: list[Entry] = []
+        for entry in reversed(self.entries):
+            report = entry.report
+            if kind is not None and report.kind != kind:
+                continue
+            if before is not None and entry.number >= before:
+                continue
+            if pid is not None or name is not None:
+                about = {report.pid.strip("<>"), str(report.context.get("child_pid", "")).strip("<>")}
+                named = (report.name, report.context.get("child")) if name is not None else ()
+                if pid not in about and name not in named:
+                    continue
+            found.append(entry)
+            if len(found) >= limit:
+                break
+        return found

@@ -1,0 +1,195 @@
+"""Elixir's `Telemetry.Metrics`: what to count, sum or bucket of which telemetry event, and a store that does it.
+
+Definitions are values: `Counter`, `Sum`, `LastValue`, `Distribution`. `Store.attach()` listens to their events and keeps the
+figures; somebody else reads `series` (api/operators/metrics.py for Prometheus, the console for its charts). A metric never has
+more than MAX_SERIES combinations of tags: what comes after is counted under the tags `other`, so that no caller can make it grow.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from runtime.core import telemetry
+from runtime.core.telemetry import Event
+
+MAX_SERIES: Final = 300
+OTHER: Final = "other"
+SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+Tags = tuple[str, ...]
+TagValues = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+_ids = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What to keep of `event`: `measurement` names the figure (None counts events), `tags` the metadata that tell series apart.
+
+    `keep` says which executions count; `tag_values` makes tags of metadata that are not plain values.
+    """
+
+    name: str
+    event: Event
+    help: str
+    measurement: str | None = None
+    tags: tuple[str, ...] = ()
+    keep: Callable[[Mapping[str, Any]], bool] | None = None
+    tag_values: TagValues | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counter(Metric):
+    """`Telemetry.Metrics.counter/2`: how many events there were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sum(Metric):
+    """`Telemetry.Metrics.sum/2`: the total of a measurement."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastValue(Metric):
+    """`Telemetry.Metrics.last_value/2`: the measurement that came last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution(Metric):
+    """`Telemetry.Metrics.distribution/2`: a histogram; `buckets` are upper bounds, ascending, without infinity."""
+
+    buckets: tuple[float, ...] = field(default=SECONDS)
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Figures of one series of a distribution; the last bucket is everything above the greatest bound."""
+
+    bounds: tuple[float, ...]
+    buckets: list[int]
+    count: int = 0
+    sum: float = 0.0
+
+    def observe(self, value: float) -> None:
+        """Adds one figure."""
+        self.buckets[bisect_left(self.bounds, value)] += 1
+        self.count += 1
+        self.sum += value
+
+
+def percentile(bounds: Sequence[float], buckets: Sequence[int], share: float) -> float | None:
+    """The value below which `share` (0 to 1) of the observations lie, interpolated in its bucket; None without any."""
+    total = sum(buckets)
+    if total == 0:
+        return None
+    rank = share * total
+    seen = 0
+    for index, count in enumerate(buckets):
+        if count and seen + count >= rank:
+            if index == len(bounds):
+                return bounds[-1]
+            low = bounds[index - 1] if index else 0.0
+            return low + (bounds[index] - low) * max(0.0, rank - seen) / count
+        seen += count
+    return bounds[-1]
+
+
+Taker = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+
+
+def _taker(metric: Metric, series: dict[Tags, Any]) -> Taker:
+    """What adds one execution to the series of a metric, made once so that little is left to do at each."""
+    keep, read_tags, measurement = metric.keep, _tag_reader(metric), metric.measurement
+    add = _adder(metric, series)
+
+    def take(measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        if keep is not None and not keep(metadata):
+            return
+        figure = 1 if measurement is None else measurements.get(measurement)
+        if figure is None:
+            return
+        tags = read_tags(metadata) if read_tags is not None else ()
+        if tags not in series and len(series) >= MAX_SERIES:
+            tags = (OTHER,) * len(tags)
+        add(tags, figure)
+
+    return take
+
+
+def _tag_reader(metric: Metric) -> Callable[[Mapping[str, Any]], Tags] | None:
+    names, values_of = metric.tags, metric.tag_values
+    if not names:
+        return None
+    if values_of is None:
+        return lambda metadata: tuple([str(metadata.get(name, "")) for name in names])
+
+    def read(metadata: Mapping[str, Any]) -> Tags:
+        values = values_of(metadata)
+        return tuple([str(values.get(name, "")) for name in names])
+
+    return read
+
+
+def _adder(metric: Metric, series: dict[Tags, Any]) -> Callable[[Tags, float], None]:
+    match metric:
+        case Distribution(buckets=bounds):
+
+            def observe(tags: Tags, figure: float) -> None:
+                histogram = series.get(tags)
+                if histogram is None:
+                    histogram = series[tags] = Histogram(bounds, [0] * (len(bounds) + 1))
+                histogram.observe(figure)
+
+            return observe
+        case LastValue():
+            return series.__setitem__
+        case _:
+
+            def increase(tags: Tags, figure: float) -> None:
+                series[tags] = series.get(tags, 0) + figure
+
+            return increase
+
+
+class Store:
+    """Keeps the figures of `metrics`. `series[metric]` maps tag values to a number, or to a `Histogram`."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self.metrics = tuple(metrics)
+        self.series: dict[str, dict[Tags, Any]] = {metric.name: {} for metric in self.metrics}
+        self._handler = f"telemetry_metrics-{next(_ids)}"
+        self._takers: dict[Event, list[Taker]] = {}
+        for metric in self.metrics:
+            self._takers.setdefault(metric.event, []).append(_taker(metric, self.series[metric.name]))
+
+    def attach(self) -> Store:
+        """Begins to listen."""
+        for event, takers in self._takers.items():
+            telemetry.attach(self._handler, event, self._handler_of(takers))
+        return self
+
+    def detach(self) -> None:
+        """Ends it; the figures stay."""
+        telemetry.detach(self._handler)
+
+    def _handler_of(self, takers: list[Taker]) -> telemetry.Handler:
+        def handle(_event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+            for take in takers:
+                take(measurements, metadata)
+
+        return handle
+
+    def total(self, name: str, where: Callable[[Tags], bool] | None = None) -> float:
+        """The sum over all series of a counter or sum, the number of observations of a distribution."""
+        return sum(
+            value.count if isinstance(value, Histogram) else value
+            for tags, value in self.series[name].items()
+            if where is None or where(tags)
+        )
+
+    def histogram(self, name: str) -> list[int]:
+        """The buckets of all series of a distribution, added up."""
+        tables = [value.buckets for value in self.series[name].values()]
+        return [sum(column) for column in zip(*tables, strict=True)]

@@ -1,0 +1,186 @@
+"""Values as an operator may see them: plain JSON values, bounded in size, secrets masked (`io_lib:format("~p")` with care).
+
+Owns the rule what a secret is: the value behind a key or attribute whose name says so, and text that is a token, a key or
+a URL with a password. It runs code of the value at one place only, `repr`, and survives what that raises.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final
+from uuid import UUID
+
+from runtime.core.pid import Pid, Ref
+
+MASK: Final = "********"
+MAX_TEXT: Final = 400  # characters of one text
+MAX_ITEMS: Final = 50  # entries of one container
+MAX_VALUES: Final = 600  # values in all
+MAX_DEPTH: Final = 5
+
+_SECRET_NAME = re.compile(
+    r"passw(or)?d|passphrase|secret|token|api_?key|private_?key|credential|authori[sz]ation|cookie|signing_?key"
+    r"|previous_?keys|\bdsn\b|database_?url|redis_?url|_hash_?key|session_?key",
+    re.IGNORECASE,
+)
+_SECRET_TEXT = re.compile(
+    r"eyJ[\w-]{6,}\.[\w-]{6,}\.[\w-]*"  # a JSON Web Token
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+    r"|\$argon2\w+\$\S+"
+    r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"  # user:password of a URL
+    r"|(?i:(?<=bearer )[\w.~+/=-]{8,})"
+)
+_SECRET_ARGUMENT = re.compile(
+    r"(?i)(?<![\w-])(['\"]?[\w-]{0,40}?(?:password|passwd|secret|token|api_?key|private_?key|authorization)['\"]?\s*[=:]\s*)"
+    r"('[^']*'|\"[^\"]*\"|[^\s,)\]}]+)"
+)
+
+
+def is_secret(name: object) -> bool:
+    """True if a key or attribute of this name holds a secret."""
+    return isinstance(name, str) and _SECRET_NAME.search(name) is not None
+
+
+def mask(text: str) -> str:
+    """The text with tokens, private keys, password hashes, passwords of URLs and `password=...` masked."""
+    return _SECRET_ARGUMENT.sub(rf"\1{MASK}", _SECRET_TEXT.sub(MASK, text))
+
+
+def text(value: object, limit: int = MAX_TEXT) -> str:
+    """A value's `repr` as one bounded text, masked. Never raises."""
+    try:
+        shown = repr(value)
+    except Exception as error:
+        shown = f"<{type(value).__name__}: repr raised {type(error).__name__}>"
+    return _masked(shown, limit)
+
+
+def _masked(shown: str, limit: int) -> str:
+    # Cut before it is searched: a long text must not hold the loop.
+    return (
+        clip(mask(shown[: limit * 4]), limit)
+        if len(shown) <= limit * 4
+        else mask(shown[: limit * 4])[:limit] + f"... ({len(shown)} characters)"
+    )
+
+
+def clip(shown: str, limit: int = MAX_TEXT) -> str:
+    """The text, cut after `limit` characters."""
+    return shown if len(shown) <= limit else f"{shown[:limit]}... ({len(shown)} characters)"
+
+
+class _Budget:
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_VALUES
+
+
+def show(value: object) -> Any:
+    """The value as JSON can hold it: at most MAX_DEPTH deep, MAX_ITEMS a container, MAX_VALUES in all; secrets masked."""
+    return _show(value, MAX_DEPTH, _Budget(), set())
+
+
+def _show(value: object, depth: int, budget: _Budget, above: set[int]) -> Any:
+    budget.left -= 1
+    if value is None or isinstance(value, bool):
+        return value
+    match value:
+        case Enum():
+            return f"{type(value).__name__}.{value.name}"
+        case int():
+            return value if abs(value) < 1 << 53 else str(value)
+        case float():
+            return value if value == value and abs(value) != float("inf") else str(value)
+        case str():
+            return value if len(value) < 6 else _masked(value, MAX_TEXT)
+        case Pid() | Ref() | UUID() | Decimal() | timedelta():
+            return str(value)
+        case datetime() | date() | time():
+            return value.isoformat()
+        case bytes() | bytearray() | memoryview():
+            return f"<{len(value)} bytes>"
+    if depth <= 0 or budget.left <= 0 or id(value) in above:
+        return text(value, 120) if isinstance(value, (tuple, list, dict)) else f"<{type(value).__name__}>"
+    above.add(id(value))
+    try:
+        match value:
+            case Mapping():
+                return _mapping(value.items(), len(value), depth, budget, above)
+            case tuple() if hasattr(value, "_fields"):  # a named tuple: its names say what is secret
+                named: Any = value
+                members = dict(zip(named._fields, named, strict=False))
+                return {
+                    "<type>": type(value).__qualname__,
+                    **_mapping(members.items(), len(members), depth, budget, above),
+                }
+            case list() | tuple() | Set():
+                return _sequence(value, len(value), depth, budget, above)
+        if isinstance(value, type) or callable(value):
+            return f"<{getattr(value, '__module__', '?')}:{getattr(value, '__qualname__', type(value).__name__)}>"
+        if isinstance(value, BaseException):
+            return text(value)
+        if not is_dataclass(value) and not hasattr(value, "__struct_fields__"):
+            # Another library's object: what it holds is not ours to show, and its names may not say what is secret.
+            return f"<{type(value).__module__}:{type(value).__qualname__}>"
+        members = attributes(value) or {}
+        return {
+            "<type>": type(value).__qualname__,
+            **_mapping(members.items(), len(members), depth, budget, above),
+        }
+    except Exception as error:  # a container that changes or fails while it is looked at
+        return f"<{type(value).__name__}: {type(error).__name__}>"
+    finally:
+        above.discard(id(value))
+
+
+def _mapping(
+    items: Iterable[tuple[object, object]], size: int, depth: int, budget: _Budget, above: set[int]
+) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in items:
+        if len(out) >= MAX_ITEMS or budget.left <= 0:
+            out["..."] = f"{size - len(out)} more"
+            break
+        shown = key if isinstance(key, str) else text(key, 80)
+        out[mask(shown)] = (
+            MASK if is_secret(key) and not _is_empty(value) else _show(value, depth - 1, budget, above)
+        )
+    return out
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value)
+
+
+def _sequence(items: Iterable[object], size: int, depth: int, budget: _Budget, above: set[int]) -> list[Any]:
+    out: list[Any] = []
+    for value in items:
+        if len(out) >= MAX_ITEMS or budget.left <= 0:
+            out.append(f"... {size - len(out)} more")
+            break
+        out.append(_show(value, depth - 1, budget, above))
+    return out
+
+
+def attributes(value: object) -> dict[str, object] | None:
+    """The attributes of an object that are its own (dataclass fields, slots, `__dict__`), without the runtime's.
+
+    None if it has none.
+    """
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name, None) for field in fields(value)}
+    found: dict[str, object] = {}
+    for kind in reversed(type(value).__mro__):
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if not name.startswith("__") and hasattr(value, name):
+                found[name] = getattr(value, name)
+    found.update(getattr(value, "__dict__", {}))
+    found.pop("_myRef", None)
+    return found or None

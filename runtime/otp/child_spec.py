@@ -1,0 +1,234 @@
+"""Child specs and supervisor flags, their checks, and how a supervisor starts and stops the child that one describes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from runtime.core import scheduling, signals
+from runtime.core.engine import Timer
+from runtime.core.exits import Throw, reason_of
+from runtime.core.pid import Pid
+from runtime.core.scheduling import DEAD
+from runtime.core.signals import ExitMessage
+from runtime.otp.erlang import TIMEOUT, await_down
+from runtime.otp.gen_server import StartError
+
+STRATEGIES: Final = ("one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one")
+RESTARTS: Final = ("permanent", "transient", "temporary")
+AUTO_SHUTDOWNS: Final = ("never", "any_significant", "all_significant")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """`supervisor:child_spec()`. `start` is `(async function, args)`: it returns the pid, None for ignore, or raises StartError.
+
+    `shutdown` in ms, "brutal_kill" or "infinity"; by default 5000 for workers and "infinity" for supervisors.
+    """
+
+    id: Any
+    start: tuple[Callable[..., Awaitable[Any]], tuple[Any, ...]]
+    restart: str = "permanent"
+    shutdown: int | str | None = None
+    type: str = "worker"
+    significant: bool = False
+    modules: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SupFlags:
+    """`supervisor:sup_flags()`. `period` in seconds."""
+
+    strategy: str = "one_for_one"
+    intensity: int = 1
+    period: float = 5
+    auto_shutdown: str = "never"
+
+
+@dataclass(slots=True)
+class Restarting:
+    """The pid of a child whose restart failed and will be tried again."""
+
+    old: Pid | None
+
+
+@dataclass(slots=True)
+class Child:
+    """A child and its state. `pid` is None while it does not run; `restarts` counts since the supervisor started."""
+
+    spec: ChildSpec
+    pid: Pid | Restarting | None = None
+    args: tuple[Any, ...] = ()
+    restarts: int = 0
+
+    @property
+    def alive(self) -> bool:
+        return isinstance(self.pid, Pid) and self.pid.cell.run.mode != DEAD
+
+
+def check_flags(flags: SupFlags) -> Any:
+    """None if the flags are sound, else OTP's reason why not."""
+    if flags.strategy not in STRATEGIES:
+        return ("invalid_strategy", flags.strategy)
+    if not isinstance(flags.intensity, int) or flags.intensity < 0:
+        return ("invalid_intensity", flags.intensity)
+    if not isinstance(flags.period, int | float) or not flags.period > 0:  # a NaN is no period either
+        return ("invalid_period", flags.period)
+    if flags.auto_shutdown not in AUTO_SHUTDOWNS:
+        return ("invalid_auto_shutdown", flags.auto_shutdown)
+    return None
+
+
+def check_childspec(spec: Any, auto_shutdown: str) -> Any:
+    """None if the child spec is sound, else OTP's reason why not."""
+    if not isinstance(spec, ChildSpec):
+        return ("invalid_child_spec", spec)
+    if not hashable(spec.id):
+        return ("invalid_id", spec.id)
+    if not (isinstance(spec.start, tuple) and len(spec.start) == 2 and callable(spec.start[0])):
+        return ("invalid_mfa", spec.start)
+    if spec.restart not in RESTARTS:
+        return ("invalid_restart_type", spec.restart)
+    if not isinstance(spec.significant, bool):
+        return ("invalid_significant", spec.significant)
+    if spec.significant and auto_shutdown == "never":
+        return ("bad_combination", [("auto_shutdown", "never"), ("significant", True)])
+    if spec.significant and spec.restart == "permanent":
+        return ("bad_combination", [("restart", "permanent"), ("significant", True)])
+    if spec.type not in ("worker", "supervisor"):
+        return ("invalid_child_type", spec.type)
+    shutdown = spec.shutdown
+    if not (
+        shutdown in (None, "brutal_kill", "infinity")
+        or (isinstance(shutdown, int) and not isinstance(shutdown, bool) and shutdown >= 0)
+    ):
+        return ("invalid_shutdown", shutdown)
+    return None
+
+
+def hashable(key: Any) -> bool:
+    """True if a child can be known by this id."""
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True
+
+
+def complete(spec: ChildSpec) -> ChildSpec:
+    """The spec with its default shutdown filled in."""
+    if spec.shutdown is not None:
+        return spec
+    return replace(spec, shutdown="infinity" if spec.type == "supervisor" else 5000)
+
+
+class RestartIntensity:
+    """`intensity` restarts within `period` seconds are allowed."""
+
+    __slots__ = ("intensity", "period", "restarts")
+
+    def __init__(self, intensity: int, period: float) -> None:
+        self.intensity = intensity
+        self.period = period
+        self.restarts: deque[float] = deque()  # those of the period, oldest first
+
+    def add(self, now: float) -> bool:
+        """Counts a restart at `now` (seconds); False if it is one too many."""
+        restarts, begin = self.restarts, now - self.period
+        while restarts and restarts[0] < begin:
+            restarts.popleft()
+        restarts.append(now)
+        return len(restarts) <= self.intensity
+
+
+async def start_child_process(spec: ChildSpec, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Calls a child's start function in the calling process: `("ok", pid or None)` or `("error", reason)`.
+
+    A start function returns the pid, None for ignore, or raises StartError. OTP's own results are understood too: of
+    `("ok", pid, info)` the info is handed on.
+    """
+    try:
+        result = await spec.start[0](*args)
+    except StartError as error:
+        return ("error", error.reason)
+    except Throw as thrown:
+        result = thrown.value
+    except (Exception, asyncio.CancelledError) as exc:
+        if scheduling.current is None:  # killed meanwhile, the supervisor's code is only cleaning up
+            raise
+        return ("error", ("EXIT", reason_of(exc)))
+    match result:
+        case None | Pid():
+            return ("ok", result)
+        case ("ok", Pid()) | ("ok", Pid(), _) | ("error", _):
+            return tuple(result)
+        case "ignore":
+            return ("ok", None)
+    return ("error", result)
+
+
+def monitor_child(pid: Pid) -> Any:
+    """Takes the link off a child that is to be stopped. If its EXIT is here already: its reason, else None."""
+    cell = scheduling.current
+    assert cell is not None
+    cell.unlink(pid)
+    for index, message in enumerate(cell.run.mailbox or ()):
+        if isinstance(message, ExitMessage) and message.pid is pid:
+            assert cell.run.mailbox is not None
+            del cell.run.mailbox[index]
+            return message.reason
+    return None
+
+
+async def shut_down(pid: Pid, shutdown: int | str | None) -> Any:
+    """Stops one child as its spec says: its exit reason."""
+    early = monitor_child(pid)
+    if early is not None:
+        return early
+    me = scheduling.current
+    assert me is not None
+    down = signals.DownReply(pid.cell)  # before the signal: afterwards it would only say noproc
+    pid.cell.exit_signal(me, "kill" if shutdown == "brutal_kill" else "shutdown", False)
+    if isinstance(shutdown, int) and not down.done:
+        reason = TIMEOUT if shutdown == 0 else await await_down(pid, shutdown)
+        if reason is TIMEOUT:
+            pid.cell.exit_signal(me, "kill", False)
+    return await down
+
+
+async def shut_down_all(children: Iterable[tuple[Pid, int | str | None]]) -> None:
+    """Stops many children, each given with its `shutdown`: all are told, then all are waited for; who outlives it is killed."""
+    me = scheduling.current
+    assert me is not None
+    pending: list[signals.DownReply] = []
+    by_shutdown: dict[int | str | None, list[signals.DownReply]] = {}
+    exits = {id(m.pid) for m in me.run.mailbox or () if isinstance(m, ExitMessage)}
+    for pid, shutdown in children:
+        other = pid.cell
+        me.unlink(other)
+        if other.run.mode != DEAD and id(pid) not in exits:
+            down = signals.DownReply(other)
+            pending.append(down)
+            by_shutdown.setdefault(shutdown, []).append(down)
+    timers: list[Timer] = []
+    for shutdown, downs in by_shutdown.items():
+        signal = "kill" if shutdown == "brutal_kill" else "shutdown"
+        for down in downs:
+            down.target.exit_signal(me, signal, False)
+        if isinstance(shutdown, int):
+            timers.append(me.engine.call_later(shutdown / 1000, _kill_all, downs, me))
+    try:
+        for down in pending:
+            await down
+    finally:
+        for timer in timers:
+            timer.cancel()
+
+
+def _kill_all(pending: list[signals.DownReply], source: Pid) -> None:
+    for down in pending:
+        if not down.done:
+            down.target.exit_signal(source, "kill", False)

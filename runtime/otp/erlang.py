@@ -1,0 +1,444 @@
+"""The built-in functions of the module `erlang` (and `timer:sleep`), under their own names.
+
+They act for the running process. Outside of processes (an HTTP handler, a test) those that need no process of their own
+work on the default engine; the others raise RuntimeError. All times are milliseconds, as in Erlang.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from gc import get_referents
+from sys import getsizeof
+from typing import Any, Literal, overload
+
+from runtime.core import scheduling, signals
+from runtime.core.control_block import UNSET
+from runtime.core.engine import Engine, Timer, current_engine
+from runtime.core.exits import Error, Unwind
+from runtime.core.pid import Pid, Ref
+from runtime.core.process import Cell, FunctionProcess
+from runtime.core.reports import ancestors, module_of
+from runtime.core.scheduling import DEAD, STATUS, TIMEOUT, Receive, Reply
+from runtime.core.signals import NODE, Down, ExitMessage, Monitor
+
+__all__ = [
+    "NODE", "TIMEOUT", "Down", "ExitMessage", "Timeout",
+    "await_down", "cancel_timer", "demonitor", "exit", "is_process_alive", "link", "make_ref", "monitor",
+    "monotonic_time", "process_info", "processes", "read_timer", "receive", "register", "registered", "self_", "send",
+    "send_after", "sleep", "spawn", "spawn_link", "spawn_monitor", "start_timer", "trap_exit", "unlink", "unregister",
+    "whereis",
+]  # fmt: skip
+
+Dest = Pid | str
+
+
+def _self() -> Cell:
+    cell = scheduling.current
+    if cell is None:
+        raise RuntimeError("this works only inside a process")
+    return cell
+
+
+def _cell_of(pid: Any) -> Cell:
+    if not isinstance(pid, Pid):
+        raise Error("badarg")
+    return pid.cell
+
+
+def _check_dest(dest: Any) -> None:
+    if not isinstance(dest, Pid | str | None):  # None: nobody has the name, as `whereis` says it
+        raise Error("badarg")
+
+
+# ---- processes
+
+
+@overload
+def spawn(fn: Callable[..., Any], *args: Any, name: str | None = None, link: bool = False,
+          monitor: Literal[False] = False, trap_exit: bool = False) -> Pid: ...  # fmt: skip
+@overload
+def spawn(fn: Callable[..., Any], *args: Any, name: str | None = None, link: bool = False,
+          monitor: Literal[True], trap_exit: bool = False) -> tuple[Pid, Ref]: ...  # fmt: skip
+def spawn(
+    fn: Callable[..., Any],
+    *args: Any,
+    name: str | None = None,
+    link: bool = False,
+    monitor: bool = False,
+    trap_exit: bool = False,
+) -> Pid | tuple[Pid, Ref]:
+    """Starts a process that runs `fn(*args)`, a function or an `async def` (`erlang:spawn_opt/4`).
+
+    With `monitor` returns `(pid, ref)`. `name` registers it, `trap_exit` sets its flag before it runs.
+    Raises Error("badarg") if the name is taken or `undefined`.
+    """
+    parent = _self() if link or monitor else scheduling.current
+    engine = current_engine()
+    if name is not None and (name in engine.names or name == "undefined"):
+        raise Error("badarg")
+    cell = engine.spawn_actor(FunctionProcess(fn, args), parent, link)
+    if trap_exit:
+        cell.own_ties().trap_exit = True
+    if name is not None:
+        engine.register(name, cell)
+    if monitor:
+        assert parent is not None
+        return cell, parent.monitor(cell)
+    return cell
+
+
+def spawn_link(fn: Callable[..., Any], *args: Any) -> Pid:
+    """`erlang:spawn_link/3`."""
+    return spawn(fn, *args, link=True)
+
+
+def spawn_monitor(fn: Callable[..., Any], *args: Any) -> tuple[Pid, Ref]:
+    """`erlang:spawn_monitor/3`."""
+    return spawn(fn, *args, monitor=True)
+
+
+def self_() -> Pid:
+    """`erlang:self/0`."""
+    return _self().pid
+
+
+def is_process_alive(pid: Pid) -> bool:
+    """`erlang:is_process_alive/1`."""
+    return _cell_of(pid).run.mode != DEAD
+
+
+def processes() -> list[Pid]:
+    """`erlang:processes/0`: all living processes, oldest first."""
+    return list(current_engine().table)
+
+
+def exit(pid: Pid, reason: Any) -> Literal[True]:
+    """`erlang:exit/2`: sends an exit signal. To end the caller use `exits.exit(reason)`.
+
+    Raises Error("badarg") if `pid` is not a pid (a registered name is none).
+    """
+    target = _cell_of(pid)
+    caller = scheduling.current
+    if target is not caller:
+        target.exit_signal(pid if caller is None else caller, reason, False)
+        return True
+    assert caller is not None
+    caller.exit_signal(pid, reason, False)
+    if caller.run.doomed is not UNSET:  # to oneself it is synchronous: the code ends here
+        reason = caller.run.doomed
+        caller.terminate(reason)
+        raise Unwind
+    return True
+
+
+def trap_exit(flag: bool) -> bool:
+    """`process_flag(trap_exit, Flag)`: returns the old value."""
+    cell = _self()
+    old = cell.ties.trap_exit
+    if flag is not old:
+        cell.own_ties().trap_exit = flag
+    return old
+
+
+# ---- links and monitors
+
+
+def link(pid: Pid) -> Literal[True]:
+    """`erlang:link/1`. To a dead process: Error("noproc"), or an EXIT message if the caller traps exits."""
+    caller = _self()
+    other = _cell_of(pid)
+    if other is caller:
+        return True
+    if other.run.mode == DEAD:
+        if not caller.ties.trap_exit:
+            raise Error("noproc")
+        caller.deliver(ExitMessage(pid, "noproc"))
+    else:
+        caller.link(other)
+    return True
+
+
+def unlink(pid: Pid) -> Literal[True]:
+    """`erlang:unlink/1`. An EXIT message that has come already stays."""
+    _cell_of(pid)
+    _self().unlink(pid)
+    return True
+
+
+def monitor(target: Dest) -> Ref:
+    """`erlang:monitor(process, PidOrName)`: a `Down` comes when it ends, at once with `noproc` if there is none.
+
+    Raises Error("badarg") if `target` is neither a pid nor a name.
+    """
+    caller = _self()
+    _check_dest(target)
+    if isinstance(target, Pid):
+        cell, name = target.cell, None
+    else:
+        cell, name = caller.engine.names.get(target), target
+    if cell is caller:
+        return Ref()
+    if cell is None or cell.run.mode == DEAD:
+        ref = Monitor(caller, None, name)
+        ref.fire(cell, "noproc")
+        return ref
+    return caller.monitor(cell, name)
+
+
+def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
+    """`erlang:demonitor/2`: with `flush` a Down that has come already is removed, with `info` tells if there was one to stop.
+
+    Returns True, or with `info` whether the monitor was still there. A monitor of another process is left alone.
+    """
+    caller = _self()
+    found = isinstance(ref, Monitor) and ref in caller.ties.monitors
+    if found:
+        assert isinstance(ref, Monitor)
+        caller.drop(ref)
+        if ref.target is not None:
+            ref.target.drop_monitor(ref)
+            ref.target = None
+    elif flush and caller.run.mailbox and isinstance(ref, Monitor) and ref.owner is caller:
+        for index, message in enumerate(caller.run.mailbox):
+            if isinstance(message, Down) and message.ref is ref:
+                del caller.run.mailbox[index]
+                break
+    if info:
+        return found
+    return True
+
+
+async def await_down(pid: Pid, timeout: float | None = None) -> Any:
+    """Waits for the end of a process and returns its exit reason (`noproc` if it was dead); TIMEOUT after `timeout` ms."""
+    reply = signals.DownReply(_cell_of(pid))
+    if timeout is None or reply.done:
+        return await reply
+    timer = pid.cell.engine.call_later(timeout / 1000, _down_timeout, reply)
+    try:
+        return await reply
+    finally:
+        timer.cancel()
+
+
+def _down_timeout(reply: signals.DownReply) -> None:
+    if not reply.done:
+        reply.target.drop_monitor(reply)
+        reply.resolve(TIMEOUT)
+
+
+# ---- messages
+
+
+def send(dest: Dest, message: Any) -> Any:
+    """`Dest ! Message`: returns the message. A dead pid swallows it; a name nobody has raises Error("badarg")."""
+    if type(dest) is Cell:
+        run = dest.run
+        if run.queued and run.mailbox and not dest.ties.overload:
+            run.mailbox.append(message)  # it has mail and will run: all that `deliver` would do
+        else:
+            dest.deliver(message)
+        return message
+    if isinstance(dest, Pid):
+        dest.cell.deliver(message)
+        return message
+    cell = current_engine().names.get(dest)
+    if cell is None:
+        raise Error("badarg")
+    cell.deliver(message)
+    return message
+
+
+def receive(match: Callable[[Any], bool] | None = None, timeout: float | None = None) -> Awaitable[Any]:
+    """Selective receive: the first message in the mailbox that `match` accepts, waiting for one if needed.
+
+    The others stay, in order. After `timeout` ms (None waits for ever, 0 only looks) the result is `TIMEOUT`.
+    """
+    if timeout is not None and timeout < 0:
+        raise Error("timeout_value")
+    return Receive(match, None if timeout is None else timeout / 1000)
+
+
+# ---- names
+
+
+def register(name: str, pid: Pid) -> Literal[True]:
+    """`erlang:register/2`. Raises Error("badarg") if the name is taken, or the process is dead or has a name."""
+    current_engine().register(name, _cell_of(pid))
+    return True
+
+
+def unregister(name: str) -> Literal[True]:
+    """`erlang:unregister/1`. Raises Error("badarg") if nobody has the name."""
+    current_engine().unregister(name)
+    return True
+
+
+def whereis(name: str) -> Pid | None:
+    """`erlang:whereis/1`."""
+    return current_engine().names.get(name)
+
+
+def registered() -> list[str]:
+    """`erlang:registered/0`."""
+    return list(current_engine().names)
+
+
+# ---- time
+
+
+class TimerRef(Ref):
+    """A timer of `send_after` or `start_timer`; it outlives the process that set it."""
+
+    __slots__ = ("dest", "timer")
+    timer: Timer
+    dest: Dest
+
+    def pending(self) -> bool:
+        """False once it fired, was cancelled, or the pid it is for died."""
+        return self.timer.callback is not None and not (
+            isinstance(self.dest, Pid) and self.dest.cell.run.mode == DEAD
+        )
+
+    def remaining(self) -> int:
+        """Milliseconds until it fires."""
+        return max(0, round((self.timer.due - self.timer.engine.now()) * 1000))
+
+
+class Timeout:
+    """`{timeout, Ref, Msg}`, as `start_timer` sends it."""
+
+    __slots__ = ("message", "ref")
+    __match_args__ = ("ref", "message")
+
+    def __init__(self, ref: Ref, message: Any) -> None:
+        self.ref = ref
+        self.message = message
+
+    def __repr__(self) -> str:
+        return f"Timeout({self.ref}, {self.message!r})"
+
+
+def _fire(engine: Engine, dest: Dest, message: Any) -> None:
+    cell = dest.cell if isinstance(dest, Pid) else engine.names.get(dest)
+    if cell is not None:
+        cell.deliver(message)
+
+
+def _timer(ms: float, dest: Dest, message: Any, wrap: bool) -> TimerRef:
+    if ms < 0:
+        raise Error("badarg")
+    _check_dest(dest)
+    engine = current_engine()
+    ref = TimerRef()
+    ref.dest = dest
+    ref.timer = engine.call_later(ms / 1000, _fire, engine, dest, Timeout(ref, message) if wrap else message)
+    return ref
+
+
+def send_after(ms: float, dest: Dest, message: Any) -> TimerRef:
+    """`erlang:send_after/3`: sends the message in `ms` ms; a name is looked up when it fires."""
+    return _timer(ms, dest, message, False)
+
+
+def start_timer(ms: float, dest: Dest, message: Any) -> TimerRef:
+    """`erlang:start_timer/3`: sends `Timeout(ref, message)` in `ms` ms."""
+    return _timer(ms, dest, message, True)
+
+
+def cancel_timer(ref: Ref) -> int | Literal[False]:
+    """`erlang:cancel_timer/1`: the ms that were left, or False. A cancelled timer never fires."""
+    if not isinstance(ref, TimerRef) or not ref.pending():  # a reference of something else is no error
+        return False
+    left = ref.remaining()
+    ref.timer.cancel()
+    return left
+
+
+def read_timer(ref: Ref) -> int | Literal[False]:
+    """`erlang:read_timer/1`: the ms that are left, or False."""
+    return ref.remaining() if isinstance(ref, TimerRef) and ref.pending() else False
+
+
+async def sleep(ms: float) -> None:
+    """`timer:sleep/1`. The process waits, the others run."""
+    if ms < 0:
+        raise Error("timeout_value")
+    engine = current_engine()
+    reply = Reply()
+    timer = engine.call_later(ms / 1000, reply.resolve, None)
+    try:
+        await reply
+    finally:
+        timer.cancel()
+
+
+def monotonic_time() -> float:
+    """`erlang:monotonic_time(millisecond)`, with a fraction; the engine's clock."""
+    return current_engine().now() * 1000
+
+
+def make_ref() -> Ref:
+    """`erlang:make_ref/0`."""
+    return Ref()
+
+
+# ---- looking into a process
+
+
+def process_info(pid: Pid) -> dict[str, Any] | None:
+    """`erlang:process_info/1`, None for a dead process. `memory` is an estimate in bytes."""
+    cell = _cell_of(pid)
+    if cell.run.mode == DEAD:
+        return None
+    monitors: list[Any] = [
+        m.name or (m.target.pid if m.target is not None else None) for m in cell.ties.monitors
+    ]
+    target = getattr(cell.run.waiting, "target", None)  # a call or a stop under way monitors its server
+    if isinstance(target, Cell):
+        monitors.append(target.pid)
+    return {
+        "pid": pid,
+        "registered_name": cell.ties.name,
+        "module": module_of(cell.actor),
+        "status": "suspended"
+        if cell.run.held
+        else STATUS[cell.run.mode]
+        if not cell.run.queued or cell.run.mode == 4
+        else "runnable",
+        "message_queue_len": len(cell.run.mailbox) if cell.run.mailbox else 0,
+        "messages": list(cell.run.mailbox) if cell.run.mailbox else [],
+        "current_message": cell.run.message,
+        "links": list(cell.ties.links),
+        "monitors": monitors,
+        "monitored_by": [m.owner.pid for m in cell.ties.monitored_by if isinstance(m, Monitor)],
+        "trap_exit": cell.ties.trap_exit,
+        "reductions": cell.ties.reductions,
+        "parent": cell.ties.parent,
+        "ancestors": ancestors(cell),
+        "memory": memory_of(cell),
+    }
+
+
+def memory_of(cell: Cell) -> int:
+    """An estimate of what a process occupies, in bytes: control block, actor, its attributes one level deep, mailbox."""
+    actor, run, ties = cell.actor, cell.run, cell.ties
+    mailbox = run.mailbox
+    size = getsizeof(cell) + getsizeof(actor)
+    if not run.shared:
+        size += getsizeof(run)
+    if not ties.shared:
+        size += getsizeof(ties)
+    # Not by `__dict__`: whoever asks an object for that one gives it a dict, for as long as it lives.
+    others, last = 0, None
+    for value in get_referents(actor):
+        if value is not cell and not isinstance(value, type):
+            size += 8 + getsizeof(value)
+            others, last = others + 1, value
+    if others == 1 and type(last) is dict:  # somebody has asked, or it is its only attribute
+        size += sum(map(getsizeof, last.values()))
+    for table in (ties.links, ties.monitors, ties.monitored_by, mailbox):
+        if table:
+            size += getsizeof(table)
+    if mailbox:
+        size += len(mailbox) * 100  # a guess: walking the messages would cost more than it tells
+    return size

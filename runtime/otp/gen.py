@@ -1,0 +1,396 @@
+"""OTP's `gen`: what all behaviours share: calls and their answers, names, starting and stopping.
+
+Applications use these functions through `gen_server` and `state_machine`. Times are milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Coroutine, Generator
+from functools import partial
+from typing import Any, Final
+
+from runtime.core import scheduling
+from runtime.core.control_block import without
+from runtime.core.engine import Timer, current_engine
+from runtime.core.exits import CallSite, Exit, is_atom
+from runtime.core.pid import Pid
+from runtime.core.process import Cell
+from runtime.core.scheduling import DEAD, TIMEOUT
+from runtime.core.scheduling import Reply as _Reply
+from runtime.core.signals import DownReply, ExitMessage, SystemMessage
+
+Dest = Any  # a Pid, a registered name, or ("via", registry, key)
+
+DEFAULT_TIMEOUT: Final = 5000  # ms, gen_server:call/2
+
+
+class StartError(Exception):
+    """`{error, Reason}` of a start function."""
+
+    def __init__(self, reason: Any) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+# ---- calls
+
+
+class Call(_Reply):
+    """One call: the request in the server's mailbox, the `From` of handle_call, and what the caller awaits.
+
+    It is also the caller's monitor of the server: while it is pending, the server's `run.call` or one of `ties.monitored_by`.
+    """
+
+    __slots__ = ("alias", "caller", "due", "request", "site", "target", "timer")
+
+    def __init__(self, target: Cell, request: Any, site: CallSite | tuple[Any, ...], alias: bool) -> None:
+        self.done = False
+        self.value = None
+        self.error = None
+        self.waiter = None
+        self.target = target
+        self.request = request
+        self.site = site
+        self.alias = alias
+        self.caller = scheduling.current
+        self.due: float | None = None  # when the caller's patience ends; the timer is set once he has to wait
+        self.timer: Timer | None = None
+
+    def __repr__(self) -> str:
+        return f"Call({self.request!r})"
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if not self.done:
+            caller, target = scheduling.current, self.target
+            engine = target.run.engine
+            if caller is not None and engine.queue and engine.queue[-1] is target:
+                try:
+                    engine.hand_over(caller, target)
+                except BaseException:
+                    self.abandon()
+                    raise
+            if not self.done:
+                if self.due is not None:
+                    self.timer = engine.call_at(self.due, self.expire)
+                return (yield from super().__await__())
+        error = self.error
+        if error is not None:
+            raise error
+        return self.value
+
+    @property
+    def pid(self) -> Pid | None:
+        """Who called (the pid in Erlang's `From`); None for code outside of processes."""
+        return self.caller
+
+    def answer(self, value: Any) -> None:
+        """`gen_server:reply/2`. After the first one, or after the call timed out, it is late and dropped.
+
+        A call without timeout uses no alias in OTP: a second reply to it arrives as a stray message `(from,
+        value)`.
+        """
+        if self.done:
+            if not self.alias and self.caller is not None:
+                self.caller.deliver((self, value))
+            return
+        # `_settle`, `resolve` and `wake` in one: every call comes through here.
+        timer, waiter, ties = self.timer, self.waiter, self.target.ties
+        if ties.monitored_by:
+            ties.monitored_by = without(ties.monitored_by, self)
+        if timer is not None:
+            self.timer = None
+            timer.cancel()
+        if ties.extra is not None and "debug" in ties.extra:
+            ties.extra["debug"].said(self.target, value, self.caller)
+        self.done = True
+        self.value = value
+        if waiter is None:
+            return
+        if isinstance(waiter, Cell):
+            run = waiter.run
+            if run.waiting is self and run.mode != DEAD and not run.queued:
+                run.queued = True
+                run.engine.enqueue(waiter)
+        elif not waiter.done():
+            waiter.set_result(None)
+
+    def wait_for(self, timeout: float) -> None:
+        """It has been sent and is waited for so long, in ms; with 0 nobody waits for the answer."""
+        if timeout <= 0:
+            self.expire()
+        else:
+            self.due = self.target.run.engine.now() + timeout / 1000
+
+    def fire(self, pid: Pid | None, reason: Any) -> None:
+        """The server ended before it answered."""
+        if not self.done:
+            self._settle()
+            self.resolve(None, Exit((reason, self._call_site())))
+
+    def expire(self) -> None:
+        """The caller's patience ended before the server answered."""
+        if not self.done:
+            self._settle()
+            self.resolve(None, Exit(("timeout", self._call_site())))
+
+    def abandon(self) -> None:
+        if not self.done:
+            self.done = True
+            self._settle()
+
+    def _settle(self) -> None:
+        ties = self.target.ties
+        if ties.monitored_by:
+            ties.monitored_by = without(ties.monitored_by, self)
+        timer = self.timer
+        if timer is not None:
+            self.timer = None
+            timer.cancel()
+
+    def _call_site(self) -> CallSite:
+        site = self.site
+        return site if isinstance(site, CallSite) else CallSite("gen_server", "call", site)
+
+
+From = Call
+
+
+class Failed(_Reply):
+    """A call that failed before it was sent; raises where it is awaited."""
+
+    __slots__ = ()
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.resolve(None, error)
+
+
+class Cast:
+    """`{'$gen_cast', Request}`."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
+
+    def __repr__(self) -> str:
+        return f"Cast({self.request!r})"
+
+
+def resolve(dest: Dest) -> Cell | None:
+    """The control block behind a pid, a registered name or `("via", registry, key)`; None if there is none."""
+    if isinstance(dest, Pid):
+        return dest.cell
+    if isinstance(dest, tuple) and len(dest) == 3 and dest[0] == "via":
+        pid = dest[1].whereis_name(dest[2])
+        return None if pid is None else pid.cell
+    name: Any = dest
+    return current_engine().names.get(name)
+
+
+def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Awaitable[Any]:
+    """`gen_server:call/3`: await it for the reply. `timeout` in ms, None waits for ever.
+
+    Sent when called, not when awaited. Raises, where awaited, `Exit((reason, CallSite))`: `noproc` if there
+    is no such process, `timeout`, `calling_self`, `overload` if its bounded mailbox is full, or the reason it
+    died of meanwhile.
+    """
+    site = (dest, request, timeout)
+    cell = dest if type(dest) is Cell else resolve(dest)
+    if type(cell) is Cell and (run := cell.run) is (engine := run.engine).rest and engine.runs:
+        # `deliver` to a server at rest: nearly every call comes through here.
+        pending = Call(cell, request, site, timeout is not None)
+        cell.run = run = engine.runs.pop()
+        run.call = pending
+        if run.mailbox is None:
+            run.mailbox = deque()
+        run.mailbox.append(pending)
+        run.queued = True
+        engine.enqueue(cell)
+        if timeout is not None:
+            pending.wait_for(timeout)
+        return pending
+    if cell is None or cell.run.mode == DEAD:
+        # Without patience the news of its death comes too late; that a name is free is known at once.
+        reason = "timeout" if cell is not None and timeout is not None and timeout <= 0 else "noproc"
+        return Failed(Exit((reason, CallSite("gen_server", "call", site))))
+    if cell is scheduling.current:
+        return Failed(Exit(("calling_self", CallSite("gen_server", "call", site))))
+    pending = Call(cell, request, site, timeout is not None)
+    if not cell.deliver(pending):
+        return Failed(Exit(("overload", CallSite("gen_server", "call", site))))
+    cell.add_monitor(pending)
+    if timeout is not None:
+        pending.wait_for(timeout)
+    return pending
+
+
+def cast(dest: Dest, request: Any) -> None:
+    """`gen_server:cast/2`: fire and forget; a dead or missing server swallows it."""
+    cell = resolve(dest)
+    if cell is not None:
+        cell.deliver(Cast(request))
+
+
+def reply(from_: From, value: Any) -> None:
+    """`gen_server:reply/2`: answers a call whose handle_call returned `NoReply`."""
+    from_.answer(value)
+
+
+def send_request(dest: Dest, request: Any) -> Awaitable[Any]:
+    """`gen_server:send_request/2`: the request is sent, `receive_response` awaits the answer."""
+    return call(dest, request, None)
+
+
+async def receive_response(request_id: Awaitable[Any], timeout: float | None = None) -> Any:
+    """`gen_server:receive_response/2`: `("reply", value)` or `("error", reason)`; TIMEOUT after `timeout` ms,
+    the request is then void.
+    """
+    assert isinstance(request_id, _Reply)
+    timer = None
+    if timeout is not None and not request_id.done:
+        timer = current_engine().call_later(timeout / 1000, _expire_response, request_id)
+    try:
+        value = await request_id
+    except Exit as exc:
+        reason = exc.reason
+        return ("error", reason[0] if isinstance(reason, tuple) and len(reason) == 2 else reason)
+    finally:
+        if timer is not None:
+            timer.cancel()
+    return TIMEOUT if value is TIMEOUT else ("reply", value)
+
+
+def _expire_response(request_id: _Reply) -> None:
+    if isinstance(request_id, Call):
+        request_id._settle()
+        request_id.alias = True
+    request_id.resolve(TIMEOUT)
+
+
+class _Terminate(SystemMessage):
+    __slots__ = ("heard", "reason")
+
+    def __init__(self, reason: Any) -> None:
+        self.reason = reason
+        self.heard = False
+
+    def perform(self, cell: Cell) -> Coroutine[Any, Any, None] | None:
+        self.heard = True
+        return cell.actor._stop(self.reason)
+
+
+async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None) -> None:
+    """`gen_server:stop/3`: the server runs `terminate` behind the mail it has, and ends with `reason`.
+
+    Raises Exit("noproc") if there is none, Exit(other) if it ended with another reason, Exit((other,
+    CallSite)) if it ended before it came to this request, Exit("timeout") after `timeout` ms: it still ends
+    when it comes to it.
+    """
+    cell = resolve(dest)
+    if cell is None or cell.run.mode == DEAD:
+        raise Exit("noproc" if cell is None or timeout is None or timeout > 0 else "timeout")
+    site = CallSite("sys", "terminate", (cell, reason, "infinity" if timeout is None else timeout))
+    if cell is scheduling.current:
+        raise Exit(("calling_self", site))
+    request = _Terminate(reason)
+    down = DownReply(cell)
+    cell.deliver(request)
+    if timeout is not None and timeout <= 0:
+        down.abandon()
+        raise Exit("timeout")
+    timer = None if timeout is None else cell.engine.call_later(timeout / 1000, down.resolve, TIMEOUT)
+    try:
+        got = await down
+    finally:
+        if timer is not None:
+            timer.cancel()
+    if got is TIMEOUT:
+        cell.drop_monitor(down)
+        raise Exit("timeout")
+    if not request.heard:
+        raise Exit(got if is_atom(got, "noproc") else (got, site))
+    if got is not reason and got != reason:
+        raise Exit(got)
+
+
+# ---- starting
+
+
+class StartReply(DownReply):
+    """`proc_lib:start_link`'s wait for `init_ack`. If the process dies before, its reason is the error.
+
+    It lies in the new process's `run.call`.
+    """
+
+    __slots__ = ("starter",)
+
+    def __init__(self, target: Cell, starter: Cell | None) -> None:
+        _Reply.__init__(self)
+        self.target = target
+        self.starter = starter
+
+    def take_exit(self, pid: Pid, reason: Any) -> bool:
+        # As sync_start_link does: any EXIT message of the process is the answer, also one it sent by exit/2.
+        if self.done or self.starter is None or pid is not self.target:
+            return False
+        self.resolve(None, StartError(reason))
+        return True
+
+    def fire(self, pid: Pid | None, reason: Any) -> None:
+        if self.done:
+            return
+        mailbox = None if self.starter is None else self.starter.run.mailbox
+        for index, message in enumerate(mailbox or ()):
+            if isinstance(message, ExitMessage) and message.pid is pid:
+                assert mailbox is not None
+                del mailbox[index]
+                break
+        self.resolve(None, StartError(reason))
+
+    def acknowledge(self, value: Any, error: StartError | None = None) -> None:
+        """`proc_lib:init_ack/2`."""
+        self.resolve(value, error)
+
+
+async def start_actor(
+    actor: Any,
+    args: tuple[Any, ...],
+    *,
+    link: bool,
+    name: Any = None,
+    timeout: float | None = None,
+    kwargs: dict[str, Any] | None = None,
+) -> Pid | None:
+    """`gen:start/6`: spawns the process and waits until its init is done. See `GenServer.start_link`."""
+    if name is not None:
+        taken = resolve(name)
+        if taken is not None:
+            raise StartError(("already_started", taken.pid))
+    parent = scheduling.current
+    engine = current_engine()
+    linked = link and parent is not None
+    cell = engine.spawn_actor(actor, parent if link else None, linked)
+    if actor.max_mailbox:
+        cell.own_ties().overload = actor.max_mailbox
+    run = cell.own_run()
+    run.call = started = StartReply(cell, parent if linked else None)
+    run.waiting = (partial(actor._init, *args, **(kwargs or {})), name, started)
+    if timeout is None:
+        return await started
+    timer = engine.call_later(timeout / 1000, _start_timeout, started)
+    try:
+        return await started
+    finally:
+        timer.cancel()
+
+
+def _start_timeout(started: StartReply) -> None:
+    if started.done:
+        return
+    cell = started.target
+    if started.starter is not None:
+        started.starter.unlink(cell)
+    started.resolve(None, StartError("timeout"))
+    cell.exit_signal(cell, "kill", False)

@@ -1,0 +1,467 @@
+"""OTP's `gen_server`: a process that serves calls and casts, one at a time.
+
+    class Counter(GenServer):
+        def init(self, start: int) -> None:
+            self.n = start
+
+        def handle_call(self, request, from_):
+            match request:
+                case Next():
+                    self.n += 1
+                    return Reply(self.n)
+
+    pid = await Counter.start_link(0, name="counter")
+    await call("counter", Next())
+
+The state is the instance. Each callback may be `async def`: the process waits, the others run. Times are
+milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from inspect import iscoroutine
+from types import NoneType
+from typing import Any, ClassVar, Final
+
+from runtime.core.engine import Timer
+from runtime.core.exits import CallSite, Exit, Throw, Unwind, is_shutdown, reason_of
+from runtime.core.pid import Pid, Ref
+from runtime.core.process import Cell, Process
+from runtime.core.scheduling import DEAD, TIMEOUT
+from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
+from runtime.otp.gen import (
+    DEFAULT_TIMEOUT,
+    Call,
+    Cast,
+    From,
+    StartError,
+    StartReply,
+    call,
+    cast,
+    receive_response,
+    reply,
+    resolve,
+    send_request,
+    start_actor,
+    stop,
+)
+
+# ---- what callbacks return
+
+
+@dataclass(slots=True)
+class Ok:
+    """`{ok, State}` from init; `timeout` in ms, `continue_` is handed to handle_continue."""
+
+    timeout: float | None = None
+    continue_: Any = None
+    hibernate: bool = False
+
+
+@dataclass(slots=True)
+class Reply:
+    """`{reply, Value, State}` from handle_call."""
+
+    value: Any = None
+    timeout: float | None = None
+    continue_: Any = None
+    hibernate: bool = False
+
+
+@dataclass(slots=True)
+class NoReply:
+    """`{noreply, State}`: from handle_call the answer comes later by `reply(from_, value)`."""
+
+    timeout: float | None = None
+    continue_: Any = None
+    hibernate: bool = False
+
+
+_NO_REPLY: Final = object()
+
+
+@dataclass(slots=True)
+class Stop:
+    """`{stop, Reason, State}`, or `{stop, Reason, Reply, State}` if a `reply` is given."""
+
+    reason: Any = "normal"
+    reply: Any = _NO_REPLY
+
+
+@dataclass(slots=True)
+class Ignore:
+    """`ignore` from init: the process ends with `normal`, start returns None."""
+
+
+class Raised:
+    """A callback raised: what its exception means for the server."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, exc: BaseException) -> None:
+        self.reason = reason_of(exc)
+
+
+def outcome(exc: BaseException) -> Any:
+    if isinstance(exc, KeyboardInterrupt):
+        raise exc  # meant for the program, as in `Cell.crash`
+    # throw(X) in a callback is the return value X.
+    return exc.value if isinstance(exc, Throw) else Raised(exc)
+
+
+class GenServer(Process):
+    """The behaviour. Subclasses define the callbacks they need, with OTP's names; each may be `async def`.
+
+    `max_mailbox` bounds the mailbox: a call to a full one fails at once with `overload`, other messages are
+    dropped and counted.
+    """
+
+    max_mailbox: ClassVar[int | None] = None
+
+    # ---- callbacks
+
+    def init(self, *args: Any) -> Any:
+        """Sets the state up. Returns None or `Ok(...)`, `Ignore()`, `Stop(reason)`; raising is a failed
+        start.
+        """
+
+    def handle_call(self, request: Any, from_: From) -> Any:
+        """Answers a call: `Reply(value)`, `NoReply()` to answer later, `Stop(reason, reply)`."""
+        return Stop(("bad_call", request))
+
+    def handle_cast(self, request: Any) -> Any:
+        """Takes a cast: None, `NoReply(...)` or `Stop(reason)`."""
+        return Stop(("bad_cast", request))
+
+    def handle_info(self, message: Any) -> Any:
+        """Takes any other message, `"timeout"` and `ExitMessage`s included: None, `NoReply(...)` or
+        `Stop(reason)`.
+        """
+
+    def handle_continue(self, continue_: Any) -> Any:
+        """Goes on with what a callback put into `continue_`, before any mail: None, `NoReply(...)` or
+        `Stop(reason)`.
+        """
+        return Stop(("bad_continue", continue_))
+
+    def terminate(self, reason: Any) -> Any:
+        """Last words: after Stop, an exception, or the parent's exit if the server traps exits. The result is
+        ignored.
+        """
+
+    def format_status(self) -> Any:
+        """The state as `sys:get_status` and crash reports show it; override to hide secrets."""
+        return self._get_state()
+
+    # ---- starting
+
+    @classmethod
+    async def start_link(cls, *args: Any, name: Any = None, timeout: float | None = None) -> Pid | None:
+        """`gen_server:start_link/4`: runs `init(*args)` in a new process linked to the caller; returns when
+        init has.
+
+        Returns the pid, None for `ignore`. `name` registers it (a string, or `("via", registry, key)`).
+        Raises StartError: `("already_started", pid)`, init's reason, or `"timeout"` after `timeout` ms (it is
+        then killed).
+        """
+        return await start_actor(cls(), args, link=True, name=name, timeout=timeout)
+
+    @classmethod
+    async def start(cls, *args: Any, name: Any = None, timeout: float | None = None) -> Pid | None:
+        """`gen_server:start/4`: as start_link, without the link."""
+        return await start_actor(cls(), args, link=False, name=name, timeout=timeout)
+
+    # ---- the engine's side
+
+    def _init(self, *args: Any, **kwargs: Any) -> Any:
+        return self.init(*args, **kwargs)
+
+    def _begin(self) -> Coroutine[Any, Any, Any] | None:
+        run = self._myRef.run
+        if run.waiting is None:  # made by Thespian's createActor: nobody waits for init
+            return self._initialise(self._init, None, None)
+        init, name, started = run.waiting
+        run.waiting = None
+        return self._initialise(init, name, started)
+
+    def _initialise(
+        self, init: Callable[[], Any], name: Any, started: StartReply | None
+    ) -> Coroutine[Any, Any, Any] | None:
+        cell = self._myRef
+        if name is not None:
+            taken = resolve(name)
+            if taken is not None:
+                if started is not None:
+                    started.acknowledge(None, StartError(("already_started", taken.pid)))
+                raise Exit("normal")
+            if isinstance(name, tuple):
+                name[1].register_name(name[2], cell)
+            else:
+                cell.engine.register(name, cell)
+        try:
+            result = init()
+        except Unwind:
+            raise
+        except BaseException as exc:
+            result = outcome(exc)
+        if iscoroutine(result):
+            return self._await_init(result, name, started)
+        return self._initialised(result, name, started)
+
+    async def _await_init(self, coro: Awaitable[Any], name: Any, started: StartReply | None) -> None:
+        follow = self._initialised(await self._completed(coro), name, started)
+        if follow is not None:
+            await follow
+
+    async def _completed(self, coro: Awaitable[Any]) -> Any:
+        """What a callback's coroutine returned, or what its exception stands for."""
+        try:
+            return await coro
+        except (Unwind, GeneratorExit):
+            raise
+        except BaseException as exc:
+            if self._myRef.run.mode == DEAD:  # killed meanwhile, its code is only cleaning up
+                raise
+            return outcome(exc)
+
+    def _initialised(
+        self, result: Any, name: Any, started: StartReply | None
+    ) -> Coroutine[Any, Any, Any] | None:
+        cell = self._myRef
+        match result:
+            case None | Ok():
+                if started is not None:
+                    started.acknowledge(cell)
+                if result is None:
+                    return None
+                return self._options(result)
+            case Ignore() | "ignore":  # the latter by throw(ignore), as OTP says it
+                self._fail_init(name, started, None, "normal")
+            case Stop(reason=reason) | Raised(reason=reason) | ("stop", reason):
+                self._fail_init(name, started, StartError(reason), reason)
+            case _:
+                reason = ("bad_return_value", result)
+                self._fail_init(name, started, StartError(reason), reason)
+        return None
+
+    def _fail_init(
+        self, name: Any, started: StartReply | None, error: StartError | None, reason: Any
+    ) -> None:
+        cell = self._myRef
+        if isinstance(name, tuple):
+            name[1].unregister_name(name[2])
+        elif name is not None and cell.ties.name == name:  # init may have given it up
+            cell.engine.unregister(name)
+        if started is not None:
+            started.acknowledge(None, error)
+        cell.terminate(reason)
+
+    def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
+        extra = self._myRef.ties.extra
+        if extra is not None and not self._hear(extra, message):
+            return None
+        try:
+            if type(message) is Call:
+                result = self.handle_call(message.request, message)
+                if type(result) is Reply:  # the common case, without the detour
+                    message.answer(result.value)
+                    if result.timeout is None and result.continue_ is None:
+                        return None
+                    return self._options(result)
+                if iscoroutine(result):
+                    return self._await(result, message)
+                return self._apply(result, message)
+            if type(message) is Cast:
+                result = self.handle_cast(message.request)
+            elif not isinstance(message, NeverRefused):
+                result = self.handle_info(message)
+            elif isinstance(message, SystemMessage):
+                return self._system(message)
+            elif type(message) is ExitMessage and message.pid is (self._myRef.ties.parent or self._myRef):
+                return self._stop(message.reason)
+            elif type(message) is _ServerTimeout:
+                if message.stale:
+                    return None
+                result = self.handle_info("timeout")
+            else:
+                result = self.handle_info(message)
+        except Unwind:
+            raise
+        except BaseException as exc:
+            result = outcome(exc)
+        if result is None:
+            return None
+        if iscoroutine(result):
+            return self._await(result, None)
+        return self._apply(result, message if type(message) is Call else None)
+
+    async def _await(self, result: Any, from_: Call | None) -> None:
+        while True:
+            if iscoroutine(result):
+                result = await self._completed(result)
+            if type(result) is not NoReply or result.continue_ is None:
+                break
+            result, from_ = self._continue(result.continue_), None
+        follow = self._apply(result, from_)
+        if follow is not None:
+            await follow
+
+    def _apply(self, result: Any, from_: Call | None) -> Coroutine[Any, Any, Any] | None:
+        """Does what a callback's return value says."""
+        kind = type(result)
+        if kind is Reply and from_ is not None:
+            from_.answer(result.value)
+            return self._options(result)
+        if kind is NoReply:
+            return self._options(result)
+        if kind is NoneType and from_ is None:
+            return None
+        if kind is Stop:
+            if from_ is not None and result.reply is not _NO_REPLY:
+                return self._stop(result.reason, (from_, result.reply))
+            if result.reply is _NO_REPLY:
+                return self._stop(result.reason)
+        if kind is Raised:
+            return self._stop(result.reason)
+        return self._stop(("bad_return_value", result))
+
+    def _options(self, result: Ok | Reply | NoReply) -> Coroutine[Any, Any, Any] | None:
+        # A loop, and another in `_await`: a server may continue for ever, so a step must not cost any stack.
+        while result.continue_ is not None:
+            follow = self._continue(result.continue_)
+            if iscoroutine(follow):
+                return self._await(follow, None)
+            if type(follow) is not NoReply:
+                return self._apply(follow, None)
+            result = follow
+        if result.timeout is not None:
+            cell = self._myRef
+            # A message that waits already makes the timeout void.
+            if not cell.run.mailbox:
+                marker = _ServerTimeout(result.timeout)
+                cell.own_extra()["timeout"] = marker
+                marker.arm(cell)
+        return None
+
+    def _continue(self, argument: Any) -> Any:
+        try:
+            return self.handle_continue(argument)
+        except Unwind:
+            raise
+        except BaseException as exc:
+            return outcome(exc)
+
+    def _hear(self, extra: dict[str, Any], message: Any) -> bool:
+        """Something came: a pending timeout is void, a trace is told, statistics count. False if it is
+        nothing at all.
+        """
+        if isinstance(message, SystemMessage):
+            return True  # sys stands beside the protocol: it is neither traced nor does it end a timeout
+        if type(message) is _ServerTimeout and message.stale:
+            return False
+        marker = extra.get("timeout")
+        if marker is not None:
+            del extra["timeout"]
+            if marker is not message:
+                marker.cancel()
+            if not extra:
+                self._myRef.ties.extra = None
+        debug = extra.get("debug")
+        if debug is not None:
+            debug.heard(self._myRef, message)
+        return True
+
+    def _system(self, message: SystemMessage) -> Coroutine[Any, Any, None] | None:
+        cell = self._myRef
+        follow = message.perform(cell)
+        extra = cell.ties.extra
+        if extra is not None:
+            marker = extra.get("timeout")
+            if marker is not None:  # as in OTP, the time starts anew
+                marker.cancel()
+                extra["timeout"] = marker = _ServerTimeout(marker.ms)
+                marker.arm(cell)
+        return follow
+
+    def _cancel_timers(self) -> None:
+        extra = self._myRef.ties.extra
+        if extra is not None and "timeout" in extra:
+            extra["timeout"].cancel()
+
+    def _stop(self, reason: Any, answer: tuple[Call, Any] | None = None) -> Coroutine[Any, Any, Any] | None:
+        """`terminate`, then the end. terminate may change the reason by failing; a throw in it is harmless."""
+        try:
+            result = self.terminate(reason)
+        except Unwind:
+            raise
+        except BaseException as exc:
+            result = outcome(exc)
+        if iscoroutine(result):
+            return self._await_terminate(result, reason, answer)
+        self._end(result, reason, answer)
+        return None
+
+    async def _await_terminate(
+        self, coro: Awaitable[Any], reason: Any, answer: tuple[Call, Any] | None
+    ) -> None:
+        try:
+            result = await coro
+        except (Unwind, GeneratorExit):
+            raise
+        except BaseException as exc:
+            if self._myRef.run.mode == DEAD:  # killed meanwhile, its code is only cleaning up
+                raise
+            result = outcome(exc)
+        self._end(result, reason, answer)
+
+    def _end(self, result: Any, reason: Any, answer: tuple[Call, Any] | None) -> None:
+        if answer is not None:
+            answer[0].answer(answer[1])
+        self._myRef.terminate(result.reason if type(result) is Raised else reason)
+
+    # ---- sys
+
+    def _get_state(self) -> Any:
+        return dict(vars(self))
+
+    def _replace_state(self, change: Callable[[Any], Any]) -> Any:
+        state = change(self._get_state())
+        vars(self).clear()
+        vars(self).update(state)
+        return state
+
+
+class _ServerTimeout(NeverRefused):
+    """The timeout of a callback's return value; void as soon as any message comes."""
+
+    __slots__ = ("ms", "stale", "timer")
+
+    def __init__(self, ms: float) -> None:
+        self.ms = ms
+        self.stale = False
+        self.timer: Timer | None = None
+
+    def arm(self, cell: Cell) -> None:
+        """Starts the clock; with 0 the timeout is the next thing the server sees."""
+        if self.ms == 0:
+            cell.deliver(self)
+        else:
+            self.timer = cell.engine.call_later(self.ms / 1000, self._fire, cell)
+
+    def _fire(self, cell: Cell) -> None:
+        if not cell.run.mailbox:
+            cell.deliver(self)
+
+    def cancel(self) -> None:
+        self.stale = True
+        if self.timer is not None:
+            self.timer.cancel()
+
+
+__all__ = [
+    "DEFAULT_TIMEOUT", "TIMEOUT", "Call", "CallSite", "Cast", "Exit", "From", "GenServer", "Ignore", "NoReply", "Ok",
+    "Pid", "Ref", "Reply", "StartError", "Stop", "call", "cast", "is_shutdown", "receive_response", "reply",
+    "send_request", "start_actor", "stop",
+]  # fmt: skip

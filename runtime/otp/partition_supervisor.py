@@ -1,0 +1,101 @@
+"""Elixir's `PartitionSupervisor`: the same child several times, and a way to the one that serves a key.
+
+    spec = ChildSpec("writer", (Writer.start_link, ()))
+    await PartitionSupervisor.start_link(spec, partitions=4, name="writers")
+    await call(via("writers", user_id), Write(...))    # always the same writer for the same user
+
+It is a Supervisor (one_for_one) whose child ids are 0 to partitions - 1; that module's functions work on it.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar, Final
+
+from runtime.core.exits import Error, Exit
+from runtime.core.pid import Pid
+from runtime.core.scheduling import DEAD
+from runtime.otp import gen_server
+from runtime.otp.gen import Dest
+from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags
+
+_FLAGS: Final = SupFlags(intensity=3)
+
+
+class PartitionSupervisor(Supervisor):
+    """Start it with `start_link(spec, partitions=..., name=...)`."""
+
+    kind: ClassVar[str] = "supervisor"
+
+    def init(
+        self,
+        spec: ChildSpec,
+        partitions: int | None = None,
+        with_arguments: Callable[[tuple[Any, ...], int], tuple[Any, ...]] | None = None,
+        flags: SupFlags = _FLAGS,
+    ) -> Any:
+        """`partitions` children of `spec` (by default one for each CPU).
+
+        `with_arguments(args, partition)` gives the arguments of each; by default all get the same.
+        """
+        count = (os.cpu_count() or 1) if partitions is None else partitions
+        if count < 1:
+            raise Error(("invalid_partitions", partitions))
+        self.partitions = count
+        fn, args = spec.start
+        make = with_arguments or (lambda args, _partition: args)
+        return flags, [replace(spec, id=number, start=(fn, make(args, number))) for number in range(count)]
+
+    @classmethod
+    async def start_link(
+        cls,
+        spec: ChildSpec,
+        partitions: int | None = None,
+        with_arguments: Callable[[tuple[Any, ...], int], tuple[Any, ...]] | None = None,
+        *,
+        name: Any = None,
+        timeout: float | None = None,
+        intensity: int = 3,
+        period: float = 5,
+    ) -> Pid | None:
+        """`PartitionSupervisor.start_link/1`: intensity and period as of Supervisor. Raises StartError."""
+        flags = SupFlags(intensity=intensity, period=period)
+        return await super().start_link(spec, partitions, with_arguments, flags, name=name, timeout=timeout)
+
+
+def partition_of(key: Any, partitions: int) -> int:
+    """Which partition serves a key: integers modulo the number, all else by a hash that is the same in every
+    run.
+    """
+    if isinstance(key, int):
+        return abs(key) % partitions
+    return zlib.crc32(repr(key).encode()) % partitions
+
+
+class _Router:
+    """The registry behind `via`: its keys are `(supervisor, key)`."""
+
+    @staticmethod
+    def whereis_name(name: tuple[Dest, Any]) -> Pid | None:
+        """The process that serves the key now; None if it does not run. Read at once, without a message."""
+        cell = gen_server.resolve(name[0])
+        if cell is None or cell.run.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
+            return None
+        child = cell.actor.children.get(partition_of(name[1], cell.actor.partitions))
+        return child.pid if child is not None and isinstance(child.pid, Pid) else None
+
+
+def via(sup: Dest, key: Any) -> tuple[str, Any, Any]:
+    """`{:via, PartitionSupervisor, {sup, key}}`: a destination for call, cast and stop."""
+    return ("via", _Router, (sup, key))
+
+
+def partitions(sup: Dest) -> int:
+    """`PartitionSupervisor.partitions/1`. Raises Exit("noproc") if it does not run."""
+    cell = gen_server.resolve(sup)
+    if cell is None or cell.run.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
+        raise Exit("noproc")
+    return cell.actor.partitions

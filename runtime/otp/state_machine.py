@@ -1,0 +1,403 @@
+"""OTP's `gen_statem`: a process that is a state machine.
+
+    class Door(StateMachine):
+        def init(self, code):
+            self.code = code
+            return Ok("locked")
+
+        def locked(self, event, content):
+            match event, content:
+                case "cast", Code(code) if code == self.code:
+                    return NextState("open", StateTimeout(10_000))
+
+        def open(self, event, content):
+            match event:
+                case "state_timeout":
+                    return NextState("locked")
+
+The data is the instance, the state is `self.state`. With `callback_mode = "state_functions"` the method named
+like the state handles its events; with `"handle_event_function"` the method `handle_event(event, content,
+state)` handles all, and a state may be any value. Callbacks may be `async def`: the machine waits, the others
+run.
+
+An event is `"cast"`, `"info"`, `"internal"`, `"enter"`, `"timeout"`, `"state_timeout"`, `("timeout", name)`
+or `("call", from_)`. A callback that raises ends the machine, after `terminate`. Times are milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from inspect import iscoroutine
+from typing import Any, ClassVar, Final, Literal
+
+from runtime.core.control_block import UNSET
+from runtime.core.engine import Timer
+from runtime.core.exits import CallSite, Error, Exit, Throw, Unwind, reason_of
+from runtime.core.process import Cell
+from runtime.core.scheduling import DEAD
+from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
+from runtime.otp import gen_server
+from runtime.otp.gen import Cast, Dest, Failed, StartReply
+from runtime.otp.gen_server import Call, From, GenServer, Ignore, Raised, cast, stop
+from runtime.otp.transition import (
+    Action,
+    CancelTimeout,
+    Event,
+    EventTimeout,
+    GenericTimeout,
+    Hibernate,
+    KeepState,
+    NextEvent,
+    NextState,
+    Ok,
+    Postpone,
+    RepeatState,
+    Reply,
+    StateTimeout,
+    Stop,
+    TimeoutAction,
+    UpdateTimeout,
+)
+
+_EVENTS_AT_ONCE: Final = 256  # so many of its own events a machine handles before the others get a turn
+
+
+# ---- the machine's own bookkeeping
+
+
+class _Expired(NeverRefused):
+    """In the mailbox: a timer has run down. Void if that timer was cancelled or set anew in the meantime."""
+
+    __slots__ = ("content", "event", "timer")
+
+    def __init__(self, event: Event, content: Any) -> None:
+        self.event = event
+        self.content = content
+        self.timer: Timer | None = None  # None: time 0, comes as soon as no event waits
+
+    def __repr__(self) -> str:
+        return f"Timeout({self.event!r}, {self.content!r})"
+
+
+class _Machine:
+    """State, event queue, postponed events and timers of one machine."""
+
+    __slots__ = ("next_events", "postpone", "postponed", "queue", "state", "timeouts", "timers")
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+        self.queue: deque[tuple[Event, Any]] = deque()  # events to handle before any mail
+        self.postponed: deque[tuple[Event, Any]] = deque()  # oldest first
+        self.timers: dict[Event, _Expired] = {}
+        # what the callbacks of one transition have asked for:
+        self.postpone = False
+        self.next_events: list[tuple[Event, Any]] = []
+        self.timeouts: list[TimeoutAction] = []
+
+    def start(self, cell: Cell, action: TimeoutAction) -> None:
+        """Performs a timeout action: a timer of the same event is replaced."""
+        match action:
+            case CancelTimeout(event):
+                self.cancel(event)
+                return
+            case UpdateTimeout(event, content):
+                running = self.timers.get(event)
+                if running is not None:
+                    running.content = content
+                    return
+                ms = 0
+            case GenericTimeout(name, ms, content):
+                event = ("timeout", name)
+            case StateTimeout(ms, content):
+                event = "state_timeout"
+            case EventTimeout(ms, content):
+                event = "timeout"
+        self.cancel(event)
+        if ms is not None:
+            self.timers[event] = expired = _Expired(event, content)
+            if ms > 0:
+                expired.timer = cell.engine.call_later(ms / 1000, cell.deliver, expired)
+
+    def cancel(self, event: Event) -> None:
+        """Stops a timer; an expiry that lies in the mailbox is void."""
+        expired = self.timers.pop(event, None)
+        if expired is not None and expired.timer is not None:
+            expired.timer.cancel()
+
+    def next(self) -> tuple[Event, Any] | None:
+        """The next event that comes before any mail: a queued one, then a timeout of time 0."""
+        if self.queue:
+            return self.queue.popleft()
+        for event, expired in self.timers.items():
+            if expired.timer is None:
+                del self.timers[event]
+                return event, expired.content
+        return None
+
+    def change(self, state: Any) -> None:
+        """A change of state: its timeout is void, postponed events come again before all that wait."""
+        self.state = state
+        self.cancel("state_timeout")
+        while self.postponed:
+            self.queue.appendleft(self.postponed.pop())
+
+
+class StateMachine(GenServer):
+    """The behaviour. Set `callback_mode` and `state_enter`, define `init` and the states' functions or
+    `handle_event`.
+
+    With `state_enter` the callback is also called with event `"enter"` and the old state as content at each
+    change of state, and at the start. Such a call may set timeouts and reply, but not change the state,
+    postpone or insert events. Start it with `start_link` or `start` (`gen_statem:start_link/4`), talk to it
+    with this module's `call` and `cast`.
+    """
+
+    callback_mode: ClassVar[Literal["state_functions", "handle_event_function"]] = "state_functions"
+    state_enter: ClassVar[bool] = False
+    _machine: _Machine | None = None
+
+    # ---- callbacks
+
+    def init(self, *args: Any) -> Any:
+        """Sets the data up and returns `Ok(state, *actions)`, `Ignore()` or `Stop(reason)`."""
+        raise Error("undef")
+
+    def handle_event(self, event: Event, content: Any, state: Any) -> Any:
+        """All events, in callback mode `"handle_event_function"`: NextState, KeepState, RepeatState, Stop or
+        None.
+        """
+        raise Error("undef")
+
+    @property
+    def state(self) -> Any:
+        """The state it is in; None before init has returned."""
+        return None if self._machine is None else self._machine.state
+
+    # ---- the start
+
+    def _initialised(
+        self, result: Any, name: Any, started: StartReply | None
+    ) -> Coroutine[Any, Any, Any] | None:
+        match result:
+            case Ok():
+                self._machine = _Machine(result.state)
+                if started is not None:
+                    started.acknowledge(self._myRef)
+                return self._loop(None, result)
+            case Stop():
+                result = gen_server.Stop(result.reason)
+            case Ignore() | Raised():
+                pass
+            case _:
+                result = Raised(Error(("bad_return_from_init", result)))
+        return super()._initialised(result, name, started)
+
+    # ---- events
+
+    def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
+        cell, machine = self._myRef, self._machine
+        assert machine is not None
+        if cell.ties.extra is not None:
+            self._hear(cell.ties.extra, message)
+        if type(message) is Call:
+            return self._loop((("call", message), message.request))
+        if type(message) is Cast:
+            return self._loop(("cast", message.request))
+        if type(message) is _Expired:
+            if machine.timers.get(message.event) is not message:
+                return None
+            del machine.timers[message.event]
+            return self._loop((message.event, message.content))
+        if isinstance(message, SystemMessage):
+            return self._system(message)
+        if type(message) is ExitMessage and message.pid is (cell.ties.parent or cell):
+            return self._stop(message.reason)
+        return self._loop(("info", message))
+
+    async def _loop(self, event: tuple[Event, Any] | None, result: Any = None) -> None:
+        """Handles an event and all that follow from it, until only mail can bring the next. At the start
+        there is none.
+        """
+        cell, machine = self._myRef, self._machine
+        assert machine is not None
+        handled = 0
+        try:
+            if event is None:
+                await self._transition(None, result)
+                event = machine.next()
+            while event is not None:
+                machine.cancel("timeout")  # any event ends the wait for one
+                result = await self._call_back(*event)
+                await self._transition(event, result)
+                event = machine.next()
+                handled += 1
+                if cell.run.doomed is not UNSET:
+                    return  # a signal has ended it
+                if handled % _EVENTS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        except (Unwind, GeneratorExit, KeyboardInterrupt):
+            raise
+        except _Stopping as stopping:
+            told = reason = stopping.reason
+        except BaseException as exc:
+            if cell.run.mode == DEAD:  # killed meanwhile, its code is only cleaning up
+                raise
+            reason = reason_of(exc)
+            told = reason if isinstance(exc, Exit) else reason[0]  # gen_statem tells terminate no stack
+        else:
+            return
+        try:
+            outcome = self.terminate(told)
+            if iscoroutine(outcome):
+                outcome = await outcome
+        except (Unwind, GeneratorExit):
+            raise
+        except BaseException as exc:
+            if cell.run.mode == DEAD:
+                raise
+            outcome = gen_server.outcome(exc)
+        self._end(outcome, reason, None)
+
+    async def _call_back(self, event: Event, content: Any) -> Any:
+        machine = self._machine
+        assert machine is not None
+        state = machine.state
+        try:
+            if self.callback_mode == "handle_event_function":
+                result = self.handle_event(event, content, state)
+            else:
+                function = getattr(self, state, None) if isinstance(state, str) and state[:1] != "_" else None
+                if function is None:
+                    raise Error(("undef", (type(self).__name__, state)))
+                result = function(event, content)
+            return await result if iscoroutine(result) else result
+        except Throw as thrown:
+            return thrown.value
+
+    async def _transition(self, event: tuple[Event, Any] | None, result: Any) -> None:
+        """Does what a callback's result says, in gen_statem's order: replies, postponing, the new state,
+        timeouts.
+        """
+        machine = self._machine
+        assert machine is not None
+        machine.postpone = False
+        old = machine.state
+        match result:
+            case None:
+                pass
+            case Ok() | KeepState() | RepeatState() | NextState():
+                self._act(result.actions)
+            case Stop(reason=reason, replies=replies):
+                for action in replies:
+                    action.from_.answer(action.value)
+                raise _Stopping(reason)
+            case _:
+                raise Error(("bad_return_from_state_function", result))
+        if machine.postpone and event is not None:
+            machine.postponed.append(event)
+        changed = False
+        if isinstance(result, NextState) and result.state != old:
+            changed = True
+            machine.change(result.state)
+        machine.queue.extendleft(reversed(machine.next_events))
+        machine.next_events = []
+        if self.state_enter and (changed or isinstance(result, Ok | RepeatState)):
+            await self._enter(old)
+        timeouts, machine.timeouts = machine.timeouts, []
+        for timeout in timeouts:
+            machine.start(self._myRef, timeout)
+
+    async def _enter(self, old: Any) -> None:
+        """The state enter call, again for as long as it returns RepeatState."""
+        machine = self._machine
+        assert machine is not None
+        while True:
+            result = await self._call_back("enter", old)
+            match result:
+                case None:
+                    return
+                case KeepState() | RepeatState():
+                    self._act(result.actions, entering=True)
+                case NextState() if result.state == machine.state:
+                    self._act(result.actions, entering=True)
+                case Stop(reason=reason, replies=replies):
+                    for action in replies:
+                        action.from_.answer(action.value)
+                    raise _Stopping(reason)
+                case _:
+                    raise Error(("bad_state_enter_return_from_state_function", result))
+            if not isinstance(result, RepeatState):
+                return
+            old = machine.state
+
+    def _act(self, actions: tuple[Action, ...], entering: bool = False) -> None:
+        machine = self._machine
+        assert machine is not None
+        for action in actions:
+            match action:
+                case Reply(from_, value):
+                    from_.answer(value)
+                case EventTimeout() | StateTimeout() | GenericTimeout() | CancelTimeout() | UpdateTimeout():
+                    machine.timeouts.append(action)
+                case Hibernate():
+                    pass
+                case Postpone() | NextEvent() if entering:
+                    raise Error(("bad_state_enter_action_from_state_function", action))
+                case Postpone():
+                    machine.postpone = True
+                case NextEvent(event, content):
+                    machine.next_events.append((event, content))
+                case _:
+                    raise Error(("bad_action_from_state_function", action))
+
+    # ---- sys
+
+    def _cancel_timers(self) -> None:
+        super()._cancel_timers()
+        for expired in () if self._machine is None else self._machine.timers.values():
+            if expired.timer is not None:
+                expired.timer.cancel()
+
+    def _get_state(self) -> Any:
+        data = super()._get_state()
+        data.pop("_machine", None)
+        return (self.state, data)
+
+    def _replace_state(self, change: Callable[[Any], Any]) -> Any:
+        machine = self._machine
+        assert machine is not None
+        state, data = change(self._get_state())
+        machine.state = state
+        super()._replace_state(lambda _data: {**data, "_machine": machine})
+        return (state, data)
+
+
+class _Stopping(Exception):
+    def __init__(self, reason: Any) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def call(dest: Dest, request: Any, timeout: float | None = None) -> Awaitable[Any]:
+    """`gen_statem:call/2,3`: as `gen_server.call`, but without `timeout` (ms) it waits for ever."""
+    pending = gen_server.call(dest, request, timeout)
+    site = CallSite("gen_statem", "call", (dest, request, timeout))
+    if isinstance(pending, Call):
+        pending.site = site
+        return pending
+    assert isinstance(pending, Failed) and isinstance(pending.error, Exit)
+    return Failed(Exit((pending.error.reason[0], site)))
+
+
+def reply(from_: From, value: Any) -> None:
+    """`gen_statem:reply/2`, for code outside of callbacks; inside a `Reply` action does the same."""
+    from_.answer(value)
+
+
+__all__ = [
+    "Action", "CancelTimeout", "EventTimeout", "GenericTimeout", "Hibernate", "Ignore", "KeepState",
+    "NextEvent", "NextState", "Ok", "Postpone", "RepeatState", "Reply", "StateMachine", "StateTimeout", "Stop",
+    "UpdateTimeout", "call", "cast", "reply", "stop",
+]  # fmt: skip

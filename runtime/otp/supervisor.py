@@ -1,0 +1,477 @@
+"""OTP's `supervisor`: starts children in order, restarts them by strategy, stops them in reverse order.
+
+It owns its children (linked processes), takes their EXIT messages and the calls of the functions below, and gives up with
+reason `shutdown` when there were more than `intensity` restarts within `period` seconds. If it is killed its children
+die by the link. `simple_one_for_one` is here too; for tens of thousands of children see `DynamicSupervisor`.
+
+Functions give OTP's results as Python values: `("ok", pid)`, `("error", reason)`, `"ok"`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from runtime.core import reports
+from runtime.core.exits import Stack, error, is_atom, is_shutdown
+from runtime.core.pid import Pid
+from runtime.core.scheduling import DEAD
+from runtime.core.signals import ExitMessage
+from runtime.otp.child_spec import (
+    Child,
+    ChildSpec,
+    Restarting,
+    RestartIntensity,
+    SupFlags,
+    check_childspec,
+    check_flags,
+    complete,
+    hashable,
+    shut_down,
+    shut_down_all,
+    start_child_process,
+)
+from runtime.otp.gen import Dest
+from runtime.otp.gen_server import GenServer, Ignore, NoReply, Ok, Reply, Stop, call, cast
+
+
+class _Shutdown(Exception):
+    """The supervisor has to end with reason shutdown: intensity reached, or auto_shutdown."""
+
+
+@dataclass(slots=True)
+class _TryAgain:
+    child: Any  # an id, or the Restarting of a simple_one_for_one
+
+
+@dataclass(slots=True)
+class _Request:
+    function: str
+    args: tuple[Any, ...] = field(default_factory=tuple)
+
+
+class _FailedToStart(Exception):
+    def __init__(self, child_id: Any, reason: Any) -> None:
+        super().__init__(child_id, reason)
+        self.child_id = child_id
+        self.reason = reason
+
+
+class Supervisor(GenServer):
+    """A supervisor. Subclass it and return `(SupFlags, [ChildSpec, ...])` or `Ignore()` from `init`, or start it with a list:
+
+    await Supervisor.start_link([ChildSpec("counter", (Counter.start_link, (0,)))], strategy="one_for_one")
+    """
+
+    kind: ClassVar[str] = "supervisor"
+
+    def init(self, children: Sequence[ChildSpec] = (), flags: SupFlags | None = None) -> Any:
+        """`Module:init/1`: `(SupFlags, child specs)` or `Ignore()`."""
+        return flags or SupFlags(), children
+
+    @classmethod
+    async def start_link(
+        cls, *args: Any, name: Any = None, timeout: float | None = None, **flags: Any
+    ) -> Pid | None:
+        """`supervisor:start_link/2,3`: returns when all children have started. Flags as of SupFlags, if `init` is not overridden.
+
+        Raises StartError(("shutdown", ("failed_to_start_child", id, reason))) and stops those already started.
+        """
+        if flags:
+            args = (*args, SupFlags(**flags))
+        return await super().start_link(*args, name=name, timeout=timeout)
+
+    # ---- starting
+
+    async def _init(self, *args: Any, **kwargs: Any) -> Any:
+        self._myRef.own_ties().trap_exit = True
+        result = self.init(*args, **kwargs)
+        if isinstance(result, Awaitable):
+            result = await result
+        if isinstance(result, Ignore):
+            return result
+        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], SupFlags)):
+            module = type(self).__module__
+            return Stop(("bad_return", (module, "init", result)))
+        flags, specs = result
+        problem = check_flags(flags)
+        if problem is not None:
+            return Stop(("supervisor_data", problem))
+        self.flags = flags
+        self.intensity = RestartIntensity(flags.intensity, flags.period)
+        self.children: dict[Any, Child] = {}  # in start order
+        self.dynamic: dict[int, Child] = {}  # simple_one_for_one: by id of its pid or Restarting
+        self.dynamic_restarts = 0  # OTP's counter: a terminate_child during the retries does not take it back
+        self.template: ChildSpec | None = None
+        if self.simple and len(specs) != 1:  # that there is one template is looked at before what it says
+            return Stop(("bad_start_spec", list(specs)))
+        for spec in specs:
+            problem = check_childspec(spec, flags.auto_shutdown)
+            if problem is not None:
+                return Stop(("start_spec", problem))
+            if spec.id in self.children:
+                return Stop(("start_spec", ("duplicate_child_name", spec.id)))
+            self.children[spec.id] = Child(complete(spec))
+        if self.simple:
+            self.template = self.children.popitem()[1].spec
+            return Ok()
+        try:
+            await self._start_children(list(self.children))
+        except _FailedToStart as failure:
+            await self._terminate_children(list(self.children))
+            return Stop(("shutdown", ("failed_to_start_child", failure.child_id, failure.reason)))
+        return Ok()
+
+    @property
+    def simple(self) -> bool:
+        """True for simple_one_for_one."""
+        return self.flags.strategy == "simple_one_for_one"
+
+    async def _start(self, child: Child) -> tuple[Any, ...]:
+        result = await start_child_process(child.spec, child.args or child.spec.start[1])
+        if result[0] == "ok":
+            reports.progress(self._myRef, child.spec.id, result[1])
+        return result
+
+    async def _start_children(self, ids: list[Any]) -> None:
+        for child_id in ids:
+            child = self.children[child_id]
+            status, value, *_ = await self._start(child)
+            if status == "error":
+                self._report("start_error", value, child)
+                raise _FailedToStart(child_id, value)
+            if value is None and child.spec.restart == "temporary":
+                del self.children[child_id]
+            else:
+                child.pid = value
+
+    async def _terminate_children(self, ids: list[Any]) -> None:
+        """Stops these children, last first. Temporary ones are forgotten."""
+        for child_id in reversed(ids):
+            child = self.children[child_id]
+            await self._terminate_child(child)
+            child.pid = None
+            if child.spec.restart == "temporary":
+                del self.children[child_id]
+
+    async def _terminate_child(self, child: Child) -> None:
+        if not isinstance(child.pid, Pid):
+            return
+        reason = await shut_down(child.pid, child.spec.shutdown)
+        expected = "killed" if child.spec.shutdown == "brutal_kill" else "shutdown"
+        if is_atom(reason, expected) or (is_shutdown(reason) and child.spec.restart != "permanent"):
+            return
+        self._report("shutdown_error", reason, child)
+
+    # ---- a child ends
+
+    async def handle_info(self, message: Any) -> Any:
+        if not isinstance(message, ExitMessage):
+            return None
+        child = self._find_by_pid(message.pid)
+        if child is None:
+            return None
+        return await self._or_stop(self._child_ended(child, message.reason))
+
+    async def _or_stop(self, step: Awaitable[None]) -> Any:
+        try:
+            await step
+        except _Shutdown:
+            return Stop("shutdown")
+        return None
+
+    def _find_by_pid(self, pid: Pid) -> Child | None:
+        if self.simple:
+            return self.dynamic.get(id(pid))
+        for child in self.children.values():
+            if child.pid is pid:
+                return child
+        return None
+
+    async def _child_ended(self, child: Child, reason: Any) -> None:
+        restart = child.spec.restart
+        orderly = is_shutdown(reason)
+        if restart == "permanent" or (restart == "transient" and not orderly):
+            self._report("child_terminated", reason, child)
+            await self._restart(child)
+            return
+        if not orderly:
+            self._report("child_terminated", reason, child)
+        self._forget(child)
+        self._auto_shutdown(child)
+
+    def _forget(self, child: Child) -> None:
+        """It runs no more: a temporary child's spec goes, another's stays with no pid."""
+        if self.simple:
+            self.dynamic.pop(id(child.pid), None)
+        elif child.spec.restart == "temporary":
+            self.children.pop(child.spec.id, None)
+        else:
+            child.pid = None
+
+    def _auto_shutdown(self, child: Child) -> None:
+        if not child.spec.significant or self.flags.auto_shutdown == "never":
+            return
+        if self.flags.auto_shutdown == "all_significant":
+            if self.simple:
+                remain = bool(self.dynamic)
+            else:
+                remain = any(c.spec.significant and c.pid is not None for c in self.children.values())
+            if remain:
+                return
+        raise _Shutdown
+
+    async def _restart(self, child: Child) -> None:
+        if not self.intensity.add(self._myRef.engine.now()):
+            self._report("shutdown", "reached_max_restart_intensity", child)
+            self._forget(child)
+            raise _Shutdown
+        child.restarts += 1
+        match self.flags.strategy:
+            case "one_for_one":
+                await self._restart_one(child)
+            case "simple_one_for_one":
+                await self._restart_dynamic(child)
+            case "rest_for_one":
+                ids = list(self.children)
+                child_id = child.spec.id
+                await self._restart_many(child, ids[ids.index(child_id) :])
+            case _:
+                await self._restart_many(child, list(self.children))
+
+    async def _restart_one(self, child: Child) -> None:
+        status, value, *_ = await self._start(child)
+        if status == "ok":
+            child.pid = value
+            return
+        child.pid = _restarting(child.pid)
+        self._report("start_error", value, child)
+        cast(self._myRef, _TryAgain(child.spec.id))
+
+    async def _restart_many(self, child: Child, ids: list[Any]) -> None:
+        failed = child.pid
+        child.pid = None
+        await self._terminate_children(ids)
+        try:
+            await self._start_children([child_id for child_id in ids if child_id in self.children])
+        except _FailedToStart as failure:
+            other = self.children[failure.child_id]
+            other.pid = _restarting(failed) if other is child else Restarting(None)
+            cast(self._myRef, _TryAgain(failure.child_id))
+
+    async def _restart_dynamic(self, child: Child) -> None:
+        if isinstance(child.pid, Restarting):
+            self.dynamic_restarts -= 1
+        self.dynamic.pop(id(child.pid), None)
+        status, value, *_ = await self._start(child)
+        if status == "ok":
+            child.pid = value
+        else:
+            child.pid = _restarting(child.pid)
+            self.dynamic_restarts += 1
+            self._report("start_error", value, child)
+            cast(self._myRef, _TryAgain(child.pid))
+        # An ignored restart stays listed as undefined, as OTP has it; a second one takes its place.
+        self.dynamic[id(child.pid)] = child
+
+    async def handle_cast(self, request: Any) -> Any:
+        match request:
+            case _TryAgain(key):
+                child = self.dynamic.get(id(key)) if self.simple else self.children.get(key)
+                if child is not None and isinstance(child.pid, Restarting):
+                    return await self._or_stop(self._restart(child))
+        return None
+
+    # ---- requests
+
+    async def handle_call(self, request: Any, from_: Any) -> Any:
+        match request:
+            case _Request("start_child", (spec,)) if self.simple:
+                return Reply(await self._start_dynamic(spec))
+            case _Request("start_child", (spec,)):
+                problem = check_childspec(spec, self.flags.auto_shutdown)
+                return Reply(("error", problem) if problem is not None else await self._add(complete(spec)))
+            case _Request("terminate_child", (key,)):
+                return Reply(await self._terminate_request(key))
+            case _Request("restart_child" | "delete_child") if self.simple:
+                return Reply(("error", "simple_one_for_one"))
+            case _Request("restart_child", (key,)):
+                return Reply(await self._restart_request(key))
+            case _Request("delete_child", (key,)):
+                problem = self._not_stopped(key)
+                if problem is None:
+                    del self.children[key]
+                return Reply("ok" if problem is None else ("error", problem))
+            case _Request("get_childspec", (key,)):
+                child = self._find(key)
+                return Reply(("error", "not_found") if child is None else ("ok", child.spec))
+            case _Request("which_children"):
+                return Reply(self._which_children())
+            case _Request("count_children"):
+                return Reply(self._count_children())
+            case _Request("children"):
+                return Reply([replace(child) for child in (*self.children.values(), *self.dynamic.values())])
+        return NoReply()
+
+    def _find(self, key: Any) -> Child | None:
+        if not self.simple:
+            return self.children.get(key) if hashable(key) else None
+        assert self.template is not None
+        if not isinstance(key, Pid):
+            return Child(self.template) if key == self.template.id else None
+        child = self.dynamic.get(id(key))
+        if child is None:
+            for candidate in self.dynamic.values():
+                if isinstance(candidate.pid, Restarting) and candidate.pid.old is key:
+                    return candidate
+            if key.cell.run.mode == DEAD:
+                return Child(self.template)
+        return child
+
+    def _not_stopped(self, key: Any) -> str | None:
+        child = self._find(key)
+        if child is None:
+            return "not_found"
+        if child.pid is None:
+            return None
+        return "restarting" if isinstance(child.pid, Restarting) else "running"
+
+    async def _add(self, spec: ChildSpec) -> Any:
+        old = self.children.get(spec.id)
+        if old is not None:
+            return ("error", ("already_started", old.pid) if isinstance(old.pid, Pid) else "already_present")
+        child = Child(spec)
+        result = await self._start(child)
+        status, value, *_ = result
+        if status == "error":
+            return ("error", (value, child))
+        if value is not None or spec.restart != "temporary":
+            child.pid = value
+            self.children[spec.id] = child
+        return result
+
+    async def _start_dynamic(self, extra: Any) -> Any:
+        assert self.template is not None
+        if not isinstance(extra, list | tuple):  # the template's arguments and these make no list
+            return ("error", ("EXIT", ("badarg", Stack(None))))
+        child = Child(self.template, args=(*self.template.start[1], *extra))
+        result = await self._start(child)
+        status, value, *_ = result
+        if status == "ok" and value is not None:
+            child.pid = value
+            self.dynamic[id(value)] = child
+        return result
+
+    async def _terminate_request(self, key: Any) -> Any:
+        if self.simple and not isinstance(key, Pid):
+            return ("error", "simple_one_for_one")
+        child = self._find(key)
+        if child is None:
+            return ("error", "not_found")
+        await self._terminate_child(child)
+        self._forget(child)
+        return "ok"
+
+    async def _restart_request(self, key: Any) -> Any:
+        problem = self._not_stopped(key)
+        if problem is not None:
+            return ("error", problem)
+        child = self.children[key]
+        result = await self._start(child)
+        if result[0] == "ok":
+            child.pid = result[1]
+            child.restarts += 1
+        return result
+
+    def _which_children(self) -> list[tuple[Any, Any, str, tuple[Any, ...]]]:
+        def row(child: Child, child_id: Any) -> tuple[Any, Any, str, tuple[Any, ...]]:
+            pid = "restarting" if isinstance(child.pid, Restarting) else child.pid
+            return (child_id, pid, child.spec.type, child.spec.modules)
+
+        if self.simple:
+            return [row(child, None) for child in self.dynamic.values()]
+        return [row(child, child.spec.id) for child in reversed(self.children.values())]
+
+    def _count_children(self) -> dict[str, int]:
+        if self.simple:
+            assert self.template is not None
+            size = len(self.dynamic)
+            active = size - self.dynamic_restarts
+            supervisors = size if self.template.type == "supervisor" else 0
+            return {"specs": 1, "active": active, "supervisors": supervisors, "workers": size - supervisors}
+        children = self.children.values()
+        supervisors = sum(child.spec.type == "supervisor" for child in children)
+        return {
+            "specs": len(children),
+            "active": sum(child.alive for child in children),
+            "supervisors": supervisors,
+            "workers": len(children) - supervisors,
+        }
+
+    # ---- the end
+
+    async def terminate(self, reason: Any) -> None:
+        if self.simple:
+            assert self.template is not None
+            if id(None) in self.dynamic:
+                error("function_clause")  # OTP 25 cannot stop a child that ignored its restart
+            shutdown = self.template.shutdown
+            await shut_down_all(
+                (child.pid, shutdown) for child in self.dynamic.values() if isinstance(child.pid, Pid)
+            )
+        else:
+            await self._terminate_children(list(self.children))
+
+    def _report(self, error: str, reason: Any, child: Child) -> None:
+        reports.supervisor(self._myRef, error, reason, child.spec.id, child.pid)
+
+
+def _restarting(pid: Any) -> Restarting:
+    return pid if isinstance(pid, Restarting) else Restarting(pid)
+
+
+# ---- the functions of the module
+
+
+async def start_child(sup: Dest, spec: Any) -> Any:
+    """`supervisor:start_child/2`: `("ok", pid)`, `("ok", None)` if it ignored, `("error", reason)`.
+
+    For simple_one_for_one `spec` is a list of extra arguments.
+    """
+    return await call(sup, _Request("start_child", (spec,)), None)
+
+
+async def terminate_child(sup: Dest, key: Any) -> Any:
+    """`supervisor:terminate_child/2` by id (by pid for simple_one_for_one): `"ok"` or `("error", reason)`."""
+    return await call(sup, _Request("terminate_child", (key,)), None)
+
+
+async def restart_child(sup: Dest, key: Any) -> Any:
+    """`supervisor:restart_child/2`: starts a child that was terminated: `("ok", pid)` or `("error", reason)`."""
+    return await call(sup, _Request("restart_child", (key,)), None)
+
+
+async def delete_child(sup: Dest, key: Any) -> Any:
+    """`supervisor:delete_child/2`: forgets a child that does not run: `"ok"` or `("error", reason)`."""
+    return await call(sup, _Request("delete_child", (key,)), None)
+
+
+async def get_childspec(sup: Dest, key: Any) -> Any:
+    """`supervisor:get_childspec/2`: `("ok", ChildSpec)` or `("error", "not_found")`."""
+    return await call(sup, _Request("get_childspec", (key,)), None)
+
+
+async def which_children(sup: Dest) -> list[tuple[Any, Any, str, tuple[Any, ...]]]:
+    """`supervisor:which_children/1`: `(id, pid | None | "restarting", type, modules)`, last started first."""
+    return await call(sup, _Request("which_children"), None)
+
+
+async def count_children(sup: Dest) -> dict[str, int]:
+    """`supervisor:count_children/1`: specs, active, supervisors, workers."""
+    return await call(sup, _Request("count_children"), None)
+
+
+async def children(sup: Dest) -> list[Child]:
+    """Copies of the children with their restart counts, in start order. OTP has no such function; observers need it."""
+    return await call(sup, _Request("children"), None)

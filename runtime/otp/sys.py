@@ -1,0 +1,344 @@
+"""OTP's `sys`: looks into a running behaviour and steers it: GenServers, state machines, supervisors,
+channels.
+
+Each function sends a system message and waits for the answer; the process performs it between two callbacks,
+also while it is suspended. All raise `Exit((reason, CallSite))` with `noproc`, `timeout` or the reason the
+process died of meanwhile. Plain processes and plain Thespian actors have no callbacks to stand between:
+`get_state` and `get_status` read them as they wait, the rest raises Error("badarg").
+
+Traced and counted are the messages a process takes (`"in"`) and the replies to its calls (`"out"`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from time import time
+from typing import Any, Final, Literal
+
+from runtime.core import scheduling
+from runtime.core.exits import CallSite, Error, Exit, reason_of
+from runtime.core.pid import Pid
+from runtime.core.process import Cell
+from runtime.core.reports import ancestors, module_of
+from runtime.core.scheduling import DEAD
+from runtime.core.signals import SystemMessage
+from runtime.otp.gen import Dest, Failed, resolve
+from runtime.otp.gen_server import DEFAULT_TIMEOUT, Call, GenServer, stop
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEvent:
+    """`kind` is "in" (a message taken: a `Call`, a `Cast` or a plain one) or "out" (a reply; `peer` called
+    for it).
+    """
+
+    pid: Pid
+    kind: Literal["in", "out"]
+    message: Any
+    peer: Pid | None
+    at: float  # ms of the engine's clock
+
+
+Sink = Callable[[TraceEvent], Any] | Pid
+
+
+class _Installed:
+    __slots__ = ("left", "sink")
+
+    def __init__(self, sink: Sink, left: int | None) -> None:
+        self.sink = sink
+        self.left = left
+
+
+class Debug:
+    """What is traced and counted of one process; lies in `cell.ties.extra["debug"]` while there is anything."""
+
+    __slots__ = ("installed", "log", "statistics")
+
+    def __init__(self) -> None:
+        self.installed: dict[Any, _Installed] = {}
+        self.statistics: _Statistics | None = None
+        self.log: deque[TraceEvent] | None = None
+
+    def heard(self, cell: Cell, message: Any) -> None:
+        """The process takes a message."""
+        caller = message.caller if type(message) is Call else None
+        if self.statistics is not None:
+            self.statistics.messages_in += 1
+        self._tell(cell, "in", message, caller)
+
+    def said(self, cell: Cell, reply: Any, caller: Cell | None) -> None:
+        """A call to the process is answered."""
+        if self.statistics is not None:
+            self.statistics.messages_out += 1
+        self._tell(cell, "out", reply, caller)
+
+    def _tell(self, cell: Cell, kind: Literal["in", "out"], message: Any, peer: Pid | None) -> None:
+        if not self.installed and self.log is None:
+            return
+        event = TraceEvent(cell, kind, message, peer, cell.engine.now() * 1000)
+        if self.log is not None:
+            self.log.append(event)
+        for key, installed in list(self.installed.items()):
+            try:
+                if isinstance(installed.sink, Pid):
+                    installed.sink.cell.deliver(event)
+                else:
+                    installed.sink(event)
+            except Exception:
+                installed.left = 1  # a debug function that fails is removed, as in OTP
+            if installed.left is not None:
+                installed.left -= 1
+                if installed.left <= 0:
+                    del self.installed[key]
+        self.tidy(cell)
+
+    def tidy(self, cell: Cell) -> None:
+        """Takes itself away once nobody wants to know."""
+        extra = cell.ties.extra
+        if not self.installed and self.statistics is None and self.log is None and extra is not None:
+            extra.pop("debug", None)
+            if not extra:
+                cell.ties.extra = None
+
+
+class _Statistics:
+    __slots__ = ("messages_in", "messages_out", "reductions", "start_time")
+
+    def __init__(self, reductions: int) -> None:
+        self.start_time = time()
+        self.reductions = reductions
+        self.messages_in = 0
+        self.messages_out = 0
+
+
+class _Request(Call, SystemMessage):
+    """A system message with an answer: `work(cell)` runs in the process."""
+
+    __slots__ = ("work",)
+    work: Callable[[Cell], Any]
+
+    def perform(self, cell: Cell) -> Coroutine[Any, Any, None] | None:
+        value: Any = None
+        error: Exception | None = None
+        try:
+            value = self.work(cell)
+        except Exception as exc:
+            error = exc
+        if not self.done:
+            self._settle()
+            self.resolve(value, error)
+        return None
+
+
+def _ask(
+    dest: Dest, function: str, args: tuple[Any, ...], timeout: float | None, work: Callable[[Cell], Any]
+) -> Awaitable[Any]:
+    site = CallSite("sys", function, (dest, *args))
+    cell = resolve(dest)
+    if cell is None or cell.run.mode == DEAD:
+        return Failed(Exit(("noproc", site)))
+    if not isinstance(cell.actor, GenServer):
+        if function in ("get_state", "get_status"):
+            found = Failed(Exit("normal"))
+            found.error = None
+            found.value = work(cell)
+            return found
+        return Failed(Error("badarg"))
+    if cell is scheduling.current:
+        return Failed(Exit(("calling_self", site)))
+    request = _Request(cell, None, site, True)
+    request.work = work
+    cell.add_monitor(request)
+    if timeout is not None:
+        request.timer = cell.engine.call_later(timeout / 1000, request.expire)
+    cell.deliver(request)
+    return request
+
+
+def _debug(cell: Cell) -> Debug:
+    return cell.own_extra().setdefault("debug", Debug())
+
+
+# ---- state
+
+
+async def get_state(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
+    """`sys:get_state/1,2`: a GenServer's attributes as a dict; `(state, data)` of a state machine.
+
+    The dict is a copy, what it holds is not. Of a plain process: the local variables of its waiting function.
+    """
+    return await _ask(dest, "get_state", (), timeout, _state_of)
+
+
+def _state_of(cell: Cell) -> Any:
+    if isinstance(cell.actor, GenServer):
+        return cell.actor._get_state()
+    if cell.run.coro is not None:
+        coro: Any = cell.run.coro
+        if getattr(coro, "__name__", "") == "_run":  # FunctionProcess's own frame around the user's
+            coro = coro.cr_await or coro
+        frame = getattr(coro, "cr_frame", None)
+        return {} if frame is None else dict(frame.f_locals)
+    return {key: value for key, value in getattr(cell.actor, "__dict__", {}).items() if key != "_myRef"}
+
+
+async def replace_state(
+    dest: Dest, change: Callable[[Any], Any], timeout: float | None = DEFAULT_TIMEOUT
+) -> Any:
+    """`sys:replace_state/2,3`: `change(state)` gives the new state, which is returned. State as of
+    `get_state`.
+
+    If `change` raises the state stays, and Exit(("callback_failed", reason)) is raised here.
+    """
+
+    def work(cell: Cell) -> Any:
+        def guarded(state: Any) -> Any:
+            try:
+                return change(state)
+            except Exception as exc:
+                raise Exit(("callback_failed", reason_of(exc))) from None
+
+        return cell.actor._replace_state(guarded)
+
+    return await _ask(dest, "replace_state", (change,), timeout, work)
+
+
+async def get_status(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> dict[str, Any]:
+    """`sys:get_status/1,2`: who it is, whether it is suspended, what is traced, and `format_status()` as
+    `state`.
+    """
+    return await _ask(dest, "get_status", (), timeout, _status_of)
+
+
+def _status_of(cell: Cell) -> dict[str, Any]:
+    debug = (cell.ties.extra or {}).get("debug")
+    actor = cell.actor
+    return {
+        "pid": cell,
+        "name": cell.ties.name,
+        "module": module_of(actor),
+        "status": "suspended" if cell.run.held else "running",
+        "parent": cell.ties.parent,
+        "ancestors": ancestors(cell),
+        "traces": 0 if debug is None else len(debug.installed),
+        "statistics": debug is not None and debug.statistics is not None,
+        "log": [] if debug is None or debug.log is None else list(debug.log),
+        "state": actor.format_status() if isinstance(actor, GenServer) else _state_of(cell),
+    }
+
+
+# ---- steering
+
+
+async def suspend(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
+    """`sys:suspend/1,2`: it takes system messages and its parent's exit only, until `resume`; other mail
+    waits.
+    """
+
+    def work(cell: Cell) -> None:
+        cell.own_run().held = True
+
+    await _ask(dest, "suspend", (), timeout, work)
+
+
+async def resume(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
+    """`sys:resume/1,2`: it takes its mail again. Harmless if it was not suspended."""
+
+    def work(cell: Cell) -> None:
+        cell.own_run().held = False
+
+    await _ask(dest, "resume", (), timeout, work)
+
+
+async def terminate(dest: Dest, reason: Any, timeout: float | None = None) -> None:
+    """`sys:terminate/2,3`: runs its `terminate` and ends it with `reason`, also if it is suspended."""
+    await stop(dest, reason, timeout)
+
+
+# ---- watching
+
+
+async def trace(
+    dest: Dest, n: int | None, sink: Sink, timeout: float | None = DEFAULT_TIMEOUT, key: Any = "trace"
+) -> None:
+    """`sys:trace/2` and `sys:install/2`: gives the next `n` events (None: all) to `sink`, a function or a
+    pid.
+
+    `sink` gets a TraceEvent. A function that raises is removed. `key` names the trace; a second one of that
+    name replaces the first.
+    """
+
+    def work(cell: Cell) -> None:
+        _debug(cell).installed[key] = _Installed(sink, n)
+
+    await _ask(dest, "trace", (n,), timeout, work)
+
+
+async def no_trace(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT, key: Any = "trace") -> None:
+    """`sys:trace(Name, false)`, `sys:remove/2`: ends the trace called `key`."""
+
+    def work(cell: Cell) -> None:
+        debug = _debug(cell)
+        debug.installed.pop(key, None)
+        debug.tidy(cell)
+
+    await _ask(dest, "trace", (False,), timeout, work)
+
+
+NO_STATISTICS: Final = "no_statistics"
+
+
+async def statistics(
+    dest: Dest, flag: bool | Literal["get"] = "get", timeout: float | None = DEFAULT_TIMEOUT
+) -> Any:
+    """`sys:statistics/2,3`: True starts counting, False ends it (both give "ok"); "get" gives the counts.
+
+    Counts are a dict of start_time and current_time (seconds since 1970), reductions (messages handled),
+    messages_in, messages_out; or "no_statistics" if nothing is counted.
+    """
+
+    def work(cell: Cell) -> Any:
+        debug = _debug(cell)
+        found = debug.statistics
+        if flag is True:
+            debug.statistics = _Statistics(cell.ties.reductions)
+        elif flag is False:
+            debug.statistics = None
+        debug.tidy(cell)
+        if flag != "get":
+            return "ok"
+        if found is None:
+            return NO_STATISTICS
+        return {
+            "start_time": found.start_time,
+            "current_time": time(),
+            "reductions": cell.ties.reductions - found.reductions,
+            "messages_in": found.messages_in,
+            "messages_out": found.messages_out,
+        }
+
+    return await _ask(dest, "statistics", (flag,), timeout, work)
+
+
+async def log(dest: Dest, size: int | None = 10, timeout: float | None = DEFAULT_TIMEOUT) -> None:
+    """`sys:log/2`: keeps the last `size` events for `get_log`; None ends it."""
+
+    def work(cell: Cell) -> None:
+        debug = _debug(cell)
+        debug.log = None if size is None else deque(debug.log or (), size)
+        debug.tidy(cell)
+
+    await _ask(dest, "log", (size,), timeout, work)
+
+
+async def get_log(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> list[TraceEvent]:
+    """`sys:get_log/1`: the events that `log` has kept, oldest first."""
+
+    def work(cell: Cell) -> list[TraceEvent]:
+        debug = (cell.ties.extra or {}).get("debug")
+        return [] if debug is None or debug.log is None else list(debug.log)
+
+    return await _ask(dest, "get_log", (), timeout, work)

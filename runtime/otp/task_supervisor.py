@@ -1,0 +1,250 @@
+"""Elixir's `Task.Supervisor`: tasks as children of a supervisor, and streams of tasks.
+
+    task = await async_nolink("tasks", fetch, url)        # its crash is a Down message, nothing more
+    async for result in async_stream("tasks", urls, fetch, max_concurrency=4):
+        ...                                               # ("ok", value) or ("exit", reason)
+
+The supervisor is a DynamicSupervisor: it stops its tasks when it ends. It may stand in supervisor.toml as a
+dynamic supervisor; all functions work on those too. Tasks are `temporary`: they are not restarted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Final, Literal
+
+from runtime.core import scheduling
+from runtime.core.exits import CallSite, Exit
+from runtime.core.pid import Pid, Ref
+from runtime.core.process import Cell
+from runtime.core.scheduling import DEAD
+from runtime.core.signals import ExitMessage
+from runtime.otp import dynamic_supervisor, erlang
+from runtime.otp.dynamic_supervisor import DynamicSupervisor
+from runtime.otp.erlang import TIMEOUT, Down
+from runtime.otp.gen import Dest
+from runtime.otp.supervisor import ChildSpec
+from runtime.otp.task import DEFAULT_TIMEOUT, Task, TaskProcess, await_, shutdown, yield_
+
+MAX_CONCURRENCY: Final = (
+    8  # of async_stream; Elixir takes the number of schedulers, of which there is one here
+)
+
+
+class TaskSupervisor(DynamicSupervisor):
+    """`Task.Supervisor.start_link(max_children=, intensity=, period=, name=)`."""
+
+
+async def _start_task(task: Task, fn: Callable[..., Any], args: tuple[Any, ...], link: bool) -> Pid | None:
+    # In the supervisor, but link and monitor are the owner's: there is no moment in which it could miss the
+    # end.
+    supervisor = scheduling.current
+    assert supervisor is not None
+    if task.owner.cell.run.mode == DEAD:
+        return None
+    cell = supervisor.engine.spawn_actor(TaskProcess(task, fn, args), supervisor, True)
+    task.attach(cell, link)
+    return cell
+
+
+async def _start_function(fn: Callable[..., Any], args: tuple[Any, ...]) -> Pid:
+    return erlang.spawn(fn, *args, link=True)
+
+
+async def _async(
+    sup: Dest, fn: Callable[..., Any], args: tuple[Any, ...], link: bool, stop: int | str = 5000
+) -> Task:
+    owner = scheduling.current
+    if owner is None:
+        raise RuntimeError("a task needs an owner: this works only inside a process")
+    task = Task(owner.pid, fn)
+    spec = ChildSpec(fn, (_start_task, (task, fn, args, link)), restart="temporary", shutdown=stop)
+    await dynamic_supervisor.start_child(sup, spec)
+    return task
+
+
+async def async_(sup: Dest, fn: Callable[..., Any], *args: Any, shutdown: int | str = 5000) -> Task:
+    """`Task.Supervisor.async/3`: a task under `sup`, linked to the caller too. Raises
+    StartError("max_children").
+
+    `shutdown` is what the supervisor gives it to end: ms, "brutal_kill" or "infinity".
+    """
+    return await _async(sup, fn, args, True, shutdown)
+
+
+async def async_nolink(sup: Dest, fn: Callable[..., Any], *args: Any, shutdown: int | str = 5000) -> Task:
+    """`Task.Supervisor.async_nolink/3`: as `async_` without the link; its crash is a Down with `task.ref`."""
+    return await _async(sup, fn, args, False, shutdown)
+
+
+async def start_child(
+    sup: Dest, fn: Callable[..., Any], *args: Any, restart: str = "temporary", shutdown: int | str = 5000
+) -> Pid:
+    """`Task.Supervisor.start_child/3`: fire and forget. With `restart="transient"` it runs again if it
+    crashes.
+    """
+    spec = ChildSpec(fn, (_start_function, (fn, args)), restart=restart, shutdown=shutdown)
+    pid = await dynamic_supervisor.start_child(sup, spec)
+    assert pid is not None
+    return pid
+
+
+async def terminate_child(sup: Dest, pid: Pid) -> Any:
+    """`Task.Supervisor.terminate_child/2`: "ok" or ("error", "not_found")."""
+    return await dynamic_supervisor.terminate_child(sup, pid)
+
+
+async def children(sup: Dest) -> list[Pid]:
+    """`Task.Supervisor.children/1`: the pids of the tasks that run, in start order."""
+    return [child.pid for child in await dynamic_supervisor.children(sup) if isinstance(child.pid, Pid)]
+
+
+def async_stream(
+    sup: Dest,
+    items: Iterable[Any],
+    fn: Callable[[Any], Any],
+    *,
+    max_concurrency: int = MAX_CONCURRENCY,
+    ordered: bool = True,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    on_timeout: Literal["exit", "kill_task"] = "exit",
+) -> AsyncIterator[tuple[str, Any]]:
+    """`Task.Supervisor.async_stream/4`: `fn(item)` in a task for each item, at most `max_concurrency` at a
+    time.
+
+    Gives `("ok", value)` for each, in the order of `items` or, with `ordered=False`, as they get done. The
+    tasks are linked to the caller: one that crashes ends it; if it traps exits, the crash is `("exit",
+    reason)`. A task that takes more than `timeout` ms raises Exit(("timeout", CallSite)), or with
+    on_timeout="kill_task" is killed and gives `("exit", "timeout")`. `items` is read only as fast as results
+    are taken; what runs when the stream is left is stopped. Raises ValueError for an option that is wrong.
+    """
+    _check_options(max_concurrency, on_timeout)
+    return _stream(sup, items, fn, max_concurrency, ordered, timeout, on_timeout, True)
+
+
+def async_stream_nolink(
+    sup: Dest,
+    items: Iterable[Any],
+    fn: Callable[[Any], Any],
+    *,
+    max_concurrency: int = MAX_CONCURRENCY,
+    ordered: bool = True,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    on_timeout: Literal["exit", "kill_task"] = "exit",
+) -> AsyncIterator[tuple[str, Any]]:
+    """`Task.Supervisor.async_stream_nolink/4`: as `async_stream`; a crash is `("exit", reason)` and ends
+    nobody else.
+    """
+    _check_options(max_concurrency, on_timeout)
+    return _stream(sup, items, fn, max_concurrency, ordered, timeout, on_timeout, False)
+
+
+def _check_options(max_concurrency: int, on_timeout: str) -> None:
+    if max_concurrency < 1:  # nothing would ever run, and the stream would spin
+        raise ValueError(f"max_concurrency: expected 1 or more, got {max_concurrency!r}")
+    if on_timeout not in ("exit", "kill_task"):
+        raise ValueError(f'on_timeout: expected "exit" or "kill_task", got {on_timeout!r}')
+
+
+class _Running:
+    __slots__ = ("deadline", "index", "task")
+
+    def __init__(self, index: int, task: Task, deadline: float | None) -> None:
+        self.index = index
+        self.task = task
+        self.deadline = deadline
+
+
+async def _stream(
+    sup: Dest,
+    items: Iterable[Any],
+    fn: Callable[[Any], Any],
+    max_concurrency: int,
+    ordered: bool,
+    timeout: float | None,
+    on_timeout: str,
+    link: bool,
+) -> AsyncIterator[tuple[str, Any]]:
+    owner = scheduling.current
+    if owner is None:
+        raise RuntimeError("a stream of tasks needs an owner: this works only inside a process")
+    running: dict[Ref, _Running] = {}
+    results: dict[int, tuple[str, Any]] = {}  # done, not yet given out
+    source = enumerate(items)
+    given = 0
+    more = True
+
+    def is_ours(message: Any) -> bool:
+        if isinstance(message, Down):
+            return message.ref in running
+        return (
+            isinstance(message, tuple)
+            and len(message) == 2
+            and isinstance(message[0], Ref)
+            and message[0] in running
+        )
+
+    try:
+        while True:
+            while more and len(running) + len(results) < max_concurrency:
+                entry = next(source, None)
+                if entry is None:
+                    more = False
+                    break
+                task = await _async(sup, fn, (entry[1],), link)
+                deadline = None if timeout is None else erlang.monotonic_time() + timeout
+                running[task.ref] = _Running(entry[0], task, deadline)
+            if ordered:
+                while given in results:
+                    yield results.pop(given)
+                    given += 1
+            else:
+                while results:
+                    yield results.pop(next(iter(results)))
+            if not running:
+                if not more:
+                    return
+                continue
+            if more and len(running) + len(results) < max_concurrency:
+                continue
+            first = next(iter(running.values()))  # all have the same patience: the oldest runs out first
+            left = None if first.deadline is None else max(0.0, first.deadline - erlang.monotonic_time())
+            message = await erlang.receive(is_ours, left)
+            if message is TIMEOUT:
+                if on_timeout != "kill_task":
+                    raise Exit(("timeout", CallSite("task_supervisor", "async_stream", (timeout,))))
+                del running[first.task.ref]
+                outcome = await shutdown(first.task, "brutal_kill")
+                results[first.index] = outcome or ("exit", "timeout")
+            elif isinstance(message, Down):
+                ended = running.pop(message.ref)
+                _detach(owner, ended.task)
+                results[ended.index] = ("exit", message.reason)
+            else:
+                ended = running.pop(message[0])
+                _detach(owner, ended.task)
+                results[ended.index] = ("ok", message[1])
+    finally:
+        # Also reached when the consumer breaks off, then outside of the process: nothing here may wait.
+        for left_over in running.values():
+            _detach(owner, left_over.task)
+            left_over.task.pid.cell.exit_signal(owner.pid, "shutdown", False)
+
+
+def _detach(owner: Cell, task: Task) -> None:
+    """Nothing of this task reaches the owner any more: no link, no monitor, no mail."""
+    owner.unlink(task.pid)
+    owner.drop(task.ref)
+    task.pid.cell.drop_monitor(task.ref)
+    mailbox = owner.run.mailbox or ()
+    for index in range(len(mailbox) - 1, -1, -1):
+        message = mailbox[index]
+        if task.is_mail(message) or (isinstance(message, ExitMessage) and message.pid is task.pid):
+            assert owner.run.mailbox is not None
+            del owner.run.mailbox[index]
+
+
+__all__ = [
+    "MAX_CONCURRENCY", "Task", "TaskSupervisor", "async_", "async_nolink", "async_stream",
+    "async_stream_nolink", "await_", "children", "shutdown", "start_child", "terminate_child", "yield_",
+]  # fmt: skip

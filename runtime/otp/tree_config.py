@@ -1,0 +1,255 @@
+"""supervisor.toml: the supervision tree as a file, checked before anything starts.
+
+    [supervisor.root]                       [worker.ledger]
+    strategy = "rest_for_one"               start    = "actors.ledger:LedgerServer"
+    intensity = 3                           restart  = "permanent"
+    period = 5            # seconds         shutdown = 5000        # ms, "brutal_kill" or "infinity"
+    children = ["ledger", "channels"]       [worker.ledger.args]   # keyword arguments of its init
+                                            [dynamic_supervisor.channels]
+                                            max_children = 100000
+
+Each actor is registered under its table's name. `load` raises `TreeConfigError`, whose text is one line: file, table, key,
+what was expected, the nearest right spelling.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from runtime.core.pid import Pid
+from runtime.otp.child_spec import AUTO_SHUTDOWNS, RESTARTS
+from runtime.otp.dynamic_supervisor import DynamicSupervisor
+from runtime.otp.gen_server import GenServer, start_actor
+from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags
+
+KINDS: Final = ("supervisor", "dynamic_supervisor", "worker")
+_AS_CHILD: Final = ("restart", "shutdown", "significant")
+_KEYS: Final = {
+    "supervisor": ("strategy", "intensity", "period", "auto_shutdown", "children", *_AS_CHILD),
+    "dynamic_supervisor": ("max_children", "intensity", "period", *_AS_CHILD),
+    "worker": ("start", "args", *_AS_CHILD),
+}
+_STRATEGIES: Final = ("one_for_one", "one_for_all", "rest_for_one")
+
+
+class TreeConfigError(Exception):
+    """The file is wrong; `str(error)` is one line that says where and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One table of the file."""
+
+    kind: str
+    name: str
+    table: Mapping[str, Any]
+    actor: type[GenServer] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A checked supervisor.toml."""
+
+    nodes: Mapping[str, Node]
+    root: str = "root"
+
+    def spec(self, name: str) -> ChildSpec:
+        """The child spec of an actor by its name in the file."""
+        node = self.nodes[name]
+        table = node.table
+        return ChildSpec(
+            name,
+            (self._start, (name,)),
+            table.get("restart", "permanent"),
+            table.get("shutdown"),
+            "worker"
+            if node.kind == "worker" and getattr(node.actor, "kind", "") != "supervisor"
+            else "supervisor",
+            table.get("significant", False),
+            (f"{node.actor.__module__}:{node.actor.__qualname__}",) if node.actor else (),
+        )
+
+    async def start_link(self) -> Pid | None:
+        """Starts the whole tree in order; returns the root's pid. Raises StartError if a part does not start."""
+        return await self._start(self.root)
+
+    async def _start(self, name: str) -> Pid | None:
+        node = self.nodes[name]
+        table = node.table
+        flags = {
+            key: table[key] for key in ("strategy", "intensity", "period", "auto_shutdown") if key in table
+        }
+        match node.kind:
+            case "supervisor":
+                children = [self.spec(child) for child in table.get("children", ())]
+                return await Supervisor.start_link(children, SupFlags(**flags), name=name)
+            case "dynamic_supervisor":
+                return await DynamicSupervisor.start_link(table.get("max_children"), **flags, name=name)
+            case _:
+                assert node.actor is not None
+                return await start_actor(node.actor(), (), link=True, name=name, kwargs=table.get("args"))
+
+
+def load(path: str | Path, root: str = "root") -> Tree:
+    """Reads and checks the file. Raises TreeConfigError."""
+    file = Path(path)
+    try:
+        data = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise TreeConfigError(f"{file.name}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TreeConfigError(f"{file.name}: not valid TOML: {error}") from None
+    return parse(data, file.name, root)
+
+
+def parse(data: Mapping[str, Any], file: str = "supervisor.toml", root: str = "root") -> Tree:
+    """As `load`, for a parsed file."""
+    nodes: dict[str, Node] = {}
+    for kind, tables in data.items():
+        if kind not in KINDS:
+            raise TreeConfigError(f"{file}: [{kind}]: unknown table{_expected(kind, KINDS)}")
+        if not isinstance(tables, Mapping):
+            raise TreeConfigError(f"{file}: [{kind}]: expected tables of the form [{kind}.NAME]")
+        for name, table in tables.items():
+            if not isinstance(table, Mapping):
+                raise TreeConfigError(f"{file}: [{kind}] {name}: expected a table [{kind}.{name}]")
+            if name in nodes:
+                raise TreeConfigError(
+                    f"{file}: [{kind}.{name}]: the name is taken by [{nodes[name].kind}.{name}] already"
+                )
+            where = f"{file}: [{kind}.{name}]"
+            _check_table(where, kind, table)
+            actor = _import_actor(where, table) if kind == "worker" else None
+            nodes[name] = Node(kind, name, table, actor)
+    _check_shape(file, nodes, root)
+    return Tree(nodes, root)
+
+
+def _expected(got: Any, allowed: Iterable[str]) -> str:
+    names = list(allowed)
+    near = get_close_matches(got, names, 1) if isinstance(got, str) else []
+    return f" (expected one of {', '.join(names)}{f'; did you mean {near[0]!r}?' if near else ''})"
+
+
+def _check_table(where: str, kind: str, table: Mapping[str, Any]) -> None:
+    for key in table:
+        if key not in _KEYS[kind]:
+            raise TreeConfigError(f"{where} {key}: unknown key{_expected(key, _KEYS[kind])}")
+    if kind == "supervisor":
+        _one_of(where, table, "strategy", _STRATEGIES)
+        _one_of(where, table, "auto_shutdown", AUTO_SHUTDOWNS)
+        children = table.get("children")
+        if not isinstance(children, list) or not all(isinstance(child, str) for child in children):
+            raise TreeConfigError(f"{where} children: expected a list of names, got {children!r}")
+    _one_of(where, table, "restart", RESTARTS)
+    _number(where, table, "intensity", int, 0, "a whole number, 0 or more")
+    _number(where, table, "period", (int, float), 1e-9, "seconds, more than 0")
+    _number(where, table, "max_children", int, 1, "a whole number, 1 or more")
+    shutdown = table.get("shutdown", 0)
+    if shutdown not in ("brutal_kill", "infinity") and (not _is_number(shutdown, int) or shutdown < 0):
+        raise TreeConfigError(
+            f'{where} shutdown: expected milliseconds, "brutal_kill" or "infinity", got {shutdown!r}'
+        )
+    if not isinstance(table.get("significant", False), bool):
+        raise TreeConfigError(f"{where} significant: expected true or false, got {table['significant']!r}")
+    if table.get("significant") and table.get("restart", "permanent") == "permanent":
+        raise TreeConfigError(f"{where} significant: a permanent child cannot be significant")
+    if not isinstance(table.get("args", {}), Mapping):
+        raise TreeConfigError(f"{where} args: expected a table {where.split(': ')[1][:-1]}.args]")
+
+
+def _one_of(where: str, table: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> None:
+    if key in table and table[key] not in allowed:
+        raise TreeConfigError(f"{where} {key}: {table[key]!r} is wrong{_expected(table[key], allowed)}")
+
+
+def _is_number(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _number(where: str, table: Mapping[str, Any], key: str, kind: Any, least: float, text: str) -> None:
+    if key in table and (not _is_number(table[key], kind) or not table[key] >= least):  # TOML has a NaN
+        raise TreeConfigError(f"{where} {key}: expected {text}, got {table[key]!r}")
+
+
+def _import_actor(where: str, table: Mapping[str, Any]) -> type[GenServer]:
+    start = table.get("start")
+    if not isinstance(start, str) or start.count(":") != 1:
+        raise TreeConfigError(f'{where} start: expected "module:Class", got {start!r}')
+    module_name, class_name = start.split(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise TreeConfigError(f"{where} start: no module {error.name!r} (from {start!r})") from None
+    except Exception as error:  # what the module does when it is imported may raise anything
+        problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise TreeConfigError(f"{where} start: {module_name!r} cannot be imported: {problem}") from error
+    actor = getattr(module, class_name, None)
+    if not (isinstance(actor, type) and issubclass(actor, GenServer)):
+        classes = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, GenServer)]
+        what = "is no actor class" if actor is not None else "does not exist"
+        raise TreeConfigError(
+            f"{where} start: {class_name!r} {what} in {module_name}{_expected(class_name, classes)}"
+        )
+    _check_args(where, actor, table.get("args", {}))
+    return actor
+
+
+def _check_args(where: str, actor: type[GenServer], args: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(actor.init).parameters
+    names = [
+        n
+        for n, p in parameters.items()
+        if n != "self" and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for key in args:
+        if key not in names and not anything:
+            raise TreeConfigError(
+                f"{where} args.{key}: unknown argument of {actor.__name__}{_expected(key, names)}"
+            )
+    for name in names:
+        if parameters[name].default is inspect.Parameter.empty and name not in args:
+            raise TreeConfigError(f"{where} args.{name}: missing; {actor.__name__} needs it")
+
+
+def _check_shape(file: str, nodes: Mapping[str, Node], root: str) -> None:
+    """Every actor stands under exactly one supervisor, and the root above all."""
+    if root not in nodes or nodes[root].kind != "supervisor":
+        raise TreeConfigError(f"{file}: [supervisor.{root}]: missing; it is the top of the tree")
+    above: dict[str, str] = {}
+    for node in nodes.values():
+        where = f"{file}: [supervisor.{node.name}] children"
+        for child in node.table.get("children", ()) if node.kind == "supervisor" else ():
+            if child not in nodes:
+                raise TreeConfigError(f"{where}: unknown child {child!r}{_expected(child, nodes)}")
+            if child == root:
+                raise TreeConfigError(f"{where}: {root!r} is the top of the tree and no child (a cycle)")
+            if child in above:
+                what = "twice here" if above[child] == node.name else f"under [supervisor.{above[child]}] too"
+                raise TreeConfigError(f"{where}: {child!r} stands {what}; a child has one supervisor")
+            above[child] = node.name
+    for name, node in nodes.items():
+        seen: set[str] = set()
+        at = name
+        while at != root:
+            if at in seen:
+                raise TreeConfigError(f"{file}: [{node.kind}.{name}]: stands in a cycle of supervisors")
+            seen.add(at)
+            if at not in above:
+                raise TreeConfigError(
+                    f"{file}: [{nodes[at].kind}.{at}]: stands under no supervisor's children"
+                )
+            at = above[at]
+        parent = nodes[above[name]] if name in above else None
+        if parent and node.table.get("significant") and parent.table.get("auto_shutdown", "never") == "never":
+            raise TreeConfigError(
+                f"{file}: [{node.kind}.{name}] significant: needs auto_shutdown in [supervisor.{parent.name}]"
+            )

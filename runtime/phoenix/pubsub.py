@@ -1,0 +1,179 @@
+"""Phoenix.PubSub: topics, subscribers and broadcasts, with the metadata slot that Phoenix's fastlane needs.
+
+A `PubSub` is a GenServer whose tables every process reads and writes directly (one thread): the process is
+there to be supervised, and its end takes the subscriptions along, as the end of a registry does. It takes no
+messages. A subscription ends the moment its subscriber does, before any other process hears of the death.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from runtime.core import scheduling
+from runtime.core.engine import current_engine
+from runtime.core.exits import Error
+from runtime.core.pid import Pid
+from runtime.core.scheduling import DEAD
+from runtime.otp.gen_server import GenServer
+
+
+class Subscription(tuple[Pid, Any]):
+    """One `(pid, metadata)`. A process that subscribes twice has two, and gets every message twice."""
+
+    __slots__ = ()
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+Dispatcher = Callable[[Iterable[Subscription], Pid | None, Any], None]
+
+
+class Adapter(Protocol):
+    """The way to other nodes: what is broadcast here is handed to `broadcast` too; what comes from there goes
+    to `PubSub.local_broadcast`.
+    """
+
+    def broadcast(self, topic: str, message: Any, dispatcher: Dispatcher) -> None:
+        """Sends a message to the other nodes."""
+        ...
+
+
+def send_to_each(subscribers: Iterable[Subscription], from_: Pid | None, message: Any) -> None:
+    """`Phoenix.PubSub.dispatch/3`: the message itself to every subscriber but the sender."""
+    for pid, _metadata in subscribers:
+        if pid is not from_:
+            pid.cell.deliver(message)
+
+
+class PubSub(GenServer):
+    """`Phoenix.PubSub`. `PubSub.start_link(name=...)` starts one; `whereis` finds it by that name."""
+
+    def init(self, *args: Any) -> None:
+        self.adapter: Adapter | None = args[0] if args else None
+        self._topics: dict[str, dict[Subscription, None]] = {}
+        # The subscriptions of each process: one pair, or a list once there are several.
+        self._holders: dict[Pid, Any] = {}
+        self._hook = self._exited
+
+    def subscribe(self, topic: str, pid: Pid | None = None, metadata: Any = None) -> None:
+        """`subscribe/3`: the process (the caller, if None) gets what is broadcast on the topic."""
+        if pid is None:
+            if scheduling.current is None:
+                raise RuntimeError("subscribe() outside of a process needs a pid")
+            pid = scheduling.current.pid
+        cell = pid.cell
+        if cell.run.mode == DEAD:
+            return
+        subscription = Subscription((pid, metadata))
+        subscribers = self._topics.get(topic)
+        if subscribers is None:
+            subscribers = self._topics[topic] = {}
+        subscribers[subscription] = None
+        held: Any = self._holders.get(pid)
+        if held is None:
+            self._holders[pid] = (topic, subscription)
+            cell.on_exit(self._hook)
+        elif type(held) is list:
+            held.append((topic, subscription))
+        else:
+            self._holders[pid] = [held, (topic, subscription)]
+
+    def unsubscribe(self, topic: str, pid: Pid | None = None) -> None:
+        """`unsubscribe/2`: all the process's subscriptions to the topic end."""
+        if pid is None:
+            if scheduling.current is None:
+                raise RuntimeError("unsubscribe() outside of a process needs a pid")
+            pid = scheduling.current.pid
+        held: Any = self._holders.get(pid)
+        if held is None:
+            return
+        pairs: list[tuple[str, Subscription]] = held if type(held) is list else [held]
+        rest: list[tuple[str, Subscription]] = []
+        for pair in pairs:
+            if pair[0] == topic:
+                self._drop(*pair)
+            else:
+                rest.append(pair)
+        self._holders[pid] = rest  # kept even if empty: the exit hook is set once
+
+    def broadcast(self, topic: str, message: Any, dispatcher: Dispatcher = send_to_each) -> None:
+        """`broadcast/4`: to every subscriber of the topic, on all nodes."""
+        self.local_broadcast(topic, message, dispatcher)
+        if self.adapter is not None:
+            self.adapter.broadcast(topic, message, dispatcher)
+
+    def broadcast_from(
+        self, from_: Pid | None, topic: str, message: Any, dispatcher: Dispatcher = send_to_each
+    ) -> None:
+        """`broadcast_from/5`: to every subscriber but `from_`."""
+        self.local_broadcast(topic, message, dispatcher, from_)
+        if self.adapter is not None:
+            self.adapter.broadcast(topic, message, dispatcher)
+
+    def local_broadcast(
+        self, topic: str, message: Any, dispatcher: Dispatcher = send_to_each, from_: Pid | None = None
+    ) -> None:
+        """`local_broadcast/4`: to the subscribers on this node only."""
+        subscribers = self._topics.get(topic)
+        if subscribers:
+            # A copy: a dispatcher may run code that subscribes or ends a process.
+            dispatcher(tuple(subscribers), from_, message)
+
+    def subscribers(self, topic: str) -> list[Pid]:
+        """The subscribers of a topic on this node, oldest first."""
+        return [subscription[0] for subscription in self._topics.get(topic, ())]
+
+    def count(self) -> tuple[int, int]:
+        """How many topics have subscribers, and how many subscriptions there are."""
+        return len(self._topics), sum(map(len, self._topics.values()))
+
+    def _drop(self, topic: str, subscription: Subscription) -> None:
+        subscribers = self._topics.get(topic)
+        if subscribers is not None:
+            subscribers.pop(subscription, None)
+            if not subscribers:
+                del self._topics[topic]
+
+    def _exited(self, pid: Pid) -> None:
+        held: Any = self._holders.pop(pid, None)
+        if type(held) is list:
+            for pair in held:
+                self._drop(*pair)
+        elif held is not None:
+            self._drop(*held)
+
+    def format_status(self) -> Any:
+        topics, subscriptions = self.count()
+        return {"topics": topics, "subscriptions": subscriptions}
+
+
+def whereis(name: str | PubSub) -> PubSub:
+    """The PubSub registered under a name. Raises Error("noproc") if it does not run."""
+    if isinstance(name, PubSub):
+        return name
+    cell = current_engine().names.get(name)
+    if cell is None or not isinstance(cell.actor, PubSub):
+        raise Error("noproc")
+    return cell.actor
+
+
+def subscribe(pubsub: str | PubSub, topic: str, metadata: Any = None) -> None:
+    """`Phoenix.PubSub.subscribe/3` for the running process."""
+    whereis(pubsub).subscribe(topic, None, metadata)
+
+
+def unsubscribe(pubsub: str | PubSub, topic: str) -> None:
+    """`Phoenix.PubSub.unsubscribe/2` for the running process."""
+    whereis(pubsub).unsubscribe(topic)
+
+
+def broadcast(pubsub: str | PubSub, topic: str, message: Any) -> None:
+    """`Phoenix.PubSub.broadcast/3`."""
+    whereis(pubsub).broadcast(topic, message)
+
+
+def broadcast_from(pubsub: str | PubSub, from_: Pid, topic: str, message: Any) -> None:
+    """`Phoenix.PubSub.broadcast_from/4`."""
+    whereis(pubsub).broadcast_from(from_, topic, message)

@@ -1,0 +1,1 @@
+"""Deterministic tests of processes: virtual time, a seeded scheduler, explored interleavings."""

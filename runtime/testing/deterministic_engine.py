@@ -1,0 +1,249 @@
+"""The engine of tests: the same processes under a virtual clock and a seeded scheduler.
+
+One seed is one exact interleaving. Each turn runs one process for one message; which one, the seed decides.
+No wall time passes: `run()` runs until nothing can run, `advance(ms)` lets virtual time pass. Coroutines that
+use asyncio (futures, `asyncio.sleep`, `asyncio.timeout`, task groups) run on a `VirtualLoop` that shares the
+clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from asyncio import events
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
+from typing import Any, Final
+
+from runtime.core import engine as engines
+from runtime.core import reports, scheduling
+from runtime.core.engine import Engine
+from runtime.core.pid import Pid, renumber_refs
+from runtime.core.process import Cell
+
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+class VirtualLoop(asyncio.AbstractEventLoop):
+    """As much of an event loop as asyncio's own primitives need, on the engine's clock. It does no I/O."""
+
+    def __init__(self, engine: DeterministicEngine) -> None:
+        self._engine = engine
+        self._ready: deque[asyncio.Handle] = deque()
+
+    def time(self) -> float:
+        return self._engine.now()
+
+    def call_soon(
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:  # type: ignore[override]
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:  # type: ignore[override]
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:  # type: ignore[override]
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self._engine.call_later(max(0.0, when - self.time()), self._due, handle)
+        return handle
+
+    def _due(self, handle: asyncio.TimerHandle) -> None:
+        if not handle.cancelled():
+            self._ready.append(handle)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """asyncio tells us; `_due` looks at the handle itself."""
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None
+    ) -> asyncio.Task[Any]:  # type: ignore[override]
+        return asyncio.Task(coro, loop=self, name=name, context=context)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        raise error if isinstance(error, Exception) else RuntimeError(context.get("message"))
+
+    def run_ready(self) -> bool:
+        """Runs the next callback; False if there is none."""
+        while self._ready:
+            handle = self._ready.popleft()
+            if not handle.cancelled():
+                handle._run()
+                return True
+        return False
+
+
+class TracedCell(Cell):
+    """A process whose mail and exit signals are recorded by the engine, with their sender."""
+
+    __slots__ = ()
+    OTP = False  # all mail comes through `deliver` and `handle`
+
+    @property
+    def engine(self) -> DeterministicEngine:
+        return self.run.engine  # type: ignore[return-value]
+
+    def deliver(self, message: Any) -> bool:
+        sender = scheduling.current
+        engine = self.engine
+        engine.sent.append((sender, self, message))
+        engine.record(
+            "send", "" if sender is None else sender.get_name(), f"{self.get_name()} {reports.text(message)}"
+        )
+        return super().deliver(message)
+
+    def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
+        detail = f"{self.get_name()} {reports.describe(reason).splitlines()[0]}"
+        self.engine.record("signal", source.cell.get_name(), detail)
+        super().exit_signal(source, reason, linked)
+
+
+class DeterministicEngine(Engine):
+    """Runs processes under `seed`. `trace` records every step as `(ms, what, who, detail)`; see
+    `runtime.testing.simulation`.
+    """
+
+    turn_messages = 1
+
+    def __init__(self, seed: int = 0, *, trace: bool = False) -> None:
+        super().__init__()
+        self.seed = seed
+        self.random = random.Random(seed)
+        self._now = 0.0
+        self._runnable: list[Cell] = []
+        self._loop = VirtualLoop(self)
+        self.loop = self._loop
+        self.steps = 0
+        self.trace: list[tuple[float, str, str, str]] | None = [] if trace else None
+        self.sent: list[tuple[Pid | None, Pid, Any]] = []  # (sender, receiver, message), if traced
+        self.on_exit.append(self._trace_exit)
+        if trace:
+            self.cell_class = TracedCell
+            renumber_refs()
+        engines.set_default(self)
+
+    def now(self) -> float:
+        return self._now
+
+    def enqueue(self, cell: Cell) -> None:
+        self._runnable.append(cell)
+
+    def record(self, what: str, who: Any, detail: str = "") -> None:
+        """Adds a line to the trace."""
+        if self.trace is not None:
+            # Addresses of Python objects differ from run to run.
+            self.trace.append((round(self._now * 1000, 3), what, str(who), _ADDRESS.sub("", detail)))
+
+    def _trace_exit(self, pid: Pid, reason: Any) -> None:
+        self.record("exit", pid.cell.get_name(), reports.describe(reason).splitlines()[0])
+
+    def _step(self) -> bool:
+        """One turn of one runnable, the seed's choice. The callbacks of asyncio count as one runnable, in
+        their order, and so do the timers that are due."""
+        self.run_unwinding()
+        runnable = self._runnable
+        due = self.next_timer()
+        ready, ringing = bool(self._loop._ready), due is not None and due <= self._now
+        count = len(runnable) + ready + ringing
+        if count == 0:
+            return False
+        self.steps += 1
+        choice = self.random.randrange(count) if count > 1 else 0
+        if choice >= len(runnable):
+            if ready and choice == len(runnable):
+                return self._loop.run_ready() or True
+            return self.fire_timers(self._now, 1) > 0
+        cell = runnable.pop(choice)
+        if self.trace is not None:
+            self.record("run", cell.get_name())
+        cell.turn()
+        return True
+
+    def run(self, max_steps: int = 1_000_000) -> int:
+        """Runs until nothing can run; no time passes. Returns the steps taken. Raises RuntimeError after
+        `max_steps`.
+        """
+        previous = events._get_running_loop()
+        events._set_running_loop(self._loop)
+        engines.set_default(self)
+        start = self.steps
+        try:
+            while self._step():
+                if self.steps - start > max_steps:
+                    raise RuntimeError(f"still running after {max_steps} steps (seed {self.seed})")
+            return self.steps - start
+        finally:
+            events._set_running_loop(previous)
+
+    def advance(self, ms: float) -> None:
+        """Lets `ms` of virtual time pass; what comes due at one instant runs to quiescence before the next."""
+        until = self._now + ms / 1000
+        self.run()
+        while (due := self.next_timer()) is not None and due <= until + 1e-9:
+            self._now = max(self._now, due)
+            self.run()
+        self._now = until
+
+    def run_until_idle(self, limit_ms: float = 3_600_000) -> None:
+        """Advances from timer to timer until none is left, or `limit_ms` of virtual time have passed."""
+        until = self._now + limit_ms / 1000
+        self.run()
+        while (due := self.next_timer()) is not None and due <= until:
+            self._now = max(self._now, due)
+            self.run()
+
+    def complete(self, awaitable: Awaitable[Any], *, limit_ms: float = 60_000) -> Any:
+        """Runs, advancing time where needed, until `awaitable` is done, and returns its result (or raises).
+
+        Raises TimeoutError after `limit_ms` of virtual time, or at once when nothing is left that could
+        complete it.
+        """
+
+        async def body() -> Any:
+            return await awaitable
+
+        previous = events._get_running_loop()
+        events._set_running_loop(self._loop)
+        try:
+            task = self._loop.create_task(body())
+        finally:
+            events._set_running_loop(previous)
+        until = self._now + limit_ms / 1000
+        self.run()
+        while not task.done():
+            due = self.next_timer()
+            if due is None or due > until:
+                task.cancel()
+                self.run()
+                raise TimeoutError(f"not done at {self._now * 1000:.0f} ms (seed {self.seed})")
+            self._now = max(self._now, due)
+            self.run()
+        return task.result()
+
+    def close(self) -> None:
+        """Kills what still lives and forgets the engine."""
+        for cell in reversed(list(self.table)):
+            cell.terminate("killed")
+        self.run()
+        if engines._default is self:
+            engines.set_default(None)

@@ -1,0 +1,264 @@
+"""Tests of actors: inject messages, let time pass, see exactly what happened, explore interleavings.
+
+    def test_breaker_opens():
+        with Simulation(seed=7) as sim:
+            probe = sim.probe()
+            pid = sim.start(Breaker, probe.pid, name="breaker")
+            sim.cast("breaker", Failure(), Failure(), Failure())    # a message sequence
+            sim.run()                                               # to quiescence; no time passes
+            assert probe.messages == [Opened()]                     # what it sent to the probe
+            sim.advance(30_000)                                     # virtual milliseconds
+            assert sim.call("breaker", State()) == "half_open"
+            sim.exit(pid, "kill")
+
+    def test_breaker_in_every_order():
+        explore(scenario, interleavings=200)        # scenario(sim); prints the seed that fails
+
+A test may also be one async function that is itself a process (traps exits, may link, monitor, receive):
+`play` runs it under a seed, `play_real` on the asyncio engine. One seed is one interleaving:
+`Simulation(seed).trace` is the same text, byte for byte, in every run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from inspect import iscoroutinefunction
+from types import TracebackType
+from typing import Any, Self
+
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.core.pid import Pid
+from runtime.core.process import FunctionProcess
+from runtime.core.scheduling import DEAD
+from runtime.otp import erlang, gen_server
+from runtime.otp.gen import Dest
+from runtime.otp.gen_server import GenServer, start_actor
+from runtime.testing.deterministic_engine import DeterministicEngine
+
+Body = Callable[..., Coroutine[Any, Any, Any]]
+
+
+class Probe:
+    """A process that keeps all it gets: `messages`, in order. Hand its `pid` to the actor under test."""
+
+    def __init__(self, pid: Pid, messages: list[Any]) -> None:
+        self.pid = pid
+        self.messages = messages
+
+    def take(self) -> list[Any]:
+        """The messages since the last `take`."""
+        taken = self.messages[:]
+        self.messages.clear()
+        return taken
+
+
+async def _collect(messages: list[Any]) -> None:
+    while True:
+        messages.append(await erlang.receive())
+
+
+class Simulation:
+    """Actors under a DeterministicEngine. `seed` decides every choice the scheduler has; time is virtual."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self.engine = DeterministicEngine(seed, trace=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+        if error is not None:
+            error.add_note(f"Simulation(seed={self.seed})")
+
+    def close(self) -> None:
+        """Ends all that still runs."""
+        self.engine.close()
+
+    # ---- injecting
+
+    def start(self, actor: type[GenServer], *args: Any, name: Any = None) -> Pid:
+        """Starts a behaviour without a parent, and runs until its init is done. Raises StartError."""
+        pid = self.complete(start_actor(actor(), args, link=False, name=name))
+        if pid is None:
+            raise AssertionError(f"{actor.__name__} ignored its start")
+        return pid
+
+    def spawn(
+        self, fn: Callable[..., Any], *args: Any, name: str | None = None, trap_exit: bool = False
+    ) -> Pid:
+        """Starts a plain process; it has not run yet."""
+        return self.engine.spawn(fn, *args, name=name, trap_exit=trap_exit)
+
+    def probe(self, name: str | None = None) -> Probe:
+        """A new probe process; it traps exits, so it also keeps ExitMessages."""
+        messages: list[Any] = []
+        pid = self.spawn(_collect, messages, name=name, trap_exit=True)
+        return Probe(pid, messages)
+
+    def send(self, dest: Pid | str, *messages: Any) -> None:
+        """Puts plain messages into a mailbox, in this order."""
+        for message in messages:
+            erlang.send(dest, message)
+
+    def cast(self, dest: Dest, *requests: Any) -> None:
+        """`gen_server.cast` for each request, in this order."""
+        for request in requests:
+            gen_server.cast(dest, request)
+
+    def call(self, dest: Dest, request: Any, timeout: float | None = gen_server.DEFAULT_TIMEOUT) -> Any:
+        """`gen_server.call`: runs, letting time pass if needed, until the reply is there."""
+        return self.complete(gen_server.call(dest, request, timeout))
+
+    def exit(self, pid: Pid, reason: Any, source: Pid | None = None) -> None:
+        """An exit signal to `pid`, from `source` (by default from itself); `"kill"` kills."""
+        pid.cell.exit_signal(source or pid, reason, False)
+
+    # ---- running
+
+    def run(self) -> int:
+        """Runs until nothing can run. No time passes. Returns the steps taken."""
+        return self.engine.run()
+
+    def advance(self, ms: float) -> None:
+        """Lets virtual time pass, and runs what comes due, in order."""
+        self.engine.advance(ms)
+
+    def complete(self, awaitable: Awaitable[Any], limit_ms: float = 3_600_000) -> Any:
+        """Runs, letting time pass if needed, until `awaitable` is done; its result."""
+        return self.engine.complete(awaitable, limit_ms=limit_ms)
+
+    def play(self, body: Body, *args: Any, limit_ms: float = 3_600_000) -> Any:
+        """Runs `body(*args)` as a process that traps exits, to its end; its result, or raises what it raised.
+
+        Raises TimeoutError if it is not done after `limit_ms` of virtual time, or nothing is left that could
+        wake it.
+        """
+        outcome: list[tuple[Any, BaseException | None]] = []
+        pid = self.engine.spawn(_outcome_of, outcome.append, body, args, trap_exit=True)
+        until = self.engine.now() + limit_ms / 1000
+        self.engine.run()
+        while not outcome and pid.cell.run.mode != DEAD:
+            due = self.engine.next_timer()
+            if due is None or due > until:
+                raise TimeoutError(f"{body.__name__} is not done at {self.engine.now() * 1000:.0f} ms")
+            self.engine.advance((due - self.engine.now()) * 1000)
+        return _result(outcome, body)
+
+    # ---- looking
+
+    @property
+    def now(self) -> float:
+        """Virtual milliseconds since the start."""
+        return self.engine.now() * 1000
+
+    def sent(self, by: Pid | None = None, to: Pid | None = None) -> list[Any]:
+        """All messages sent so far, in order: those `by` one process, those `to` one, or all.
+
+        A call shows as `Call`, a cast as `Cast` (both have `.request`).
+        """
+        return [
+            message
+            for sender, receiver, message in self.engine.sent
+            if (by is None or sender is by) and (to is None or receiver is to)
+        ]
+
+    @property
+    def trace(self) -> str:
+        """All that happened, a line each: virtual ms, what (run, send, signal, exit), who, details."""
+        assert self.engine.trace is not None
+        return "".join(
+            f"{ms:g} {what} {who} {detail}".rstrip() + "\n" for ms, what, who, detail in self.engine.trace
+        )
+
+
+async def _outcome_of(
+    report: Callable[[tuple[Any, BaseException | None]], None], body: Body, args: tuple[Any, ...]
+) -> None:
+    try:
+        report((await body(*args), None))
+    except Exception as exc:
+        report((None, exc))
+
+
+def _result(outcome: list[tuple[Any, BaseException | None]], body: Body) -> Any:
+    if not outcome:
+        raise RuntimeError(f"the process of {body.__name__} was ended by a signal")
+    value, error = outcome[0]
+    if error is not None:
+        raise error
+    return value
+
+
+def play(body: Body, *args: Any, seed: int = 0) -> Any:
+    """Runs `body(*args)` as a process under `seed`, to its end; its result, or raises what it raised."""
+    with Simulation(seed) as sim:
+        return sim.play(body, *args)
+
+
+def play_real(body: Body, *args: Any, timeout: float = 30_000) -> Any:
+    """As `play`, on the asyncio engine and in real time, at most `timeout` ms."""
+
+    async def main() -> Any:
+        engine = AsyncioEngine().start()
+        done: asyncio.Future[tuple[Any, BaseException | None]] = engine.loop.create_future()
+
+        def ended(_pid: Pid) -> None:
+            if not done.done():
+                done.set_exception(RuntimeError(f"the process of {body.__name__} was ended by a signal"))
+
+        cell = engine.spawn_actor(FunctionProcess(_outcome_of, (done.set_result, body, args)))
+        cell.own_ties().trap_exit = True
+        cell.on_exit(ended)
+        try:
+            async with asyncio.timeout(timeout / 1000):
+                return _result([await done], body)
+        finally:
+            await engine.stop()
+
+    return asyncio.run(main())
+
+
+def explore(
+    scenario: Callable[[Simulation], Any] | Body, interleavings: int = 100, seeds: Iterable[int] | None = None
+) -> int:
+    """Runs `scenario` under many seeds; returns how many different traces there were.
+
+    `scenario` takes a Simulation, or is an async function without arguments that runs as a process. If it
+    raises, the seed is printed and noted on the exception; `Simulation(seed)` then repeats that very
+    interleaving.
+    """
+    traces: set[str] = set()
+    for seed in range(interleavings) if seeds is None else seeds:
+        try:
+            traces.add(trace_of(scenario, seed))
+        except BaseException:
+            print(f"explore: {getattr(scenario, '__name__', scenario)} fails with seed {seed}")
+            raise
+    return len(traces)
+
+
+def trace_of(scenario: Callable[[Simulation], Any] | Body, seed: int) -> str:
+    """The trace of one run of a scenario (as `explore` takes it) under `seed`."""
+    with Simulation(seed) as sim:
+        if iscoroutinefunction(scenario):
+            sim.play(scenario)
+        else:
+            scenario(sim)
+        return sim.trace
+
+
+def assert_reproducible(scenario: Callable[[Simulation], Any] | Body, seed: int = 0) -> None:
+    """Runs a scenario twice under one seed. Raises AssertionError with the first line that differs."""
+    first, second = trace_of(scenario, seed), trace_of(scenario, seed)
+    if first == second:
+        return
+    lines = zip(first.splitlines(), second.splitlines(), strict=False)
+    number, (a, b) = next(
+        ((n, pair) for n, pair in enumerate(lines, 1) if pair[0] != pair[1]), (0, ("(end)", "(end)"))
+    )
+    raise AssertionError(f"seed {seed}: two runs differ at line {number}:\n  {a}\n  {b}")

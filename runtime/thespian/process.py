@@ -1,0 +1,236 @@
+"""A plain Thespian actor as a process: Thespian's semantics on our mailbox, links and scheduler.
+
+Each message lies in the mailbox as `(message, sender)` and goes to `receiveMessage`. A message whose handling raises is
+tried three times in all, then its sender gets it back as a `PoisonMessage`; the actor lives on, as Thespian promises.
+`ActorExitRequest`, `ChildActorExited` and `Thespian_StatusReq` are acted upon here. An actor that raises SystemExit, or
+that an exit signal ends, dies at once: its parent hears `ChildActorExited`, its children get an `ActorExitRequest`.
+
+OTP processes may use `createActor`, `send`, `wakeupAfter` and the rest as well: `Cell` finds these methods here. They get
+what Thespian sends them as ordinary messages (`handle_info`).
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Coroutine
+from inspect import iscoroutine
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from thespian.actors import (
+    ActorExitRequest,
+    ActorSystemMessage,
+    PoisonMessage,
+    Thespian_ActorStatus,
+    Thespian_StatusReq,
+)
+
+from runtime.core import scheduling
+from runtime.core.exits import Unwind
+from runtime.core.pid import Pid
+from runtime.core.process import Cell
+from runtime.core.scheduling import DEAD
+from runtime.core.signals import Down, ExitMessage, SystemMessage
+
+if TYPE_CHECKING:
+    from runtime.core.engine import Engine
+    from runtime.thespian.system_base import SystemBase
+
+ATTEMPTS: Final = 3  # deliveries of a message before it is poison
+
+# What `Actor` asks of its `_myRef` beyond `address` and `globalName`; OTP processes may ask the same.
+ACTOR_METHODS: Final = frozenset(
+    {
+        "actorSystemShutdown", "actor_send", "createActor", "deRegisterRemoteSystem", "handleDeadLetters", "instance",
+        "loadActorSource", "notifyOnSourceAvailability", "notifyOnSystemRegistrationChanges", "preRegisterRemoteSystem",
+        "registerSourceAuthority", "unloadActorSource", "updateCapability", "wakeupAfter",
+    }
+)  # fmt: skip
+
+_log = logging.getLogger("runtime")
+
+
+class ThespianCell(Cell):
+    """The control block of a plain Thespian actor, and the reference its `Actor` works through."""
+
+    __slots__ = ()
+
+    OTP: ClassVar = False
+    PID_TEXT: ClassVar = "ActorAddr-(0.%d.0)"  # Thespian allows no `<` in an address
+
+    def __init__(self, engine: Engine, actor: Any, parent: Pid | None) -> None:
+        super().__init__(engine, actor, parent)
+        self.run = engine.rest  # there is no init to run: it waits for mail at once
+
+    # ---- mail
+
+    def deliver(self, message: Any) -> bool:
+        """Mail that does not come from a Thespian `send`: from OTP processes and from the runtime itself."""
+        if isinstance(message, SystemMessage):
+            return Cell.deliver(self, message)
+        if scheduling.current is None or isinstance(message, ExitMessage | Down):
+            sender = self.engine.thespian.system.pid
+        else:
+            sender = scheduling.current.pid
+        return self.deliver_from(sender, message)
+
+    def deliver_from(self, sender: Any, message: Any) -> bool:
+        """Mail with its sender; what comes for the dead is a dead letter."""
+        if Cell.deliver(self, (message, sender)):
+            return True
+        self.engine.thespian.dead_letter(self, message)
+        return False
+
+    def handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
+        if type(message) is not tuple:
+            return message.perform(self)
+        body, sender = message
+        if isinstance(body, ActorSystemMessage):
+            return self._system_message(body, sender)
+        try:
+            result = self.actor.receiveMessage(body, sender)
+        except Unwind:
+            raise
+        except Exception:
+            return self._failed(body, sender, 1)
+        if iscoroutine(result):
+            return self._await(result, body, sender, 1)
+        return None
+
+    def _receive(self, message: Any, sender: Any, attempt: int = 1) -> Coroutine[Any, Any, Any] | None:
+        try:
+            # Looked up each time: initializing messages rebind it on the instance.
+            result = self.actor.receiveMessage(message, sender)
+        except Unwind:
+            raise
+        except Exception:
+            return self._failed(message, sender, attempt)
+        if iscoroutine(result):
+            return self._await(result, message, sender, attempt)
+        return None
+
+    async def _await(self, coro: Coroutine[Any, Any, Any], message: Any, sender: Any, attempt: int) -> None:
+        try:
+            await coro
+        except (Unwind, GeneratorExit):
+            raise
+        except Exception:
+            if self.run.mode == DEAD:
+                raise
+            again = self._failed(message, sender, attempt)
+            if again is not None:
+                await again
+        else:
+            if isinstance(message, ActorExitRequest):
+                self._exit(message)
+
+    def _failed(self, message: Any, sender: Any, attempt: int) -> Coroutine[Any, Any, Any] | None:
+        _log.warning("actor %s failed with a message (attempt %d)", self, attempt, exc_info=True)
+        if isinstance(message, ActorExitRequest):
+            self._exit(message)
+            return None
+        if attempt < ATTEMPTS:
+            # At once, not behind the mail that waits: order is kept.
+            return self._receive(message, sender, attempt + 1)
+        if not isinstance(message, PoisonMessage):
+            poison = PoisonMessage(message, traceback.format_exc())
+            self.engine.thespian.route(self, sender, poison)
+        return None
+
+    def _system_message(self, message: ActorSystemMessage, sender: Any) -> Coroutine[Any, Any, Any] | None:
+        if isinstance(message, Thespian_StatusReq):
+            self.engine.thespian.route(self, sender, self._status())
+            return None
+        coro = self._receive(message, sender)
+        if coro is None and isinstance(message, ActorExitRequest):
+            self._exit(message)
+        return coro
+
+    def _exit(self, request: ActorExitRequest) -> None:
+        if self.run.mode == DEAD:
+            return
+        if not request.isRecursive and self.ties.extra is not None:
+            self.ties.extra.pop("children", None)
+        self.terminate("normal")
+
+    def terminate(self, reason: Any) -> None:
+        if self.run.mode == DEAD:
+            return
+        extra, mailbox = self.ties.extra, self.run.mailbox
+        super().terminate(reason)
+        self.engine.thespian.ended(self, extra)
+        for message in mailbox or ():
+            if type(message) is tuple:
+                self.engine.thespian.dead_letter(self, message[0])
+
+    def _status(self) -> Thespian_ActorStatus:
+        base: SystemBase = self.engine.thespian
+        status = Thespian_ActorStatus(self, type(self.actor).__name__, base.system.pid)
+        status.addWakeups(base.wakeups())
+        for child in (self.ties.extra or {}).get("children", ()):
+            status.addChild(child)
+        for message in self.run.mailbox or ():
+            if type(message) is tuple:
+                status.addPendingMessage(message[1], self, message[0])
+        return status
+
+    # ---- what the actor asks for; `self` may be the cell of an OTP process too
+
+    def actor_send(self, to: Any, message: Any) -> None:
+        """`Actor.send`."""
+        if type(to) is ThespianCell and Cell.deliver(to, (message, self)):
+            return
+        self.engine.thespian.route(self, to, message)
+
+    def createActor(
+        self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None = None
+    ) -> Pid:
+        """`Actor.createActor`: the child's source is its parent's unless it names another."""
+        source = sourceHash or (self.ties.extra or {}).get("source")
+        return self.engine.thespian.create(self, actorClass, requirements, globalName, source)
+
+    def wakeupAfter(self, period: Any, payload: Any) -> None:
+        """`Actor.wakeupAfter`."""
+        self.engine.thespian.wakeup_after(self, period, payload)
+
+    def handleDeadLetters(self, address: Any, enable: bool) -> None:
+        """`Actor.handleDeadLetters`: the last one to ask gets them."""
+        self.engine.thespian._handleDeadLetters(address, enable)
+
+    def registerSourceAuthority(self, address: Any) -> None:
+        """`Actor.registerSourceAuthority`."""
+        self.engine.thespian.sources.authority = address
+
+    def notifyOnSourceAvailability(self, address: Any, enable: bool) -> None:
+        """`Actor.notifyOnSourceAvailability`."""
+        self.engine.thespian.sources.notify(address, enable)
+
+    def updateCapability(self, name: str, value: Any) -> None:
+        """`Actor.updateCapability`."""
+        self.engine.thespian.updateCapability(name, value)
+
+    def loadActorSource(self, fname: Any) -> str:
+        """`Actor.loadActorSource`."""
+        return self.engine.thespian.sources.load(fname)
+
+    def unloadActorSource(self, sourceHash: str) -> None:
+        """`Actor.unloadActorSource`."""
+        self.engine.thespian.sources.unload(sourceHash)
+
+    def notifyOnSystemRegistrationChanges(self, address: Any, enable: bool) -> None:
+        """One system, no convention: there is nothing to tell."""
+
+    def preRegisterRemoteSystem(self, address: Any, capabilities: Any) -> None:
+        """As above."""
+
+    def deRegisterRemoteSystem(self, address: Any) -> None:
+        """As above."""
+
+    def actorSystemShutdown(self) -> None:
+        """`Actor.actorSystemShutdown`: every actor is asked to exit."""
+        self.engine.thespian.ask_all_to_exit()
+
+    @property
+    def instance(self) -> Any:
+        """The actor itself (Thespian's tests look at it)."""
+        return self.actor

@@ -1,0 +1,480 @@
+"""Thespian's face: a system base on which plain Thespian actors and OTP processes live side by side.
+
+    system = ActorSystem(systemBase=SystemBase(), transientUnique=True)
+    system.ask(system.createActor(Greeter), "hello", 1)
+
+`SystemBase()` owns its engine: actors run inside `ask`, `tell` and `listen`, in the thread that calls them; several
+threads may call, each best in its own `private()` context. `SystemBase(engine)` puts Thespian's face on an engine that
+runs already: then other threads may ask, and code on the loop awaits `request(...)`.
+
+The object exists before its ActorSystem and is not told the system's capabilities: give them to both.
+It owns the external addresses, global names (they are registered names), wakeups and dead letters; sources are
+`ActorSources`. A failing actor is its own cell's affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from threading import Condition, RLock
+from types import MethodType
+from typing import Any, Final
+
+from thespian.actors import (
+    ActorExitRequest,
+    ActorSystemException,
+    ChildActorExited,
+    DeadEnvelope,
+    ThespianGeneration,
+    WakeupMessage,
+)
+from thespian.system.timing import ExpirationTimer, timePeriodSeconds, toTimeDeltaOrNone
+from thespian.system.utilis import actualActorClass
+
+from runtime.core import engine as engines
+from runtime.core.engine import Engine
+from runtime.core.pid import Pid
+from runtime.core.process import Cell, Process
+from runtime.core.scheduling import DEAD
+from runtime.thespian.actor_sources import ActorSources
+from runtime.thespian.driven_engine import DrivenEngine
+from runtime.thespian.external_ports import ActorRegistry, Port, PrivateContext, RequestPort, SystemPort
+from runtime.thespian.process import ACTOR_METHODS, ThespianCell
+
+_SLICE: Final = 0.01  # seconds of running before the driver looks up
+_TELL_LIMIT: Final = 1.0  # seconds a tell runs what it caused
+_SHUTDOWN_LIMIT: Final = 10.0  # seconds for actors to exit by themselves
+_BUSY_STRETCH: Final = 10
+_PATIENCE: Final = 0.05  # seconds until a waiting thread looks whether it must run the actors itself
+_SYSTEM_ADDRESS: Final = "/ActorSys"
+
+_log = logging.getLogger("runtime")
+
+
+class SystemBase:
+    """The object for `ActorSystem(systemBase=...)`. Its methods with Thespian's names are called by ActorSystem and by actors."""
+
+    def __init__(self, engine: Engine | None = None, capabilities: dict[str, Any] | None = None) -> None:
+        self._own = DrivenEngine() if engine is None else None
+        self.engine: Engine = self._own or engine  # type: ignore[assignment]
+        self.engine.thespian = self
+        if engines._default is None:
+            engines.set_default(self.engine)
+        self.sources = ActorSources(self)
+        self.system = SystemPort(self.engine)
+        self._external = Port(self.engine)
+        self._nobody = Port(self.engine)  # stands for a primary actor that this system cannot run
+        self._nobody.close()
+        self._dead_letters: Pid | None = None
+        self._primaries: dict[Pid, None] = {}
+        self._wakeups: dict[int, tuple[Pid, ExpirationTimer]] = {}
+        self._wakeup_count = 0
+        self._init_names: dict[type, tuple[str, ...]] = {}
+        self._inbox: deque[Callable[[], Any]] = deque()
+        self._driver = RLock()
+        self._changed = Condition()
+        self._contexts = 0
+        self.capabilities: dict[str, Any] = {} if capabilities is None else capabilities
+        self.capabilities.update(
+            {
+                "Python Version": tuple(sys.version_info),
+                "Thespian Generation": ThespianGeneration,
+                "Thespian Version": str(int(time.time() * 1000)),
+                "Thespian ActorSystem Name": "runtime",
+                "Thespian ActorSystem Version": 1,
+                "Thespian Watch Supported": False,
+                "AllowRemoteActorSources": "No",
+            }
+        )
+
+    @property
+    def actorRegistry(self) -> ActorRegistry:
+        """Living actors by address string."""
+        return ActorRegistry(self)
+
+    # ---- the face for ActorSystem
+
+    def newPrimaryActor(
+        self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None
+    ) -> Pid:
+        """`ActorSystem.createActor`. Raises what the actor's `__init__` raises."""
+        return self._execute(partial(self.create, None, actorClass, requirements, globalName, sourceHash))
+
+    def tell(self, address: Any, message: Any) -> None:
+        """`ActorSystem.tell`: sends, and lets the actors run until they have nothing more to do (at most a second)."""
+        self.tell_from(self._external, address, message)
+
+    def ask(self, address: Any, message: Any, timeout: Any = None) -> Any:
+        """`ActorSystem.ask`: sends, and waits for any answer. None after `timeout`, or once no answer can come any more."""
+        return self.ask_from(self._external, address, message, timeout)
+
+    def listen(self, timeout: Any = None) -> Any:
+        """`ActorSystem.listen`: the next message to the outside, None as in `ask`."""
+        return self.listen_at(self._external, timeout)
+
+    def external_clone(self) -> PrivateContext:
+        """`ActorSystem.private`: an address of its own for a thread."""
+        self._contexts += 1
+        return PrivateContext(self)
+
+    def updateCapability(self, name: str, value: Any = None) -> None:
+        """`ActorSystem.updateCapability`: counts for actors made from now on; None removes it."""
+        if value is None:
+            self.capabilities.pop(name, None)
+        else:
+            self.capabilities[name] = value
+
+    def loadActorSource(self, fname: Any) -> str:
+        """`ActorSystem.loadActorSource`."""
+        source_hash = self._execute(partial(self.sources.load, fname))
+        self._drive_tell()
+        return source_hash
+
+    def unloadActorSource(self, sourceHash: str) -> None:
+        """`ActorSystem.unloadActorSource`."""
+        self._execute(partial(self.sources.unload, sourceHash))
+        self._init_names.clear()
+
+    def _handleDeadLetters(self, address: Any, enable: bool) -> None:
+        if enable:
+            self._dead_letters = address
+        elif self._dead_letters is address:
+            self._dead_letters = None
+
+    def shutdown(self) -> None:
+        """`ActorSystem.shutdown`: every actor is asked to exit; an engine of our own is closed then."""
+        self._execute(self._shut_down)
+        if self._own is not None:
+            limit = time.monotonic() + _SHUTDOWN_LIMIT
+            while self._primaries and time.monotonic() < limit:
+                self._drive(self._external, limit)
+                if self._own.waits_for_nothing(limit - time.monotonic()):
+                    break
+            with self._driver:
+                self._own.close()
+
+    def _shut_down(self) -> None:
+        self.sources.unload_all()
+        self.ask_all_to_exit()
+
+    def ask_all_to_exit(self) -> None:
+        """Sends an ActorExitRequest to each primary actor; the others are their children."""
+        for pid in list(self._primaries):
+            self.route(self.system.pid, pid, ActorExitRequest())
+
+    # ---- actors
+
+    def create(
+        self,
+        parent: Cell | None,
+        actor_class: Any,
+        requirements: Any = None,
+        name: str | None = None,
+        source_hash: str | None = None,
+    ) -> Pid:
+        """Makes an actor: a plain Thespian one or an OTP process, by its class. `name` finds the one that has it already."""
+        engine = self.engine
+        if name:
+            existing = engine.names.get(name)
+            if existing is not None:
+                return existing.pid
+        actor = self._instantiate(actor_class, requirements, source_hash, parent is None)
+        if actor is None:
+            return self._nobody.pid if parent is None else self._stillborn(parent)
+        if isinstance(actor, Process):
+            cell = engine.spawn_actor(actor, parent)
+            bound = getattr(actor, "max_mailbox", None)
+            if bound:
+                cell.own_ties().overload = bound
+            self._watch(cell)
+        else:
+            cell = engine.spawn_actor(actor, parent, False, ThespianCell)
+        if source_hash:
+            cell.own_extra()["source"] = source_hash
+        if parent is None:
+            self._primaries[cell] = None
+        else:
+            parent.own_extra().setdefault("children", {})[cell] = None
+            self._watch(parent)
+        if name:
+            engine.register(name, cell)
+        return cell
+
+    def _instantiate(
+        self, actor_class: Any, requirements: Any, source_hash: str | None, primary: bool
+    ) -> Any:
+        try:
+            if type(actor_class) is not type:
+                actor_class = actualActorClass(actor_class, self.sources.importer(source_hash))
+            check = getattr(actor_class, "actorSystemCapabilityCheck", None)
+            if check is not None and not check(self.capabilities, requirements or {}):
+                return None
+            names = self._init_names.get(actor_class)
+            if names is None:
+                names = self._init_names[actor_class] = _init_names(actor_class)
+            if not names:
+                return actor_class()
+            offered = {"capabilities": self.capabilities, "requirements": requirements}
+            return actor_class(**{name: offered[name] for name in names})
+        except ImportError:
+            raise
+        except (ActorSystemException, Exception):
+            if primary:
+                raise
+            _log.warning("could not create actor %s", actor_class, exc_info=True)
+            return None
+
+    def _stillborn(self, parent: Cell) -> Pid:
+        cell = ThespianCell(self.engine, None, parent)
+        cell.run = self.engine.dead
+        self.engine.table.remove(cell)
+        self.route(self.system.pid, parent.pid, ChildActorExited(cell))
+        return cell
+
+    def _watch(self, cell: Cell) -> None:
+        if type(cell) is not ThespianCell and "thespian" not in cell.own_extra():
+            cell.own_extra()["thespian"] = True
+            cell.on_exit(self._otp_ended)
+
+    def _otp_ended(self, pid: Pid) -> None:
+        self.ended(pid.cell, pid.cell.ties.extra)
+
+    def ended(self, cell: Cell, extra: dict[str, Any] | None) -> None:
+        """An actor has ended: its children are asked to exit, its parent hears of it, nobody is told through it."""
+        for child in (extra or {}).get("children", ()):
+            self.route(self.system.pid, child, ActorExitRequest())
+        if self._dead_letters is cell:
+            self._dead_letters = None
+        self.sources.forget(cell)
+        self._primaries.pop(cell, None)
+        parent = None if cell.ties.parent is None else cell.ties.parent.cell
+        siblings = None if parent is None else (parent.ties.extra or {}).get("children")
+        if siblings is not None and cell in siblings:
+            del siblings[cell]
+            self.route(self.system.pid, parent, ChildActorExited(cell))
+
+    def actor_method(self, cell: Cell, name: str) -> Any:
+        """A method of Thespian's actors for an OTP process. Raises AttributeError for any other name."""
+        if name not in ACTOR_METHODS:
+            raise AttributeError(f"{type(cell).__name__} has no attribute {name!r}")
+        method = getattr(ThespianCell, name)
+        return cell.actor if isinstance(method, property) else MethodType(method, cell)
+
+    # ---- messages
+
+    def route(self, sender: Pid, to: Any, message: Any) -> None:
+        """Delivers to any address; what nobody takes is a dead letter."""
+        cell = to.cell if isinstance(to, Pid) else self.actorRegistry.get(to.actorAddressString)
+        if cell is None:
+            self.dead_letter(to, message)
+        elif isinstance(cell, ThespianCell | SystemPort):
+            cell.deliver_from(sender, message)
+        elif not cell.deliver(message) and cell is not self._nobody:
+            self.dead_letter(to, message)
+
+    def dead_letter(self, address: Any, message: Any) -> None:
+        """Goes to the actor that handles dead letters, if there is one."""
+        handler = self._dead_letters
+        if (
+            handler is not None
+            and handler is not address
+            and not isinstance(message, DeadEnvelope | WakeupMessage)
+        ):
+            self.route(self.system.pid, handler, DeadEnvelope(address.actorAddressString, message))
+
+    def wakeup_after(self, cell: Cell, period: Any, payload: Any) -> None:
+        """Sends the actor a WakeupMessage from itself after `period` (seconds or timedelta)."""
+        timer = ExpirationTimer(toTimeDeltaOrNone(period))
+        self._wakeup_count += 1
+        self._wakeups[self._wakeup_count] = (cell, timer)
+        seconds = max(0.0, timePeriodSeconds(timer.duration))
+        self.engine.call_later(seconds, self._wake_up, self._wakeup_count, payload)
+
+    def _wake_up(self, number: int, payload: Any) -> None:
+        pid, timer = self._wakeups.pop(number)
+        if pid.cell.run.mode != DEAD:
+            self.route(pid, pid, WakeupMessage(timer.duration, payload))
+
+    def wakeups(self) -> list[tuple[Pid, ExpirationTimer]]:
+        """All pending wakeups."""
+        return list(self._wakeups.values())
+
+    # ---- from outside
+
+    async def request(self, address: Any, message: Any, timeout: float | None = 5000) -> Any:
+        """`ask` for code on the engine's loop: sends, and awaits the first answer. Raises TimeoutError after `timeout` ms."""
+        port = RequestPort(self.engine)
+        self.route(port.pid, address, message)
+        timer = None
+        if timeout is not None:
+            timer = self.engine.call_later(
+                timeout / 1000, port.reply.resolve, None, TimeoutError(f"no answer in {timeout} ms")
+            )
+        try:
+            return await port.reply
+        finally:
+            port.run = self.engine.dead
+            if timer is not None:
+                timer.cancel()
+
+    def tell_from(self, port: Port, address: Any, message: Any) -> None:
+        """Sends from a port."""
+        self._post(partial(self.route, port.pid, address, message))
+        self._drive_tell()
+
+    def ask_from(self, port: Port, address: Any, message: Any, timeout: Any) -> Any:
+        """Sends from a port and listens there."""
+        own = self._own
+        if own is not None and self._driver.acquire(blocking=False):  # the common case, without detours
+            try:
+                until = time.monotonic() + _SLICE
+                own.catch_up(until)
+                self.route(port.pid, address, message)
+                own.run(port.responses, until)
+                if port.responses and not self._inbox:
+                    return port.responses.popleft()
+            finally:
+                self._driver.release()
+        else:
+            self._post(partial(self.route, port.pid, address, message))
+        return self.listen_at(port, timeout)
+
+    def listen_at(self, port: Port, timeout: Any) -> Any:
+        """Waits at a port. Where the engine is our own, the waiting thread runs it, or lets the one that does go on.
+
+        There a timeout ends the wait for something to happen; while actors are runnable it stretches, at most tenfold.
+        """
+        seconds = None if timeout is None else timePeriodSeconds(toTimeDeltaOrNone(timeout))
+        started = time.monotonic()
+        deadline = None if seconds is None else started + seconds
+        limit = None if seconds is None else started + seconds * _BUSY_STRETCH
+        if self._on_loop():
+            raise RuntimeError(
+                "ask and listen would block the loop that the actors run on: await request(...)"
+            )
+        while not port.responses:
+            left = None
+            if deadline is not None and limit is not None:
+                now = time.monotonic()
+                busy = self._own is not None and (self._own.busy or bool(self._own.queue))
+                left = (limit if busy else deadline) - now
+                if left <= 0 and now > started:
+                    return None
+            if self._own is not None and self._driver.acquire(blocking=False):
+                try:
+                    self._drive(port, limit)
+                    if not port.responses and not self._contexts and self._own.waits_for_nothing(left):
+                        return None
+                    if not port.responses and not self._inbox:
+                        self._own.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                finally:
+                    self._driver.release()
+                    self.tell_waiting()
+            else:
+                with self._changed:
+                    port.waiting = True
+                    if not port.responses:
+                        self._changed.wait(_PATIENCE if left is None else min(left, _PATIENCE))
+                    port.waiting = False
+        return port.responses.popleft()
+
+    def _on_loop(self) -> bool:
+        return self._own is None and asyncio._get_running_loop() is self.engine.loop
+
+    def _post(self, action: Callable[[], Any]) -> None:
+        """Has the thread that runs the actors do something."""
+        if self._on_loop():
+            action()
+            return
+        self._inbox.append(action)
+        if self._own is None:
+            self.engine.loop.call_soon_threadsafe(self._take_inbox)
+        elif self._driver.acquire(blocking=False):
+            try:
+                self._take_inbox()
+            finally:
+                self._driver.release()
+        else:
+            self.engine.loop.call_soon_threadsafe(self.engine.loop.stop)
+
+    def _take_inbox(self) -> None:
+        if self._own is not None:
+            self._own.catch_up(time.monotonic() + _SLICE)
+        while self._inbox:
+            self._inbox.popleft()()
+
+    def _execute(self, function: Callable[[], Any]) -> Any:
+        """Runs `function` where the actors run and returns its result (or raises)."""
+        if self._own is not None and self._driver.acquire(blocking=False):
+            try:
+                return function()
+            finally:
+                self._driver.release()
+        if self._on_loop():
+            return function()
+        outcome: list[Any] = []
+
+        def run() -> None:
+            try:
+                outcome.append((function(), None))
+            except BaseException as error:
+                outcome.append((None, error))
+            self.tell_waiting()
+
+        self._post(run)
+        while not outcome:
+            with self._changed:
+                self._changed.wait(0.01)
+            if self._own is not None and self._driver.acquire(blocking=False):
+                try:
+                    self._take_inbox()
+                finally:
+                    self._driver.release()
+        value, error = outcome[0]
+        if error is not None:
+            raise error
+        return value
+
+    def _drive_tell(self) -> None:
+        if self._own is not None and self._driver.acquire(blocking=False):
+            try:
+                self._drive(None, time.monotonic() + _TELL_LIMIT)
+            finally:
+                self._driver.release()
+                self.tell_waiting()
+
+    def _drive(self, port: Port | None, deadline: float | None) -> None:
+        """Runs what is runnable, until `port` has an answer."""
+        assert self._own is not None
+        responses: Iterable[Any] = () if port is None else port.responses
+        while True:
+            self._take_inbox()
+            until = time.monotonic() + _SLICE
+            self._own.run(responses, until if deadline is None else min(until, deadline))
+            if responses or not (self._own.queue or self._inbox):
+                return
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+            self._own.wait(0)  # timers and I/O have their turn
+            self.tell_waiting()
+
+    def tell_waiting(self) -> None:
+        """Wakes the threads that wait for an answer or for their turn to run the actors."""
+        with self._changed:
+            self._changed.notify_all()
+
+
+def _init_names(actor_class: type) -> tuple[str, ...]:
+    """Which of the two arguments that Thespian offers an actor's `__init__` wants by name."""
+    init: Any = actor_class.__init__  # type: ignore[misc]
+    try:
+        names = inspect.getfullargspec(init).args
+    except TypeError:
+        return ()
+    return tuple(name for name in ("capabilities", "requirements") if name in names)
