@@ -30,7 +30,8 @@ from api.http.throttle import Bucket, Failures, Locks
 from api.operators import actions as admin_actions
 from api.operators import admin, metrics
 from api.operators.logs import current_request
-from api.pages.routes import Pages, docs
+from api.pages import docs
+from api.pages.routes import Pages
 from api.resources import (
     auth,
     emails,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runtime.core.asyncio_engine import AsyncioEngine
-from runtime.testing.simulation import simulation as testing
+from runtime.testing import simulation as testing
 
 
 class Patient(AsyncioEngine):

@@ -14,8 +14,9 @@ import jwt
 import pytest
 
 from actors.settings import VARIABLES, load
+from api.cli import doctor
 from api.cli.doctor import Finding
-from api.cli.main import doctor, parser
+from api.cli.main import parser
 from api.security.tokens import Keyring
 from tests.server import ROOT, SECRET
 

@@ -20,7 +20,7 @@ from runtime.phoenix.frames import FrameParser, ProtocolError
 from runtime.phoenix.json_library import DecodeError
 from runtime.phoenix.messages import BINARY, TEXT
 from runtime.phoenix.serializer import V1_SERIALIZER, V2_SERIALIZER, InvalidMessage, negotiate
-from runtime.testing.simulation import simulation as testing
+from runtime.testing import simulation as testing
 from tests.phoenix.client import Client, client_frame, start_endpoint
 
 slow = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runtime.control_block import including, without
-from runtime.exits import Exit
-from runtime.gen_server import GenServer, NoReply, Ok, Reply, call, cast, reply
-from runtime.process_table import PAGE, ProcessTable
 
-from runtime import debug, erlang
-from runtime.testing import Simulation, play_real
+from runtime.core.control_block import including, without
+from runtime.core.exits import Exit
+from runtime.core.process_table import PAGE, ProcessTable
+from runtime.otp import erlang
+from runtime.otp import sys as debug
+from runtime.otp.gen_server import GenServer, NoReply, Ok, Reply, call, cast, reply
+from runtime.testing.simulation import Simulation, play_real
 
 
 class Server(GenServer):

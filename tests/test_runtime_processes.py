@@ -15,7 +15,7 @@ from runtime.otp import erlang
 from runtime.otp.erlang import TIMEOUT, Down, ExitMessage, Timeout
 from runtime.otp.gen_server import GenServer, Stop
 from runtime.otp.registry import Registry
-from runtime.testing.simulation import simulation as testing
+from runtime.testing import simulation as testing
 
 got = erlang.receive  # short: every test waits for something
 

@@ -12,8 +12,8 @@ from runtime.core.exits import Exit
 from runtime.otp import erlang
 from runtime.otp.erlang import ExitMessage
 from runtime.otp.gen_server import Call, Cast, GenServer, Reply, call
+from runtime.testing import simulation as testing
 from runtime.testing.simulation import Simulation, assert_reproducible, explore, trace_of
-from runtime.testing.simulation import simulation as testing
 
 
 class Echo(GenServer):

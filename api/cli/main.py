@@ -145,11 +145,11 @@ def seconds(text: str) -> float:
 
 
 def _operate(settings: Settings, options: Any) -> int:
-    from api.cli.main import operator_client
+    from api.cli import operator_client
 
     if options.command == "observer":
         try:
-            from api.cli.main import observer_tui
+            from api.cli import observer_tui
         except ImportError:
             raise CommandError(
                 "observer needs the package textual: pip install 'bitnexus[observer]'"
@@ -160,19 +160,19 @@ def _operate(settings: Settings, options: Any) -> int:
 
 
 def _serve(settings: Settings, options: Any) -> int:
-    from api.cli.main import serve
+    from api.cli import serve
 
     return serve.run(settings, options.tree)
 
 
 def _demo(settings: Settings, options: Any) -> int:
-    from api.cli.main import demo as demo_run
+    from api.cli import demo as demo_run
 
     return asyncio.run(demo_run.run(settings, options))
 
 
 def _doctor(settings: Settings, options: Any) -> int:
-    from api.cli.main import doctor
+    from api.cli import doctor
 
     given = options.token
     return asyncio.run(doctor.run(settings, sys.stdin.read() if given == "-" else given))
