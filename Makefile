@@ -49,7 +49,7 @@ fuzz: $(TEST)          ## hypothesis with many more examples
 	HYPOTHESIS_PROFILE=fuzz $(PYTEST) -m "" -k "fuzz or stateful or property" --timeout 1800 $(ARGS)
 
 soak: $(TEST) $(NODE)  ## the main job under load and kills for SOAK_SECONDS (600)
-	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(PYTEST) tests/test_main_job_load.py tests/test_main_job_kills.py --timeout 7200 $(ARGS)
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(PYTEST) tests/system/test_main_job_load.py tests/system/test_main_job_kills.py --timeout 7200 $(ARGS)
 
 browser:
 	@$(BIN)/python -m tests.browser || true

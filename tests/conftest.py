@@ -7,16 +7,16 @@ from typing import Any
 
 import hypothesis
 
-from tests.both_engines import play
-from tests.database import database, embedded, empty_database
-from tests.no_skips import (
+from tests.support.both_engines import play
+from tests.support.database import database, embedded, empty_database
+from tests.support.no_skips import (
     pytest_collectreport,
     pytest_runtest_logreport,
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
-from tests.server import admin, module_database, other, server, server_environment, service, user
-from tests.shared_parts import shared_parts
+from tests.support.server import admin, module_database, other, server, server_environment, service, user
+from tests.support.shared_parts import shared_parts
 
 __all__ = [
     "admin",

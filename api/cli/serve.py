@@ -71,7 +71,7 @@ def settle() -> None:
     """Called once all is loaded and started: room for many connections, and short pauses of the collector.
 
     What is there now stays, so the collector need not look at it again. A full collection goes through every
-    object of every open socket, and sockets are freed without it (tests/test_leaks.py): with Python's own
+    object of every open socket, and sockets are freed without it (tests/runtime/test_leaks.py): with Python's own
     thresholds it held the loop for up to 850 ms while 10,000 sockets joined.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

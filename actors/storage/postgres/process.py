@@ -18,7 +18,7 @@ from pathlib import Path
 
 from actors.storage.postgres.files import Account, PostgresError
 
-LAUNCHER = Path(__file__).with_name("postgres_launcher.py")
+LAUNCHER = Path(__file__).with_name("launcher.py")
 FAST, IMMEDIATE, KILL = signal.SIGINT, signal.SIGQUIT, signal.SIGKILL
 
 

@@ -1,0 +1,87 @@
+"""The console at /admin in headless Chromium, at desktop and phone width: the tree lives, actions work, nothing reloads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import browser, node
+from tests.support.server import PASSWORD, Server, User
+
+SCRIPT = Path(browser.__file__).parent / "console.mjs"
+
+pytestmark = pytest.mark.skipif(browser.chromium() is None, reason=f"no Chromium: {browser.HOW_TO}")
+
+
+@pytest.fixture(scope="module")
+def told(server: Server, admin: User, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What the browser saw, in order."""
+    shots = os.environ.get("SCREENSHOTS") or str(tmp_path_factory.mktemp("console"))
+    told = node.run(
+        SCRIPT, server.url, admin.email, PASSWORD, shots, timeout=280, CHROMIUM=browser.chromium() or ""
+    )
+    told.append({"event": "shots", "files": sorted(path.name for path in Path(shots).glob("console-*.png"))})
+    return told
+
+
+def one(told: list[Any], event: str) -> dict[str, Any]:
+    """The one object of this name."""
+    [found] = [each for each in told if each["event"] == event]
+    return found
+
+
+def test_the_tree_shows_every_process_of_supervisor_toml(told: list[Any]) -> None:
+    names = one(told, "tree")["names"]
+    assert names[0] == "root"
+    assert {"storage", "postgres", "repo", "ledger_server", "db_writer", "channels", "endpoint"} <= set(names)
+
+
+def test_restart_by_keyboard_raises_the_count_without_a_reload(told: list[Any]) -> None:
+    restarted = one(told, "restarted")
+    assert restarted["after"] == restarted["before"] + 1
+    assert one(told, "no reload") == {"event": "no reload", "loads": 0, "problems": []}
+
+
+def test_a_crash_is_counted_logged_and_explained(told: list[Any]) -> None:
+    crashed = one(told, "crashed")
+    assert crashed["after"] == crashed["before"] + 1
+    assert int(crashed["count"]) >= 2 and "killed" in crashed["pane"]
+    assert "db_writer under storage" in one(told, "log")["text"]
+
+
+def test_the_process_table_is_filtered_by_the_server(told: list[Any]) -> None:
+    assert one(told, "filtered")["rows"] == ["ledger_server"]
+
+
+def test_the_charts_are_painted(told: list[Any]) -> None:
+    charts = one(told, "charts")
+    assert charts["count"] == 9 and charts["painted"] and "MiB" in charts["memory"]
+
+
+def test_the_audit_log_names_what_was_done(told: list[Any]) -> None:
+    text = one(told, "audit")["text"]
+    assert "process.restart" in text and "process.kill" in text and "127.0.0.1" in text
+
+
+def test_the_page_works_on_a_phone(told: list[Any]) -> None:
+    phone = one(told, "phone")
+    assert max(phone["overflow"].values()) <= 0
+    assert phone["restarted"] == 1 and phone["problems"] == []
+
+
+def test_the_page_is_accessible(told: list[Any]) -> None:
+    checks = [each for each in told if each["event"] == "violations"]
+    assert len(checks) == 5 and [each for each in checks if each["found"]] == []
+
+
+def test_screenshots_were_taken(told: list[Any]) -> None:
+    files = one(told, "shots")["files"]
+    assert {
+        "console-tree.png",
+        "console-crash.png",
+        "console-processes.png",
+        "console-phone-tree.png",
+    } <= set(files)

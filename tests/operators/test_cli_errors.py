@@ -1,0 +1,69 @@
+"""Errors of the command `bitnexus` are one line, whatever it is given; and no line shows a password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from actors.settings import load, show
+from api.security.tokens import Keyring
+from tests.operators.test_cli import bitnexus, one_line
+from tests.support.server import Server
+
+PASSWORD = "p@ss/w:d?%40"
+
+
+@pytest.mark.parametrize("url", ["foo", "http://", "ftp://host", "http://[", "http://host:99999"])
+@pytest.mark.parametrize("command", ["tree", "demo"])
+def test_a_url_that_is_none(command: str, url: str) -> None:
+    assert one_line(bitnexus(command, "--url", url)).startswith(f"--url {url}: expected a URL")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "0", "61", "x"])
+def test_seconds_that_are_none(value: str) -> None:
+    done = bitnexus("trace", "repo", "--seconds", value)
+    assert done.returncode == 2 and "argument --seconds: invalid seconds value" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def reader(server: Server) -> str:
+    """The URL of a role that may only read, with a password that a URL must escape."""
+    server.execute("DROP ROLE IF EXISTS reader")
+    server.execute(f"CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'")
+    head, _, tail = server.database.partition("://")[2].partition("@")
+    assert head
+    return f"postgresql://reader:{quote(PASSWORD, safe='')}@{tail}"
+
+
+def test_psql_signs_in_with_a_password_of_any_characters(reader: str) -> None:
+    done = bitnexus("psql", "-c", "SELECT current_user", DATABASE_URL=reader)
+    assert done.returncode == 0 and "reader" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("migrate",),
+        ("ledger", "verify"),
+        ("user", "create", "a@example.com", "--password", "a long password"),
+    ],
+)
+def test_what_the_database_refuses_is_one_line(reader: str, arguments: tuple[str, ...]) -> None:
+    assert one_line(bitnexus(*arguments, DATABASE_URL=reader)).startswith(
+        "the database refused: permission denied"
+    )
+
+
+def test_passwords_of_services_are_masked() -> None:
+    url = "http://ada:hunter2@127.0.0.1:9"
+    given = {"GO_API_URL": url, "SERVICES": f"b={url}", "OTEL_EXPORTER_OTLP_ENDPOINT": url}
+    assert "hunter2" not in "".join(line.value for line in show(load(given)))
+    said = bitnexus("doctor", PORT="0", **given).stdout
+    assert "hunter2" not in said and "go at http://ada:********@127.0.0.1:9 can't be reached" in said
+
+
+def test_a_previous_secret_longer_than_a_file_name(tmp_path: Path) -> None:
+    ring = Keyring(load({"DATA_DIR": str(tmp_path), "JWT_PREVIOUS_KEYS": "x" * 5000}))
+    assert len(ring.shared) == 2

@@ -1,0 +1,65 @@
+"""Dockerfile, compose.yaml and the systemd unit name what exists: files, settings, commands, ports."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actors.settings import VARIABLES
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = {variable.name for variable in VARIABLES}
+PYTHONS_OWN = {"PYTHONUNBUFFERED", "PATH"}
+
+
+def dockerfile() -> list[str]:
+    """Its instructions, continued lines joined."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def test_the_dockerfile_copies_what_exists_and_sets_known_settings() -> None:
+    lines = dockerfile()
+    for line in lines:
+        if line.startswith("COPY ") and "--from" not in line:
+            for source in line.split()[1:-1]:
+                assert (ROOT / source).exists(), f"{line}: there is no {source}"
+    [environment] = [line for line in lines if line.startswith("ENV ")]
+    assert set(re.findall(r"(\w+)=", environment)) <= SETTINGS | PYTHONS_OWN
+    copied = {line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line}
+    assert {"runtime", "actors", "api", "schema"} <= copied
+    assert lines[-1] == 'CMD ["bitnexus", "serve"]'
+    assert "USER bitnexus" in lines
+
+
+def test_compose_gives_known_settings_and_waits_for_the_database() -> None:
+    compose: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    service = compose["services"]["bitnexus"]
+    assert set(service["environment"]) <= SETTINGS
+    assert service["ports"] == ["4000:4000"]
+    assert service["depends_on"]["db"]["condition"] == "service_healthy"
+    for volume in compose["services"]["db"]["volumes"]:
+        assert volume.split(":")[0] in compose["volumes"]
+
+
+def test_the_unit_starts_the_command_with_known_settings() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read(ROOT / "deploy" / "bitnexus.service")
+    service = unit["Service"]
+    assert service["ExecStart"].endswith("/.venv/bin/bitnexus serve")
+    assert set(re.findall(r"(\w+)=", service["Environment"])) <= SETTINGS | PYTHONS_OWN
+    assert int(service["TimeoutStopSec"]) > 10, "a stop may take ten seconds"
+
+
+def test_the_readme_names_what_exists() -> None:
+    text = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make (\w+)", text):
+        assert re.search(rf"^{target}:", makefile, re.M), f"README: make {target} does not exist"
+    for path in re.findall(r"`((?:deploy|tests|requirements|docs)/[\w./]+)`", text):
+        assert (ROOT / path).exists(), path

@@ -1,0 +1,35 @@
+"""The libraries of the pages are those that npm has, at the versions that package-lock.json pins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import ROOT
+
+PACKAGES = Path(__file__).parents[1] / "node" / "node_modules"
+VENDOR = ROOT / "api" / "pages" / "vendor"
+
+
+@pytest.mark.parametrize(
+    ("package", "ours"),
+    [
+        ("phoenix/priv/static/phoenix.mjs", "phoenix.mjs"),
+        ("uplot/dist/uPlot.esm.js", "uplot.mjs"),
+        ("uplot/dist/uPlot.min.css", "uplot.css"),
+    ],
+)
+def test_vendored_files_are_npms_own(package: str, ours: str) -> None:
+    def lines(file: Path) -> list[str]:
+        text = file.read_text().splitlines()
+        return [line for line in text if line and not line.startswith("//# sourceMappingURL")]
+
+    assert lines(VENDOR / ours) == lines(PACKAGES / package)
+
+
+def test_nothing_is_loaded_from_elsewhere() -> None:
+    for page in (ROOT / "api").rglob("*"):
+        if page.suffix in (".html", ".css") or (page.suffix == ".js" and "vendor" not in page.parts):
+            text = page.read_text()
+            assert "https://" not in text and "//cdn" not in text, page
