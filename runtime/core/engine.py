@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import os
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -92,6 +93,10 @@ class Engine:
 
     def kick(self) -> None:
         """There is work outside of the run queue: the engine must run soon."""
+
+    def unique_bytes(self, size: int) -> bytes:
+        """Random bytes for names that must not come twice; an engine of tests gives the same ones in every run of a seed."""
+        return os.urandom(size)
 
     # ---- processes
 

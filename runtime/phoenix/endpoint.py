@@ -135,6 +135,11 @@ def broadcast_from(
     pubsub.whereis(pubsub_name).broadcast_from(from_, topic, _broadcast(topic, event, payload), fastlane)
 
 
+def local_broadcast(pubsub_name: str | PubSub, topic: str, event: str, payload: Any) -> None:
+    """`Endpoint.local_broadcast/3`: as broadcast, to the subscribers on this node only."""
+    pubsub.whereis(pubsub_name).local_broadcast(topic, _broadcast(topic, event, payload), fastlane)
+
+
 def _broadcast(topic: Any, event: Any, payload: Any) -> Broadcast:
     if not isinstance(topic, str) or not isinstance(event, str):
         raise TypeError("topic and event of a broadcast must be strings")

@@ -8,7 +8,7 @@ messages. A subscription ends the moment its subscriber does, before any other p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from runtime.core import scheduling
 from runtime.core.engine import current_engine
@@ -31,13 +31,24 @@ Dispatcher = Callable[[Iterable[Subscription], Pid | None, Any], None]
 
 
 class Adapter(Protocol):
-    """The way to other nodes: what is broadcast here is handed to `broadcast` too; what comes from there goes
-    to `PubSub.local_broadcast`.
+    """The way to other nodes (`Phoenix.PubSub.Adapter`): what is broadcast here is handed to it first; what comes from there
+    goes to `PubSub.local_broadcast`. It keeps the order of what one process sends to one node, whichever function sends it.
     """
+
+    def node_name(self) -> str:
+        """The name of this node."""
+        ...
 
     def broadcast(self, topic: str, message: Any, dispatcher: Dispatcher) -> None:
         """Sends a message to the other nodes."""
         ...
+
+    def direct_broadcast(self, node: str, topic: str, message: Any, dispatcher: Dispatcher) -> None:
+        """Sends a message to one node, this one included; to one that is not there it is lost."""
+        ...
+
+
+NO_NODE: Final = "nonode@nohost"
 
 
 def send_to_each(subscribers: Iterable[Subscription], from_: Pid | None, message: Any) -> None:
@@ -100,17 +111,30 @@ class PubSub(GenServer):
 
     def broadcast(self, topic: str, message: Any, dispatcher: Dispatcher = send_to_each) -> None:
         """`broadcast/4`: to every subscriber of the topic, on all nodes."""
-        self.local_broadcast(topic, message, dispatcher)
         if self.adapter is not None:
             self.adapter.broadcast(topic, message, dispatcher)
+        self.local_broadcast(topic, message, dispatcher)
 
     def broadcast_from(
         self, from_: Pid | None, topic: str, message: Any, dispatcher: Dispatcher = send_to_each
     ) -> None:
-        """`broadcast_from/5`: to every subscriber but `from_`."""
-        self.local_broadcast(topic, message, dispatcher, from_)
+        """`broadcast_from/5`: to every subscriber but `from_`, on all nodes."""
         if self.adapter is not None:
             self.adapter.broadcast(topic, message, dispatcher)
+        self.local_broadcast(topic, message, dispatcher, from_)
+
+    def direct_broadcast(
+        self, node: str, topic: str, message: Any, dispatcher: Dispatcher = send_to_each
+    ) -> None:
+        """`direct_broadcast/5`: to the subscribers on one node. Nobody gets anything if it is not there."""
+        if self.adapter is not None:
+            self.adapter.direct_broadcast(node, topic, message, dispatcher)
+        elif node == NO_NODE:
+            self.local_broadcast(topic, message, dispatcher)
+
+    def node_name(self) -> str:
+        """`node_name/1`: the name of this node; `nonode@nohost` if it is alone."""
+        return NO_NODE if self.adapter is None else self.adapter.node_name()
 
     def local_broadcast(
         self, topic: str, message: Any, dispatcher: Dispatcher = send_to_each, from_: Pid | None = None
@@ -177,3 +201,13 @@ def broadcast(pubsub: str | PubSub, topic: str, message: Any) -> None:
 def broadcast_from(pubsub: str | PubSub, from_: Pid, topic: str, message: Any) -> None:
     """`Phoenix.PubSub.broadcast_from/4`."""
     whereis(pubsub).broadcast_from(from_, topic, message)
+
+
+def direct_broadcast(pubsub: str | PubSub, node: str, topic: str, message: Any) -> None:
+    """`Phoenix.PubSub.direct_broadcast/4`."""
+    whereis(pubsub).direct_broadcast(node, topic, message)
+
+
+def node_name(pubsub: str | PubSub) -> str:
+    """`Phoenix.PubSub.node_name/1`."""
+    return whereis(pubsub).node_name()

@@ -145,6 +145,9 @@ class DeterministicEngine(Engine):
     def now(self) -> float:
         return self._now
 
+    def unique_bytes(self, size: int) -> bytes:
+        return self.random.randbytes(size)
+
     def enqueue(self, cell: Cell) -> None:
         self._runnable.append(cell)
 

@@ -1,0 +1,250 @@
+"""How replicas of a tracker talk (`Phoenix.Tracker.Shard`): heartbeats with deltas, transfers of what was missed, downs.
+
+A state machine without I/O: it is told of messages, ticks and the time (milliseconds of any clock that never goes back), and
+answers with an `Output`: what to report on this node and what to send. Messages may be lost, doubled or late. News is
+repaired by a transfer within about two sample rounds once heartbeats come through again; presences of a replica that is
+silent for more than `down_period` are hidden, and after `permdown_period` forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from runtime.phoenix.tracker_state import Clocks, Delta, Entry, Generations, Replica, State, behind, trimmed
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Phoenix's options, with Phoenix's defaults; periods in milliseconds. Raises ValueError for what Phoenix refuses."""
+
+    broadcast_period: int = 1_500
+    max_silent_periods: int = 10
+    down_period: int | None = None  # broadcast_period x max_silent_periods x 2
+    permdown_period: int = 1_200_000
+    clock_sample_periods: int = 2
+    max_delta_sizes: tuple[int, ...] = (100, 1_000, 10_000)
+    permdown_on_shutdown: bool = False
+
+    def __post_init__(self) -> None:
+        if self.silence < 2 * self.broadcast_period:
+            raise ValueError("down_period must be at least twice as large as broadcast_period")
+        if self.permdown_period <= self.silence:
+            raise ValueError("permdown_period must be larger than down_period")
+
+    @property
+    def silence(self) -> int:
+        """The down period in force."""
+        if self.down_period is not None:
+            return self.down_period
+        return self.broadcast_period * self.max_silent_periods * 2
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A replica is there; its latest own changes, if there are any, and how far it has seen everybody's."""
+
+    replica: Replica
+    clocks: Clocks
+    delta: Delta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRequest:
+    """A replica has missed something: it has seen so far."""
+
+    replica: Replica
+    clocks: Clocks
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAnswer:
+    """What it has missed."""
+
+    replica: Replica
+    delta: Delta
+
+
+@dataclass(frozen=True, slots=True)
+class Permdown:
+    """A replica says that it goes for good."""
+
+    replica: Replica
+
+
+Sent = Heartbeat | TransferRequest | TransferAnswer | Permdown
+Diff = dict[str, tuple[list[Entry], list[Entry]]]  # topic -> joins, leaves
+
+
+@dataclass(slots=True)
+class Output:
+    """What an input leads to: `diffs` to report here, in this order, and messages for a node or (None) for all others."""
+
+    diffs: list[Diff] = field(default_factory=list)
+    sent: list[tuple[str | None, Sent]] = field(default_factory=list)
+
+    def report(self, joins: Iterable[Entry], leaves: Iterable[Entry]) -> None:
+        """Adds a diff, unless nothing has changed."""
+        diff: Diff = {}
+        for entry in joins:
+            diff.setdefault(entry.topic, ([], []))[0].append(entry)
+        for entry in leaves:
+            diff.setdefault(entry.topic, ([], []))[1].append(entry)
+        if diff:
+            self.diffs.append(diff)
+
+
+@dataclass(slots=True)
+class _Peer:
+    replica: Replica
+    heard: float
+    up: bool = True
+    # Joins that came by way of others while it is down here, and were reported; and when the last did.
+    told: dict[int, Entry] = field(default_factory=dict)
+    told_at: float = 0.0
+
+
+class Shard:
+    """One node's replica of a tracker. `vsn` is new at each of its starts."""
+
+    def __init__(self, name: str, vsn: int, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self.replica: Replica = (name, vsn)
+        self.state = State(self.replica)
+        self.generations = Generations(self.options.max_delta_sizes)
+        self._peers: dict[str, _Peer] = {}
+        self._replaced: dict[str, Replica] = {}  # the incarnation before: what it sent late is no news
+        self._silent = self.options.max_silent_periods  # the first tick sends a heartbeat
+        self._sample = 0
+        self._pending: dict[Replica, Clocks] = {}
+
+    def peers(self) -> dict[Replica, bool]:
+        """The other replicas, and whether each is up."""
+        return {peer.replica: peer.up for peer in self._peers.values()}
+
+    # ---- time
+
+    def tick(self, now: float) -> Output:
+        """One `broadcast_period` has passed."""
+        output = Output()
+        self._heartbeat(output)
+        self._sample += 1
+        if self._sample >= self.options.clock_sample_periods:
+            self._sample = 0
+            self._request(output)
+        self._detect_downs(output, now)
+        return output
+
+    def _heartbeat(self, output: Output) -> None:
+        if self.state.changed:
+            delta = self.state.take_delta()
+            self.generations.push(delta)
+        elif self._silent >= self.options.max_silent_periods:
+            delta = None
+        else:
+            self._silent += 1
+            return
+        self._silent = 0
+        output.sent.append((None, Heartbeat(self.replica, self.state.clocks(), delta)))
+
+    def _request(self, output: Output) -> None:
+        pending, self._pending = self._pending, {}
+        mine = self.state.context
+        askable = {replica: clocks for replica, clocks in pending.items() if behind(mine, clocks)}
+        for name, _vsn in trimmed(askable):
+            output.sent.append((name, TransferRequest(self.replica, dict(mine))))
+
+    def _detect_downs(self, output: Output, now: float) -> None:
+        for peer in list(self._peers.values()):
+            silent = now - peer.heard
+            if silent > self.options.permdown_period:
+                self._permdown(output, peer)
+            elif silent > self.options.silence and peer.up:
+                peer.up = False
+                output.report((), self.state.down(peer.replica))
+            elif peer.told and now - peer.told_at > self.options.silence:
+                # Who told of them may be gone as well, and nobody would ever report that they left.
+                output.report((), peer.told.values())
+                peer.told.clear()
+
+    def _permdown(self, output: Output, peer: _Peer) -> None:
+        if peer.up:
+            output.report((), self.state.down(peer.replica))
+        else:
+            output.report((), peer.told.values())
+        self.state.forget(peer.replica)
+        self.generations.forget(peer.replica)
+        self._pending.pop(peer.replica, None)
+        del self._peers[peer.replica[0]]
+
+    # ---- messages
+
+    def receive(self, message: Sent, now: float) -> Output:
+        """A message of another replica has come."""
+        output = Output()
+        replica = message.replica
+        if replica[0] == self.replica[0] or replica == self._replaced.get(replica[0]):
+            return output
+        match message:
+            case Heartbeat(_, clocks, delta):
+                self._heard(output, replica, now)
+                self._pending[replica] = clocks
+                if delta is not None:
+                    self._merge(output, delta, now)
+            case TransferRequest(_, clocks):
+                output.sent.append((replica[0], TransferAnswer(self.replica, self._missed(replica, clocks))))
+            case TransferAnswer(_, delta):
+                self._merge(output, delta, now)
+            case Permdown():
+                peer = self._peers.get(replica[0])
+                if peer is not None and peer.replica == replica:
+                    self._replaced[replica[0]] = replica
+                    self._permdown(output, peer)
+        return output
+
+    def _heard(self, output: Output, replica: Replica, now: float) -> None:
+        peer = self._peers.get(replica[0])
+        if peer is not None and peer.replica == replica:
+            peer.heard = now
+            if not peer.up:
+                peer.up = True
+                peer.told.clear()
+                output.report(self.state.up(replica), ())
+            return
+        if peer is not None:
+            self._replaced[replica[0]] = peer.replica
+            self._permdown(output, peer)
+        self._peers[replica[0]] = _Peer(replica, now)
+        self.state.up(replica)
+        # A newcomer knows nobody before it has heard of them: it need not wait until the silent speak.
+        self._silent = self.options.max_silent_periods
+
+    def _missed(self, asker: Replica, clocks: Clocks) -> Delta:
+        kept = self.generations.extract(asker, clocks, self.state.told)
+        return self.state.extract(asker) if kept is None else kept
+
+    def _merge(self, output: Output, delta: Delta, now: float) -> None:
+        joined, left = self.state.merge(delta)
+        self.generations.push(delta)
+        if self.state.downs:
+            left = [entry for entry in left if self._was_told(entry)]
+            for entry in joined:
+                if entry.replica in self.state.downs:
+                    peer = self._peers[entry.replica[0]]
+                    peer.told[entry.clock] = entry
+                    peer.told_at = now
+        output.report(joined, left)
+
+    def _was_told(self, entry: Entry) -> bool:
+        """Whether the leave is news: the leaves of a replica that is down were reported when it went down."""
+        if entry.replica not in self.state.downs:
+            return True
+        return self._peers[entry.replica[0]].told.pop(entry.clock, None) is not None
+
+    # ---- the end
+
+    def permdown(self) -> Output:
+        """This replica goes for good (`graceful_permdown`)."""
+        output = Output()
+        output.sent.append((None, Permdown(self.replica)))
+        return output
