@@ -68,7 +68,7 @@ class Presence(Tracker):
     # ---- the callbacks
 
     def fetch(self, topic: str, presences: State) -> Any:
-        """`fetch/2`: adds data of one's own to the presences that clients see. It may be `async`; what it gets is its own copy."""
+        """`fetch/2`: adds data of one's own to the presences that clients see. It may be `async`. It owns what it gets."""
         return presences
 
     def handle_metas(self, topic: str, diff: dict[str, State], presences: dict[str, list[Meta]]) -> Any:
@@ -92,7 +92,9 @@ class Presence(Tracker):
                 local_broadcast(self.pubsub, told.topic, "presence_diff", diff)
             except EncodeError:
                 # One meta that is no JSON must not cost all the others their presence.
-                _log.exception("the metas tracked in %s have no JSON form: a presence_diff is lost", told.topic)
+                _log.exception(
+                    "the metas tracked in %s have no JSON form: a presence_diff is lost", told.topic
+                )
             if self._watching:
                 await self._handle_metas(told.topic, diff)
 

@@ -69,8 +69,12 @@ class Delta:
         for replica, (after, until) in later.ranges.items():
             mine = ranges.get(replica, (after, until))
             ranges[replica] = min(mine[0], after), max(mine[1], until)
-        entries = {tag: entry for tag, entry in self.entries.items() if tag in later.entries or not later.saw(*tag)}
-        entries |= {tag: entry for tag, entry in later.entries.items() if tag in self.entries or not self.saw(*tag)}
+        entries = {
+            tag: entry for tag, entry in self.entries.items() if tag in later.entries or not later.saw(*tag)
+        }
+        entries |= {
+            tag: entry for tag, entry in later.entries.items() if tag in self.entries or not self.saw(*tag)
+        }
         clouds: dict[Replica, frozenset[int]] = {}
         for replica in chain(self.clouds, later.clouds):
             after, until = ranges.get(replica, (0, 0))
@@ -210,7 +214,11 @@ class State:
         """The whole state, for a replica that needs it: without its own presences, which nobody knows better."""
         return Delta(
             {replica: (0, clock) for replica, clock in self.context.items() if replica != asker},
-            {replica: frozenset(ticks) for replica, ticks in self.clouds.items() if ticks and replica != asker},
+            {
+                replica: frozenset(ticks)
+                for replica, ticks in self.clouds.items()
+                if ticks and replica != asker
+            },
             {
                 (replica, clock): entry
                 for replica, held in self._held.items()
@@ -336,15 +344,25 @@ class Generations:
         for size, old in self._kept:
             merged = old.merged(delta) if old is not None and old.joins_up_with(delta) else delta
             # One that has grown too large is followed by the next smaller one.
-            newest = merged if len(merged) <= size else newest if newest is not None and len(newest) <= size else None
+            newest = (
+                merged
+                if len(merged) <= size
+                else newest
+                if newest is not None and len(newest) <= size
+                else None
+            )
             kept.append((size, newest))
         self._kept = kept
 
-    def extract(self, asker: Replica, known: Mapping[Replica, int], ours: Mapping[Replica, int]) -> Delta | None:
+    def extract(
+        self, asker: Replica, known: Mapping[Replica, int], ours: Mapping[Replica, int]
+    ) -> Delta | None:
         """The smallest kept delta that brings one who knows `known` to `ours`; None if there is none."""
         missing = {r: clock for r, clock in ours.items() if r != asker and known.get(r, 0) < clock}
         for _size, delta in self._kept:
-            if delta is not None and all(_bridges(delta, r, known.get(r, 0), clock) for r, clock in missing.items()):
+            if delta is not None and all(
+                _bridges(delta, r, known.get(r, 0), clock) for r, clock in missing.items()
+            ):
                 return delta.without(asker)
         return None
 
@@ -376,4 +394,3 @@ def trimmed(askable: Mapping[Replica, Clocks]) -> Iterator[Replica]:
 
 def _dominates(one: Clocks, other: Clocks) -> bool:
     return all(one.get(replica, 0) >= clock for replica, clock in other.items())
-

@@ -24,7 +24,9 @@ class Node:
         self.reported.append(diff)
         for joins, leaves in diff.values():
             for entry in leaves:
-                assert (entry.replica, entry.clock) in self.seen, f"{self.name}: a leave without a join: {entry}"
+                assert (entry.replica, entry.clock) in self.seen, (
+                    f"{self.name}: a leave without a join: {entry}"
+                )
                 del self.seen[entry.replica, entry.clock]
             for entry in joins:
                 self.seen[entry.replica, entry.clock] = entry

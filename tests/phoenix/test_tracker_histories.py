@@ -13,7 +13,11 @@ from tests.phoenix.replicas import Network
 NAMES = ("a", "b", "c", "d", "e")
 TOPICS = ("room", "hall")
 OPTIONS = Options(
-    broadcast_period=100, max_silent_periods=3, down_period=1_000, permdown_period=5_000, max_delta_sizes=(2, 5, 10)
+    broadcast_period=100,
+    max_silent_periods=3,
+    down_period=1_000,
+    permdown_period=5_000,
+    max_delta_sizes=(2, 5, 10),
 )
 WAITS = (10, 100, 300, 1_500, 6_500)
 
@@ -38,7 +42,9 @@ class History:
         name = choose.choice(NAMES)
         node = self.net.nodes.get(name)
         mine = self.own[name]
-        match choose.choices(("track", "leave", "update", "cut", "heal", "end", "wait"), (6, 3, 3, 3, 1, 1, 6))[0]:
+        match choose.choices(
+            ("track", "leave", "update", "cut", "heal", "end", "wait"), (6, 3, 3, 3, 1, 1, 6)
+        )[0]:
             case "track" if node is not None:
                 self.pids += 1
                 mine.append(node.track(f"{name}{self.pids}", choose.choice(TOPICS), choose.choice("xy")))
@@ -49,7 +55,9 @@ class History:
             case "cut":
                 others = choose.sample([other for other in NAMES if other != name], choose.randint(1, 4))
                 for other in others:
-                    self.net.cut |= set(choose.choice(([(name, other)], [(other, name)], [(name, other), (other, name)])))
+                    self.net.cut |= set(
+                        choose.choice(([(name, other)], [(other, name)], [(name, other), (other, name)]))
+                    )
             case "heal":
                 self.net.heal()
             case "end":

@@ -14,7 +14,11 @@ from tests.phoenix.replicas import Network
 
 NAMES = ("a", "b", "c", "d")
 OPTIONS = Options(
-    broadcast_period=100, max_silent_periods=3, down_period=1_000, permdown_period=5_000, max_delta_sizes=(2, 5, 10)
+    broadcast_period=100,
+    max_silent_periods=3,
+    down_period=1_000,
+    permdown_period=5_000,
+    max_delta_sizes=(2, 5, 10),
 )
 
 
@@ -117,8 +121,12 @@ class Replicas(RuleBasedStateMachine):
     def own_presences_are_safe(self) -> None:
         if hasattr(self, "net"):
             for name, node in self.net.nodes.items():
-                own = [e for t in ("room", "hall") for e in node.shard.state.entries(t) if e.replica[0] == name]
-                assert {(e.topic, e.pid, e.key) for e in own} == {(e.topic, e.pid, e.key) for e in self.own[name]}
+                own = [
+                    e for t in ("room", "hall") for e in node.shard.state.entries(t) if e.replica[0] == name
+                ]
+                assert {(e.topic, e.pid, e.key) for e in own} == {
+                    (e.topic, e.pid, e.key) for e in self.own[name]
+                }
 
     def teardown(self) -> None:
         if hasattr(self, "net"):
