@@ -1,0 +1,1 @@
+"""Several nodes as one system, as Erlang's distribution makes them: see docs/nodes.md."""
