@@ -2,8 +2,7 @@
 
 import asyncio
 
-from runtime.core import asyncio_engine
-from runtime.otp import erlang
+from runtime import AsyncioEngine, erlang
 
 
 async def room():
@@ -27,7 +26,7 @@ async def member(name):
 
 
 async def main():
-    engine = asyncio_engine.AsyncioEngine().start()
+    engine = AsyncioEngine().start()
     erlang.spawn(room, name="room")
     ann, _bob = erlang.spawn(member, "ann"), erlang.spawn(member, "bob")
     await erlang.sleep(5)

@@ -3,10 +3,7 @@
 import asyncio
 from functools import partial
 
-from runtime.core.asyncio_engine import AsyncioEngine
-from runtime.otp import erlang
-from runtime.otp.gen_server import GenServer, Reply, call, cast
-from runtime.otp.supervisor import ChildSpec, Supervisor
+from runtime import AsyncioEngine, ChildSpec, GenServer, Supervisor, erlang, gen_server
 
 
 class Counter(GenServer):
@@ -17,18 +14,18 @@ class Counter(GenServer):
         self.count += amount
 
     def handle_call(self, request, from_):
-        return Reply(self.count)
+        return gen_server.Reply(self.count)
 
 
 async def main():
     engine = AsyncioEngine().start()
     start = partial(Counter.start_link, name="counter")
     await Supervisor.start_link([ChildSpec("counter", (start, (10,)))])
-    cast("counter", 5)
-    print("count:", await call("counter", "value"))
-    cast("counter", "nonsense")
+    gen_server.cast("counter", 5)
+    print("count:", await gen_server.call("counter", "value"))
+    gen_server.cast("counter", "nonsense")
     await erlang.sleep(5)
-    print("after the crash:", await call("counter", "value"))
+    print("after the crash:", await gen_server.call("counter", "value"))
     await engine.stop()
 
 

@@ -2,12 +2,10 @@
 
 import asyncio
 
-from runtime.core.asyncio_engine import AsyncioEngine
-from runtime.otp import erlang
-from runtime.otp.gen_server import GenServer, Reply, call
-from runtime.otp.partition_supervisor import PartitionSupervisor, via
-from runtime.otp.supervisor import ChildSpec
-from runtime.otp.task_supervisor import TaskSupervisor, async_stream_nolink
+from runtime import AsyncioEngine, ChildSpec, GenServer, PartitionSupervisor, TaskSupervisor, erlang
+from runtime.otp.gen_server import Reply, call
+from runtime.otp.partition_supervisor import via
+from runtime.otp.task_supervisor import async_stream_nolink
 
 
 class Worker(GenServer):
