@@ -10,8 +10,6 @@ Calls: `GetAddress` -> `Address`. Timers: `Tick`, once a second, for the Date he
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import importlib
 import logging
 import socket
@@ -23,6 +21,7 @@ from typing import Any
 import uvicorn
 
 from actors import settings
+from actors.listening import EndpointError, open_sockets
 from actors.node import node
 from actors.storage.change_events import Change
 from runtime.core.exits import Error
@@ -33,17 +32,11 @@ from runtime.phoenix import drainer, pubsub
 log = logging.getLogger("bitnexus.endpoint")
 
 TICK_MS = 1000
-BIND_TRIES = 20
-BIND_PAUSE_SECONDS = 0.05
 KEEP_ALIVE_SECONDS = 75
 PUBSUB = "pubsub"
 SESSIONS = "db:sessions"
 SOCKETS = "sockets"  # the registered name of their keeper
 DRAINED_PER_SECOND = 1_000  # sockets sent away at a stop, or more if there are too many for its time
-
-
-class EndpointError(Exception):
-    """The server can't listen; the text is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +83,7 @@ class Endpoint(GenServer):
         self.session_changed = getattr(application, "session_changed", None)
         if self.session_changed is not None and erlang.whereis(PUBSUB) is not None:
             pubsub.subscribe(PUBSUB, SESSIONS)
-        self.sockets = await _bind(self.host, self.port)
+        self.sockets = await open_sockets(self.host, self.port)
         self.port = node().port = self.sockets[0].getsockname()[1]
         config = uvicorn.Config(
             application,
@@ -180,58 +173,3 @@ async def _hold(server: uvicorn.Server, sockets: list[socket.socket], applicatio
         close = getattr(application, "close", None)
         if close is not None:
             close()
-
-
-async def _bind(host: str, port: int) -> list[socket.socket]:
-    for left in reversed(range(BIND_TRIES)):
-        try:
-            return _bind_now(host, port)
-        except OSError as error:
-            # The socket of a predecessor that was killed is closed a moment after it.
-            if error.errno != errno.EADDRINUSE or not left:
-                raise EndpointError(_why(error, host, port)) from None
-        await asyncio.sleep(BIND_PAUSE_SECONDS)
-    raise AssertionError("unreachable")
-
-
-def _bind_now(host: str, port: int) -> list[socket.socket]:
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    sockets: list[socket.socket] = []
-    try:
-        for family, kind, protocol, _name, address in dict.fromkeys(found):
-            bound = socket.socket(family, kind, protocol)
-            sockets.append(bound)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
-            if sockets[0] is not bound and port == 0:
-                address = (address[0], sockets[0].getsockname()[1], *address[2:])
-            bound.bind(address)
-            bound.listen(2048)
-            bound.setblocking(False)
-    except OSError:
-        for bound in sockets:
-            bound.close()
-        raise
-    return sockets
-
-
-def _why(error: OSError, host: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"PORT: {port} on {host} is taken by another program; stop it or choose another PORT"
-    if error.errno == errno.EACCES:
-        return f"PORT: {port} on {host} is not allowed for this user; choose a PORT above 1023"
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return f"HOST: {host} is not an address of this machine"
-    return f"HOST, PORT: can't listen on {host}:{port} ({error.strerror or error})"
-
-
-def check_port(host: str, port: int) -> None:
-    """Raises EndpointError, one line, when the server could not listen here now."""
-    if port == 0:
-        return
-    try:
-        for bound in _bind_now(host, port):
-            bound.close()
-    except OSError as error:
-        raise EndpointError(_why(error, host, port)) from None

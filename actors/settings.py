@@ -9,9 +9,12 @@ environment.
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -117,6 +120,31 @@ def _services(value: str) -> tuple[tuple[str, str], ...]:
     return tuple(services)
 
 
+def _nats_urls(value: str) -> tuple[str, ...]:
+    return tuple(_url("nats", "tls")(part) for part in _list(value))
+
+
+def _matching(pattern: str, expected: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if value and re.fullmatch(pattern, value, re.ASCII) is None:
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return read
+
+
+def _file(value: str) -> str:
+    if value and not os.access(Path(value).expanduser(), os.R_OK):
+        raise ValueError("no file that can be read")
+    return str(Path(value).expanduser()) if value else ""
+
+
+def _descriptors(value: str) -> tuple[int, ...]:
+    if not all(part.isdecimal() for part in _list(value)):
+        raise ValueError("expected numbers of open sockets, comma separated")
+    return tuple(int(part) for part in _list(value))
+
+
 def _path(value: str) -> Path:
     return Path(value).expanduser()
 
@@ -180,6 +208,49 @@ VARIABLES: tuple[Variable, ...] = (
         _url("http", "https"),
         "where OpenTelemetry traces go (OTLP over HTTP); needs the extra bitnexus[tracing]; unset for none",
     ),
+    Variable(
+        "CLUSTER_URL",
+        "",
+        _nats_urls,
+        "NATS servers that join this server with others, nats://user:password@host:4222 or tls://..., comma separated; "
+        "unset for a server alone",
+        secret=True,
+    ),
+    Variable(
+        "CLUSTER_NAME",
+        "bitnexus",
+        _matching(r"[A-Za-z0-9_-]{1,64}", "letters, digits, - and _, at most 64"),
+        "which servers belong together: those of one name and one key",
+    ),
+    Variable(
+        "CLUSTER_SECRET",
+        "",
+        _text,
+        "key by which the servers of a cluster know each other, 32 bytes or more; unset, made from SECRET_KEY_BASE",
+        secret=True,
+    ),
+    Variable(
+        "NODE_NAME",
+        "",
+        _matching(r"[A-Za-z0-9_-]{1,64}@[A-Za-z0-9_.-]{1,200}", "name@host: letters, digits, - and _"),
+        "this server's name among the others, each its own; unset, bitnexus@ and the host's name",
+    ),
+    Variable(
+        "CLUSTER_CREDENTIALS",
+        "",
+        _file,
+        "path of a NATS .creds file (JWT and seed), where the NATS servers ask for one",
+    ),
+    Variable(
+        "CLUSTER_CA",
+        "",
+        _file,
+        "path of the CA certificates that NATS servers are checked by; unset, the system's",
+    ),
+    Variable("CLUSTER_CERT", "", _file, "path of the certificate that NATS servers are shown, PEM"),
+    Variable("CLUSTER_KEY", "", _file, "path of its private key, PEM"),
+    Variable("LISTEN_SOCKETS", "", _descriptors, "inherited sockets to listen on; set by serve --nodes"),
+    Variable("PARENT_SOCKET", "", _descriptors, "inherited socket to the parent; set by serve --nodes"),
     Variable("LOG_LEVEL", "info", _log_level, "debug, info, warning, error or critical"),
 )
 
@@ -213,6 +284,16 @@ class Settings:
     shutdown_grace_seconds: int
     metrics_token: str
     otel_exporter_otlp_endpoint: str
+    cluster_url: tuple[str, ...]
+    cluster_name: str
+    cluster_secret: str
+    node_name: str
+    cluster_credentials: str
+    cluster_ca: str
+    cluster_cert: str
+    cluster_key: str
+    listen_sockets: tuple[int, ...]
+    parent_socket: tuple[int, ...]
     log_level: str
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -253,7 +334,22 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
             raise ConfigError(f"{variable.name}{shown}: {error}") from None
     settings = Settings(**values, sources=sources)
     _check_secret(settings)
+    _check_cluster(settings)
     return settings
+
+
+def _check_cluster(settings: Settings) -> None:
+    if bool(settings.cluster_cert) != bool(settings.cluster_key):
+        missing = "CLUSTER_KEY" if settings.cluster_cert else "CLUSTER_CERT"
+        raise ConfigError(f"{missing}: unset; a certificate and its key go together")
+    if not settings.cluster_url:
+        return
+    if settings.cluster_secret and (why := weakness(settings.cluster_secret)):
+        raise ConfigError(f"CLUSTER_SECRET: too weak ({why}); make one with: openssl rand -base64 48")
+    if settings.production and not settings.database_url:
+        raise ConfigError(
+            "DATABASE_URL: unset; the servers of a cluster share one database (CLUSTER_URL is set)"
+        )
 
 
 def _check_secret(settings: Settings) -> None:
@@ -308,6 +404,21 @@ def signing_secret(settings: Settings) -> tuple[str, str]:
         raise ConfigError(f"DATA_DIR: can't keep the development key in {path} ({error.strerror})") from None
 
 
+def node_name(settings: Settings) -> str:
+    """The name of this server among others."""
+    if settings.node_name:
+        return settings.node_name
+    return "bitnexus@" + (re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()) or "localhost")
+
+
+def cluster_key(settings: Settings) -> bytes:
+    """The key of the cluster, 32 bytes. Raises `ConfigError` when the development key can't be kept."""
+    secret = settings.cluster_secret or signing_secret(settings)[0]
+    return blake2b(
+        secret.encode("utf-8", "surrogateescape"), digest_size=32, person=b"bitnexus nodes"
+    ).digest()
+
+
 def show(settings: Settings) -> list[Shown]:
     """Every variable with its value (secrets masked) and source, in the table's order."""
     lines: list[Shown] = []
@@ -321,12 +432,14 @@ def show(settings: Settings) -> list[Shown]:
             text, source = "(embedded PostgreSQL in DATA_DIR)", "default"
         elif variable.name in URLS:
             text = mask_url(value)
+        elif variable.name == "CLUSTER_URL":
+            text = ",".join(map(mask_url, value))
         elif variable.secret:
             text = "********" if value else ""
         elif variable.name == "SERVICES":
             text = ",".join(f"{name}={mask_url(url)}" for name, url in value)
         elif isinstance(value, tuple):
-            text = ",".join(value)
+            text = ",".join(map(str, value))
         else:
             text = str(value)
         lines.append(Shown(variable.name, text, source, variable.meaning))

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import asyncpg
 
-from actors.endpoint import Address, EndpointError, check_port
+from actors.endpoint import Address
+from actors.listening import EndpointError, check_port
 from actors.settings import MIN_SECRET_BYTES, ConfigError, Settings, mask_url, signing_secret, weakness
 from api.cli.database import ONE_LINE, connected
 from api.security.tokens import InvalidToken, Keyring

@@ -19,7 +19,8 @@ from typing import Any
 import uvloop
 from thespian.actors import ActorSystem
 
-from actors.endpoint import EndpointError, GetAddress, check_port
+from actors.endpoint import GetAddress
+from actors.listening import EndpointError, check_port
 from actors.settings import Settings, weakness
 from api.cli.database import ONE_LINE, complain
 from api.operators import logs
