@@ -18,8 +18,8 @@ help:                  ## this list
 
 install: $(RUN)        ## the environment in .venv, what the server needs
 
-run: $(RUN)            ## serve on http://localhost:4000 (PORT=... for another)
-	@exec $(BIN)/bitnexus serve
+run: $(RUN)            ## serve on http://localhost:4000 (PORT=... for another, NODES=2 for two server processes)
+	@NODES=$${NODES:-1} exec $(BIN)/bitnexus serve
 
 demo: $(RUN)           ## the main job against the running server, line by line
 	@exec $(BIN)/bitnexus demo

@@ -249,6 +249,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("CLUSTER_CERT", "", _file, "path of the certificate that NATS servers are shown, PEM"),
     Variable("CLUSTER_KEY", "", _file, "path of its private key, PEM"),
+    Variable("NODES", "1", _whole(1, 64), "server processes that `bitnexus serve` starts on this machine"),
     Variable("LISTEN_SOCKETS", "", _descriptors, "inherited sockets to listen on; set by serve --nodes"),
     Variable("PARENT_SOCKET", "", _descriptors, "inherited socket to the parent; set by serve --nodes"),
     Variable("LOG_LEVEL", "info", _log_level, "debug, info, warning, error or critical"),
@@ -292,6 +293,7 @@ class Settings:
     cluster_ca: str
     cluster_cert: str
     cluster_key: str
+    nodes: int
     listen_sockets: tuple[int, ...]
     parent_socket: tuple[int, ...]
     log_level: str

@@ -10,14 +10,16 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from actors.cluster.nats_server import NatsServerError
 from actors.endpoint import Address
 from actors.settings import ConfigError, Settings
 from actors.storage.postgres.cluster import Cluster
 from actors.storage.postgres.files import PostgresError
 from actors.storage.repo import DatabaseError, address, reason
+from runtime.nodes.nats import FabricError
 from schema.migrate import MigrationError, migrate
 
-ONE_LINE = (ConfigError, DatabaseError, MigrationError, PostgresError)
+ONE_LINE = (ConfigError, DatabaseError, FabricError, MigrationError, NatsServerError, PostgresError)
 
 
 class CommandError(Exception):

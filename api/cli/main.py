@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -58,6 +59,14 @@ def parser() -> argparse.ArgumentParser:
     made = command("serve", _serve, "Start the whole tree and serve until Ctrl-C or SIGTERM.")
     made.add_argument(
         "--tree", type=Path, help="the supervisor.toml to start (default: the one here, else BitNexus's own)"
+    )
+    made.add_argument(
+        "--nodes", type=int, help="how many server processes on one port (default: NODES, else 1)"
+    )
+    command(
+        "upgrade",
+        _upgrade,
+        "Have the servers of `serve --nodes` replaced one by one, without a failed request.",
     )
     command("migrate", _migrate, "Bring the database's schema up to date.")
     command("config", _config, "Show every setting, its value and where it came from; secrets are masked.")
@@ -160,9 +169,24 @@ def _operate(settings: Settings, options: Any) -> int:
 
 
 def _serve(settings: Settings, options: Any) -> int:
+    nodes = settings.nodes if options.nodes is None else options.nodes
+    if not 1 <= nodes <= 64:
+        raise CommandError(f"--nodes: expected a whole number from 1 to 64, not {nodes}")
+    if nodes > 1:
+        from api.cli import nodes as servers
+
+        settings = replace(settings, nodes=nodes)
+        settings_module.use(settings)
+        return servers.run(settings, options.tree)
     from api.cli import serve
 
     return serve.run(settings, options.tree)
+
+
+def _upgrade(settings: Settings, options: Any) -> int:
+    from api.cli import nodes
+
+    return nodes.upgrade(settings)
 
 
 def _demo(settings: Settings, options: Any) -> int:

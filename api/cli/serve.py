@@ -19,6 +19,7 @@ from typing import Any
 import uvloop
 from thespian.actors import ActorSystem
 
+from actors.cluster.parent import ParentLine
 from actors.endpoint import GetAddress
 from actors.listening import EndpointError, check_port
 from actors.settings import Settings, weakness
@@ -95,11 +96,12 @@ async def _serve(settings: Settings, tree: Tree) -> int:
     except EndpointError as error:
         return complain(error)
     stop = Signals()
+    line = ParentLine(stop.stop) if settings.parent_socket else None
     engine = AsyncioEngine().start()
     # Thespian's face on the same engine: actors of the tree may create plain Thespian actors.
     ActorSystem(systemBase=SystemBase(engine), transientUnique=True)
     try:
-        root = await _start(tree, stop)
+        root = await start_tree(tree, stop)
         if not isinstance(root, Pid):
             return root
         if not settings.secret_key_base:
@@ -108,14 +110,19 @@ async def _serve(settings: Settings, tree: Tree) -> int:
             log.warning("SECRET_KEY_BASE is weak (%s); prod would refuse it", why)
         settle()
         address = await gen_server.call("endpoint", GetAddress())
-        print(f"BitNexus serves on {address.url}  (docs: {address.url}/docs, stop: Ctrl-C)", flush=True)
-        return await _until_stopped(root, stop)
+        if line is None:
+            print(f"BitNexus serves on {address.url}  (docs: {address.url}/docs, stop: Ctrl-C)", flush=True)
+        else:
+            line.serves()
+        return await until_stopped(root, stop)
     finally:
         stop.restore()
+        if line is not None:
+            line.close()
         await engine.stop()
 
 
-async def _start(tree: Tree, stop: Signals) -> Pid | int:
+async def start_tree(tree: Tree, stop: Signals) -> Pid | int:
     """The root's pid; an exit code when the tree did not start."""
     reports = logging.getLogger("runtime.reports")
     level = reports.level
@@ -139,7 +146,8 @@ async def _start(tree: Tree, stop: Signals) -> Pid | int:
         reports.setLevel(level)
 
 
-async def _until_stopped(root: Pid, stop: Signals) -> int:
+async def until_stopped(root: Pid, stop: Signals, stop_ms: int = STOP_MS) -> int:
+    """Serves until a signal, or until the tree ends by itself; stops it in `stop_ms`. Returns the exit code."""
     down = asyncio.ensure_future(_down(root))
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait((down, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -149,7 +157,7 @@ async def _until_stopped(root: Pid, stop: Signals) -> int:
     log.info("stopping")
     erlang.exit(root, "shutdown")
     forced = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((down, forced), timeout=STOP_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((down, forced), timeout=stop_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
     forced.cancel()
     if not down.done():
         log.warning("what did not stop in time is ended")
@@ -173,6 +181,10 @@ class Signals:
         self._event = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self._event.set)
+
+    def stop(self) -> None:
+        """As a signal does."""
+        self._event.set()
 
     async def wait(self) -> None:
         """Returns at the next signal."""

@@ -1,0 +1,55 @@
+"""The line of a server process to the parent that started it (`server_process`): says that it serves, hears that it is alone."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from actors import settings
+from actors.cluster.server_process import SERVES
+from actors.listening import EndpointError
+
+
+class ParentLine:
+    """The socket of the setting PARENT_SOCKET. `gone` is called when the parent has ended. Raises EndpointError."""
+
+    def __init__(self, gone: Callable[[], None]) -> None:
+        (number,) = settings.current().parent_socket
+        try:
+            self._line = socket.socket(fileno=number)
+        except OSError as error:
+            raise EndpointError(
+                f"PARENT_SOCKET: {number} is no socket of this process ({error.strerror})"
+            ) from None
+        self._line.setblocking(False)
+        self._line.set_inheritable(False)
+        self._gone = gone
+        asyncio.get_running_loop().add_reader(self._line.fileno(), self._readable)
+
+    def serves(self) -> None:
+        """The server takes requests."""
+        try:
+            self._line.send(SERVES)
+        except OSError:
+            self._ended()
+
+    def close(self) -> None:
+        """Ends the line."""
+        if self._line.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._line.fileno())
+            self._line.close()
+
+    def _readable(self) -> None:
+        try:
+            if self._line.recv(64):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._ended()
+
+    def _ended(self) -> None:
+        self.close()
+        self._gone()

@@ -1,0 +1,157 @@
+"""`bitnexus serve --nodes N`: the parent of N server processes on one port; `bitnexus upgrade`: has them replaced.
+
+The parent runs a tree of its own (actors/cluster/servers.toml): the embedded PostgreSQL and NATS where no others are set, and
+the servers. It takes no connections. Ctrl-C or SIGTERM stops the servers, then NATS, then PostgreSQL; SIGHUP replaces the
+servers one by one. DATA_DIR/servers.json says which process it is and how the latest upgrade went.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from actors import cluster
+from actors.cluster.server_process import GetServer, ServerStatus
+from actors.cluster.servers import Roll, place
+from actors.endpoint import Address
+from actors.listening import EndpointError, check_port
+from actors.node import node
+from actors.settings import Settings
+from actors.storage.postgres.files import write_private
+from api.cli.database import CommandError, complain
+from api.cli.serve import Signals, explain, start_tree, until_stopped
+from api.operators import logs
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.core.exits import Exit
+from runtime.core.pid import Pid
+from runtime.otp import gen_server, tree_config
+
+TREE = Path(cluster.__file__).with_name("servers.toml")
+POLL_SECONDS = 0.05
+STOP_MS = 60_000
+STATE = "servers.json"
+
+
+def run(settings: Settings, tree_file: Path | None) -> int:
+    """Serves with `settings.nodes` servers until a signal; returns the exit code."""
+    logs.configure(settings)
+    tables = tomllib.loads(TREE.read_text())
+    if tree_file is not None:
+        tables["worker"]["servers"]["args"] = {"tree": str(tree_file.resolve())}
+    return uvloop.run(_serve(settings, tree_config.parse(tables, TREE.name)))
+
+
+async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
+    try:
+        check_port(settings.host, settings.port)
+    except EndpointError as error:
+        return complain(error)
+    stop = Signals()
+    engine = AsyncioEngine().start()
+    upgrades = _Upgrades(settings)
+    try:
+        root = await start_tree(tree, stop)
+        if not isinstance(root, Pid):
+            return root
+        failed = await _until_all_serve(settings.nodes, root)
+        if failed is not None:
+            return complain(failed)
+        upgrades.watch()
+        url = Address(settings.host, node().port).url
+        servers = f"{settings.nodes} servers"
+        print(
+            f"BitNexus serves on {url}  ({servers}, docs: {url}/docs, stop: Ctrl-C, replace: SIGHUP)",
+            flush=True,
+        )
+        return await until_stopped(root, stop, STOP_MS)
+    finally:
+        upgrades.close()
+        stop.restore()
+        await engine.stop()
+
+
+async def _until_all_serve(count: int, root: Pid) -> str | None:
+    """Waits; returns why it is in vain."""
+    for number in range(1, count + 1):
+        while True:
+            try:
+                status: ServerStatus = await gen_server.call(place(number), GetServer())
+            except Exit as error:
+                return f"{place(number)} did not start: {explain(error.reason)}"
+            if status.serves:
+                break
+            if status.failed is not None:
+                return f"{status.node} ended before it served (exit status {status.failed}); what it said is above"
+            await asyncio.sleep(POLL_SECONDS)
+    return None
+
+
+class _Upgrades:
+    """SIGHUP, and the file that says how far the replacing of the servers is."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._file = settings.data_dir / STATE
+        self._count = 0
+        self._rolling: asyncio.Task[None] | None = None
+
+    def watch(self) -> None:
+        """From now on SIGHUP replaces the servers."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._say("ready")
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up)
+
+    def _hung_up(self) -> None:
+        if self._rolling is None or self._rolling.done():
+            self._count += 1
+            self._rolling = asyncio.get_running_loop().create_task(self._roll())
+
+    async def _roll(self) -> None:
+        self._say("rolling")
+        try:
+            answer: Any = await gen_server.call("upgrade", Roll(), None)
+        except Exit as error:
+            answer = ("error", f"the upgrade ended: {error.reason}")
+        self._say("done" if answer == "ok" else str(answer[1]))
+
+    def _say(self, state: str) -> None:
+        write_private(self._file, json.dumps({"pid": os.getpid(), "upgrade": self._count, "state": state}))
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+        if self._count or self._file.exists():
+            self._file.unlink(missing_ok=True)
+
+
+def upgrade(settings: Settings) -> int:
+    """Has the parent that uses this DATA_DIR replace its servers, and waits for it. Raises CommandError."""
+    before = _state(settings)
+    os.kill(before["pid"], signal.SIGHUP)
+    while True:
+        now = _state(settings)
+        if now["upgrade"] > before["upgrade"] and now["state"] != "rolling":
+            break
+        time.sleep(POLL_SECONDS)
+    if now["state"] != "done":
+        raise CommandError(now["state"])
+    print("all servers are replaced")
+    return 0
+
+
+def _state(settings: Settings) -> dict[str, Any]:
+    file = settings.data_dir / STATE
+    try:
+        state = json.loads(file.read_text())
+        os.kill(state["pid"], 0)
+    except (OSError, ValueError, KeyError):
+        raise CommandError(
+            f"no `bitnexus serve --nodes` runs with DATA_DIR {settings.data_dir}: nothing to upgrade"
+        ) from None
+    return state

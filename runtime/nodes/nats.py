@@ -1,0 +1,274 @@
+"""The fabric on NATS (nats-py): a subject for each node and one for all, at most once as core NATS is.
+
+A frame for one node asks for an answer of the server if nobody takes it ("no responders", status 503): so a node that ends is
+known to be gone as soon as something is sent to it. Frames to one node keep their order; one for all may be overtaken by one
+that the same node sent later to a single node.
+
+What is published while the server is away is dropped, not kept: kept frames would come after nodes have given each other up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from runtime.nodes.fabric import Listener
+
+_log: Final = logging.getLogger("runtime.nodes")
+
+PROBE_SECONDS: Final = 3
+RECONNECT_SECONDS: Final = 0.25
+PING_SECONDS: Final = 5  # a half-open connection to the server is noticed after two or three
+PENDING_BYTES: Final = 256 * 1024 * 1024  # of frames that wait for this node's loop
+PENDING_FRAMES: Final = 1_000_000
+ALL: Final = "all"
+NO_RESPONDERS: Final = "503"
+
+
+class FabricError(Exception):
+    """The NATS servers can't be used; the text is one line that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class NatsOptions:
+    """How to reach the servers. `prefix` begins all subjects, so that several clusters can share servers; `credentials` is the
+    path of a .creds file.
+    """
+
+    servers: tuple[str, ...]
+    prefix: str = "nodes"
+    credentials: str = ""
+    tls: ssl.SSLContext | None = None
+    name: str = ""
+
+    def arguments(self) -> dict[str, Any]:
+        """What nats-py is to be told."""
+        given: dict[str, Any] = {"servers": list(self.servers), "name": self.name or None, "no_echo": True}
+        if self.credentials:
+            given["user_credentials"] = self.credentials
+        if self.tls is not None or any(server.startswith("tls:") for server in self.servers):
+            given["tls"] = self.tls or ssl.create_default_context()
+        return given
+
+
+@dataclass(slots=True)
+class Counts:
+    """Frames and bytes since the start, and how often the connection to the server was lost."""
+
+    sent: int = 0
+    sent_bytes: int = 0
+    received: int = 0
+    received_bytes: int = 0
+    dropped: int = 0
+    interruptions: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+
+
+class NatsFabric:
+    """One node's connection. Use it on the running asyncio loop; `close` when the node has ended."""
+
+    def __init__(self, options: NatsOptions) -> None:
+        self.options = options
+        self.counts = Counts()
+        self._client: Client | None = None
+        self._listener: Listener | None = None
+        self._own = ""
+        self._inbox = ""
+        self._waiting: list[tuple[str, str, bytes]] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._subjects: dict[str | None, tuple[str, str]] = {}
+        self._away = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server can be reached."""
+        return self._client is not None and self._client.is_connected
+
+    @property
+    def server(self) -> str:
+        """The server it is connected to, `host:port`; empty if to none."""
+        client = self._client
+        url = client.connected_url if client is not None and client.is_connected else None
+        return "" if url is None else f"{url.hostname}:{url.port}"
+
+    # ---- runtime.nodes.fabric.Fabric
+
+    def subscribe(self, node: str, listener: Listener) -> None:
+        """Connects under the node's name, in the background: `listener.up()` says when. It tries until it succeeds."""
+        assert self._listener is None, "a fabric carries one node"
+        self._listener = listener
+        self._own = _token(node)
+        self._inbox = f"{self.options.prefix}.nobody.{self._own}"
+        self._subjects[None] = f"{self.options.prefix}.{ALL}", ""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"nats {node}")
+
+    def unsubscribe(self) -> None:
+        """Leaves at once: nothing is called any more."""
+        self._listener = None
+        self._waiting.clear()
+
+    def publish(self, node: str | None, frame: bytes) -> None:
+        """Takes the frame; it is written to the server in the loop's next round."""
+        if self._listener is None or not self.connected:
+            self.counts.dropped += 1
+            return
+        subjects = self._subjects.get(node)
+        if subjects is None:
+            assert node is not None
+            token = _token(node)
+            subjects = self._subjects[node] = f"{self.options.prefix}.to.{token}", f"{self._inbox}.{token}"
+        self._waiting.append((*subjects, frame))
+        self._wake.set()
+
+    async def close(self) -> None:
+        """What was published is written, then the connection ends."""
+        client, self._client = self._client, None
+        task, self._task = self._task, None
+        if client is not None and client.is_connected:
+            await self._write(client)
+        self.unsubscribe()
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+        if client is not None and not client.is_closed:
+            await client.close()
+
+    # ---- the connection
+
+    async def _run(self) -> None:
+        # `connect` itself tries again and again, and so does the client when the connection is lost.
+        client = self._client = Client()
+        await client.connect(
+            **self.options.arguments(),
+            error_cb=self._failed,
+            disconnected_cb=self._disconnected,
+            reconnected_cb=self._reconnected,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RECONNECT_SECONDS,
+            connect_timeout=PROBE_SECONDS,
+            ping_interval=PING_SECONDS,
+        )
+        limits = {"pending_msgs_limit": PENDING_FRAMES, "pending_bytes_limit": PENDING_BYTES}
+        prefix = self.options.prefix
+        await client.subscribe(f"{prefix}.to.{self._own}", cb=self._received, **limits)
+        await client.subscribe(f"{prefix}.{ALL}", cb=self._received, **limits)
+        await client.subscribe(f"{self._inbox}.*", cb=self._answered)
+        await client.flush()  # the server knows of the subscriptions
+        self._tell(Listener.up)
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._write(client)
+
+    async def _write(self, client: Client) -> None:
+        waiting, self._waiting = self._waiting, []
+        counts = self.counts
+        for subject, reply, frame in waiting:
+            try:
+                await client.publish(subject, frame, reply)
+            except NatsError as error:
+                counts.dropped += 1
+                await self._failed(error)
+            else:
+                counts.sent += 1
+                counts.sent_bytes += len(frame)
+
+    async def _received(self, message: Msg) -> None:
+        listener = self._listener
+        if listener is not None:
+            frame = message.data
+            self.counts.received += 1
+            self.counts.received_bytes += len(frame)
+            listener.received(frame)
+
+    async def _answered(self, message: Msg) -> None:
+        headers = message.headers
+        if self._listener is not None and headers is not None and headers.get("Status") == NO_RESPONDERS:
+            self._listener.nobody(_name(message.subject.rpartition(".")[2]))
+
+    def _tell(self, what: Callable[[Listener], None]) -> None:
+        if self._listener is not None:
+            getattr(self._listener, what.__name__)()
+
+    async def _disconnected(self) -> None:
+        if self._listener is not None and not self._away:
+            self._away = True
+            self.counts.interruptions += 1
+            _log.warning("the connection to NATS is lost")
+            self._waiting.clear()
+            self._listener.down()
+
+    async def _reconnected(self) -> None:
+        self._away = False
+        if self._listener is not None:
+            _log.info("connected to NATS at %s again", self.server)
+            self._listener.up()
+
+    async def _failed(self, error: Exception) -> None:
+        text = _why(error)
+        count = self.counts.errors[text] = self.counts.errors.get(text, 0) + 1
+        if count == 1:  # the same again and again while it is away
+            _log.warning("NATS: %s", text)
+
+
+async def probe(options: NatsOptions) -> None:
+    """Connects once and leaves. Raises FabricError, one line, for what will not mend itself by waiting: credentials, TLS, names.
+
+    Raises ConnectionError when no server answers now.
+    """
+    failures: list[Exception] = []
+
+    async def failed(error: Exception) -> None:
+        failures.append(error)
+
+    try:
+        client = await nats.connect(
+            **options.arguments(),
+            error_cb=failed,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0.1,
+            connect_timeout=PROBE_SECONDS,
+        )
+    except (NatsError, OSError, ValueError) as error:
+        raise _judged([*failures, error]) from None
+    await client.close()
+
+
+def _judged(failures: list[Exception]) -> Exception:
+    for failure in failures:
+        text = str(failure).lower()
+        if any(word in text for word in ("authorization", "authentication", "permissions", "credentials")):
+            return FabricError("the NATS server refuses the user, password or credentials")
+        if isinstance(failure, ssl.SSLError) or "tls" in text:
+            return FabricError(f"TLS with the NATS server fails: {_why(failure)}")
+        if isinstance(failure, socket.gaierror):
+            return FabricError(f"the NATS server's host is unknown: {_why(failure)}")
+        if isinstance(failure, ValueError):
+            return FabricError(_why(failure))
+    return ConnectionError(_why(failures[0]))
+
+
+def _why(error: BaseException) -> str:
+    return str(error).removeprefix("nats: ") or type(error).__name__
+
+
+def _token(node: str) -> str:
+    """A node's name as one token of a subject."""
+    return base64.urlsafe_b64encode(node.encode()).rstrip(b"=").decode()
+
+
+def _name(token: str) -> str:
+    return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
