@@ -28,7 +28,7 @@ from runtime.nodes.fabric import Listener
 _log: Final = logging.getLogger("runtime.nodes")
 
 PROBE_SECONDS: Final = 3
-RECONNECT_SECONDS: Final = 0.25
+RECONNECT_SECONDS: Final[Any] = 0.25  # which nats-py takes as well, though it says int
 PING_SECONDS: Final = 5  # a half-open connection to the server is noticed after two or three
 PENDING_BYTES: Final = 256 * 1024 * 1024  # of frames that wait for this node's loop
 PENDING_FRAMES: Final = 1_000_000
@@ -160,7 +160,7 @@ class NatsFabric:
             connect_timeout=PROBE_SECONDS,
             ping_interval=PING_SECONDS,
         )
-        limits = {"pending_msgs_limit": PENDING_FRAMES, "pending_bytes_limit": PENDING_BYTES}
+        limits: dict[str, Any] = {"pending_msgs_limit": PENDING_FRAMES, "pending_bytes_limit": PENDING_BYTES}
         prefix = self.options.prefix
         await client.subscribe(f"{prefix}.to.{self._own}", cb=self._received, **limits)
         await client.subscribe(f"{prefix}.{ALL}", cb=self._received, **limits)
@@ -239,7 +239,7 @@ async def probe(options: NatsOptions) -> None:
             error_cb=failed,
             allow_reconnect=False,
             max_reconnect_attempts=1,
-            reconnect_time_wait=0.1,
+            reconnect_time_wait=RECONNECT_SECONDS,
             connect_timeout=PROBE_SECONDS,
         )
     except (NatsError, OSError, ValueError) as error:
