@@ -212,10 +212,10 @@ def gauges(engine: Engine) -> dict[str, Any]:
     longest, name = 0, None
     total = 0
     for cell in names.values():
-        waiting = len(cell.run.mailbox) if cell.run.mailbox else 0
+        waiting = len(cell.execution.mailbox) if cell.execution.mailbox else 0
         total += waiting
         if waiting > longest:
-            longest, name = waiting, cell.ties.name
+            longest, name = waiting, cell.relations.name
     sockets = names.get("sockets")
     pool = node.node().pool
     return {

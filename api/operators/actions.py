@@ -81,7 +81,7 @@ def action(name: str) -> Callable[[Callable[[Request, Pid], Awaitable[Response]]
 async def kill(request: Request, pid: Pid) -> Response:
     """`exit(Pid, kill)`: ends it at once; its supervisor does what its restart type says."""
     place = observer.place_of(pid.cell)
-    name = pid.cell.ties.name
+    name = pid.cell.relations.name
     erlang.exit(pid, "kill")
     return answer({"result": "killed", "pid": observer.pid_text(pid), **await _replacement(pid, place, name)})
 
@@ -90,7 +90,7 @@ async def kill(request: Request, pid: Pid) -> Response:
 async def restart(request: Request, pid: Pid) -> Response:
     """Stops and starts it by its supervisor."""
     place = observer.place_of(pid.cell)
-    name = pid.cell.ties.name
+    name = pid.cell.relations.name
     if place is None:
         raise ApiError(409, "It has no supervisor that could start it again")
     if isinstance(place.supervisor.actor, DynamicSupervisor) or place.child.spec.restart == "temporary":
@@ -171,7 +171,7 @@ async def _sys(work: Awaitable[Any]) -> Any:
 async def suspend(request: Request, pid: Pid) -> Response:
     """`sys:suspend`: its mail waits until `resume`."""
     _behaviour(pid)
-    if pid.cell.actor._myRef.ties.name in ("repo", "endpoint") or observer.is_supervisor(pid.cell):
+    if pid.cell.actor._myRef.relations.name in ("repo", "endpoint") or observer.is_supervisor(pid.cell):
         raise ApiError(409, "Suspending it would stop the server, this console included")
     await _sys(debug.suspend(pid, SYS_MS))
     return answer({"result": "suspended", "pid": observer.pid_text(pid)})

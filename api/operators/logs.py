@@ -67,8 +67,8 @@ def _who(logger: Any, method: str, event: Event) -> Event:
     if cell is not None:
         # A process may run in the context of whoever woke the engine: the request at hand is then not its own.
         event["pid"] = str(cell.pid)
-        if cell.ties.name is not None:
-            event["process"] = cell.ties.name
+        if cell.relations.name is not None:
+            event["process"] = cell.relations.name
         return event
     request = current_request.get()
     if request is not None:

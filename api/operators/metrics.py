@@ -82,8 +82,8 @@ class Collector:
             "bitnexus_reductions", "Messages a named process has handled", labels=["process"]
         )
         for name, cell in list(self.engine.names.items())[:MAX_SERIES]:
-            mail.add_metric([name], len(cell.run.mailbox) if cell.run.mailbox else 0)
-            work.add_metric([name], cell.ties.reductions)
+            mail.add_metric([name], len(cell.execution.mailbox) if cell.execution.mailbox else 0)
+            work.add_metric([name], cell.relations.reductions)
         yield mail
         yield work
 

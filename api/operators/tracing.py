@@ -120,12 +120,12 @@ class Tracing:
         def init(call: gen.Call, target: Any, request: Any, *rest: Any) -> None:
             original(call, target, request, *rest)
             if call.caller is None and trace.get_current_span().get_span_context().is_valid:
-                server = target.ties.name or reports.module_of(target.actor)
+                server = target.relations.name or reports.module_of(target.actor)
                 span = self.tracer.start_span(
                     f"call {server} {type(request).__name__}", kind=SpanKind.INTERNAL
                 )
                 span.set_attribute("actor.pid", str(target.pid))
-                span.set_attribute("actor.message_queue_len", len(target.run.mailbox or ()))
+                span.set_attribute("actor.message_queue_len", len(target.execution.mailbox or ()))
                 self.calls[id(call)] = span
 
         return init

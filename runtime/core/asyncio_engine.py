@@ -112,8 +112,8 @@ class AsyncioEngine(Engine):
         # As if the caller had been preempted by the server: what it sent before to others is handled later, as may be.
         before = perf_counter()
         if (
-            caller.run.mode != RUNNING
-            or caller.run.engine is not self
+            caller.execution.mode != RUNNING
+            or caller.execution.engine is not self
             or self._depth == MOST_HANDED_OVER
             or before - self.turn_began > TURN_SECONDS
         ):
@@ -133,14 +133,14 @@ class AsyncioEngine(Engine):
         if after - before > self.long_schedule:
             self._report_long_schedule(server, after - before)
             self.turn_began = after  # not the caller's doing
-        if caller.run.mode == DEAD:  # the server's turn has ended it, while its code is on the stack
+        if caller.execution.mode == DEAD:  # the server's turn has ended it, while its code is on the stack
             raise Unwind
 
     def _report_long_schedule(self, cell: Cell, seconds: float) -> None:
         self.long_schedules += 1
         reports.long_schedule(cell, seconds)
         telemetry.execute(
-            ("runtime", "long_schedule"), {"duration": seconds}, {"pid": cell, "name": cell.ties.name}
+            ("runtime", "long_schedule"), {"duration": seconds}, {"pid": cell, "name": cell.relations.name}
         )
 
     def timers_changed(self) -> None:

@@ -14,7 +14,7 @@ from runtime.core.exits import Unwind
 from runtime.core.scheduling import BLOCKED, DEAD, RECEIVING, Wait
 
 if TYPE_CHECKING:
-    from runtime.core.control_block import Run, Ties
+    from runtime.core.control_block import ExecutionState, Relations
     from runtime.core.pid import Pid
 
 _log = logging.getLogger("runtime")
@@ -26,35 +26,35 @@ class AsyncioTask:
     __slots__ = ()
 
     if TYPE_CHECKING:
-        run: Run
-        ties: Ties
+        execution: ExecutionState
+        relations: Relations
 
         def on_exit(self, hook: Callable[[Pid], object]) -> None: ...
         def wake(self, wait: Any) -> None: ...
 
     def cancel(self, msg: Any = None) -> bool:
         """As `asyncio.Task.cancel`: raises CancelledError where the process's coroutine waits."""
-        run = self.run
-        if run.coro is None:
+        execution = self.execution
+        if execution.coro is None:
             return False
-        run.cancels += 1
-        waiting = run.waiting
+        execution.cancels += 1
+        waiting = execution.waiting
         if isinstance(waiting, asyncio.Future) and waiting.cancel():
             return True
-        run.must_cancel = True
-        if run.mode in (RECEIVING, BLOCKED):
+        execution.must_cancel = True
+        if execution.mode in (RECEIVING, BLOCKED):
             self.wake(waiting)
         return True
 
     def uncancel(self) -> int:
         """As `asyncio.Task.uncancel`."""
-        if self.run.cancels > 0:
-            self.run.cancels -= 1
-        return self.run.cancels
+        if self.execution.cancels > 0:
+            self.execution.cancels -= 1
+        return self.execution.cancels
 
     def cancelling(self) -> int:
         """As `asyncio.Task.cancelling`."""
-        return self.run.cancels
+        return self.execution.cancels
 
     def cancelled(self) -> bool:
         """As `asyncio.Task.cancelled`."""
@@ -62,23 +62,23 @@ class AsyncioTask:
 
     def done(self) -> bool:
         """As `asyncio.Task.done`."""
-        return self.run.mode == DEAD
+        return self.execution.mode == DEAD
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """As `asyncio.Task.get_loop`."""
-        return self.run.engine.loop
+        return self.execution.engine.loop
 
     def get_name(self) -> str:
         """As `asyncio.Task.get_name`."""
-        return self.ties.name or str(self)
+        return self.relations.name or str(self)
 
     def get_coro(self) -> Coroutine[Any, Any, Any] | None:
         """As `asyncio.Task.get_coro`."""
-        return self.run.coro
+        return self.execution.coro
 
     def get_context(self) -> Context | None:
         """As `asyncio.Task.get_context`."""
-        return self.run.context
+        return self.execution.context
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
         """As `asyncio.Task.add_done_callback`: at the end of the process."""

@@ -1,9 +1,9 @@
 """The two parts of a process's control block that most processes can do without most of the time.
 
-A process at rest is an address and an actor. While it has mail, runs or waits for something it has a `Run`; once it is
-linked, monitored, named or has handled a message it has `Ties`. Those without share one that is never written to: the
-engine's `rest` (`fresh` before they run, `dead` in the end), and the `blank` of their page in the process table. So whoever
-reads need not ask; whoever writes goes through `Cell.own_run` and `Cell.own_ties`.
+A process at rest is an address and an actor. While it has mail, runs or waits for something it has an `ExecutionState`; once
+it is linked, monitored, named or has handled a message it has `Relations`. Those without share one that is never written to:
+the engine's `rest` (`fresh` before they run, `dead` in the end), and the `blank` of their page in the process table. So
+whoever reads need not ask; whoever writes goes through `Cell.own_execution` and `Cell.own_relations`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from runtime.core.scheduling import IDLE, NEW
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from runtime.core.engine import Engine
     from runtime.core.pid import Pid
     from runtime.core.process_table import Page
-    from runtime.otp.gen import Call, StartReply
 
 UNSET: Final[Any] = object()
 
@@ -47,7 +46,20 @@ def without(some: Few, one: Any) -> Few:
     return tuple(other for other in some if other is not one)
 
 
-class Run:
+class Watcher(Protocol):
+    """What hears of the end of a process: a monitor, a call that is not answered, a start that is not acknowledged."""
+
+    @property
+    def done(self) -> bool:
+        """True once it no longer matters to it how the process ends."""
+        ...
+
+    def fire(self, pid: Pid | None, reason: Any) -> None:
+        """The process has ended. Called once, unless it was dropped before."""
+        ...
+
+
+class ExecutionState:
     """What a process has while it is not at rest, lent by its engine until it rests or ends. Only its own coroutine, which ends
     before, keeps it from one turn to the next.
 
@@ -56,8 +68,8 @@ class Run:
     """
 
     __slots__ = (
-        "call", "cancels", "context", "coro", "doomed", "engine", "held", "mailbox", "message", "mode", "must_cancel",
-        "queued", "shared", "since", "waiting",
+        "cancels", "context", "coro", "engine", "mailbox", "message", "mode", "must_cancel", "pending_exit",
+        "queued", "shared", "suspended", "waiting", "waiting_since", "watcher",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, mode: int = IDLE, shared: bool = False) -> None:
@@ -65,7 +77,7 @@ class Run:
         self.mode = mode
         self.shared = shared
         self.queued = mode == NEW
-        self.held = False  # suspended by sys
+        self.suspended = False  # suspended by sys
         self.must_cancel = False
         self.cancels = 0
         self.mailbox: deque[Any] | None = None
@@ -76,22 +88,22 @@ class Run:
         # The one being handled; kept for crash reports.
         self.message: Any = None
         # What ended its rest, or started it: a monitor as well, kept here because it is nearly always over before the turn is.
-        self.call: Call | StartReply | None = None
+        self.watcher: Watcher | None = None
         # When a message was first left waiting, in the engine's seconds; for observers.
-        self.since: float | None = None
+        self.waiting_since: float | None = None
         # The reason of a signal that will end it as soon as its code waits or returns.
-        self.doomed: Any = UNSET
+        self.pending_exit: Any = UNSET
 
     def reset(self) -> None:
         """As new, after the end of its process, which has left no mail here."""
         self.mode = IDLE
-        self.queued = self.held = self.must_cancel = False
+        self.queued = self.suspended = self.must_cancel = False
         self.cancels = 0
-        self.coro = self.context = self.since = None
-        self.doomed = UNSET
+        self.coro = self.context = self.waiting_since = None
+        self.pending_exit = UNSET
 
 
-class Ties:
+class Relations:
     """What binds a process to others, and what it has been told to be. The dead have no links, no monitors, no extra."""
 
     __slots__ = (

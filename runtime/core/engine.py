@@ -16,7 +16,7 @@ from typing import Any
 
 from runtime.core import reports, scheduling, signals
 from runtime.core.asyncio_task import Unwinding
-from runtime.core.control_block import Run
+from runtime.core.control_block import ExecutionState
 from runtime.core.exits import Error
 from runtime.core.pid import Pid
 from runtime.core.process import Cell, FunctionProcess
@@ -65,11 +65,11 @@ class Engine:
         self.thespian: Any = None  # the Thespian system base on this engine, if there is one
         self.refused = 0  # messages that found a bounded mailbox full
         self._draining = False
-        self.fresh = Run(self, NEW, shared=True)  # of all that have not run yet
-        self.rest = Run(self, shared=True)
-        self.dead = Run(self, DEAD, shared=True)
-        self.runs: list[Run] = []  # to lend to those that get mail
-        self.mailboxes: list[deque[Any]] = []  # empty ones
+        self.fresh = ExecutionState(self, NEW, shared=True)  # of all that have not run yet
+        self.rest = ExecutionState(self, shared=True)
+        self.dead = ExecutionState(self, DEAD, shared=True)
+        self.spare_executions: list[ExecutionState] = []  # to lend to those that get mail
+        self.spare_mailboxes: list[deque[Any]] = []  # empty ones
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_count = 0
         self._timers_cancelled = 0
@@ -111,7 +111,7 @@ class Engine:
             cell.link(parent)
         for hook in self.on_spawn:
             hook(cell)
-        if cell.run.mode == NEW:
+        if cell.execution.mode == NEW:
             self.enqueue(cell)
         return cell
 
@@ -126,7 +126,7 @@ class Engine:
             raise Error("badarg")
         cell = self.spawn_actor(FunctionProcess(fn, args))
         if trap_exit:
-            cell.own_ties().trap_exit = True
+            cell.own_relations().trap_exit = True
         if name is not None:
             self.register(name, cell)
         return cell
@@ -140,7 +140,7 @@ class Engine:
         for hook in self.on_exit:
             hook(cell, reason)
         self.table.remove(cell)
-        name = cell.ties.name
+        name = cell.relations.name
         if name is not None:
             del self.names[name]
 
@@ -189,17 +189,22 @@ class Engine:
 
     def register(self, name: str, cell: Cell) -> None:
         """`erlang:register/2`. Raises Error("badarg") if the name is taken, the process dead or named already."""
-        if name in self.names or cell.run.mode == DEAD or cell.ties.name is not None or name == "undefined":
+        if (
+            name in self.names
+            or cell.execution.mode == DEAD
+            or cell.relations.name is not None
+            or name == "undefined"
+        ):
             raise Error("badarg")
         self.names[name] = cell
-        cell.own_ties().name = name
+        cell.own_relations().name = name
 
     def unregister(self, name: str) -> None:
         """`erlang:unregister/1`. Raises Error("badarg") if nobody has the name."""
         cell = self.names.pop(name, None)
         if cell is None:
             raise Error("badarg")
-        cell.ties.name = None
+        cell.relations.name = None
 
     # ---- timers
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from runtime.core.control_block import Ties, including, without
+from runtime.core.control_block import Relations, including, without
 from runtime.core.pid import Pid, Ref
 from runtime.core.signals import Monitor
 
@@ -18,72 +18,72 @@ if TYPE_CHECKING:
 
 
 class Linked(Pid):
-    """A process as others are bound to it: the part of a `Cell` that holds its `Ties`."""
+    """A process as others are bound to it: the part of a `Cell` that holds its `Relations`."""
 
-    __slots__ = ("ties",)
+    __slots__ = ("relations",)
 
     if TYPE_CHECKING:
-        ties: Ties
+        relations: Relations
 
-    def own_ties(self) -> Ties:
-        """Its `Ties`, to be written to."""
-        ties = self.ties
-        if ties.shared:
-            self.ties = ties = Ties(ties.page)
-        return ties
+    def own_relations(self) -> Relations:
+        """Its `Relations`, to be written to."""
+        relations = self.relations
+        if relations.shared:
+            self.relations = relations = Relations(relations.page)
+        return relations
 
     def own_extra(self) -> dict[str, Any]:
-        """The rare state in its `Ties`, to be written to."""
-        ties = self.own_ties()
-        if ties.extra is None:
-            ties.extra = {}
-        return ties.extra
+        """The rare state in its `Relations`, to be written to."""
+        relations = self.own_relations()
+        if relations.extra is None:
+            relations.extra = {}
+        return relations.extra
 
     def link(self, other: Cell) -> None:
         """Makes the one link there may be between two living processes."""
-        ties = self.own_ties()
-        ties.links = including(ties.links, other)
-        ties = other.own_ties()
-        ties.links = including(ties.links, self)
+        relations = self.own_relations()
+        relations.links = including(relations.links, other)
+        relations = other.own_relations()
+        relations.links = including(relations.links, self)
 
     def unlink(self, pid: Pid) -> None:
         """Removes the link on both sides; no EXIT comes from it any more."""
         other = pid.cell
-        if other in self.ties.links:
-            self.ties.links = without(self.ties.links, other)
-            other.ties.links = without(other.ties.links, self)
+        if other in self.relations.links:
+            self.relations.links = without(self.relations.links, other)
+            other.relations.links = without(other.relations.links, self)
 
     def monitor(self, target: Cell, name: str | None = None) -> Monitor:
         """A new monitor of `target`, owned by this process."""
         monitor = Monitor(self.cell, target, name)
-        ties = self.own_ties()
-        ties.monitors = including(ties.monitors, monitor)
+        relations = self.own_relations()
+        relations.monitors = including(relations.monitors, monitor)
         target.add_monitor(monitor)
         return monitor
 
     def drop(self, monitor: Ref) -> None:
         """A monitor of its own is over."""
-        ties = self.ties
-        if ties.monitors:
-            ties.monitors = without(ties.monitors, monitor)
+        relations = self.relations
+        if relations.monitors:
+            relations.monitors = without(relations.monitors, monitor)
 
     def add_monitor(self, monitor: Any) -> None:
         """`monitor.fire(pid, reason)` will be called once, when this process ends."""
-        ties = self.own_ties()
-        ties.monitored_by = including(ties.monitored_by, monitor)
+        relations = self.own_relations()
+        relations.monitored_by = including(relations.monitored_by, monitor)
 
     def drop_monitor(self, monitor: Any) -> None:
         """Takes back `add_monitor`."""
-        ties = self.ties
-        if ties.monitored_by:
-            ties.monitored_by = without(ties.monitored_by, monitor)
-            page = ties.page
-            if ties.blank() and not isinstance(page, int):
-                self.ties = page.shared()
+        relations = self.relations
+        if relations.monitored_by:
+            relations.monitored_by = without(relations.monitored_by, monitor)
+            page = relations.page
+            if relations.blank() and not isinstance(page, int):
+                self.relations = page.shared()
 
     def on_exit(self, hook: Callable[[Pid], object]) -> None:
         """`hook(pid)` runs the moment this process ends, before any other process hears of it (Registry, PubSub)."""
-        ties = self.own_ties()
-        if ties.exit_hooks is None:
-            ties.exit_hooks = []
-        ties.exit_hooks.append(hook)
+        relations = self.own_relations()
+        if relations.exit_hooks is None:
+            relations.exit_hooks = []
+        relations.exit_hooks.append(hook)

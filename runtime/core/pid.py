@@ -34,14 +34,14 @@ class Pid(ActorAddress):
     @property
     def id(self) -> int:
         """Its number: the older of two processes has the smaller one."""
-        ties = self.cell.ties
-        page, place = ties.page, ties.place
+        relations = self.cell.relations
+        page, place = relations.page, relations.place
         if isinstance(page, int):
             return page
         if place < 0:
             place = page.place_of(self.cell)
-            if not ties.shared:
-                ties.place = place
+            if not relations.shared:
+                relations.place = place
         return page.first + place
 
     @property

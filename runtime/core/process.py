@@ -1,11 +1,11 @@
 """The process: control block, mailbox, exit signals, and the trampoline that drives its code.
 
 A process is a Thespian actor plus a `Cell`, its control block, which is its pid as well. The cell leads to the mailbox and
-the suspended coroutine (`run`), and to the links and monitors (`ties`), if it has any. Everything happens on the engine's one
-thread, and one process runs at a time:
+the suspended coroutine (`execution`), and to the links and monitors (`relations`), if it has any. Everything happens on the
+engine's one thread, and one process runs at a time:
 
 * Messages are appended to the receiver's mailbox at once, signals act on the receiver at once. So both keep the order in
-  which they were sent. Only the process that is *running* is spared until its code waits or returns (`doomed`), as in
+  which they were sent. Only the process that is *running* is spared until its code waits or returns (`pending_exit`), as in
   Erlang, where a process handles its signals when it is scheduled.
 * Deaths caused by a death go through `engine.signals`, a queue, so a chain of links of any length needs no stack.
 * The cell is also what `asyncio.current_task()` returns inside the process, so `asyncio.timeout` and `TaskGroup` work.
@@ -27,7 +27,7 @@ from thespian.actors import Actor
 
 from runtime.core import scheduling
 from runtime.core.asyncio_task import AsyncioTask
-from runtime.core.control_block import UNSET, Run, Ties, without
+from runtime.core.control_block import UNSET, ExecutionState, Relations, without
 from runtime.core.exits import Exit, Unwind, is_atom, is_shutdown, reason_of
 from runtime.core.links import Linked
 from runtime.core.pid import Pid
@@ -47,7 +47,7 @@ _log = logging.getLogger("runtime")
 class Cell(AsyncioTask, Linked):
     """A process control block, and the process's pid. Internal to runtime/: others see a `Pid`.
 
-    `run` and `ties` may be shared with others: see `runtime.core.control_block`.
+    `execution` and `relations` may be shared with others: see `runtime.core.control_block`.
     """
 
     __slots__ = ("actor", "run")
@@ -56,97 +56,101 @@ class Cell(AsyncioTask, Linked):
 
     def __init__(self, engine: Engine, actor: Any, parent: Pid | None) -> None:
         self.actor: Any = actor  # None once it is dead
-        self.run = engine.fresh
+        self.execution = engine.fresh
         page = engine.table.add(self)
         if parent is None:
-            self.ties = page.shared()
+            self.relations = page.shared()
         else:
-            self.ties = ties = Ties(page, len(page) - 1)
-            ties.parent = parent
+            self.relations = relations = Relations(page, len(page) - 1)
+            relations.parent = parent
 
     @property
     def engine(self) -> Engine:
         """Where it runs."""
-        return self.run.engine
+        return self.execution.engine
 
     @property
     def pid(self) -> Pid:
         """Itself, as others see it."""
         return self
 
-    def own_run(self) -> Run:
-        """Its `Run`, to be written to. The process must be alive."""
-        run = self.run
-        if run.shared:
-            runs = run.engine.runs
-            self.run = own = runs.pop() if runs else Run(run.engine)
-            own.mode, own.queued = run.mode, run.queued
+    def own_execution(self) -> ExecutionState:
+        """Its `ExecutionState`, to be written to. The process must be alive."""
+        execution = self.execution
+        if execution.shared:
+            spare = execution.engine.spare_executions
+            self.execution = own = spare.pop() if spare else ExecutionState(execution.engine)
+            own.mode, own.queued = execution.mode, execution.queued
             return own
-        return run
+        return execution
 
     # ---- mail
 
     def deliver(self, message: Any) -> bool:
         """Appends a message; False if the process is dead or its bounded mailbox is full."""
-        run = self.run
-        mailbox = run.mailbox
+        execution = self.execution
+        mailbox = execution.mailbox
         if mailbox is None:
-            if run.mode == DEAD:
+            if execution.mode == DEAD:
                 return False
-            run = self.own_run()
-            mailbox = run.mailbox
+            execution = self.own_execution()
+            mailbox = execution.mailbox
             if mailbox is None:
-                pool = run.engine.mailboxes
-                run.mailbox = mailbox = pool.pop() if pool else deque()
-        elif self.ties.overload and len(mailbox) >= self.ties.overload and run.engine.refuse(self, message):
+                pool = execution.engine.spare_mailboxes
+                execution.mailbox = mailbox = pool.pop() if pool else deque()
+        elif (
+            self.relations.overload
+            and len(mailbox) >= self.relations.overload
+            and execution.engine.refuse(self, message)
+        ):
             return False
         mailbox.append(message)
-        if run.mode <= RECEIVING and not run.queued:
-            run.queued = True
-            run.engine.enqueue(self)
+        if execution.mode <= RECEIVING and not execution.queued:
+            execution.queued = True
+            execution.engine.enqueue(self)
         return True
 
     def wake(self, wait: Any) -> None:
         """The thing this process waits for has come. A wake for an earlier wait is stale and ignored."""
-        run = self.run
-        if run.waiting is wait and run.mode != DEAD and not run.queued:
-            run.queued = True
-            run.engine.enqueue(self)
+        execution = self.execution
+        if execution.waiting is wait and execution.mode != DEAD and not execution.queued:
+            execution.queued = True
+            execution.engine.enqueue(self)
 
     # ---- running
 
     def turn(self) -> None:
         """Runs the process until it waits, has no mail, or its turn is over. Called by the engine alone."""
-        run = self.run
-        engine = run.engine
-        if run is engine.dead:  # since it was put into the queue
+        execution = self.execution
+        engine = execution.engine
+        if execution is engine.dead:  # since it was put into the queue
             return
         scheduling.current = self
         try:
-            if run.mode == NEW:
-                run = self.own_run()
-                run.mode = RUNNING
-                self._begin(run)
-            elif run.coro is not None:
-                self._step(run)
+            if execution.mode == NEW:
+                execution = self.own_execution()
+                execution.mode = RUNNING
+                self._begin(execution)
+            elif execution.coro is not None:
+                self._step(execution)
             budget = engine.turn_messages
             look, stride, until = budget - 1, 1, 0.0
-            while run.mode == IDLE:
-                mailbox = run.mailbox
+            while execution.mode == IDLE:
+                mailbox = execution.mailbox
                 if not mailbox:
                     break
-                if run.held:
-                    message = self._take_held(mailbox)
+                if execution.suspended:
+                    message = self._take_while_suspended(mailbox)
                     if message is None:
                         break
                 else:
                     message = mailbox.popleft()
-                run.message = message
-                ties = self.ties
-                if ties.shared:
-                    ties = self.own_ties()
-                ties.reductions += 1
-                run.mode = RUNNING
+                execution.message = message
+                relations = self.relations
+                if relations.shared:
+                    relations = self.own_relations()
+                relations.reductions += 1
+                execution.mode = RUNNING
                 try:
                     coro = self.actor._handle(message) if self.OTP else self.handle(message)
                 except Unwind:
@@ -155,10 +159,10 @@ class Cell(AsyncioTask, Linked):
                     self.crash(exc)
                     break
                 if coro is not None:
-                    self._drive(run, coro)
-                elif run.mode == RUNNING:
-                    run.mode = IDLE
-                if run.doomed is not UNSET or not mailbox:
+                    self._drive(execution, coro)
+                elif execution.mode == RUNNING:
+                    execution.mode = IDLE
+                if execution.pending_exit is not UNSET or not mailbox:
                     break
                 budget -= 1
                 if budget > look:
@@ -175,51 +179,51 @@ class Cell(AsyncioTask, Linked):
                 look -= stride
         finally:
             scheduling.current = None
-        if run.doomed is not UNSET and run.mode != DEAD:
-            self.terminate(run.doomed)
-        if run.mode == DEAD:
-            if len(engine.runs) < _POOLED:
-                run.reset()
-                engine.runs.append(run)
+        if execution.pending_exit is not UNSET and execution.mode != DEAD:
+            self.terminate(execution.pending_exit)
+        if execution.mode == DEAD:
+            if len(engine.spare_executions) < _POOLED:
+                execution.reset()
+                engine.spare_executions.append(execution)
             return
-        run.queued = False
-        mailbox = run.mailbox
-        if run.mode == IDLE:
-            run.message = run.context = None
+        execution.queued = False
+        mailbox = execution.mailbox
+        if execution.mode == IDLE:
+            execution.message = execution.context = None
             if not mailbox:
-                if not run.held:
-                    self._rest(run)
-            elif not run.held or any(map(self._passes_held, mailbox)):
-                run.queued = True
+                if not execution.suspended:
+                    self._rest(execution)
+            elif not execution.suspended or any(map(self._passes_suspended, mailbox)):
+                execution.queued = True
                 engine.enqueue(self)
             return
         if mailbox is not None and not mailbox:
-            run.mailbox = None
-            if len(engine.mailboxes) < _POOLED:
-                engine.mailboxes.append(mailbox)
-        if run.since is None:
-            run.since = engine.now()
-        if run.waiting is YIELD or run.must_cancel:
-            run.queued = True
+            execution.mailbox = None
+            if len(engine.spare_mailboxes) < _POOLED:
+                engine.spare_mailboxes.append(mailbox)
+        if execution.waiting_since is None:
+            execution.waiting_since = engine.now()
+        if execution.waiting is YIELD or execution.must_cancel:
+            execution.queued = True
             engine.enqueue(self)
 
-    def _rest(self, run: Run) -> None:
+    def _rest(self, execution: ExecutionState) -> None:
         """Gives the run back, with its deque: that alone is larger than all that an idle process has."""
-        call = run.call
-        if call is not None:
-            run.call = None
-            if not call.done:  # the server will answer later
-                self.add_monitor(call)
-        engine = run.engine
-        self.run = engine.rest
-        if len(engine.runs) < _POOLED:
-            engine.runs.append(run)
+        watcher = execution.watcher
+        if watcher is not None:
+            execution.watcher = None
+            if not watcher.done:  # a call that the server will answer later
+                self.add_monitor(watcher)
+        engine = execution.engine
+        self.execution = engine.rest
+        if len(engine.spare_executions) < _POOLED:
+            engine.spare_executions.append(execution)
 
     def handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         """One message, where the cell has a say in it; a coroutine is driven to its end before the next."""
         return self.actor._handle(message)
 
-    def _begin(self, run: Run) -> None:
+    def _begin(self, execution: ExecutionState) -> None:
         try:
             coro = self.actor._begin()
         except Unwind:
@@ -228,26 +232,26 @@ class Cell(AsyncioTask, Linked):
             self.crash(exc)
             return
         if coro is not None:
-            self._drive(run, coro)
-        elif run.mode == RUNNING:
-            run.mode = IDLE
+            self._drive(execution, coro)
+        elif execution.mode == RUNNING:
+            execution.mode = IDLE
 
-    def _drive(self, run: Run, coro: Coroutine[Any, Any, Any]) -> None:
-        if run.mode == DEAD:  # ended by what its code did before it made the coroutine
+    def _drive(self, execution: ExecutionState, coro: Coroutine[Any, Any, Any]) -> None:
+        if execution.mode == DEAD:  # ended by what its code did before it made the coroutine
             coro.close()
             return
-        run.coro = coro
-        if run.context is None:
+        execution.coro = coro
+        if execution.context is None:
             # Its own context, or a contextvar set in one process would show in all that run after it.
-            run.context = copy_context()
-        self._step(run)
+            execution.context = copy_context()
+        self._step(execution)
 
-    def _step(self, run: Run) -> None:
+    def _step(self, execution: ExecutionState) -> None:
         """Resumes the coroutine until it waits again or ends."""
-        coro, context, engine = run.coro, run.context, run.engine
+        coro, context, engine = execution.coro, execution.context, execution.engine
         assert coro is not None and context is not None
-        run.waiting = None
-        run.mode = RUNNING
+        execution.waiting = None
+        execution.mode = RUNNING
         loop = engine.loop
         outer = scheduling.entered  # the process that has handed over to us, if one has
         if outer is not None:
@@ -255,24 +259,24 @@ class Cell(AsyncioTask, Linked):
         scheduling.entered = self
         _enter_task(loop, self)  # type: ignore[arg-type]
         try:
-            if run.must_cancel:
-                run.must_cancel = False
+            if execution.must_cancel:
+                execution.must_cancel = False
                 wait = context.run(coro.throw, asyncio.CancelledError())
             else:
                 wait = context.run(coro.send, None)
         except StopIteration:
-            run.coro = None
-            run.since = None
-            run.cancels, run.must_cancel = 0, False  # the next one is another task
-            if run.mode == RUNNING:
-                run.mode = IDLE
+            execution.coro = None
+            execution.waiting_since = None
+            execution.cancels, execution.must_cancel = 0, False  # the next one is another task
+            if execution.mode == RUNNING:
+                execution.mode = IDLE
             return
         except Unwind:
-            run.coro = None
+            execution.coro = None
             return
         except BaseException as exc:
-            run.coro = None
-            if run.mode != DEAD or isinstance(exc, KeyboardInterrupt):
+            execution.coro = None
+            if execution.mode != DEAD or isinstance(exc, KeyboardInterrupt):
                 self.crash(exc)
             return
         finally:
@@ -280,31 +284,31 @@ class Cell(AsyncioTask, Linked):
             scheduling.entered = outer
             if outer is not None:
                 _enter_task(outer.engine.loop, outer)  # type: ignore[arg-type]
-        if run.mode == DEAD:  # ended itself, and a finally clause of its code waits
+        if execution.mode == DEAD:  # ended itself, and a finally clause of its code waits
             engine.unwind(coro, wait, context)
             return
-        run.waiting = wait
+        execution.waiting = wait
         if isinstance(wait, Wait):
-            run.mode = RECEIVING if wait.on_mail else BLOCKED
+            execution.mode = RECEIVING if wait.on_mail else BLOCKED
         elif wait is None:  # a bare yield, asyncio.sleep(0): the others first
-            run.mode = BLOCKED
-            run.waiting = YIELD
+            execution.mode = BLOCKED
+            execution.waiting = YIELD
         else:
-            run.mode = BLOCKED
+            execution.mode = BLOCKED
             wait._asyncio_future_blocking = False
             wait.add_done_callback(self.wake, context=context)
-            if run.must_cancel and wait.cancel():
-                run.must_cancel = False
+            if execution.must_cancel and wait.cancel():
+                execution.must_cancel = False
 
-    def _passes_held(self, message: Any) -> bool:
+    def _passes_suspended(self, message: Any) -> bool:
         # Suspended by sys: user messages wait, requests of sys and the parent's exit do not.
         return isinstance(message, SystemMessage) or (
-            type(message) is ExitMessage and message.pid is (self.ties.parent or self)
+            type(message) is ExitMessage and message.pid is (self.relations.parent or self)
         )
 
-    def _take_held(self, mailbox: deque[Any]) -> Any:
+    def _take_while_suspended(self, mailbox: deque[Any]) -> Any:
         for index, message in enumerate(mailbox):
-            if self._passes_held(message):
+            if self._passes_suspended(message):
                 del mailbox[index]
                 return message
         return None
@@ -322,61 +326,61 @@ class Cell(AsyncioTask, Linked):
 
         Order, as in OTP: the name is free first, then EXIT goes to the links, then DOWN to the monitors.
         """
-        run = self.run
-        if run.mode == DEAD:
+        execution = self.execution
+        if execution.mode == DEAD:
             return
-        engine = run.engine
+        engine = execution.engine
         if not is_shutdown(reason):
             engine.report_crash(self, reason)
-        was_running = run.mode == RUNNING
-        if not run.shared:
-            run.mode = DEAD
-        self.run = engine.dead
+        was_running = execution.mode == RUNNING
+        if not execution.shared:
+            execution.mode = DEAD
+        self.execution = engine.dead
         engine.exited(self, reason)
-        for hook in self.ties.exit_hooks or ():
+        for hook in self.relations.exit_hooks or ():
             try:
                 hook(self)
             except Exception:  # whoever hooked in must not keep the process half alive
                 _log.exception("an exit hook of %s failed", self)
-        coro = run.coro
+        coro = execution.coro
         if coro is not None and not was_running:
-            run.coro = None
-            assert run.context is not None
-            engine.unwind(coro, run.waiting, run.context)
+            execution.coro = None
+            assert execution.context is not None
+            engine.unwind(coro, execution.waiting, execution.context)
         if self.OTP:
             self.actor._cancel_timers()
         signals = engine.signals
-        ties = self.ties
-        for monitor in ties.monitors:
+        relations = self.relations
+        for monitor in relations.monitors:
             if monitor.target is not None:
                 monitor.target.drop_monitor(monitor)
-        for other in ties.links:
+        for other in relations.links:
             signals.append((other, None, self, reason))
-        for monitor in ties.monitored_by:
+        for monitor in relations.monitored_by:
             signals.append((None, monitor, self, reason))
-        if run.call is not None:
-            signals.append((None, run.call, self, reason))
-        ties.links = ties.monitors = ties.monitored_by = ()
-        ties.exit_hooks = ties.extra = None
-        if not run.shared:
-            run.mailbox = run.message = run.waiting = run.call = None
+        if execution.watcher is not None:
+            signals.append((None, execution.watcher, self, reason))
+        relations.links = relations.monitors = relations.monitored_by = ()
+        relations.exit_hooks = relations.extra = None
+        if not execution.shared:
+            execution.mailbox = execution.message = execution.waiting = execution.watcher = None
         self.actor = None
         engine.drain()
 
     def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
         """An exit signal arrives: from `exit/2`, or (`linked`) from the end of a linked process."""
-        run, ties = self.run, self.ties
-        if run.mode == DEAD:
+        execution, relations = self.execution, self.relations
+        if execution.mode == DEAD:
             return
         if linked:
-            if source not in ties.links:
+            if source not in relations.links:
                 return  # unlinked in the meantime
-            ties.links = without(ties.links, source)
+            relations.links = without(relations.links, source)
         elif is_atom(reason, "kill"):
             self._die("killed")
             return
-        if ties.trap_exit:
-            waiting = run.waiting
+        if relations.trap_exit:
+            waiting = execution.waiting
             if not isinstance(waiting, Wait) or not waiting.take_exit(source, reason):
                 self.deliver(ExitMessage(source, reason))
         elif not is_atom(reason, "normal") or (source is self and not linked):
@@ -384,8 +388,8 @@ class Cell(AsyncioTask, Linked):
 
     def _die(self, reason: Any) -> None:
         if scheduling.current is self:
-            if self.run.doomed is UNSET:
-                self.run.doomed = reason
+            if self.execution.pending_exit is UNSET:
+                self.execution.pending_exit = reason
         else:
             self.terminate(reason)
 
@@ -397,7 +401,7 @@ class Cell(AsyncioTask, Linked):
 
     @property
     def globalName(self) -> str | None:
-        return self.ties.name
+        return self.relations.name
 
     def __getattr__(self, attribute: str) -> Any:
         # createActor, actor_send, wakeupAfter, ...: the system base knows how; a process that never asks pays nothing.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from runtime.core.control_block import Ties
+from runtime.core.control_block import Relations
 
 if TYPE_CHECKING:
     from runtime.core.process import Cell
@@ -26,13 +26,13 @@ class Page(list["Cell | None"]):
     def __init__(self, first: int) -> None:
         self.first = first
         self.alive = 0
-        self.blank: Ties | None = None
+        self.blank: Relations | None = None
         self.places: bytes | None = None  # once it is packed: whose place is which; only the living are left
 
-    def shared(self) -> Ties:
-        """The `Ties` of all on this page who have none of their own."""
+    def shared(self) -> Relations:
+        """The `Relations` of all on this page who have none of their own."""
         if self.blank is None:
-            self.blank = Ties(self, shared=True)
+            self.blank = Relations(self, shared=True)
         return self.blank
 
     def place_of(self, cell: Cell) -> int:
@@ -125,11 +125,11 @@ class ProcessTable:
 
     def remove(self, cell: Cell) -> None:
         """The process is dead; its number stays its own."""
-        ties = cell.own_ties()
-        page = ties.page
+        relations = cell.own_relations()
+        page = relations.page
         assert isinstance(page, Page)
-        place = ties.place if ties.place >= 0 else page.place_of(cell)
-        ties.page = page.first + place
+        place = relations.place if relations.place >= 0 else page.place_of(cell)
+        relations.page = page.first + place
         page.clear_place(place)
         self._count -= 1
         if not page.alive and page is not self._last:

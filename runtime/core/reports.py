@@ -75,10 +75,10 @@ def module_of(actor: Any) -> str:
 def ancestors(cell: Cell) -> tuple[str, ...]:
     """Names (or pids) of the parent, its parent and so on."""
     out: list[str] = []
-    parent = cell.ties.parent
+    parent = cell.relations.parent
     while parent is not None and len(out) < 50:
-        out.append(parent.cell.ties.name or str(parent))
-        parent = parent.cell.ties.parent
+        out.append(parent.cell.relations.name or str(parent))
+        parent = parent.cell.relations.parent
     return tuple(out)
 
 
@@ -105,9 +105,11 @@ def crash(cell: Cell, reason: Any) -> None:
     """A process ended with a reason that is neither normal nor a shutdown."""
     if not listened(logging.ERROR):
         return
-    message = None if cell.run.message is None else _clip(cell.run.message)
+    message = None if cell.execution.message is None else _clip(cell.execution.message)
     emit(
-        Report("crash", str(cell), cell.ties.name, module_of(cell.actor), reason, message, ancestors(cell)),
+        Report(
+            "crash", str(cell), cell.relations.name, module_of(cell.actor), reason, message, ancestors(cell)
+        ),
         logging.ERROR,
     )
 
@@ -118,7 +120,9 @@ def supervisor(cell: Cell, error: str, reason: Any, child: Any, pid: Any, level:
         return
     context = {"error": error, "child": child, "child_pid": str(pid)}
     emit(
-        Report("supervisor", str(cell), cell.ties.name, module_of(cell.actor), reason, None, (), context),
+        Report(
+            "supervisor", str(cell), cell.relations.name, module_of(cell.actor), reason, None, (), context
+        ),
         level,
     )
 
@@ -128,7 +132,9 @@ def progress(cell: Cell, child: Any, pid: Any) -> None:
     if listened(logging.DEBUG):
         context = {"child": child, "child_pid": str(pid)}
         emit(
-            Report("progress", str(cell), cell.ties.name, module_of(cell.actor), None, None, (), context),
+            Report(
+                "progress", str(cell), cell.relations.name, module_of(cell.actor), None, None, (), context
+            ),
             logging.DEBUG,
         )
 
@@ -136,9 +142,11 @@ def progress(cell: Cell, child: Any, pid: Any) -> None:
 def long_schedule(cell: Cell, seconds: float) -> None:
     """A process held the loop for so long without a pause."""
     module = module_of(cell.actor) if cell.actor is not None else "(ended)"
-    message = None if cell.run.message is None else _clip(cell.run.message)
+    message = None if cell.execution.message is None else _clip(cell.execution.message)
     emit(
-        Report("long_schedule", str(cell), cell.ties.name, module, None, message, (), {"seconds": seconds}),
+        Report(
+            "long_schedule", str(cell), cell.relations.name, module, None, message, (), {"seconds": seconds}
+        ),
         logging.WARNING,
     )
 

@@ -112,13 +112,13 @@ class Receive(Wait):
         timer = None
         pos = 0
         match = self.match
-        run, ties = cell.run, cell.own_ties()
-        ties.reductions += 1
+        execution, relations = cell.execution, cell.own_relations()
+        relations.reductions += 1
         try:
-            if ties.reductions % TURN_MESSAGES == 0:
+            if relations.reductions % TURN_MESSAGES == 0:
                 yield None  # there may always be mail: the others get their turn all the same
             while True:
-                mailbox = run.mailbox
+                mailbox = execution.mailbox
                 if mailbox and len(mailbox) > pos:
                     if match is None:
                         return mailbox.popleft()

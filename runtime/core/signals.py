@@ -73,7 +73,7 @@ class DownReply(Reply):
     def __init__(self, target: Cell) -> None:
         super().__init__()
         self.target = target
-        if target.run.mode == DEAD:
+        if target.execution.mode == DEAD:
             self.resolve("noproc")
         else:
             target.add_monitor(self)

@@ -64,17 +64,17 @@ def parse_pid(text: str, engine: Engine | None = None) -> Pid | None:
 
 def label(cell: Cell) -> str | None:
     """A process's registered name, else what it calls itself (`proc_lib:set_label/1`: the actor's attribute `label`)."""
-    if cell.ties.name is not None:
-        return cell.ties.name
+    if cell.relations.name is not None:
+        return cell.relations.name
     own = getattr(cell.actor, "label", None)
     return own if isinstance(own, str) else None
 
 
 def status(cell: Cell) -> str:
     """`process_info`'s status of a living process."""
-    if cell.run.held:
+    if cell.execution.suspended:
         return "suspended"
-    return "runnable" if cell.run.queued and cell.run.mode != 4 else STATUS[cell.run.mode]
+    return "runnable" if cell.execution.queued and cell.execution.mode != 4 else STATUS[cell.execution.mode]
 
 
 # ---- the tree
@@ -130,7 +130,7 @@ def tree(
     """
     engine = engine or current_engine()
     cell = root.cell if isinstance(root, Pid) else engine.names.get(root)
-    if cell is None or cell.run.mode == DEAD:
+    if cell is None or cell.execution.mode == DEAD:
         return None
     place = place_of(cell)
     return _node(cell, place.child if place else None, limit, after, depth)
@@ -143,10 +143,10 @@ def _node(cell: Cell, child: Child | None, limit: int, after: int, depth: int) -
         "pid": pid_text(cell),
         "type": "supervisor" if supervises else "worker",
         "module": module_of(cell.actor),
-        "status": "suspended" if cell.run.held else "running",
+        "status": "suspended" if cell.execution.suspended else "running",
         "restart": child.spec.restart if child else "permanent",
         "restarts": child.restarts if child else 0,
-        "message_queue_len": len(cell.run.mailbox) if cell.run.mailbox else 0,
+        "message_queue_len": len(cell.execution.mailbox) if cell.execution.mailbox else 0,
         "children": [],
     }
     if isinstance(cell.actor, StateMachine):
@@ -171,7 +171,7 @@ def _node(cell: Cell, child: Child | None, limit: int, after: int, depth: int) -
 
 
 def _child(child: Child, limit: int, depth: int) -> dict[str, Any]:
-    if isinstance(child.pid, Pid) and child.pid.cell.run.mode != DEAD:
+    if isinstance(child.pid, Pid) and child.pid.cell.execution.mode != DEAD:
         return _node(child.pid.cell, child, limit, 0, depth)
     return {
         "name": _id_text(child) or "?",
@@ -193,8 +193,8 @@ def _id_text(child: Child) -> str | None:
 
 def place_of(cell: Cell) -> Place | None:
     """The supervisor that a process is a child of, and its entry there; None for a process outside of the tree."""
-    parent = cell.ties.parent.cell if cell.ties.parent is not None else None
-    if parent is None or parent.run.mode == DEAD or not is_supervisor(parent):
+    parent = cell.relations.parent.cell if cell.relations.parent is not None else None
+    if parent is None or parent.execution.mode == DEAD or not is_supervisor(parent):
         return None
     actor = parent.actor
     if isinstance(actor, DynamicSupervisor):
@@ -222,20 +222,20 @@ def row(cell: Cell) -> dict[str, Any]:
         "name": label(cell),
         "module": module_of(cell.actor),
         "status": status(cell),
-        "message_queue_len": len(cell.run.mailbox) if cell.run.mailbox else 0,
-        "reductions": cell.ties.reductions,
+        "message_queue_len": len(cell.execution.mailbox) if cell.execution.mailbox else 0,
+        "reductions": cell.relations.reductions,
         "memory": erlang.memory_of(cell),
-        "links": len(cell.ties.links),
+        "links": len(cell.relations.links),
         "restarts": restarts_of(cell),
     }
 
 
 _KEYS: Final[dict[str, Callable[[Cell], Any]]] = {
-    "reductions": attrgetter("ties.reductions"),
-    "message_queue_len": lambda cell: len(cell.run.mailbox) if cell.run.mailbox else 0,
+    "reductions": attrgetter("relations.reductions"),
+    "message_queue_len": lambda cell: len(cell.execution.mailbox) if cell.execution.mailbox else 0,
     "memory": erlang.memory_of,
     "restarts": restarts_of,
-    "links": lambda cell: len(cell.ties.links),
+    "links": lambda cell: len(cell.relations.links),
     "name": lambda cell: label(cell) or "\uffff",
     "module": lambda cell: module_of(cell.actor),
     "pid": lambda cell: cell.id,
@@ -297,7 +297,7 @@ def scan(
     for start in range(0, len(every), CHUNK):
         if start:
             yield
-        part = [one for one in every[start : start + CHUNK] if one[1].run.mode != DEAD]
+        part = [one for one in every[start : start + CHUNK] if one[1].execution.mode != DEAD]
         if wanted_name is not None:
             part = [one for one in part if wanted_name in (label(one[1]) or "").lower()]
         if wanted_module is not None:
@@ -316,7 +316,7 @@ def scan(
     if len(best) > limit and page:
         value, number, _ = page[-1]
         following = (-value if descending else value, number)
-    return [row(cell) for _, _, cell in page if cell.run.mode != DEAD], following
+    return [row(cell) for _, _, cell in page if cell.execution.mode != DEAD], following
 
 
 # ---- one process
@@ -325,48 +325,50 @@ def scan(
 def process(pid: Pid) -> dict[str, Any] | None:
     """Everything about one process; None if it is dead. Mail, message and state are masked samples, not the values."""
     cell = pid.cell
-    if cell.run.mode == DEAD:
+    if cell.execution.mode == DEAD:
         return None
     place = place_of(cell)
-    mailbox = cell.run.mailbox or ()
+    mailbox = cell.execution.mailbox or ()
     behaviour = next(
         (k.__name__ for k in type(cell.actor).__mro__ if k.__module__.startswith("runtime.")), "Actor"
     )
     return {
         **row(cell),
-        "registered": cell.ties.name is not None,
+        "registered": cell.relations.name is not None,
         "behaviour": behaviour,
-        "current_message": None if cell.run.message is None else term.text(cell.run.message),
+        "current_message": None if cell.execution.message is None else term.text(cell.execution.message),
         "current_since_ms": _since(cell),
         "current_stack": stack(cell),
         "mailbox": [term.text(message) for message in islice(mailbox, MAILBOX_SAMPLE)],
-        "max_mailbox": cell.ties.overload or None,
-        "links_count": len(cell.ties.links),
-        "links": [named(other) for other in islice(cell.ties.links, LISTED)],
+        "max_mailbox": cell.relations.overload or None,
+        "links_count": len(cell.relations.links),
+        "links": [named(other) for other in islice(cell.relations.links, LISTED)],
         "monitors": [
             {"pid": None, "name": one.name} if one.name else named(one.target.pid)  # pyright: ignore[reportOptionalMemberAccess]
-            for one in islice(cell.ties.monitors, LISTED)
+            for one in islice(cell.relations.monitors, LISTED)
             if one.name or one.target is not None
         ],
         "monitored_by": [
-            named(one.owner.pid) for one in islice(cell.ties.monitored_by, LISTED) if isinstance(one, Monitor)
+            named(one.owner.pid)
+            for one in islice(cell.relations.monitored_by, LISTED)
+            if isinstance(one, Monitor)
         ],
         "ancestors": list(ancestors(cell)),
-        "parent": None if cell.ties.parent is None else named(cell.ties.parent),
+        "parent": None if cell.relations.parent is None else named(cell.relations.parent),
         "supervisor": None if place is None else named(place.supervisor.pid),
         "restart": None if place is None else place.child.spec.restart,
         "shutdown": None if place is None else place.child.spec.shutdown,
         "strategy": strategy(cell) if is_supervisor(cell) else None,
         "children_count": count_children(cell) if is_supervisor(cell) else None,
-        "trap_exit": cell.ties.trap_exit,
-        "suspended": cell.run.held,
+        "trap_exit": cell.relations.trap_exit,
+        "suspended": cell.execution.suspended,
         "state": state(cell),
     }
 
 
 def named(pid: Pid) -> dict[str, Any]:
     """A pid with the name it has, if any."""
-    return {"pid": pid_text(pid), "name": None if pid.cell.run.mode == DEAD else label(pid.cell)}
+    return {"pid": pid_text(pid), "name": None if pid.cell.execution.mode == DEAD else label(pid.cell)}
 
 
 def state(cell: Cell) -> Any:
@@ -384,15 +386,15 @@ def state(cell: Cell) -> Any:
 
 
 def _since(cell: Cell) -> float | None:
-    if cell.run.message is None or cell.run.since is None:
+    if cell.execution.message is None or cell.execution.waiting_since is None:
         return None
-    return round(max(0.0, cell.engine.now() - cell.run.since) * 1000, 1)
+    return round(max(0.0, cell.engine.now() - cell.execution.waiting_since) * 1000, 1)
 
 
 def stack(cell: Cell) -> list[str]:
     """Where the code of a waiting process stands, outermost first: `module:function:line`."""
     out: list[str] = []
-    waiting: Any = cell.run.coro
+    waiting: Any = cell.execution.coro
     while waiting is not None and len(out) < 20:
         frame: FrameType | None = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
         if frame is not None:

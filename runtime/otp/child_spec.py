@@ -66,7 +66,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        return isinstance(self.pid, Pid) and self.pid.cell.run.mode != DEAD
+        return isinstance(self.pid, Pid) and self.pid.cell.execution.mode != DEAD
 
 
 def check_flags(flags: SupFlags) -> Any:
@@ -175,10 +175,10 @@ def monitor_child(pid: Pid) -> Any:
     cell = scheduling.current
     assert cell is not None
     cell.unlink(pid)
-    for index, message in enumerate(cell.run.mailbox or ()):
+    for index, message in enumerate(cell.execution.mailbox or ()):
         if isinstance(message, ExitMessage) and message.pid is pid:
-            assert cell.run.mailbox is not None
-            del cell.run.mailbox[index]
+            assert cell.execution.mailbox is not None
+            del cell.execution.mailbox[index]
             return message.reason
     return None
 
@@ -205,11 +205,11 @@ async def shut_down_all(children: Iterable[tuple[Pid, int | str | None]]) -> Non
     assert me is not None
     pending: list[signals.DownReply] = []
     by_shutdown: dict[int | str | None, list[signals.DownReply]] = {}
-    exits = {id(m.pid) for m in me.run.mailbox or () if isinstance(m, ExitMessage)}
+    exits = {id(m.pid) for m in me.execution.mailbox or () if isinstance(m, ExitMessage)}
     for pid, shutdown in children:
         other = pid.cell
         me.unlink(other)
-        if other.run.mode != DEAD and id(pid) not in exits:
+        if other.execution.mode != DEAD and id(pid) not in exits:
             down = signals.DownReply(other)
             pending.append(down)
             by_shutdown.setdefault(shutdown, []).append(down)

@@ -63,7 +63,7 @@ class DynamicSupervisor(GenServer):
 
     def init(self, max_children: int | None = None, intensity: int = 3, period: float = 5) -> Any:
         """At most `max_children` at a time (None: no bound), `intensity` restarts within `period` seconds."""
-        self._myRef.own_ties().trap_exit = True
+        self._myRef.own_relations().trap_exit = True
         problem = check_flags(SupFlags(intensity=intensity, period=period))
         if max_children is not None and (not isinstance(max_children, int) or max_children < 0):
             problem = ("invalid_max_children", max_children)

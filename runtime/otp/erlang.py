@@ -78,7 +78,7 @@ def spawn(
         raise Error("badarg")
     cell = engine.spawn_actor(FunctionProcess(fn, args), parent, link)
     if trap_exit:
-        cell.own_ties().trap_exit = True
+        cell.own_relations().trap_exit = True
     if name is not None:
         engine.register(name, cell)
     if monitor:
@@ -104,7 +104,7 @@ def self_() -> Pid:
 
 def is_process_alive(pid: Pid) -> bool:
     """`erlang:is_process_alive/1`."""
-    return _cell_of(pid).run.mode != DEAD
+    return _cell_of(pid).execution.mode != DEAD
 
 
 def processes() -> list[Pid]:
@@ -124,8 +124,8 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:
         return True
     assert caller is not None
     caller.exit_signal(pid, reason, False)
-    if caller.run.doomed is not UNSET:  # to oneself it is synchronous: the code ends here
-        reason = caller.run.doomed
+    if caller.execution.pending_exit is not UNSET:  # to oneself it is synchronous: the code ends here
+        reason = caller.execution.pending_exit
         caller.terminate(reason)
         raise Unwind
     return True
@@ -134,9 +134,9 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:
 def trap_exit(flag: bool) -> bool:
     """`process_flag(trap_exit, Flag)`: returns the old value."""
     cell = _self()
-    old = cell.ties.trap_exit
+    old = cell.relations.trap_exit
     if flag is not old:
-        cell.own_ties().trap_exit = flag
+        cell.own_relations().trap_exit = flag
     return old
 
 
@@ -149,8 +149,8 @@ def link(pid: Pid) -> Literal[True]:
     other = _cell_of(pid)
     if other is caller:
         return True
-    if other.run.mode == DEAD:
-        if not caller.ties.trap_exit:
+    if other.execution.mode == DEAD:
+        if not caller.relations.trap_exit:
             raise Error("noproc")
         caller.deliver(ExitMessage(pid, "noproc"))
     else:
@@ -178,7 +178,7 @@ def monitor(target: Dest) -> Ref:
         cell, name = caller.engine.names.get(target), target
     if cell is caller:
         return Ref()
-    if cell is None or cell.run.mode == DEAD:
+    if cell is None or cell.execution.mode == DEAD:
         ref = Monitor(caller, None, name)
         ref.fire(cell, "noproc")
         return ref
@@ -191,17 +191,17 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
     Returns True, or with `info` whether the monitor was still there. A monitor of another process is left alone.
     """
     caller = _self()
-    found = isinstance(ref, Monitor) and ref in caller.ties.monitors
+    found = isinstance(ref, Monitor) and ref in caller.relations.monitors
     if found:
         assert isinstance(ref, Monitor)
         caller.drop(ref)
         if ref.target is not None:
             ref.target.drop_monitor(ref)
             ref.target = None
-    elif flush and caller.run.mailbox and isinstance(ref, Monitor) and ref.owner is caller:
-        for index, message in enumerate(caller.run.mailbox):
+    elif flush and caller.execution.mailbox and isinstance(ref, Monitor) and ref.owner is caller:
+        for index, message in enumerate(caller.execution.mailbox):
             if isinstance(message, Down) and message.ref is ref:
-                del caller.run.mailbox[index]
+                del caller.execution.mailbox[index]
                 break
     if info:
         return found
@@ -232,9 +232,9 @@ def _down_timeout(reply: signals.DownReply) -> None:
 def send(dest: Dest, message: Any) -> Any:
     """`Dest ! Message`: returns the message. A dead pid swallows it; a name nobody has raises Error("badarg")."""
     if type(dest) is Cell:
-        run = dest.run
-        if run.queued and run.mailbox and not dest.ties.overload:
-            run.mailbox.append(message)  # it has mail and will run: all that `deliver` would do
+        execution = dest.execution
+        if execution.queued and execution.mailbox and not dest.relations.overload:
+            execution.mailbox.append(message)  # it has mail and will run: all that `deliver` would do
         else:
             dest.deliver(message)
         return message
@@ -296,7 +296,7 @@ class TimerRef(Ref):
     def pending(self) -> bool:
         """False once it fired, was cancelled, or the pid it is for died."""
         return self.timer.callback is not None and not (
-            isinstance(self.dest, Pid) and self.dest.cell.run.mode == DEAD
+            isinstance(self.dest, Pid) and self.dest.cell.execution.mode == DEAD
         )
 
     def remaining(self) -> int:
@@ -388,32 +388,32 @@ def make_ref() -> Ref:
 def process_info(pid: Pid) -> dict[str, Any] | None:
     """`erlang:process_info/1`, None for a dead process. `memory` is an estimate in bytes."""
     cell = _cell_of(pid)
-    if cell.run.mode == DEAD:
+    if cell.execution.mode == DEAD:
         return None
     monitors: list[Any] = [
-        m.name or (m.target.pid if m.target is not None else None) for m in cell.ties.monitors
+        m.name or (m.target.pid if m.target is not None else None) for m in cell.relations.monitors
     ]
-    target = getattr(cell.run.waiting, "target", None)  # a call or a stop under way monitors its server
+    target = getattr(cell.execution.waiting, "target", None)  # a call or a stop under way monitors its server
     if isinstance(target, Cell):
         monitors.append(target.pid)
     return {
         "pid": pid,
-        "registered_name": cell.ties.name,
+        "registered_name": cell.relations.name,
         "module": module_of(cell.actor),
         "status": "suspended"
-        if cell.run.held
-        else STATUS[cell.run.mode]
-        if not cell.run.queued or cell.run.mode == 4
+        if cell.execution.suspended
+        else STATUS[cell.execution.mode]
+        if not cell.execution.queued or cell.execution.mode == 4
         else "runnable",
-        "message_queue_len": len(cell.run.mailbox) if cell.run.mailbox else 0,
-        "messages": list(cell.run.mailbox) if cell.run.mailbox else [],
-        "current_message": cell.run.message,
-        "links": list(cell.ties.links),
+        "message_queue_len": len(cell.execution.mailbox) if cell.execution.mailbox else 0,
+        "messages": list(cell.execution.mailbox) if cell.execution.mailbox else [],
+        "current_message": cell.execution.message,
+        "links": list(cell.relations.links),
         "monitors": monitors,
-        "monitored_by": [m.owner.pid for m in cell.ties.monitored_by if isinstance(m, Monitor)],
-        "trap_exit": cell.ties.trap_exit,
-        "reductions": cell.ties.reductions,
-        "parent": cell.ties.parent,
+        "monitored_by": [m.owner.pid for m in cell.relations.monitored_by if isinstance(m, Monitor)],
+        "trap_exit": cell.relations.trap_exit,
+        "reductions": cell.relations.reductions,
+        "parent": cell.relations.parent,
         "ancestors": ancestors(cell),
         "memory": memory_of(cell),
     }
@@ -421,13 +421,13 @@ def process_info(pid: Pid) -> dict[str, Any] | None:
 
 def memory_of(cell: Cell) -> int:
     """An estimate of what a process occupies, in bytes: control block, actor, its attributes one level deep, mailbox."""
-    actor, run, ties = cell.actor, cell.run, cell.ties
-    mailbox = run.mailbox
+    actor, execution, relations = cell.actor, cell.execution, cell.relations
+    mailbox = execution.mailbox
     size = getsizeof(cell) + getsizeof(actor)
-    if not run.shared:
-        size += getsizeof(run)
-    if not ties.shared:
-        size += getsizeof(ties)
+    if not execution.shared:
+        size += getsizeof(execution)
+    if not relations.shared:
+        size += getsizeof(relations)
     # Not by `__dict__`: whoever asks an object for that one gives it a dict, for as long as it lives.
     others, last = 0, None
     for value in get_referents(actor):
@@ -436,7 +436,7 @@ def memory_of(cell: Cell) -> int:
             others, last = others + 1, value
     if others == 1 and type(last) is dict:  # somebody has asked, or it is its only attribute
         size += sum(map(getsizeof, last.values()))
-    for table in (ties.links, ties.monitors, ties.monitored_by, mailbox):
+    for table in (relations.links, relations.monitors, relations.monitored_by, mailbox):
         if table:
             size += getsizeof(table)
     if mailbox:

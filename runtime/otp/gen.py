@@ -39,7 +39,8 @@ class StartError(Exception):
 class Call(_Reply):
     """One call: the request in the server's mailbox, the `From` of handle_call, and what the caller awaits.
 
-    It is also the caller's monitor of the server: while it is pending, the server's `run.call` or one of `ties.monitored_by`.
+    It is also the caller's monitor of the server: while it is pending, the server's `execution.watcher` or one of its
+    `relations.monitored_by`.
     """
 
     __slots__ = ("alias", "caller", "due", "request", "site", "target", "timer")
@@ -63,7 +64,7 @@ class Call(_Reply):
     def __await__(self) -> Generator[Any, None, Any]:
         if not self.done:
             caller, target = scheduling.current, self.target
-            engine = target.run.engine
+            engine = target.execution.engine
             if caller is not None and engine.queue and engine.queue[-1] is target:
                 try:
                     engine.hand_over(caller, target)
@@ -95,23 +96,23 @@ class Call(_Reply):
                 self.caller.deliver((self, value))
             return
         # `_settle`, `resolve` and `wake` in one: every call comes through here.
-        timer, waiter, ties = self.timer, self.waiter, self.target.ties
-        if ties.monitored_by:
-            ties.monitored_by = without(ties.monitored_by, self)
+        timer, waiter, relations = self.timer, self.waiter, self.target.relations
+        if relations.monitored_by:
+            relations.monitored_by = without(relations.monitored_by, self)
         if timer is not None:
             self.timer = None
             timer.cancel()
-        if ties.extra is not None and "debug" in ties.extra:
-            ties.extra["debug"].said(self.target, value, self.caller)
+        if relations.extra is not None and "debug" in relations.extra:
+            relations.extra["debug"].said(self.target, value, self.caller)
         self.done = True
         self.value = value
         if waiter is None:
             return
         if isinstance(waiter, Cell):
-            run = waiter.run
-            if run.waiting is self and run.mode != DEAD and not run.queued:
-                run.queued = True
-                run.engine.enqueue(waiter)
+            execution = waiter.execution
+            if execution.waiting is self and execution.mode != DEAD and not execution.queued:
+                execution.queued = True
+                execution.engine.enqueue(waiter)
         elif not waiter.done():
             waiter.set_result(None)
 
@@ -120,7 +121,7 @@ class Call(_Reply):
         if timeout <= 0:
             self.expire()
         else:
-            self.due = self.target.run.engine.now() + timeout / 1000
+            self.due = self.target.execution.engine.now() + timeout / 1000
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
         """The server ended before it answered."""
@@ -140,9 +141,9 @@ class Call(_Reply):
             self._settle()
 
     def _settle(self) -> None:
-        ties = self.target.ties
-        if ties.monitored_by:
-            ties.monitored_by = without(ties.monitored_by, self)
+        relations = self.target.relations
+        if relations.monitored_by:
+            relations.monitored_by = without(relations.monitored_by, self)
         timer = self.timer
         if timer is not None:
             self.timer = None
@@ -198,20 +199,24 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
     """
     site = (dest, request, timeout)
     cell = dest if type(dest) is Cell else resolve(dest)
-    if type(cell) is Cell and (run := cell.run) is (engine := run.engine).rest and engine.runs:
+    if (
+        type(cell) is Cell
+        and (execution := cell.execution) is (engine := execution.engine).rest
+        and engine.spare_executions
+    ):
         # `deliver` to a server at rest: nearly every call comes through here.
         pending = Call(cell, request, site, timeout is not None)
-        cell.run = run = engine.runs.pop()
-        run.call = pending
-        if run.mailbox is None:
-            run.mailbox = deque()
-        run.mailbox.append(pending)
-        run.queued = True
+        cell.execution = execution = engine.spare_executions.pop()
+        execution.watcher = pending
+        if execution.mailbox is None:
+            execution.mailbox = deque()
+        execution.mailbox.append(pending)
+        execution.queued = True
         engine.enqueue(cell)
         if timeout is not None:
             pending.wait_for(timeout)
         return pending
-    if cell is None or cell.run.mode == DEAD:
+    if cell is None or cell.execution.mode == DEAD:
         # Without patience the news of its death comes too late; that a name is free is known at once.
         reason = "timeout" if cell is not None and timeout is not None and timeout <= 0 else "noproc"
         return Failed(Exit((reason, CallSite("gen_server", "call", site))))
@@ -289,7 +294,7 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
     when it comes to it.
     """
     cell = resolve(dest)
-    if cell is None or cell.run.mode == DEAD:
+    if cell is None or cell.execution.mode == DEAD:
         raise Exit("noproc" if cell is None or timeout is None or timeout > 0 else "timeout")
     site = CallSite("sys", "terminate", (cell, reason, "infinity" if timeout is None else timeout))
     if cell is scheduling.current:
@@ -321,7 +326,7 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
 class StartReply(DownReply):
     """`proc_lib:start_link`'s wait for `init_ack`. If the process dies before, its reason is the error.
 
-    It lies in the new process's `run.call`.
+    It lies in the new process's `execution.watcher`.
     """
 
     __slots__ = ("starter",)
@@ -341,7 +346,7 @@ class StartReply(DownReply):
     def fire(self, pid: Pid | None, reason: Any) -> None:
         if self.done:
             return
-        mailbox = None if self.starter is None else self.starter.run.mailbox
+        mailbox = None if self.starter is None else self.starter.execution.mailbox
         for index, message in enumerate(mailbox or ()):
             if isinstance(message, ExitMessage) and message.pid is pid:
                 assert mailbox is not None
@@ -373,10 +378,10 @@ async def start_actor(
     linked = link and parent is not None
     cell = engine.spawn_actor(actor, parent if link else None, linked)
     if actor.max_mailbox:
-        cell.own_ties().overload = actor.max_mailbox
-    run = cell.own_run()
-    run.call = started = StartReply(cell, parent if linked else None)
-    run.waiting = (partial(actor._init, *args, **(kwargs or {})), name, started)
+        cell.own_relations().overload = actor.max_mailbox
+    execution = cell.own_execution()
+    execution.watcher = started = StartReply(cell, parent if linked else None)
+    execution.waiting = (partial(actor._init, *args, **(kwargs or {})), name, started)
     if timeout is None:
         return await started
     timer = engine.call_later(timeout / 1000, _start_timeout, started)

@@ -179,11 +179,11 @@ class GenServer(Process):
         return self.init(*args, **kwargs)
 
     def _begin(self) -> Coroutine[Any, Any, Any] | None:
-        run = self._myRef.run
-        if run.waiting is None:  # made by Thespian's createActor: nobody waits for init
+        execution = self._myRef.execution
+        if execution.waiting is None:  # made by Thespian's createActor: nobody waits for init
             return self._initialise(self._init, None, None)
-        init, name, started = run.waiting
-        run.waiting = None
+        init, name, started = execution.waiting
+        execution.waiting = None
         return self._initialise(init, name, started)
 
     def _initialise(
@@ -222,7 +222,7 @@ class GenServer(Process):
         except (Unwind, GeneratorExit):
             raise
         except BaseException as exc:
-            if self._myRef.run.mode == DEAD:  # killed meanwhile, its code is only cleaning up
+            if self._myRef.execution.mode == DEAD:  # killed meanwhile, its code is only cleaning up
                 raise
             return outcome(exc)
 
@@ -252,14 +252,14 @@ class GenServer(Process):
         cell = self._myRef
         if isinstance(name, tuple):
             name[1].unregister_name(name[2])
-        elif name is not None and cell.ties.name == name:  # init may have given it up
+        elif name is not None and cell.relations.name == name:  # init may have given it up
             cell.engine.unregister(name)
         if started is not None:
             started.acknowledge(None, error)
         cell.terminate(reason)
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
-        extra = self._myRef.ties.extra
+        extra = self._myRef.relations.extra
         if extra is not None and not self._hear(extra, message):
             return None
         try:
@@ -279,7 +279,9 @@ class GenServer(Process):
                 result = self.handle_info(message)
             elif isinstance(message, SystemMessage):
                 return self._system(message)
-            elif type(message) is ExitMessage and message.pid is (self._myRef.ties.parent or self._myRef):
+            elif type(message) is ExitMessage and message.pid is (
+                self._myRef.relations.parent or self._myRef
+            ):
                 return self._stop(message.reason)
             elif type(message) is _ServerTimeout:
                 if message.stale:
@@ -339,7 +341,7 @@ class GenServer(Process):
         if result.timeout is not None:
             cell = self._myRef
             # A message that waits already makes the timeout void.
-            if not cell.run.mailbox:
+            if not cell.execution.mailbox:
                 marker = _ServerTimeout(result.timeout)
                 cell.own_extra()["timeout"] = marker
                 marker.arm(cell)
@@ -367,7 +369,7 @@ class GenServer(Process):
             if marker is not message:
                 marker.cancel()
             if not extra:
-                self._myRef.ties.extra = None
+                self._myRef.relations.extra = None
         debug = extra.get("debug")
         if debug is not None:
             debug.heard(self._myRef, message)
@@ -376,7 +378,7 @@ class GenServer(Process):
     def _system(self, message: SystemMessage) -> Coroutine[Any, Any, None] | None:
         cell = self._myRef
         follow = message.perform(cell)
-        extra = cell.ties.extra
+        extra = cell.relations.extra
         if extra is not None:
             marker = extra.get("timeout")
             if marker is not None:  # as in OTP, the time starts anew
@@ -386,7 +388,7 @@ class GenServer(Process):
         return follow
 
     def _cancel_timers(self) -> None:
-        extra = self._myRef.ties.extra
+        extra = self._myRef.relations.extra
         if extra is not None and "timeout" in extra:
             extra["timeout"].cancel()
 
@@ -411,7 +413,7 @@ class GenServer(Process):
         except (Unwind, GeneratorExit):
             raise
         except BaseException as exc:
-            if self._myRef.run.mode == DEAD:  # killed meanwhile, its code is only cleaning up
+            if self._myRef.execution.mode == DEAD:  # killed meanwhile, its code is only cleaning up
                 raise
             result = outcome(exc)
         self._end(result, reason, answer)
@@ -451,7 +453,7 @@ class _ServerTimeout(NeverRefused):
             self.timer = cell.engine.call_later(self.ms / 1000, self._fire, cell)
 
     def _fire(self, cell: Cell) -> None:
-        if not cell.run.mailbox:
+        if not cell.execution.mailbox:
             cell.deliver(self)
 
     def cancel(self) -> None:

@@ -82,7 +82,7 @@ class _Router:
     def whereis_name(name: tuple[Dest, Any]) -> Pid | None:
         """The process that serves the key now; None if it does not run. Read at once, without a message."""
         cell = gen_server.resolve(name[0])
-        if cell is None or cell.run.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
+        if cell is None or cell.execution.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
             return None
         child = cell.actor.children.get(partition_of(name[1], cell.actor.partitions))
         return child.pid if child is not None and isinstance(child.pid, Pid) else None
@@ -96,6 +96,6 @@ def via(sup: Dest, key: Any) -> tuple[str, Any, Any]:
 def partitions(sup: Dest) -> int:
     """`PartitionSupervisor.partitions/1`. Raises Exit("noproc") if it does not run."""
     cell = gen_server.resolve(sup)
-    if cell is None or cell.run.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
+    if cell is None or cell.execution.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
         raise Exit("noproc")
     return cell.actor.partitions

@@ -28,7 +28,7 @@ class Registry:
     def register(self, key: Hashable, value: Any = None, pid: Pid | None = None) -> Pid:
         """`Registry.register/3` for the calling process (or `pid`). Raises Error(("already_registered", pid))."""
         holder = _caller() if pid is None else pid
-        if holder.cell.run.mode == DEAD:
+        if holder.cell.execution.mode == DEAD:
             raise Error("noproc")
         entries = self._entries.get(key)
         if entries and self.unique:

@@ -199,8 +199,8 @@ class StateMachine(GenServer):
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         cell, machine = self._myRef, self._machine
         assert machine is not None
-        if cell.ties.extra is not None:
-            self._hear(cell.ties.extra, message)
+        if cell.relations.extra is not None:
+            self._hear(cell.relations.extra, message)
         if type(message) is Call:
             return self._loop((("call", message), message.request))
         if type(message) is Cast:
@@ -212,7 +212,7 @@ class StateMachine(GenServer):
             return self._loop((message.event, message.content))
         if isinstance(message, SystemMessage):
             return self._system(message)
-        if type(message) is ExitMessage and message.pid is (cell.ties.parent or cell):
+        if type(message) is ExitMessage and message.pid is (cell.relations.parent or cell):
             return self._stop(message.reason)
         return self._loop(("info", message))
 
@@ -233,7 +233,7 @@ class StateMachine(GenServer):
                 await self._transition(event, result)
                 event = machine.next()
                 handled += 1
-                if cell.run.doomed is not UNSET:
+                if cell.execution.pending_exit is not UNSET:
                     return  # a signal has ended it
                 if handled % _EVENTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
@@ -242,7 +242,7 @@ class StateMachine(GenServer):
         except _Stopping as stopping:
             told = reason = stopping.reason
         except BaseException as exc:
-            if cell.run.mode == DEAD:  # killed meanwhile, its code is only cleaning up
+            if cell.execution.mode == DEAD:  # killed meanwhile, its code is only cleaning up
                 raise
             reason = reason_of(exc)
             told = reason if isinstance(exc, Exit) else reason[0]  # gen_statem tells terminate no stack
@@ -255,7 +255,7 @@ class StateMachine(GenServer):
         except (Unwind, GeneratorExit):
             raise
         except BaseException as exc:
-            if cell.run.mode == DEAD:
+            if cell.execution.mode == DEAD:
                 raise
             outcome = gen_server.outcome(exc)
         self._end(outcome, reason, None)

@@ -85,7 +85,7 @@ class Supervisor(GenServer):
     # ---- starting
 
     async def _init(self, *args: Any, **kwargs: Any) -> Any:
-        self._myRef.own_ties().trap_exit = True
+        self._myRef.own_relations().trap_exit = True
         result = self.init(*args, **kwargs)
         if isinstance(result, Awaitable):
             result = await result
@@ -325,7 +325,7 @@ class Supervisor(GenServer):
             for candidate in self.dynamic.values():
                 if isinstance(candidate.pid, Restarting) and candidate.pid.old is key:
                     return candidate
-            if key.cell.run.mode == DEAD:
+            if key.cell.execution.mode == DEAD:
                 return Child(self.template)
         return child
 

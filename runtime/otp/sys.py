@@ -53,7 +53,7 @@ class _Installed:
 
 
 class Debug:
-    """What is traced and counted of one process; lies in `cell.ties.extra["debug"]` while there is anything."""
+    """What is traced and counted of one process; lies in `cell.relations.extra["debug"]` while there is anything."""
 
     __slots__ = ("installed", "log", "statistics")
 
@@ -97,11 +97,11 @@ class Debug:
 
     def tidy(self, cell: Cell) -> None:
         """Takes itself away once nobody wants to know."""
-        extra = cell.ties.extra
+        extra = cell.relations.extra
         if not self.installed and self.statistics is None and self.log is None and extra is not None:
             extra.pop("debug", None)
             if not extra:
-                cell.ties.extra = None
+                cell.relations.extra = None
 
 
 class _Statistics:
@@ -138,7 +138,7 @@ def _ask(
 ) -> Awaitable[Any]:
     site = CallSite("sys", function, (dest, *args))
     cell = resolve(dest)
-    if cell is None or cell.run.mode == DEAD:
+    if cell is None or cell.execution.mode == DEAD:
         return Failed(Exit(("noproc", site)))
     if not isinstance(cell.actor, GenServer):
         if function in ("get_state", "get_status"):
@@ -176,8 +176,8 @@ async def get_state(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
 def _state_of(cell: Cell) -> Any:
     if isinstance(cell.actor, GenServer):
         return cell.actor._get_state()
-    if cell.run.coro is not None:
-        coro: Any = cell.run.coro
+    if cell.execution.coro is not None:
+        coro: Any = cell.execution.coro
         if getattr(coro, "__name__", "") == "_run":  # FunctionProcess's own frame around the user's
             coro = coro.cr_await or coro
         frame = getattr(coro, "cr_frame", None)
@@ -214,14 +214,14 @@ async def get_status(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> dic
 
 
 def _status_of(cell: Cell) -> dict[str, Any]:
-    debug = (cell.ties.extra or {}).get("debug")
+    debug = (cell.relations.extra or {}).get("debug")
     actor = cell.actor
     return {
         "pid": cell,
-        "name": cell.ties.name,
+        "name": cell.relations.name,
         "module": module_of(actor),
-        "status": "suspended" if cell.run.held else "running",
-        "parent": cell.ties.parent,
+        "status": "suspended" if cell.execution.suspended else "running",
+        "parent": cell.relations.parent,
         "ancestors": ancestors(cell),
         "traces": 0 if debug is None else len(debug.installed),
         "statistics": debug is not None and debug.statistics is not None,
@@ -239,7 +239,7 @@ async def suspend(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
     """
 
     def work(cell: Cell) -> None:
-        cell.own_run().held = True
+        cell.own_execution().suspended = True
 
     await _ask(dest, "suspend", (), timeout, work)
 
@@ -248,7 +248,7 @@ async def resume(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
     """`sys:resume/1,2`: it takes its mail again. Harmless if it was not suspended."""
 
     def work(cell: Cell) -> None:
-        cell.own_run().held = False
+        cell.own_execution().suspended = False
 
     await _ask(dest, "resume", (), timeout, work)
 
@@ -304,7 +304,7 @@ async def statistics(
         debug = _debug(cell)
         found = debug.statistics
         if flag is True:
-            debug.statistics = _Statistics(cell.ties.reductions)
+            debug.statistics = _Statistics(cell.relations.reductions)
         elif flag is False:
             debug.statistics = None
         debug.tidy(cell)
@@ -315,7 +315,7 @@ async def statistics(
         return {
             "start_time": found.start_time,
             "current_time": time(),
-            "reductions": cell.ties.reductions - found.reductions,
+            "reductions": cell.relations.reductions - found.reductions,
             "messages_in": found.messages_in,
             "messages_out": found.messages_out,
         }
@@ -338,7 +338,7 @@ async def get_log(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> list[T
     """`sys:get_log/1`: the events that `log` has kept, oldest first."""
 
     def work(cell: Cell) -> list[TraceEvent]:
-        debug = (cell.ties.extra or {}).get("debug")
+        debug = (cell.relations.extra or {}).get("debug")
         return [] if debug is None or debug.log is None else list(debug.log)
 
     return await _ask(dest, "get_log", (), timeout, work)

@@ -82,7 +82,7 @@ class TaskProcess(FunctionProcess):
 
     def _reply(self, value: Any) -> None:
         # The monitor doubles as Elixir's alias: once it is gone, replies are dropped.
-        if self._task.ref in self._task.owner.cell.ties.monitors:
+        if self._task.ref in self._task.owner.cell.relations.monitors:
             self._task.owner.cell.deliver((self._task.ref, value))
 
 
@@ -221,8 +221,8 @@ async def shutdown(
 
 
 def _forget_exit(owner: Cell, pid: Pid) -> None:
-    for index, message in enumerate(owner.run.mailbox or ()):
+    for index, message in enumerate(owner.execution.mailbox or ()):
         if isinstance(message, ExitMessage) and message.pid is pid:
-            assert owner.run.mailbox is not None
-            del owner.run.mailbox[index]
+            assert owner.execution.mailbox is not None
+            del owner.execution.mailbox[index]
             return

@@ -40,7 +40,7 @@ async def _start_task(task: Task, fn: Callable[..., Any], args: tuple[Any, ...],
     # end.
     supervisor = scheduling.current
     assert supervisor is not None
-    if task.owner.cell.run.mode == DEAD:
+    if task.owner.cell.execution.mode == DEAD:
         return None
     cell = supervisor.engine.spawn_actor(TaskProcess(task, fn, args), supervisor, True)
     task.attach(cell, link)
@@ -236,12 +236,12 @@ def _detach(owner: Cell, task: Task) -> None:
     owner.unlink(task.pid)
     owner.drop(task.ref)
     task.pid.cell.drop_monitor(task.ref)
-    mailbox = owner.run.mailbox or ()
+    mailbox = owner.execution.mailbox or ()
     for index in range(len(mailbox) - 1, -1, -1):
         message = mailbox[index]
         if task.is_mail(message) or (isinstance(message, ExitMessage) and message.pid is task.pid):
-            assert owner.run.mailbox is not None
-            del owner.run.mailbox[index]
+            assert owner.execution.mailbox is not None
+            del owner.execution.mailbox[index]
 
 
 __all__ = [

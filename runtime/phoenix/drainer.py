@@ -93,7 +93,7 @@ class Sockets(GenServer):
             if isinstance(transport, WebSocketConnection):
                 timeout = transport.options.timeout
                 # One that has not begun, or waits for a join, is not silent.
-                if timeout is None or transport.pid.cell.run.mode != IDLE:
+                if timeout is None or transport.pid.cell.execution.mode != IDLE:
                     continue
                 if now - transport.last_seen >= timeout / 1000:
                     transport.pid.cell.deliver(CloseConnection(1002, ("shutdown", "read_timeout")))

@@ -99,7 +99,9 @@ class LongPollSession(SocketTransport):
     def push(self, frame: Frame) -> None:
         cell = self._myRef
         # Its own _Flush is no reason to queue: what is pushed before that one runs shall go with it.
-        if cell.run.mode == IDLE and (not cell.run.mailbox or (self.flushing and len(cell.run.mailbox) == 1)):
+        if cell.execution.mode == IDLE and (
+            not cell.execution.mailbox or (self.flushing and len(cell.execution.mailbox) == 1)
+        ):
             self.emit(frame)
         else:
             cell.deliver(frame)
@@ -234,7 +236,7 @@ async def _resume(endpoint: Endpoint, candidate: Candidate) -> Pid | None:
     if pid is None:
         return None
     cell = pid.cell
-    if cell.run.mode == IDLE and not cell.run.mailbox:
+    if cell.execution.mode == IDLE and not cell.execution.mailbox:
         return pid
     try:
         await gen_server.call(pid, Subscribe(), candidate.route.options.pubsub_timeout_ms)

@@ -75,7 +75,7 @@ class PubSub(GenServer):
                 raise RuntimeError("subscribe() outside of a process needs a pid")
             pid = scheduling.current.pid
         cell = pid.cell
-        if cell.run.mode == DEAD:
+        if cell.execution.mode == DEAD:
             return
         subscription = Subscription((pid, metadata))
         subscribers = self._topics.get(topic)

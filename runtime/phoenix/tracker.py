@@ -100,7 +100,7 @@ class Tracker(GenServer):
         The join is reported on this node when it returns. Raises AlreadyTracked, NoPresence if the process is dead.
         """
         _check_meta(meta)
-        if pid.cell.run.mode == DEAD:
+        if pid.cell.execution.mode == DEAD:
             raise NoPresence(key)
         if self._state.own(pid, topic, key) is not None:
             raise AlreadyTracked(pid, topic, key)

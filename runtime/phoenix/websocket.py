@@ -136,7 +136,7 @@ class WebSocketConnection(SocketTransport):
 
     def push(self, frame: Frame) -> None:
         cell = self._myRef
-        if cell.run.mode == IDLE and not cell.run.mailbox:
+        if cell.execution.mode == IDLE and not cell.execution.mailbox:
             if self.writing_paused or self.closing or self.overflowed or self.window_bits:
                 self.emit(frame)
             else:

@@ -101,7 +101,7 @@ class TracedCell(Cell):
 
     @property
     def engine(self) -> DeterministicEngine:
-        return self.run.engine  # type: ignore[return-value]
+        return self.execution.engine  # type: ignore[return-value]
 
     def deliver(self, message: Any) -> bool:
         sender = scheduling.current

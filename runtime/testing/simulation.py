@@ -142,7 +142,7 @@ class Simulation:
         pid = self.engine.spawn(_outcome_of, outcome.append, body, args, trap_exit=True)
         until = self.engine.now() + limit_ms / 1000
         self.engine.run()
-        while not outcome and pid.cell.run.mode != DEAD:
+        while not outcome and pid.cell.execution.mode != DEAD:
             due = self.engine.next_timer()
             if due is None or due > until:
                 raise TimeoutError(f"{body.__name__} is not done at {self.engine.now() * 1000:.0f} ms")
@@ -212,7 +212,7 @@ def play_real(body: Body, *args: Any, timeout: float = 30_000) -> Any:
                 done.set_exception(RuntimeError(f"the process of {body.__name__} was ended by a signal"))
 
         cell = engine.spawn_actor(FunctionProcess(_outcome_of, (done.set_result, body, args)))
-        cell.own_ties().trap_exit = True
+        cell.own_relations().trap_exit = True
         cell.on_exit(ended)
         try:
             async with asyncio.timeout(timeout / 1000):

@@ -115,7 +115,9 @@ class DrivenEngine(AsyncioEngine):
         due = self.next_timer()
         if due is not None and (seconds is None or due <= self.now() + seconds):
             return False
-        return not any(cell.run.coro is not None for cell in self.table) and not asyncio.all_tasks(self.loop)
+        return not any(cell.execution.coro is not None for cell in self.table) and not asyncio.all_tasks(
+            self.loop
+        )
 
     def close(self) -> None:
         """Kills what still lives, lets cancelled code clean up, and closes the loop."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from thespian.actors import ValidatedSource
 from thespian.system import isInternalActorSystemMessage
 
-from runtime.core.control_block import Ties
+from runtime.core.control_block import Relations
 from runtime.core.engine import Engine
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
@@ -27,13 +27,13 @@ class Port(Cell):
 
     def __init__(self, engine: Engine) -> None:
         self.actor = self
-        self.run = engine.rest
-        self.ties = Ties(engine.table.reserve())
+        self.execution = engine.rest
+        self.relations = Relations(engine.table.reserve())
         self.waiting: Any = False  # a thread sleeps until something comes
         self.responses: deque[Any] = deque()
 
     def deliver(self, message: Any) -> bool:
-        if self.run.mode == DEAD:
+        if self.execution.mode == DEAD:
             return False
         if not isInternalActorSystemMessage(message):
             self.responses.append(message)
@@ -46,7 +46,7 @@ class Port(Cell):
 
     def close(self) -> None:
         """Nothing is kept any more."""
-        self.run = self.run.engine.dead
+        self.execution = self.execution.engine.dead
         self.responses.clear()
 
 

@@ -60,7 +60,7 @@ class ThespianCell(Cell):
 
     def __init__(self, engine: Engine, actor: Any, parent: Pid | None) -> None:
         super().__init__(engine, actor, parent)
-        self.run = engine.rest  # there is no init to run: it waits for mail at once
+        self.execution = engine.rest  # there is no init to run: it waits for mail at once
 
     # ---- mail
 
@@ -115,7 +115,7 @@ class ThespianCell(Cell):
         except (Unwind, GeneratorExit):
             raise
         except Exception:
-            if self.run.mode == DEAD:
+            if self.execution.mode == DEAD:
                 raise
             again = self._failed(message, sender, attempt)
             if again is not None:
@@ -147,16 +147,16 @@ class ThespianCell(Cell):
         return coro
 
     def _exit(self, request: ActorExitRequest) -> None:
-        if self.run.mode == DEAD:
+        if self.execution.mode == DEAD:
             return
-        if not request.isRecursive and self.ties.extra is not None:
-            self.ties.extra.pop("children", None)
+        if not request.isRecursive and self.relations.extra is not None:
+            self.relations.extra.pop("children", None)
         self.terminate("normal")
 
     def terminate(self, reason: Any) -> None:
-        if self.run.mode == DEAD:
+        if self.execution.mode == DEAD:
             return
-        extra, mailbox = self.ties.extra, self.run.mailbox
+        extra, mailbox = self.relations.extra, self.execution.mailbox
         super().terminate(reason)
         self.engine.thespian.ended(self, extra)
         for message in mailbox or ():
@@ -167,9 +167,9 @@ class ThespianCell(Cell):
         base: SystemBase = self.engine.thespian
         status = Thespian_ActorStatus(self, type(self.actor).__name__, base.system.pid)
         status.addWakeups(base.wakeups())
-        for child in (self.ties.extra or {}).get("children", ()):
+        for child in (self.relations.extra or {}).get("children", ()):
             status.addChild(child)
-        for message in self.run.mailbox or ():
+        for message in self.execution.mailbox or ():
             if type(message) is tuple:
                 status.addPendingMessage(message[1], self, message[0])
         return status
@@ -186,7 +186,7 @@ class ThespianCell(Cell):
         self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None = None
     ) -> Pid:
         """`Actor.createActor`: the child's source is its parent's unless it names another."""
-        source = sourceHash or (self.ties.extra or {}).get("source")
+        source = sourceHash or (self.relations.extra or {}).get("source")
         return self.engine.thespian.create(self, actorClass, requirements, globalName, source)
 
     def wakeupAfter(self, period: Any, payload: Any) -> None:

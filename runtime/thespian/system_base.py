@@ -191,7 +191,7 @@ class SystemBase:
             cell = engine.spawn_actor(actor, parent)
             bound = getattr(actor, "max_mailbox", None)
             if bound:
-                cell.own_ties().overload = bound
+                cell.own_relations().overload = bound
             self._watch(cell)
         else:
             cell = engine.spawn_actor(actor, parent, False, ThespianCell)
@@ -232,7 +232,7 @@ class SystemBase:
 
     def _stillborn(self, parent: Cell) -> Pid:
         cell = ThespianCell(self.engine, None, parent)
-        cell.run = self.engine.dead
+        cell.execution = self.engine.dead
         self.engine.table.remove(cell)
         self.route(self.system.pid, parent.pid, ChildActorExited(cell))
         return cell
@@ -243,7 +243,7 @@ class SystemBase:
             cell.on_exit(self._otp_ended)
 
     def _otp_ended(self, pid: Pid) -> None:
-        self.ended(pid.cell, pid.cell.ties.extra)
+        self.ended(pid.cell, pid.cell.relations.extra)
 
     def ended(self, cell: Cell, extra: dict[str, Any] | None) -> None:
         """An actor has ended: its children are asked to exit, its parent hears of it, nobody is told through it."""
@@ -253,8 +253,8 @@ class SystemBase:
             self._dead_letters = None
         self.sources.forget(cell)
         self._primaries.pop(cell, None)
-        parent = None if cell.ties.parent is None else cell.ties.parent.cell
-        siblings = None if parent is None else (parent.ties.extra or {}).get("children")
+        parent = None if cell.relations.parent is None else cell.relations.parent.cell
+        siblings = None if parent is None else (parent.relations.extra or {}).get("children")
         if siblings is not None and cell in siblings:
             del siblings[cell]
             self.route(self.system.pid, parent, ChildActorExited(cell))
@@ -298,7 +298,7 @@ class SystemBase:
 
     def _wake_up(self, number: int, payload: Any) -> None:
         pid, timer = self._wakeups.pop(number)
-        if pid.cell.run.mode != DEAD:
+        if pid.cell.execution.mode != DEAD:
             self.route(pid, pid, WakeupMessage(timer.duration, payload))
 
     def wakeups(self) -> list[tuple[Pid, ExpirationTimer]]:
@@ -319,7 +319,7 @@ class SystemBase:
         try:
             return await port.reply
         finally:
-            port.run = self.engine.dead
+            port.execution = self.engine.dead
             if timer is not None:
                 timer.cancel()
 

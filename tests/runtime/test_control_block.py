@@ -141,7 +141,7 @@ def test_what_was_handled_is_not_blamed_later(play: Any) -> None:
         assert pid is not None
         info = erlang.process_info(pid)
         assert info is not None and (info["status"], info["current_message"]) == ("suspended", None)
-        assert pid.cell.run.context is None
+        assert pid.cell.execution.context is None
 
     play(body)
 
@@ -277,7 +277,7 @@ def test_a_late_answer_leaves_nothing_behind(play: Any) -> None:
         assert pid is not None
         erlang.spawn(_answer, pid)
         assert await call(pid, "later", 1000) == "now"
-        assert pid.cell.ties.monitored_by == ()
+        assert pid.cell.relations.monitored_by == ()
         return await call(pid, "again")
 
     assert play(body) == "again"

@@ -254,7 +254,7 @@ class Slow(GenServer):
     """Traps exits and takes its time to end."""
 
     def init(self) -> None:
-        self._myRef.own_ties().trap_exit = True
+        self._myRef.own_relations().trap_exit = True
 
     async def terminate(self, reason: Any) -> None:
         await erlang.sleep(200)

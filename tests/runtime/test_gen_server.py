@@ -399,7 +399,7 @@ def test_calls_from_asyncio_tasks() -> None:
         with pytest.raises(TimeoutError):
             await task
         assert erlang.process_info(pid)["monitored_by"] == []  # a cancelled caller waits no more
-        assert not pid.cell.ties.monitored_by
+        assert not pid.cell.relations.monitored_by
         await engine.stop()
 
     asyncio.run(main())
@@ -416,7 +416,7 @@ def test_callers_killed_while_they_wait_are_forgotten(play: Any) -> None:
         await erlang.sleep(1)
         erlang.exit(killed, "kill")
         await erlang.sleep(1)
-        assert not pid.cell.ties.monitored_by
+        assert not pid.cell.relations.monitored_by
         reply(pid.cell.actor.from_, "nobody reads this")
         assert await call(pid, "fine") == "fine"
 

@@ -73,9 +73,9 @@ def play(body: Callable[[], Awaitable[Any]], trap_exit: bool = False) -> Any:
         )
         async with asyncio.timeout(60):
             found = await end
-        waiting = [call for cell in engine.table for call in cell.ties.monitored_by]
+        waiting = [call for cell in engine.table for call in cell.relations.monitored_by]
         assert not any(
-            isinstance(call, Call) and call.caller and call.caller.run.mode == DEAD for call in waiting
+            isinstance(call, Call) and call.caller and call.caller.execution.mode == DEAD for call in waiting
         )
         await engine.stop()
         return found
@@ -130,7 +130,7 @@ def test_answers_that_come_later(timeout: float | None) -> None:
         assert await call(server, "task", timeout) == (server, True)
         assert asyncio.current_task() is mine
         assert erlang.self_().cell is mine
-        assert not server.cell.ties.monitored_by
+        assert not server.cell.relations.monitored_by
         return "through"
 
     assert play(body) == "through"

@@ -193,7 +193,7 @@ def test_a_suspended_process_shows_as_such(engine: DeterministicEngine) -> None:
     run(engine)
     pid = observer.parse_pid("ledger")
     assert pid is not None
-    pid.cell.own_run().held = True
+    pid.cell.own_execution().suspended = True
     assert observer.tree("storage")["children"][0]["status"] == "suspended"  # type: ignore[index]
     assert observer.processes(status_is="suspended")[0][0]["name"] == "ledger"
 

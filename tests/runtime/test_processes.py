@@ -512,11 +512,11 @@ def test_an_idle_process_carries_no_empty_table(play: Any) -> None:
             erlang.send(pid, message)
         erlang.demonitor(erlang.monitor(pid))
         await erlang.sleep(1)
-        run, ties = pid.cell.run, pid.cell.ties
+        run, relations = pid.cell.execution, pid.cell.relations
         assert run is pid.cell.engine.rest
-        assert ties.reductions >= 3
-        assert ties.links == ties.monitors == ties.monitored_by == ()
-        assert ties.exit_hooks is ties.extra is None
+        assert relations.reductions >= 3
+        assert relations.links == relations.monitors == relations.monitored_by == ()
+        assert relations.exit_hooks is relations.extra is None
 
     play(body)
 

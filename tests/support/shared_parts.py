@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtime.core.control_block import Run, Ties
+from runtime.core.control_block import ExecutionState, Relations
 from runtime.core.engine import Engine
 from runtime.core.scheduling import DEAD, IDLE, NEW
 
@@ -19,13 +19,17 @@ def _differences(part: Any, new: Any) -> list[str]:
 def written_to(engine: Engine) -> list[str]:
     """What of the shared parts of an engine is not as it was made."""
     found = []
-    for mode, run in ((NEW, engine.fresh), (IDLE, engine.rest), (DEAD, engine.dead)):
-        found += _differences(run, Run(engine, mode, shared=True))
-    for run in engine.runs:
-        found += [name for name in _differences(run, Run(engine)) if name != "mailbox" or run.mailbox]
+    for mode, execution in ((NEW, engine.fresh), (IDLE, engine.rest), (DEAD, engine.dead)):
+        found += _differences(execution, ExecutionState(engine, mode, shared=True))
+    for execution in engine.spare_executions:
+        found += [
+            name
+            for name in _differences(execution, ExecutionState(engine))
+            if name != "mailbox" or execution.mailbox
+        ]
     for page in engine.table._pages.values():
         if page.blank is not None:
-            found += _differences(page.blank, Ties(page, shared=True))
+            found += _differences(page.blank, Relations(page, shared=True))
     return found
 
 
