@@ -54,6 +54,8 @@ class Engine:
     turn_messages = scheduling.TURN_MESSAGES
     turn_began = 0.0  # by `perf_counter`, where the engine looks at it before each turn
     cell_class: type[Cell] = Cell
+    node: Any = None  # the `runtime.nodes.node.Node` that this engine is, if it is one
+    node_name = signals.NODE
 
     def __init__(self) -> None:
         self.queue: deque[Cell] = deque()
@@ -205,6 +207,12 @@ class Engine:
         if cell is None:
             raise Error("badarg")
         cell.relations.name = None
+
+    def destination(self, name: str, node: str) -> Any:
+        """Who `{Name, Node}` is: on this node the process with that name or None, elsewhere whatever takes its messages."""
+        if self.node is not None:
+            return self.node.destination(name, node)
+        return self.names.get(name) if node == self.node_name else None
 
     # ---- timers
 

@@ -51,9 +51,13 @@ class Linked(Pid):
         other = pid.cell
         if other in self.relations.links:
             self.relations.links = without(self.relations.links, other)
-            other.relations.links = without(other.relations.links, self)
+            other.unlink_from(self)
 
-    def monitor(self, target: Cell, name: str | None = None) -> Monitor:
+    def unlink_from(self, other: Linked) -> None:
+        """`other` has taken back its side of the link."""
+        self.relations.links = without(self.relations.links, other)
+
+    def monitor(self, target: Cell, name: str | tuple[str, str] | None = None) -> Monitor:
         """A new monitor of `target`, owned by this process."""
         monitor = Monitor(self.cell, target, name)
         relations = self.own_relations()

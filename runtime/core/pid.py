@@ -8,7 +8,7 @@ is dead nothing else is left of it.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from thespian.actors import ActorAddress
 
@@ -81,10 +81,14 @@ class Pid(ActorAddress):
 class Ref:
     """Erlang's reference: unique, opaque. Monitors and timers are references with more inside."""
 
-    __slots__ = ("_number",)
+    __slots__ = ("__weakref__", "_number")
 
     def __init__(self) -> None:
         self._number = 0
+
+    def deliver(self, message: Any) -> bool:
+        """A message sent to it: only aliases take some."""
+        return False
 
     def __repr__(self) -> str:
         if not self._number:  # numbered when first looked at: most references never are

@@ -52,7 +52,7 @@ class Monitor(Ref):
 
     __slots__ = ("name", "owner", "target")
 
-    def __init__(self, owner: Cell, target: Cell | None, name: str | None) -> None:
+    def __init__(self, owner: Cell, target: Cell | None, name: str | tuple[str, str] | None) -> None:
         super().__init__()
         self.owner = owner
         self.target = target
@@ -62,7 +62,28 @@ class Monitor(Ref):
         owner = self.owner
         owner.drop(self)
         self.target = None
-        owner.deliver(Down(self, pid if self.name is None else (self.name, NODE), reason))
+        name = self.name
+        if name is not None:
+            pid = name if isinstance(name, tuple) else (name, owner.engine.node_name)  # type: ignore[assignment]
+        owner.deliver(Down(self, pid, reason))
+
+
+class Alias(Ref):
+    """`erlang:alias/1`: a second address of its owner, until it is taken back; `reply`: until the first message."""
+
+    __slots__ = ("active", "owner", "reply")
+
+    def __init__(self, owner: Cell, reply: bool) -> None:
+        super().__init__()
+        self.owner = owner
+        self.reply = reply
+        self.active = True
+
+    def deliver(self, message: Any) -> bool:
+        if not self.active:
+            return False
+        self.active = not self.reply
+        return self.owner.deliver(message)
 
 
 class DownReply(Reply):

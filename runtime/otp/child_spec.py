@@ -14,7 +14,7 @@ from runtime.core.exits import Throw, reason_of
 from runtime.core.pid import Pid
 from runtime.core.scheduling import DEAD
 from runtime.core.signals import ExitMessage
-from runtime.otp.erlang import TIMEOUT, await_down
+from runtime.otp.erlang import TIMEOUT, await_down, is_process_alive
 from runtime.otp.gen_server import StartError
 
 STRATEGIES: Final = ("one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one")
@@ -66,7 +66,8 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        return isinstance(self.pid, Pid) and self.pid.cell.execution.mode != DEAD
+        """Raises Error("badarg") for a process of another node, as OTP's supervisor does."""
+        return isinstance(self.pid, Pid) and is_process_alive(self.pid)
 
 
 def check_flags(flags: SupFlags) -> Any:

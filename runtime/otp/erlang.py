@@ -19,17 +19,17 @@ from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell, FunctionProcess
 from runtime.core.reports import ancestors, module_of
 from runtime.core.scheduling import DEAD, STATUS, TIMEOUT, Receive, Reply
-from runtime.core.signals import NODE, Down, ExitMessage, Monitor
+from runtime.core.signals import NODE, Alias, Down, ExitMessage, Monitor
 
 __all__ = [
     "NODE", "TIMEOUT", "Down", "ExitMessage", "Timeout",
-    "await_down", "cancel_timer", "demonitor", "exit", "is_process_alive", "link", "make_ref", "monitor",
+    "alias", "await_down", "cancel_timer", "demonitor", "exit", "is_process_alive", "link", "make_ref", "monitor",
     "monotonic_time", "process_info", "processes", "read_timer", "receive", "register", "registered", "self_", "send",
-    "send_after", "sleep", "spawn", "spawn_link", "spawn_monitor", "start_timer", "trap_exit", "unlink", "unregister",
+    "send_after", "sleep", "spawn", "spawn_link", "spawn_monitor", "start_timer", "trap_exit", "unalias", "unlink", "unregister",
     "whereis",
 ]  # fmt: skip
 
-Dest = Pid | str
+Dest = Pid | str | tuple[str, str] | Ref  # a process, a name here, a name on a node, an alias
 
 
 def _self() -> Cell:
@@ -45,9 +45,22 @@ def _cell_of(pid: Any) -> Cell:
     return pid.cell
 
 
-def _check_dest(dest: Any) -> None:
-    if not isinstance(dest, Pid | str | None):  # None: nobody has the name, as `whereis` says it
+def _local(pid: Any) -> Cell:
+    """A process of this node."""
+    if not isinstance(pid, Cell):
         raise Error("badarg")
+    return pid
+
+
+def _check_dest(dest: Any) -> None:
+    if not isinstance(dest, Cell | str | None):  # None: nobody has the name, as `whereis` says it
+        raise Error("badarg")
+
+
+def _is_name_on_node(dest: Any) -> bool:
+    return (
+        isinstance(dest, tuple) and len(dest) == 2 and isinstance(dest[0], str) and isinstance(dest[1], str)
+    )
 
 
 # ---- processes
@@ -103,8 +116,8 @@ def self_() -> Pid:
 
 
 def is_process_alive(pid: Pid) -> bool:
-    """`erlang:is_process_alive/1`."""
-    return _cell_of(pid).execution.mode != DEAD
+    """`erlang:is_process_alive/1`. Raises Error("badarg") for a process of another node."""
+    return _local(pid).execution.mode != DEAD
 
 
 def processes() -> list[Pid]:
@@ -144,7 +157,9 @@ def trap_exit(flag: bool) -> bool:
 
 
 def link(pid: Pid) -> Literal[True]:
-    """`erlang:link/1`. To a dead process: Error("noproc"), or an EXIT message if the caller traps exits."""
+    """`erlang:link/1`. To a dead process: Error("noproc"), or an EXIT message if the caller traps exits. To one of another
+    node: True, and what is wrong comes as an EXIT signal.
+    """
     caller = _self()
     other = _cell_of(pid)
     if other is caller:
@@ -154,7 +169,7 @@ def link(pid: Pid) -> Literal[True]:
             raise Error("noproc")
         caller.deliver(ExitMessage(pid, "noproc"))
     else:
-        caller.link(other)
+        other.link(caller)
     return True
 
 
@@ -166,16 +181,22 @@ def unlink(pid: Pid) -> Literal[True]:
 
 
 def monitor(target: Dest) -> Ref:
-    """`erlang:monitor(process, PidOrName)`: a `Down` comes when it ends, at once with `noproc` if there is none.
+    """`erlang:monitor(process, PidOrName)`: a `Down` comes when it ends, at once with `noproc` if there is none, with
+    `noconnection` if its node is lost.
 
-    Raises Error("badarg") if `target` is neither a pid nor a name.
+    Raises Error("badarg") if `target` is neither a pid, a name nor `(name, node)`.
     """
     caller = _self()
-    _check_dest(target)
+    name: Any = None
     if isinstance(target, Pid):
-        cell, name = target.cell, None
+        cell = target.cell
+    elif _is_name_on_node(target):
+        name = target
+        cell = caller.engine.destination(*name)
     else:
-        cell, name = caller.engine.names.get(target), target
+        _check_dest(target)
+        name = target
+        cell = caller.engine.names.get(name)
     if cell is caller:
         return Ref()
     if cell is None or cell.execution.mode == DEAD:
@@ -230,7 +251,9 @@ def _down_timeout(reply: signals.DownReply) -> None:
 
 
 def send(dest: Dest, message: Any) -> Any:
-    """`Dest ! Message`: returns the message. A dead pid swallows it; a name nobody has raises Error("badarg")."""
+    """`Dest ! Message`: returns the message. A dead pid swallows it, and so does a node that cannot be reached; a name
+    nobody has here raises Error("badarg"), `(name, node)` never. Raises TypeError for what cannot go to another node.
+    """
     if type(dest) is Cell:
         execution = dest.execution
         if execution.queued and execution.mailbox and not dest.relations.overload:
@@ -241,11 +264,34 @@ def send(dest: Dest, message: Any) -> Any:
     if isinstance(dest, Pid):
         dest.cell.deliver(message)
         return message
-    cell = current_engine().names.get(dest)
-    if cell is None:
+    engine = current_engine()
+    if isinstance(dest, str):
+        cell = engine.names.get(dest)
+        if cell is None:
+            raise Error("badarg")
+    elif isinstance(dest, Ref):
+        cell = dest
+    elif _is_name_on_node(dest):
+        cell = engine.destination(*dest)
+        if cell is None:
+            return message
+    else:
         raise Error("badarg")
     cell.deliver(message)
     return message
+
+
+def alias(reply: bool = False) -> Ref:
+    """`erlang:alias/1`: a reference that takes messages for the caller, until `unalias` (with `reply` for one message)."""
+    return Alias(_self(), reply)
+
+
+def unalias(ref: Ref) -> bool:
+    """`erlang:unalias/1`: False if it was no alias of the caller any more."""
+    if not isinstance(ref, Alias) or ref.owner is not _self() or not ref.active:
+        return False
+    ref.active = False
+    return True
 
 
 def receive(match: Callable[[Any], bool] | None = None, timeout: float | None = None) -> Awaitable[Any]:
@@ -263,7 +309,7 @@ def receive(match: Callable[[Any], bool] | None = None, timeout: float | None = 
 
 def register(name: str, pid: Pid) -> Literal[True]:
     """`erlang:register/2`. Raises Error("badarg") if the name is taken, or the process is dead or has a name."""
-    current_engine().register(name, _cell_of(pid))
+    current_engine().register(name, _local(pid))
     return True
 
 
@@ -291,12 +337,12 @@ class TimerRef(Ref):
 
     __slots__ = ("dest", "timer")
     timer: Timer
-    dest: Dest
+    dest: Cell | str
 
     def pending(self) -> bool:
         """False once it fired, was cancelled, or the pid it is for died."""
         return self.timer.callback is not None and not (
-            isinstance(self.dest, Pid) and self.dest.cell.execution.mode == DEAD
+            isinstance(self.dest, Cell) and self.dest.execution.mode == DEAD
         )
 
     def remaining(self) -> int:
@@ -318,13 +364,13 @@ class Timeout:
         return f"Timeout({self.ref}, {self.message!r})"
 
 
-def _fire(engine: Engine, dest: Dest, message: Any) -> None:
-    cell = dest.cell if isinstance(dest, Pid) else engine.names.get(dest)
+def _fire(engine: Engine, dest: Cell | str, message: Any) -> None:
+    cell = dest if isinstance(dest, Cell) else engine.names.get(dest)
     if cell is not None:
         cell.deliver(message)
 
 
-def _timer(ms: float, dest: Dest, message: Any, wrap: bool) -> TimerRef:
+def _timer(ms: float, dest: Any, message: Any, wrap: bool) -> TimerRef:
     if ms < 0:
         raise Error("badarg")
     _check_dest(dest)
@@ -387,15 +433,15 @@ def make_ref() -> Ref:
 
 def process_info(pid: Pid) -> dict[str, Any] | None:
     """`erlang:process_info/1`, None for a dead process. `memory` is an estimate in bytes."""
-    cell = _cell_of(pid)
+    cell = _local(pid)
     if cell.execution.mode == DEAD:
         return None
     monitors: list[Any] = [
         m.name or (m.target.pid if m.target is not None else None) for m in cell.relations.monitors
     ]
     target = getattr(cell.execution.waiting, "target", None)  # a call or a stop under way monitors its server
-    if isinstance(target, Cell):
-        monitors.append(target.pid)
+    if isinstance(target, Pid):
+        monitors.append(target)
     return {
         "pid": pid,
         "registered_name": cell.relations.name,

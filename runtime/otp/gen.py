@@ -20,7 +20,7 @@ from runtime.core.scheduling import DEAD, TIMEOUT
 from runtime.core.scheduling import Reply as _Reply
 from runtime.core.signals import DownReply, ExitMessage, SystemMessage
 
-Dest = Any  # a Pid, a registered name, or ("via", registry, key)
+Dest = Any  # a Pid, a registered name, (name, node), or ("via", registry, key)
 
 DEFAULT_TIMEOUT: Final = 5000  # ms, gen_server:call/2
 
@@ -127,7 +127,7 @@ class Call(_Reply):
         """The server ended before it answered."""
         if not self.done:
             self._settle()
-            self.resolve(None, Exit((reason, self._call_site())))
+            self.resolve(None, Exit((lost(self.target, reason), self._call_site())))
 
     def expire(self) -> None:
         """The caller's patience ended before the server answered."""
@@ -141,9 +141,7 @@ class Call(_Reply):
             self._settle()
 
     def _settle(self) -> None:
-        relations = self.target.relations
-        if relations.monitored_by:
-            relations.monitored_by = without(relations.monitored_by, self)
+        self.target.drop_monitor(self)
         timer = self.timer
         if timer is not None:
             self.timer = None
@@ -180,14 +178,25 @@ class Cast:
 
 
 def resolve(dest: Dest) -> Cell | None:
-    """The control block behind a pid, a registered name or `("via", registry, key)`; None if there is none."""
+    """Who is behind a pid, a registered name, `(name, node)` or `("via", registry, key)`; None if there is nobody."""
     if isinstance(dest, Pid):
         return dest.cell
-    if isinstance(dest, tuple) and len(dest) == 3 and dest[0] == "via":
-        pid = dest[1].whereis_name(dest[2])
-        return None if pid is None else pid.cell
+    if isinstance(dest, tuple):
+        match dest:
+            case ("via", registry, key):
+                pid = registry.whereis_name(key)
+                return None if pid is None else pid.cell
+            case (str(name), str(node)):
+                return current_engine().destination(name, node)
     name: Any = dest
     return current_engine().names.get(name)
+
+
+def lost(target: Any, reason: Any) -> Any:
+    """`gen:call`'s word for a server's end: of one whose node is lost, `{nodedown, Node}`."""
+    if is_atom(reason, "noconnection") and not isinstance(target, Cell):
+        return ("nodedown", target.node_name)
+    return reason
 
 
 def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Awaitable[Any]:
@@ -274,8 +283,10 @@ def _expire_response(request_id: _Reply) -> None:
     request_id.resolve(TIMEOUT)
 
 
-class _Terminate(SystemMessage):
-    __slots__ = ("heard", "reason")
+class TerminateRequest(SystemMessage):
+    """`sys:terminate/2`. `heard` once the process has come to it."""
+
+    __slots__ = ("__weakref__", "heard", "reason")
 
     def __init__(self, reason: Any) -> None:
         self.reason = reason
@@ -299,7 +310,7 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
     site = CallSite("sys", "terminate", (cell, reason, "infinity" if timeout is None else timeout))
     if cell is scheduling.current:
         raise Exit(("calling_self", site))
-    request = _Terminate(reason)
+    request = TerminateRequest(reason)
     down = DownReply(cell)
     cell.deliver(request)
     if timeout is not None and timeout <= 0:
@@ -315,7 +326,7 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
         cell.drop_monitor(down)
         raise Exit("timeout")
     if not request.heard:
-        raise Exit(got if is_atom(got, "noproc") else (got, site))
+        raise Exit(got if is_atom(got, "noproc") else (lost(cell, got), site))
     if got is not reason and got != reason:
         raise Exit(got)
 

@@ -182,6 +182,16 @@ class DeterministicEngine(Engine):
         cell.turn()
         return True
 
+    def step(self) -> bool:
+        """One turn, for whoever runs several engines; False if nothing can run here."""
+        previous = events._get_running_loop()
+        events._set_running_loop(self._loop)
+        engines.set_default(self)
+        try:
+            return self._step()
+        finally:
+            events._set_running_loop(previous)
+
     def run(self, max_steps: int = 1_000_000) -> int:
         """Runs until nothing can run; no time passes. Returns the steps taken. Raises RuntimeError after
         `max_steps`.

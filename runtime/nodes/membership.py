@@ -1,0 +1,118 @@
+"""Who is connected to whom, and who is told: `monitor_node`, `monitor_nodes`, the mesh, overlapping partitions.
+
+Sources: `erlang:monitor_node/2`, `net_kernel:monitor_nodes/2`, and `global`'s `connect_all` and
+`prevent_overlapping_partitions`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runtime.core.process import Cell
+from runtime.core.scheduling import DEAD
+
+if TYPE_CHECKING:
+    from runtime.core.pid import Pid
+    from runtime.nodes.node import Node
+
+Options = tuple[str, ...] | None
+
+
+class Membership:
+    """The connections of one node, as its processes hear of them."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._node_monitors: dict[str, list[Cell]] = {}
+        self._subscribers: list[tuple[Cell, Options]] = []
+        self._hooked: set[Cell] = set()  # those whose end takes their subscriptions away
+
+    # ---- subscriptions
+
+    def monitor_node(self, cell: Cell, name: str, flag: bool) -> None:
+        """`erlang:monitor_node/2`: each True is one `("nodedown", name)`, each False takes one back."""
+        monitors = self._node_monitors.setdefault(name, [])
+        if not flag:
+            if cell in monitors:
+                monitors.remove(cell)
+            return
+        if name == self._node.name:
+            return
+        self._hook(cell)
+        monitors.append(cell)
+        connection = self._node.connection(name)
+        if connection.is_up:
+            return
+        if not self._node.config.auto_connect:
+            self._fire_node_monitors(name)
+        else:
+            connection.connect()
+
+    def monitor_nodes(self, cell: Cell, flag: bool, options: Options) -> None:
+        """`net_kernel:monitor_nodes/1,2`: each True is another copy of every message, False takes all away."""
+        if flag:
+            self._hook(cell)
+            self._subscribers.append((cell, options))
+        else:
+            self._subscribers = [one for one in self._subscribers if one != (cell, options)]
+
+    def _hook(self, cell: Cell) -> None:
+        if cell not in self._hooked:
+            self._hooked.add(cell)
+            cell.on_exit(self._forget)
+
+    def _forget(self, pid: Pid) -> None:
+        self._hooked.discard(pid.cell)
+        self._subscribers = [one for one in self._subscribers if one[0] is not pid]
+        for name, monitors in list(self._node_monitors.items()):
+            self._node_monitors[name] = [cell for cell in monitors if cell is not pid]
+
+    # ---- what has happened
+
+    def up(self, name: str) -> None:
+        """A connection was made: told before the first message that comes over it."""
+        self._tell("nodeup", name, ())
+        if self._node.config.connect_all:
+            others = [other for other in self._node.nodes() if other != name]
+            self._node.connection(name).tell_nodes(others)
+
+    def down(self, name: str, reason: str, was_up: bool) -> None:
+        """A connection broke, or (`was_up` False) could not be made."""
+        self._fire_node_monitors(name)
+        if not was_up:
+            return
+        self._tell("nodedown", name, (("nodedown_reason", reason),))
+        config = self._node.config
+        if config.connect_all and config.prevent_overlapping_partitions:
+            for other in self._node.nodes():
+                self._node.connection(other).tell_lost(name)
+
+    def _fire_node_monitors(self, name: str) -> None:
+        for cell in self._node_monitors.pop(name, ()):
+            cell.deliver(("nodedown", name))
+
+    def _tell(self, what: str, name: str, info: tuple[tuple[str, str], ...]) -> None:
+        for cell, options in list(self._subscribers):
+            if cell.execution.mode == DEAD:
+                continue
+            message: tuple[Any, ...] = (what, name)
+            if options is not None:
+                message = (what, name, [item for item in info if item[0] in options])
+            cell.deliver(message)
+
+    # ---- the mesh
+
+    def heard_of(self, names: list[str]) -> None:
+        """A node that is connected to us is connected to these as well."""
+        if self._node.config.connect_all:
+            for name in names:
+                if name != self._node.name and not self._node.connection(name).is_up:
+                    self._node.connection(name).connect()
+
+    def lost_elsewhere(self, by: str, name: str) -> None:
+        """`by`, which we see, does not see `name` any more. If we still see both, we would bridge a partition."""
+        if not self._node.config.prevent_overlapping_partitions:
+            return
+        if self._node.connection(name).is_up:
+            self._node.disconnect(name)
+            self._node.disconnect(by)

@@ -1,0 +1,89 @@
+"""`net_kernel`, and what `erlang` and `net_adm` have on nodes, for the running process's node.
+
+Without a node (`engine.node` is None) they answer as a `nonode@nohost` does: no others, and nobody to connect to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from runtime.core import scheduling
+from runtime.core.engine import current_engine
+from runtime.core.exits import Error
+from runtime.core.pid import Pid, Ref
+from runtime.nodes.node import Node
+from runtime.nodes.remote import Remote, RemoteRef
+from runtime.otp import erlang
+
+
+def this_node() -> Node | None:
+    """The running process's node, None if its engine is none."""
+    return current_engine().node
+
+
+def node(of: Pid | Ref | None = None) -> str:
+    """`erlang:node/0,1`: the name of this node, or of the one that a pid or reference is of."""
+    return of.node_name if isinstance(of, Remote | RemoteRef) else current_engine().node_name
+
+
+def nodes() -> list[str]:
+    """`erlang:nodes/0`: those connected to this one, sorted."""
+    me = this_node()
+    return [] if me is None else me.nodes()
+
+
+async def connect_node(name: str) -> bool:
+    """`net_kernel:connect_node/1`."""
+    me = this_node()
+    return me is not None and await me.connect(name)
+
+
+async def ping(name: str) -> Literal["pong", "pang"]:
+    """`net_adm:ping/1`."""
+    return "pong" if await connect_node(name) else "pang"
+
+
+def disconnect_node(name: str) -> bool:
+    """`erlang:disconnect_node/1`: False if it was not connected."""
+    me = this_node()
+    return me is not None and me.disconnect(name)
+
+
+def monitor_node(name: str, flag: bool) -> Literal[True]:
+    """`erlang:monitor_node/2`: the caller gets `("nodedown", name)` once for each True, at once if it cannot be reached."""
+    me, caller = this_node(), scheduling.current
+    if caller is None:
+        raise RuntimeError("this works only inside a process")
+    if me is None:
+        raise Error("notalive")
+    me.membership.monitor_node(caller, name, flag)
+    return True
+
+
+def monitor_nodes(flag: bool, options: Iterable[str] | None = None) -> Literal["ok"]:
+    """`net_kernel:monitor_nodes/1,2`: the caller gets `("nodeup", name)` and `("nodedown", name)`.
+
+    With `options` (such as `["nodedown_reason"]`) they are triples with a list of `(option, value)`.
+    """
+    me, caller = this_node(), scheduling.current
+    if caller is None:
+        raise RuntimeError("this works only inside a process")
+    if me is not None:
+        me.membership.monitor_nodes(caller, flag, None if options is None else tuple(sorted(options)))
+    return "ok"
+
+
+def send(dest: erlang.Dest, message: Any, options: Iterable[str] = ()) -> Literal["ok", "noconnect"]:
+    """`erlang:send/3`: with `noconnect` nothing is sent to a node that is not connected, and `noconnect` is said."""
+    if "noconnect" in options:
+        name = None
+        if isinstance(dest, Remote | RemoteRef):
+            name = dest.node_name
+        elif isinstance(dest, tuple) and len(dest) == 2:
+            name = dest[1]
+        me = this_node()
+        if name is not None and me is not None and name != me.name and name not in me.nodes():
+            return "noconnect"
+    erlang.send(dest, message)
+    return "ok"

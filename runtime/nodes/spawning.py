@@ -1,0 +1,118 @@
+"""Processes on other nodes: `erlang:spawn/4` and its kin, `erlang:spawn_request/5`.
+
+A node runs for others only what it exports (`Node.export`), where Erlang trusts everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from runtime.core import scheduling
+from runtime.core.control_block import including
+from runtime.core.engine import current_engine
+from runtime.core.exits import Exit
+from runtime.core.pid import Pid, Ref
+from runtime.core.process import Cell
+from runtime.core.scheduling import Reply
+from runtime.core.signals import Monitor
+from runtime.otp import erlang
+
+
+class SpawnReply:
+    """A spawn that the other node has not answered yet; `linked` is the process here that is to be linked."""
+
+    __slots__ = ("_done", "linked", "monitor")
+
+    def __init__(
+        self, linked: Cell | None, monitor: Monitor | None, done: Callable[[str, Any], None]
+    ) -> None:
+        self.linked = linked
+        self.monitor = monitor
+        self._done = done
+
+    def spawned(self, pid: Any) -> None:
+        """It runs."""
+        if self.monitor is not None and self.monitor in self.monitor.owner.relations.monitors:
+            self.monitor.target = pid
+        self._done("ok", pid)
+
+    def fire(self, pid: Pid | None, reason: Any) -> None:
+        """There is no such node, or no such function."""
+        if self.monitor is not None:
+            self.monitor.owner.drop(self.monitor)
+        self._done("error", reason)
+
+
+def _caller() -> Cell:
+    cell = scheduling.current
+    if cell is None:
+        raise RuntimeError("this works only inside a process")
+    return cell
+
+
+def _new_monitor(owner: Cell) -> Monitor:
+    monitor = Monitor(owner, None, None)
+    relations = owner.own_relations()
+    relations.monitors = including(relations.monitors, monitor)
+    return monitor
+
+
+def _crash(reason: Any) -> NoReturn:
+    raise Exit(reason)
+
+
+async def spawn(on: str, function: str, *args: Any, link: bool = False, monitor: bool = False) -> Any:
+    """`erlang:spawn_opt/5`: a process on the node `on` that runs the function it exports under this name.
+
+    Returns the pid, or with `monitor` `(pid, ref)`. If the node cannot be reached it is a process of this node that
+    ends at once with `noconnection` (`undef` if the node has no such function), as in Erlang.
+    """
+    caller = _caller()
+    engine = current_engine()
+    node = engine.node
+    if on == engine.node_name and node is not None and function in node.exports:
+        return erlang.spawn(node.exports[function], *args, link=link, monitor=monitor)
+    reply = Reply()
+    watch = _new_monitor(caller) if monitor else None
+    if node is None or on == node.name:
+        reply.resolve(("error", "noconnection" if node is None else "undef"))
+    else:
+        asked = SpawnReply(caller if link else None, watch, lambda *answer: reply.resolve(answer))
+        node.connection(on).spawn(function, args, caller, link, watch, asked)
+    status, value = await reply
+    if status == "ok":
+        return value if watch is None else (value, watch)
+    if watch is not None:
+        caller.drop(watch)
+    return erlang.spawn(_crash, value, link=link, monitor=monitor)
+
+
+def spawn_request(on: str, function: str, *args: Any, link: bool = False, monitor: bool = False) -> Ref:
+    """`erlang:spawn_request/5`: the caller gets `("spawn_reply", ref, "ok", pid)` or `("spawn_reply", ref, "error", reason)`.
+
+    With `monitor` the reference is the monitor as well.
+    """
+    caller = _caller()
+    engine = current_engine()
+    node = engine.node
+    watch = _new_monitor(caller) if monitor else None
+    ref: Ref = watch or Ref()
+
+    def done(status: str, value: Any) -> None:
+        caller.deliver(("spawn_reply", ref, status, value))
+
+    asked = SpawnReply(caller if link else None, watch, done)
+    if node is None:
+        asked.fire(None, "noconnection")
+    elif on != node.name:
+        node.connection(on).spawn(function, args, caller, link, watch, asked)
+    elif function not in node.exports:
+        asked.fire(None, "undef")
+    else:
+        cell = engine.spawn_actor(erlang.FunctionProcess(node.exports[function], args), caller, link)
+        if watch is not None:
+            watch.target = cell
+            cell.add_monitor(watch)
+        done("ok", cell)
+    return ref

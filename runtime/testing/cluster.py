@@ -1,0 +1,175 @@
+"""Several nodes under one virtual clock, one seed and one network: a partition is a message sequence like any other.
+
+    with Cluster(seed=7, nodes=["a", "b"]) as cluster:
+        pid = cluster["a"].spawn(body)
+        cluster.run()                       # to quiescence on all nodes and the wire; no time passes
+        cluster.partition("a", "b")
+        cluster.advance(30_000)             # virtual milliseconds
+
+One seed is one exact history: who runs next, on which node, how long a frame takes and which is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from types import TracebackType
+from typing import Any, Self
+
+from runtime.core.pid import Pid
+from runtime.nodes.fabric import Fabric
+from runtime.nodes.node import Node, NodeConfig
+from runtime.nodes.simulated_fabric import SimulatedFabric, SimulatedNetwork
+from runtime.testing.deterministic_engine import DeterministicEngine
+
+SECRET = b"the secret of a simulated cluster"
+SIMULATED = NodeConfig(net_ticktime=60.0, announce=False)  # Erlang's default; nobody connects by itself
+
+
+class Member:
+    """One node of a cluster, in one incarnation."""
+
+    def __init__(self, cluster: Cluster, name: str, creation: int) -> None:
+        self.name = name
+        self.engine = DeterministicEngine(cluster.random.randrange(1 << 30))
+        self.engine._now = cluster.now / 1000
+        if cluster.choices is not None:
+            self.engine.random = cluster.choices
+        self.running = True  # False: suspended
+        self.node = Node(
+            self.engine, name, cluster.fabric(self.engine), SECRET, creation=creation, config=cluster.config
+        )
+
+    def spawn(self, fn: Callable[..., Any], *args: Any, **options: Any) -> Pid:
+        """As `Simulation.spawn`."""
+        return self.engine.spawn(fn, *args, **options)
+
+
+class Cluster:
+    """Nodes by name. `nodes` may be a number: then they are called n1, n2, ..."""
+
+    def __init__(
+        self,
+        seed: int = 0,
+        nodes: int | Sequence[str] = 2,
+        *,
+        config: NodeConfig = SIMULATED,
+        choices: Random | None = None,
+        on_start: Callable[[Member], None] | None = None,
+    ) -> None:
+        self.seed = seed
+        self.config = config
+        self.random = Random(seed)
+        self.choices = choices  # of the engines' schedulers, if not their own
+        self.network = SimulatedNetwork(seed)
+        self.members: dict[str, Member] = {}
+        self._creations = 0
+        self._now = 0.0
+        self._on_start = on_start
+        for name in [f"n{number + 1}" for number in range(nodes)] if isinstance(nodes, int) else nodes:
+            self.start(name)
+
+    def fabric(self, engine: DeterministicEngine) -> Fabric:
+        """A new node's access to the network."""
+        return SimulatedFabric(self.network, engine)
+
+    def __getitem__(self, name: str) -> Member:
+        return self.members[name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+        if error is not None:
+            error.add_note(f"Cluster(seed={self.seed})")
+
+    def close(self) -> None:
+        """Ends all nodes."""
+        for name in list(self.members):
+            self.crash(name)
+
+    # ---- nodes that come and go
+
+    def start(self, name: str) -> Member:
+        """A new incarnation of a node; it is connected to nobody."""
+        self._creations += 1
+        member = Member(self, name, self._creations)
+        self.members[name] = member
+        member.node.start()
+        if self._on_start is not None:
+            self._on_start(member)
+        return member
+
+    def crash(self, name: str) -> None:
+        """The node is gone with all its processes; nothing there sees it."""
+        member = self.members.pop(name)
+        member.node.stopped = True
+        member.node.fabric.unsubscribe()
+        member.engine.on_exit.clear()
+        member.engine.close()
+
+    def stop(self, name: str) -> None:
+        """`init:stop/0`: the node takes its leave first."""
+        self.members[name].node.stop()
+        self.members[name].engine.on_exit.clear()
+        self.run()
+        self.members.pop(name).engine.close()
+
+    def suspend(self, name: str, running: bool = False) -> None:
+        """SIGSTOP: nothing runs there, what comes waits. With `running` SIGCONT."""
+        self.members[name].running = running
+
+    # ---- the network
+
+    def partition(self, one: str, other: str) -> None:
+        """`one` cuts its connection with `other`, and neither can connect to the other until `heal`."""
+        if one in self.members:
+            self.members[one].node.disconnect(other)
+        self.network.block(one, other)
+
+    def heal(self, one: str, other: str) -> None:
+        """Connections can be made again; nothing is connected by that."""
+        self.network.block(one, other, False)
+
+    # ---- running
+
+    @property
+    def now(self) -> float:
+        """Virtual milliseconds since the start."""
+        return self._now * 1000
+
+    def run(self, max_steps: int = 1_000_000) -> int:
+        """Runs until nothing can run on any node, nor is on the wire. Returns the steps taken."""
+        steps = 0
+        while steps <= max_steps:
+            ready = [member for member in self.members.values() if member.running]
+            while ready:
+                member = ready[self.random.randrange(len(ready))]
+                if member.engine.step():
+                    steps += 1
+                    break
+                ready.remove(member)
+            else:
+                return steps
+        raise RuntimeError(f"still running after {max_steps} steps (seed {self.seed})")
+
+    def advance(self, ms: float) -> None:
+        """Lets virtual time pass on all nodes; what comes due at one instant runs to quiescence before the next."""
+        until = self._now + ms / 1000
+        self.run()
+        while (due := self._next_timer()) is not None and due <= until + 1e-9:
+            self._set_now(max(self._now, due))
+            self.run()
+        self._set_now(until)
+
+    def _next_timer(self) -> float | None:
+        dues = [member.engine.next_timer() for member in self.members.values() if member.running]
+        return min((due for due in dues if due is not None), default=None)
+
+    def _set_now(self, now: float) -> None:
+        self._now = now
+        for member in self.members.values():
+            member.engine._now = now
