@@ -24,6 +24,7 @@ from actors import settings
 from actors.listening import EndpointError, open_sockets
 from actors.node import node
 from actors.storage.change_events import Change
+from actors.storage.listener import OWN_SESSIONS
 from runtime.core.exits import Error
 from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer, Reply, Stop
@@ -34,7 +35,7 @@ log = logging.getLogger("bitnexus.endpoint")
 TICK_MS = 1000
 KEEP_ALIVE_SECONDS = 75
 PUBSUB = "pubsub"
-SESSIONS = "db:sessions"
+SESSIONS = ("db:sessions", OWN_SESSIONS)
 SOCKETS = "sockets"  # the registered name of their keeper
 DRAINED_PER_SECOND = 1_000  # sockets sent away at a stop, or more if there are too many for its time
 
@@ -66,7 +67,7 @@ class Tick:
 class Endpoint(GenServer):
     """Serves the ASGI application that `app` ("module:factory") makes; its attributes `http` and `ws`, if it
     has them, are the protocol classes of HTTP and WebSocket connections, and `session_changed` is told of each
-    session that was ended elsewhere. `host` and `port` default to the settings in force."""
+    session that has ended and each user whose rights have changed. `host` and `port` default to the settings in force."""
 
     def init(self, app: str, host: str | None = None, port: int | None = None) -> Any:
         erlang.trap_exit(True)
@@ -82,7 +83,8 @@ class Endpoint(GenServer):
         application = named(self.app_name)()
         self.session_changed = getattr(application, "session_changed", None)
         if self.session_changed is not None and erlang.whereis(PUBSUB) is not None:
-            pubsub.subscribe(PUBSUB, SESSIONS)
+            for topic in SESSIONS:
+                pubsub.subscribe(PUBSUB, topic)
         self.sockets = await open_sockets(self.host, self.port)
         self.port = node().port = self.sockets[0].getsockname()[1]
         config = uvicorn.Config(

@@ -35,6 +35,7 @@ class Node:
     change_position: str | None = None
     change_target: str | None = None  # while many changes are told: the position behind them
     change_told: int = 0  # and the last of them that was
+    changes_read_at: float | None = None  # monotonic seconds: all changes before are told
 
 
 _nodes: WeakKeyDictionary[Engine, Node] = WeakKeyDictionary()

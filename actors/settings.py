@@ -108,6 +108,16 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return read
 
 
+def _service(value: str) -> str:
+    url = _url("http", "https")(value)
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise ValueError("a service's URL can't hold user and password: callers' own tokens go to it")
+    if parts.query or parts.fragment:
+        raise ValueError("expected a URL without query and fragment")
+    return url
+
+
 def _services(value: str) -> tuple[tuple[str, str], ...]:
     services: list[tuple[str, str]] = []
     for part in _list(value):
@@ -116,7 +126,7 @@ def _services(value: str) -> tuple[tuple[str, str], ...]:
             raise ValueError(
                 "expected name=url pairs, as in billing=http://billing:8080,stock=http://stock:8080"
             )
-        services.append((name, _url("http", "https")(url)))
+        services.append((name, _service(url)))
     return tuple(services)
 
 
@@ -195,13 +205,25 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("JWT_LEEWAY", "10", _whole(0, 300), "seconds by which clocks may differ"),
     Variable("ACCESS_TOKEN_SECONDS", "3600", _whole(30, 86400), "life of an access token, seconds"),
     Variable("REFRESH_TOKEN_SECONDS", "2592000", _whole(60, 31536000), "life of a refresh token, seconds"),
+    Variable(
+        "REFRESH_REUSE_SECONDS",
+        "10",
+        _whole(0, 60),
+        "how long a refresh token stays good after it was replaced, for another tab or a lost answer, seconds",
+    ),
     Variable("CORS_ORIGINS", "", _origins, "origins allowed to call from browsers, comma separated, or *"),
     Variable("TRUSTED_PROXIES", "", _list, "addresses whose X-Forwarded-* is believed, comma separated"),
-    Variable("GO_API_URL", "", _url("http", "https"), "Go service behind /api/v1/services/go"),
+    Variable("GO_API_URL", "", _service, "Go service behind /api/v1/services/go"),
     Variable("SERVICES", "", _services, "further services, name=url pairs, comma separated"),
     Variable("MAX_BODY_BYTES", "1048576", _whole(1024, 1 << 30), "largest request body, bytes"),
     Variable("SHUTDOWN_GRACE_SECONDS", "5", _whole(0, 60), "how long open requests may finish at stop"),
-    Variable("METRICS_TOKEN", "", _text, "bearer token of /metrics for callers not on loopback", secret=True),
+    Variable(
+        "METRICS_TOKEN",
+        "",
+        _text,
+        "bearer token of /metrics; unset, it is open on loopback alone",
+        secret=True,
+    ),
     Variable(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "",
@@ -277,6 +299,7 @@ class Settings:
     jwt_leeway: int
     access_token_seconds: int
     refresh_token_seconds: int
+    refresh_reuse_seconds: int
     cors_origins: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
     go_api_url: str

@@ -52,6 +52,7 @@ class TokenExpiry(GenServer):
         """Deletes a part; milliseconds until the next."""
         try:
             done = await repo.pool().execute(users.FORGET_EXPIRED, timeout=SQL_SECONDS)
+            await repo.pool().execute(users.FORGET_ENDED, timeout=SQL_SECONDS)
         except (
             repo.Unavailable,
             asyncpg.PostgresError,

@@ -22,9 +22,9 @@ from actors.settings import Settings
 from actors.storage.change_events import Change
 from api.http import openapi
 from api.http.cors import Cors
-from api.http.errors import ApiError, from_exception, unauthorized
+from api.http.errors import ApiError, from_exception
 from api.http.protocol import HttpProtocol
-from api.http.request import Request, Response, query_pairs
+from api.http.request import Headers, Request, Response, query_pairs
 from api.http.router import Operation, Router, Routes
 from api.http.throttle import Bucket, Failures, Locks
 from api.operators import actions as admin_actions
@@ -44,9 +44,10 @@ from api.resources import (
     transactions,
     users,
 )
+from api.security import access
 from api.security.passwords import Passwords
 from api.security.sessions import Sessions
-from api.security.tokens import InvalidToken, Keyring
+from api.security.tokens import Keyring
 from api.sockets import user_socket
 from api.sockets.endpoint import SocketsEndpoint
 from runtime.core import telemetry
@@ -89,7 +90,7 @@ class Front:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.keyring = Keyring(settings)
-        self.sessions = Sessions(self.keyring)
+        self.sessions = Sessions(self.keyring, settings.access_token_seconds + settings.jwt_leeway)
         self.passwords = Passwords()
         self.login_locks = Locks()
         self.login_failures = Failures(free=5)
@@ -121,12 +122,14 @@ class App:
             await self._http(scope, receive, send)
 
     def session_changed(self, change: Change) -> None:
-        """Another server, or somebody in the database, has ended a user's sessions or lets him in again."""
-        user_id = UUID(change.row["user_id"])
-        if change.operation == "INSERT":
-            self.front.sessions.restore(user_id)
-        else:
-            self.front.sessions.end(user_id=user_id)
+        """A session has ended, or a user's rights have changed: here, on another server, or by somebody in the database."""
+        sessions, row = self.front.sessions, change.row
+        if row.get("session_id") is not None:
+            sessions.session_ended(UUID(row["session_id"]))
+        elif "active" in row:
+            sessions.rights_changed(UUID(row["user_id"]), row["role"], row["active"])
+        else:  # written by an older server
+            sessions.forget()
 
     def close(self) -> None:
         """Ends what the application keeps beside the actors."""
@@ -152,6 +155,7 @@ class App:
             operation = scope.get("bitnexus.operation")
             response = self._failure(from_exception(error), operation)
         out = response.headers
+        _protect(out, operation)
         if response.status not in BODILESS:
             out.append((b"content-length", str(len(response.body)).encode()))
         out.append((b"x-request-id", request_id.encode()))
@@ -183,7 +187,9 @@ class App:
         self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], request_id: str
     ) -> tuple[Operation | None, Response]:
         method: str = scope["method"]
-        found = self.router.find(scope["path"])
+        raw: bytes = scope["raw_path"].partition(b"?")[0]
+        # A slash that is encoded is part of its segment: it must not lead to another operation, nor past a proxy's rules.
+        found = self.router.find(scope["path"]) if b"%" not in raw else self.router.find_raw(raw)
         if found is None:
             page = self.pages.find(method, scope["path"], headers)
             if page is not None:
@@ -201,13 +207,21 @@ class App:
         request = Request(self.front, scope, request_id, params, headers)
         current_request.set(request)
         if operation.roles is not None:
-            await self._authorize(request, operation)
+            try:
+                await self._authorize(request, operation)
+            except ApiError as error:
+                if not operation.token_optional or error.status != 401:
+                    raise
+                request.refused = error
         if operation.query is not None:
             raw = scope["query_string"]
             request.query = operation.query.strings(query_pairs(raw) if raw else {})
         if operation.body is not None:
             _check_content_type(request, operation)
-            request.body = operation.body.json(await self._read(receive, headers))
+            try:
+                request.body = operation.body.json(await self._read(receive, headers))
+            except ApiError as error:
+                raise request.refused or error from None
         elif operation.raw_body:
             request.content_type = _media_type(headers)
             request.body = await self._read(receive, headers)
@@ -226,18 +240,7 @@ class App:
 
     async def _authorize(self, request: Request, operation: Operation) -> None:
         assert operation.roles is not None
-        given = request.headers.get(b"authorization")
-        if given is None:
-            raise unauthorized()
-        scheme, _, token = given.partition(b" ")
-        if scheme.lower() != b"bearer" or not token:
-            raise unauthorized("Expected Authorization: Bearer and a token")
-        try:
-            principal = self.front.sessions.known(token)
-            if principal is None:
-                principal = await self.front.sessions.authenticate(token.decode("latin-1").strip())
-        except InvalidToken as error:
-            raise unauthorized(str(error), code="invalid_token") from None
+        principal = await access.principal(self.front.sessions, request)
         if principal.role not in operation.roles:
             raise ApiError(403)
         request.principal = principal
@@ -303,6 +306,15 @@ async def _read_on(message: Any, receive: Receive, limit: int) -> bytes:
             raise ApiError(413, f"The body is larger than {limit} bytes")
         parts.append(part)
     return b"".join(parts)
+
+
+def _protect(out: Headers, operation: Operation | None) -> None:
+    """What a browser must not make of an answer: another type than it has, or a copy of what is somebody's own."""
+    names = {name for name, _value in out}
+    if b"x-content-type-options" not in names:
+        out.append((b"x-content-type-options", b"nosniff"))
+    if b"cache-control" not in names and operation is not None and operation.roles is not None:
+        out.append((b"cache-control", b"no-store"))
 
 
 def _media_type(headers: dict[bytes, bytes]) -> str:

@@ -27,10 +27,13 @@ from runtime.otp.gen_server import From, GenServer, NoReply, Reply, Stop
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 RETRIES: Final = 2
 RETRY_MS: Final = 50  # before the first retry, doubled for the next, with full jitter
+STATUSES: Final = range(200, 600)  # that an answer can have
 CALL_STOP: Final = ("bridge", "call", "stop")
-_HOP_BY_HOP: Final = frozenset(
+_NOT_PASSED_ON: Final = frozenset(  # of this connection alone, or said by us
+
     {"connection", "keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade",
-     "content-length", "content-encoding", "date", "server", "set-cookie"}
+     "content-length", "content-encoding", "date", "server", "set-cookie",
+     "x-request-id", "access-control-allow-origin", "access-control-allow-credentials", "access-control-expose-headers"}
 )  # fmt: skip
 
 
@@ -79,7 +82,7 @@ class GoBridge(GenServer):
     ) -> None:
         erlang.trap_exit(True)
         self.service = service
-        self.url = url.rstrip("/")
+        self._url = url.rstrip("/")  # no state: who may set state must not say where callers' tokens go
         self.breaker = breaker
         self.deadline = deadline
         self.max_concurrency = max_concurrency
@@ -175,12 +178,16 @@ class GoBridge(GenServer):
                 asyncio.timeout(left / 1000),
                 self.session.request(
                     request.method,
-                    URL(self.url + request.target, encoded=True),
+                    URL(self._url + request.target, encoded=True),
                     headers=request.headers,
                     data=request.body or None,
                     allow_redirects=False,
                 ) as response,
             ):
+                if response.status not in STATUSES:
+                    return BridgeError(
+                        "bad_answer", f"The service {self.service} answered status {response.status}"
+                    )
                 body = await response.content.read(self.max_answer + 1)
                 while len(body) <= self.max_answer and (more := await response.content.read(self.max_answer)):
                     body += more
@@ -188,10 +195,12 @@ class GoBridge(GenServer):
                     return BridgeError(
                         "bad_answer", f"The answer of {self.service} is larger than {self.max_answer} bytes"
                     )
+                named = ",".join(response.headers.getall("connection", ())).lower().split(",")
+                dropped = _NOT_PASSED_ON.union(name.strip() for name in named)
                 headers = tuple(
                     (name.lower(), value)
                     for name, value in response.headers.items()
-                    if name.lower() not in _HOP_BY_HOP
+                    if name.lower() not in dropped
                 )
                 return Forwarded(response.status, headers, body)
         except TimeoutError:

@@ -12,6 +12,7 @@ Messages: `Connect`, `Look` (its own timers), `Notified` and `ConnectionLost` fr
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,7 @@ LOOK_MS = 5_000  # looks without a hint, in case one was lost
 BACKOFF_MS = (50, 100, 200, 500, 1000)
 TRIM_LOOKS = 720  # about an hour
 SQL_SECONDS = 10.0
+OWN_SESSIONS = "db:sessions:own"
 PAGE = 250  # changes read and told at a time: another program may change a whole table in one statement
 
 
@@ -167,8 +169,10 @@ class DbListener(GenServer):
         connection = self.connection
         if connection is None:
             return
+        asked_at = time.monotonic()
         try:
             await self._read(connection)
+            node().changes_read_at = asked_at
         except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
             log.warning("can't read the change log: %s", repo.reason(error))
             self._hang_up()
@@ -222,7 +226,10 @@ class DbListener(GenServer):
         change = Change(record["table_name"], record["operation"], record["row"])
         node().change_told = record["id"]
         if change.table == "sessions" and change.row["node"] == node().id:
-            return  # ended here, and told at once
+            # Ended here and told at once; who keeps it in memory hears of it all the same: COMMIT may have been lost.
+            with suppress(Error):
+                whereis(self.pubsub).local_broadcast(OWN_SESSIONS, change)
+            return
         self.told += 1
         telemetry.execute(
             ("db_listener", "change"), {"count": 1}, {"table": change.table, "operation": change.operation}

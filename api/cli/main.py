@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import getpass
 import json
 import os
 import shutil
@@ -89,7 +90,10 @@ def parser() -> argparse.ArgumentParser:
     user = commands.add_parser("user", help="Manage users.").add_subparsers(required=True, metavar="ACTION")
     made = user.add_parser("create", help="Create a user and print it as JSON.")
     made.add_argument("email", metavar="EMAIL")
-    made.add_argument("--password", required=True)
+    made.add_argument(
+        "--password",
+        help="- reads it from standard input; left out, it is asked for (other users see a command line)",
+    )
     made.add_argument("--role", default="user", choices=("user", "admin", "service"))
     made.add_argument("--name", default="")
     made.set_defaults(run=_create_user)
@@ -261,14 +265,15 @@ def _create_user(settings: Settings, options: Any) -> int:
         email = Email.parse(options.email)
     except ValueError as error:
         raise CommandError(f"user create: {options.email}: {error}") from None
-    if not options.password or "\x00" in options.name or len(options.name) > 200:
-        raise CommandError("user create: expected a password, and a name of at most 200 characters")
+    if "\x00" in options.name or len(options.name) > 200:
+        raise CommandError("user create: expected a name of at most 200 characters")
+    password = _new_password(options.password, str(email))
 
     async def run() -> None:
         async with connected(settings) as connection:
             try:
                 row = await connection.fetchrow(
-                    users.CREATE, email, options.name, options.role, hash_password(options.password)
+                    users.CREATE, email, options.name, options.role, hash_password(password)
                 )
             except asyncpg.UniqueViolationError:
                 raise CommandError(f"user create: a user with the address {email} exists") from None
@@ -276,6 +281,21 @@ def _create_user(settings: Settings, options: Any) -> int:
 
     asyncio.run(run())
     return 0
+
+
+def _new_password(given: str | None, email: str) -> str:
+    """The password of the command line, of standard input, or as it is typed. Raises CommandError."""
+    from api.security.passwords import MAX_LENGTH, MIN_LENGTH
+
+    if given is None and sys.stdin.isatty():
+        given = getpass.getpass(f"Password of {email}: ")
+        if getpass.getpass("Once more: ") != given:
+            raise CommandError("user create: these are two passwords")
+    elif given is None or given == "-":
+        given = sys.stdin.readline().rstrip("\r\n")
+    if not MIN_LENGTH <= len(given) <= MAX_LENGTH:
+        raise CommandError(f"user create: expected a password of {MIN_LENGTH} to {MAX_LENGTH} characters")
+    return given
 
 
 def _verify_ledger(settings: Settings, _options: Any) -> int:

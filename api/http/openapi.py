@@ -152,7 +152,7 @@ def _operation(operation: Operation, path: str, schemas: _Schemas) -> dict[str, 
     elif operation.raw_body:
         described["requestBody"] = {"required": False, "content": {ANYTHING: {"schema": {}}}}
     if operation.roles is not None:
-        described["security"] = [{"bearer": []}]
+        described["security"] = [{"bearer": []}, *([{}] if operation.token_optional else [])]
         described["x-roles"] = sorted(operation.roles)
     else:
         described["security"] = []

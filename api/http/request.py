@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from api.http.address import caller, canonical
 from api.http.errors import ApiError, invalid
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Request:
         "params",
         "path",
         "query",
+        "refused",
         "request_id",
         "scope",
     )
@@ -51,6 +53,7 @@ class Request:
         self.body: Any = None
         self.query: Any = None
         self.content_type = ""
+        self.refused: ApiError | None = None  # why nobody is known, where a token is optional
         self._principal: Principal | None = None
 
     @property
@@ -72,7 +75,13 @@ class Request:
     def address(self) -> str:
         """The caller's address, as the server saw it (or as a trusted proxy told)."""
         client = self.scope.get("client")
-        return client[0] if client else "unknown"
+        return canonical(client[0]) if client else "unknown"
+
+    @property
+    def caller(self) -> str:
+        """Who counts as one caller to throttles: the address, or for IPv6 its /64."""
+        client = self.scope.get("client")
+        return caller(client[0]) if client else "unknown"
 
     def header(self, name: bytes) -> str | None:
         """A header's value by its lower-case name."""

@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from uuid import UUID
 
 import msgspec
@@ -30,6 +31,7 @@ ADMINS_AND_SERVICES: frozenset[str] = frozenset({ADMIN, SERVICE})
 
 JSON = "application/json"
 ANYTHING = "*/*"
+UUID_TEXT = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 FLAG = re.compile("[a-z][a-z0-9_.-]{0,99}")
 
 
@@ -44,12 +46,7 @@ class Param:
         """The value, or None when the text is not of this kind."""
         match self.kind:
             case "uuid":
-                if len(text) != 36:
-                    return None
-                try:
-                    return UUID(text)
-                except ValueError:
-                    return None
+                return UUID(text) if UUID_TEXT.fullmatch(text) else None
             case "flag":
                 return text if FLAG.fullmatch(text) else None
             case "int":
@@ -73,6 +70,7 @@ class Operation:
     """One method of one path and its contract.
 
     `roles` None means that no token is asked for; the status 0 of `answers` stands for every other one.
+    With `token_optional` the handler is asked even when the token is missing or not good; `request.refused` says why.
     `body` and `query` are msgspec structs. `raw_body` hands the handler the bytes unread, of which
     `body_schema` tells readers the form. `cors_any` lets every origin call. `errors` lists the error
     statuses beyond those that follow from the rest (400, 401, 403, 413, 415, 422 and 500, 503).
@@ -95,6 +93,7 @@ class Operation:
     cors_any: bool = False
     legacy_errors: type[msgspec.Struct] | None = None
     hidden: bool = False
+    token_optional: bool = False
 
     @property
     def params(self) -> list[Param]:
@@ -230,6 +229,12 @@ class Router:
             return methods, {}
         segments = path.strip("/").split("/") if path.strip("/") else []
         return self._walk(self._root, segments, 0)
+
+    def find_raw(self, raw: bytes) -> tuple[Methods, dict[str, Any]] | None:
+        """As `find`, for a path that holds percent-encoded characters: its segments are decoded one by one."""
+        return self._walk(
+            self._root, [unquote(part) for part in raw.decode("latin-1").strip("/").split("/")], 0
+        )
 
     def _walk(self, node: _Node, segments: list[str], at: int) -> tuple[Methods, dict[str, Any]] | None:
         if at == len(segments):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
@@ -42,7 +43,9 @@ routes = Routes("admin")
 WAIT_SECONDS = 1.5  # how long an answer waits for an action that goes on by itself
 REPLACED_SECONDS = 0.5
 SYS_MS = 2000
+ROOT = "root"
 LEVELS = ("debug", "info", "warning", "error", "critical")
+_ADDRESS = re.compile(r"(?:^|_)(?:url|uri|address|host|port|path|folder|directory|program|command)$")
 _started: set[asyncio.Task[Any]] = set()
 
 
@@ -82,6 +85,8 @@ async def kill(request: Request, pid: Pid) -> Response:
     """`exit(Pid, kill)`: ends it at once; its supervisor does what its restart type says."""
     place = observer.place_of(pid.cell)
     name = pid.cell.relations.name
+    if place is None and name == ROOT:
+        raise ApiError(409, "Killing the root would end the server; stop it with SIGTERM")
     erlang.exit(pid, "kill")
     return answer({"result": "killed", "pid": observer.pid_text(pid), **await _replacement(pid, place, name)})
 
@@ -311,6 +316,8 @@ def _unfit(cell: Cell, wanted: dict[str, Any]) -> dict[str, str]:
             problems[name] = "the actor has no such attribute"
         elif term.is_secret(name):
             problems[name] = "is a secret and can't be set here"
+        elif _ADDRESS.search(name):
+            problems[name] = "is an address: it is configured, not set here"
         elif not isinstance(old, (str, int, float, bool, list, dict, type(None))):
             problems[name] = f"holds a {type(old).__name__}, which JSON can't give"
         elif old is not None and value is not None and not _alike(old, value):

@@ -194,8 +194,9 @@ def is_loopback(address: str) -> bool:
     errors=(401,),
 )
 async def metrics(request: Request) -> Response:
-    """Open on loopback, elsewhere with METRICS_TOKEN."""
-    if not is_loopback(request.address) or b"x-forwarded-for" in request.headers:
+    """With METRICS_TOKEN where one is set; else open on loopback alone."""
+    settings = request.front.settings
+    if settings.metrics_token or not is_loopback(request.address) or b"x-forwarded-for" in request.headers:
         _check_token(request)
     return Response(200, text(), [(b"content-type", CONTENT_TYPE_LATEST.encode())])
 

@@ -23,7 +23,7 @@ FOLDERS: tuple[tuple[str, Path], ...] = (
 
 POLICY = (
     b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    b"connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    b"connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
 
 mimetypes.add_type("text/javascript", ".mjs")

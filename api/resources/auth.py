@@ -1,13 +1,12 @@
 """Sign-in: login, refresh with rotation, logout, me, and the published keys.
 
-A login starts a session: a family of refresh tokens, of which each works once. A token that comes a second
-time was copied by somebody, so the whole family ends. An access token names its session (`sid`) and ends
+A login starts a session: a family of refresh tokens, of which each is replaced when it is used. One that comes again later was
+copied by somebody, so the whole family ends. An access token names its session (`sid`) and ends
 with it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -15,10 +14,11 @@ from uuid import UUID, uuid4
 import msgspec
 
 from actors.storage import repo
-from api.http.errors import ApiError, too_many, unauthorized
+from api.http.errors import ApiError, unauthorized
 from api.http.request import Request, Response, answer
 from api.http.router import Answer, Routes
 from api.security import disconnect
+from api.security.guessing import failed, guarded, succeeded
 from api.security.sessions import revoke
 from api.security.tokens import refresh_hash, refresh_token
 from schema import users
@@ -99,33 +99,39 @@ async def login(request: Request) -> Response:
     """Answers alike, and after the same work, whether the account is unknown, inactive or the password
     wrong."""
     body: Login = request.body
-    front = request.front
-    account = (body.email.lower(), request.address)
-    async with front.login_locks.of(
-        account
-    ):  # one check at a time, so that a burst of guesses is counted guess by guess
-        wait = max(front.login_failures.wait(account), front.address_failures.wait(request.address))
-        if wait > 0:
-            raise too_many(math.ceil(wait), "Too many failed sign-ins; try again later")
-        row = await repo.pool().fetchrow(users.BY_EMAIL, body.email)
+    passwords = request.front.passwords
+    row = await repo.pool().fetchrow(users.BY_EMAIL, body.email)
+    # By the account, however its address was written: the database knows which texts are the same address.
+    account = body.email.lower() if row is None else row["id"]
+    # One check at a time, so that a burst of guesses is counted guess by guess.
+    async with guarded(request, account):
         usable = row is not None and row["active"]
-        fits, better = await front.passwords.check(row["password_hash"] if usable else None, body.password)
+        stored = row["password_hash"] if usable else None
+        fits, better = await passwords.check(stored, body.password, request.caller)
         if not fits:
-            front.login_failures.failed(account)
-            front.address_failures.failed(request.address)
+            failed(request, account)
             raise unauthorized(WRONG, code="invalid_credentials")
-        front.login_failures.succeeded(account)
+        succeeded(request, account)
+    assert row is not None
     if better is not None:
         await repo.pool().execute(users.SET_HASH, row["id"], better)
     return await _signed_in(request, row, uuid4(), repo.pool())
 
 
-async def _signed_in(request: Request, row: Mapping[str, Any], session_id: UUID, connection: Any) -> Response:
+async def _signed_in(
+    request: Request,
+    row: Mapping[str, Any],
+    session_id: UUID,
+    connection: Any,
+    replaced: UUID | None = None,
+) -> Response:
     settings = request.front.settings
     token, token_hash = refresh_token()
-    await connection.execute(
-        users.ADD_REFRESH, row["id"], session_id, token_hash, float(settings.refresh_token_seconds)
-    )
+    life = float(settings.refresh_token_seconds)
+    if replaced is None:
+        await connection.execute(users.ADD_REFRESH, row["id"], session_id, token_hash, life)
+    else:
+        await connection.execute(users.ADD_SUCCESSOR, row["id"], session_id, token_hash, life, replaced)
     access = request.front.keyring.issue(row["id"], row["role"], row["email"], session_id)
     me = Me(row["id"], row["email"], row["name"], row["role"])
     return answer(SignedIn(access, token, settings.access_token_seconds, me), headers=NO_STORE)
@@ -143,47 +149,60 @@ NO_STORE = [(b"cache-control", b"no-store")]
     errors=(401,),
 )
 async def refresh(request: Request) -> Response:
-    """New tokens for a refresh token. Each works once; a second use ends the session, since one of both
-    users stole it."""
+    """New tokens for a refresh token. One that was replaced stays good for REFRESH_REUSE_SECONDS, for another tab or an answer
+    that was lost, until what replaced it is used; a later use ends the session, since one of both users stole it."""
     refused = unauthorized("The refresh token is not valid", code="invalid_refresh_token")
+    reuse = float(request.front.settings.refresh_reuse_seconds)
+    reused = False
+    response = None
     async with repo.pool().acquire() as connection, connection.transaction():
-        row = await connection.fetchrow(users.USE_REFRESH, refresh_hash(request.body.refresh_token))
+        row = await connection.fetchrow(users.USE_REFRESH, refresh_hash(request.body.refresh_token), reuse)
         if row is None or row["expired"] or row["revoked"] or not row["active"]:
-            reused = False
-            response = None
+            pass
         elif row["fresh"]:
-            reused = False
-            response = await _signed_in(request, row, row["family_id"], connection)
+            response = await _signed_in(request, row, row["family_id"], connection, row["token_id"])
         else:
             reused = True
-            response = None
             await revoke(connection, users.REVOKE_FAMILY, row["family_id"])
     if reused:
-        request.front.sessions.end(session_id=row["family_id"])
-        disconnect.user(row["id"])
+        assert row is not None
+        _session_ended(request, row["id"], row["family_id"])
     if response is None:
         raise refused
     return response
 
 
-@routes.post("/api/v1/auth/logout", summary="End the session", body=Logout, answers={200: Success})
+@routes.post(
+    "/api/v1/auth/logout",
+    summary="End the session",
+    body=Logout,
+    answers={200: Success},
+    token_optional=True,
+)
 async def logout(request: Request) -> Response:
-    """Ends the session of the access token (or the refresh token's, when one is named); its tokens work no
-    more."""
-    principal = request.principal
-    if principal.user_id is not None:
-        pool = repo.pool()
-        named = request.body.refresh_token
-        if named is not None:
-            session_id = await pool.fetchval(users.REVOKE_BY_REFRESH, refresh_hash(named), principal.user_id)
-            if session_id is not None:
-                await revoke(pool, users.REVOKE_FAMILY, session_id)
-                request.front.sessions.end(session_id=session_id)
-        if principal.session_id is not None:
-            await revoke(pool, users.REVOKE_FAMILY, principal.session_id)
-            request.front.sessions.end(session_id=principal.session_id)
-        disconnect.user(principal.user_id)
+    """Ends the session of the access token, and the refresh token's when one is named; their tokens work no more. Who has the
+    refresh token needs no access token, and hears nothing of whether it was good (RFC 7009)."""
+    named: str | None = request.body.refresh_token
+    principal = request.principal if request.has_principal else None
+    if principal is None and named is None:
+        raise request.refused or unauthorized()
+    pool = repo.pool()
+    ended: set[tuple[UUID, UUID]] = set()
+    if named is not None:
+        row = await pool.fetchrow(users.SESSION_OF_REFRESH, refresh_hash(named))
+        if row is not None:
+            ended.add((row["user_id"], row["family_id"]))
+    if principal is not None and principal.user_id is not None and principal.session_id is not None:
+        ended.add((principal.user_id, principal.session_id))
+    for user_id, session_id in ended:
+        await revoke(pool, users.REVOKE_FAMILY, session_id)
+        _session_ended(request, user_id, session_id)
     return answer(Success())
+
+
+def _session_ended(request: Request, user_id: UUID, session_id: UUID) -> None:
+    request.front.sessions.session_ended(session_id)
+    disconnect.session(user_id, session_id)
 
 
 @routes.get("/api/v1/auth/me", summary="Who am I", answers={200: MeBody}, errors=(404,))

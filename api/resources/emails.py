@@ -68,7 +68,7 @@ def failure(error: ApiError) -> Response:
 
 async def submit(request: Request) -> Response:
     """Keeps an address once. The same answer, with `duplicate`, when it was there already."""
-    wait = request.front.email_bucket.take(request.address)
+    wait = request.front.email_bucket.take(request.caller)
     if wait > 0:
         raise too_many(math.ceil(wait))
     body = _read(request)

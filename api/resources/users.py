@@ -18,13 +18,15 @@ from api.http.fields import Email, Name
 from api.http.request import Request, Response, answer
 from api.http.router import ADMINS, Routes
 from api.security import audit, disconnect
+from api.security.guessing import failed, guarded, succeeded
+from api.security.passwords import MAX_LENGTH, MIN_LENGTH
 from api.security.sessions import revoke
 from schema import users
 
 routes = Routes("users")
 
 Role = Literal["user", "admin", "service"]
-NewPassword = Annotated[str, msgspec.Meta(min_length=8, max_length=1000)]
+NewPassword = Annotated[str, msgspec.Meta(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]
 
 
 class User(msgspec.Struct, frozen=True):
@@ -82,7 +84,7 @@ class UserChange(msgspec.Struct, frozen=True):
     role: Role | None = None
     active: bool | None = None
     password: NewPassword | None = None
-    current_password: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
+    current_password: Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)] | None = None
 
 
 @routes.get("/api/v1/users", summary="List users", query=PageQuery, answers={200: UsersBody})
@@ -120,7 +122,9 @@ async def show(request: Request) -> Response:
 async def create(request: Request) -> Response:
     """A new user. 409 when the address is taken."""
     body: NewUser = request.body
-    password_hash = await request.front.passwords.hash(body.password) if body.password is not None else None
+    password_hash = None
+    if body.password is not None:
+        password_hash = await request.front.passwords.hash(body.password, request.principal.user_id)
     async with repo.pool().acquire() as connection, connection.transaction():
         try:
             row = await connection.fetchrow(users.CREATE, body.email, body.name, body.role, password_hash)
@@ -135,7 +139,7 @@ async def create(request: Request) -> Response:
     summary="Change a user",
     body=UserChange,
     answers={200: UserBody},
-    errors=(404, 409),
+    errors=(404, 409, 429),
 )
 async def update(request: Request) -> Response:
     """Changes what is named. Role, address and activity are an admin's to change."""
@@ -151,13 +155,11 @@ async def update(request: Request) -> Response:
     if own and principal.is_admin and (body.active is False or (body.role or "admin") != "admin"):
         raise ApiError(409, "An admin can't take his own rights; another admin can", code="own_rights")
     password_hash = None
+    ended: set[UUID] = set()
     if body.password is not None:
         if own:
-            stored = await repo.pool().fetchval(users.HASH_OF, user_id)
-            fits, _ = await request.front.passwords.check(stored, body.current_password or "")
-            if not fits:
-                raise ApiError(403, "The current password is wrong", fields={"current_password": "is wrong"})
-        password_hash = await request.front.passwords.hash(body.password)
+            await _check_current_password(request, user_id, body.current_password)
+        password_hash = await request.front.passwords.hash(body.password, principal.user_id)
     async with repo.pool().acquire() as connection, connection.transaction():
         try:
             row = await connection.fetchrow(
@@ -170,16 +172,14 @@ async def update(request: Request) -> Response:
         if password_hash is not None:
             await connection.execute(users.SET_HASH, user_id, password_hash)
         if password_hash is not None or body.active is False:
-            await revoke(connection, users.REVOKE_OF_USER, user_id)
+            ended = await revoke(connection, users.REVOKE_OF_USER, user_id)
         if principal.is_admin:
             named = ("email", "name", "role", "active", "password")
             changed = [name for name in named if getattr(body, name) is not None]
             await audit.record(connection, request, "user.update", str(user_id), {"changed": changed})
     # Also at a new role: an open socket keeps the role that it came with, and all its admin channels.
     gone = password_hash is not None or body.active is False or body.role is not None
-    _ended(request, user_id, sockets=gone)
-    if body.active:
-        request.front.sessions.restore(user_id)
+    _changed(request, row, ended, sockets=gone)
     return answer(UserBody(User.of(row)))
 
 
@@ -199,9 +199,9 @@ async def deactivate(request: Request) -> Response:
         row = await connection.fetchrow(users.UPDATE, user_id, None, None, None, False)
         if row is None:
             raise ApiError(404, NO_USER)
-        await revoke(connection, users.REVOKE_OF_USER, user_id)
+        ended = await revoke(connection, users.REVOKE_OF_USER, user_id)
         await audit.record(connection, request, "user.deactivate", str(user_id), {})
-    _ended(request, user_id, sockets=True)
+    _changed(request, row, ended, sockets=True)
     return answer(UserBody(User.of(row)))
 
 
@@ -214,7 +214,23 @@ def _only_self_or_admin(request: Request, user_id: UUID) -> None:
         raise ApiError(404, NO_USER)
 
 
-def _ended(request: Request, user_id: UUID, *, sockets: bool) -> None:
-    request.front.sessions.end(user_id=user_id)
+async def _check_current_password(request: Request, user_id: UUID, given: str | None) -> None:
+    wrong = ApiError(403, "The current password is wrong", fields={"current_password": "is wrong"})
+    if given is None:
+        raise wrong
+    async with guarded(request, user_id):
+        stored = await repo.pool().fetchval(users.HASH_OF, user_id)
+        fits, _better = await request.front.passwords.check(stored, given, user_id)
+        if not fits:
+            failed(request, user_id)
+            raise wrong
+        succeeded(request, user_id)
+
+
+def _changed(request: Request, row: Mapping[str, Any], ended: set[UUID], *, sockets: bool) -> None:
+    sessions = request.front.sessions
+    sessions.rights_changed(row["id"], row["role"], row["active"])
+    for session_id in ended:
+        sessions.session_ended(session_id)
     if sockets:
-        disconnect.user(user_id)
+        disconnect.user(row["id"])

@@ -1,7 +1,6 @@
-"""Ends open sockets of a user whose session ended, by Phoenix's `disconnect` broadcast on the socket's id.
+"""Ends open sockets whose session has ended, by Phoenix's `disconnect` broadcast on the user's socket id.
 
-All of the user's sockets close. Those of his other sessions come back by themselves, since the client
-reconnects with a token that still holds; those of the ended one are refused.
+A broadcast that names a session closes the sockets of that session alone; one that names none closes all of the user's.
 """
 
 from __future__ import annotations
@@ -20,6 +19,15 @@ def socket_id(user_id: UUID | str) -> str:
 
 
 def user(user_id: UUID) -> None:
-    """Closes every socket of this user on this server; the others read in the change log that his sessions have ended."""
+    """Closes every socket of this user on this server; the others read in the change log what has happened."""
+    _disconnect(user_id, {})
+
+
+def session(user_id: UUID, session_id: UUID) -> None:
+    """Closes the sockets of one session of this user on this server."""
+    _disconnect(user_id, {"session_id": str(session_id)})
+
+
+def _disconnect(user_id: UUID, payload: dict[str, str]) -> None:
     if erlang.whereis(PUBSUB) is not None:
-        broadcast(PUBSUB, socket_id(user_id), "disconnect", {})
+        broadcast(PUBSUB, socket_id(user_id), "disconnect", payload)

@@ -1,14 +1,22 @@
 """Password hashes: argon2id, made and checked in threads so that the loop goes on.
 
-At most `THREADS` at a time, since each fills a core and 19 MiB; when more than `WAITING` wait, sign-in
-answers 503 rather than letting a flood of guesses take the machine.
+At most `THREADS` at a time, since each fills a core and 19 MiB. Who waits, waits in a queue of their own caller, and the callers
+take turns: one that sends a hundred guesses delays nobody but itself. Beyond `WAITING_EACH` of one caller, or `WAITING` in all,
+the answer is 503.
+
+A password counts in the form NFKC of Unicode (SP 800-63B 5.1.1.2), so that it is the same whichever keyboard composed it; hashes
+that were made of the text as it was typed go on working, and are replaced when they fit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+import unicodedata
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
@@ -16,7 +24,9 @@ from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatc
 from api.http.errors import unavailable
 
 THREADS = 2
-WAITING = 64
+WAITING = 256
+WAITING_EACH = 8
+MIN_LENGTH, MAX_LENGTH = 8, 1000  # characters of a new password
 
 # OWASP's first choice for argon2id: 19 MiB, two passes, one lane.
 _HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
@@ -26,47 +36,90 @@ _NOBODY = _HASHER.hash(secrets.token_hex(16))
 
 def hash_password(password: str) -> str:
     """The argon2id hash of a password. Takes some 20 ms; on the loop use `Passwords.hash`."""
-    return _HASHER.hash(password.encode("utf-8", "surrogatepass"))
+    return _HASHER.hash(_normal(password).encode("utf-8", "surrogatepass"))
 
 
 class Passwords:
-    """Hashes and checks passwords for one server."""
+    """Hashes and checks passwords for one server. `caller` is whose turn a piece of work takes."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
+        self._queues: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
         self._waiting = 0
+        self._running = 0
 
-    async def hash(self, password: str) -> str:
-        """The argon2id hash of a new password."""
-        return await self._in_thread(hash_password, password)
+    async def hash(self, password: str, caller: Hashable) -> str:
+        """The argon2id hash of a new password. Raises ApiError 503 when too many wait."""
+        return await self._in_turn(caller, hash_password, password)
 
-    async def check(self, stored: str | None, password: str) -> tuple[bool, str | None]:
-        """Whether the password fits, and a new hash when the stored one was made with older costs.
+    async def check(self, stored: str | None, password: str, caller: Hashable) -> tuple[bool, str | None]:
+        """Whether the password fits, and a new hash when the stored one was made with older costs or another form.
 
         `stored` None (no such account) takes as long and never fits. Raises ApiError 503 when too many wait.
         """
-        return await self._in_thread(_check, stored, password)
+        return await self._in_turn(caller, _check, stored, password)
 
-    async def _in_thread(self, work, *args):  # type: ignore[no-untyped-def]
-        if self._waiting >= WAITING:
-            raise unavailable("Too many sign-ins at once; try again soon", code="overloaded")
-        self._waiting += 1
+    async def _in_turn(self, caller: Hashable, work: Callable[..., Any], *args: Any) -> Any:
+        await self._turn(caller)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
         finally:
+            self._running -= 1
+            self._next()
+
+    async def _turn(self, caller: Hashable) -> None:
+        if self._running < THREADS:
+            self._running += 1
+            return
+        queue = self._queues.get(caller)
+        if self._waiting >= WAITING or (queue is not None and len(queue) >= WAITING_EACH):
+            raise unavailable("Too many sign-ins at once; try again soon", code="overloaded")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(caller, deque()).append(turn)
+        self._waiting += 1
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it was our turn already: the next one's now
+                self._running -= 1
+                self._next()
+            raise
+
+    def _next(self) -> None:
+        while self._queues and self._running < THREADS:
+            caller, queue = self._queues.popitem(last=False)
+            turn = queue.popleft()
             self._waiting -= 1
+            if queue:
+                self._queues[caller] = queue  # behind all other callers
+            if not turn.cancelled():
+                self._running += 1
+                turn.set_result(None)
 
     def close(self) -> None:
         """Ends the threads; what they do is waited for by nobody."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
+def _normal(password: str) -> str:
+    return unicodedata.normalize("NFKC", password)
+
+
 def _check(stored: str | None, password: str) -> tuple[bool, str | None]:
-    secret = password.encode("utf-8", "surrogatepass")
+    normal = _normal(password)
+    fits = _fits(stored, normal)
+    if (
+        not fits and normal != password and _fits(stored, password)
+    ):  # a hash from before passwords were normalized
+        return stored is not None, hash_password(password)
+    if not fits or stored is None:
+        return False, None
+    return True, hash_password(password) if _HASHER.check_needs_rehash(stored) else None
+
+
+def _fits(stored: str | None, password: str) -> bool:
     try:
-        _HASHER.verify(stored if stored is not None else _NOBODY, secret)
+        _HASHER.verify(stored if stored is not None else _NOBODY, password.encode("utf-8", "surrogatepass"))
     except (VerifyMismatchError, VerificationError, InvalidHashError):
-        return False, None
-    if stored is None:
-        return False, None
-    return True, _HASHER.hash(secret) if _HASHER.check_needs_rehash(stored) else None
+        return False
+    return True

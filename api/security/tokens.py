@@ -1,15 +1,19 @@
 """Tokens: JWT access tokens that every service can check, and opaque refresh tokens.
 
 One `Keyring` holds the key that signs and every key still accepted. Without JWT_PRIVATE_KEY tokens are
-HS256 with SECRET_KEY_BASE; with one they are EdDSA or RS256, and `jwks` publishes what other services need.
+HS256 with SECRET_KEY_BASE; with one they are EdDSA or RS256, `jwks` publishes what other services need, and the secret
+signs nothing any more.
 A key is found by the token's `kid`, and each key is bound to one algorithm, so a token can't choose how it
 is checked.
 """
 
 from __future__ import annotations
 
+import binascii
 import hashlib
+import hmac
 import os
+import re
 import secrets
 import time
 import warnings
@@ -20,14 +24,22 @@ from typing import Any
 from uuid import UUID
 
 import jwt
+import msgspec
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
-from actors.settings import ConfigError, Settings, signing_secret
+from actors.settings import MIN_SECRET_BYTES, ConfigError, Settings, signing_secret, weakness
 
 MAX_TOKEN_BYTES = 8192
+MAX_EXP = 253_402_300_799  # the last second of the year 9999: beyond, a moment can't be told, nor a timer set
+ROLES = frozenset({"user", "admin", "service"})
+
+_CANONICAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_KEY_FILE = re.compile(r"(?i)\.(pem|key|pub|crt|cer|der|p8|jwk|json|txt)$")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
 class InvalidToken(Exception):
@@ -45,6 +57,7 @@ class Principal:
     email: str
     session_id: UUID | None
     exp: float
+    own: bool = False  # issued by us, for a user and a session of ours
 
     @property
     def is_admin(self) -> bool:
@@ -111,22 +124,39 @@ def asymmetric_key(text: str, variable: str) -> Key:
     return Key(kid, algorithm, public, private, published)
 
 
+class _Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The claims of the tokens that we issue."""
+
+    sub: str
+    role: str
+    email: str
+    iss: str
+    aud: str
+    iat: int
+    exp: int
+    jti: str
+    sid: str
+
+
+_decode_claims = msgspec.json.Decoder(_Claims).decode
+
+
 class Keyring:
-    """The keys in force. Raises ConfigError, one line, when one can't be used."""
+    """The keys in force. Raises ConfigError, one line, when one can't be used.
+
+    Where JWT_PRIVATE_KEY signs, the shared secret is no key any more: HS256 tokens count only if their secret is named in
+    JWT_PREVIOUS_KEYS.
+    """
 
     def __init__(self, settings: Settings) -> None:
         secret, _source = signing_secret(settings)
-        shared = shared_key(secret)
-        keys = [shared]
-        self.active = shared
         if settings.jwt_private_key:
             self.active = asymmetric_key(settings.jwt_private_key, "JWT_PRIVATE_KEY")
             if self.active.sign is None:
                 raise ConfigError("JWT_PRIVATE_KEY: that is a public key, a private one is needed to sign")
-            keys.insert(0, self.active)
-        for text in settings.jwt_previous_keys:
-            is_pem = "-----BEGIN" in text or os.path.isfile(os.path.expanduser(text))
-            keys.append(asymmetric_key(text, "JWT_PREVIOUS_KEYS") if is_pem else shared_key(text))
+        else:
+            self.active = shared_key(secret)
+        keys = [self.active, *(_previous_key(text, settings) for text in settings.jwt_previous_keys)]
         self.by_kid: dict[str, Key] = {}
         for key in keys:
             self.by_kid.setdefault(key.kid, key)
@@ -135,6 +165,8 @@ class Keyring:
         self._audience = settings.jwt_audience
         self._leeway = settings.jwt_leeway
         self._life = settings.access_token_seconds
+        self._mark_key = hashlib.blake2b(secret.encode(), person=b"bitnexus jti", digest_size=32).digest()
+        self._own_head = self._sign({}).partition(".")[0].encode()
 
     def jwks(self) -> dict[str, Any]:
         """The public keys, as RFC 7517 has them; empty when only shared secrets are in use."""
@@ -143,33 +175,82 @@ class Keyring:
     def issue(self, user_id: UUID, role: str, email: str, session_id: UUID | None) -> str:
         """A signed access token for a user."""
         now = int(time.time())
+        subject, session = str(user_id), "" if session_id is None else str(session_id)
         claims = {
-            "sub": str(user_id),
+            "sub": subject,
             "role": role,
             "email": email,
             "iss": self._issuer,
             "aud": self._audience,
             "iat": now,
             "exp": now + self._life,
-            "jti": secrets.token_hex(8),
+            "jti": secrets.token_hex(8) + self._mark(subject, session),
         }
         if session_id is not None:
-            claims["sid"] = str(session_id)
+            claims["sid"] = session
+        return self._sign(claims)
+
+    def _sign(self, claims: dict[str, Any]) -> str:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # a short key is the operator's choice in dev; prod refuses it at start
+            # A short key is the operator's choice in dev; prod refuses it at start.
+            warnings.simplefilter("ignore")
             return jwt.encode(
                 claims, self.active.sign, self.active.algorithm, headers={"kid": self.active.kid}
             )
+
+    def _mark(self, subject: str, session: str) -> str:
+        """Tells the tokens that we issued, for a session that there was, from those of others who know the secret."""
+        return hashlib.blake2b((subject + session).encode(), key=self._mark_key, digest_size=8).hexdigest()
+
+    def recognise(self, token: bytes) -> Principal | None:
+        """The principal of a token that we issued ourselves and that is good; None for any other: `check` knows more."""
+        signed, _, signature = token.rpartition(b".")
+        head, _, body = signed.partition(b".")
+        if head != self._own_head or len(token) > MAX_TOKEN_BYTES or not self._is_signed(signed, signature):
+            return None
+        try:
+            claims = _decode_claims(binascii.a2b_base64(_padded(body)))
+        except (msgspec.MsgspecError, ValueError):
+            return None
+        now = time.time()
+        if (
+            claims.iss != self._issuer
+            or claims.aud != self._audience
+            or claims.role not in ROLES
+            or claims.iat > now + self._leeway
+            or not 0 < claims.exp - claims.iat <= self._life
+            or claims.exp + self._leeway <= now
+            or not hmac.compare_digest(claims.jti[16:], self._mark(claims.sub, claims.sid))
+        ):
+            return None
+        return Principal(
+            UUID(claims.sub), claims.sub, claims.role, claims.email, UUID(claims.sid),
+            float(claims.exp + self._leeway), True,
+        )  # fmt: skip
+
+    def _is_signed(self, signed: bytes, signature: bytes) -> bool:
+        key = self.active
+        try:
+            given = binascii.a2b_base64(_padded(signature))
+            if key.algorithm == "HS256":
+                return hmac.compare_digest(given, hmac.digest(key.check, signed, "sha256"))
+            if key.algorithm == "EdDSA":
+                key.check.verify(given, signed)
+                return True
+        except (InvalidSignature, ValueError):
+            return False
+        return False  # RS256: PyJWT knows its padding
 
     def check(self, token: str) -> Principal:
         """Who the token speaks for. Raises InvalidToken: not ours, expired, another audience, ..."""
         if len(token) > MAX_TOKEN_BYTES:
             raise InvalidToken("The token is too long")
+        own = self.recognise(token.encode("utf-8", "surrogatepass"))
+        if own is not None:
+            return own
         try:
             header = jwt.get_unverified_header(token)
-        except (jwt.PyJWTError, ValueError):
+        except (jwt.PyJWTError, ValueError, RecursionError):
             raise InvalidToken("The token is malformed") from None
         failure: Exception = InvalidToken("The token is signed with an unknown key")
         for key in self._candidates(header):
@@ -179,14 +260,12 @@ class Keyring:
                 raise InvalidToken("The token has expired") from None
             except jwt.InvalidSignatureError:
                 failure = InvalidToken("The token's signature is wrong")
-            except (jwt.PyJWTError, ValueError, TypeError) as error:
+            except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
                 raise InvalidToken(f"The token is not valid: {error}") from None
         raise failure
 
     def _candidates(self, header: dict[str, Any]) -> list[Key]:
         kid = header.get("kid")
-        if kid is None:
-            return self.shared if header.get("alg") == "HS256" else []
         key = self.by_kid.get(kid) if isinstance(kid, str) else None
         if key is not None:
             return [key]
@@ -207,26 +286,61 @@ class Keyring:
             )
 
     def _principal(self, claims: dict[str, Any]) -> Principal:
-        subject = claims["sub"]
-        role = claims.get("role", "user")
-        if role not in ("user", "admin", "service"):
+        subject, role, sid = claims["sub"], claims.get("role", "user"), claims.get("sid")
+        if role not in ROLES:
             raise InvalidToken("The token's role is unknown")
-        try:
-            user_id = UUID(subject)
-        except ValueError:
-            if role != "service":
-                raise InvalidToken("The token's subject is no user") from None
-            user_id = None
-        sid = claims.get("sid")
+        expires = float(claims["exp"]) + self._leeway
+        if not expires <= MAX_EXP:
+            raise InvalidToken("The token's exp is out of range")
+        user_id = canonical_id(subject)
+        if user_id is None and role != "service":
+            raise InvalidToken("The token's subject is no user")
+        session_id = None
+        if sid is not None and (session_id := canonical_id(sid)) is None:
+            raise InvalidToken("The token's sid is no session")
         email = claims.get("email", "")
         return Principal(
             user_id,
-            subject,
+            subject if user_id is None else str(user_id),
             role,
             email if isinstance(email, str) else "",
-            UUID(sid) if isinstance(sid, str) else None,
-            float(claims["exp"]) + self._leeway,
+            session_id,
+            expires,
         )
+
+
+def canonical_id(text: Any) -> UUID | None:
+    """The UUID that this text is in its usual form, capitals or not; None for every other way of writing one."""
+    return UUID(text) if isinstance(text, str) and _CANONICAL.fullmatch(text) else None
+
+
+def _padded(base64url: bytes) -> bytes:
+    return base64url.translate(_TO_BASE64) + b"=" * (-len(base64url) % 4)
+
+
+_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+
+
+def _previous_key(text: str, settings: Settings) -> Key:
+    """A key of JWT_PREVIOUS_KEYS: PEM text, a file of it, or a shared secret. Raises ConfigError for what can be none of them."""
+    if "-----BEGIN" in text or os.path.isfile(os.path.expanduser(text)):
+        return asymmetric_key(text, "JWT_PREVIOUS_KEYS")
+    if _looks_like_a_path(text):
+        raise ConfigError(f"JWT_PREVIOUS_KEYS: there is no file {text}; expected PEM files or HS256 secrets")
+    why = weakness(text)
+    if why and settings.production:
+        raise ConfigError(
+            f"JWT_PREVIOUS_KEYS: a secret is too weak for BITNEXUS_ENV=prod ({why}); name a PEM file, or leave it out"
+        )
+    return shared_key(text)
+
+
+def _looks_like_a_path(text: str) -> bool:
+    if _KEY_FILE.search(text) or text.startswith(("~", "./", "../", ".\\")) or os.path.isdir(text):
+        return True
+    strong = len(text) >= MIN_SECRET_BYTES and _BASE64.fullmatch(text) and not weakness(text)
+    has_all = any(map(str.isupper, text)) and any(map(str.isdigit, text))
+    return ("/" in text or "\\" in text) and not (strong and has_all)
 
 
 def refresh_token() -> tuple[str, bytes]:

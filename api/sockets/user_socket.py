@@ -25,6 +25,7 @@ PATH = "/socket"
 MAX_MESSAGE = 256 * 1024  # bytes of one message of a client
 MAX_CHANNELS = 50  # topics that one socket may have joined
 MAX_MESSAGES_PER_SECOND = 100  # of one socket
+LONGEST = 10 * 365 * 86_400_000  # ms that a socket may be open
 LOOPBACK = ("//localhost", "//127.0.0.1", "//[::1]")
 
 
@@ -57,11 +58,19 @@ class UserSocket(PhoenixSocket):
     def _let_in(self, principal: Principal) -> Ok:
         self.assigns["user_id"] = principal.subject
         self.assigns["role"] = principal.role
-        self.lifetime = (principal.exp - self.front.settings.jwt_leeway - time.time()) * 1000
+        if principal.session_id is not None:
+            self.assigns["session_id"] = str(principal.session_id)
+        # Until the moment at which a new connection with this token is refused: else its client would be let in and sent
+        # away again and again.
+        self.lifetime = min((principal.exp - time.time()) * 1000, LONGEST)
         return Ok()
 
     def id(self) -> str | None:
         return socket_id(self.assigns["user_id"])
+
+    def disconnects(self, payload: Any) -> bool:
+        ended = payload.get("session_id")
+        return ended is None or ended == self.assigns.get("session_id")
 
 
 def mounts(front: Front) -> tuple[Endpoint, Mounts]:

@@ -94,6 +94,12 @@ class UserSocket:
         """
         return None
 
+    def disconnects(self, payload: Any) -> bool:
+        """Whether a "disconnect" broadcast with this payload closes this socket. As in Phoenix each does; a socket of one of
+        several sessions of its user may look which of them is meant.
+        """
+        return True
+
     # ---- routes
 
     @classmethod
@@ -318,7 +324,7 @@ class SocketTransport(GenServer):
                     self._channel_ended(entry, "phx_error")
                     break
         elif kind is Broadcast:
-            if message.event == "disconnect":
+            if message.event == "disconnect" and self.socket.disconnects(message.payload):
                 return self.stop(1001, ("shutdown", "disconnected"))
         elif kind is SocketDrain:
             return self.stop(1012, ("shutdown", "restart"))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import statistics
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import jwt
@@ -14,6 +18,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
+from actors.settings import ConfigError, load
+from api.security.tokens import Keyring, refresh_hash
 from tests.support.server import PASSWORD, SECRET, Server, User, error_of, start
 
 LOGIN, REFRESH, LOGOUT, ME = (f"/api/v1/auth/{name}" for name in ("login", "refresh", "logout", "me"))
@@ -94,29 +100,75 @@ def test_guessing_is_slowed_for_the_guesser_and_not_for_the_owner(server: Server
         assert elsewhere.post(LOGIN, json={"email": owner.email, "password": PASSWORD}).status_code == 200
 
 
-def test_refresh_rotates_and_a_second_use_ends_the_session(server: Server) -> None:
-    owner = server.user()
+def refreshed(server: Server, refresh_token: str) -> dict[str, Any]:
     with server.client() as client:
-        first = client.post(REFRESH, json={"refresh_token": owner.refresh_token})
-        assert first.status_code == 200 and set(first.json()) == {
-            "token",
-            "refresh_token",
-            "expires_in",
-            "user",
-        }
-        assert first.json()["refresh_token"] != owner.refresh_token
-        with server.client(first.json()["token"]) as renewed:
-            assert renewed.get(ME).status_code == 200
-            error_of(
-                client.post(REFRESH, json={"refresh_token": owner.refresh_token}),
-                401,
-                "invalid_refresh_token",
-            )
-            error_of(client.post(REFRESH, json={"refresh_token": first.json()["refresh_token"]}), 401)
-            error_of(renewed.get(ME), 401, "invalid_token")
+        answer = client.post(REFRESH, json={"refresh_token": refresh_token})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def session_of(access_token: str) -> str:
+    return jwt.decode(access_token, options={"verify_signature": False})["sid"]
+
+
+def test_refresh_rotates_and_a_second_use_of_an_older_token_ends_the_session(server: Server) -> None:
+    owner = server.user()
+    first = refreshed(server, owner.refresh_token)
+    assert set(first) == {"token", "refresh_token", "expires_in", "user"}
+    assert first["refresh_token"] != owner.refresh_token
+    second = refreshed(server, first["refresh_token"])
+    with server.client() as client, server.client(second["token"]) as renewed:
+        assert renewed.get(ME).status_code == 200
+        stolen = client.post(REFRESH, json={"refresh_token": owner.refresh_token})
+        error_of(stolen, 401, "invalid_refresh_token")
+        for ended in (first, second):
+            error_of(client.post(REFRESH, json={"refresh_token": ended["refresh_token"]}), 401)
+        error_of(renewed.get(ME), 401, "invalid_token")
         error_of(owner.client.get(ME), 401)
         error_of(client.post(REFRESH, json={"refresh_token": "made up"}), 401)
         assert set(error_of(client.post(REFRESH, json={}), 422)["fields"]) == {"refresh_token"}
+
+
+def test_two_tabs_and_a_lost_answer_refresh_with_one_token(server: Server) -> None:
+    owner = server.user()
+    with ThreadPoolExecutor(4) as threads:
+        tabs = list(threads.map(lambda _n: refreshed(server, owner.refresh_token), range(4)))
+    assert {session_of(tab["token"]) for tab in tabs} == {session_of(owner.token)}
+    for tab in tabs:
+        assert refreshed(server, tab["refresh_token"])["user"]["id"] == owner.id
+        with server.client(tab["token"]) as client:
+            assert client.get(ME).status_code == 200
+
+
+def test_a_token_replaced_a_while_ago_was_stolen(server: Server) -> None:
+    owner = server.user()
+    first = refreshed(server, owner.refresh_token)
+    server.execute(
+        "UPDATE refresh_tokens SET used_at = used_at - interval '11 seconds' WHERE token_hash = $1",
+        refresh_hash(owner.refresh_token),
+    )
+    with server.client() as client, server.client(first["token"]) as renewed:
+        error_of(client.post(REFRESH, json={"refresh_token": owner.refresh_token}), 401)
+        error_of(renewed.get(ME), 401, "invalid_token")
+        error_of(client.post(REFRESH, json={"refresh_token": first["refresh_token"]}), 401)
+
+
+@pytest.mark.parametrize("access_token", [None, "ended", "nonsense"])
+def test_who_has_the_refresh_token_may_end_its_session(server: Server, access_token: str | None) -> None:
+    owner = server.user()
+    with server.client() as client:
+        other = client.post(LOGIN, json={"email": owner.email, "password": PASSWORD}).json()
+    if access_token == "ended":
+        with server.client(other["token"]) as client:
+            assert client.post(LOGOUT, json={}).status_code == 200
+        access_token = other["token"]
+    with server.client(access_token) as client:
+        assert client.post(LOGOUT, json={"refresh_token": owner.refresh_token}).json() == {"success": True}
+        assert client.post(LOGOUT, json={"refresh_token": owner.refresh_token}).json() == {"success": True}
+        assert client.post(LOGOUT, json={"refresh_token": "made up"}).json() == {"success": True}
+        error_of(client.post(REFRESH, json={"refresh_token": owner.refresh_token}), 401)
+        error_of(client.post(LOGOUT, json={}), 401)
+    error_of(owner.client.get(ME), 401, "invalid_token")
 
 
 def test_an_expired_refresh_token_is_refused(server: Server) -> None:
@@ -189,12 +241,45 @@ def test_tokens_of_other_services_with_the_shared_secret(server: Server, user: U
         {"sub": None},
         {"role": "root"},
         {"iat": int(time.time()) + 600},
+        {"exp": 10**309},
+        {"exp": 1e300},
+        {"exp": float("inf")},
+        {"exp": float("nan")},
+        {"exp": "1e400"},
+        {"exp": 253402300800},
+        {"iat": 10**400},
+        {"nbf": 10**400},
+        {"nbf": float("inf")},
+        {"sid": "no session"},
+        {"sid": 7},
+        {"role": {}},
+        {"role": ["user"]},
         {"secret": "another secret that is long enough 123"},
     ],
 )
 def test_tokens_that_are_refused(server: Server, changes: dict[str, object]) -> None:
     secret = str(changes.pop("secret", SECRET))
     assert status(server, token(secret, **{"sub": "billing", **changes})) == 401
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        str.upper,
+        lambda text: f"{{{text}}}",
+        lambda text: text.replace("-", ""),
+        lambda text: f"urn:uuid:{text}",
+    ],
+)
+def test_one_user_has_one_id_however_it_is_written(
+    server: Server, user: User, write: Callable[[str], str]
+) -> None:
+    written = token(sub=write(user.id), role="user")
+    known = status(server, written, ME)
+    assert known in (200, 401)
+    if known == 200:
+        with server.client(written) as client:
+            assert client.get(ME).json()["user"]["id"] == user.id
 
 
 def test_leeway_and_expiry(server: Server) -> None:
@@ -271,3 +356,31 @@ def test_published_keys_and_their_rotation(database: str, tmp_path: Path) -> Non
             ]
     finally:
         assert second.stop() == 0
+
+
+def test_the_shared_secret_signs_nothing_where_a_private_key_does(database: str, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_bytes(pem(Ed25519PrivateKey.generate()))
+    for previous, answered in (("", 401), (SECRET, 200)):
+        server = start(database, DATA_DIR=str(tmp_path), JWT_PRIVATE_KEY=str(key), JWT_PREVIOUS_KEYS=previous)
+        try:
+            assert status(server, token(sub="billing")) == answered
+        finally:
+            assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "previous",
+    ["/etc/x/old.pem", "old.pem", "~/old", "./old", "keys/old", "/etc/bitnexus/key", "abc", "a" * 64],
+)
+def test_a_previous_key_that_is_no_file_and_no_good_secret_stops_the_start(previous: str) -> None:
+    settings = load({"BITNEXUS_ENV": "prod", "SECRET_KEY_BASE": SECRET, "JWT_PREVIOUS_KEYS": previous})
+    with pytest.raises(ConfigError, match="JWT_PREVIOUS_KEYS"):
+        Keyring(settings)
+
+
+def test_previous_secrets_of_openssl_are_taken() -> None:
+    for _ in range(300):
+        secret = base64.b64encode(secrets.token_bytes(48)).decode()
+        settings = load({"BITNEXUS_ENV": "prod", "SECRET_KEY_BASE": SECRET, "JWT_PREVIOUS_KEYS": secret})
+        assert len(Keyring(settings).shared) == 2

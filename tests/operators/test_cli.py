@@ -25,7 +25,7 @@ STRONG = "kJ8s0vQ2mZ4xW6yB1nC3dF5gH7jL9pR0tU2w"
 
 
 def bitnexus(
-    *arguments: str, timeout: float = 60, cwd: Path = ROOT, **changes: str
+    *arguments: str, timeout: float = 60, cwd: Path = ROOT, typed: str = "", **changes: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end."""
     return subprocess.run(
@@ -34,6 +34,7 @@ def bitnexus(
         env=environment(**changes) | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
+        input=typed,
         timeout=timeout,
     )
 
@@ -187,7 +188,16 @@ def test_commands_use_the_running_server(embedded_server: tuple[Server, Path]) -
     server, folder = embedded_server
     here = {"DATA_DIR": str(folder), "PORT": server.url.rsplit(":", 1)[1]}
     made = bitnexus(
-        "user", "create", "Ada@Example.com", "--password", "pw", "--role", "admin", "--name", "Ada", **here
+        "user",
+        "create",
+        "Ada@Example.com",
+        "--password",
+        "long enough",
+        "--role",
+        "admin",
+        "--name",
+        "Ada",
+        **here,
     )
     assert made.returncode == 0, made.stderr
     user = json.loads(made.stdout)
@@ -195,10 +205,25 @@ def test_commands_use_the_running_server(embedded_server: tuple[Server, Path]) -
         user
     ) == {"id", "email", "name", "role"}
     with server.client() as client:
-        answer = client.post("/api/v1/auth/login", json={"email": "ada@example.com", "password": "pw"})
+        answer = client.post(
+            "/api/v1/auth/login", json={"email": "ada@example.com", "password": "long enough"}
+        )
         assert answer.status_code == 200 and answer.json()["user"]["id"] == user["id"]
-    assert "exists" in one_line(bitnexus("user", "create", "ada@example.com", "--password", "pw", **here))
-    assert "e-mail" in one_line(bitnexus("user", "create", "ada", "--password", "pw", **here))
+    assert "exists" in one_line(
+        bitnexus("user", "create", "ada@example.com", "--password", "long enough", **here)
+    )
+    for given in (("--password", "-"), ()):
+        done = bitnexus(
+            "user", "create", f"typed{len(given)}@example.com", *given, typed="typed in\n", **here
+        )
+        assert done.returncode == 0, done.stderr
+        with server.client() as client:
+            login = {"email": f"typed{len(given)}@example.com", "password": "typed in"}
+            assert client.post("/api/v1/auth/login", json=login).status_code == 200
+        done = bitnexus("user", "create", "x@example.com", *given, typed="short\n", **here)
+        assert "8 to 1000 characters" in one_line(done)
+    assert "8 to 1000" in one_line(bitnexus("user", "create", "x@example.com", "--password", "short", **here))
+    assert "e-mail" in one_line(bitnexus("user", "create", "ada", "--password", "long enough", **here))
     assert "up to date" in bitnexus("migrate", **here).stdout
 
     said = bitnexus("psql", "-c", "SELECT email FROM users", **here)
@@ -232,9 +257,9 @@ def test_commands_use_the_running_server(embedded_server: tuple[Server, Path]) -
 def test_the_postmaster_killed_comes_back(embedded_server: tuple[Server, Path]) -> None:
     server, folder = embedded_server
     here = {"DATA_DIR": str(folder), "PORT": server.url.rsplit(":", 1)[1]}
-    bitnexus("user", "create", "eve@example.com", "--password", "pw", **here)
+    bitnexus("user", "create", "eve@example.com", "--password", "long enough", **here)
     with server.client() as client:
-        login = {"email": "eve@example.com", "password": "pw"}
+        login = {"email": "eve@example.com", "password": "long enough"}
         token = client.post("/api/v1/auth/login", json=login).json()["token"]
     postmaster = int(next(folder.rglob("postmaster.pid")).read_text().splitlines()[0])
     os.kill(postmaster, signal.SIGKILL)
@@ -247,7 +272,7 @@ def test_the_postmaster_killed_comes_back(embedded_server: tuple[Server, Path]) 
 def test_commands_without_a_server_start_the_database_and_stop_it() -> None:
     with tempfile.TemporaryDirectory(prefix="bitnexus-cli-") as folder:
         Path(folder).chmod(0o755)
-        made = bitnexus("user", "create", "bob@example.com", "--password", "pw", DATA_DIR=folder)
+        made = bitnexus("user", "create", "bob@example.com", "--password", "long enough", DATA_DIR=folder)
         assert made.returncode == 0, made.stderr
         said = bitnexus("psql", "-c", "SELECT email FROM users", DATA_DIR=folder)
         assert "bob@example.com" in said.stdout

@@ -128,20 +128,27 @@ def test_loopback_is_told_from_elsewhere(address: str, loopback: bool) -> None:
     assert is_loopback(address) is loopback
 
 
-def test_from_elsewhere_a_token_is_needed(module_database: str, tmp_path: Path) -> None:
-    # A request that came through a proxy is not from this machine, whatever its last hop is.
+def test_a_token_that_is_set_is_always_asked_for(module_database: str, tmp_path: Path) -> None:
+    # A proxy on this machine need not say that it is one.
     server = start(module_database, DATA_DIR=str(tmp_path), METRICS_TOKEN="a metrics token")
     try:
         with server.client() as client:
-            assert client.get("/metrics").status_code == 200
+            assert client.get("/metrics").status_code == 401
             away = {"x-forwarded-for": "198.51.100.7"}
             assert client.get("/metrics", headers=away).status_code == 401
             assert (
                 client.get("/metrics", headers={**away, "authorization": "Bearer wrong"}).status_code == 401
             )
+        assert scrape(server, authorization="Bearer a metrics token")
         assert scrape(server, **away, authorization="Bearer a metrics token")
     finally:
         server.stop()
+
+
+def test_without_a_token_metrics_are_for_this_machine(server: Server) -> None:
+    with server.client() as client:
+        assert client.get("/metrics").status_code == 200
+        assert client.get("/metrics", headers={"x-forwarded-for": "198.51.100.7"}).status_code == 401
 
 
 def test_a_store_keeps_what_its_definitions_say() -> None:

@@ -1,0 +1,37 @@
+"""Callers' addresses: one text for one address, and what counts as one caller."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
+
+IPV6_SITE = 64  # bits: what a provider gives to one household at least, so one caller has all of it
+
+
+@lru_cache(maxsize=4096)
+def canonical(text: str) -> str:
+    """An address without port, brackets, zone or IPv4-in-IPv6 clothing; a text that is none as it stands."""
+    found = _parsed(text)
+    return text if found is None else str(found)
+
+
+@lru_cache(maxsize=4096)
+def caller(text: str) -> str:
+    """What a throttle counts by: an IPv4 address, the /64 of an IPv6 one, or the text itself."""
+    found = _parsed(text)
+    if isinstance(found, IPv6Address):
+        return str(ip_network((int(found), IPV6_SITE), strict=False))
+    return text if found is None else str(found)
+
+
+def _parsed(text: str):  # type: ignore[no-untyped-def]
+    host = text.strip()
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        found = ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found

@@ -1,0 +1,54 @@
+"""What answers say to browsers: their type is what it says, what is private is not kept, pages talk to their own server alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.server import Server, User
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/health",
+        "/api/v1/flags",
+        "/openapi.json",
+        "/docs",
+        "/docs/docs.js",
+        "/",
+        "/admin",
+        "/nowhere",
+        "/metrics",
+    ],
+)
+def test_no_answer_is_sniffed(server: Server, user: User, path: str) -> None:
+    assert user.client.get(path).headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/flags", "/api/v1/transactions", "/api/v1/users", "/admin/tree"])
+def test_what_is_private_is_not_kept(server: Server, user: User, path: str) -> None:
+    assert user.client.get(path).headers["cache-control"] == "no-store"
+    with server.client() as client:
+        assert client.get(path).headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/", "/admin", "/docs"])
+def test_pages_talk_to_their_own_server_alone(server: Server, path: str) -> None:
+    with server.client() as client:
+        policy = client.get(path, follow_redirects=True).headers["content-security-policy"]
+    assert "connect-src 'self';" in policy and "ws:" not in policy
+
+
+@pytest.mark.parametrize("digits", ["０", "٠", "߀"])
+def test_digits_of_other_scripts_name_nothing(user: User, admin: User, digits: str) -> None:
+    """UUID() and int() read them as if they were ASCII."""
+    written = user.id.translate({ord("0") + n: chr(ord(digits) + n) for n in range(10)})
+    assert user.client.get(f"/api/v1/users/{written}").status_code == 404
+    assert user.client.get(f"/api/v1/users/{user.id.upper()}").status_code == 200
+    assert user.client.get(f"/api/v1/users/{user.id.replace('-', '_')}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/api/v1%2Fusers", "/api%2fv1/users", "/api/v1/services%2Fgo/x"])
+def test_an_encoded_slash_is_no_slash(user: User, path: str) -> None:
+    assert user.client.get(path).status_code == 404
+    assert user.client.get("/api/v1/%75sers").status_code == 200
