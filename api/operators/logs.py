@@ -83,6 +83,8 @@ def _extra(logger: Any, method: str, event: Event) -> Event:
     for name in ("report", "audit", "request_id"):
         if (value := getattr(record, name, None)) is not None:
             event[name] = value
+    if "report" in event:  # the rest of its text comes in SASL's form
+        event["event"] = str(event["event"]).partition("\n")[0]
     return event
 
 

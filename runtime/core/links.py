@@ -59,7 +59,10 @@ class Linked(Pid):
 
     def monitor(self, target: Cell, name: str | tuple[str, str] | None = None) -> Monitor:
         """A new monitor of `target`, owned by this process."""
-        monitor = Monitor(self.cell, target, name)
+        return self.monitored(Monitor(self.cell, target, name), target)
+
+    def monitored(self, monitor: Monitor, target: Cell) -> Monitor:
+        """As `monitor`, with a monitor that is made already."""
         relations = self.own_relations()
         relations.monitors = including(relations.monitors, monitor)
         target.add_monitor(monitor)

@@ -39,6 +39,22 @@ class Report:
         fields = {name: getattr(self, name) for name in self.__slots__}
         return {**fields, "reason": None if self.reason is None else describe(self.reason)}
 
+    def __str__(self) -> str:
+        """What a log shows that has no formatter of its own: who, and in full why; secrets are not masked here."""
+        lines = [f"{self.kind} report: {self.name or self.pid} {self.module}"]
+        if self.context:
+            lines.append(
+                "  " + ", ".join(f"{key}: {text(value, str)}" for key, value in self.context.items())
+            )
+        if self.reason is not None:
+            first, *rest = describe(self.reason).splitlines() or [""]
+            lines += [f"  reason: {first}", *("  " + line for line in rest)]
+        if self.message is not None:
+            lines.append(f"  last message: {self.message}")
+        if self.ancestors:
+            lines.append(f"  ancestors: {', '.join(self.ancestors)}")
+        return "\n".join(lines)
+
 
 def describe(reason: Any) -> str:
     """A reason as one readable text, never empty; stacks at full length."""
@@ -86,14 +102,7 @@ def emit(report: Report, level: int) -> None:
     """Gives a report to the log and to telemetry."""
     telemetry.execute(EVENT, {}, {"report": report})
     if log.isEnabledFor(level):
-        log.log(
-            level,
-            "%s report: %s %s",
-            report.kind,
-            report.name or report.pid,
-            report.module,
-            extra={"report": report},
-        )
+        log.log(level, "%s", report, extra={"report": report})
 
 
 def listened(level: int) -> bool:

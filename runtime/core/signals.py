@@ -31,11 +31,12 @@ class ExitMessage(NeverRefused):
 
 @dataclass(frozen=True, slots=True)
 class Down(NeverRefused):
-    """`{'DOWN', Ref, process, Pid, Reason}`; `pid` is `(name, node)` for a monitor by name."""
+    """`{'DOWN', Ref, process, Pid, Reason}`; `pid` is `(name, node)` for a monitor by name, `tag` what `monitor` was told."""
 
     ref: Ref
     pid: Any
     reason: Any
+    tag: Any = "DOWN"
 
 
 class SystemMessage(NeverRefused):
@@ -58,6 +59,11 @@ class Monitor(Ref):
         self.target = target
         self.name = name
 
+    @property
+    def tag(self) -> Any:
+        """What its Down has as `tag`."""
+        return "DOWN"
+
     def fire(self, pid: Pid | None, reason: Any) -> None:
         owner = self.owner
         owner.drop(self)
@@ -65,7 +71,7 @@ class Monitor(Ref):
         name = self.name
         if name is not None:
             pid = name if isinstance(name, tuple) else (name, owner.engine.node_name)  # type: ignore[assignment]
-        owner.deliver(Down(self, pid, reason))
+        owner.deliver(Down(self, pid, reason, self.tag))
 
 
 class Alias(Ref):

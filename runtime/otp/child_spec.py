@@ -83,8 +83,8 @@ def check_flags(flags: SupFlags) -> Any:
     return None
 
 
-def check_childspec(spec: Any, auto_shutdown: str) -> Any:
-    """None if the child spec is sound, else OTP's reason why not."""
+def check_childspec(spec: Any, auto_shutdown: str, significance: bool = True) -> Any:
+    """None if the child spec is sound, else OTP's reason why not. `significance` False: whatever it says of that is ignored."""
     if not isinstance(spec, ChildSpec):
         return ("invalid_child_spec", spec)
     if not hashable(spec.id):
@@ -93,12 +93,9 @@ def check_childspec(spec: Any, auto_shutdown: str) -> Any:
         return ("invalid_mfa", spec.start)
     if spec.restart not in RESTARTS:
         return ("invalid_restart_type", spec.restart)
-    if not isinstance(spec.significant, bool):
-        return ("invalid_significant", spec.significant)
-    if spec.significant and auto_shutdown == "never":
-        return ("bad_combination", [("auto_shutdown", "never"), ("significant", True)])
-    if spec.significant and spec.restart == "permanent":
-        return ("bad_combination", [("restart", "permanent"), ("significant", True)])
+    problem = _check_significant(spec, auto_shutdown) if significance else None
+    if problem is not None:
+        return problem
     if spec.type not in ("worker", "supervisor"):
         return ("invalid_child_type", spec.type)
     shutdown = spec.shutdown
@@ -107,6 +104,18 @@ def check_childspec(spec: Any, auto_shutdown: str) -> Any:
         or (isinstance(shutdown, int) and not isinstance(shutdown, bool) and shutdown >= 0)
     ):
         return ("invalid_shutdown", shutdown)
+    if spec.modules != "dynamic" and not isinstance(spec.modules, tuple | list):
+        return ("invalid_modules", spec.modules)
+    return None
+
+
+def _check_significant(spec: ChildSpec, auto_shutdown: str) -> Any:
+    if not isinstance(spec.significant, bool):
+        return ("invalid_significant", spec.significant)
+    if spec.significant and auto_shutdown == "never":
+        return ("bad_combination", [("auto_shutdown", "never"), ("significant", True)])
+    if spec.significant and spec.restart == "permanent":
+        return ("bad_combination", [("restart", "permanent"), ("significant", True)])
     return None
 
 
@@ -145,22 +154,28 @@ class RestartIntensity:
         return len(restarts) <= self.intensity
 
 
-async def start_child_process(spec: ChildSpec, args: tuple[Any, ...]) -> tuple[Any, ...]:
+async def start_child_process(
+    spec: ChildSpec, args: tuple[Any, ...], plain_errors: bool = False
+) -> tuple[Any, ...]:
     """Calls a child's start function in the calling process: `("ok", pid or None)` or `("error", reason)`.
 
     A start function returns the pid, None for ignore, or raises StartError. OTP's own results are understood too: of
-    `("ok", pid, info)` the info is handed on.
+    `("ok", pid, info)` the info is handed on. What it raises is `("error", ("EXIT", reason))`, as OTP's supervisor has it; with
+    `plain_errors` it is `("error", reason)`, as Elixir's DynamicSupervisor has it, to which a throw is no result either.
     """
     try:
         result = await spec.start[0](*args)
     except StartError as error:
         return ("error", error.reason)
     except Throw as thrown:
+        if plain_errors:
+            return ("error", reason_of(thrown))
         result = thrown.value
     except (Exception, asyncio.CancelledError) as exc:
         if scheduling.current is None:  # killed meanwhile, the supervisor's code is only cleaning up
             raise
-        return ("error", ("EXIT", reason_of(exc)))
+        reason = reason_of(exc)
+        return ("error", reason if plain_errors else ("EXIT", reason))
     match result:
         case None | Pid():
             return ("ok", result)

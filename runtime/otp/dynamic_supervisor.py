@@ -6,6 +6,7 @@ strategy is one_for_one; on its own end all children are stopped at once, each w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -28,27 +29,13 @@ from runtime.otp.child_spec import (
 from runtime.otp.gen import Dest
 from runtime.otp.gen_server import GenServer, Reply, StartError, Stop, call, cast
 from runtime.otp.supervisor import ChildSpec
-
-
-@dataclass(frozen=True, slots=True)
-class _StartChild:
-    spec: ChildSpec
-
-
-@dataclass(frozen=True, slots=True)
-class _TerminateChild:
-    pid: Pid
+from runtime.otp.supervisor import _Request as Request
 
 
 @dataclass(frozen=True, slots=True)
 class _Children:
     offset: int = 0
     limit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _CountChildren:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +48,27 @@ class DynamicSupervisor(GenServer):
 
     kind: ClassVar[str] = "supervisor"
 
-    def init(self, max_children: int | None = None, intensity: int = 3, period: float = 5) -> Any:
-        """At most `max_children` at a time (None: no bound), `intensity` restarts within `period` seconds."""
+    def init(
+        self,
+        max_children: int | None = None,
+        intensity: int = 3,
+        period: float = 5,
+        extra_arguments: Sequence[Any] = (),
+    ) -> Any:
+        """At most `max_children` at a time (None: no bound), `intensity` restarts within `period` seconds.
+
+        `extra_arguments` come before the arguments of every child spec.
+        """
         self._myRef.own_relations().trap_exit = True
         problem = check_flags(SupFlags(intensity=intensity, period=period))
         if max_children is not None and (not isinstance(max_children, int) or max_children < 0):
             problem = ("invalid_max_children", max_children)
+        elif not isinstance(extra_arguments, list | tuple):
+            problem = ("invalid_extra_arguments", extra_arguments)
         if problem is not None:
             return Stop(("supervisor_data", problem))
         self.max_children = max_children
+        self.extra_arguments = tuple(extra_arguments)
         self.intensity = RestartIntensity(intensity, period)
         self.children: dict[Pid, Child] = {}  # in start order
         self.restarting: list[Child] = []  # a restart failed and will be tried again; known by the old pid
@@ -81,35 +80,48 @@ class DynamicSupervisor(GenServer):
         max_children: int | None = None,
         intensity: int = 3,
         period: float = 5,
+        extra_arguments: Sequence[Any] = (),
         *,
         name: Any = None,
         timeout: float | None = None,
     ) -> Pid | None:
         """`DynamicSupervisor.start_link/1`."""
-        return await super().start_link(max_children, intensity, period, name=name, timeout=timeout)
+        return await super().start_link(
+            max_children, intensity, period, extra_arguments, name=name, timeout=timeout
+        )
 
     async def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
-            case _StartChild(spec):
+            case Request("start_child", (spec,)):
                 return Reply(await self._start_child(spec))
-            case _TerminateChild(pid):
+            case Request("terminate_child", (pid,)):
                 return Reply(await self._terminate_child(pid))
             case _Children(offset, limit):
                 # Only the page is built: with many thousands of children the whole list would hold the loop.
                 rows = self._all()[offset : None if limit is None else offset + limit]
                 return Reply([replace(child) for child in rows])
-            case _CountChildren():
-                rows = self._all()
-                supervisors = sum(child.spec.type == "supervisor" for child in rows)
-                return Reply(
-                    {
-                        "specs": len(rows),
-                        "active": len(self.children),
-                        "supervisors": supervisors,
-                        "workers": len(rows) - supervisors,
-                    }
-                )
+            case Request("children"):
+                return Reply([replace(child) for child in self._all()])
+            case Request("which_children"):
+                return Reply([_row(child) for child in self._all()])
+            case Request("count_children"):
+                return Reply(self._count())
+            case Request("get_childspec", (pid,)):
+                child = self.children.get(pid) if isinstance(pid, Pid) else None
+                return Reply(("error", "not_found") if child is None else ("ok", child.spec))
+            case Request("restart_child" | "delete_child"):  # as of supervisor's own dynamic strategy
+                return Reply(("error", "simple_one_for_one"))
         return Stop(("bad_call", request))
+
+    def _count(self) -> dict[str, int]:
+        rows = self._all()
+        supervisors = sum(child.spec.type == "supervisor" for child in rows)
+        return {
+            "specs": len(rows),
+            "active": len(self.children),
+            "supervisors": supervisors,
+            "workers": len(rows) - supervisors,
+        }
 
     def _all(self) -> list[Child]:
         return [*self.children.values(), *self.restarting]
@@ -125,17 +137,21 @@ class DynamicSupervisor(GenServer):
         await self._shut_down(child, pid)
         return "ok"
 
-    async def _start_child(self, spec: ChildSpec) -> tuple[str, Any]:
-        problem = check_childspec(spec, "never")
+    async def _start(self, spec: ChildSpec) -> tuple[Any, ...]:
+        return await start_child_process(spec, (*self.extra_arguments, *spec.start[1]), plain_errors=True)
+
+    async def _start_child(self, spec: ChildSpec) -> tuple[Any, ...]:
+        # Nothing is significant here: Elixir takes the key and makes no use of it.
+        problem = check_childspec(spec, "never", significance=False)
         if problem is not None:
             return ("error", problem)
         if self.max_children is not None and len(self.children) + len(self.restarting) >= self.max_children:
             return ("error", "max_children")
         spec = complete(spec)
-        status, value, *_ = await start_child_process(spec, spec.start[1])
-        if status == "ok" and value is not None:
-            self.children[value] = Child(spec, value)
-        return status, value
+        result = await self._start(spec)
+        if result[0] == "ok" and result[1] is not None:
+            self.children[result[1]] = Child(spec, result[1])
+        return result
 
     async def handle_info(self, message: Any) -> Any:
         match message:
@@ -161,7 +177,7 @@ class DynamicSupervisor(GenServer):
             )
             return Stop("shutdown")
         child.restarts += 1
-        status, value, *_ = await start_child_process(child.spec, child.spec.start[1])
+        status, value, *_ = await self._start(child.spec)
         if status == "error":
             reports.supervisor(self._myRef, "start_error", value, child.spec.id, child.pid)
             if not isinstance(child.pid, Restarting):
@@ -189,33 +205,33 @@ class DynamicSupervisor(GenServer):
         await shut_down_all((pid, child.spec.shutdown) for pid, child in self.children.items())
 
 
-async def start_child(sup: Dest, spec: ChildSpec, timeout: float | None = None) -> Pid | None:
-    """`DynamicSupervisor.start_child/2`: the pid, None if it ignored.
+def _row(child: Child) -> tuple[None, Any, str, tuple[Any, ...]]:
+    pid = "restarting" if isinstance(child.pid, Restarting) else child.pid
+    return (None, pid, child.spec.type, child.spec.modules)
+
+
+async def start_child(sup: Dest, spec: ChildSpec, timeout: float | None = None) -> Any:
+    """`DynamicSupervisor.start_child/2`: the pid, None if it ignored; `("ok", pid, info)` of a start function that gave this.
 
     Raises StartError: `"max_children"` or the child's reason.
     """
-    status, value = await call(sup, _StartChild(spec), timeout)
-    if status == "error":
-        raise StartError(value)
-    return value
+    result = await call(sup, Request("start_child", (spec,)), timeout)
+    match result:
+        case ("error", reason):
+            raise StartError(reason)
+        case (_, _, _):
+            return result
+    return result[1]
 
 
 async def terminate_child(sup: Dest, pid: Pid) -> Any:
     """`DynamicSupervisor.terminate_child/2`: `"ok"` or `("error", "not_found")`."""
-    return await call(sup, _TerminateChild(pid), None)
+    return await call(sup, Request("terminate_child", (pid,)), None)
 
 
 async def which_children(sup: Dest) -> list[tuple[None, Any, str, tuple[Any, ...]]]:
     """`DynamicSupervisor.which_children/1`: `(None, pid | "restarting", type, modules)` in start order."""
-    return [
-        (
-            None,
-            "restarting" if isinstance(child.pid, Restarting) else child.pid,
-            child.spec.type,
-            child.spec.modules,
-        )
-        for child in await children(sup)
-    ]
+    return await call(sup, Request("which_children"), None)
 
 
 async def children(sup: Dest, offset: int = 0, limit: int | None = None) -> list[Child]:
@@ -225,4 +241,4 @@ async def children(sup: Dest, offset: int = 0, limit: int | None = None) -> list
 
 async def count_children(sup: Dest) -> dict[str, int]:
     """`DynamicSupervisor.count_children/1`: specs, active, supervisors, workers."""
-    return await call(sup, _CountChildren(), None)
+    return await call(sup, Request("count_children"), None)

@@ -12,6 +12,7 @@ from sys import getsizeof
 from typing import Any, Literal, overload
 
 from runtime.core import scheduling, signals
+from runtime.core.alias import MONITOR_ALIASES, AliasMonitor
 from runtime.core.control_block import UNSET
 from runtime.core.engine import Engine, Timer, current_engine
 from runtime.core.exits import Error, Unwind
@@ -180,13 +181,16 @@ def unlink(pid: Pid) -> Literal[True]:
     return True
 
 
-def monitor(target: Dest) -> Ref:
+def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref:
     """`erlang:monitor(process, PidOrName)`: a `Down` comes when it ends, at once with `noproc` if there is none, with
     `noconnection` if its node is lost.
 
-    Raises Error("badarg") if `target` is neither a pid, a name nor `(name, node)`.
+    With `alias` ("explicit_unalias", "demonitor" or "reply_demonitor") the reference is an alias too; `tag` is the Down's `tag`.
+    Raises Error("badarg") if `target` is neither a pid, a name nor `(name, node)`, or the alias none of the three.
     """
     caller = _self()
+    if alias is not None and alias not in MONITOR_ALIASES:
+        raise Error("badarg")
     name: Any = None
     if isinstance(target, Pid):
         cell = target.cell
@@ -200,9 +204,11 @@ def monitor(target: Dest) -> Ref:
     if cell is caller:
         return Ref()
     if cell is None or cell.execution.mode == DEAD:
-        ref = Monitor(caller, None, name)
+        ref = AliasMonitor(caller, None, name, alias, tag)
         ref.fire(cell, "noproc")
         return ref
+    if alias is not None or tag != "DOWN":
+        return caller.monitored(AliasMonitor(caller, cell, name, alias, tag), cell)
     return caller.monitor(cell, name)
 
 
@@ -219,6 +225,8 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
         if ref.target is not None:
             ref.target.drop_monitor(ref)
             ref.target = None
+        if isinstance(ref, AliasMonitor):
+            ref.removed()
     elif flush and caller.execution.mailbox and isinstance(ref, Monitor) and ref.owner is caller:
         for index, message in enumerate(caller.execution.mailbox):
             if isinstance(message, Down) and message.ref is ref:
@@ -251,8 +259,9 @@ def _down_timeout(reply: signals.DownReply) -> None:
 
 
 def send(dest: Dest, message: Any) -> Any:
-    """`Dest ! Message`: returns the message. A dead pid swallows it, and so does a node that cannot be reached; a name
-    nobody has here raises Error("badarg"), `(name, node)` never. Raises TypeError for what cannot go to another node.
+    """`Dest ! Message`: returns the message. A dead pid, an alias that is off and a node that cannot be reached swallow it.
+
+    A name nobody has here raises Error("badarg"), `(name, node)` never. Raises TypeError for what cannot go to another node.
     """
     if type(dest) is Cell:
         execution = dest.execution
@@ -287,8 +296,10 @@ def alias(reply: bool = False) -> Ref:
 
 
 def unalias(ref: Ref) -> bool:
-    """`erlang:unalias/1`: False if it was no alias of the caller any more."""
-    if not isinstance(ref, Alias) or ref.owner is not _self() or not ref.active:
+    """`erlang:unalias/1`: False if it is no active alias of the caller. Raises Error("badarg") for what is no reference."""
+    if not isinstance(ref, Ref):
+        raise Error("badarg")
+    if not isinstance(ref, Alias | AliasMonitor) or ref.owner is not _self() or not ref.active:
         return False
     ref.active = False
     return True

@@ -34,16 +34,18 @@ from typing import Any, ClassVar, Final, Literal
 
 from runtime.core.control_block import UNSET
 from runtime.core.engine import Timer
-from runtime.core.exits import CallSite, Error, Exit, Throw, Unwind, reason_of
+from runtime.core.exits import CallSite, Error, Exit, Stack, Throw, Unwind, reason_of
 from runtime.core.process import Cell
 from runtime.core.scheduling import DEAD
 from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
 from runtime.otp import gen_server
-from runtime.otp.gen import Cast, Dest, Failed, StartReply
+from runtime.otp.gen import Cast, Dest, Failed, StartError, StartReply
 from runtime.otp.gen_server import Call, From, GenServer, Ignore, Raised, cast, stop
 from runtime.otp.transition import (
     Action,
+    CallbackAction,
     CancelTimeout,
+    ChangeCallbackModule,
     Event,
     EventTimeout,
     GenericTimeout,
@@ -52,13 +54,16 @@ from runtime.otp.transition import (
     NextEvent,
     NextState,
     Ok,
+    PopCallbackModule,
     Postpone,
+    PushCallbackModule,
     RepeatState,
     Reply,
     StateTimeout,
     Stop,
     TimeoutAction,
     UpdateTimeout,
+    is_sound,
 )
 
 _EVENTS_AT_ONCE: Final = 256  # so many of its own events a machine handles before the others get a turn
@@ -84,13 +89,14 @@ class _Expired(NeverRefused):
 class _Machine:
     """State, event queue, postponed events and timers of one machine."""
 
-    __slots__ = ("next_events", "postpone", "postponed", "queue", "state", "timeouts", "timers")
+    __slots__ = ("modules", "next_events", "postpone", "postponed", "queue", "state", "timeouts", "timers")
 
     def __init__(self, state: Any) -> None:
         self.state = state
         self.queue: deque[tuple[Event, Any]] = deque()  # events to handle before any mail
         self.postponed: deque[tuple[Event, Any]] = deque()  # oldest first
         self.timers: dict[Event, _Expired] = {}
+        self.modules: list[type] = []  # those that PopCallbackModule brings back, the last pushed last
         # what the callbacks of one transition have asked for:
         self.postpone = False
         self.next_events: list[tuple[Event, Any]] = []
@@ -114,6 +120,8 @@ class _Machine:
                 event = "state_timeout"
             case EventTimeout(ms, content):
                 event = "timeout"
+        if ms is not None and getattr(action, "abs", False):
+            ms = max(0.0, ms - cell.engine.now() * 1000)
         self.cancel(event)
         if ms is not None:
             self.timers[event] = expired = _Expired(event, content)
@@ -188,10 +196,14 @@ class StateMachine(GenServer):
                 return self._loop(None, result)
             case Stop():
                 result = gen_server.Stop(result.reason)
-            case Ignore() | Raised():
+            case Raised(reason=(error, Stack() as stack)):
+                # gen_statem tells who starts it no stack; the links and the report get it.
+                self._fail_init(name, started, StartError(error), (error, stack))
+                return None
+            case Ignore() | "ignore" | ("stop", _) | Raised():
                 pass
             case _:
-                result = Raised(Error(("bad_return_from_init", result)))
+                result = gen_server.Stop(("bad_return_from_init", result))
         return super()._initialised(result, name, started)
 
     # ---- events
@@ -290,8 +302,7 @@ class StateMachine(GenServer):
             case Ok() | KeepState() | RepeatState() | NextState():
                 self._act(result.actions)
             case Stop(reason=reason, replies=replies):
-                for action in replies:
-                    action.from_.answer(action.value)
+                self._reply_all(replies)
                 raise _Stopping(reason)
             case _:
                 raise Error(("bad_return_from_state_function", result))
@@ -323,8 +334,7 @@ class StateMachine(GenServer):
                 case NextState() if result.state == machine.state:
                     self._act(result.actions, entering=True)
                 case Stop(reason=reason, replies=replies):
-                    for action in replies:
-                        action.from_.answer(action.value)
+                    self._reply_all(replies)
                     raise _Stopping(reason)
                 case _:
                     raise Error(("bad_state_enter_return_from_state_function", result))
@@ -336,21 +346,43 @@ class StateMachine(GenServer):
         machine = self._machine
         assert machine is not None
         for action in actions:
+            if entering and isinstance(action, Postpone | NextEvent | CallbackAction):
+                raise Error(("bad_state_enter_action_from_state_function", action))
+            if not is_sound(action):
+                raise Error(("bad_action_from_state_function", action))
             match action:
                 case Reply(from_, value):
                     from_.answer(value)
                 case EventTimeout() | StateTimeout() | GenericTimeout() | CancelTimeout() | UpdateTimeout():
                     machine.timeouts.append(action)
-                case Hibernate():
-                    pass
-                case Postpone() | NextEvent() if entering:
-                    raise Error(("bad_state_enter_action_from_state_function", action))
                 case Postpone():
                     machine.postpone = True
                 case NextEvent(event, content):
                     machine.next_events.append((event, content))
-                case _:
+                case ChangeCallbackModule() | PushCallbackModule() | PopCallbackModule():
+                    self._change_module(machine, action)
+
+    def _change_module(self, machine: _Machine, action: CallbackAction) -> None:
+        match action:
+            case ChangeCallbackModule(module):
+                pass
+            case PushCallbackModule(module):
+                machine.modules.append(type(self))
+            case PopCallbackModule():
+                if not machine.modules:
                     raise Error(("bad_action_from_state_function", action))
+                module = machine.modules.pop()
+        if not issubclass(module, StateMachine):
+            raise Error("undef")
+        instance: Any = self
+        instance.__class__ = module
+
+    def _reply_all(self, replies: tuple[Any, ...]) -> None:
+        """The replies of a Stop, in which nothing else may stand."""
+        for action in replies:
+            if not isinstance(action, Reply) or not is_sound(action):
+                raise Error(("bad_reply_action_from_state_function", action))
+            action.from_.answer(action.value)
 
     # ---- sys
 
@@ -397,7 +429,7 @@ def reply(from_: From, value: Any) -> None:
 
 
 __all__ = [
-    "Action", "CancelTimeout", "EventTimeout", "GenericTimeout", "Hibernate", "Ignore", "KeepState",
-    "NextEvent", "NextState", "Ok", "Postpone", "RepeatState", "Reply", "StateMachine", "StateTimeout", "Stop",
-    "UpdateTimeout", "call", "cast", "reply", "stop",
+    "Action", "CancelTimeout", "ChangeCallbackModule", "EventTimeout", "GenericTimeout", "Hibernate", "Ignore", "KeepState",
+    "NextEvent", "NextState", "Ok", "PopCallbackModule", "Postpone", "PushCallbackModule", "RepeatState", "Reply",
+    "StateMachine", "StateTimeout", "Stop", "UpdateTimeout", "call", "cast", "reply", "stop",
 ]  # fmt: skip

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from runtime.otp.gen_server import From
@@ -30,31 +31,37 @@ class NextEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventTimeout:
-    """`{timeout, Ms, Content}`: event `"timeout"`, unless any event comes before. None as `ms` cancels."""
+    """`{timeout, Ms, Content}`: event `"timeout"`, unless any event comes before. None as `ms` cancels.
+
+    `abs`: `ms` is a time of `erlang.monotonic_time()`.
+    """
 
     ms: float | None
     content: Any = None
+    abs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StateTimeout:
     """`{state_timeout, Ms, Content}`: event `"state_timeout"`, unless the state changes before. None as `ms`
-    cancels.
+    cancels; `abs` as of EventTimeout.
     """
 
     ms: float | None
     content: Any = None
+    abs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GenericTimeout:
     """`{{timeout, Name}, Ms, Content}`: event `("timeout", name)`; nothing cancels it but a new one. None as
-    `ms` cancels.
+    `ms` cancels; `abs` as of EventTimeout.
     """
 
     name: Any
     ms: float | None
     content: Any = None
+    abs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +92,77 @@ class Hibernate:
     """`hibernate`: accepted and without effect; an idle process here holds no stack and no mailbox anyway."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeCallbackModule:
+    """`{change_callback_module, Module}`: the machine's class from now on; state and data stay."""
+
+    module: type
+
+
+@dataclass(frozen=True, slots=True)
+class PushCallbackModule:
+    """`{push_callback_module, Module}`: as ChangeCallbackModule, and the old one comes back with PopCallbackModule."""
+
+    module: type
+
+
+@dataclass(frozen=True, slots=True)
+class PopCallbackModule:
+    """`pop_callback_module`: back to the class before the last PushCallbackModule."""
+
+
+CallbackAction = ChangeCallbackModule | PushCallbackModule | PopCallbackModule
 TimeoutAction = EventTimeout | StateTimeout | GenericTimeout | CancelTimeout | UpdateTimeout
-Action = Postpone | NextEvent | Reply | Hibernate | TimeoutAction
+Action = Postpone | NextEvent | Reply | Hibernate | CallbackAction | TimeoutAction
+
+
+# ---- what may stand in them
+
+
+def is_event(event: Any) -> bool:
+    """True for what NextEvent may insert: gen_statem's event types but for `enter`."""
+    match event:
+        case "cast" | "info" | "internal" | "timeout" | "state_timeout" | ("timeout", _):
+            return True
+        case ("call", from_):
+            return isinstance(from_, From)
+    return False
+
+
+def is_sound(action: Any) -> bool:
+    """True if it is an action whose parts may be what they are; times may have fractions here, a NaN is none."""
+    match action:
+        case Postpone() | Hibernate() | PopCallbackModule():
+            return True
+        case NextEvent(event, _):
+            return is_event(event)
+        case Reply(from_, _):
+            return isinstance(from_, From)
+        case (
+            EventTimeout(ms, _, absolute) | StateTimeout(ms, _, absolute) | GenericTimeout(_, ms, _, absolute)
+        ):
+            return isinstance(absolute, bool) and _is_time(ms, absolute)
+        case CancelTimeout(event) | UpdateTimeout(event, _):
+            return _is_timeout(event)
+        case ChangeCallbackModule(module) | PushCallbackModule(module):
+            return isinstance(module, type)
+    return False
+
+
+def _is_time(ms: Any, absolute: bool) -> bool:
+    if ms is None:
+        return True
+    if not isinstance(ms, int | float) or isinstance(ms, bool) or not isfinite(ms):
+        return False
+    return absolute or ms >= 0
+
+
+def _is_timeout(event: Any) -> bool:
+    return (
+        event in ("timeout", "state_timeout")
+        if isinstance(event, str)
+        else is_event(event) and event[0] == "timeout"
+    )
 
 
 # ---- what callbacks return

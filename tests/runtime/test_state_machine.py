@@ -323,7 +323,7 @@ def test_results_of_init(play: Any) -> None:
         assert failed.value.reason == "no"
         with pytest.raises(StartError) as failed:
             await Handler.start("nonsense")
-        assert failed.value.reason[0] == ("bad_return_from_init", "nonsense")
+        assert failed.value.reason == ("bad_return_from_init", "nonsense")
 
     play(body)
 

@@ -1,0 +1,40 @@
+"""Reports without anybody who formats them: a crash in a small program shows its reason and its stack."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+import asyncio
+from runtime import AsyncioEngine, GenServer, erlang, gen_server
+
+class Bad(GenServer):
+    def handle_cast(self, request):
+        return {}[request]
+
+async def main():
+    engine = AsyncioEngine().start()
+    pid = await Bad.start()
+    gen_server.cast(pid, "a-key")
+    await erlang.await_down(pid)
+    await engine.stop()
+
+asyncio.run(main())
+"""
+
+
+def test_a_crash_shows_reason_and_stack_by_default(tmp_path: Path) -> None:
+    script = tmp_path / "bad.py"
+    script.write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, cwd=Path.cwd(),
+        env={"PYTHONPATH": str(Path.cwd())}, timeout=120, check=True,
+    )  # fmt: skip
+    shown = done.stderr
+    assert "crash report:" in shown
+    assert "__main__:Bad" in shown
+    assert "reason: KeyError: 'a-key'" in shown
+    assert f'"{script}", line 7, in handle_cast' in shown
+    assert "last message: Cast('a-key')" in shown

@@ -1,0 +1,188 @@
+"""What gen_statem refuses, against Erlang/OTP 25: actions, start errors, replies; and callback modules that change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runtime import Error, StartError, StateMachine, erlang, state_machine
+from runtime.core.exits import Exit, Stack, Throw
+from runtime.core.signals import ExitMessage
+from runtime.otp.state_machine import (
+    CancelTimeout,
+    ChangeCallbackModule,
+    EventTimeout,
+    GenericTimeout,
+    KeepState,
+    NextEvent,
+    NextState,
+    Ok,
+    PopCallbackModule,
+    Postpone,
+    PushCallbackModule,
+    Reply,
+    StateTimeout,
+    Stop,
+    UpdateTimeout,
+)
+from runtime.testing.simulation import play
+
+NAN = float("nan")
+bad: Any = "banana"
+
+
+class Machine(StateMachine):
+    callback_mode = "handle_event_function"
+
+    def init(self, result: Any) -> Any:
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def handle_event(self, event: Any, content: Any, state: Any) -> Any:
+        match event, content:
+            case ("call", from_), ("do", result):
+                from_.answer("ok")
+                return result
+            case ("call", from_), "who":
+                return KeepState(Reply(from_, "machine"))
+            case ("call", _), _:
+                return None
+            case _, _:
+                self.seen = [*getattr(self, "seen", []), (event, content)]
+        return None
+
+
+class Other(Machine):
+    def handle_event(self, event: Any, content: Any, state: Any) -> Any:
+        match event, content:
+            case ("call", from_), "who":
+                return KeepState(Reply(from_, ("other", state)))
+        return super().handle_event(event, content, state)
+
+
+async def do(pid: Any, result: Any) -> Any:
+    """The machine's exit reason after a callback that returned `result`."""
+    erlang.monitor(pid)
+    await state_machine.call(pid, ("do", result))
+    return (await erlang.receive()).reason
+
+
+BAD_ACTIONS: list[Any] = [
+    "banana", NextEvent("banana", 1), NextEvent(("call", "x"), 1), NextEvent(("timeout", "a", "b"), 1), NextEvent("enter", 1),
+    EventTimeout(-5, "x"), EventTimeout(bad), EventTimeout(NAN), EventTimeout(float("inf")), EventTimeout(True),
+    StateTimeout(-1), GenericTimeout("n", -1), GenericTimeout("n", bad), CancelTimeout("banana"), UpdateTimeout("banana", "x"),
+    EventTimeout(5, "x", bad), Reply(bad, 1), PushCallbackModule(bad), PopCallbackModule(), CancelTimeout(5), 5,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("action", BAD_ACTIONS, ids=repr)
+def test_a_wrong_action_ends_the_machine(action: Any) -> None:
+    async def body() -> None:
+        pid = await Machine.start(Ok("s"))
+        reason, stack = await do(pid, KeepState(action))
+        assert reason == ("bad_action_from_state_function", action)
+        assert isinstance(stack, Stack)
+
+    async def at_the_start() -> None:
+        pid = await Machine.start_link(Ok("s", action))  # init_ack has gone before the actions are looked at
+        message = await erlang.receive()
+        assert message.pid is pid
+        assert message.reason[0] == ("bad_action_from_state_function", action)
+
+    play(body)
+    play(at_the_start)
+
+
+@pytest.mark.parametrize(
+    ("action", "seen"),
+    [
+        (NextEvent("cast", 1), [("cast", 1)]),
+        (NextEvent("internal", 1), [("internal", 1)]),
+        (NextEvent(("timeout", "a"), 1), [(("timeout", "a"), 1)]),
+        (NextEvent("state_timeout", 1), [("state_timeout", 1)]),
+        (UpdateTimeout(("timeout", "n"), "x"), [(("timeout", "n"), "x")]),
+        (EventTimeout(-5, "x", abs=True), [("timeout", "x")]),
+        (EventTimeout(None), []),
+        (EventTimeout(1 << 40), []),
+        (CancelTimeout("timeout"), []),
+    ],
+    ids=repr,
+)
+def test_a_sound_action_is_done(action: Any, seen: list[Any]) -> None:
+    async def body() -> None:
+        pid = await Machine.start(Ok("s"))
+        await state_machine.call(pid, ("do", KeepState(action)))
+        await erlang.sleep(1)
+        assert getattr(pid.cell.actor, "seen", []) == seen
+
+    play(body)
+
+
+def test_absolute_times_are_the_engines() -> None:
+    async def body() -> None:
+        pid = await Machine.start(Ok("s"))
+        due = erlang.monotonic_time() + 100
+        await state_machine.call(pid, ("do", KeepState(GenericTimeout("t", due, 1, abs=True))))
+        await erlang.sleep(99)
+        assert not hasattr(pid.cell.actor, "seen")
+        await erlang.sleep(2)
+        assert pid.cell.actor.seen == [(("timeout", "t"), 1)]
+
+    play(body)
+
+
+@pytest.mark.parametrize("reply", [Postpone(), "banana", Reply(bad, 1)], ids=repr)
+def test_a_stop_takes_replies_only(reply: Any) -> None:
+    async def body() -> None:
+        pid = await Machine.start(Ok("s"))
+        assert (await do(pid, Stop("normal", reply)))[0] == ("bad_reply_action_from_state_function", reply)
+
+    play(body)
+
+
+@pytest.mark.parametrize(
+    ("result", "reason", "ends_with"),
+    [
+        (Error("boom"), "boom", ("boom",)),
+        (Exit("boom"), "boom", "boom"),
+        (Throw("boom"), ("bad_return_from_init", "boom"), ("bad_return_from_init", "boom")),
+        (Throw(("stop", "x")), "x", "x"),
+        ("badret", ("bad_return_from_init", "badret"), ("bad_return_from_init", "badret")),
+        (Stop("r"), "r", "r"),
+        (Stop("normal"), "normal", "normal"),
+    ],
+)
+def test_a_start_that_fails_carries_no_stack(result: Any, reason: Any, ends_with: Any) -> None:
+    async def body() -> None:
+        with pytest.raises(StartError) as caught:
+            await Machine.start_link(result)
+        assert caught.value.reason == reason
+        message = await erlang.receive()
+        assert isinstance(message, ExitMessage)
+        if isinstance(result, Error):
+            assert message.reason[0] == "boom"
+            assert isinstance(message.reason[1], Stack)
+        else:
+            assert message.reason == ends_with
+
+    play(body)
+
+
+def test_callback_modules_change_push_and_pop() -> None:
+    async def body() -> None:
+        pid = await Machine.start(Ok("s"))
+        call = state_machine.call
+        await call(pid, ("do", NextState("t", PushCallbackModule(Other))))
+        assert await call(pid, "who") == ("other", "t")
+        await call(pid, ("do", KeepState(PopCallbackModule())))
+        assert await call(pid, "who") == "machine"
+        await call(pid, ("do", KeepState(ChangeCallbackModule(Other))))
+        assert await call(pid, "who") == ("other", "t")
+        assert (await do(pid, KeepState(PopCallbackModule())))[0] == (
+            "bad_action_from_state_function",
+            PopCallbackModule(),
+        )
+
+    play(body)
