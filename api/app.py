@@ -179,8 +179,8 @@ class App:
             )
 
     def _failure(self, error: ApiError, operation: Operation | None) -> Response:
-        if operation is not None and operation.legacy_errors is not None:
-            return emails.failure(error)
+        if operation is not None and operation.failures is not None:
+            return operation.failures.response(error)
         return Response(error.status, error.body(), [(b"content-type", b"application/json"), *error.headers])
 
     async def _answer(

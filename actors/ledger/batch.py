@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from asyncpg.pgproto.pgproto import (
     UUID as PgUUID,
 )  # asyncpg's own: a uuid.UUID that is cheap to make and to encode
@@ -14,6 +17,23 @@ from asyncpg.pgproto.pgproto import (
 from runtime.otp import gen_server
 from runtime.otp.gen_server import From
 from schema.rows import TransactionRow
+
+
+class RecordTransaction(msgspec.Struct, frozen=True):
+    """One transaction to record. `request_hash` identifies what `idempotency_key` stands for; None leaves it to the
+    function of that name."""
+
+    user_id: UUID
+    amount: Decimal
+    currency: str
+    description: str = ""
+    idempotency_key: str | None = None
+    request_hash: bytes | None = None
+
+
+def request_hash(user_id: UUID, amount: Decimal, currency: str, description: str) -> bytes:
+    """What an idempotency key stands for: two requests with one key are the same if this is."""
+    return sha256(msgspec.json.encode([str(user_id), str(amount), currency, description])).digest()
 
 
 class Waiting:

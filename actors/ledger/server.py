@@ -13,6 +13,7 @@ Calls: `Prepare(rows)` -> `Prepared` (or `repo.Unavailable`), `GetHead()` -> `Le
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ import msgspec
 
 from actors.ledger import entry as ledger_entry
 from actors.ledger import proofs as ledger_proofs
+from actors.ledger.batch import RecordTransaction
 from actors.ledger.merkle import Frontier, Subtree
 from actors.ledger.proofs import HistoryItem, Page, Verification
 from actors.storage import repo
@@ -34,10 +36,12 @@ __all__ = [
     "LedgerHead",
     "LedgerServer",
     "Page",
+    "RecordTransaction",
     "Verification",
     "consistency",
     "get_history",
     "head",
+    "record_transaction",
     "verify",
 ]
 
@@ -130,9 +134,17 @@ def prepare(before: LedgerHead, rows: list[TransactionRow]) -> Prepared:
 # ---- for everybody
 
 
-async def record_transaction(message: Any, timeout: float = 5000) -> Any:
-    """The guide's `record_transaction`: a `db_writer.RecordTransaction`, answered as db_writer does."""
-    return await gen_server.call("db_writer", message, timeout=timeout)
+async def record_transaction(
+    transaction: RecordTransaction | Mapping[str, Any], timeout: float = 5000
+) -> Any:
+    """The guide's `record_transaction`: the row, its ledger entry and the broadcast, as `POST /api/v1/transactions` does it.
+
+    A mapping has the fields of `RecordTransaction`, user_id and amount as their own types or as text. Waits `timeout` ms;
+    returns what db_writer answers: `Recorded`, or why not. Raises msgspec.ValidationError for a mapping of another form.
+    """
+    if not isinstance(transaction, RecordTransaction):
+        transaction = msgspec.convert(transaction, RecordTransaction)
+    return await gen_server.call("db_writer", transaction, timeout=timeout)
 
 
 async def head() -> LedgerHead:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from decimal import Decimal
-from hashlib import sha256
 from time import perf_counter
 from typing import Any
 from uuid import UUID
@@ -27,7 +26,7 @@ import asyncpg
 import msgspec
 
 from actors.ledger import feed as ledger_feed
-from actors.ledger.batch import Waiting, as_pg_uuid, fold_idempotent, new_ids
+from actors.ledger.batch import RecordTransaction, Waiting, as_pg_uuid, fold_idempotent, new_ids, request_hash
 from actors.ledger.server import Moved, Prepare, Prepared
 from actors.node import node
 from actors.storage import repo
@@ -46,17 +45,6 @@ PENDING_PAGE = 250
 SQL_SECONDS = 4.0  # below the caller's 5 s, so that it hears why
 CENT = Decimal("0.01")
 STALE_RETRIES = 3  # then the head is locked first
-
-
-class RecordTransaction(msgspec.Struct, frozen=True):
-    """One transaction to record. `request_hash` identifies the body that `idempotency_key` stands for."""
-
-    user_id: UUID
-    amount: Decimal
-    currency: str
-    description: str = ""
-    idempotency_key: str | None = None
-    request_hash: bytes | None = None
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -351,7 +339,7 @@ def _row(request: RecordTransaction, id_: UUID, at: datetime) -> TransactionRow:
     if key is not None:
         key.encode()
         if digest is None:
-            digest = sha256(f"{amount}\n{request.currency}\n{request.description}".encode()).digest()
+            digest = request_hash(request.user_id, amount, request.currency, request.description)
     user_id = as_pg_uuid(request.user_id)
     return TransactionRow(id_, user_id, amount, request.currency, request.description, at, key, digest)
 

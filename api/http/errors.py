@@ -1,8 +1,8 @@
 """Errors of the front: one form for all of them, `{"error": {"code", "message", "fields"?}}`.
 
 A handler raises `ApiError`; everything else that can end a request (a database that is down, a full
-mailbox, a crash) is turned into one here, by `from_exception`. The three email paths alone keep the form of
-the functions that they replace; that form is made in api/resources/emails.py.
+mailbox, a crash) is turned into one here, by `from_exception`. An operation whose
+errors have another form says so itself (`router.Failures`).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from api.http.errors import CODES, ErrorBody
 from api.http.fields import CUSTOM
 from api.http.request import Request, Response
 from api.http.router import ANYTHING, JSON, Answer, Operation, Param, Routes, parse
-from api.resources.health import VERSION
+from api.version import VERSION
 
 if TYPE_CHECKING:
     from api.http.router import Router
@@ -105,7 +105,10 @@ def _kinds(operation: Operation) -> list[Any]:
     kinds: list[Any] = [a.body for a in operation.answers.values() if a.body is not None]
     if operation.body is not None:
         kinds.append(operation.body.kind)
-    kinds.extend(kind for kind in (operation.body_schema, operation.legacy_errors) if kind is not None)
+    if operation.body_schema is not None:
+        kinds.append(operation.body_schema)
+    if operation.failures is not None:
+        kinds.append(operation.failures.body)
     if operation.query is not None:
         kinds.extend(field.type for field in msgspec.structs.fields(operation.query.kind))
     kinds.extend(kind for kind, _text in operation.request_headers.values())
@@ -199,7 +202,7 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, answered in sorted(operation.answers.items()):
         responses[str(status) if status else "default"] = _answer(status, answered, schemas)
-    error = schemas.of(operation.legacy_errors or ErrorBody)
+    error = schemas.of(ErrorBody if operation.failures is None else operation.failures.body)
     for status in sorted(errors_of(operation)):
         if str(status) in responses:
             continue
@@ -227,7 +230,7 @@ def errors_of(operation: Operation) -> set[int]:
         found |= {400, 422}
     if operation.body is not None or operation.raw_body:
         found |= {400, 408, 413, 415}
-        found.add(400 if operation.legacy_errors is not None else 422)
+        found.add(422 if operation.failures is None else operation.failures.wrong_fields)
     if operation.request_headers:
         found.add(422)
     return found

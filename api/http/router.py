@@ -20,6 +20,7 @@ import msgspec
 from api.http.fields import Decoder
 
 if TYPE_CHECKING:
+    from api.http.errors import ApiError
     from api.http.request import Request, Response
 
 Handler = Callable[["Request"], Awaitable["Response"]]
@@ -66,6 +67,15 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Failures:
+    """How an operation's errors look: the type of the body, the response of an error, the status of wrong fields."""
+
+    body: type[msgspec.Struct]
+    response: Callable[[ApiError], Response]
+    wrong_fields: int = 422
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One method of one path and its contract.
 
@@ -73,7 +83,8 @@ class Operation:
     With `token_optional` the handler is asked even when the token is missing or not good; `request.refused` says why.
     `body` and `query` are msgspec structs. `raw_body` hands the handler the bytes unread, of which
     `body_schema` tells readers the form. `cors_any` lets every origin call. `errors` lists the error
-    statuses beyond those that follow from the rest (400, 401, 403, 413, 415, 422 and 500, 503).
+    statuses beyond those that follow from the rest (400, 401, 403, 413, 415, 422 and 500, 503); `failures` is the
+    form of errors where it is not the API's own.
     """
 
     method: str
@@ -91,7 +102,7 @@ class Operation:
     body_schema: type[msgspec.Struct] | None = None
     body_types: tuple[str, ...] = (JSON,)
     cors_any: bool = False
-    legacy_errors: type[msgspec.Struct] | None = None
+    failures: Failures | None = None
     hidden: bool = False
     token_optional: bool = False
 

@@ -17,7 +17,7 @@ from actors.storage import repo
 from api.http.errors import ApiError, too_many
 from api.http.fields import Decoder, Email, Name
 from api.http.request import JSON_HEADER, Request, Response, answer, encode
-from api.http.router import JSON, Routes
+from api.http.router import JSON, Failures, Routes
 
 routes = Routes("emails")
 
@@ -103,7 +103,7 @@ def _declare(path: str) -> None:
         "body_schema": SignUp,
         "body_types": (JSON, FORM),
         "cors_any": True,
-        "legacy_errors": Failed,
+        "failures": Failures(Failed, failure, 400),
     }
     routes.post(path, summary="Sign up an e-mail address", **contract)(submit)
 

@@ -41,7 +41,7 @@ class Flag(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Flag:
         """From a row of `schema.flags`."""
-        return cls(*row.values())
+        return cls(**row)
 
 
 class FlagBody(msgspec.Struct, frozen=True):

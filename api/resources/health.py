@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 import msgspec
@@ -14,15 +13,11 @@ from actors.storage import repo
 from api.http.errors import ErrorDetail
 from api.http.request import Request, Response, answer
 from api.http.router import Answer, Routes
+from api.version import VERSION
 from runtime.core.exits import Exit
 from runtime.otp import erlang, state_machine
 
 routes = Routes("health")
-
-try:
-    VERSION = version("bitnexus")
-except PackageNotFoundError:
-    VERSION = "0"
 
 
 class Alive(msgspec.Struct, frozen=True):

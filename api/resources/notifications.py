@@ -35,7 +35,7 @@ class Notification(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Notification:
         """From a row of `schema.notifications`."""
-        return cls(*row.values())
+        return cls(**row)
 
 
 class NotificationBody(msgspec.Struct, frozen=True):

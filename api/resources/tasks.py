@@ -46,7 +46,7 @@ class Task(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Task:
         """From a row of `schema.tasks`."""
-        return cls(*row.values())
+        return cls(**row)
 
 
 class TaskBody(msgspec.Struct, frozen=True):

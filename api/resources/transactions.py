@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -49,7 +48,7 @@ class Transaction(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Transaction:
         """From a row of `schema.transaction_lists`."""
-        return cls(*row.values())
+        return cls(**row)
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
@@ -136,7 +135,6 @@ async def create(request: Request) -> Response:
             str(body.currency),
             body.description,
             key,
-            None if key is None else _fingerprint(user_id, body),
         ),
         timeout=WRITE_TIMEOUT,
     )
@@ -228,8 +226,3 @@ def _idempotency_key(request: Request) -> str | None:
     if not 1 <= len(key) <= KEY_MAX or not key.isascii() or not key.isprintable():
         raise invalid({"Idempotency-Key": f"expected 1 to {KEY_MAX} visible ASCII characters"})
     return key
-
-
-def _fingerprint(user_id: UUID, body: NewTransaction) -> bytes:
-    content = [str(user_id), str(body.amount), str(body.currency), body.description]
-    return hashlib.sha256(msgspec.json.encode(content)).digest()

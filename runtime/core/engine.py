@@ -133,10 +133,6 @@ class Engine:
             self.register(name, cell)
         return cell
 
-    def current_pid(self) -> Pid | None:
-        """The process that runs now, None outside."""
-        return scheduling.current
-
     def exited(self, cell: Cell, reason: Any) -> None:
         """First thing at the end of a process: it leaves the table, its name is free."""
         for hook in self.on_exit:

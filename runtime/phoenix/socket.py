@@ -124,14 +124,13 @@ def _channel_route(pattern: str, target: Any) -> ChannelRoute:
 class ChannelEntry:
     """A joined channel as its transport knows it. `join_ref` is the client's own, None if it sent none."""
 
-    __slots__ = ("join_ref", "leaving", "monitor", "pid", "topic")
+    __slots__ = ("join_ref", "monitor", "pid", "topic")
 
     def __init__(self, pid: Pid, monitor: Ref, topic: str, join_ref: Any) -> None:
         self.pid = pid
         self.monitor = monitor
         self.topic = topic
         self.join_ref = join_ref
-        self.leaving = False
 
 
 def same_ref(left: Any, right: Any) -> bool:
@@ -238,8 +237,6 @@ class SocketTransport(GenServer):
             return self._join_again(entry, message)
         if entry.join_ref is not None and not same_ref(entry.join_ref, message.join_ref):
             return None  # stale: the server has closed that channel, and has said so
-        if event == "phx_leave":
-            entry.leaving = True
         entry.pid.cell.deliver(message)
         return None
 

@@ -217,14 +217,6 @@ class DeterministicEngine(Engine):
             self.run()
         self._now = until
 
-    def run_until_idle(self, limit_ms: float = 3_600_000) -> None:
-        """Advances from timer to timer until none is left, or `limit_ms` of virtual time have passed."""
-        until = self._now + limit_ms / 1000
-        self.run()
-        while (due := self.next_timer()) is not None and due <= until:
-            self._now = max(self._now, due)
-            self.run()
-
     def complete(self, awaitable: Awaitable[Any], *, limit_ms: float = 60_000) -> Any:
         """Runs, advancing time where needed, until `awaitable` is done, and returns its result (or raises).
 
