@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from actors import node
 from runtime.core import telemetry
 from runtime.core.engine import Engine, current_engine
-from runtime.core.process import Cell
+from runtime.core.pid import Pid
 from runtime.observe import observer
 from runtime.observe.report_log import ReportLog
 from runtime.observe.telemetry_metrics import (
@@ -211,16 +211,16 @@ def gauges(engine: Engine) -> dict[str, Any]:
     names = engine.names
     longest, name = 0, None
     total = 0
-    for cell in names.values():
-        waiting = len(cell.execution.mailbox) if cell.execution.mailbox else 0
+    for registered, pid in names.items():
+        waiting = observer.mailbox(pid)
         total += waiting
         if waiting > longest:
-            longest, name = waiting, cell.relations.name
+            longest, name = waiting, registered
     sockets = names.get("sockets")
     pool = node.node().pool
     return {
         "processes": len(engine.table),
-        "sockets": len(getattr(sockets.actor, "transports", ())) if sockets else 0,
+        "sockets": len(observer.peek(sockets, "transports") or ()) if sockets else 0,
         "channels": observer.count_children(names["channels"]) if "channels" in names else 0,
         "mailbox": total,
         "mailbox_max": longest,
@@ -234,18 +234,18 @@ def gauges(engine: Engine) -> dict[str, Any]:
     }
 
 
-def ledger_seq(server: Cell | None) -> int | None:
+def ledger_seq(server: Pid | None) -> int | None:
     """The newest entry that the ledger server knows of; None while it does not know."""
-    head = getattr(server.actor, "head", None) if server is not None else None
+    head = None if server is None else observer.peek(server, "head")
     return None if head is None else head.seq
 
 
 def breakers(engine: Engine) -> dict[str, str]:
     """State of each circuit breaker by its name."""
     return {
-        name: str(cell.actor.state)
-        for name, cell in engine.names.items()
-        if isinstance(cell.actor, StateMachine) and "breaker" in name
+        name: str(observer.peek(pid, "state"))
+        for name, pid in engine.names.items()
+        if "breaker" in name and issubclass(observer.behaviour(pid) or type(None), StateMachine)
     }
 
 

@@ -16,6 +16,7 @@ from actors.instruments import Instruments, instruments
 from actors.ledger import server as ledger_server
 from actors.storage.repo import Unavailable
 from runtime.core import telemetry
+from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Exit
 from runtime.observe import observer
 from runtime.observe.report_log import Entry
@@ -52,19 +53,19 @@ class Observer(GenServer):
         self.missed = 0
         self.flushing = False
         self.shown: dict[str, Any] | None = None
-        self.engine = self._myRef.engine
+        self.engine = current_engine()
         listener = self._heard
         self.instruments.reports.listeners.append(listener)
-        self._myRef.on_exit(lambda _pid: self.instruments.reports.listeners.remove(listener))
+        self.on_exit(lambda _pid: self.instruments.reports.listeners.remove(listener))
         self._due = self.engine.now() + LAG_MS / 1000
         self._lag_timer = self.engine.call_later(LAG_MS / 1000, self._measure_lag)
-        self._myRef.on_exit(lambda _pid: self._lag_timer.cancel())
-        erlang.send_after(TICK_MS, self._myRef.pid, Tick())
+        self.on_exit(lambda _pid: self._lag_timer.cancel())
+        erlang.send_after(TICK_MS, self.pid, Tick())
 
     def handle_info(self, message: Any) -> Any:
         match message:
             case Tick():
-                erlang.send_after(TICK_MS, self._myRef.pid, Tick())
+                erlang.send_after(TICK_MS, self.pid, Tick())
                 sample = self.instruments.sample(self.engine)
                 if sample["ledger_seq"] is None and sample["database"] == "up":
                     erlang.spawn(_read_head)
@@ -96,7 +97,7 @@ class Observer(GenServer):
                 self.missed += 1
         if not self.flushing:
             self.flushing = True
-            erlang.send_after(FLUSH_MS, self._myRef.pid, Flush())
+            erlang.send_after(FLUSH_MS, self.pid, Flush())
 
     def _flush(self) -> None:
         pending, self.pending = self.pending, []

@@ -1,8 +1,13 @@
-"""Imports point down only: api -> actors -> schema, and all -> runtime, which knows none of them."""
+"""Imports point down only, between floors and between rooms, and what belongs to the engine stays in `runtime/`.
+
+Floors: api -> actors -> schema, and all -> runtime, which knows none of them. Rooms are the packages on a floor. An import counts
+wherever it stands: inside a function and under `TYPE_CHECKING` as well.
+"""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,20 +21,55 @@ MAY_IMPORT = {
 }
 OURS = {*MAY_IMPORT, "tests", "bench"}
 
+# The rooms of runtime/, lowest first; each may import what is named and nothing else on its floor.
+ROOMS = {
+    "core": set[str](),
+    "otp": {"core"},
+    "thespian": {"core", "otp"},
+    "http": {"core", "otp"},
+    "nodes": {"core", "otp"},
+    "observe": {"core", "otp"},
+    "phoenix": {"core", "otp", "http", "nodes"},
+    "testing": {"core", "otp", "nodes", "phoenix"},
+}
 
-def imported(file: Path) -> set[str]:
-    """The top-level packages that a file imports, anywhere in it, relative imports resolved."""
-    found: set[str] = set()
+# Parts of the control block. Others say `self.pid`, `self.now()`, `self.on_exit()`, and ask `runtime.observe`.
+PRIVATE = {"cell", "execution", "relations", "own_execution", "own_relations", "own_extra", "_myRef"}
+
+
+def modules(file: Path) -> Iterator[str]:
+    """The modules that a file imports, anywhere in it, relative imports resolved."""
     for node in ast.walk(ast.parse(file.read_text(), str(file))):
         match node:
             case ast.Import(names=names):
-                found |= {name.name.split(".")[0] for name in names}
-            case ast.ImportFrom(module=str(module), level=0):
-                found.add(module.split(".")[0])
-            case ast.ImportFrom(level=level) if level:
-                place = file.relative_to(ROOT).parts[:-level]
-                found.add(place[0] if place else str(node.module))
+                yield from (name.name for name in names)
+            case ast.ImportFrom(module=str(module), level=0, names=names):
+                yield from (f"{module}.{name.name}" for name in names)
+            case ast.ImportFrom(module=module, level=level, names=names) if level:
+                place = list(file.relative_to(ROOT).parts[:-level]) if file.is_relative_to(ROOT) else []
+                yield from (".".join([*place, *filter(None, [module]), name.name]) for name in names)
+
+
+def imported(file: Path) -> set[str]:
+    """The top-level packages that a file imports."""
+    return {module.split(".")[0] for module in modules(file)}
+
+
+def rooms_imported(file: Path) -> set[str]:
+    """The rooms of runtime/ that a file imports; the public face is one of its own, above them all."""
+    found = set[str]()
+    for module in modules(file):
+        floor, _, rest = module.partition(".")
+        if floor == "runtime":
+            room = rest.split(".")[0]
+            found.add(room if room in ROOMS else "the public face")
     return found
+
+
+def privates_touched(file: Path) -> set[str]:
+    """The parts of the control block that a file reads or writes."""
+    tree = ast.parse(file.read_text(), str(file))
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & PRIVATE
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
@@ -42,7 +82,39 @@ def test_imports_point_down_only(package: str) -> None:
     assert wrong == {}
 
 
-def test_the_rule_sees_imports_inside_functions(tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_room_of_the_runtime_imports_one_above_it(room: str) -> None:
+    wrong = {
+        str(file.relative_to(ROOT)): upward
+        for file in sorted((ROOT / "runtime" / room).rglob("*.py"))
+        if (upward := rooms_imported(file) - ROOMS[room] - {room})
+    }
+    assert wrong == {}
+
+
+def test_every_room_of_the_runtime_is_listed() -> None:
+    there = {path.parent.name for path in (ROOT / "runtime").glob("*/__init__.py")}
+    assert there <= set(ROOMS)
+
+
+@pytest.mark.parametrize("floor", ["actors", "api", "schema", "examples"])
+def test_the_control_block_is_private_to_the_runtime(floor: str) -> None:
+    wrong = {
+        str(file.relative_to(ROOT)): touched
+        for file in sorted((ROOT / floor).rglob("*.py"))
+        if (touched := privates_touched(file))
+    }
+    assert wrong == {}
+
+
+def test_the_rules_see_what_breaks_them(tmp_path: Path) -> None:
     file = tmp_path / "piece.py"
-    file.write_text("import actors.storage.repo as r\ndef f():\n    from api.app import App")
-    assert imported(file) == {"actors", "api"}
+    file.write_text(
+        "import actors.storage.repo as r\n"
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from runtime.otp.gen import Call\n"
+        "def f(pid):\n    from api.app import App\n    from runtime import otp\n    return pid.cell.relations.name\n"
+    )
+    assert imported(file) == {"actors", "api", "runtime", "typing"}
+    assert rooms_imported(file) == {"otp"}
+    assert privates_touched(file) == {"cell", "relations"}

@@ -136,7 +136,7 @@ class CircuitBreaker(StateMachine):
         return NextState("open", StateTimeout(wait))
 
     def _now(self) -> float:
-        return self._myRef.engine.now() * 1000
+        return self.now() * 1000
 
     def _tell(self, old: str, new: str) -> None:
         telemetry.execute(

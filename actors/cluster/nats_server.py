@@ -63,7 +63,7 @@ class NatsServer(GenServer):
         self.home = (
             Path(data_dir) if data_dir is not None else settings.current().data_dir
         ).resolve() / "nats"
-        self._myRef.on_exit(lambda _pid: self._kill())  # also when it is killed
+        self.on_exit(lambda _pid: self._kill())  # also when it is killed
         return self._start()
 
     async def _start(self) -> None:

@@ -108,7 +108,7 @@ class ServerProcess(GenServer):
         self.next: _Child | None = None
         self.old: _Child | None = None
         self.replacing: From | None = None
-        self._myRef.on_exit(lambda _pid: self._kill())
+        self.on_exit(lambda _pid: self._kill())
         self.current = self._start("a")
 
     # ---- children

@@ -47,7 +47,7 @@ class Servers(Supervisor):
         current = settings.current()
         count = current.nodes
         self.sockets = open_shared(current.host, current.port, count)
-        self._myRef.on_exit(lambda _pid: self._close())
+        self.on_exit(lambda _pid: self._close())
         node().port = self.sockets[0][0].getsockname()[1]
         for bound in self.sockets:
             for one in bound:

@@ -95,7 +95,7 @@ class DbListener(GenServer):
         self.looks = 0
         self.look_waits = False
         self.timer: Any = None
-        self._myRef.on_exit(lambda _pid: self._hang_up())  # also when it is killed
+        self.on_exit(lambda _pid: self._hang_up())  # also when it is killed
         erlang.send(erlang.self_(), Connect())
 
     def handle_call(self, request: Any, from_: Any) -> Any:

@@ -31,7 +31,6 @@ from api.security import audit
 from runtime.core.engine import current_engine
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid
-from runtime.core.process import Cell
 from runtime.observe import observer, term
 from runtime.otp import erlang, gen_server, supervisor
 from runtime.otp import sys as debug
@@ -61,9 +60,8 @@ def action(name: str) -> Callable[[Callable[[Request, Pid], Awaitable[Response]]
     def decorate(handler: Callable[[Request, Pid], Awaitable[Response]]) -> None:
         async def run(request: Request) -> Response:
             pid = process_of(request)
-            cell = pid.cell
             subject = observer.pid_text(pid)
-            await audit.act(request, f"process.{name}", subject, {"name": observer.label(cell)})
+            await audit.act(request, f"process.{name}", subject, {"name": observer.label(pid)})
             return await handler(request, pid)
 
         run.__doc__ = handler.__doc__
@@ -83,8 +81,8 @@ def action(name: str) -> Callable[[Callable[[Request, Pid], Awaitable[Response]]
 @action("kill")
 async def kill(request: Request, pid: Pid) -> Response:
     """`exit(Pid, kill)`: ends it at once; its supervisor does what its restart type says."""
-    place = observer.place_of(pid.cell)
-    name = pid.cell.relations.name
+    place = observer.place_of(pid)
+    name = observer.name(pid)
     if place is None and name == ROOT:
         raise ApiError(409, "Killing the root would end the server; stop it with SIGTERM")
     erlang.exit(pid, "kill")
@@ -94,11 +92,11 @@ async def kill(request: Request, pid: Pid) -> Response:
 @action("restart")
 async def restart(request: Request, pid: Pid) -> Response:
     """Stops and starts it by its supervisor."""
-    place = observer.place_of(pid.cell)
-    name = pid.cell.relations.name
+    place = observer.place_of(pid)
+    name = observer.name(pid)
     if place is None:
         raise ApiError(409, "It has no supervisor that could start it again")
-    if isinstance(place.supervisor.actor, DynamicSupervisor) or place.child.spec.restart == "temporary":
+    if _is(place.supervisor, DynamicSupervisor) or place.child.spec.restart == "temporary":
         task = _go_on(_end(pid))
     else:
         task = _go_on(_restart_child(place))
@@ -118,7 +116,7 @@ async def restart(request: Request, pid: Pid) -> Response:
 
 async def _restart_child(place: observer.Place) -> str | None:
     # Once it begins it goes to its end, whoever asked: a child that is stopped and not started again would stay away.
-    sup, identity = place.supervisor.pid, place.child.spec.id
+    sup, identity = place.supervisor, place.child.spec.id
     await supervisor.terminate_child(sup, identity)
     outcome = await supervisor.restart_child(sup, identity)
     return None if outcome[0] == "ok" else term.text(outcome[1])
@@ -143,21 +141,21 @@ async def _replacement(old: Pid, place: observer.Place | None, name: str | None)
     """The process that took its place, when one does so soon."""
     if place is None or place.child.spec.restart == "temporary":
         return {"new_pid": None, "restarts": None}
-    engine = old.cell.engine
+    engine = current_engine()
     deadline = engine.now() + REPLACED_SECONDS
     while engine.now() < deadline:
-        found = _now(place, name, engine)
-        if found is not None and found.pid is not old:
-            return {"new_pid": observer.pid_text(found.pid), "restarts": place.child.restarts}
+        found = _now(place, name)
+        if found is not None and found is not old:
+            return {"new_pid": observer.pid_text(found), "restarts": place.child.restarts}
         await asyncio.sleep(0.005)
     return {"new_pid": None, "restarts": None}
 
 
-def _now(place: observer.Place, name: str | None, engine: Any) -> Cell | None:
+def _now(place: observer.Place, name: str | None) -> Pid | None:
     if name is not None:
-        return engine.names.get(name)
+        return erlang.whereis(name)
     pid = place.child.pid
-    return pid.cell if isinstance(pid, Pid) and erlang.is_process_alive(pid) else None
+    return pid if isinstance(pid, Pid) and erlang.is_process_alive(pid) else None
 
 
 async def _sys(work: Awaitable[Any]) -> Any:
@@ -176,7 +174,7 @@ async def _sys(work: Awaitable[Any]) -> Any:
 async def suspend(request: Request, pid: Pid) -> Response:
     """`sys:suspend`: its mail waits until `resume`."""
     _behaviour(pid)
-    if pid.cell.actor._myRef.relations.name in ("repo", "endpoint") or observer.is_supervisor(pid.cell):
+    if observer.name(pid) in ("repo", "endpoint") or observer.is_supervisor(pid):
         raise ApiError(409, "Suspending it would stop the server, this console included")
     await _sys(debug.suspend(pid, SYS_MS))
     return answer({"result": "suspended", "pid": observer.pid_text(pid)})
@@ -190,8 +188,12 @@ async def resume(request: Request, pid: Pid) -> Response:
     return answer({"result": "resumed", "pid": observer.pid_text(pid)})
 
 
+def _is(pid: Pid, behaviour: type) -> bool:
+    return issubclass(observer.behaviour(pid) or type(None), behaviour)
+
+
 def _behaviour(pid: Pid) -> None:
-    if not isinstance(pid.cell.actor, gen_server.GenServer):
+    if not _is(pid, gen_server.GenServer):
         raise ApiError(409, "Only behaviours (GenServer and the like) take system messages")
 
 
@@ -284,7 +286,7 @@ async def replace_state(request: Request) -> Response:
     pid = process_of(request)
     _behaviour(pid)
     wanted: dict[str, Any] = request.body.set
-    problems = _unfit(pid.cell, wanted)
+    problems = _unfit(pid, wanted)
     if problems:
         raise invalid(problems)
     try:
@@ -307,9 +309,9 @@ async def replace_state(request: Request) -> Response:
     )
 
 
-def _unfit(cell: Cell, wanted: dict[str, Any]) -> dict[str, str]:
+def _unfit(pid: Pid, wanted: dict[str, Any]) -> dict[str, str]:
     problems: dict[str, str] = {}
-    there = term.attributes(cell.actor) or {}
+    there = observer.attributes(pid)
     for name, value in wanted.items():
         old = there.get(name)
         if name.startswith("_") or name not in there:
@@ -386,8 +388,8 @@ _DRAIN = Decoder(Drain)
 async def drain(request: Request) -> Response:
     """Sends every socket away, a batch a second, so that its client comes back elsewhere. The server goes on serving."""
     wanted: Drain = _body(request, _DRAIN)
-    sockets = current_engine().names.get("sockets")
-    count = len(getattr(sockets.actor, "transports", ())) if sockets is not None else 0
+    sockets = erlang.whereis("sockets")
+    count = 0 if sockets is None else len(observer.peek(sockets, "transports") or ())
     await audit.act(request, "node.drain", "sockets", {"sockets": count, "per_second": wanted.per_second})
     if sockets is not None:
         _go_on(drainer.drain("sockets", wanted.per_second, 1000, wanted.timeout_ms))

@@ -19,9 +19,8 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 
 from actors.settings import Settings
-from runtime.core import scheduling
 from runtime.core.reports import Report
-from runtime.observe import term
+from runtime.observe import observer, term
 from runtime.observe.sasl_format import sasl_format
 
 if TYPE_CHECKING:
@@ -63,12 +62,13 @@ def _stamp(logger: Any, method: str, event: Event) -> Event:
 
 
 def _who(logger: Any, method: str, event: Event) -> Event:
-    cell = scheduling.current
-    if cell is not None:
+    pid = observer.running()
+    if pid is not None:
         # A process may run in the context of whoever woke the engine: the request at hand is then not its own.
-        event["pid"] = str(cell.pid)
-        if cell.relations.name is not None:
-            event["process"] = cell.relations.name
+        event["pid"] = str(pid)
+        name = observer.name(pid)
+        if name is not None:
+            event["process"] = name
         return event
     request = current_request.get()
     if request is not None:

@@ -81,9 +81,9 @@ class Collector:
         work = CounterMetricFamily(
             "bitnexus_reductions", "Messages a named process has handled", labels=["process"]
         )
-        for name, cell in list(self.engine.names.items())[:MAX_SERIES]:
-            mail.add_metric([name], len(cell.execution.mailbox) if cell.execution.mailbox else 0)
-            work.add_metric([name], cell.relations.reductions)
+        for name, pid in list(self.engine.names.items())[:MAX_SERIES]:
+            mail.add_metric([name], observer.mailbox(pid))
+            work.add_metric([name], observer.reductions(pid))
         yield mail
         yield work
 

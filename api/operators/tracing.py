@@ -27,7 +27,8 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from actors.settings import Settings
 from api.app import App
-from runtime.core import reports, scheduling, telemetry
+from runtime.core import telemetry
+from runtime.observe import observer
 from runtime.otp import gen
 
 STATEMENT_LENGTH = 300
@@ -102,7 +103,7 @@ class Tracing:
     def _statement(self, original: Any) -> Any:
         async def run(connection: Any, query: str, *args: Any, **options: Any) -> Any:
             # A process may run in the context of whoever woke the engine: that request's span is not its own.
-            if scheduling.current is not None or not trace.get_current_span().get_span_context().is_valid:
+            if observer.running() is not None or not trace.get_current_span().get_span_context().is_valid:
                 return await original(connection, query, *args, **options)
             words = " ".join(query.split())
             with self.tracer.start_as_current_span(
@@ -120,12 +121,12 @@ class Tracing:
         def init(call: gen.Call, target: Any, request: Any, *rest: Any) -> None:
             original(call, target, request, *rest)
             if call.caller is None and trace.get_current_span().get_span_context().is_valid:
-                server = target.relations.name or reports.module_of(target.actor)
+                server = observer.name(target) or observer.module(target)
                 span = self.tracer.start_span(
                     f"call {server} {type(request).__name__}", kind=SpanKind.INTERNAL
                 )
                 span.set_attribute("actor.pid", str(target.pid))
-                span.set_attribute("actor.message_queue_len", len(target.execution.mailbox or ()))
+                span.set_attribute("actor.message_queue_len", observer.mailbox(target))
                 self.calls[id(call)] = span
 
         return init

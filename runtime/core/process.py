@@ -422,6 +422,19 @@ class Process(Actor):
     __slots__ = ("_myRef",)
     _myRef: Cell
 
+    @property
+    def pid(self) -> Pid:
+        """Its own pid, from the moment it is spawned."""
+        return self._myRef
+
+    def now(self) -> float:
+        """Seconds of its engine's monotonic clock, which is virtual under a deterministic engine."""
+        return self._myRef.engine.now()
+
+    def on_exit(self, hook: Callable[[Pid], object]) -> None:
+        """`hook(pid)` runs the moment this process ends, however it ends, before any other process hears of it."""
+        self._myRef.on_exit(hook)
+
     def _begin(self) -> Coroutine[Any, Any, Any] | None:
         return None
 

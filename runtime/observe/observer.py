@@ -19,6 +19,7 @@ from operator import attrgetter
 from types import FrameType
 from typing import Any, Final
 
+from runtime.core import scheduling
 from runtime.core.engine import Engine, current_engine
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
@@ -42,7 +43,7 @@ LISTED: Final = 200  # links or monitors of one process that are named
 class Place:
     """Where a process stands: its supervisor, and what the supervisor knows of it."""
 
-    supervisor: Cell
+    supervisor: Pid
     child: Child
 
 
@@ -62,8 +63,53 @@ def parse_pid(text: str, engine: Engine | None = None) -> Pid | None:
     return cell
 
 
-def label(cell: Cell) -> str | None:
+# ---- what metrics, logs and operators ask about one process; nothing of it sends a message or waits
+
+
+def running() -> Pid | None:
+    """The process whose code runs right now; None outside of processes."""
+    return scheduling.current
+
+
+def name(pid: Pid) -> str | None:
+    """Its registered name."""
+    return pid.cell.relations.name
+
+
+def mailbox(pid: Pid) -> int:
+    """How many messages wait for it."""
+    return len(pid.cell.execution.mailbox or ())
+
+
+def reductions(pid: Pid) -> int:
+    """How many messages it has handled."""
+    return pid.cell.relations.reductions
+
+
+def behaviour(pid: Pid) -> type | None:
+    """The class of its actor; None once it is dead."""
+    actor = pid.cell.actor
+    return None if actor is None else type(actor)
+
+
+def module(pid: Pid) -> str:
+    """`module:Class` of its actor, or of the function that a plain process runs."""
+    return module_of(pid.cell.actor)
+
+
+def peek(pid: Pid, attribute: str) -> Any:
+    """One attribute of its actor at this moment; None if it has none of that name. A figure may be one message old."""
+    return getattr(pid.cell.actor, attribute, None)
+
+
+def attributes(pid: Pid) -> dict[str, Any]:
+    """What its actor holds by name at this moment, unmasked: for checks, not for display."""
+    return term.attributes(pid.cell.actor) or {}
+
+
+def label(pid: Pid) -> str | None:
     """A process's registered name, else what it calls itself (`proc_lib:set_label/1`: the actor's attribute `label`)."""
+    cell = pid.cell
     if cell.relations.name is not None:
         return cell.relations.name
     own = getattr(cell.actor, "label", None)
@@ -99,14 +145,14 @@ def _tables(cell: Cell) -> list[Collection[Child]]:
     return tables
 
 
-def count_children(cell: Cell) -> int:
+def count_children(pid: Pid) -> int:
     """How many children a supervisor has, those that do not run included."""
-    return sum(map(len, _tables(cell)))
+    return sum(map(len, _tables(pid.cell)))
 
 
-def is_supervisor(cell: Cell) -> bool:
+def is_supervisor(pid: Pid) -> bool:
     """True for a process that supervises others."""
-    return getattr(cell.actor, "kind", None) == "supervisor"
+    return getattr(pid.cell.actor, "kind", None) == "supervisor"
 
 
 def strategy(cell: Cell) -> str:
@@ -191,8 +237,9 @@ def _id_text(child: Child) -> str | None:
     return None if identity is None else identity if isinstance(identity, str) else term.text(identity, 120)
 
 
-def place_of(cell: Cell) -> Place | None:
+def place_of(pid: Pid) -> Place | None:
     """The supervisor that a process is a child of, and its entry there; None for a process outside of the tree."""
+    cell = pid.cell
     parent = cell.relations.parent.cell if cell.relations.parent is not None else None
     if parent is None or parent.execution.mode == DEAD or not is_supervisor(parent):
         return None
@@ -203,7 +250,7 @@ def place_of(cell: Cell) -> Place | None:
         child = actor.dynamic.get(id(cell))
     else:
         child = next((one for one in children_of(parent) if one.pid is cell), None)
-    return None if child is None else Place(parent, child)
+    return None if child is None else Place(parent.pid, child)
 
 
 def restarts_of(cell: Cell) -> int:
@@ -355,7 +402,7 @@ def process(pid: Pid) -> dict[str, Any] | None:
         ],
         "ancestors": list(ancestors(cell)),
         "parent": None if cell.relations.parent is None else named(cell.relations.parent),
-        "supervisor": None if place is None else named(place.supervisor.pid),
+        "supervisor": None if place is None else named(place.supervisor),
         "restart": None if place is None else place.child.spec.restart,
         "shutdown": None if place is None else place.child.spec.shutdown,
         "strategy": strategy(cell) if is_supervisor(cell) else None,

@@ -171,7 +171,7 @@ class DynamicSupervisor(GenServer):
         return None
 
     async def _restart(self, child: Child) -> Any:
-        if not self.intensity.add(self._myRef.engine.now()):
+        if not self.intensity.add(self.now()):
             reports.supervisor(
                 self._myRef, "shutdown", "reached_max_restart_intensity", child.spec.id, child.pid
             )

@@ -223,7 +223,7 @@ class Supervisor(GenServer):
         raise _Shutdown
 
     async def _restart(self, child: Child) -> None:
-        if not self.intensity.add(self._myRef.engine.now()):
+        if not self.intensity.add(self.now()):
             self._report("shutdown", "reached_max_restart_intensity", child)
             self._forget(child)
             raise _Shutdown

@@ -141,7 +141,7 @@ class Channel(GenServer):
         """`broadcast_from!/3`: sends an event to all who joined this topic but this client."""
         self._assert_joined()
         pubsub = self.socket.endpoint.pubsub
-        broadcast_from(pubsub, self._myRef.pid, self.topic, event, {} if payload is _NONE else payload)
+        broadcast_from(pubsub, self.pid, self.topic, event, {} if payload is _NONE else payload)
 
     def subscribe(self) -> None:
         """Lets the topic's broadcasts through to the client from now on. A join does so by itself, unless it
@@ -150,7 +150,7 @@ class Channel(GenServer):
         self._assert_joined()
         socket = self.socket
         lane = Fastlane(socket.transport, socket.serializer, self._intercepts)
-        socket.endpoint.pubsub.subscribe(self.topic, self._myRef.pid, lane)
+        socket.endpoint.pubsub.subscribe(self.topic, self.pid, lane)
 
     def socket_ref(self) -> SocketRef:
         """`socket_ref/1`: to `reply` to the message at hand later. Raises ValueError outside of handle_in, or
@@ -159,11 +159,6 @@ class Channel(GenServer):
         if not self.joined or self.ref is None:
             raise ValueError("socket refs can only be made for a message with a push ref, in handle_in")
         return SocketRef(self.socket.transport, self.socket.serializer, self.topic, self.ref, self.join_ref)
-
-    @property
-    def pid(self) -> Pid:
-        """This channel's own process."""
-        return self._myRef.pid
 
     @property
     def label(self) -> str:
@@ -323,7 +318,7 @@ class Channel(GenServer):
         error to it.
         """
         if is_shutdown(reason):
-            self.socket.transport_pid.cell.deliver(SocketClose(self._myRef.pid, reason))
+            self.socket.transport_pid.cell.deliver(SocketClose(self.pid, reason))
 
     # ---- sys
 

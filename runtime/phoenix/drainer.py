@@ -46,7 +46,7 @@ class Sockets(GenServer):
         self._hook = self._gone
         self._shortest: float | None = None
         self._timer: erlang.TimerRef | None = None
-        self._myRef.on_exit(self._close_all)
+        self.on_exit(self._close_all)
 
     def open(self, transport: SocketTransport) -> Pid:
         """Starts a transport's process and keeps it in view."""
@@ -59,7 +59,7 @@ class Sockets(GenServer):
 
     def linger(self, connection: Lingering) -> None:
         """Aborts a closing connection unless its peer closes it within LINGER seconds."""
-        self._lingering[connection] = self._myRef.engine.now() + LINGER
+        self._lingering[connection] = self.now() + LINGER
         self._watch(LINGER)
 
     def unlinger(self, connection: Lingering) -> None:
@@ -78,11 +78,11 @@ class Sockets(GenServer):
     def _sweep_later(self) -> None:
         assert self._shortest is not None
         interval = min(max(self._shortest / _SWEEPS, 0.02), 2.0)
-        self._timer = erlang.send_after(interval * 1000, self._myRef.pid, _SWEEP)
+        self._timer = erlang.send_after(interval * 1000, self.pid, _SWEEP)
 
     def handle_info(self, message: Any) -> Any:
         if message == _SWEEP:
-            self._sweep(self._myRef.engine.now())
+            self._sweep(self.now())
             if self.transports or self._lingering:
                 self._sweep_later()
             else:

@@ -83,9 +83,9 @@ class LongPollSession(SocketTransport):
         """The client is let in."""
         self.enter()
         self.last_poll = erlang.monotonic_time()
-        self.socket.endpoint.sessions[self.token] = self._myRef.pid
-        self._myRef.on_exit(self._forgotten)
-        erlang.send_after(self._patience, self._myRef.pid, _CHECK)
+        self.socket.endpoint.sessions[self.token] = self.pid
+        self.on_exit(self._forgotten)
+        erlang.send_after(self._patience, self.pid, _CHECK)
 
     def _forgotten(self, _pid: Pid) -> None:
         self.socket.endpoint.sessions.pop(self.token, None)
@@ -155,7 +155,7 @@ class LongPollSession(SocketTransport):
         if message == _CHECK:
             if erlang.monotonic_time() - self.last_poll > self._patience:
                 return Stop(("shutdown", "inactive"))
-            erlang.send_after(self._patience, self._myRef.pid, _CHECK)
+            erlang.send_after(self._patience, self.pid, _CHECK)
             return None
         return self.info(message)
 

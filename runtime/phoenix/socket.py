@@ -164,7 +164,7 @@ class SocketTransport(GenServer):
         """
         if limit is None:
             return False
-        second = int(self._myRef.engine.now())
+        second = int(self.now())
         count = self.rate[1] + 1 if self.rate[0] == second else 1
         self.rate = (second, count)
         if count <= limit:
@@ -175,11 +175,6 @@ class SocketTransport(GenServer):
             {"id": self.socket.socket_id, "transport": self.name},
         )
         return True
-
-    @property
-    def pid(self) -> Pid:
-        """This transport's own process."""
-        return self._myRef.pid
 
     # ---- a transport's part
 
@@ -201,9 +196,9 @@ class SocketTransport(GenServer):
         """The client is in: from now on channels can write to this process, and "disconnect" reaches it."""
         socket = self.socket
         socket.transport = self
-        socket.transport_pid = self._myRef.pid
+        socket.transport_pid = self.pid
         if socket.socket_id is not None:
-            socket.endpoint.pubsub.subscribe(socket.socket_id, self._myRef.pid)
+            socket.endpoint.pubsub.subscribe(socket.socket_id, self.pid)
         if socket.lifetime is not None:
             cell = self._myRef
             end = Broadcast("", "disconnect", {})

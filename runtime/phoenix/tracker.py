@@ -83,14 +83,14 @@ class Tracker(GenServer):
         self._count = count(int.from_bytes(engine.unique_bytes(4), "big"))
         self._watched: set[Pid] = set()
         self._hook = self._left
-        self._myRef.on_exit(self._ended)
+        self.on_exit(self._ended)
         self._channel = f"phx_presence:{self._myRef.get_name()}"
         if self.options.permdown_on_shutdown:
             erlang.trap_exit(True)
         if not self._alone:
-            self._ways().subscribe(self._channel, self._myRef)
+            self._ways().subscribe(self._channel, self.pid)
             first = int.from_bytes(engine.unique_bytes(2), "big") / 0xFFFF * FIRST_HEARTBEAT
-            erlang.send_after(self.options.broadcast_period * first, self._myRef, Tick())
+            erlang.send_after(self.options.broadcast_period * first, self.pid, Tick())
 
     # ---- the API
 
@@ -150,7 +150,7 @@ class Tracker(GenServer):
     def graceful_permdown(self) -> None:
         """`graceful_permdown/1`: tells all nodes that this one goes for good, and ends the tracker."""
         self._send(self._shard.permdown())
-        erlang.exit(self._myRef, "shutdown")
+        erlang.exit(self.pid, "shutdown")
 
     def replicas(self) -> dict[Replica, bool]:
         """The other nodes' trackers, and whether each counts as up."""
@@ -169,7 +169,7 @@ class Tracker(GenServer):
         match message:
             case Tick():
                 self._put_out(self._shard.tick(self._now()))
-                erlang.send_after(self.options.broadcast_period, self._myRef, Tick())
+                erlang.send_after(self.options.broadcast_period, self.pid, Tick())
             case Heartbeat() | TransferRequest() | TransferAnswer() | Permdown():
                 self._put_out(self._shard.receive(message, self._now()))
             case Failed(error):
@@ -183,7 +183,7 @@ class Tracker(GenServer):
             self._send(self._shard.permdown())
 
     def _now(self) -> float:
-        return self._myRef.engine.now() * 1000
+        return self.now() * 1000
 
     def _ways(self) -> PubSub:
         return pubsubs.whereis(self.pubsub)
@@ -212,7 +212,7 @@ class Tracker(GenServer):
         ways = self._ways()
         for node, message in output.sent:
             if node is None:
-                ways.broadcast_from(self._myRef, self._channel, message)
+                ways.broadcast_from(self.pid, self._channel, message)
             else:
                 ways.direct_broadcast(node, self._channel, message)
 

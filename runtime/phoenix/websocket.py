@@ -112,7 +112,7 @@ class WebSocketConnection(SocketTransport):
 
     def init(self, *args: Any) -> Any:
         """The client is let in."""
-        self.last_seen = self._myRef.engine.now()
+        self.last_seen = self.now()
         self.enter()
 
     # ---- the IO side
@@ -215,7 +215,7 @@ class WebSocketConnection(SocketTransport):
                     await following
                 if self.closing:
                     return
-            self.last_seen = self._myRef.engine.now()  # the client may have waited for this to go on
+            self.last_seen = self.now()  # the client may have waited for this to go on
             self._read_on()
         except (Unwind, GeneratorExit):
             raise
