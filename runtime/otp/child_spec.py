@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from runtime.core import scheduling, signals
@@ -14,6 +14,7 @@ from runtime.core.exits import Throw, reason_of
 from runtime.core.pid import Pid
 from runtime.core.scheduling import DEAD
 from runtime.core.signals import ExitMessage
+from runtime.otp.backoff import Backoff, Delays
 from runtime.otp.erlang import TIMEOUT, await_down, is_process_alive
 from runtime.otp.gen_server import StartError
 
@@ -26,7 +27,8 @@ AUTO_SHUTDOWNS: Final = ("never", "any_significant", "all_significant")
 class ChildSpec:
     """`supervisor:child_spec()`. `start` is `(async function, args)`: it returns the pid, None for ignore, or raises StartError.
 
-    `shutdown` in ms, "brutal_kill" or "infinity"; by default 5000 for workers and "infinity" for supervisors.
+    `shutdown` in ms, "brutal_kill" or "infinity"; by default 5000 for workers and "infinity" for supervisors. `backoff` is ours:
+    see `runtime.otp.backoff`.
     """
 
     id: Any
@@ -36,6 +38,7 @@ class ChildSpec:
     type: str = "worker"
     significant: bool = False
     modules: tuple[Any, ...] = ()
+    backoff: Backoff | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class SupFlags:
 
 @dataclass(slots=True)
 class Restarting:
-    """The pid of a child whose restart failed and will be tried again."""
+    """The pid of a child whose restart failed or waits for its backoff, and will be tried again."""
 
     old: Pid | None
 
@@ -63,6 +66,7 @@ class Child:
     pid: Pid | Restarting | None = None
     args: tuple[Any, ...] = ()
     restarts: int = 0
+    delays: Delays = field(default_factory=Delays)
 
     @property
     def alive(self) -> bool:
@@ -106,6 +110,8 @@ def check_childspec(spec: Any, auto_shutdown: str, significance: bool = True) ->
         return ("invalid_shutdown", shutdown)
     if spec.modules != "dynamic" and not isinstance(spec.modules, tuple | list):
         return ("invalid_modules", spec.modules)
+    if spec.backoff is not None and (problem := spec.backoff.problem()) is not None:
+        return ("invalid_backoff", problem)
     return None
 
 

@@ -32,6 +32,7 @@ from runtime.otp.child_spec import (
     shut_down_all,
     start_child_process,
 )
+from runtime.otp.erlang import send_after
 from runtime.otp.gen import Dest
 from runtime.otp.gen_server import GenServer, Ignore, NoReply, Ok, Reply, Stop, call, cast
 
@@ -129,6 +130,7 @@ class Supervisor(GenServer):
         return self.flags.strategy == "simple_one_for_one"
 
     async def _start(self, child: Child) -> tuple[Any, ...]:
+        child.delays.started = self.now()
         result = await start_child_process(child.spec, child.args or child.spec.start[1])
         if result[0] == "ok":
             reports.progress(self._myRef, child.spec.id, result[1])
@@ -167,6 +169,8 @@ class Supervisor(GenServer):
     # ---- a child ends
 
     async def handle_info(self, message: Any) -> Any:
+        if isinstance(message, _TryAgain):  # after a backoff
+            return await self.handle_cast(message)
         if not isinstance(message, ExitMessage):
             return None
         child = self._find_by_pid(message.pid)
@@ -194,7 +198,10 @@ class Supervisor(GenServer):
         orderly = is_shutdown(reason)
         if restart == "permanent" or (restart == "transient" and not orderly):
             self._report("child_terminated", reason, child)
-            await self._restart(child)
+            if child.spec.backoff is None:
+                await self._restart(child)
+            else:
+                self._restart_later(child)
             return
         if not orderly:
             self._report("child_terminated", reason, child)
@@ -210,6 +217,23 @@ class Supervisor(GenServer):
         else:
             child.pid = None
 
+    def _restart_later(self, child: Child) -> None:
+        if self.simple:
+            del self.dynamic[id(child.pid)]
+        child.pid = _restarting(child.pid)
+        if self.simple:
+            self.dynamic[id(child.pid)] = child
+            self.dynamic_restarts += 1
+        self._try_again(child)
+
+    def _try_again(self, child: Child) -> None:
+        again = _TryAgain(child.pid if self.simple else child.spec.id)
+        if child.spec.backoff is None:
+            cast(self._myRef, again)
+        else:
+            delay = child.delays.next(child.spec.backoff, self.now())
+            send_after(delay, self.pid, again)
+
     def _auto_shutdown(self, child: Child) -> None:
         if not child.spec.significant or self.flags.auto_shutdown == "never":
             return
@@ -223,7 +247,7 @@ class Supervisor(GenServer):
         raise _Shutdown
 
     async def _restart(self, child: Child) -> None:
-        if not self.intensity.add(self.now()):
+        if child.spec.backoff is None and not self.intensity.add(self.now()):
             self._report("shutdown", "reached_max_restart_intensity", child)
             self._forget(child)
             raise _Shutdown
@@ -247,7 +271,7 @@ class Supervisor(GenServer):
             return
         child.pid = _restarting(child.pid)
         self._report("start_error", value, child)
-        cast(self._myRef, _TryAgain(child.spec.id))
+        self._try_again(child)
 
     async def _restart_many(self, child: Child, ids: list[Any]) -> None:
         failed = child.pid
@@ -258,7 +282,7 @@ class Supervisor(GenServer):
         except _FailedToStart as failure:
             other = self.children[failure.child_id]
             other.pid = _restarting(failed) if other is child else Restarting(None)
-            cast(self._myRef, _TryAgain(failure.child_id))
+            self._try_again(other)
 
     async def _restart_dynamic(self, child: Child) -> None:
         if isinstance(child.pid, Restarting):
@@ -271,7 +295,7 @@ class Supervisor(GenServer):
             child.pid = _restarting(child.pid)
             self.dynamic_restarts += 1
             self._report("start_error", value, child)
-            cast(self._myRef, _TryAgain(child.pid))
+            self._try_again(child)
         # An ignored restart stays listed as undefined, as OTP has it; a second one takes its place.
         self.dynamic[id(child.pid)] = child
 

@@ -4,6 +4,7 @@
     strategy = "rest_for_one"               start    = "actors.ledger:LedgerServer"
     intensity = 3                           restart  = "permanent"
     period = 5            # seconds         shutdown = 5000        # ms, "brutal_kill" or "infinity"
+                                            backoff  = { min = 100, max = 5000, reset_after = 10000 }   # ms; ours, not OTP's
     children = ["ledger", "channels"]       [worker.ledger.args]   # keyword arguments of its init
                                             [dynamic_supervisor.channels]
                                             max_children = 100000
@@ -18,19 +19,20 @@ import importlib
 import inspect
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
 from runtime.core.pid import Pid
+from runtime.otp.backoff import Backoff
 from runtime.otp.child_spec import AUTO_SHUTDOWNS, RESTARTS
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.otp.gen_server import GenServer, start_actor
 from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags
 
 KINDS: Final = ("supervisor", "dynamic_supervisor", "worker")
-_AS_CHILD: Final = ("restart", "shutdown", "significant")
+_AS_CHILD: Final = ("restart", "shutdown", "significant", "backoff")
 _KEYS: Final = {
     "supervisor": ("strategy", "intensity", "period", "auto_shutdown", "children", *_AS_CHILD),
     "dynamic_supervisor": ("max_children", "intensity", "period", *_AS_CHILD),
@@ -74,6 +76,7 @@ class Tree:
             else "supervisor",
             table.get("significant", False),
             (f"{node.actor.__module__}:{node.actor.__qualname__}",) if node.actor else (),
+            Backoff(**table["backoff"]) if "backoff" in table else None,
         )
 
     async def start_link(self) -> Pid | None:
@@ -161,8 +164,22 @@ def _check_table(where: str, kind: str, table: Mapping[str, Any]) -> None:
         raise TreeConfigError(f"{where} significant: expected true or false, got {table['significant']!r}")
     if table.get("significant") and table.get("restart", "permanent") == "permanent":
         raise TreeConfigError(f"{where} significant: a permanent child cannot be significant")
+    if "backoff" in table:
+        _check_backoff(f"{where} backoff", table["backoff"])
     if not isinstance(table.get("args", {}), Mapping):
         raise TreeConfigError(f"{where} args: expected a table {where.split(': ')[1][:-1]}.args]")
+
+
+def _check_backoff(where: str, backoff: Any) -> None:
+    names = [each.name for each in fields(Backoff)]
+    if not isinstance(backoff, Mapping):
+        raise TreeConfigError(f"{where}: expected a table of {', '.join(names)}, got {backoff!r}")
+    for key in backoff:
+        if key not in names:
+            raise TreeConfigError(f"{where}.{key}: unknown key{_expected(key, names)}")
+    problem = Backoff(**backoff).problem()
+    if problem is not None:
+        raise TreeConfigError(f"{where}: {problem}")
 
 
 def _one_of(where: str, table: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> None:
