@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from math import inf
 from typing import Any
 
 from runtime.core import reports, scheduling, signals
@@ -124,7 +125,7 @@ class Engine:
 
         Raises Error("badarg") if the name is taken or `undefined`.
         """
-        if name is not None and (name in self.names or name == "undefined"):
+        if name is not None and not self.is_free(name):
             raise Error("badarg")
         cell = self.spawn_actor(FunctionProcess(fn, args))
         if trap_exit:
@@ -185,10 +186,15 @@ class Engine:
 
     # ---- names
 
+    def is_free(self, name: Any) -> bool:
+        """True for what may be registered now."""
+        return isinstance(name, str) and name not in self.names and name != "undefined"
+
     def register(self, name: str, cell: Cell) -> None:
         """`erlang:register/2`. Raises Error("badarg") if the name is taken, the process dead or named already."""
         if (
-            name in self.names
+            not isinstance(name, str)
+            or name in self.names
             or cell.execution.mode == DEAD
             or cell.relations.name is not None
             or name == "undefined"
@@ -199,7 +205,7 @@ class Engine:
 
     def unregister(self, name: str) -> None:
         """`erlang:unregister/1`. Raises Error("badarg") if nobody has the name."""
-        cell = self.names.pop(name, None)
+        cell = self.names.pop(name, None) if isinstance(name, str) else None
         if cell is None:
             raise Error("badarg")
         cell.relations.name = None
@@ -217,7 +223,9 @@ class Engine:
         return self.call_at(self.now() + seconds, callback, *args)
 
     def call_at(self, due: float, callback: Callable[..., Any], *args: Any) -> Timer:
-        """As `call_later`, at a time of the engine's clock (seconds)."""
+        """As `call_later`, at a time of the engine's clock (seconds). Raises Error("badarg") for NaN and infinity."""
+        if not due < inf:  # neither comes a NaN
+            raise Error("badarg")
         timer = Timer(self, due, callback, args)
         self._timer_count += 1
         timers = self._timers

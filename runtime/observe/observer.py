@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
@@ -138,7 +138,9 @@ def _tables(cell: Cell) -> list[Collection[Child]]:
     # By attribute: a supervisor that has not run its init yet has none of them.
     own = getattr(cell.actor, "children", None)
     dynamic = getattr(cell.actor, "dynamic", None)
-    tables: list[Collection[Child]] = [table.values() for table in (own, dynamic) if isinstance(table, dict)]
+    tables: list[Collection[Child]] = [
+        table.values() for table in (own, dynamic) if isinstance(table, Mapping)
+    ]
     waiting = getattr(cell.actor, "restarting", None)
     if isinstance(waiting, list):
         tables.append(waiting)

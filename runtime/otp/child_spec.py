@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from runtime.core import scheduling, signals
+from runtime.core.durations import is_duration
 from runtime.core.engine import Timer
 from runtime.core.exits import Throw, reason_of
 from runtime.core.pid import Pid
@@ -78,9 +79,9 @@ def check_flags(flags: SupFlags) -> Any:
     """None if the flags are sound, else OTP's reason why not."""
     if flags.strategy not in STRATEGIES:
         return ("invalid_strategy", flags.strategy)
-    if not isinstance(flags.intensity, int) or flags.intensity < 0:
+    if not isinstance(flags.intensity, int) or isinstance(flags.intensity, bool) or flags.intensity < 0:
         return ("invalid_intensity", flags.intensity)
-    if not isinstance(flags.period, int | float) or not flags.period > 0:  # a NaN is no period either
+    if not is_duration(flags.period) or flags.period == 0:
         return ("invalid_period", flags.period)
     if flags.auto_shutdown not in AUTO_SHUTDOWNS:
         return ("invalid_auto_shutdown", flags.auto_shutdown)

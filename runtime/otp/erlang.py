@@ -14,6 +14,7 @@ from typing import Any, Literal, overload
 from runtime.core import scheduling, signals
 from runtime.core.alias import MONITOR_ALIASES, AliasMonitor
 from runtime.core.control_block import UNSET
+from runtime.core.durations import MOST_RECEIVE_MS, check_duration, check_patience, check_timeout
 from runtime.core.engine import Engine, Timer, current_engine
 from runtime.core.exits import Error, Unwind
 from runtime.core.pid import Pid, Ref
@@ -88,7 +89,7 @@ def spawn(
     """
     parent = _self() if link or monitor else scheduling.current
     engine = current_engine()
-    if name is not None and (name in engine.names or name == "undefined"):
+    if name is not None and not engine.is_free(name):
         raise Error("badarg")
     cell = engine.spawn_actor(FunctionProcess(fn, args), parent, link)
     if trap_exit:
@@ -146,8 +147,10 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:
 
 
 def trap_exit(flag: bool) -> bool:
-    """`process_flag(trap_exit, Flag)`: returns the old value."""
+    """`process_flag(trap_exit, Flag)`: returns the old value. Raises Error("badarg") if it is no bool."""
     cell = _self()
+    if not isinstance(flag, bool):
+        raise Error("badarg")
     old = cell.relations.trap_exit
     if flag is not old:
         cell.own_relations().trap_exit = flag
@@ -216,8 +219,11 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
     """`erlang:demonitor/2`: with `flush` a Down that has come already is removed, with `info` tells if there was one to stop.
 
     Returns True, or with `info` whether the monitor was still there. A monitor of another process is left alone.
+    Raises Error("badarg") for what is no reference.
     """
     caller = _self()
+    if not isinstance(ref, Ref):
+        raise Error("badarg")
     found = isinstance(ref, Monitor) and ref in caller.relations.monitors
     if found:
         assert isinstance(ref, Monitor)
@@ -239,6 +245,7 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
 
 async def await_down(pid: Pid, timeout: float | None = None) -> Any:
     """Waits for the end of a process and returns its exit reason (`noproc` if it was dead); TIMEOUT after `timeout` ms."""
+    check_timeout(timeout)
     reply = signals.DownReply(_cell_of(pid))
     if timeout is None or reply.done:
         return await reply
@@ -310,8 +317,7 @@ def receive(match: Callable[[Any], bool] | None = None, timeout: float | None = 
 
     The others stay, in order. After `timeout` ms (None waits for ever, 0 only looks) the result is `TIMEOUT`.
     """
-    if timeout is not None and timeout < 0:
-        raise Error("timeout_value")
+    check_patience(timeout)
     return Receive(match, None if timeout is None else timeout / 1000)
 
 
@@ -331,7 +337,9 @@ def unregister(name: str) -> Literal[True]:
 
 
 def whereis(name: str) -> Pid | None:
-    """`erlang:whereis/1`."""
+    """`erlang:whereis/1`. Raises Error("badarg") for what is no name."""
+    if not isinstance(name, str):
+        raise Error("badarg")
     return current_engine().names.get(name)
 
 
@@ -382,8 +390,7 @@ def _fire(engine: Engine, dest: Cell | str, message: Any) -> None:
 
 
 def _timer(ms: float, dest: Any, message: Any, wrap: bool) -> TimerRef:
-    if ms < 0:
-        raise Error("badarg")
+    check_duration(ms)
     _check_dest(dest)
     engine = current_engine()
     ref = TimerRef()
@@ -403,7 +410,12 @@ def start_timer(ms: float, dest: Dest, message: Any) -> TimerRef:
 
 
 def cancel_timer(ref: Ref) -> int | Literal[False]:
-    """`erlang:cancel_timer/1`: the ms that were left, or False. A cancelled timer never fires."""
+    """`erlang:cancel_timer/1`: the ms that were left, or False. A cancelled timer never fires.
+
+    Raises Error("badarg") for what is no reference.
+    """
+    if not isinstance(ref, Ref):
+        raise Error("badarg")
     if not isinstance(ref, TimerRef) or not ref.pending():  # a reference of something else is no error
         return False
     left = ref.remaining()
@@ -412,14 +424,17 @@ def cancel_timer(ref: Ref) -> int | Literal[False]:
 
 
 def read_timer(ref: Ref) -> int | Literal[False]:
-    """`erlang:read_timer/1`: the ms that are left, or False."""
+    """`erlang:read_timer/1`: the ms that are left, or False. Raises Error("badarg") for what is no reference."""
+    if not isinstance(ref, Ref):
+        raise Error("badarg")
     return ref.remaining() if isinstance(ref, TimerRef) and ref.pending() else False
 
 
 async def sleep(ms: float) -> None:
     """`timer:sleep/1`. The process waits, the others run."""
-    if ms < 0:
-        raise Error("timeout_value")
+    if not isinstance(ms, int) or ms <= MOST_RECEIVE_MS:
+        check_patience(ms)  # a longer sleep is several receives in OTP, so there is no more bound
+    check_duration(ms)
     engine = current_engine()
     reply = Reply()
     timer = engine.call_later(ms / 1000, reply.resolve, None)

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from runtime.core import scheduling
 from runtime.core.control_block import without
+from runtime.core.durations import check_timeout
 from runtime.core.engine import Timer, current_engine
-from runtime.core.exits import CallSite, Exit, is_atom
+from runtime.core.exits import CallSite, Error, Exit, is_atom
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.core.scheduling import DEAD, TIMEOUT
@@ -178,7 +179,10 @@ class Cast:
 
 
 def resolve(dest: Dest) -> Cell | None:
-    """Who is behind a pid, a registered name, `(name, node)` or `("via", registry, key)`; None if there is nobody."""
+    """Who is behind a pid, a registered name, `(name, node)` or `("via", registry, key)`; None if there is nobody.
+
+    Raises Error("badarg") for what can be nobody's address; None is nobody, as `whereis` says it.
+    """
     if isinstance(dest, Pid):
         return dest.cell
     if isinstance(dest, tuple):
@@ -188,8 +192,9 @@ def resolve(dest: Dest) -> Cell | None:
                 return None if pid is None else pid.cell
             case (str(name), str(node)):
                 return current_engine().destination(name, node)
-    name: Any = dest
-    return current_engine().names.get(name)
+    if dest is not None and not isinstance(dest, str):
+        raise Error("badarg")
+    return current_engine().names.get(dest)  # type: ignore[arg-type]
 
 
 def lost(target: Any, reason: Any) -> Any:
@@ -204,8 +209,10 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
 
     Sent when called, not when awaited. Raises, where awaited, `Exit((reason, CallSite))`: `noproc` if there
     is no such process, `timeout`, `calling_self`, `overload` if its bounded mailbox is full, or the reason it
-    died of meanwhile.
+    died of meanwhile. Raises Error("badarg") at once if `dest` or `timeout` can be none.
     """
+    if timeout is not DEFAULT_TIMEOUT:
+        check_timeout(timeout)
     site = (dest, request, timeout)
     cell = dest if type(dest) is Cell else resolve(dest)
     if (
@@ -302,8 +309,9 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
 
     Raises Exit("noproc") if there is none, Exit(other) if it ended with another reason, Exit((other,
     CallSite)) if it ended before it came to this request, Exit("timeout") after `timeout` ms: it still ends
-    when it comes to it.
+    when it comes to it. Raises Error("badarg"), and stops nothing, if `dest` or `timeout` can be none.
     """
+    check_timeout(timeout)
     cell = resolve(dest)
     if cell is None or cell.execution.mode == DEAD:
         raise Exit("noproc" if cell is None or timeout is None or timeout > 0 else "timeout")
@@ -380,7 +388,10 @@ async def start_actor(
     kwargs: dict[str, Any] | None = None,
 ) -> Pid | None:
     """`gen:start/6`: spawns the process and waits until its init is done. See `GenServer.start_link`."""
+    check_timeout(timeout)
     if name is not None:
+        if name == "undefined" or (isinstance(name, tuple) and len(name) != 3):
+            raise Error("badarg")
         taken = resolve(name)
         if taken is not None:
             raise StartError(("already_started", taken.pid))

@@ -25,6 +25,7 @@ from inspect import iscoroutine
 from types import NoneType
 from typing import Any, ClassVar, Final
 
+from runtime.core.durations import check_duration
 from runtime.core.engine import Timer
 from runtime.core.exits import CallSite, Exit, Throw, Unwind, is_shutdown, reason_of
 from runtime.core.pid import Pid, Ref
@@ -340,8 +341,9 @@ class GenServer(Process):
             result = follow
         if result.timeout is not None:
             cell = self._myRef
-            # A message that waits already makes the timeout void.
-            if not cell.execution.mailbox:
+            # A message that waits already makes the timeout void, unless it is one of sys.
+            check_duration(result.timeout)
+            if _only_system(cell):
                 marker = _ServerTimeout(result.timeout)
                 cell.own_extra()["timeout"] = marker
                 marker.arm(cell)
@@ -435,6 +437,12 @@ class GenServer(Process):
         return state
 
 
+def _only_system(cell: Cell) -> bool:
+    """True if no message waits that would end a timeout."""
+    mailbox = cell.execution.mailbox
+    return not mailbox or all(isinstance(message, SystemMessage) for message in mailbox)
+
+
 class _ServerTimeout(NeverRefused):
     """The timeout of a callback's return value; void as soon as any message comes."""
 
@@ -453,7 +461,7 @@ class _ServerTimeout(NeverRefused):
             self.timer = cell.engine.call_later(self.ms / 1000, self._fire, cell)
 
     def _fire(self, cell: Cell) -> None:
-        if not cell.execution.mailbox:
+        if _only_system(cell):
             cell.deliver(self)
 
     def cancel(self) -> None:

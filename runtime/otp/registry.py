@@ -1,77 +1,146 @@
 """Elixir's `Registry`: names of any kind for processes, local to this node. Entries vanish the moment their process ends.
 
 Reads and writes act on the table at once, without a message (Elixir's is an ETS table for the same reason). A unique
-registry also serves as `("via", registry, key)` wherever a name is taken.
+registry also serves as `("via", registry, key)` wherever a name is taken. Keys are told apart as in Erlang: 1, 1.0 and True
+are three.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, Final, Literal
 
 from runtime.core import scheduling
+from runtime.core.engine import current_engine
 from runtime.core.exits import Error
 from runtime.core.pid import Pid
 from runtime.core.scheduling import DEAD
+from runtime.otp.exact_key import exact
+
+
+class _Any:
+    def __repr__(self) -> str:
+        return "ANY"
+
+
+ANY: Final = _Any()  # in a pattern: `:_`
+
+Guard = Callable[[Any], bool]
+
+
+def _matches(pattern: Any, value: Any) -> bool:
+    """Elixir's match of a value: ANY is whatever, tuples go element by element, all else has to be the same."""
+    if pattern is ANY:
+        return True
+    if isinstance(pattern, tuple):
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(pattern)
+            and all(_matches(p, v) for p, v in zip(pattern, value, strict=True))
+        )
+    return type(pattern) is type(value) and pattern == value
 
 
 class Registry:
-    """`keys` is "unique" or "duplicate"; a process may hold many keys, in a duplicate registry one key many times."""
+    """`keys` is "unique" or "duplicate"; a process may hold many keys, in a duplicate registry one key many times.
 
-    def __init__(self, keys: Literal["unique", "duplicate"] = "unique") -> None:
+    `listeners` are pids or registered names: they get `("register", registry, key, pid, value)` and `("unregister", registry,
+    key, pid)`, where `registry` is `name`, by default the Registry itself. `partitions` is kept for who asks: on one thread
+    there is no lock that parts would relieve.
+    """
+
+    def __init__(
+        self,
+        keys: Literal["unique", "duplicate"] = "unique",
+        *,
+        name: Any = None,
+        listeners: Iterable[Pid | str] = (),
+        partitions: int = 1,
+    ) -> None:
         if keys not in ("unique", "duplicate"):
             raise ValueError(f'keys: expected "unique" or "duplicate", got {keys!r}')
+        if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 1:
+            raise ValueError(f"partitions: expected a whole number, 1 or more, got {partitions!r}")
         self.unique = keys == "unique"
+        self.name = self if name is None else name
+        self.listeners = tuple(listeners)
+        self.partitions = partitions
         self._entries: dict[Hashable, list[tuple[Pid, Any]]] = {}
-        self._keys: dict[Pid, list[Hashable]] = {}
+        self._keys: dict[Pid, list[Hashable]] = {}  # of each process, as it gave them
+        self._originals: dict[Hashable, Hashable] = {}  # of the keys in _entries
 
     def register(self, key: Hashable, value: Any = None, pid: Pid | None = None) -> Pid:
         """`Registry.register/3` for the calling process (or `pid`). Raises Error(("already_registered", pid))."""
         holder = _caller() if pid is None else pid
         if holder.cell.execution.mode == DEAD:
             raise Error("noproc")
-        entries = self._entries.get(key)
+        place = exact(key)
+        entries = self._entries.get(place)
         if entries and self.unique:
             raise Error(("already_registered", entries[0][0]))
         if entries is None:
-            entries = self._entries[key] = []
+            entries = self._entries[place] = []
+            self._originals[place] = key
         entries.append((holder, value))
         held = self._keys.get(holder)
         if held is None:
             held = self._keys[holder] = []
             holder.cell.on_exit(self._gone)
         held.append(key)
+        if self.listeners:
+            self._tell(("register", self.name, key, holder, value))
         return holder
 
     def unregister(self, key: Hashable, pid: Pid | None = None) -> None:
         """`Registry.unregister/2`: takes all entries of the calling process (or `pid`) under the key away."""
-        holder = _caller() if pid is None else pid
-        held = self._keys.get(holder)
-        if held and key in held:
-            self._keys[holder] = [other for other in held if other != key]
-            self._remove(key, holder)
+        self._unregister(key, _caller() if pid is None else pid, lambda _value: True)
+
+    def unregister_match(self, key: Hashable, pattern: Any, guard: Guard | None = None) -> None:
+        """`Registry.unregister_match/4`: as `unregister`, those only whose value matches (see `match`)."""
+        self._unregister(
+            key, _caller(), lambda value: _matches(pattern, value) and (guard is None or guard(value))
+        )
+
+    def _unregister(self, key: Hashable, holder: Pid, chosen: Guard) -> None:
+        place = exact(key)
+        entries = self._entries.get(place, [])
+        rest = [entry for entry in entries if entry[0] is not holder or not chosen(entry[1])]
+        gone = len(entries) - len(rest)
+        if not gone:
+            return
+        self._put(place, rest)
+        held = self._keys[holder]
+        for _ in range(gone):
+            held.pop(next(index for index, other in enumerate(held) if exact(other) == place))
+        if self.listeners:
+            self._tell(("unregister", self.name, key, holder))
 
     def lookup(self, key: Hashable) -> list[tuple[Pid, Any]]:
         """`Registry.lookup/2`: `(pid, value)` pairs in the order of registration."""
-        return list(self._entries.get(key, ()))
+        return list(self._entries.get(exact(key), ()))
 
     def keys(self, pid: Pid) -> list[Hashable]:
         """`Registry.keys/2`: the keys a process holds."""
         return list(self._keys.get(pid, ()))
 
+    def values(self, key: Hashable, pid: Pid) -> list[Any]:
+        """`Registry.values/3` (Elixir 1.12): what `pid` holds under the key."""
+        return [value for holder, value in self._entries.get(exact(key), ()) if holder is pid]
+
     def update_value(self, key: Hashable, change: Callable[[Any], Any]) -> Any:
         """`Registry.update_value/3`: changes the calling process's own value in a unique registry; None if it has none."""
         holder = _caller()
-        for index, (pid, value) in enumerate(self._entries.get(key, ())):
+        entries = self._entries.get(exact(key), [])
+        for index, (pid, value) in enumerate(entries):
             if pid is holder:
                 value = change(value)
-                self._entries[key][index] = (holder, value)
+                entries[index] = (holder, value)
                 return value
         return None
 
     def dispatch(self, key: Hashable, callback: Callable[[Iterable[tuple[Pid, Any]]], Any]) -> None:
         """`Registry.dispatch/3`: calls `callback` with the entries under the key, if there are any."""
-        entries = self._entries.get(key)
+        entries = self._entries.get(exact(key))
         if entries:
             callback(tuple(entries))
 
@@ -79,11 +148,64 @@ class Registry:
         """`Registry.count/1`: entries in all."""
         return sum(len(entries) for entries in self._entries.values())
 
+    # ---- matching
+
+    def match(self, key: Hashable, pattern: Any, guard: Guard | None = None) -> list[tuple[Pid, Any]]:
+        """`Registry.match/4`: the entries under the key whose value matches `pattern`, in which ANY stands for `:_`.
+
+        `guard(value)` must hold as well.
+        """
+        entries = self._entries.get(exact(key), ())
+        return [
+            entry for entry in entries if _matches(pattern, entry[1]) and (guard is None or guard(entry[1]))
+        ]
+
+    def count_match(self, key: Hashable, pattern: Any, guard: Guard | None = None) -> int:
+        """`Registry.count_match/4`."""
+        return len(self.match(key, pattern, guard))
+
+    def select(
+        self,
+        pattern: tuple[Any, Any, Any] = (ANY, ANY, ANY),
+        guard: Callable[[Any, Pid, Any], bool] | None = None,
+        body: Callable[[Any, Pid, Any], Any] = lambda key, pid, value: (key, pid, value),
+    ) -> list[Any]:
+        """`Registry.select/2`: `body(key, pid, value)` of all entries that match `(key, pid, value)` and the guard.
+
+        A match specification's head, guards and body, as values and functions.
+        """
+        return [
+            body(*entry)
+            for entry in self._all()
+            if _matches(pattern, entry) and (guard is None or guard(*entry))
+        ]
+
+    def count_select(
+        self,
+        pattern: tuple[Any, Any, Any] = (ANY, ANY, ANY),
+        guard: Callable[[Any, Pid, Any], bool] | None = None,
+    ) -> int:
+        """`Registry.count_select/2`."""
+        return len(self.select(pattern, guard))
+
+    def _all(self) -> Iterator[tuple[Any, Pid, Any]]:
+        for place, entries in self._entries.items():
+            for pid, value in entries:
+                yield self._originals[place], pid, value
+
+    def lock(self, key: Hashable, function: Callable[[], Any]) -> Any:
+        """`Registry.lock/3` (Elixir 1.16): `function()` while nobody else has the lock of the key; its result.
+
+        `function` is a plain one, so on one thread it is alone as it stands.
+        """
+        exact(key)
+        return function()
+
     # ---- the callbacks of a `via` module
 
     def whereis_name(self, key: Hashable) -> Pid | None:
         """The pid under a unique key, None if there is none."""
-        entries = self._entries.get(key)
+        entries = self._entries.get(exact(key))
         return entries[0][0] if entries else None
 
     def register_name(self, key: Hashable, pid: Pid) -> None:
@@ -96,16 +218,46 @@ class Registry:
         if pid is not None:
             self.unregister(key, pid)
 
-    def _gone(self, pid: Pid) -> None:
-        for key in self._keys.pop(pid, ()):
-            self._remove(key, pid)
+    def via(self, key: Hashable, value: Any = None) -> tuple[str, Any, Hashable]:
+        """`{:via, Registry, {registry, key, value}}`: a name that registers with a value."""
+        return ("via", self if value is None else _WithValue(self, value), key)
 
-    def _remove(self, key: Hashable, pid: Pid) -> None:
-        rest = [entry for entry in self._entries.get(key, ()) if entry[0] is not pid]
-        if rest:
-            self._entries[key] = rest
+    def _gone(self, pid: Pid) -> None:
+        for key in dict.fromkeys(map(exact, self._keys.pop(pid, ()))):
+            original = self._originals[key]
+            self._put(key, [entry for entry in self._entries[key] if entry[0] is not pid])
+            if self.listeners:
+                self._tell(("unregister", self.name, original, pid))
+
+    def _put(self, place: Hashable, entries: list[tuple[Pid, Any]]) -> None:
+        if entries:
+            self._entries[place] = entries
         else:
-            self._entries.pop(key, None)
+            self._entries.pop(place, None)
+            self._originals.pop(place, None)
+
+    def _tell(self, message: tuple[Any, ...]) -> None:
+        for listener in self.listeners:
+            pid = listener if isinstance(listener, Pid) else current_engine().names.get(listener)
+            if pid is not None:
+                pid.cell.deliver(message)
+
+
+class _WithValue:
+    """A registry as the `via` module of one name that has a value."""
+
+    def __init__(self, registry: Registry, value: Any) -> None:
+        self._registry = registry
+        self._value = value
+
+    def whereis_name(self, key: Hashable) -> Pid | None:
+        return self._registry.whereis_name(key)
+
+    def register_name(self, key: Hashable, pid: Pid) -> None:
+        self._registry.register(key, self._value, pid)
+
+    def unregister_name(self, key: Hashable) -> None:
+        self._registry.unregister_name(key)
 
 
 def _caller() -> Pid:

@@ -340,7 +340,6 @@ class StateMachine(GenServer):
                     raise Error(("bad_state_enter_return_from_state_function", result))
             if not isinstance(result, RepeatState):
                 return
-            old = machine.state
 
     def _act(self, actions: tuple[Action, ...], entering: bool = False) -> None:
         machine = self._machine

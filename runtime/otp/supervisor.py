@@ -33,6 +33,7 @@ from runtime.otp.child_spec import (
     start_child_process,
 )
 from runtime.otp.erlang import send_after
+from runtime.otp.exact_key import ExactDict
 from runtime.otp.gen import Dest
 from runtime.otp.gen_server import GenServer, Ignore, NoReply, Ok, Reply, Stop, call, cast
 
@@ -101,7 +102,7 @@ class Supervisor(GenServer):
             return Stop(("supervisor_data", problem))
         self.flags = flags
         self.intensity = RestartIntensity(flags.intensity, flags.period)
-        self.children: dict[Any, Child] = {}  # in start order
+        self.children: ExactDict[Child] = ExactDict()  # in start order
         self.dynamic: dict[int, Child] = {}  # simple_one_for_one: by id of its pid or Restarting
         self.dynamic_restarts = 0  # OTP's counter: a terminate_child during the retries does not take it back
         self.template: ChildSpec | None = None
@@ -415,7 +416,7 @@ class Supervisor(GenServer):
 
         if self.simple:
             return [row(child, None) for child in self.dynamic.values()]
-        return [row(child, child.spec.id) for child in reversed(self.children.values())]
+        return [row(child, child.spec.id) for child in reversed(list(self.children.values()))]
 
     def _count_children(self) -> dict[str, int]:
         if self.simple:

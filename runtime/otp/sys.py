@@ -18,6 +18,7 @@ from time import time
 from typing import Any, Final, Literal
 
 from runtime.core import scheduling
+from runtime.core.durations import check_timeout
 from runtime.core.exits import CallSite, Error, Exit, reason_of
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
@@ -136,6 +137,7 @@ class _Request(Call, SystemMessage):
 def _ask(
     dest: Dest, function: str, args: tuple[Any, ...], timeout: float | None, work: Callable[[Cell], Any]
 ) -> Awaitable[Any]:
+    check_timeout(timeout)
     site = CallSite("sys", function, (dest, *args))
     cell = resolve(dest)
     if cell is None or cell.execution.mode == DEAD:
@@ -226,8 +228,15 @@ def _status_of(cell: Cell) -> dict[str, Any]:
         "traces": 0 if debug is None else len(debug.installed),
         "statistics": debug is not None and debug.statistics is not None,
         "log": [] if debug is None or debug.log is None else list(debug.log),
-        "state": actor.format_status() if isinstance(actor, GenServer) else _state_of(cell),
+        "state": _formatted(actor) if isinstance(actor, GenServer) else _state_of(cell),
     }
+
+
+def _formatted(actor: GenServer) -> Any:
+    try:
+        return actor.format_status()
+    except Exception:  # its fault, and not the observer's: OTP notes it in the place of the state
+        return f"{module_of(actor)}.format_status crashed"
 
 
 # ---- steering

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Final, Literal, cast
 
 from runtime.core import scheduling, signals
+from runtime.core.durations import check_timeout
 from runtime.core.exits import CallSite, Exit, is_atom
 from runtime.core.pid import Pid
 from runtime.core.process import Cell, FunctionProcess
@@ -156,6 +157,7 @@ async def await_many(tasks: Sequence[Task], timeout: float | None = DEFAULT_TIME
 
 def _time_left(timeout: float | None) -> Callable[[], float | None]:
     """How many of `timeout` ms are left, each time it is asked; None waits for ever."""
+    check_timeout(timeout)
     if timeout is None:
         return lambda: None
     until = erlang.monotonic_time() + timeout
@@ -196,6 +198,8 @@ async def shutdown(
     its own.
     """
     _check_owner(task)
+    if timeout != "brutal_kill":
+        check_timeout(timeout)
     owner = _owner()
     owner.unlink(task.pid)
     _forget_exit(owner, task.pid)

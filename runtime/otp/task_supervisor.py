@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final, Literal
 
 from runtime.core import scheduling
+from runtime.core.durations import check_timeout
 from runtime.core.exits import CallSite, Exit
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
@@ -118,7 +119,7 @@ def async_stream(
     on_timeout="kill_task" is killed and gives `("exit", "timeout")`. `items` is read only as fast as results
     are taken; what runs when the stream is left is stopped. Raises ValueError for an option that is wrong.
     """
-    _check_options(max_concurrency, on_timeout)
+    _check_options(max_concurrency, on_timeout, timeout)
     return _stream(sup, items, fn, max_concurrency, ordered, timeout, on_timeout, True)
 
 
@@ -135,11 +136,12 @@ def async_stream_nolink(
     """`Task.Supervisor.async_stream_nolink/4`: as `async_stream`; a crash is `("exit", reason)` and ends
     nobody else.
     """
-    _check_options(max_concurrency, on_timeout)
+    _check_options(max_concurrency, on_timeout, timeout)
     return _stream(sup, items, fn, max_concurrency, ordered, timeout, on_timeout, False)
 
 
-def _check_options(max_concurrency: int, on_timeout: str) -> None:
+def _check_options(max_concurrency: int, on_timeout: str, timeout: float | None) -> None:
+    check_timeout(timeout)
     if max_concurrency < 1:  # nothing would ever run, and the stream would spin
         raise ValueError(f"max_concurrency: expected 1 or more, got {max_concurrency!r}")
     if on_timeout not in ("exit", "kill_task"):

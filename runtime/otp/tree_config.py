@@ -21,6 +21,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -192,7 +193,7 @@ def _is_number(value: Any, kind: Any) -> bool:
 
 
 def _number(where: str, table: Mapping[str, Any], key: str, kind: Any, least: float, text: str) -> None:
-    if key in table and (not _is_number(table[key], kind) or not table[key] >= least):  # TOML has a NaN
+    if key in table and (not _is_number(table[key], kind) or not least <= table[key] < inf):  # TOML has a NaN
         raise TreeConfigError(f"{where} {key}: expected {text}, got {table[key]!r}")
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from runtime.core import engine as engines
 from runtime.core import reports, scheduling
+from runtime.core.durations import check_duration
 from runtime.core.engine import Engine
 from runtime.core.pid import Pid, renumber_refs
 from runtime.core.process import Cell
@@ -209,7 +210,11 @@ class DeterministicEngine(Engine):
             events._set_running_loop(previous)
 
     def advance(self, ms: float) -> None:
-        """Lets `ms` of virtual time pass; what comes due at one instant runs to quiescence before the next."""
+        """Lets `ms` of virtual time pass; what comes due at one instant runs to quiescence before the next.
+
+        Raises Error("badarg") if `ms` is no duration.
+        """
+        check_duration(ms)
         until = self._now + ms / 1000
         self.run()
         while (due := self.next_timer()) is not None and due <= until + 1e-9:
@@ -223,6 +228,7 @@ class DeterministicEngine(Engine):
         Raises TimeoutError after `limit_ms` of virtual time, or at once when nothing is left that could
         complete it.
         """
+        check_duration(limit_ms)
 
         async def body() -> Any:
             return await awaitable

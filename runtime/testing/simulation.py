@@ -28,11 +28,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.core.exits import Exit
 from runtime.core.pid import Pid
 from runtime.core.process import FunctionProcess
 from runtime.core.scheduling import DEAD
 from runtime.otp import erlang, gen_server
-from runtime.otp.gen import Dest
+from runtime.otp.gen import Dest, resolve
 from runtime.otp.gen_server import GenServer, start_actor
 from runtime.testing.deterministic_engine import DeterministicEngine
 
@@ -100,10 +101,11 @@ class Simulation:
         pid = self.spawn(_collect, messages, name=name, trap_exit=True)
         return Probe(pid, messages)
 
-    def send(self, dest: Pid | str, *messages: Any) -> None:
-        """Puts plain messages into a mailbox, in this order."""
+    def send(self, dest: Dest, *messages: Any) -> None:
+        """Puts plain messages into a mailbox, in this order; `dest` as of `call`."""
+        via = isinstance(dest, tuple) and dest[:1] == ("via",)
         for message in messages:
-            erlang.send(dest, message)
+            erlang.send(resolve(dest) if via else dest, message)  # type: ignore[arg-type]
 
     def cast(self, dest: Dest, *requests: Any) -> None:
         """`gen_server.cast` for each request, in this order."""
@@ -114,9 +116,15 @@ class Simulation:
         """`gen_server.call`: runs, letting time pass if needed, until the reply is there."""
         return self.complete(gen_server.call(dest, request, timeout))
 
-    def exit(self, pid: Pid, reason: Any, source: Pid | None = None) -> None:
-        """An exit signal to `pid`, from `source` (by default from itself); `"kill"` kills."""
-        pid.cell.exit_signal(source or pid, reason, False)
+    def exit(self, dest: Dest, reason: Any, source: Dest = None) -> None:
+        """An exit signal to whom `call` would reach, from `source` (by default from itself); `"kill"` kills.
+
+        Raises Exit("noproc") if there is nobody of that name.
+        """
+        cell, sender = resolve(dest), resolve(source)
+        if cell is None:
+            raise Exit("noproc")
+        cell.exit_signal(cell if sender is None else sender, reason, False)
 
     # ---- running
 
@@ -156,11 +164,12 @@ class Simulation:
         """Virtual milliseconds since the start."""
         return self.engine.now() * 1000
 
-    def sent(self, by: Pid | None = None, to: Pid | None = None) -> list[Any]:
-        """All messages sent so far, in order: those `by` one process, those `to` one, or all.
+    def sent(self, by: Dest = None, to: Dest = None) -> list[Any]:
+        """All messages sent so far, in order: those `by` one process, those `to` one, or all. Names are those of now.
 
         A call shows as `Call`, a cast as `Cast` (both have `.request`).
         """
+        by, to = resolve(by), resolve(to)
         return [
             message
             for sender, receiver, message in self.engine.sent

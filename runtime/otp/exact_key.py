@@ -1,0 +1,50 @@
+"""Keys as Erlang tells them apart: 1, 1.0 and True are three, though one to a Python dict."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, MutableMapping
+from typing import Any, TypeVar
+
+V = TypeVar("V")
+
+
+def exact(key: Any) -> Hashable:
+    """What stands for `key` in a dict: equal for two keys only if they are of one type, in tuples and frozensets too.
+
+    Raises TypeError if `key` is not hashable.
+    """
+    kind = type(key)
+    if kind is str:
+        return key
+    if kind is int or kind is float or kind is bool or kind is complex:
+        return (kind, key)
+    if kind is tuple:
+        return (tuple, *map(exact, key))
+    if kind is frozenset:
+        return (frozenset, frozenset(map(exact, key)))
+    hash(key)
+    return key
+
+
+class ExactDict(MutableMapping[Any, V]):
+    """A dict in order of insertion whose keys are told apart exactly; iteration gives the keys themselves."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: dict[Hashable, tuple[Any, V]] = {}
+
+    def __getitem__(self, key: Any) -> V:
+        return self._entries[exact(key)][1]
+
+    def __setitem__(self, key: Any, value: V) -> None:
+        self._entries[exact(key)] = (key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        del self._entries[exact(key)]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([key for key, _ in self._entries.values()])
+
+    def __len__(self) -> int:
+        return len(self._entries)
