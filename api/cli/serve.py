@@ -40,7 +40,9 @@ log = logging.getLogger("bitnexus.serve")
 
 STOP_MS = 9000
 COLLECTOR = (10_000, 10, 1_000)  # young objects, then young collections, then middle ones: until the next
-OWN_TREE = Path(__file__).resolve().parents[2] / "supervisor.toml"
+OWN_TREE = (
+    Path(__file__).resolve().parents[1] / "supervisor.toml"
+)  # a link in the repository, a file in the wheel
 
 
 def run(settings: Settings, tree_file: Path | None) -> int:

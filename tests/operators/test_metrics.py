@@ -195,11 +195,11 @@ def test_dashboard_and_alerts_name_metrics_that_exist(server: Server) -> None:
         for suffix in ("", "_total", "_bucket", "_count", "_sum")
     }
     known |= {"bitnexus_breaker_state"}  # has a series for each service that is configured
-    docs = ROOT / "docs"
-    dashboard = json.loads((docs / "grafana.json").read_text())
+    deploy = ROOT / "deploy"
+    dashboard = json.loads((deploy / "grafana.json").read_text())
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
-    promtool("check", "rules", str(docs / "alerts.yml"))
-    alerts = (docs / "alerts.yml").read_text()
+    promtool("check", "rules", str(deploy / "alerts.yml"))
+    alerts = (deploy / "alerts.yml").read_text()
     assert len(expressions) > 30 and alerts.count("- alert:") >= 10
     used = set(re.findall(r"\b(?:bitnexus|process)_[a-z_]+", " ".join([*expressions, alerts])))
     assert used - known == set()

@@ -89,20 +89,25 @@ def binaries_for(who: Account) -> Path:
         return source
     status = probes[0].stat()
     mark = hashlib.sha256(f"{source}:{status.st_mtime_ns}:{status.st_size}".encode()).hexdigest()[:16]
-    target = FALLBACK / f"postgresql-{mark}"
+    target = FALLBACK / f"binaries-{mark}"
     if not target.exists():
         _make_fallback()
         staging = Path(tempfile.mkdtemp(dir=FALLBACK, prefix=".staging-"))
-        shutil.copytree(source, staging / "pg", copy_function=_link_or_copy, symlinks=True)
-        for directory in (staging / "pg", *(p for p in (staging / "pg").rglob("*") if p.is_dir())):
+        # Their libraries lie in a folder beside the package, which the programs know by its place relative to their own.
+        package = source.parent
+        for folder in (source, package.with_name(f"{package.name}.libs")):
+            if folder.exists():
+                place = staging / folder.relative_to(package.parent)
+                shutil.copytree(folder, place, copy_function=_link_or_copy, symlinks=True)
+        for directory in (staging, *(p for p in staging.rglob("*") if p.is_dir())):
             directory.chmod(0o755)
         try:
-            (staging / "pg").rename(target)
+            staging.rename(target)
         except OSError:
             if not target.exists():
                 raise
-        shutil.rmtree(staging, ignore_errors=True)
-    return target
+            shutil.rmtree(staging, ignore_errors=True)
+    return target / source.parent.name / source.name
 
 
 def _link_or_copy(source: str, target: str) -> None:
