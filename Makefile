@@ -11,7 +11,7 @@ TEST   := .venv/.installed-test
 BENCH  := .venv-bench/.installed
 NODE   := tests/node/node_modules/.installed
 .DEFAULT_GOAL := help
-.PHONY: help install run demo migrate test quick lint format bench fuzz soak lock vendor clean browser
+.PHONY: help install run demo migrate test quick coverage lint format bench fuzz soak lock vendor clean browser
 
 help:                  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -44,6 +44,10 @@ format: $(TEST)        ## let ruff put things right
 
 bench: $(BENCH)        ## every question in bench/, one table (ONLY=name for one)
 	.venv-bench/bin/python -m bench $(ONLY)
+
+coverage: $(TEST)      ## how much of runtime/ and of the ledger the quick tests run, in percent
+	$(BIN)/coverage run --source=runtime,actors/ledger -m pytest -q -m "not long" tests/runtime tests/http tests/phoenix tests/ledger
+	$(BIN)/coverage report --skip-covered --skip-empty
 
 fuzz: $(TEST)          ## hypothesis with many more examples
 	HYPOTHESIS_PROFILE=fuzz $(PYTEST) -m "" -k "fuzz or stateful or property" --timeout 1800 $(ARGS)

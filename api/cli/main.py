@@ -86,7 +86,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--count", type=int, default=3, help="how many transactions (default: 3)")
 
     _operators(command)
+    _data(commands)
+    return top
 
+
+def _data(commands: Any) -> None:
     user = commands.add_parser("user", help="Manage users.").add_subparsers(required=True, metavar="ACTION")
     made = user.add_parser("create", help="Create a user and print it as JSON.")
     made.add_argument("email", metavar="EMAIL")
@@ -105,7 +109,6 @@ def parser() -> argparse.ArgumentParser:
         "verify", help="Check every row, entry and hash; exit 1 and the first bad one when not sound."
     )
     made.set_defaults(run=_verify_ledger)
-    return top
 
 
 def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
