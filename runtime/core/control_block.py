@@ -8,7 +8,6 @@ whoever reads need not ask; whoever writes goes through `Cell.own_execution` and
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -17,6 +16,7 @@ from runtime.core.scheduling import IDLE, NEW
 
 if TYPE_CHECKING:
     from runtime.core.engine import Engine
+    from runtime.core.mailbox import Mailbox
     from runtime.core.pid import Pid
     from runtime.core.process_table import Page
 
@@ -80,7 +80,7 @@ class ExecutionState:
         self.suspended = False  # suspended by sys
         self.must_cancel = False
         self.cancels = 0
-        self.mailbox: deque[Any] | None = None
+        self.mailbox: Mailbox | None = None
         self.coro: Coroutine[Any, Any, Any] | None = None
         self.context: Context | None = None
         # What the coroutine waits for; of a NEW process what its start has for `_begin`.

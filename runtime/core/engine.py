@@ -19,6 +19,7 @@ from runtime.core import reports, scheduling, signals
 from runtime.core.asyncio_task import Unwinding
 from runtime.core.control_block import ExecutionState
 from runtime.core.exits import Error
+from runtime.core.mailbox import Mailbox
 from runtime.core.pid import Pid
 from runtime.core.process import Cell, FunctionProcess
 from runtime.core.process_table import ProcessTable
@@ -72,7 +73,7 @@ class Engine:
         self.rest = ExecutionState(self, shared=True)
         self.dead = ExecutionState(self, DEAD, shared=True)
         self.spare_executions: list[ExecutionState] = []  # to lend to those that get mail
-        self.spare_mailboxes: list[deque[Any]] = []  # empty ones
+        self.spare_mailboxes: list[Mailbox] = []  # empty ones
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_count = 0
         self._timers_cancelled = 0

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio.tasks import _enter_task, _leave_task  # the face asyncio offers to Task implementations
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from inspect import iscoroutine
@@ -30,7 +29,8 @@ from runtime.core.asyncio_task import AsyncioTask
 from runtime.core.control_block import UNSET, ExecutionState, Relations, without
 from runtime.core.exits import Exit, Unwind, is_atom, is_shutdown, reason_of
 from runtime.core.links import Linked
-from runtime.core.pid import Pid
+from runtime.core.mailbox import LONG, Mailbox, Match
+from runtime.core.pid import Pid, Ref
 from runtime.core.scheduling import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING, YIELD, Wait
 from runtime.core.signals import ExitMessage, SystemMessage
 
@@ -97,7 +97,7 @@ class Cell(AsyncioTask, Linked):
             mailbox = execution.mailbox
             if mailbox is None:
                 pool = execution.engine.spare_mailboxes
-                execution.mailbox = mailbox = pool.pop() if pool else deque()
+                execution.mailbox = mailbox = pool.pop() if pool else Mailbox()
         elif (
             self.relations.overload
             and len(mailbox) >= self.relations.overload
@@ -109,6 +109,17 @@ class Cell(AsyncioTask, Linked):
             execution.queued = True
             execution.engine.enqueue(self)
         return True
+
+    def take(self, match: Match) -> tuple[Any, ...]:
+        """Removes the first message in its mailbox that matches and returns it in a tuple; `()` if there is none."""
+        mailbox = self.execution.mailbox
+        return mailbox.take(match) if mailbox else ()
+
+    def made(self, ref: Ref) -> None:
+        """It has made a reference: a receive for it may skip the mail that is here already."""
+        mailbox = self.execution.mailbox
+        if mailbox and len(mailbox) > LONG:
+            mailbox.made(ref, self.relations.reductions)
 
     def wake(self, wait: Any) -> None:
         """The thing this process waits for has come. A wake for an earlier wait is stale and ignored."""
@@ -306,12 +317,9 @@ class Cell(AsyncioTask, Linked):
             type(message) is ExitMessage and message.pid is (self.relations.parent or self)
         )
 
-    def _take_while_suspended(self, mailbox: deque[Any]) -> Any:
-        for index, message in enumerate(mailbox):
-            if self._passes_suspended(message):
-                del mailbox[index]
-                return message
-        return None
+    def _take_while_suspended(self, mailbox: Mailbox) -> Any:
+        taken = mailbox.take(self._passes_suspended)
+        return taken[0] if taken else None
 
     # ---- the end
 

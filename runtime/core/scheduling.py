@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
+
+from runtime.core.mailbox import LONG
 
 if TYPE_CHECKING:
     from runtime.core.pid import Pid
@@ -93,7 +94,7 @@ class Reply(Wait):
 
 
 class Receive(Wait):
-    """A selective receive. `pos` messages of the mailbox did not match and are not looked at again."""
+    """A selective receive: what has been looked at is not looked at again."""
 
     __slots__ = ("fired", "match", "timeout")
     on_mail = True
@@ -110,23 +111,31 @@ class Receive(Wait):
                 yield self
             raise RuntimeError("receive() works only inside a process")
         timer = None
-        pos = 0
         match = self.match
         execution, relations = cell.execution, cell.own_relations()
         relations.reductions += 1
+        turn = relations.reductions
+        seen = 0  # so many messages do not match
+        mailbox = execution.mailbox
+        if mailbox and mailbox.skips is not None:
+            seen = mailbox.first_unknown(match, turn)
         try:
-            if relations.reductions % TURN_MESSAGES == 0:
+            if turn % TURN_MESSAGES == 0:
                 yield None  # there may always be mail: the others get their turn all the same
             while True:
                 mailbox = execution.mailbox
-                if mailbox and len(mailbox) > pos:
-                    if match is None:
-                        return mailbox.popleft()
-                    for message in islice(mailbox, pos, None) if pos else mailbox:
-                        if match(message):
-                            del mailbox[pos]
-                            return message
-                        pos += 1
+                if mailbox and len(mailbox) > seen:
+                    if not seen:  # nearly always it is the first
+                        if match is None or match(mailbox[0]):
+                            return mailbox.popleft() if mailbox.skips is None else mailbox.remove_at(0)
+                        seen = 1
+                    assert match is not None
+                    index = mailbox.find(match, seen)
+                    seen = len(mailbox) if index < 0 else index
+                    if seen > LONG:
+                        mailbox.refused(match, seen, turn)
+                    if index >= 0:
+                        return mailbox.remove_at(index)
                 if self.fired or self.timeout == 0:
                     return TIMEOUT
                 if timer is None and self.timeout is not None:

@@ -58,6 +58,8 @@ class Monitor(Ref):
         self.owner = owner
         self.target = target
         self.name = name
+        if owner.execution.mailbox:
+            owner.made(self)
 
     @property
     def tag(self) -> Any:

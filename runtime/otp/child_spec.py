@@ -198,12 +198,8 @@ def monitor_child(pid: Pid) -> Any:
     cell = scheduling.current
     assert cell is not None
     cell.unlink(pid)
-    for index, message in enumerate(cell.execution.mailbox or ()):
-        if isinstance(message, ExitMessage) and message.pid is pid:
-            assert cell.execution.mailbox is not None
-            del cell.execution.mailbox[index]
-            return message.reason
-    return None
+    taken = cell.take(lambda message: isinstance(message, ExitMessage) and message.pid is pid)
+    return taken[0].reason if taken else None
 
 
 async def shut_down(pid: Pid, shutdown: int | str | None) -> Any:

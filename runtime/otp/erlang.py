@@ -233,11 +233,8 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
             ref.target = None
         if isinstance(ref, AliasMonitor):
             ref.removed()
-    elif flush and caller.execution.mailbox and isinstance(ref, Monitor) and ref.owner is caller:
-        for index, message in enumerate(caller.execution.mailbox):
-            if isinstance(message, Down) and message.ref is ref:
-                del caller.execution.mailbox[index]
-                break
+    elif flush and isinstance(ref, Monitor) and ref.owner is caller:
+        caller.take(lambda message: isinstance(message, Down) and message.ref is ref)
     if info:
         return found
     return True
@@ -316,6 +313,8 @@ def receive(match: Callable[[Any], bool] | None = None, timeout: float | None = 
     """Selective receive: the first message in the mailbox that `match` accepts, waiting for one if needed.
 
     The others stay, in order. After `timeout` ms (None waits for ever, 0 only looks) the result is `TIMEOUT`.
+    `match` is a guard: a pure function of the message and of what it closes over. What it has refused is not shown to it
+    again, nor to one of the same code and constants; one that waits for a reference skips what is older than that.
     """
     check_patience(timeout)
     return Receive(match, None if timeout is None else timeout / 1000)
@@ -394,6 +393,8 @@ def _timer(ms: float, dest: Any, message: Any, wrap: bool) -> TimerRef:
     _check_dest(dest)
     engine = current_engine()
     ref = TimerRef()
+    if scheduling.current is not None:
+        scheduling.current.made(ref)
     ref.dest = dest
     ref.timer = engine.call_later(ms / 1000, _fire, engine, dest, Timeout(ref, message) if wrap else message)
     return ref
@@ -451,7 +452,10 @@ def monotonic_time() -> float:
 
 def make_ref() -> Ref:
     """`erlang:make_ref/0`."""
-    return Ref()
+    ref = Ref()
+    if scheduling.current is not None:
+        scheduling.current.made(ref)
+    return ref
 
 
 # ---- looking into a process

@@ -5,7 +5,6 @@ Applications use these functions through `gen_server` and `state_machine`. Times
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Coroutine, Generator
 from functools import partial
 from typing import Any, Final
@@ -15,6 +14,7 @@ from runtime.core.control_block import without
 from runtime.core.durations import check_timeout
 from runtime.core.engine import Timer, current_engine
 from runtime.core.exits import CallSite, Error, Exit, is_atom
+from runtime.core.mailbox import Mailbox
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.core.scheduling import DEAD, TIMEOUT
@@ -225,7 +225,7 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
         cell.execution = execution = engine.spare_executions.pop()
         execution.watcher = pending
         if execution.mailbox is None:
-            execution.mailbox = deque()
+            execution.mailbox = Mailbox()
         execution.mailbox.append(pending)
         execution.queued = True
         engine.enqueue(cell)
@@ -365,12 +365,8 @@ class StartReply(DownReply):
     def fire(self, pid: Pid | None, reason: Any) -> None:
         if self.done:
             return
-        mailbox = None if self.starter is None else self.starter.execution.mailbox
-        for index, message in enumerate(mailbox or ()):
-            if isinstance(message, ExitMessage) and message.pid is pid:
-                assert mailbox is not None
-                del mailbox[index]
-                break
+        if self.starter is not None:
+            self.starter.take(lambda message: isinstance(message, ExitMessage) and message.pid is pid)
         self.resolve(None, StartError(reason))
 
     def acknowledge(self, value: Any, error: StartError | None = None) -> None:

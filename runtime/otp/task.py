@@ -225,8 +225,4 @@ async def shutdown(
 
 
 def _forget_exit(owner: Cell, pid: Pid) -> None:
-    for index, message in enumerate(owner.execution.mailbox or ()):
-        if isinstance(message, ExitMessage) and message.pid is pid:
-            assert owner.execution.mailbox is not None
-            del owner.execution.mailbox[index]
-            return
+    owner.take(lambda message: isinstance(message, ExitMessage) and message.pid is pid)

@@ -238,12 +238,12 @@ def _detach(owner: Cell, task: Task) -> None:
     owner.unlink(task.pid)
     owner.drop(task.ref)
     task.pid.cell.drop_monitor(task.ref)
-    mailbox = owner.execution.mailbox or ()
-    for index in range(len(mailbox) - 1, -1, -1):
-        message = mailbox[index]
-        if task.is_mail(message) or (isinstance(message, ExitMessage) and message.pid is task.pid):
-            assert owner.execution.mailbox is not None
-            del owner.execution.mailbox[index]
+
+    def is_of_task(message: Any) -> bool:
+        return task.is_mail(message) or (isinstance(message, ExitMessage) and message.pid is task.pid)
+
+    while owner.take(is_of_task):
+        pass
 
 
 __all__ = [
