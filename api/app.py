@@ -1,4 +1,4 @@
-"""The ASGI application: finds the operation of a request, enforces its contract, answers.
+"""The HTTP application: finds the operation of a request, enforces its contract, answers.
 
 In this order: path (404), method (405), token (401), role (403), body size (413), content type (415), JSON
 (400), fields (422), then the handler. Every failure is answered in the one error form. The application
@@ -8,13 +8,11 @@ actor or the database.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Generator, MutableMapping
-from typing import Any
+from collections.abc import Awaitable
 from uuid import UUID
 
 from actors import settings as settings_module
@@ -23,7 +21,6 @@ from actors.storage.change_events import Change
 from api.http import openapi
 from api.http.cors import Cors
 from api.http.errors import ApiError, from_exception
-from api.http.protocol import HttpProtocol
 from api.http.request import Headers, Request, Response, query_pairs
 from api.http.router import Operation, Router, Routes
 from api.http.throttle import Bucket, Failures, Locks
@@ -49,12 +46,10 @@ from api.security.passwords import Passwords
 from api.security.sessions import Sessions
 from api.security.tokens import Keyring
 from api.sockets import user_socket
-from api.sockets.endpoint import SocketsEndpoint
 from runtime.core import telemetry
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
+from runtime.http import messages as http
+from runtime.http.body import DISCONNECTED, BodyError
+from runtime.phoenix.transports import SocketTransports
 
 ROUTES: tuple[Routes, ...] = (
     health.routes,
@@ -74,11 +69,6 @@ ROUTES: tuple[Routes, ...] = (
     docs.routes,
 )
 
-BODY_SECONDS = 30.0
-BODILESS = (
-    204,
-    304,
-)  # they end with their head, and a Content-Length of 0 would be said of the body that isn't sent
 REQUEST_STOP = ("http", "request", "stop")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:=+/@-]{1,200}")
@@ -100,7 +90,7 @@ class Front:
 
 
 class App:
-    """The ASGI callable."""
+    """The handler of all requests."""
 
     def __init__(self, settings: Settings, routes: tuple[Routes, ...] = ROUTES) -> None:
         self.front = Front(settings)
@@ -111,15 +101,16 @@ class App:
         self._max_body = settings.max_body_bytes
         self._prefix = os.urandom(5).hex()
         self._count = itertools.count(1)
-        self._sockets = SocketsEndpoint(self._http, *user_socket.mounts(self.front))
-        self.ws = self._sockets.ws
-        self.http = HttpProtocol
+        self._sockets = SocketTransports(self._http, *user_socket.mounts(self.front))
+        self.upgradable = self._sockets.upgradable
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith(SOCKETS):
-            await self._sockets(scope, receive, send)
-        else:
-            await self._http(scope, receive, send)
+    def __call__(self, request: http.Request) -> Awaitable[http.Response | None] | http.Response | None:
+        return self._sockets(request)
+
+    def refusal(self, status: int, reason: str) -> Response:
+        """The answer to what is no request, in the one error form."""
+        error = ApiError(status, f"{reason[:1].upper()}{reason[1:]}")
+        return Response(status, error.body(), [(b"content-type", b"application/json")])
 
     def session_changed(self, change: Change) -> None:
         """A session has ended, or a user's rights have changed: here, on another server, or by somebody in the database."""
@@ -135,76 +126,70 @@ class App:
         """Ends what the application keeps beside the actors."""
         self.front.passwords.close()
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _http(self, asked: http.Request) -> Response | None:
         started = time.perf_counter()
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        given = headers.get(b"x-request-id")
+        given = asked.headers.get(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
             request_id = given.decode()
         else:
             request_id = f"{self._prefix}-{next(self._count):x}"
-        operation: Operation | None = None
-        close = False
+        request = Request(self.front, asked, request_id)
         try:
-            operation, response = await self._answer(scope, receive, headers, request_id)
+            response = await self._answer(request)
+        except BodyError as error:
+            if error.status == DISCONNECTED:
+                return None
+            response = self._failure(ApiError(error.status, error.reason), request.operation)
         except ApiError as error:
-            operation = scope.get("bitnexus.operation")
-            close = error.status in (413, 408)
-            response = self._failure(error, operation)
+            response = self._failure(error, request.operation)
         except Exception as error:
-            operation = scope.get("bitnexus.operation")
-            response = self._failure(from_exception(error), operation)
+            response = self._failure(from_exception(error), request.operation)
+        operation = request.operation
         out = response.headers
         _protect(out, operation)
-        if response.status not in BODILESS:
-            out.append((b"content-length", str(len(response.body)).encode()))
         out.append((b"x-request-id", request_id.encode()))
-        if close:
-            out.append((b"connection", b"close"))
-        origin = headers.get(b"origin")
+        origin = asked.headers.get(b"origin")
         if origin is not None:
             self.cors.add(out, origin, operation)
-        await send({"type": "http.response.start", "status": response.status, "headers": out})
-        await send({"type": "http.response.body", "body": response.body})
         if telemetry.attached(REQUEST_STOP):
             telemetry.execute(
                 REQUEST_STOP,
                 {"duration": time.perf_counter() - started},
                 {
-                    "method": scope["method"],
+                    "method": asked.method,
                     "route": operation.path if operation else "(none)",
                     "status": response.status,
                     "request_id": request_id,
                 },
             )
+        return response
 
     def _failure(self, error: ApiError, operation: Operation | None) -> Response:
         if operation is not None and operation.failures is not None:
             return operation.failures.response(error)
         return Response(error.status, error.body(), [(b"content-type", b"application/json"), *error.headers])
 
-    async def _answer(
-        self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], request_id: str
-    ) -> tuple[Operation | None, Response]:
-        method: str = scope["method"]
-        raw: bytes = scope["raw_path"].partition(b"?")[0]
+    async def _answer(self, request: Request) -> Response:
+        method, path, headers = request.method, request.path, request.headers
+        if path == "*":
+            return Response(204, b"", [(b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")])
+        raw = request.http.path
         # A slash that is encoded is part of its segment: it must not lead to another operation, nor past a proxy's rules.
-        found = self.router.find(scope["path"]) if b"%" not in raw else self.router.find_raw(raw)
+        found = self.router.find(path) if "%" not in raw else self.router.find_raw(raw.encode("latin-1"))
         if found is None:
-            page = self.pages.find(method, scope["path"], headers)
+            page = self.pages.find(method, path, headers)
             if page is not None:
-                return None, page
+                return page
             raise ApiError(404)
-        methods, params = found
+        methods, request.params = found
         operation = methods.get(method)
         if operation is None:
             if method == "HEAD" and "GET" in methods:
                 operation = methods["GET"]
             else:
-                any_of_them = scope["bitnexus.operation"] = next(iter(methods.values()))
-                return any_of_them, self._other_method(method, methods, headers)
-        scope["bitnexus.operation"] = operation
-        request = Request(self.front, scope, request_id, params, headers)
+                request.operation = next(iter(methods.values()))  # any of them: they share their CORS
+                return self._other_method(method, methods, headers)
+        request.operation = operation
         current_request.set(request)
         if operation.roles is not None:
             try:
@@ -214,18 +199,18 @@ class App:
                     raise
                 request.refused = error
         if operation.query is not None:
-            raw = scope["query_string"]
-            request.query = operation.query.strings(query_pairs(raw) if raw else {})
+            raw = request.http.query
+            request.query = operation.query.strings(query_pairs(raw.encode("latin-1")) if raw else {})
         if operation.body is not None:
             _check_content_type(request, operation)
             try:
-                request.body = operation.body.json(await self._read(receive, headers))
-            except ApiError as error:
+                request.body = operation.body.json(await request.http.body.read(self._max_body))
+            except (ApiError, BodyError) as error:
                 raise request.refused or error from None
         elif operation.raw_body:
             request.content_type = _media_type(headers)
-            request.body = await self._read(receive, headers)
-        return operation, await operation.handler(request)
+            request.body = await request.http.body.read(self._max_body)
+        return await operation.handler(request)
 
     def _other_method(
         self, method: str, methods: dict[str, Operation], headers: dict[bytes, bytes]
@@ -244,68 +229,6 @@ class App:
         if principal.role not in operation.roles:
             raise ApiError(403)
         request.principal = principal
-
-    async def _read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes:
-        limit = self._max_body
-        length = headers.get(b"content-length")
-        if length is not None and length.isdigit() and int(length) > limit:
-            raise ApiError(413, f"The body is larger than {limit} bytes")
-        receiving = receive()
-        try:
-            waiting = receiving.send(None)
-        except StopIteration as arrived:  # as nearly always: it came with the head
-            message = arrived.value
-            body = message.get("body", b"")
-            waiting = None
-        if waiting is not None or message.get("more_body"):
-            try:
-                async with asyncio.timeout(BODY_SECONDS):
-                    if waiting is not None:
-                        message = await _Begun(receiving, waiting)
-                    body = await _read_on(message, receive, limit)
-            except TimeoutError:
-                raise ApiError(408) from None
-        if len(body) > limit:
-            raise ApiError(413, f"The body is larger than {limit} bytes")
-        return body
-
-
-class _Begun:
-    """A coroutine that has run up to its first wait, to be awaited to its end."""
-
-    __slots__ = ("_coroutine", "_waiting")
-
-    def __init__(self, coroutine: Any, waiting: Any) -> None:
-        self._coroutine = coroutine
-        self._waiting = waiting
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        waiting = self._waiting
-        try:
-            while True:
-                try:
-                    sent = yield waiting
-                except BaseException as error:
-                    waiting = self._coroutine.throw(error)
-                else:
-                    waiting = self._coroutine.send(sent)
-        except StopIteration as done:
-            return done.value
-
-
-async def _read_on(message: Any, receive: Receive, limit: int) -> bytes:
-    parts = [message.get("body", b"")]
-    size = len(parts[0])
-    while message.get("more_body"):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ApiError(400, "The connection ended before the body did")
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise ApiError(413, f"The body is larger than {limit} bytes")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _protect(out: Headers, operation: Operation | None) -> None:
@@ -326,9 +249,6 @@ def _check_content_type(request: Request, operation: Operation) -> None:
     request.content_type = given
     if given and given not in operation.body_types and not given.endswith("+json"):
         raise ApiError(415)
-
-
-SOCKETS = "/socket"
 
 
 def create_app(settings: Settings | None = None) -> App:

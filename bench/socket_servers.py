@@ -71,8 +71,9 @@ async def ours() -> tuple[int, Broadcast, Broadcast]:
     """BitNexus's socket: the real transport, PubSub, channels."""
     import socket as sockets_module
 
-    from api.sockets.endpoint import SocketsEndpoint
     from runtime.core.asyncio_engine import AsyncioEngine
+    from runtime.http import HttpOptions, Response, Server, ServerOptions
+    from runtime.http.server import addresses
     from runtime.otp.dynamic_supervisor import DynamicSupervisor
     from runtime.phoenix import (
         Channel,
@@ -88,6 +89,7 @@ async def ours() -> tuple[int, Broadcast, Broadcast]:
     )
     from runtime.phoenix.messages import Broadcast as Message
     from runtime.phoenix.pubsub import PubSub
+    from runtime.phoenix.transports import SocketTransports
 
     class TransactionChannel(Channel):
         __slots__ = ()
@@ -111,18 +113,18 @@ async def ours() -> tuple[int, Broadcast, Broadcast]:
     await PubSub.start(name="pubsub")
     await DynamicSupervisor.start(name="channels")
     await Sockets.start(name="sockets")
-    app = SocketsEndpoint(
-        None, endpoint, Mounts([Mount("/socket", Socket, WebSocketOptions(check_origin=False, timeout=None))])
-    )  # type: ignore[arg-type]
-    port = await serve_asgi(app, ws=app.ws)
+    mount = Mount("/socket", Socket, WebSocketOptions(check_origin=False, timeout=None))
+    transports = SocketTransports(lambda _request: Response(404), endpoint, Mounts([mount]))
+    options = ServerOptions(http=HttpOptions(upgradable=transports.upgradable))
+    ((_host, port),) = await addresses(await Server.start(transports, options))
     bare: list[sockets_module.socket] = []
 
     def send_bare() -> None:
-        transports = drainer.whereis("sockets").transports.values()
+        open_now = drainer.whereis("sockets").transports.values()
         if not bare:
-            for each in transports:
+            for each in open_now:
                 bare.append(sockets_module.fromfd(each.io._transport.get_extra_info("socket").fileno(), 2, 1))  # type: ignore[attr-defined]
-        serializer = next(iter(transports)).socket.serializer
+        serializer = next(iter(open_now)).socket.serializer
         frame = serializer.fastlane(Message(TOPIC, EVENT, PAYLOAD)).wire()
         for each in bare:
             each.send(frame)

@@ -46,13 +46,17 @@ CODES: Mapping[int, tuple[str, str]] = {
     408: ("request_timeout", "The request's body did not arrive in time"),
     409: ("conflict", "The request conflicts with what is stored"),
     413: ("payload_too_large", "The request's body is too large"),
+    417: ("expectation_failed", "Only 100-continue can be expected"),
     415: ("unsupported_media_type", "The body must be application/json"),
     422: ("validation_failed", "Some fields are wrong"),
     429: ("too_many_requests", "Too many requests; try again later"),
+    431: ("request_header_fields_too_large", "The request's head is too large"),
     500: ("internal_server_error", "Something broke on our side"),
+    501: ("not_implemented", "The request uses what is not implemented here"),
     502: ("bad_gateway", "The service behind answered nonsense"),
     503: ("service_unavailable", "Not available right now; try again soon"),
     504: ("gateway_timeout", "The service behind did not answer in time"),
+    505: ("http_version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here"),
 }
 
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
 from api.http.address import caller, canonical
 from api.http.errors import ApiError, invalid
+from runtime.http import messages as http
+from runtime.http.messages import Response
 
 if TYPE_CHECKING:
     from api.app import Front
+    from api.http.router import Operation
     from api.security.tokens import Principal
 
-Headers = list[tuple[bytes, bytes]]
+Headers = http.Fields
 
 encode = msgspec.json.Encoder(decimal_format="string").encode
 JSON_HEADER = (b"content-type", b"application/json")
 
 
 class Request:
-    """One HTTP request. `body` and `query` are validated values; `principal` is set where a token is asked
-    for."""
+    """One HTTP request as a handler is given it: `http` is what came, `body` and `query` are validated values,
+    `principal` is set where a token is asked for.
+    """
 
     __slots__ = (
         "_principal",
@@ -31,25 +35,25 @@ class Request:
         "content_type",
         "front",
         "headers",
+        "http",
         "method",
+        "operation",
         "params",
         "path",
         "query",
         "refused",
         "request_id",
-        "scope",
     )
 
-    def __init__(
-        self, front: Front, scope: Any, request_id: str, params: dict[str, Any], headers: dict[bytes, bytes]
-    ) -> None:
+    def __init__(self, front: Front, asked: http.Request, request_id: str) -> None:
         self.front = front
-        self.scope = scope
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
+        self.http = asked
+        self.method = asked.method
+        self.path = unquote(asked.path) if "%" in asked.path else asked.path
         self.request_id = request_id
-        self.params = params
-        self.headers = headers
+        self.operation: Operation | None = None
+        self.params: dict[str, Any] = {}
+        self.headers = asked.headers
         self.body: Any = None
         self.query: Any = None
         self.content_type = ""
@@ -74,13 +78,13 @@ class Request:
     @property
     def address(self) -> str:
         """The caller's address, as the server saw it (or as a trusted proxy told)."""
-        client = self.scope.get("client")
+        client = self.http.client
         return canonical(client[0]) if client else "unknown"
 
     @property
     def caller(self) -> str:
         """Who counts as one caller to throttles: the address, or for IPv6 its /64."""
-        client = self.scope.get("client")
+        client = self.http.client
         return caller(client[0]) if client else "unknown"
 
     def header(self, name: bytes) -> str | None:
@@ -99,17 +103,6 @@ def query_pairs(raw: bytes) -> dict[str, str]:
         if "\x00" in value:
             raise invalid({name.replace("\x00", ""): "must not hold the NUL character"})
     return dict(pairs)
-
-
-class Response:
-    """Status, headers and whole body of an answer."""
-
-    __slots__ = ("body", "headers", "status")
-
-    def __init__(self, status: int, body: bytes, headers: Headers) -> None:
-        self.status = status
-        self.body = body
-        self.headers = headers
 
 
 def answer(value: Any, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:

@@ -27,7 +27,9 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from actors.settings import Settings
 from api.app import App
+from api.operators import logs
 from runtime.core import telemetry
+from runtime.http import messages
 from runtime.observe import observer
 from runtime.otp import gen
 
@@ -84,17 +86,14 @@ class Tracing:
     # ---- the request
 
     def _request(self, original: Any) -> Any:
-        async def http(app: App, scope: Any, receive: Any, send: Any) -> None:
-            carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        async def http(app: App, request: messages.Request) -> messages.Response | None:
+            carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.fields}
             parent = propagate.extract(carrier)
-            with self.tracer.start_as_current_span(scope["method"], parent, SpanKind.SERVER) as span:
-
-                async def sending(message: Any) -> None:
-                    if message["type"] == "http.response.start":
-                        _describe(span, scope, message)
-                    await send(message)
-
-                await original(app, scope, receive, sending)
+            with self.tracer.start_as_current_span(request.method, parent, SpanKind.SERVER) as span:
+                response = await original(app, request)
+                if response is not None:
+                    _describe(span, request, response)
+                return response
 
         return http
 
@@ -178,14 +177,15 @@ class Tracing:
         span.end()
 
 
-def _describe(span: Span, scope: Any, message: Any) -> None:
-    operation = scope.get("bitnexus.operation")
+def _describe(span: Span, request: messages.Request, response: messages.Response) -> None:
+    answered = logs.current_request.get(None)
+    operation = answered.operation if answered is not None and answered.http is request else None
     route = operation.path if operation is not None else "(none)"
-    headers = dict(message["headers"])
-    span.update_name(f"{scope['method']} {route}")
-    span.set_attribute("http.request.method", scope["method"])
+    headers = dict(response.headers)
+    span.update_name(f"{request.method} {route}")
+    span.set_attribute("http.request.method", request.method)
     span.set_attribute("http.route", route)
-    span.set_attribute("http.response.status_code", message["status"])
+    span.set_attribute("http.response.status_code", response.status)
     span.set_attribute("bitnexus.request_id", headers.get(b"x-request-id", b"").decode("latin-1"))
-    if message["status"] >= 500:
+    if response.status >= 500:
         span.set_status(StatusCode.ERROR)

@@ -63,12 +63,11 @@ async def forward(request: Request) -> Response:
 
 def _target(request: Request) -> str:
     """The rest of the path and the query as the caller sent them, byte for byte."""
-    raw: str = request.scope["raw_path"].partition(b"?")[0].decode("latin-1")
-    rest = raw.lstrip("/").split("/", 4)
+    rest = request.http.path.lstrip("/").split("/", 4)
     path = rest[4] if len(rest) > 4 else ""
     if any(segment in (".", "..") for segment in request.params.get("path", "").split("/")):
         raise ApiError(400, "The path must not contain . or .. segments")
-    query: str = request.scope["query_string"].decode("latin-1")
+    query = request.http.query
     return f"/{path}?{query}" if query else f"/{path}"
 
 

@@ -175,7 +175,6 @@ def _raised(candidate: Candidate, error: Exception) -> Response:
     if now < _silent_until:
         _unlogged += 1
     else:
-        error.__context__ = None  # uvicorn's own signal for an upgrade
         name = candidate.route.mount.socket.__name__
         _log.error("%s.connect failed (%d more since the last)", name, _unlogged, exc_info=error)
         _silent_until, _unlogged = now + 1, 0
@@ -240,12 +239,22 @@ def _upgrade_problem(request: Request) -> str | None:
         values = request.values(name)
         if not any(part.strip().lower() == token for value in values for part in value.split(",")):
             return f"'{name}' header must contain '{token}', got {values}"
-    if request.header("sec-websocket-key") is None:  # an empty one is good enough
+    if request.header("sec-websocket-key") is None:
         return "'sec-websocket-key' header is absent"
+    if not _is_key(request.values("sec-websocket-key")):
+        return "'sec-websocket-key' header must hold 16 bytes in base64, once"
     versions = request.values("sec-websocket-version")
     if versions != ["13"]:
         return f"'sec-websocket-version' header must equal '13', got {versions}"
     return None
+
+
+def _is_key(values: list[str]) -> bool:
+    """RFC 6455 4.2.1: "a base64-encoded value that, when decoded, is 16 bytes in length"."""
+    try:
+        return len(values) == 1 and len(base64.b64decode(values[0].encode("latin-1"), validate=True)) == 16
+    except binascii.Error:
+        return False
 
 
 async def within(connecting: Any, timeout: int | None) -> UserSocket | Response:

@@ -121,11 +121,12 @@ class Route:
 class Mounts:
     """All mounts of an endpoint, matched by path."""
 
-    __slots__ = ("_fixed", "_routes")
+    __slots__ = ("_fixed", "_marks", "_routes")
 
     def __init__(self, mounts: Sequence[Mount], url_host: str = "localhost") -> None:
         self._routes: list[Route] = []
         self._fixed: dict[tuple[str, ...], Route] = {}
+        self._marks: tuple[str, ...] = ()  # one of them is in every path that can match
         for mount in mounts:
             for transport, options in ((WEBSOCKET, mount.websocket), (LONGPOLL, mount.longpoll)):
                 if options is not None:
@@ -134,14 +135,21 @@ class Mounts:
     def _add(self, mount: Mount, transport: str, options: Any, url_host: str) -> None:
         segments = tuple(part for part in f"{mount.path}/{options.path}".split("/") if part)
         route = Route(mount, transport, options, OriginPolicy(options.check_origin, url_host), segments)
+        mark = "" if segments[0].startswith(":") else segments[0]
+        self._marks = tuple(dict.fromkeys((*self._marks, mark)))
         if any(part.startswith(":") for part in segments):
             self._routes.append(route)
         else:
             self._fixed.setdefault(segments, route)
 
-    def match(self, request: Request) -> tuple[Route, dict[str, str]] | None:
-        """The route that serves a request's path, and the path's parameters; None if there is none."""
-        parts = tuple(request.segments())
+    def match(self, path: str) -> tuple[Route, dict[str, str]] | None:
+        """The route that serves a raw path, and the path's parameters; None if there is none. Slashes count once."""
+        for mark in self._marks:
+            if mark in path:
+                break
+        else:
+            return None
+        parts = tuple(part for part in path.split("/") if part)
         route = self._fixed.get(parts)
         if route is not None:
             return route, {}

@@ -72,10 +72,6 @@ class Request:
         port = _split_host(self.header("host") or "")[1]
         return port if port is not None else (443 if self.scheme == "https" else 80)
 
-    def segments(self) -> list[str]:
-        """The parts of the path; slashes count once."""
-        return [part for part in self.path.split("/") if part]
-
     def query_params(self) -> dict[str, Any]:
         """`Plug.Conn.fetch_query_params/1`. Raises query.InvalidQuery."""
         return query.decode(self.query)

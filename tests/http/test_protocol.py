@@ -6,20 +6,15 @@ import asyncio
 import json
 import re
 import socket
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 import uvloop
 
-from api.http.protocol import HttpProtocol
+from runtime import http
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.http.server import addresses
 from tests.support.server import PATIENCE, Server, User
-
-UPGRADE = (
-    b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
-    b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n"
-)
 
 
 def connection(server: Server) -> socket.socket:
@@ -105,16 +100,11 @@ def test_an_upgrade_behind_a_request_on_the_same_connection(server: Server, user
         assert sock.recv(2) == b"\x8a\x00"
 
 
-def test_a_head_that_does_not_end_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.http.protocol.HEAD_SECONDS", 0.2)
+def test_a_head_that_does_not_end_ends_the_connection() -> None:
     whole, late = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"HTTP/1.1 408 Request Timeout\r\n"
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.accept"})
-            await asyncio.sleep(3600)
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body"})
+    async def handler(request: http.Request) -> http.Response:
+        return http.Response(204)
 
     async def talk(port: int, *pieces: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -127,26 +117,19 @@ def test_a_head_that_does_not_end_ends_the_connection(monkeypatch: pytest.Monkey
             writer.close()
 
     async def main() -> None:
-        config = uvicorn.Config(app, port=0, http=HttpProtocol, lifespan="off", log_config=None)
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
+        engine = AsyncioEngine().start()
+        options = http.HttpOptions(head_timeout=0.3)
+        server = await http.Server.start(handler, http.ServerOptions(http=options))
+        ((_host, port),) = await addresses(server)
         async with asyncio.timeout(PATIENCE):
             assert await talk(port) == b""
             assert (await talk(port, b"GET / HTTP/1.1\r\n", b"host: x\r\n")).startswith(late)
             first, _, second = (await talk(port, whole, b"GET /")).partition(b"\r\n\r\n")
             assert first.startswith(b"HTTP/1.1 204") and second.startswith(late)
-            assert (await talk(port, whole, b"\r\n")).startswith(b"HTTP/1.1 204")
-        with pytest.raises(TimeoutError):  # an idle connection has its keep-alive, a WebSocket its own rules
+        with pytest.raises(TimeoutError):  # an idle connection has its keep-alive
             async with asyncio.timeout(1):
                 await talk(port, whole)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):
-                await talk(port, whole, UPGRADE)
-        server.should_exit = server.force_exit = True
-        await serving
+        await engine.stop()
 
     uvloop.run(main())
 

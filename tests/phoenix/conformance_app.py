@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
 import orjson
-import uvicorn
 
-from api.http.protocol import HttpProtocol
-from api.sockets.endpoint import SocketsEndpoint
-from api.sockets.longpoll_transport import Receive, Scope, Send, send_response
+from runtime import http
+from runtime.http.server import addresses
 from runtime.otp import gen_server
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.phoenix import (
@@ -35,6 +32,7 @@ from runtime.phoenix import (
 from runtime.phoenix.presence import Presence
 from runtime.phoenix.pubsub import PubSub
 from runtime.phoenix.request import JSON_TYPE, error_response
+from runtime.phoenix.transports import SocketTransports, answer_of
 from tests.phoenix.conformance_channels import PresenceChannel, RoomChannel
 
 ROOMS = {
@@ -139,30 +137,16 @@ class Control:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (scope["method"], scope["path"]) != ("POST", "/control/broadcast"):
-            await send_response(send, error_response(404))
-            return
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
+    async def __call__(self, request: http.Request) -> http.Response:
+        if (request.method, request.path) != ("POST", "/control/broadcast"):
+            return answer_of(error_response(404))
         try:
-            order = orjson.loads(body)
+            order = orjson.loads(await request.body.read(1 << 20))
             payload = base64.b64decode(order["binary"]) if "binary" in order else order.get("payload", {})
             self.endpoint.broadcast(order["topic"], order["event"], payload)
         except Exception:
-            await send_response(send, error_response(500))
-            return
-        await send_response(send, Response(200, b'{"ok":true}', (("content-type", JSON_TYPE),)))
-
-
-class _Uvicorn(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+            return answer_of(error_response(500))
+        return answer_of(Response(200, b'{"ok":true}', (("content-type", JSON_TYPE),)))
 
 
 _numbers = count(1)
@@ -190,36 +174,31 @@ class ConformanceServer:
             await DynamicSupervisor.start(name=self.endpoint.channels),
             await Sockets.start(name=self.endpoint.sockets),
         ]
-        app = SocketsEndpoint(Control(self.endpoint), self.endpoint, self.mounts)
-        config = uvicorn.Config(
-            app,
-            host="127.0.0.1",
-            port=port,
-            http=HttpProtocol,
-            ws=app.ws,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=self.behind_proxy,
-            timeout_graceful_shutdown=5,
+        transports = SocketTransports(Control(self.endpoint), self.endpoint, self.mounts)
+        options = http.HttpOptions(
+            upgradable=transports.upgradable, trusted_proxies=("127.0.0.1",) if self.behind_proxy else ()
         )
-        self.server = _Uvicorn(config)
-        self.serving = asyncio.create_task(self.server.serve())
-        while not self.server.started:
-            await asyncio.sleep(0.005)
-        return self.server.servers[0].sockets[0].getsockname()[1]
+        self.server = await http.Server.start(
+            transports, http.ServerOptions(port=port, grace=5, http=options)
+        )
+        ((_host, bound),) = await addresses(self.server)
+        return bound
+
+    @property
+    def connections(self) -> set[Any]:
+        """Its open connections."""
+        return self.server.cell.actor.listener.connections
 
     async def shutdown(self) -> None:
         """A graceful stop, as of SIGTERM: clients are drained, then the server ends."""
         await drain(self.endpoint.sockets)
-        self.server.should_exit = True
+        await self._end(self.server)
 
     async def stop(self) -> None:
         """The end of a server that nobody plays with any more."""
-        self.server.should_exit = True
-        await self.serving
-        for pid in reversed(self.pids):
-            with contextlib.suppress(gen_server.Exit):
-                await gen_server.stop(pid)
+        for pid in (self.server, *reversed(self.pids)):
+            await self._end(pid)
+
+    async def _end(self, pid: Any) -> None:
+        with contextlib.suppress(gen_server.Exit):
+            await gen_server.stop(pid)

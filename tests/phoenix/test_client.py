@@ -97,7 +97,7 @@ def on_conformance_app(script: str) -> Results:
                     await server.shutdown()
                     await server.stop()
                 case "kill":
-                    for connection in list(server.server.server_state.connections):
+                    for connection in list(server.connections):
                         getattr(connection, "transport", connection).abort()
                     await server.stop()
                 case "start":

@@ -1,4 +1,4 @@
-"""The transports on a real server: what needs TCP, HTTP or uvicorn to be seen."""
+"""The transports on a real server: what needs TCP and HTTP to be seen."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.http.transport import HttpProtocol
 from runtime.otp import erlang
 from runtime.phoenix import (
     Channel,
@@ -181,7 +181,7 @@ def test_a_client_that_leaves_while_connect_runs() -> None:
         await asyncio.sleep(0.03)
         writer.transport.abort()
         await asyncio.sleep(0.15)
-        await until(lambda: server.sockets.transports == {} and not server.server.server_state.connections)
+        await until(lambda: server.sockets.transports == {} and not server.connections)
 
     serve(body, LATER)
 
@@ -245,8 +245,8 @@ def test_a_peer_that_never_closes_is_let_go(monkeypatch: pytest.MonkeyPatch) -> 
         wire.writer.write(client_frame(8, b"\x03\xe8"))
         assert await wire.receive() == ("close", 1000)
         assert await wire.ended()  # the server's half; ours stays open
-        assert server.server.server_state.connections
-        await until(lambda: not server.server.server_state.connections)
+        assert server.connections
+        await until(lambda: not server.connections)
 
     monkeypatch.setattr("runtime.phoenix.drainer.LINGER", 1.0)
     serve(body)
@@ -274,17 +274,17 @@ def test_a_slow_reader_is_cut_off_and_others_are_not() -> None:
     serve(body, LATER)
 
 
-def test_uvicorns_objects_go_once_the_socket_is_open() -> None:
+def test_the_http_side_goes_once_the_socket_is_open() -> None:
     async def body(server: ConformanceServer, port: int) -> None:
         wires = [await Wire.connect(port, "/conformance/websocket?vsn=2.0.0&token=ok") for _ in range(20)]
         gc.collect()
         gc.disable()
         try:
-            before = sum(isinstance(thing, HttpToolsProtocol) for thing in gc.get_objects())
+            before = sum(isinstance(thing, HttpProtocol) for thing in gc.get_objects())
             wires += [
                 await Wire.connect(port, "/conformance/websocket?vsn=2.0.0&token=ok") for _ in range(20)
             ]
-            after = sum(isinstance(thing, HttpToolsProtocol) for thing in gc.get_objects())
+            after = sum(isinstance(thing, HttpProtocol) for thing in gc.get_objects())
         finally:
             gc.enable()
         assert after - before <= 1

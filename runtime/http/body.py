@@ -1,0 +1,126 @@
+"""The body of a request: pieces come in from the connection, the handler reads them when it wants them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+DISCONNECTED: Final = 0
+
+
+class BodyError(Exception):
+    """The body can't be had: `status` is the answer that says so (413, 408, 400), or DISCONNECTED if nobody is there for
+    one.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Body:
+    """What has come and was not read. `complete` once the last byte is there; `wanted` is called when a reader waits."""
+
+    __slots__ = (
+        "_error",
+        "_gathering",
+        "_parts",
+        "_waiter",
+        "buffered",
+        "complete",
+        "discarded",
+        "length",
+        "received",
+        "wanted",
+    )
+
+    def __init__(self, length: int | None, wanted: Callable[[], None] | None = None) -> None:
+        """`length` as announced; None of a chunked one."""
+        self.length = length
+        self.complete = length == 0
+        self.received = 0
+        self.buffered = 0
+        self.discarded = False
+        self.wanted = wanted
+        self._gathering = False
+        self._parts: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: BodyError | None = None
+
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for a reader. One that gathers the whole body has a bound of its own."""
+        return 0 if self._gathering else self.buffered
+
+    # ---- the connection's side
+
+    def feed(self, data: bytes) -> None:
+        """A piece."""
+        self.received += len(data)
+        if not self.discarded:
+            self._parts.append(data)
+            self.buffered += len(data)
+            self._wake()
+
+    def end(self) -> None:
+        """The last piece was fed."""
+        self.complete = True
+        self._wake()
+
+    def fail(self, error: BodyError) -> None:
+        """No more will come."""
+        if not self.complete and self._error is None:
+            self._error = error
+            self._wake()
+
+    def discard(self) -> None:
+        """Nobody will read it."""
+        self.discarded = True
+        self._parts.clear()
+        self.buffered = 0
+        self.wanted = None
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # ---- the handler's side
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises BodyError: 413 if it is longer than `limit` bytes, as early as that is known."""
+        if self.received > limit or (self.length is not None and self.length > limit):
+            raise BodyError(413, f"The body is larger than {limit} bytes")
+        self._gathering = True
+        while not self.complete:
+            await self._more()
+            if self.received > limit:
+                raise BodyError(413, f"The body is larger than {limit} bytes")
+        return self._take()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body in pieces, as they come. Raises BodyError."""
+        while True:
+            if self._parts:
+                yield self._take()
+            elif self.complete:
+                return
+            else:
+                await self._more()
+
+    def _take(self) -> bytes:
+        parts, self._parts = self._parts, []
+        self.buffered = 0
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _more(self) -> None:
+        if self._error is not None:
+            raise self._error
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        if self.wanted is not None:
+            self.wanted()
+        await waiter
+        if self._error is not None and not self.complete:
+            raise self._error

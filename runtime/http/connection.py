@@ -1,0 +1,333 @@
+"""An HTTP/1.1 connection of a server, without IO and without a clock: bytes in, events out. llhttp keeps the grammar.
+
+Events: a `Request` is a head; the bytes of its body and `END` follow unless its `content_length` is 0; a `Refusal` is
+the last one.
+
+The parser is fed in pieces that end where a message may end: a head and a chunked body end with an empty line, any
+other body after its length. So no piece holds the bytes of two messages, which is what makes all that follows exact:
+
+- all that is not body (request line, fields; sizes, extensions and trailer fields of a chunked body) is within
+  `max_head`;
+- no more than `max_ahead` requests are parsed and not answered: the bytes behind them wait;
+- bytes behind an upgrade are not parsed. Every other Upgrade is ignored; llhttp can't ignore one, so a new parser reads
+  that body.
+
+Trailer fields are counted and dropped (RFC 9110 6.5.1).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from httptools import (
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
+
+from runtime.http.messages import Fields, Request
+from runtime.http.options import HttpOptions
+from runtime.http.target import Refusal, is_host, is_method, joined, split, tokens
+
+END: Final = True
+Event = Request | bytes | Literal[True] | Refusal
+
+_EMPTY_LINE: Final = b"\r\n\r\n"
+_PIECE: Final = 16_384
+_CHUNK: Final = 16  # bytes beside its data that a chunk may have without being counted
+
+HEAD, LENGTH, CHUNKED, UPGRADED, CLOSED = range(5)
+
+
+class Connection:
+    """The state between two reads. Invariants: `pending` requests were given out and not `answered`; `waiting` bytes are
+    unparsed.
+    """
+
+    __slots__ = (
+        "_beside", "_data", "_events", "_fields", "_ignoring", "_left", "_muted", "_options", "_parser", "_raw",
+        "_refusal", "_rest", "_tail", "_trailers", "_url", "count", "pending", "phase",
+    )  # fmt: skip
+
+    def __init__(self, options: HttpOptions) -> None:
+        self._options = options
+        self._parser: Any = HttpRequestParser(self)
+        self._events: list[Event] = []
+        self._rest = b""
+        self.phase = HEAD
+        self.pending = 0
+        self.count = 0  # of requests so far
+        self._refusal: Refusal | None = None
+        self._muted = False
+        self._raw = bytearray()  # of the head, but for the piece that is parsed
+        self._data = b""
+        self._begin()
+
+    def _begin(self) -> None:
+        self.phase = HEAD
+        self._url = b""
+        self._fields: Fields = []
+        self._beside = 0  # bytes of this message that are no body
+        self._left = 0  # of a body with a length
+        self._trailers = 0
+        self._tail = b""
+        self._ignoring = False
+        if self._raw:
+            self._raw = bytearray()
+
+    @property
+    def begun(self) -> bool:
+        """True within a head."""
+        return self.phase == HEAD and self._beside > 0
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that are not parsed yet."""
+        return len(self._rest)
+
+    def receive(self, data: bytes) -> list[Event]:
+        """What these bytes, behind those that wait, complete."""
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        events = self._events = []
+        position, size = 0, len(data)
+        while position < size:
+            phase = self.phase
+            if phase == CLOSED:
+                break
+            if phase == UPGRADED or (
+                phase == HEAD and self._beside == 0 and self.pending >= self._options.max_ahead
+            ):
+                self._rest = data[position:]
+                break
+            if phase == LENGTH:
+                end = min(size, position + self._left)
+            else:
+                end = self._cut(data, position)
+            piece = data if end - position == size else data[position:end]
+            position = end
+            refusal = self._feed(piece)
+            if refusal is not None:
+                self.phase = CLOSED
+                events.append(refusal)
+                break
+        self._events = []
+        return events
+
+    def answered(self) -> None:
+        """A request was answered: another one may be parsed. Call `receive(b"")` for what waits."""
+        self.pending -= 1
+
+    def take_rest(self) -> bytes:
+        """The bytes behind an upgrade."""
+        rest, self._rest = self._rest, b""
+        return rest
+
+    def close(self) -> None:
+        """Nothing more will be parsed. The parser holds this object, and would keep it for the garbage collector."""
+        self.phase = CLOSED
+        self._parser = None
+        self._rest = b""
+
+    # ---- pieces
+
+    def _cut(self, data: bytes, position: int) -> int:
+        tail = self._tail
+        if tail:
+            at = (tail + data[position : position + 3]).find(_EMPTY_LINE)
+            if at >= 0:
+                return position + at + 4 - len(tail)
+        at = data.find(_EMPTY_LINE, position, position + _PIECE)
+        return at + 4 if at >= 0 else min(len(data), position + _PIECE)
+
+    def _feed(self, piece: bytes) -> Refusal | None:
+        phase = self.phase
+        if phase == LENGTH:
+            self._left -= len(piece)
+        else:
+            self._beside += len(piece)
+            self._tail = piece[-3:]
+            self._data = piece
+        try:
+            self._parser.feed_data(piece)
+        except HttpParserUpgrade:
+            self._ordinary()
+        except HttpParserError as error:
+            return self._why(error)
+        if self.phase == HEAD:
+            if phase != HEAD or not self._beside:
+                return None  # a message has ended
+            if self._beside > self._options.max_head:
+                return Refusal(431, "the head is too large")
+            self._raw += piece
+        elif self.phase == CHUNKED and phase == CHUNKED:
+            self._beside = max(0, self._beside)
+            if self._beside > self._options.max_head:
+                return Refusal(400, "too much beside the body's data")
+        return None
+
+    def _why(self, error: HttpParserError) -> Refusal:
+        if self._refusal is not None:
+            return self._refusal
+        cause = error.__context__
+        if cause is not None and not isinstance(cause, HttpParserError):
+            raise cause  # a fault of ours
+        text = str(error)
+        if text == "Invalid HTTP version" or text == "Pause on PRI/Upgrade":
+            return Refusal(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+        if isinstance(error, HttpParserInvalidMethodError) and is_method(self._line()):
+            return Refusal(501, "the method is not known")
+        if self.phase == HEAD and self._beside > self._options.max_head:
+            return Refusal(431, "the head is too large")
+        return Refusal(400, text)
+
+    def _line(self) -> bytes:
+        return bytes(self._raw + self._data).lstrip(b"\r\n").partition(b"\r\n")[0]
+
+    def _ordinary(self) -> None:
+        """llhttp has stopped at an Upgrade. Unless it is meant for us, its body, or the next head, is read by a new parser."""
+        if self.phase in (UPGRADED, CLOSED):
+            return
+        parser = self._parser = HttpRequestParser(self)
+        if self.phase == HEAD:
+            return
+        self._muted = True
+        framing = (
+            b"content-length: %d" % self._left if self.phase == LENGTH else b"transfer-encoding: chunked"
+        )
+        parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
+        self._muted = False
+
+    def _refuse(self, status: int, reason: str) -> Refusal:
+        self._refusal = Refusal(status, reason)
+        return self._refusal
+
+    # ---- llhttp's callbacks
+
+    def on_url(self, url: bytes) -> None:
+        if not self._muted:
+            self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._muted:
+            return
+        if self.phase == HEAD:
+            fields = self._fields
+            if len(fields) >= self._options.max_fields:
+                raise self._refuse(431, "too many fields")
+            fields.append((name.lower(), value))
+        else:
+            self._trailers += 1
+            if self._trailers > self._options.max_fields:
+                raise self._refuse(400, "too many trailer fields")
+
+    def on_headers_complete(self) -> None:
+        if self._muted:
+            return
+        if self._beside > self._options.max_head:
+            raise self._refuse(431, "the head is too large")
+        try:
+            request = self._request()
+        except Refusal as refusal:
+            self._refusal = refusal
+            raise
+        self.pending += 1
+        self.count += 1
+        self._events.append(request)
+
+    def on_body(self, data: bytes) -> None:
+        if self.phase == CHUNKED:
+            self._beside -= len(data)
+        self._events.append(data)
+
+    def on_chunk_header(self) -> None:
+        self._beside -= _CHUNK
+
+    def on_message_complete(self) -> None:
+        if self._ignoring:  # llhttp's end of an upgrade
+            self._ignoring = False
+            return
+        if self.phase in (LENGTH, CHUNKED):
+            self._events.append(END)
+        if self.phase not in (UPGRADED, CLOSED):
+            self._next(self._parser.should_keep_alive())
+
+    def _next(self, keep_alive: bool) -> None:
+        self._begin()
+        if not keep_alive:
+            self.phase = CLOSED
+
+    # ---- the head
+
+    def _request(self) -> Request:
+        parser, fields = self._parser, self._fields
+        method: str = parser.get_method().decode()
+        version: str = parser.get_http_version()
+        if version != "1.1":
+            self._check_version(version)
+        headers = dict(fields)
+        if len(headers) != len(fields):
+            headers = joined(fields, self._options.single_fields)
+        if method == "CONNECT":
+            raise Refusal(501, "this is no proxy")
+        path, query, authority = split(method, self._url)
+        host = headers.get(b"host")
+        if host is None:
+            if version == "1.1":
+                raise Refusal(400, "a Host is needed")
+        elif not is_host(host):
+            raise Refusal(400, "the Host can't be read")
+        if authority is not None:  # it is what counts (RFC 9112 3.2.2)
+            headers[b"host"] = authority
+            fields[:] = [pair for pair in fields if pair[0] != b"host"]
+            fields.append((b"host", authority))
+        length = self._length(headers, version)
+        keep_alive: bool = parser.should_keep_alive()
+        request = Request(method, path, query, fields, headers, version, keep_alive, length)
+        if version == "1.1" and b"expect" in headers and length != 0:
+            if headers[b"expect"].lower() != b"100-continue":
+                raise Refusal(417, "only 100-continue can be expected")
+            request.expects_continue = True
+        self._left = length or 0
+        self._expect_body(request, parser.should_upgrade())
+        return request
+
+    def _expect_body(self, request: Request, upgrade: bool) -> None:
+        """Sets the phase that follows this head. With `upgrade` llhttp ends the message here, whatever its length."""
+        length = request.content_length
+        self._ignoring = upgrade
+        if upgrade and b"websocket" in tokens(request.headers.get(b"upgrade", b"")):
+            if request.method == "GET" and request.version == "1.1" and self._options.upgradable(request):
+                if length != 0:
+                    raise Refusal(400, "a WebSocket request has no body")
+                request.upgrade = True
+                self.phase = UPGRADED
+                return
+            request.keep_alive = False  # what follows may be frames
+        if length != 0:
+            self.phase = CHUNKED if length is None else LENGTH
+            self._beside = 0
+        elif upgrade:
+            self._begin()
+            self._ignoring = True
+            if not request.keep_alive:
+                self.phase = CLOSED
+
+    def _check_version(self, version: str) -> None:
+        if version == "0.9":
+            raise Refusal(400, "a request line has a version")
+        if version != "1.0" or not self._line().endswith(b" HTTP/1.0"):
+            raise Refusal(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+
+    def _length(self, headers: dict[bytes, bytes], version: str) -> int | None:
+        coding = headers.get(b"transfer-encoding")
+        if coding is not None:
+            if version == "1.0":
+                raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding")
+            if coding.lower() != b"chunked":
+                raise Refusal(501, "only the transfer coding chunked is known")
+            return None
+        length = headers.get(b"content-length")
+        return 0 if length is None else int(length)

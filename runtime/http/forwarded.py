@@ -1,0 +1,70 @@
+"""What trusted proxies say of a request: who sent it and by which scheme (X-Forwarded-For, X-Forwarded-Proto)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from runtime.http.messages import Request
+
+_SCHEMES: Final = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
+ANY: Final = "*"
+
+
+class Forwarded:
+    """The proxies that are believed: addresses, networks, or `*`. Raises ValueError for what is neither."""
+
+    def __init__(self, trusted: Sequence[str]) -> None:
+        self._any = ANY in trusted
+        self._networks: list[IPv4Network | IPv6Network] = [
+            ip_network(each, strict=False) for each in trusted if each != ANY
+        ]
+        self._known: dict[str, bool] = {}
+
+    def trusts(self, address: str) -> bool:
+        """Whether a proxy of this address is believed."""
+        known = self._known.get(address)
+        if known is None:
+            if len(self._known) > 4096:
+                self._known.clear()
+            known = self._known[address] = self._any or self._listed(address)
+        return known
+
+    def _listed(self, address: str) -> bool:
+        try:
+            ip = ip_address(address)
+        except ValueError:
+            return False
+        ip = getattr(ip, "ipv4_mapped", None) or ip  # of a socket that takes both families
+        return any(ip in network for network in self._networks)
+
+    def apply(self, request: Request) -> None:
+        """Sets `client` and `scheme` of a request that came by a trusted proxy.
+
+        The client is the last hop that is not trusted; where the list of schemes is as long as that of hops, its
+        scheme is the one beside it, and otherwise the first, which the outermost proxy has written.
+        """
+        peer = request.client
+        if peer is None or not self.trusts(peer[0]):
+            return
+        hops = [
+            hop.strip() for hop in request.headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+        ]
+        index = len(hops) - 1
+        while index > 0 and self.trusts(_address(hops[index])):
+            index -= 1
+        if hops[index]:
+            request.client = (_address(hops[index]), 0)
+        schemes = [
+            each.strip().lower() for each in request.headers.get(b"x-forwarded-proto", b"").split(b",")
+        ]
+        wanted = schemes[index] if len(schemes) == len(hops) else schemes[0]
+        request.scheme = _SCHEMES.get(wanted, request.scheme)
+
+
+def _address(hop: str) -> str:
+    """The address of a hop, which may have a port."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop

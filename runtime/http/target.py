@@ -1,0 +1,67 @@
+"""What a head has to say beside its grammar: the target's form, the host, single fields (RFC 9110, RFC 9112)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_ABSOLUTE: Final = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#@]+)(/[^?#]*)?(?:\?([^#]*))?")
+_METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64} [/*hH]")
+
+
+class Refusal(Exception):
+    """This is no request that can be served: answered with `status`, and the connection ends."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+
+
+@lru_cache(1024)
+def is_host(value: bytes) -> bool:
+    """Whether this is `uri-host [":" port]`."""
+    return len(value) <= 1024 and _HOST.fullmatch(value) is not None
+
+
+def is_method(line: bytes) -> bool:
+    """Whether a request line begins with a method and a target, known to the parser or not."""
+    return _METHOD.match(line) is not None
+
+
+def split(method: str, target: bytes) -> tuple[str, str, bytes | None]:
+    """Path and query of a target, and its authority if it has one. Raises Refusal."""
+    if b"#" in target:
+        raise Refusal(400, "a target has no fragment")
+    if target.startswith(b"/"):
+        path, _, query = target.partition(b"?")
+        return path.decode("latin-1"), query.decode("latin-1"), None
+    if target == b"*":
+        if method != "OPTIONS":
+            raise Refusal(400, "only OPTIONS may ask for *")
+        return "*", "", None
+    found = _ABSOLUTE.fullmatch(target)
+    if found is None or not is_host(found[1]):
+        raise Refusal(400, "the target can't be read")
+    return (found[2] or b"/").decode("latin-1"), (found[3] or b"").decode("latin-1"), found[1]
+
+
+def joined(fields: list[tuple[bytes, bytes]], single: frozenset[bytes]) -> dict[bytes, bytes]:
+    """The fields by name; those of one name are joined by commas (RFC 9110 5.3). Raises Refusal if a single one comes twice."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in fields:
+        before = headers.get(name)
+        if before is None:
+            headers[name] = value
+        elif name in single:
+            raise Refusal(400, f"{name.decode('latin-1')} must come once")
+        else:
+            headers[name] = before + (b"; " if name == b"cookie" else b", ") + value
+    return headers
+
+
+def tokens(value: bytes) -> list[bytes]:
+    """The members of a list field, in lower case."""
+    return [member.strip().lower() for member in value.split(b",")]
