@@ -234,6 +234,14 @@ class Cell(AsyncioTask, Linked):
         """One message, where the cell has a say in it; a coroutine is driven to its end before the next."""
         return self.actor._handle(message)
 
+    def become(self, actor: Process) -> None:
+        """The plain process that runs goes on as a behaviour: its code ends, by an Unwind that the caller raises, it does not."""
+        self.actor = actor
+        actor._myRef = self
+        execution = self.own_execution()
+        execution.mode = IDLE
+        execution.coro = None
+
     def _begin(self, execution: ExecutionState) -> None:
         try:
             coro = self.actor._begin()
@@ -448,6 +456,10 @@ class Process(Actor):
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         raise Exit("no_handler")
+
+    def _crash_context(self, source: Any) -> dict[str, Any]:
+        """What a crash report says of it beside the reason; `source` is the message at hand."""
+        return {}
 
     def _cancel_timers(self) -> None:
         """The process is dead, however it came: its timers must not keep it in memory."""

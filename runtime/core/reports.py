@@ -117,10 +117,27 @@ def crash(cell: Cell, reason: Any) -> None:
     message = None if cell.execution.message is None else _clip(cell.execution.message)
     emit(
         Report(
-            "crash", str(cell), cell.relations.name, module_of(cell.actor), reason, message, ancestors(cell)
+            "crash",
+            str(cell),
+            cell.relations.name,
+            module_of(cell.actor),
+            reason,
+            message,
+            ancestors(cell),
+            _crash_context(cell),
         ),
         logging.ERROR,
     )
+
+
+def _crash_context(cell: Cell) -> dict[str, Any]:
+    """State and client, as text: a report may live long, and what the process owned must not live with it."""
+    of = getattr(cell.actor, "_crash_context", None)
+    try:
+        found = {} if of is None else of(cell.execution.message)
+    except Exception as error:  # its format_status: the report goes without
+        found = {"state": f"format_status raised {type(error).__name__}"}
+    return {key: _clip(value) for key, value in found.items()}
 
 
 def supervisor(cell: Cell, error: str, reason: Any, child: Any, pid: Any, level: int = logging.ERROR) -> None:

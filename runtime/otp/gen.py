@@ -15,7 +15,7 @@ from runtime.core.durations import check_timeout
 from runtime.core.engine import Timer, current_engine
 from runtime.core.exits import CallSite, Error, Exit, is_atom
 from runtime.core.mailbox import Mailbox
-from runtime.core.pid import Pid
+from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
 from runtime.core.scheduling import DEAD, TIMEOUT
 from runtime.core.scheduling import Reply as _Reply
@@ -382,8 +382,12 @@ async def start_actor(
     name: Any = None,
     timeout: float | None = None,
     kwargs: dict[str, Any] | None = None,
+    watched: list[Ref] | None = None,
 ) -> Pid | None:
-    """`gen:start/6`: spawns the process and waits until its init is done. See `GenServer.start_link`."""
+    """`gen:start/6`: spawns the process and waits until its init is done. See `GenServer.start_link`.
+
+    Into `watched` goes a monitor of the process, which the caller must be a process for.
+    """
     check_timeout(timeout)
     if name is not None:
         if name == "undefined" or (isinstance(name, tuple) and len(name) != 3):
@@ -397,6 +401,9 @@ async def start_actor(
     cell = engine.spawn_actor(actor, parent if link else None, linked)
     if actor.max_mailbox:
         cell.own_relations().overload = actor.max_mailbox
+    if watched is not None:
+        assert parent is not None
+        watched.append(parent.monitor(cell))
     execution = cell.own_execution()
     execution.watcher = started = StartReply(cell, parent if linked else None)
     execution.waiting = (partial(actor._init, *args, **(kwargs or {})), name, started)

@@ -21,17 +21,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from inspect import iscoroutine
 from types import NoneType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NoReturn
 
-from runtime.core.durations import check_duration
+from runtime.core import scheduling
+from runtime.core.durations import check_duration, check_timeout
 from runtime.core.engine import Timer
-from runtime.core.exits import CallSite, Exit, Throw, Unwind, is_shutdown, reason_of
+from runtime.core.exits import CallSite, Error, Exit, Throw, Unwind, is_shutdown, reason_of
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell, Process
 from runtime.core.scheduling import DEAD, TIMEOUT
 from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
+from runtime.otp.child_spec import ChildSpec
+from runtime.otp.erlang import demonitor
 from runtime.otp.gen import (
     DEFAULT_TIMEOUT,
     Call,
@@ -173,6 +177,40 @@ class GenServer(Process):
     async def start(cls, *args: Any, name: Any = None, timeout: float | None = None) -> Pid | None:
         """`gen_server:start/4`: as start_link, without the link."""
         return await start_actor(cls(), args, link=False, name=name, timeout=timeout)
+
+    @classmethod
+    async def start_monitor(
+        cls, *args: Any, name: Any = None, timeout: float | None = None
+    ) -> tuple[Pid, Ref] | None:
+        """`gen_server:start_monitor/4`: as start, and the caller monitors it from the first moment on: `(pid, ref)`.
+
+        A start that fails leaves no monitor behind.
+        """
+        watched: list[Ref] = []
+        try:
+            pid = await start_actor(cls(), args, link=False, name=name, timeout=timeout, watched=watched)
+        except BaseException:
+            for ref in watched:
+                demonitor(ref, flush=True)
+            raise
+        if pid is None:
+            demonitor(watched[0], flush=True)
+            return None
+        return pid, watched[0]
+
+    @classmethod
+    def child_spec(cls, *args: Any, id: Any = None, **options: Any) -> ChildSpec:
+        """Elixir's `child_spec/1`: how a supervisor starts it with these arguments; options as of ChildSpec, and `name`."""
+        name = options.pop("name", None)
+        start = cls.start_link if name is None else partial(cls.start_link, name=name)
+        options.setdefault("type", getattr(cls, "kind", "worker"))
+        return ChildSpec(cls if id is None else id, (start, args), modules=(cls,), **options)
+
+    def code_change(self, old_module: type, extra: Any) -> Any:
+        """`Module:code_change/3`, by `sys.change_code`: the instance is of the new class already and may put its state right.
+
+        Raising refuses the change.
+        """
 
     # ---- the engine's side
 
@@ -430,6 +468,10 @@ class GenServer(Process):
     def _get_state(self) -> Any:
         return dict(vars(self))
 
+    def _crash_context(self, source: Any) -> dict[str, Any]:
+        context = {"state": self.format_status()}
+        return {**context, "client": source.pid} if isinstance(source, Call) else context
+
     def _replace_state(self, change: Callable[[Any], Any]) -> Any:
         state = change(self._get_state())
         vars(self).clear()
@@ -470,8 +512,24 @@ class _ServerTimeout(NeverRefused):
             self.timer.cancel()
 
 
+def enter_loop(server: GenServer, timeout: float | None = None) -> NoReturn:
+    """`gen_server:enter_loop/3,4`: the calling plain process becomes `server`, whose `init` is not called; never returns.
+
+    `timeout` in ms, as a callback's. Raises Error("badarg") in a process that is a behaviour already.
+    """
+    cell = scheduling.current
+    if cell is None:
+        raise RuntimeError("this works only inside a process")
+    if isinstance(cell.actor, GenServer):
+        raise Error("badarg")
+    check_timeout(timeout)
+    cell.become(server)
+    server._options(NoReply(timeout))
+    raise Unwind
+
+
 __all__ = [
     "DEFAULT_TIMEOUT", "TIMEOUT", "Call", "CallSite", "Cast", "Exit", "From", "GenServer", "Ignore", "NoReply", "Ok",
-    "Pid", "Ref", "Reply", "StartError", "Stop", "call", "cast", "is_shutdown", "receive_response", "reply",
+    "Pid", "Ref", "Reply", "StartError", "Stop", "call", "cast", "enter_loop", "is_shutdown", "receive_response", "reply",
     "send_request", "start_actor", "stop",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from runtime.core.pid import Pid
 from runtime.core.scheduling import DEAD
 from runtime.otp import gen_server
 from runtime.otp.gen import Dest
-from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags
+from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags, restart_child, terminate_child
 
 _FLAGS: Final = SupFlags(intensity=3)
 
@@ -44,7 +44,7 @@ class PartitionSupervisor(Supervisor):
         count = (os.cpu_count() or 1) if partitions is None else partitions
         if count < 1:
             raise Error(("invalid_partitions", partitions))
-        self.partitions = count
+        self.partitions = self.started = count
         fn, args = spec.start
         make = with_arguments or (lambda args, _partition: args)
         return flags, [replace(spec, id=number, start=(fn, make(args, number))) for number in range(count)]
@@ -91,6 +91,34 @@ class _Router:
 def via(sup: Dest, key: Any) -> tuple[str, Any, Any]:
     """`{:via, PartitionSupervisor, {sup, key}}`: a destination for call, cast and stop."""
     return ("via", _Router, (sup, key))
+
+
+async def resize(sup: Dest, partitions: int) -> int:
+    """`PartitionSupervisor.resize!/2` (Elixir 1.18): that many partitions serve from now on; gives the former number.
+
+    At most as many as there were at the start. Those that are one too many are stopped; they start again when it grows.
+    Raises ValueError for any other number.
+    """
+    cell = gen_server.resolve(sup)
+    if cell is None or cell.execution.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
+        raise Exit("noproc")
+    actor = cell.actor
+    if (
+        not isinstance(partitions, int)
+        or isinstance(partitions, bool)
+        or not 1 <= partitions <= actor.started
+    ):
+        raise ValueError(f"partitions: expected 1 to {actor.started}, got {partitions!r}")
+    before = actor.partitions
+    actor.partitions = min(
+        before, partitions
+    )  # first the way to them, then they: nobody is sent to one that ends
+    for number in range(partitions, before):
+        await terminate_child(sup, number)
+    for number in range(before, partitions):
+        await restart_child(sup, number)
+    actor.partitions = partitions
+    return before
 
 
 def partitions(sup: Dest) -> int:

@@ -492,6 +492,24 @@ async def which_children(sup: Dest) -> list[tuple[Any, Any, str, tuple[Any, ...]
     return await call(sup, _Request("which_children"), None)
 
 
+def check_childspecs(specs: Any, auto_shutdown: str = "never") -> Any:
+    """`supervisor:check_childspecs/1,2`: "ok", or ("error", reason) of the first that is wrong; ids must be different.
+
+    Without an auto_shutdown of its own (the default is `undefined` in OTP) significance is not looked at.
+    """
+    if not isinstance(specs, list | tuple):
+        return ("error", ("badarg", specs))
+    ids: ExactDict[None] = ExactDict()
+    for spec in specs:
+        problem = check_childspec(spec, auto_shutdown, auto_shutdown != "never")
+        if problem is not None:
+            return ("error", problem)
+        if spec.id in ids:
+            return ("error", ("duplicate_child_name", spec.id))
+        ids[spec.id] = None
+    return "ok"
+
+
 async def count_children(sup: Dest) -> dict[str, int]:
     """`supervisor:count_children/1`: specs, active, supervisors, workers."""
     return await call(sup, _Request("count_children"), None)

@@ -22,7 +22,7 @@ from runtime.core.durations import check_timeout
 from runtime.core.exits import CallSite, Error, Exit, reason_of
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
-from runtime.core.reports import ancestors, module_of
+from runtime.core.reports import ancestors, module_of, text
 from runtime.core.scheduling import DEAD
 from runtime.core.signals import SystemMessage
 from runtime.otp.gen import Dest, Failed, resolve
@@ -262,6 +262,39 @@ async def resume(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
     await _ask(dest, "resume", (), timeout, work)
 
 
+async def change_code(
+    dest: Dest,
+    module: type,
+    old_version: Any = None,
+    extra: Any = None,
+    timeout: float | None = DEFAULT_TIMEOUT,
+) -> Any:
+    """`sys:change_code/4,5`: a suspended process goes on with the class `module`; what it keeps is its state.
+
+    `code_change(old class or old_version, extra)` of the new class may put the state right. "ok", or ("error", reason) if it
+    raised (class and state are then the old ones), or if the process is not suspended.
+    """
+
+    def work(cell: Cell) -> Any:
+        if not cell.execution.suspended:
+            return ("error", ("unknown_system_msg", ("change_code", module, old_version, extra)))
+        actor = cell.actor
+        old, state = type(actor), dict(vars(actor))
+        try:
+            actor.__class__ = module
+            result = actor.code_change(old if old_version is None else old_version, extra)
+        except Exception as exc:
+            actor.__class__ = old
+            vars(actor).clear()
+            vars(actor).update(state)
+            return ("error", reason_of(exc))
+        return result if isinstance(result, tuple) and result[:1] == ("error",) else "ok"
+
+    if not (isinstance(module, type) and issubclass(module, GenServer)):
+        raise Error("badarg")
+    return await _ask(dest, "change_code", (module, old_version, extra), timeout, work)
+
+
 async def terminate(dest: Dest, reason: Any, timeout: float | None = None) -> None:
     """`sys:terminate/2,3`: runs its `terminate` and ends it with `reason`, also if it is suspended."""
     await stop(dest, reason, timeout)
@@ -351,3 +384,26 @@ async def get_log(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> list[T
         return [] if debug is None or debug.log is None else list(debug.log)
 
     return await _ask(dest, "get_log", (), timeout, work)
+
+
+async def log_to_file(dest: Dest, path: str | None, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
+    """`sys:log_to_file/2,3`: writes each event as a line to the file, None ends it. "ok", or ("error", "open_file")."""
+    if path is None:
+        await no_trace(dest, timeout, key="log_to_file")
+        return "ok"
+    try:
+        _append(path, "")
+    except OSError:
+        return ("error", "open_file")
+
+    def write(event: TraceEvent) -> None:
+        peer = "" if event.peer is None else f" {event.peer}"
+        _append(path, f"{event.at:.3f} {event.pid} {event.kind} {text(event.message)}{peer}\n")
+
+    await trace(dest, None, write, timeout, key="log_to_file")
+    return "ok"
+
+
+def _append(path: str, line: str) -> None:
+    with open(path, "a", encoding="utf-8") as file:  # for each line: nothing stays open when the process ends
+        file.write(line)

@@ -181,11 +181,59 @@ async def yield_(
 
 
 async def yield_many(
-    tasks: Sequence[Task], timeout: float | None = DEFAULT_TIMEOUT
+    tasks: Sequence[Task],
+    timeout: float | None = DEFAULT_TIMEOUT,
+    *,
+    limit: int | None = None,
+    on_timeout: Literal["nothing", "ignore", "kill_task"] = "nothing",
 ) -> list[tuple[Task, Any]]:
-    """`Task.yield_many/2`: each task with what `yield_` gives for it; `timeout` ms for all together."""
+    """`Task.yield_many/2`: each task with what `yield_` gives for it; `timeout` ms for all together.
+
+    With `limit` it returns once so many are done. What is not done then is left alone ("nothing"), or ignored or killed
+    (`on_timeout`); its result is None. Raises ValueError for an option that is wrong.
+    """
+    if on_timeout not in ("nothing", "ignore", "kill_task"):
+        raise ValueError(f'on_timeout: expected "nothing", "ignore" or "kill_task", got {on_timeout!r}')
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise ValueError(f"limit: expected a whole number, 1 or more, got {limit!r}")
     left = _time_left(timeout)
-    return [(task, await yield_(task, left())) for task in tasks]
+    results: dict[Task, Any] = {}
+    waiting = list(dict.fromkeys(tasks))
+    for task in waiting:
+        _check_owner(task)
+    while waiting and (limit is None or len(results) < limit):
+        message = await erlang.receive(lambda message: any(task.is_mail(message) for task in waiting), left())
+        if message is TIMEOUT:
+            break
+        task = next(task for task in waiting if task.is_mail(message))
+        waiting.remove(task)
+        if isinstance(message, Down):
+            results[task] = ("exit", message.reason)
+        else:
+            erlang.demonitor(task.ref, flush=True)
+            results[task] = ("ok", message[1])
+    for task in waiting:
+        if on_timeout == "kill_task":
+            results[task] = await shutdown(task, "brutal_kill")
+        elif on_timeout == "ignore":
+            results[task] = await ignore(task)
+    return [(task, results.get(task)) for task in tasks]
+
+
+async def ignore(task: Task) -> tuple[Literal["ok", "exit"], Any] | None:
+    """`Task.ignore/1`: the task goes on, unlinked, and nothing of it comes any more.
+
+    None if it still runs; `("ok", value)` or `("exit", reason)` if that was there already.
+    """
+    _check_owner(task)
+    message = await erlang.receive(task.is_mail, 0)
+    owner = _owner()
+    owner.unlink(task.pid)
+    _forget_exit(owner, task.pid)
+    erlang.demonitor(task.ref, flush=True)
+    if isinstance(message, tuple):
+        return ("ok", message[1])
+    return ("exit", message.reason) if isinstance(message, Down) else None
 
 
 async def shutdown(

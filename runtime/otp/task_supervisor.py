@@ -26,6 +26,7 @@ from runtime.otp.erlang import TIMEOUT, Down
 from runtime.otp.gen import Dest
 from runtime.otp.supervisor import ChildSpec
 from runtime.otp.task import DEFAULT_TIMEOUT, Task, TaskProcess, await_, shutdown, yield_
+from runtime.otp.task import async_ as alone
 
 MAX_CONCURRENCY: Final = (
     8  # of async_stream; Elixir takes the number of schedulers, of which there is one here
@@ -101,7 +102,7 @@ async def children(sup: Dest) -> list[Pid]:
 
 
 def async_stream(
-    sup: Dest,
+    sup: Dest | None,
     items: Iterable[Any],
     fn: Callable[[Any], Any],
     *,
@@ -109,6 +110,7 @@ def async_stream(
     ordered: bool = True,
     timeout: float | None = DEFAULT_TIMEOUT,
     on_timeout: Literal["exit", "kill_task"] = "exit",
+    zip_input_on_exit: bool = False,
 ) -> AsyncIterator[tuple[str, Any]]:
     """`Task.Supervisor.async_stream/4`: `fn(item)` in a task for each item, at most `max_concurrency` at a
     time.
@@ -117,14 +119,15 @@ def async_stream(
     tasks are linked to the caller: one that crashes ends it; if it traps exits, the crash is `("exit",
     reason)`. A task that takes more than `timeout` ms raises Exit(("timeout", CallSite)), or with
     on_timeout="kill_task" is killed and gives `("exit", "timeout")`. `items` is read only as fast as results
-    are taken; what runs when the stream is left is stopped. Raises ValueError for an option that is wrong.
+    are taken; what runs when the stream is left is stopped. With `zip_input_on_exit` an exit is `("exit", (item, reason))`.
+    Without a supervisor (`sup` None) it is `Task.async_stream/3`. Raises ValueError for an option that is wrong.
     """
     _check_options(max_concurrency, on_timeout, timeout)
-    return _stream(sup, items, fn, max_concurrency, ordered, timeout, on_timeout, True)
+    return _stream(sup, items, fn, max_concurrency, ordered, timeout, on_timeout, True, zip_input_on_exit)
 
 
 def async_stream_nolink(
-    sup: Dest,
+    sup: Dest | None,
     items: Iterable[Any],
     fn: Callable[[Any], Any],
     *,
@@ -132,12 +135,13 @@ def async_stream_nolink(
     ordered: bool = True,
     timeout: float | None = DEFAULT_TIMEOUT,
     on_timeout: Literal["exit", "kill_task"] = "exit",
+    zip_input_on_exit: bool = False,
 ) -> AsyncIterator[tuple[str, Any]]:
     """`Task.Supervisor.async_stream_nolink/4`: as `async_stream`; a crash is `("exit", reason)` and ends
     nobody else.
     """
     _check_options(max_concurrency, on_timeout, timeout)
-    return _stream(sup, items, fn, max_concurrency, ordered, timeout, on_timeout, False)
+    return _stream(sup, items, fn, max_concurrency, ordered, timeout, on_timeout, False, zip_input_on_exit)
 
 
 def _check_options(max_concurrency: int, on_timeout: str, timeout: float | None) -> None:
@@ -149,16 +153,17 @@ def _check_options(max_concurrency: int, on_timeout: str, timeout: float | None)
 
 
 class _Running:
-    __slots__ = ("deadline", "index", "task")
+    __slots__ = ("deadline", "index", "item", "task")
 
-    def __init__(self, index: int, task: Task, deadline: float | None) -> None:
+    def __init__(self, index: int, item: Any, task: Task, deadline: float | None) -> None:
         self.index = index
+        self.item = item
         self.task = task
         self.deadline = deadline
 
 
 async def _stream(
-    sup: Dest,
+    sup: Dest | None,
     items: Iterable[Any],
     fn: Callable[[Any], Any],
     max_concurrency: int,
@@ -166,6 +171,7 @@ async def _stream(
     timeout: float | None,
     on_timeout: str,
     link: bool,
+    zip_input: bool,
 ) -> AsyncIterator[tuple[str, Any]]:
     owner = scheduling.current
     if owner is None:
@@ -175,6 +181,9 @@ async def _stream(
     source = enumerate(items)
     given = 0
     more = True
+
+    def exit_of(ended: _Running, reason: Any) -> tuple[str, Any]:
+        return ("exit", (ended.item, reason) if zip_input else reason)
 
     def is_ours(message: Any) -> bool:
         if isinstance(message, Down):
@@ -193,9 +202,10 @@ async def _stream(
                 if entry is None:
                     more = False
                     break
-                task = await _async(sup, fn, (entry[1],), link)
+                item = entry[1]
+                task = alone(fn, item) if sup is None else await _async(sup, fn, (item,), link)
                 deadline = None if timeout is None else erlang.monotonic_time() + timeout
-                running[task.ref] = _Running(entry[0], task, deadline)
+                running[task.ref] = _Running(entry[0], item, task, deadline)
             if ordered:
                 while given in results:
                     yield results.pop(given)
@@ -217,11 +227,11 @@ async def _stream(
                     raise Exit(("timeout", CallSite("task_supervisor", "async_stream", (timeout,))))
                 del running[first.task.ref]
                 outcome = await shutdown(first.task, "brutal_kill")
-                results[first.index] = outcome or ("exit", "timeout")
+                results[first.index] = outcome if outcome else exit_of(first, "timeout")
             elif isinstance(message, Down):
                 ended = running.pop(message.ref)
                 _detach(owner, ended.task)
-                results[ended.index] = ("exit", message.reason)
+                results[ended.index] = exit_of(ended, message.reason)
             else:
                 ended = running.pop(message[0])
                 _detach(owner, ended.task)

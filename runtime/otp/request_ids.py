@@ -1,0 +1,140 @@
+"""Collections of requests under way: `gen_server:reqids_new/0` and the functions that take one (OTP 25).
+
+    ids = reqids_new()
+    for server in servers:
+        ids = send_request_to(server, "status", label=server, collection=ids)
+    while (answer := await receive_response_of(ids, 1000)) not in ("no_request", "timeout"):
+        (status, value), server, ids = answer
+
+A collection is a value: each function returns the new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.core.durations import check_timeout
+from runtime.core.engine import current_engine
+from runtime.core.exits import Exit
+from runtime.core.scheduling import Reply
+from runtime.otp.gen import Call, Dest, send_request
+
+RequestId = Awaitable[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestIds:
+    """Requests with their labels, oldest first."""
+
+    pairs: tuple[tuple[RequestId, Any], ...] = ()
+
+    def without(self, request_id: RequestId) -> RequestIds:
+        """All but this one."""
+        return RequestIds(tuple(pair for pair in self.pairs if pair[0] is not request_id))
+
+
+def reqids_new() -> RequestIds:
+    """`gen_server:reqids_new/0`."""
+    return RequestIds()
+
+
+def reqids_add(request_id: RequestId, label: Any, collection: RequestIds) -> RequestIds:
+    """`gen_server:reqids_add/3`. Raises ValueError if the request is in it already."""
+    if any(known is request_id for known, _ in collection.pairs):
+        raise ValueError("request_id: it is in the collection already")
+    return RequestIds((*collection.pairs, (request_id, label)))
+
+
+def reqids_size(collection: RequestIds) -> int:
+    """`gen_server:reqids_size/1`."""
+    return len(collection.pairs)
+
+
+def reqids_to_list(collection: RequestIds) -> list[tuple[RequestId, Any]]:
+    """`gen_server:reqids_to_list/1`: `(request id, label)` pairs."""
+    return list(collection.pairs)
+
+
+def send_request_to(dest: Dest, request: Any, label: Any, collection: RequestIds) -> RequestIds:
+    """`gen_server:send_request/4`: sends the request and returns the collection with it."""
+    return reqids_add(send_request(dest, request), label, collection)
+
+
+def check_response(request_id: RequestId) -> Any:
+    """`gen_server:check_response/2`: ("reply", value), ("error", (reason, dest)), or "no_reply" yet.
+
+    An answer is no message here, so there is none to give: a server looks when it likes.
+    """
+    assert isinstance(request_id, Reply)
+    return _outcome(request_id) if request_id.done else "no_reply"
+
+
+async def wait_response(request_id: RequestId, timeout: float | None = None) -> Any:
+    """`gen_server:wait_response/2`: as check_response, or "timeout" after `timeout` ms; the request then goes on."""
+    assert isinstance(request_id, Reply)
+    return _outcome(request_id) if await _first([request_id], timeout) is not None else "timeout"
+
+
+async def wait_response_of(collection: RequestIds, timeout: float | None = None, delete: bool = True) -> Any:
+    """`gen_server:wait_response/3`: the next answer as `(response, label, new collection)`, "no_request" if it is empty, or
+    "timeout" after `timeout` ms. With `delete` the new collection is without the request.
+    """
+    if not collection.pairs:
+        return "no_request"
+    found = await _first([request_id for request_id, _ in collection.pairs], timeout)
+    if found is None:
+        return "timeout"
+    label = next(label for request_id, label in collection.pairs if request_id is found)
+    return (_outcome(found), label, collection.without(found) if delete else collection)
+
+
+async def receive_response_of(
+    collection: RequestIds, timeout: float | None = None, delete: bool = True
+) -> Any:
+    """`gen_server:receive_response/3`: as wait_response_of, but at a timeout the requests are abandoned."""
+    answer = await wait_response_of(collection, timeout, delete)
+    if answer == "timeout":
+        for request_id, _ in collection.pairs:
+            assert isinstance(request_id, Reply)
+            request_id.abandon()
+    return answer
+
+
+def _outcome(request_id: Reply) -> tuple[str, Any]:
+    error = request_id.error
+    if isinstance(error, Exit):
+        reason = error.reason
+        if isinstance(reason, tuple) and len(reason) == 2:
+            reason = reason[0]
+        dest = request_id.target if isinstance(request_id, Call) else None
+        return ("error", (reason, dest))
+    if error is not None:
+        raise error
+    return ("reply", request_id.value)
+
+
+async def _first(requests: list[Any], timeout: float | None) -> Reply | None:
+    """The first that is answered; None after `timeout` ms."""
+    check_timeout(timeout)
+    if not any(request.done for request in requests):
+        engine = current_engine()
+        answered: asyncio.Future[None] = engine.loop.create_future()
+        for request in requests:
+            request.waiter = answered
+        timer = None if timeout is None else engine.call_later(timeout / 1000, _time_is_up, answered)
+        try:
+            await answered
+        finally:
+            if timer is not None:
+                timer.cancel()
+            for request in requests:
+                request.waiter = None
+    return next((request for request in requests if request.done), None)
+
+
+def _time_is_up(answered: asyncio.Future[None]) -> None:
+    if not answered.done():
+        answered.set_result(None)

@@ -1,0 +1,181 @@
+"""OTP's module `timer`: functions applied, messages sent and processes ended later, once or again and again.
+
+Results are OTP's: `("ok", TimerRef)`, `("error", "badarg")`; a `TimerRef` is for `cancel`. All times are milliseconds. What is
+applied runs in a process of its own, so that it may wait and crash; an interval timer ends with the process it sends to, and
+with the one that started it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import iscoroutine
+from time import perf_counter
+from typing import Any, Final
+
+from runtime.core import scheduling
+from runtime.core.durations import is_duration
+from runtime.core.engine import Engine, Timer, current_engine
+from runtime.core.pid import Pid, Ref
+from runtime.core.scheduling import DEAD
+from runtime.otp.erlang import Dest, sleep
+
+_BADARG: Final = ("error", "badarg")
+
+
+class TimerRef(Ref):
+    """A timer of this module."""
+
+    __slots__ = ("_due", "_engine", "_every", "_fire", "_owner", "_timer")
+
+    def __init__(self, fire: Callable[[TimerRef], bool], ms: float, every: float | None = None) -> None:
+        super().__init__()
+        self._engine: Engine = current_engine()
+        self._fire = fire
+        self._every = every
+        self._owner = scheduling.current if every is not None else None
+        self._due = self._engine.now() + ms / 1000
+        self._timer: Timer | None = self._engine.call_at(self._due, self._rung)
+
+    def _rung(self) -> None:
+        self._timer = None
+        if self._owner is not None and self._owner.execution.mode == DEAD:
+            return
+        if self._fire(self) and self._every is not None:
+            self.again()
+
+    def again(self) -> None:
+        """Sets an interval timer for its next time, which does not drift."""
+        if self._every is not None:
+            self._due = max(self._due + self._every / 1000, self._engine.now())
+            self._timer = self._engine.call_at(self._due, self._rung)
+
+    def stop(self) -> None:
+        """It fires no more."""
+        self._every = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _is_dest(dest: Any) -> bool:
+    return isinstance(dest, Pid | str)
+
+
+def _target(engine: Engine, dest: Dest) -> Any:
+    return dest.cell if isinstance(dest, Pid) else engine.names.get(dest)  # type: ignore[arg-type]
+
+
+def apply_after(ms: float, function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
+    """`timer:apply_after/4`: `function(*args)` once, in `ms` ms, in a process of its own."""
+    if not is_duration(ms) or not callable(function):
+        return _BADARG
+    engine = current_engine()
+    return ("ok", TimerRef(lambda _ref: bool(engine.spawn(function, *args)), ms))
+
+
+def apply_interval(ms: float, function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
+    """`timer:apply_interval/4`: every `ms` ms, whether the last one is done or not."""
+    if not is_duration(ms) or not ms or not callable(function):
+        return _BADARG
+    engine = current_engine()
+    return ("ok", TimerRef(lambda _ref: bool(engine.spawn(function, *args)), ms, ms))
+
+
+def apply_repeatedly(ms: float, function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
+    """`timer:apply_repeatedly/4` (OTP 26): every `ms` ms, but never two at once: one that takes longer is waited for."""
+    if not is_duration(ms) or not ms or not callable(function):
+        return _BADARG
+    engine = current_engine()
+
+    def fire(ref: TimerRef) -> bool:
+        engine.spawn(function, *args).cell.on_exit(lambda _pid: ref.again())
+        return False
+
+    return ("ok", TimerRef(fire, ms, ms))
+
+
+def send_after(ms: float, dest: Dest, message: Any) -> tuple[str, Any]:
+    """`timer:send_after/3`: the message, once."""
+    if not is_duration(ms) or not _is_dest(dest):
+        return _BADARG
+    engine = current_engine()
+    return ("ok", TimerRef(lambda _ref: _deliver(engine, dest, message), ms))
+
+
+def send_interval(ms: float, dest: Dest, message: Any) -> tuple[str, Any]:
+    """`timer:send_interval/3`: every `ms` ms, until `cancel` or the end of the receiver."""
+    if not is_duration(ms) or not ms or not _is_dest(dest):
+        return _BADARG
+    engine = current_engine()
+    return ("ok", TimerRef(lambda _ref: _deliver(engine, dest, message), ms, ms))
+
+
+def _deliver(engine: Engine, dest: Dest, message: Any) -> bool:
+    cell = _target(engine, dest)
+    if cell is None or cell.execution.mode == DEAD:
+        return False
+    cell.deliver(message)
+    return True
+
+
+def exit_after(ms: float, dest: Dest, reason: Any) -> tuple[str, Any]:
+    """`timer:exit_after/3`: an exit signal with this reason."""
+    if not is_duration(ms) or not _is_dest(dest):
+        return _BADARG
+    engine = current_engine()
+
+    def fire(_ref: TimerRef) -> bool:
+        cell = _target(engine, dest)
+        if cell is not None:
+            cell.exit_signal(cell, reason, False)
+        return False
+
+    return ("ok", TimerRef(fire, ms))
+
+
+def kill_after(ms: float, dest: Dest) -> tuple[str, Any]:
+    """`timer:kill_after/2`: `exit_after` with `kill`."""
+    return exit_after(ms, dest, "kill")
+
+
+def cancel(ref: Any) -> tuple[str, str]:
+    """`timer:cancel/1`: `("ok", "cancel")`, also for one that has fired; `("error", "badarg")` for what is no TimerRef."""
+    if not isinstance(ref, TimerRef):
+        return _BADARG
+    ref.stop()
+    return ("ok", "cancel")
+
+
+async def tc(function: Callable[..., Any], *args: Any) -> tuple[int, Any]:
+    """`timer:tc/2`: `(microseconds of real time, result)`; a coroutine is awaited."""
+    began = perf_counter()
+    result = function(*args)
+    if iscoroutine(result):
+        result = await result
+    return (round((perf_counter() - began) * 1_000_000), result)
+
+
+def seconds(number: float) -> float:
+    """`timer:seconds/1`: in milliseconds."""
+    return number * 1000
+
+
+def minutes(number: float) -> float:
+    """`timer:minutes/1`: in milliseconds."""
+    return number * 60_000
+
+
+def hours(number: float) -> float:
+    """`timer:hours/1`: in milliseconds."""
+    return number * 3_600_000
+
+
+def hms(h: float, m: float, s: float) -> float:
+    """`timer:hms/3`: in milliseconds."""
+    return hours(h) + minutes(m) + seconds(s)
+
+
+__all__ = [
+    "TimerRef", "apply_after", "apply_interval", "apply_repeatedly", "cancel", "exit_after", "hms", "hours",
+    "kill_after", "minutes", "seconds", "send_after", "send_interval", "sleep", "tc",
+]  # fmt: skip
