@@ -2,7 +2,7 @@
 
 In this order: path (404), method (405), token (401), role (403), body size (413), content type (415), JSON
 (400), fields (422), then the handler. Every failure is answered in the one error form. The application
-keeps no state of its own beside caches; what it needs stands in `Front`, and what it changes goes to an
+keeps no state of its own beside caches; what its operations share stands in `Context`, and what it changes goes to an
 actor or the database.
 """
 
@@ -18,12 +18,12 @@ from uuid import UUID
 from actors import settings as settings_module
 from actors.settings import Settings
 from actors.storage.change_events import Change
+from api.context import Context
 from api.http import openapi
 from api.http.cors import Cors
 from api.http.errors import ApiError, from_exception
 from api.http.request import Headers, Request, Response, query_pairs
 from api.http.router import Operation, Router, Routes
-from api.http.throttle import Bucket, Failures, Locks
 from api.operators import actions as admin_actions
 from api.operators import admin, metrics
 from api.operators.logs import current_request
@@ -42,9 +42,6 @@ from api.resources import (
     users,
 )
 from api.security import access
-from api.security.passwords import Passwords
-from api.security.sessions import Sessions
-from api.security.tokens import Keyring
 from api.sockets import user_socket
 from runtime.core import telemetry
 from runtime.http import messages as http
@@ -74,26 +71,11 @@ REQUEST_STOP = ("http", "request", "stop")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:=+/@-]{1,200}")
 
 
-class Front:
-    """What handlers share: settings, keys, caches and throttles of this server."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.keyring = Keyring(settings)
-        self.sessions = Sessions(self.keyring, settings.access_token_seconds + settings.jwt_leeway)
-        self.passwords = Passwords()
-        self.login_locks = Locks()
-        self.login_failures = Failures(free=5)
-        self.address_failures = Failures(free=50)
-        self.email_bucket = Bucket(burst=30, rate=0.5)
-        self.started = time.time()
-
-
 class App:
     """The handler of all requests."""
 
     def __init__(self, settings: Settings, routes: tuple[Routes, ...] = ROUTES) -> None:
-        self.front = Front(settings)
+        self.context = Context(settings)
         self.router = Router(routes)
         openapi.describe(self.router)
         self.cors = Cors(settings)
@@ -101,7 +83,7 @@ class App:
         self._max_body = settings.max_body_bytes
         self._prefix = os.urandom(5).hex()
         self._count = itertools.count(1)
-        self._sockets = SocketTransports(self._http, *user_socket.mounts(self.front))
+        self._sockets = SocketTransports(self._http, *user_socket.mounts(self.context))
         self.upgradable = self._sockets.upgradable
 
     def __call__(self, request: http.Request) -> Awaitable[http.Response | None] | http.Response | None:
@@ -114,7 +96,7 @@ class App:
 
     def session_changed(self, change: Change) -> None:
         """A session has ended, or a user's rights have changed: here, on another server, or by somebody in the database."""
-        sessions, row = self.front.sessions, change.row
+        sessions, row = self.context.sessions, change.row
         if row.get("session_id") is not None:
             sessions.session_ended(UUID(row["session_id"]))
         elif "active" in row:
@@ -124,7 +106,7 @@ class App:
 
     def close(self) -> None:
         """Ends what the application keeps beside the actors."""
-        self.front.passwords.close()
+        self.context.close()
 
     async def _http(self, asked: http.Request) -> Response | None:
         started = time.perf_counter()
@@ -133,7 +115,7 @@ class App:
             request_id = given.decode()
         else:
             request_id = f"{self._prefix}-{next(self._count):x}"
-        request = Request(self.front, asked, request_id)
+        request = Request(self.context, asked, request_id)
         try:
             response = await self._answer(request)
         except BodyError as error:
@@ -225,7 +207,7 @@ class App:
 
     async def _authorize(self, request: Request, operation: Operation) -> None:
         assert operation.roles is not None
-        principal = await access.principal(self.front.sessions, request)
+        principal = await access.principal(self.context.sessions, request)
         if principal.role not in operation.roles:
             raise ApiError(403)
         request.principal = principal

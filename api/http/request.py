@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
 from api.http.address import caller, canonical
 from api.http.errors import ApiError, invalid
+from api.http.principal import Principal
+from api.http.router import Operation
 from runtime.http import messages as http
 from runtime.http.messages import Response
 
-if TYPE_CHECKING:
-    from api.app import Front
-    from api.http.router import Operation
-    from api.security.tokens import Principal
+C = TypeVar("C")
 
 Headers = http.Fields
 
@@ -24,16 +23,17 @@ encode = msgspec.json.Encoder(decimal_format="string").encode
 JSON_HEADER = (b"content-type", b"application/json")
 
 
-class Request:
+class Request(Generic[C]):
     """One HTTP request as a handler is given it: `http` is what came, `body` and `query` are validated values,
-    `principal` is set where a token is asked for.
+    `principal` is set where a token is asked for. `context` is what the server's operations share; which type it has
+    is not known in this room (see api/context.py).
     """
 
     __slots__ = (
         "_principal",
         "body",
         "content_type",
-        "front",
+        "context",
         "headers",
         "http",
         "method",
@@ -45,8 +45,8 @@ class Request:
         "request_id",
     )
 
-    def __init__(self, front: Front, asked: http.Request, request_id: str) -> None:
-        self.front = front
+    def __init__(self, context: C, asked: http.Request, request_id: str) -> None:
+        self.context = context
         self.http = asked
         self.method = asked.method
         self.path = unquote(asked.path) if "%" in asked.path else asked.path

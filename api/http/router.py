@@ -11,19 +11,17 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
 import msgspec
 
+from api.http.errors import ApiError
 from api.http.fields import Decoder
+from runtime.http.messages import Response
 
-if TYPE_CHECKING:
-    from api.http.errors import ApiError
-    from api.http.request import Request, Response
-
-Handler = Callable[["Request"], Awaitable["Response"]]
+Handler = Callable[[Any], Awaitable[Response]]  # of an api.http.request.Request
 
 USER, ADMIN, SERVICE = "user", "admin", "service"
 ANYONE: frozenset[str] = frozenset({USER, ADMIN, SERVICE})

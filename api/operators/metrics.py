@@ -22,8 +22,9 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from actors.instruments import Instruments, gauges, instruments
+from api.context import Request
 from api.http.errors import ApiError, unauthorized
-from api.http.request import Request, Response
+from api.http.request import Response
 from api.http.router import Answer, Routes
 from runtime.core.engine import Engine, current_engine
 from runtime.observe import observer
@@ -195,14 +196,14 @@ def is_loopback(address: str) -> bool:
 )
 async def metrics(request: Request) -> Response:
     """With METRICS_TOKEN where one is set; else open on loopback alone."""
-    settings = request.front.settings
+    settings = request.context.settings
     if settings.metrics_token or not is_loopback(request.address) or b"x-forwarded-for" in request.headers:
         _check_token(request)
     return Response(200, text(), [(b"content-type", CONTENT_TYPE_LATEST.encode())])
 
 
 def _check_token(request: Request) -> None:
-    wanted = request.front.settings.metrics_token
+    wanted = request.context.settings.metrics_token
     scheme, _, given = (request.header(b"authorization") or "").partition(" ")
     if not wanted or scheme.lower() != "bearer":
         raise unauthorized(

@@ -14,11 +14,11 @@ from uuid import UUID, uuid4
 import msgspec
 
 from actors.storage import repo
+from api.context import Request
 from api.http.errors import ApiError, unauthorized
-from api.http.request import Request, Response, answer
+from api.http.request import Response, answer
 from api.http.router import Answer, Routes
 from api.security import disconnect
-from api.security.guessing import failed, guarded, succeeded
 from api.security.sessions import revoke
 from api.security.tokens import refresh_hash, refresh_token
 from schema import users
@@ -99,19 +99,19 @@ async def login(request: Request) -> Response:
     """Answers alike, and after the same work, whether the account is unknown, inactive or the password
     wrong."""
     body: Login = request.body
-    passwords = request.front.passwords
+    passwords = request.context.passwords
     row = await repo.pool().fetchrow(users.BY_EMAIL, body.email)
     # By the account, however its address was written: the database knows which texts are the same address.
     account = body.email.lower() if row is None else row["id"]
     # One check at a time, so that a burst of guesses is counted guess by guess.
-    async with guarded(request, account):
+    async with request.context.guesses.guarded(account, request.caller):
         usable = row is not None and row["active"]
         stored = row["password_hash"] if usable else None
         fits, better = await passwords.check(stored, body.password, request.caller)
         if not fits:
-            failed(request, account)
+            request.context.guesses.failed(account, request.caller)
             raise unauthorized(WRONG, code="invalid_credentials")
-        succeeded(request, account)
+        request.context.guesses.succeeded(account, request.caller)
     assert row is not None
     if better is not None:
         await repo.pool().execute(users.SET_HASH, row["id"], better)
@@ -125,14 +125,14 @@ async def _signed_in(
     connection: Any,
     replaced: UUID | None = None,
 ) -> Response:
-    settings = request.front.settings
+    settings = request.context.settings
     token, token_hash = refresh_token()
     life = float(settings.refresh_token_seconds)
     if replaced is None:
         await connection.execute(users.ADD_REFRESH, row["id"], session_id, token_hash, life)
     else:
         await connection.execute(users.ADD_SUCCESSOR, row["id"], session_id, token_hash, life, replaced)
-    access = request.front.keyring.issue(row["id"], row["role"], row["email"], session_id)
+    access = request.context.keyring.issue(row["id"], row["role"], row["email"], session_id)
     me = Me(row["id"], row["email"], row["name"], row["role"])
     return answer(SignedIn(access, token, settings.access_token_seconds, me), headers=NO_STORE)
 
@@ -152,7 +152,7 @@ async def refresh(request: Request) -> Response:
     """New tokens for a refresh token. One that was replaced stays good for REFRESH_REUSE_SECONDS, for another tab or an answer
     that was lost, until what replaced it is used; a later use ends the session, since one of both users stole it."""
     refused = unauthorized("The refresh token is not valid", code="invalid_refresh_token")
-    reuse = float(request.front.settings.refresh_reuse_seconds)
+    reuse = float(request.context.settings.refresh_reuse_seconds)
     reused = False
     response = None
     async with repo.pool().acquire() as connection, connection.transaction():
@@ -201,7 +201,7 @@ async def logout(request: Request) -> Response:
 
 
 def _session_ended(request: Request, user_id: UUID, session_id: UUID) -> None:
-    request.front.sessions.session_ended(session_id)
+    request.context.sessions.session_ended(session_id)
     disconnect.session(user_id, session_id)
 
 
@@ -223,4 +223,4 @@ async def me(request: Request) -> Response:
 )
 async def jwks(request: Request) -> Response:
     """What other services need to check our tokens without our secret."""
-    return answer(request.front.keyring.jwks(), headers=[(b"cache-control", b"public, max-age=300")])
+    return answer(request.context.keyring.jwks(), headers=[(b"cache-control", b"public, max-age=300")])

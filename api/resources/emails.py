@@ -14,9 +14,10 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from actors.storage import repo
+from api.context import Request
 from api.http.errors import ApiError, too_many
 from api.http.fields import Decoder, Email, Name
-from api.http.request import JSON_HEADER, Request, Response, answer, encode
+from api.http.request import JSON_HEADER, Response, answer, encode
 from api.http.router import JSON, Failures, Routes
 
 routes = Routes("emails")
@@ -68,7 +69,7 @@ def failure(error: ApiError) -> Response:
 
 async def submit(request: Request) -> Response:
     """Keeps an address once. The same answer, with `duplicate`, when it was there already."""
-    wait = request.front.email_bucket.take(request.caller)
+    wait = request.context.sign_ups.take(request.caller)
     if wait > 0:
         raise too_many(math.ceil(wait))
     body = _read(request)

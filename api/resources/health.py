@@ -10,8 +10,9 @@ import msgspec
 from actors.bridges.circuit_breaker import Ask
 from actors.bridges.supervisor import breaker_name
 from actors.storage import repo
+from api.context import Request
 from api.http.errors import ErrorDetail
-from api.http.request import Request, Response, answer
+from api.http.request import Response, answer
 from api.http.router import Answer, Routes
 from api.version import VERSION
 from runtime.core.exits import Exit
@@ -48,7 +49,7 @@ OK = Check("ok")
 
 async def alive(request: Request) -> Response:
     """200 while the server answers at all."""
-    return answer(Alive("ok", VERSION, round(time.time() - request.front.started, 3)))
+    return answer(Alive("ok", VERSION, round(time.time() - request.context.started, 3)))
 
 
 for _path in ("/health", "/api/v1/health"):
@@ -97,7 +98,7 @@ def _actor(name: str) -> Check:
 
 
 async def _bridge(request: Request) -> Check:
-    services = request.front.settings.go_services()
+    services = request.context.settings.go_services()
     if not services:
         return Check("not_configured")
     down: list[str] = []

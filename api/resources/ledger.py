@@ -15,7 +15,8 @@ from actors.storage import repo
 from api.http.errors import ApiError
 from api.http.request import Request, Response, answer
 from api.http.router import Routes
-from api.resources.transactions import NO_TRANSACTION, may_see
+from api.resources.transactions import NO_TRANSACTION
+from api.security.access import may_see
 from schema import transaction_lists
 
 routes = Routes("ledger")

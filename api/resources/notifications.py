@@ -17,6 +17,7 @@ from api.http.errors import ApiError
 from api.http.fields import Text, Title
 from api.http.request import Request, Response, answer
 from api.http.router import ADMINS_AND_SERVICES, Routes
+from api.security.access import own
 from schema import notifications
 
 routes = Routes("notifications")
@@ -151,11 +152,3 @@ async def read(request: Request) -> Response:
 async def read_all(request: Request) -> Response:
     """Marks all of the caller's notifications as read."""
     return answer(ReadAll(await repo.pool().fetchval(notifications.READ_ALL, own(request))))
-
-
-def own(request: Request) -> UUID:
-    """The caller's user id. Raises ApiError 403 for a token that speaks for no user."""
-    user_id = request.principal.user_id
-    if user_id is None:
-        raise ApiError(403, "The token speaks for no user")
-    return user_id

@@ -10,8 +10,9 @@ from typing import Final
 
 from actors.bridges.go_bridge import BridgeError, Forward, Forwarded
 from actors.bridges.supervisor import bridge_name
+from api.context import Request
 from api.http.errors import ApiError, unavailable
-from api.http.request import Request, Response
+from api.http.request import Response
 from api.http.router import ANYTHING, Answer, Routes
 from runtime.otp import gen_server
 
@@ -31,7 +32,7 @@ ANSWERS: Final = {
 async def forward(request: Request) -> Response:
     """Passes the request to the Go service of this name, and its answer back."""
     service = request.params["name"]
-    if service not in request.front.settings.go_services():
+    if service not in request.context.settings.go_services():
         raise ApiError(404, f"There is no service {service!r}")
     headers = [
         (name.decode(), value) for name in FORWARDED_HEADERS if (value := request.header(name)) is not None

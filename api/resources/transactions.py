@@ -25,7 +25,7 @@ from api.http.errors import ApiError, invalid, unavailable
 from api.http.fields import Amount, Currency, Moment, Text
 from api.http.request import Request, Response, answer
 from api.http.router import Answer, Routes
-from api.resources.notifications import own
+from api.security.access import may_see, whose
 from runtime.otp import gen_server
 from schema import transaction_lists
 
@@ -125,7 +125,7 @@ IdempotencyKey = Annotated[
 async def create(request: Request) -> Response:
     """Records a transaction of the caller. Answers after COMMIT."""
     body: NewTransaction = request.body
-    user_id = _whose(request, body.user_id)
+    user_id = whose(request, body.user_id)
     key = _idempotency_key(request)
     reply = await gen_server.call(
         "db_writer",
@@ -177,7 +177,7 @@ REPLAYED = ((b"idempotency-replayed", b"true"),)
 async def index(request: Request) -> Response:
     """The caller's own, newest first."""
     query: TransactionQuery = request.query
-    user_id = _whose(request, query.user_id)
+    user_id = whose(request, query.user_id)
     rows = await repo.pool().fetch(
         transaction_lists.PAGE,
         query.limit + 1,
@@ -203,19 +203,6 @@ async def show(request: Request) -> Response:
 
 
 NO_TRANSACTION = "There is no such transaction"
-
-
-def may_see(request: Request, owner: UUID) -> bool:
-    """True for the owner and for an admin."""
-    return request.principal.is_admin or request.principal.user_id == owner
-
-
-def _whose(request: Request, named: UUID | None) -> UUID:
-    if named is None or named == request.principal.user_id:
-        return own(request)
-    if not request.principal.is_admin:
-        raise ApiError(403, "Only an admin may name another user")
-    return named
 
 
 def _idempotency_key(request: Request) -> str | None:

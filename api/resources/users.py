@@ -11,14 +11,15 @@ import asyncpg
 import msgspec
 
 from actors.storage import repo
+from api.context import Request
 from api.http import cursor
 from api.http.cursor import PageQuery
 from api.http.errors import ApiError
 from api.http.fields import Email, Name
-from api.http.request import Request, Response, answer
+from api.http.request import Response, answer
 from api.http.router import ADMINS, Routes
 from api.security import audit, disconnect
-from api.security.guessing import failed, guarded, succeeded
+from api.security.access import may_see
 from api.security.passwords import MAX_LENGTH, MIN_LENGTH
 from api.security.sessions import revoke
 from schema import users
@@ -102,9 +103,10 @@ async def index(request: Request) -> Response:
 
 @routes.get("/api/v1/users/{id:uuid}", summary="One user", answers={200: UserBody}, errors=(404,))
 async def show(request: Request) -> Response:
-    """The user; for anybody but an admin only himself, else 404."""
+    """The user; for anybody but an admin only their own, else 404."""
     user_id: UUID = request.params["id"]
-    _only_self_or_admin(request, user_id)
+    if not may_see(request, user_id):
+        raise ApiError(404, NO_USER)
     row = await repo.pool().fetchrow(users.BY_ID, user_id)
     if row is None:
         raise ApiError(404, NO_USER)
@@ -124,7 +126,7 @@ async def create(request: Request) -> Response:
     body: NewUser = request.body
     password_hash = None
     if body.password is not None:
-        password_hash = await request.front.passwords.hash(body.password, request.principal.user_id)
+        password_hash = await request.context.passwords.hash(body.password, request.principal.user_id)
     async with repo.pool().acquire() as connection, connection.transaction():
         try:
             row = await connection.fetchrow(users.CREATE, body.email, body.name, body.role, password_hash)
@@ -146,20 +148,21 @@ async def update(request: Request) -> Response:
     user_id: UUID = request.params["id"]
     body: UserChange = request.body
     principal = request.principal
-    _only_self_or_admin(request, user_id)
+    if not may_see(request, user_id):
+        raise ApiError(404, NO_USER)
     own = principal.user_id == user_id
     if not principal.is_admin and (
         body.role is not None or body.active is not None or body.email is not None
     ):
         raise ApiError(403, "Role, address and activity are an admin's to change")
     if own and principal.is_admin and (body.active is False or (body.role or "admin") != "admin"):
-        raise ApiError(409, "An admin can't take his own rights; another admin can", code="own_rights")
+        raise ApiError(409, "Admins can't take their own rights; another admin can", code="own_rights")
     password_hash = None
     ended: set[UUID] = set()
     if body.password is not None:
         if own:
             await _check_current_password(request, user_id, body.current_password)
-        password_hash = await request.front.passwords.hash(body.password, principal.user_id)
+        password_hash = await request.context.passwords.hash(body.password, principal.user_id)
     async with repo.pool().acquire() as connection, connection.transaction():
         try:
             row = await connection.fetchrow(
@@ -209,26 +212,21 @@ NO_USER = "There is no such user"
 TAKEN = "A user with this address exists"
 
 
-def _only_self_or_admin(request: Request, user_id: UUID) -> None:
-    if not request.principal.is_admin and request.principal.user_id != user_id:
-        raise ApiError(404, NO_USER)
-
-
 async def _check_current_password(request: Request, user_id: UUID, given: str | None) -> None:
     wrong = ApiError(403, "The current password is wrong", fields={"current_password": "is wrong"})
     if given is None:
         raise wrong
-    async with guarded(request, user_id):
+    async with request.context.guesses.guarded(user_id, request.caller):
         stored = await repo.pool().fetchval(users.HASH_OF, user_id)
-        fits, _better = await request.front.passwords.check(stored, given, user_id)
+        fits, _better = await request.context.passwords.check(stored, given, user_id)
         if not fits:
-            failed(request, user_id)
+            request.context.guesses.failed(user_id, request.caller)
             raise wrong
-        succeeded(request, user_id)
+        request.context.guesses.succeeded(user_id, request.caller)
 
 
 def _changed(request: Request, row: Mapping[str, Any], ended: set[UUID], *, sockets: bool) -> None:
-    sessions = request.front.sessions
+    sessions = request.context.sessions
     sessions.rights_changed(row["id"], row["role"], row["active"])
     for session_id in ended:
         sessions.session_ended(session_id)

@@ -1,14 +1,18 @@
-"""Who calls, by the Authorization header (RFC 6750)."""
+"""Who calls, by the Authorization header (RFC 6750), and what is theirs to see."""
 
 from __future__ import annotations
 
-from api.http.errors import unauthorized
+from typing import Any
+from uuid import UUID
+
+from api.http.errors import ApiError, unauthorized
+from api.http.principal import Principal
 from api.http.request import Request
 from api.security.sessions import Sessions
-from api.security.tokens import InvalidToken, Principal
+from api.security.tokens import InvalidToken
 
 
-async def principal(sessions: Sessions, request: Request) -> Principal:
+async def principal(sessions: Sessions, request: Request[Any]) -> Principal:
     """Whom the request's bearer token speaks for. Raises ApiError 401 without a token that is good."""
     given = request.headers.get(b"authorization")
     if given is None:
@@ -24,3 +28,25 @@ async def principal(sessions: Sessions, request: Request) -> Principal:
         return await sessions.authenticate(token.decode("latin-1"))
     except InvalidToken as error:
         raise unauthorized(str(error), code="invalid_token") from None
+
+
+def own(request: Request[Any]) -> UUID:
+    """The caller's user id. Raises ApiError 403 for a token that speaks for no user."""
+    user_id = request.principal.user_id
+    if user_id is None:
+        raise ApiError(403, "The token speaks for no user")
+    return user_id
+
+
+def may_see(request: Request[Any], owner: UUID) -> bool:
+    """True for the owner and for an admin."""
+    return request.principal.is_admin or request.principal.user_id == owner
+
+
+def whose(request: Request[Any], named: UUID | None) -> UUID:
+    """The user that a request is about: the caller, or for an admin the one named. Raises ApiError 403."""
+    if named is None or named == request.principal.user_id:
+        return own(request)
+    if not request.principal.is_admin:
+        raise ApiError(403, "Only an admin may name another user")
+    return named

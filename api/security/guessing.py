@@ -7,29 +7,34 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
 from api.http.errors import too_many
-from api.http.request import Request
+from api.http.throttle import Failures, Locks
 
 TOO_MANY = "Too many failed sign-ins; try again later"
 
 
-@asynccontextmanager
-async def guarded(request: Request, account: Hashable) -> AsyncIterator[None]:
-    """Around one check of a password of this account. Raises ApiError 429 while the caller has to wait."""
-    front = request.front
-    key = (account, request.caller)
-    async with front.login_locks.of(key):
-        wait = max(front.login_failures.wait(key), front.address_failures.wait(request.caller))
-        if wait > 0:
-            raise too_many(math.ceil(wait), TOO_MANY)
-        yield
+class Guesses:
+    """Who has guessed wrong of late. A `caller` is `Request.caller`."""
 
+    def __init__(self) -> None:
+        self._checks = Locks()
+        self._of_account = Failures(free=5)
+        self._of_caller = Failures(free=50)
 
-def failed(request: Request, account: Hashable) -> None:
-    """The guess was wrong."""
-    request.front.login_failures.failed((account, request.caller))
-    request.front.address_failures.failed(request.caller)
+    @asynccontextmanager
+    async def guarded(self, account: Hashable, caller: str) -> AsyncIterator[None]:
+        """Around one check of a password of this account. Raises ApiError 429 while the caller has to wait."""
+        key = (account, caller)
+        async with self._checks.of(key):
+            wait = max(self._of_account.wait(key), self._of_caller.wait(caller))
+            if wait > 0:
+                raise too_many(math.ceil(wait), TOO_MANY)
+            yield
 
+    def failed(self, account: Hashable, caller: str) -> None:
+        """The guess was wrong."""
+        self._of_account.failed((account, caller))
+        self._of_caller.failed(caller)
 
-def succeeded(request: Request, account: Hashable) -> None:
-    """The password was right: earlier mistakes are forgiven."""
-    request.front.login_failures.succeeded((account, request.caller))
+    def succeeded(self, account: Hashable, caller: str) -> None:
+        """The password was right: earlier mistakes are forgiven."""
+        self._of_account.succeeded((account, caller))

@@ -20,7 +20,8 @@ import asyncpg
 
 from actors.node import Node, node
 from actors.storage import repo
-from api.security.tokens import InvalidToken, Keyring, Principal
+from api.http.principal import Principal
+from api.security.tokens import InvalidToken, Keyring
 from schema import users
 
 FRESH_SECONDS = 10.0  # the listener reads the change log every five, without a hint

@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
 from actors.settings import MIN_SECRET_BYTES, ConfigError, Settings, signing_secret, weakness
+from api.http.principal import Principal
 
 MAX_TOKEN_BYTES = 8192
 MAX_EXP = 253_402_300_799  # the last second of the year 9999: beyond, a moment can't be told, nor a timer set
@@ -44,25 +45,6 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 class InvalidToken(Exception):
     """The token is not one of ours, or not any more; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who a token speaks for. `user_id` is None for a service that is no user; `exp` is in seconds since
-    1970."""
-
-    user_id: UUID | None
-    subject: str
-    role: str
-    email: str
-    session_id: UUID | None
-    exp: float
-    own: bool = False  # issued by us, for a user and a session of ours
-
-    @property
-    def is_admin(self) -> bool:
-        """True for role admin."""
-        return self.role == "admin"
 
 
 @dataclass(frozen=True, slots=True)

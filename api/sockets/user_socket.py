@@ -6,20 +6,19 @@ The token comes as `params.token`, as the guide's frontend sends it, or as the c
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from actors.channels import AdminChannel, NotificationChannel, TransactionChannel
 from actors.settings import Settings
+from api.context import Context
+from api.http.principal import Principal
 from api.security.disconnect import socket_id
-from api.security.tokens import InvalidToken, Principal
+from api.security.tokens import InvalidToken
 from runtime.phoenix.check_origin import CheckOrigin
 from runtime.phoenix.endpoint import Endpoint
 from runtime.phoenix.messages import Error, Ok
 from runtime.phoenix.mount import LongPollOptions, Mount, Mounts, WebSocketOptions
 from runtime.phoenix.socket import UserSocket as PhoenixSocket
-
-if TYPE_CHECKING:
-    from api.app import Front
 
 PATH = "/socket"
 MAX_MESSAGE = 256 * 1024  # bytes of one message of a client
@@ -40,18 +39,18 @@ class UserSocket(PhoenixSocket):
         "admin:*": AdminChannel,
     }
 
-    front: Front
+    context: Context
 
     def connect(self, params: dict[str, Any], connect_info: dict[str, Any]) -> Any:
         token = params.get("token") or connect_info.get("auth_token")
         if not isinstance(token, str) or not token.isascii():
             return Error()
-        principal = self.front.sessions.known(token.encode())
+        principal = self.context.sessions.known(token.encode())
         return self._ask(token) if principal is None else self._let_in(principal)
 
     async def _ask(self, token: str) -> Any:
         try:
-            return self._let_in(await self.front.sessions.authenticate(token))
+            return self._let_in(await self.context.sessions.authenticate(token))
         except InvalidToken:
             return Error()
 
@@ -73,10 +72,10 @@ class UserSocket(PhoenixSocket):
         return ended is None or ended == self.assigns.get("session_id")
 
 
-def mounts(front: Front) -> tuple[Endpoint, Mounts]:
+def mounts(context: Context) -> tuple[Endpoint, Mounts]:
     """The endpoint and its socket mounts, with a socket class that knows this server's keys."""
-    origins = check_origin(front.settings)
-    socket = type("UserSocket", (UserSocket,), {"__slots__": (), "front": front})
+    origins = check_origin(context.settings)
+    socket = type("UserSocket", (UserSocket,), {"__slots__": (), "context": context})
     mount = Mount(
         PATH,
         socket,

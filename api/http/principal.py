@@ -1,0 +1,24 @@
+"""Who calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a token speaks for. `user_id` is None for a service that is no user; `exp` is in seconds since 1970."""
+
+    user_id: UUID | None
+    subject: str
+    role: str
+    email: str
+    session_id: UUID | None
+    exp: float
+    own: bool = False  # issued by us, for a user and a session of ours
+
+    @property
+    def is_admin(self) -> bool:
+        """True for role admin."""
+        return self.role == "admin"
