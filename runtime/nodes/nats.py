@@ -22,12 +22,14 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 
 from runtime.nodes.fabric import Listener
 
 _log: Final = logging.getLogger("runtime.nodes")
 
 PROBE_SECONDS: Final = 3
+NAME_SECONDS: Final = 0.3
 RECONNECT_SECONDS: Final[Any] = 0.25  # which nats-py takes as well, though it says int
 PING_SECONDS: Final = 5  # a half-open connection to the server is noticed after two or three
 PENDING_BYTES: Final = 256 * 1024 * 1024  # of frames that wait for this node's loop
@@ -223,10 +225,11 @@ class NatsFabric:
             _log.warning("NATS: %s", text)
 
 
-async def probe(options: NatsOptions) -> None:
-    """Connects once and leaves. Raises FabricError, one line, for what will not mend itself by waiting: credentials, TLS, names.
+async def probe(options: NatsOptions, node: str | None = None) -> bool:
+    """Connects once and leaves; returns whether the node's name is free.
 
-    Raises ConnectionError when no server answers now.
+    Raises FabricError, one line, for what will not mend itself by waiting: credentials, TLS, names of hosts; ConnectionError
+    when no server answers now.
     """
     failures: list[Exception] = []
 
@@ -244,7 +247,20 @@ async def probe(options: NatsOptions) -> None:
         )
     except (NatsError, OSError, ValueError) as error:
         raise _judged([*failures, error]) from None
-    await client.close()
+    try:
+        return node is None or await _is_free(client, f"{options.prefix}.to.{_token(node)}")
+    finally:
+        await client.close()
+
+
+async def _is_free(client: Client, subject: str) -> bool:
+    try:
+        await client.request(subject, b"", timeout=NAME_SECONDS)
+    except NoRespondersError:
+        return True
+    except NatsError:
+        return False  # somebody takes its frames; an empty one is none
+    return False
 
 
 def _judged(failures: list[Exception]) -> Exception:

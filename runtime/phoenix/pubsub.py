@@ -1,8 +1,8 @@
 """Phoenix.PubSub: topics, subscribers and broadcasts, with the metadata slot that Phoenix's fastlane needs.
 
 A `PubSub` is a GenServer whose tables every process reads and writes directly (one thread): the process is
-there to be supervised, and its end takes the subscriptions along, as the end of a registry does. It takes no
-messages. A subscription ends the moment its subscriber does, before any other process hears of the death.
+there to be supervised, and its end takes the subscriptions along, as the end of a registry does. What comes
+for it goes to its adapter: broadcasts of other nodes. A subscription ends the moment its subscriber does, before any other process hears of the death.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ class Adapter(Protocol):
         """Sends a message to one node, this one included; to one that is not there it is lost."""
         ...
 
+    def receive(self, message: Any) -> None:
+        """Takes a message that has come for the PubSub's process."""
+        ...
+
 
 NO_NODE: Final = "nonode@nohost"
 
@@ -61,8 +65,8 @@ def send_to_each(subscribers: Iterable[Subscription], from_: Pid | None, message
 class PubSub(GenServer):
     """`Phoenix.PubSub`. `PubSub.start_link(name=...)` starts one; `whereis` finds it by that name."""
 
-    def init(self, *args: Any) -> None:
-        self.adapter: Adapter | None = args[0] if args else None
+    def init(self, adapter: Callable[[PubSub], Adapter | None] | None = None) -> None:
+        self.adapter: Adapter | None = None if adapter is None else adapter(self)
         self._topics: dict[str, dict[Subscription, None]] = {}
         # The subscriptions of each process: one pair, or a list once there are several.
         self._holders: dict[Pid, Any] = {}
@@ -144,6 +148,14 @@ class PubSub(GenServer):
         if subscribers:
             # A copy: a dispatcher may run code that subscribes or ends a process.
             dispatcher(tuple(subscribers), from_, message)
+
+    def handle_info(self, message: Any) -> None:
+        if self.adapter is not None:
+            self.adapter.receive(message)
+
+    def has_subscribers(self, topic: str) -> bool:
+        """Whether anybody on this node is subscribed to the topic."""
+        return topic in self._topics
 
     def subscribers(self, topic: str) -> list[Pid]:
         """The subscribers of a topic on this node, oldest first."""
