@@ -21,7 +21,7 @@ from actors import settings
 from actors.settings import ConfigError, Settings
 from runtime.core.engine import current_engine
 from runtime.nodes import net_kernel
-from runtime.nodes.nats import NatsFabric, NatsOptions, probe
+from runtime.nodes.nats import FabricError, NatsFabric, NatsOptions, probe
 from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer, Ignore, Reply, Stop
 
@@ -54,6 +54,8 @@ class Member(GenServer):
             except ConnectionError as error:
                 log.warning("NATS is away, this server is alone until it comes: %s", error)
                 break
+            except FabricError as error:
+                raise ConfigError(f"CLUSTER_URL: {error}") from None
             if not left:
                 raise ConfigError(
                     f"NODE_NAME: {name} is taken by another server of this cluster; give each its own"

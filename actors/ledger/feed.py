@@ -7,17 +7,36 @@ the database are not told.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 
 from actors.node import node
 from actors.storage.local_broadcast import local_broadcast
+from runtime.core.exits import Error
+from runtime.nodes import codec
+from runtime.otp import erlang
+from runtime.phoenix.pubsub import broadcast_from
 from schema import ledger
 from schema.rows import TransactionRow
 
 PAGE = 250
+COMMITTED = "ledger:committed"  # the topic on which nodes tell each other
+
+Event = tuple[str, str, dict[str, Any]]  # topic, event, payload
+
+
+@codec.register
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A node has committed the entries after `after` up to `until`: what to tell of them."""
+
+    after: int
+    until: int
+    events: list[Event]
 
 
 async def begin(connection: asyncpg.Connection) -> int:
@@ -55,14 +74,35 @@ async def catch_up(connection: asyncpg.Connection, pubsub: str, until: int | Non
         node().ledger_position = position  # past rows that were removed, too
 
 
-def tell(pubsub: str, rows: Iterable[tuple[TransactionRow, int]]) -> None:
-    """Broadcast these rows with their seq, ascending, and move the position behind the last."""
-    events: list[tuple[str, str, dict[str, Any]]] = []
+def tell(pubsub: str, rows: Iterable[tuple[TransactionRow, int]], others: bool = False) -> None:
+    """Broadcast these rows with their seq, ascending, and move the position behind the last.
+
+    With `others` the other nodes' feeds are told, too: of what this node has committed, by nobody else.
+    """
+    events: list[Event] = []
+    after = position()
     seq = None
     for row, seq in rows:
         payload = row.payload()
         payload["ledger_seq"] = seq
         events.append((f"transaction:{payload['user_id']}", "new_transaction", payload))
-    if seq is not None:
-        node().ledger_position = seq
+    if seq is None:
+        return
+    node().ledger_position = seq
     local_broadcast(pubsub, events)
+    if others:
+        with suppress(Error):  # restarting: the others read it in the database, at the NOTIFY
+            broadcast_from(pubsub, erlang.self_(), COMMITTED, Committed(after, seq, events))
+
+
+async def hear(connection: Callable[[], Awaitable[asyncpg.Connection]], pubsub: str, told: Committed) -> None:
+    """Another node tells what it has committed: what is missing before it is read from the database first."""
+    if node().ledger_position is None:
+        return
+    if position() < told.after:
+        await catch_up(await connection(), pubsub, told.after)
+    now = position()
+    if told.after <= now < told.until:
+        news = [event for event in told.events if event[2]["ledger_seq"] > now]
+        node().ledger_position = told.until
+        local_broadcast(pubsub, news)

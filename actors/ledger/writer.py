@@ -16,6 +16,7 @@ retry safe.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from time import perf_counter
@@ -27,14 +28,16 @@ import msgspec
 
 from actors.ledger import feed as ledger_feed
 from actors.ledger.batch import RecordTransaction, Waiting, as_pg_uuid, fold_idempotent, new_ids, request_hash
+from actors.ledger.feed import Committed
 from actors.ledger.server import Moved, Prepare, Prepared
 from actors.node import node
 from actors.storage import repo
 from actors.storage.repo import Unavailable
 from runtime.core import telemetry
-from runtime.core.exits import Exit
+from runtime.core.exits import Error, Exit
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import From, GenServer, NoReply, Stop
+from runtime.phoenix.pubsub import whereis
 from schema import ledger
 from schema.rows import LedgerHead, TransactionRow
 
@@ -100,6 +103,8 @@ class DbWriter(GenServer):
         self.connection: asyncpg.Connection | None = None
         self.me = erlang.self_()
         erlang.send(self.me, RecordPending())
+        with suppress(Error):  # no PubSub: a writer without channels, in tests
+            whereis(pubsub).subscribe(ledger_feed.COMMITTED, self.me)
 
     # ---- messages
 
@@ -118,6 +123,8 @@ class DbWriter(GenServer):
         match message:
             case Flush():
                 return self._flush()
+            case Committed():
+                return self._hear(message)
             case HeadMoved(seq):
                 position = node().ledger_position
                 return self._catch_up(seq) if position is None or seq > position else None
@@ -282,6 +289,15 @@ class DbWriter(GenServer):
             await connection.execute(ledger.DELETE_PENDING, [record["position"] for record in queue])
         gen_server.cast("ledger_server", Moved(prepared.after))
 
+    async def _hear(self, told: Committed) -> None:
+        try:
+            await ledger_feed.hear(self._connected, self.pubsub, told)
+        except Unavailable:
+            return
+        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+            await self._drop_connection()
+            repo.suspect(error)
+
     async def _catch_up(self, until: int) -> None:
         try:
             await ledger_feed.catch_up(await self._connected(), self.pubsub, until)
@@ -295,7 +311,8 @@ class DbWriter(GenServer):
         if not ledger_feed.is_next(seq):
             await self._catch_up(seq)
         if ledger_feed.is_next(seq):
-            ledger_feed.tell(self.pubsub, zip(rows, range(seq + 1, seq + len(rows) + 1), strict=True))
+            numbered = zip(rows, range(seq + 1, seq + len(rows) + 1), strict=True)
+            ledger_feed.tell(self.pubsub, numbered, others=True)
         # Else the database went away in between: the next catch-up tells of these as well, in order.
 
     # ---- the connection

@@ -16,10 +16,9 @@ from actors.settings import ConfigError, Settings
 from actors.storage.postgres.cluster import Cluster
 from actors.storage.postgres.files import PostgresError
 from actors.storage.repo import DatabaseError, address, reason
-from runtime.nodes.nats import FabricError
 from schema.migrate import MigrationError, migrate
 
-ONE_LINE = (ConfigError, DatabaseError, FabricError, MigrationError, NatsServerError, PostgresError)
+ONE_LINE = (ConfigError, DatabaseError, MigrationError, NatsServerError, PostgresError)
 
 
 class CommandError(Exception):

@@ -1,8 +1,8 @@
 """Phoenix.PubSub: topics, subscribers and broadcasts, with the metadata slot that Phoenix's fastlane needs.
 
-A `PubSub` is a GenServer whose tables every process reads and writes directly (one thread): the process is
-there to be supervised, and its end takes the subscriptions along, as the end of a registry does. What comes
-for it goes to its adapter: broadcasts of other nodes. A subscription ends the moment its subscriber does, before any other process hears of the death.
+A `PubSub` is a GenServer whose tables every process reads and writes directly (one thread): the process is there to be
+supervised, and its end takes the subscriptions along, as the end of a registry does. What comes for it goes to its adapter:
+broadcasts of other nodes. A subscription ends the moment its subscriber does, before any other process hears of the death.
 """
 
 from __future__ import annotations

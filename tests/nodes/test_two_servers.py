@@ -1,0 +1,140 @@
+"""Two servers joined by a real NATS server, on one database: what one does the sockets of both hear, once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.nodes.nats import Nats, nats
+from tests.support.server import PATIENCE, Server, User, start, wait_until
+
+SOCKETS, WRITERS, EACH = 12, 8, 40
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Iterator[Nats]:
+    with nats() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def both(module_database: str, fabric: Nats) -> Iterator[tuple[Server, Server]]:
+    """Two servers that are nodes of one cluster."""
+    with ExitStack() as stack:
+        running = []
+        for name in ("one@test", "two@test"):
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            running.append(
+                start(
+                    module_database,
+                    DATA_DIR=folder,
+                    CLUSTER_URL=fabric.url,
+                    NODE_NAME=name,
+                    CLUSTER_NAME="test",
+                )
+            )
+        one, two = running
+        wait_until(lambda: sees(one, "two@test") and sees(two, "one@test"))
+        yield one, two
+        for server in running:
+            assert server.stop() == 0, "\n".join(server.lines[-40:])
+
+
+def sees(server: Server, node: str) -> bool:
+    """Whether the server has said that it is connected to the node."""
+    return any(f"node {node} is there" in line for line in server.lines)
+
+
+async def listen(server: Server, user: User, joined: asyncio.Event, seen: list[Any], session: Any) -> None:
+    url = f"{server.url}/socket/websocket?vsn=2.0.0&token={user.token}"
+    async with session.ws_connect(url) as socket:
+        await socket.send_str(json.dumps(["1", "1", f"transaction:{user.id}", "phx_join", {}]))
+        async for message in socket:
+            _join, _ref, _topic, event, payload = json.loads(message.data)
+            if event == "phx_reply":
+                assert payload["status"] == "ok", payload
+                joined.set()
+            elif event == "new_transaction":
+                seen.append(payload["ledger_seq"])
+
+
+async def write(server: Server, user: User, session: Any) -> list[int]:
+    recorded = []
+    for number in range(EACH):
+        body = {"amount": f"{number + 1}.00", "currency": "EUR", "description": f"no. {number}"}
+        headers = {"authorization": f"Bearer {user.token}"}
+        async with session.post(f"{server.url}/api/v1/transactions", json=body, headers=headers) as answer:
+            assert answer.status == 201, await answer.text()
+            recorded.append((await answer.json())["ledger_seq"])
+    return recorded
+
+
+async def play(servers: tuple[Server, Server], user: User) -> tuple[list[int], list[list[int]]]:
+    """All at once: what was recorded, and what each socket saw."""
+    seen: list[list[int]] = [[] for _ in range(SOCKETS)]
+    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE * 2):
+        joins = [asyncio.Event() for _ in range(SOCKETS)]
+        listeners = [
+            asyncio.create_task(listen(servers[number % 2], user, joins[number], seen[number], session))
+            for number in range(SOCKETS)
+        ]
+        for joined in joins:
+            await joined.wait()
+        writers = [write(servers[number % 2], user, session) for number in range(WRITERS)]
+        recorded = [seq for seqs in await asyncio.gather(*writers) for seq in seqs]
+        while any(len(one) < len(recorded) for one in seen):
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.3)  # for one too many to show
+        for listener in listeners:
+            listener.cancel()
+        await asyncio.gather(*listeners, return_exceptions=True)
+    return sorted(recorded), seen
+
+
+def test_every_socket_has_every_event_once_and_in_order(both: tuple[Server, Server]) -> None:
+    user = both[0].user()
+    recorded, seen = asyncio.run(play(both, user))
+    assert len(recorded) == WRITERS * EACH
+    for number, one in enumerate(seen):
+        assert one == recorded, f"socket {number}"
+
+
+def test_nats_gone_for_a_while_costs_nobody_an_event(both: tuple[Server, Server], fabric: Nats) -> None:
+    user = both[0].user()
+    fabric.kill()
+    recorded, seen = asyncio.run(play(both, user))
+    fabric.start()
+    assert len(recorded) == WRITERS * EACH and all(one == recorded for one in seen)
+    for server in both:
+        wait_until(lambda server=server: sum("is there" in line for line in server.lines) >= 2)
+    recorded, seen = asyncio.run(play(both, user))
+    assert all(one == recorded for one in seen)
+
+
+def test_a_name_that_is_taken_is_one_line_at_start(both: tuple[Server, Server], fabric: Nats) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.raises(AssertionError) as failed:
+        start(
+            both[0].database,
+            DATA_DIR=folder,
+            CLUSTER_URL=fabric.url,
+            NODE_NAME="one@test",
+            CLUSTER_NAME="test",
+        )
+    said = str(failed.value)
+    assert "bitnexus: NODE_NAME: one@test is taken by another server of this cluster" in said
+
+
+def test_wrong_credentials_are_one_line_at_start(both: tuple[Server, Server], fabric: Nats) -> None:
+    wrong = fabric.url.replace("tester", "nobody")
+    with tempfile.TemporaryDirectory() as folder, pytest.raises(AssertionError) as failed:
+        start(both[0].database, DATA_DIR=folder, CLUSTER_URL=wrong, NODE_NAME="x@test", CLUSTER_NAME="test")
+    assert "bitnexus: CLUSTER_URL: the NATS server refuses the user, password or credentials" in str(
+        failed.value
+    )
