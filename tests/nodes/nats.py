@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support.server import PATIENCE
 
-USER, PASSWORD = "tester", "a password of tests"
+USER, PASSWORD = "tester", "a-password-of-tests"
 
 
 def program() -> str:
@@ -40,7 +40,7 @@ class Nats:
 
     @property
     def url(self) -> str:
-        return f"nats://{USER}:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{self.port}"
+        return f"nats://{USER}:{PASSWORD}@127.0.0.1:{self.port}"
 
     def start(self) -> None:
         arguments = ["-a", "127.0.0.1", "-p", str(self.port), "--user", USER, "--pass", PASSWORD]
