@@ -4,7 +4,7 @@ Owns both. First in the tree, since whoever asks which nodes there are must find
 start, and the server is alone. A name that another server has is an error at start; a NATS server that is away is not: this
 server serves alone until it comes. Its end, however it comes, ends the membership: the others see the node go at once.
 
-Messages: ("nodeup", name) and ("nodedown", name) of other nodes. Calls: `GetFabric` -> the fabric.
+Messages: `Announce` (its timer), ("nodeup", name) and ("nodedown", name) of other nodes. Calls: `GetFabric` -> the fabric.
 """
 
 from __future__ import annotations
@@ -27,8 +27,14 @@ from runtime.otp.gen_server import GenServer, Ignore, Reply, Stop
 
 log = logging.getLogger("bitnexus.cluster")
 
+ANNOUNCE_MS = 2000  # a broken connection is made again so soon; Erlang waits until somebody sends
 NAME_TRIES = 20  # the connection of a predecessor that was cut off is noticed by NATS after some seconds
 NAME_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Time to tell all that this node is there: whoever is not connected with it then is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,7 @@ class Member(GenServer):
         self._myRef.on_exit(lambda _pid: self._leave())  # also when it is killed
         self.node.start()
         net_kernel.monitor_nodes(True)
+        erlang.send_after(ANNOUNCE_MS, erlang.self_(), Announce())
         log.info("node %s of cluster %s", name, current.cluster_name)
 
     def handle_call(self, request: Any, from_: Any) -> Any:
@@ -76,6 +83,9 @@ class Member(GenServer):
 
     def handle_info(self, message: Any) -> Any:
         match message:
+            case Announce():
+                self.node.up()
+                erlang.send_after(ANNOUNCE_MS, erlang.self_(), Announce())
             case ("nodeup", name):
                 log.info("node %s is there", name)
             case ("nodedown", name):

@@ -72,7 +72,7 @@ async def write(server: Server, user: User, session: Any) -> list[int]:
         headers = {"authorization": f"Bearer {user.token}"}
         async with session.post(f"{server.url}/api/v1/transactions", json=body, headers=headers) as answer:
             assert answer.status == 201, await answer.text()
-            recorded.append((await answer.json())["ledger_seq"])
+            recorded.append((await answer.json())["ledger"]["seq"])
     return recorded
 
 
