@@ -15,13 +15,12 @@ import ssl
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.nodes.node import Node
-
 from actors import settings
 from actors.settings import ConfigError, Settings
 from runtime.core.engine import current_engine
 from runtime.nodes import net_kernel
 from runtime.nodes.nats import FabricError, NatsFabric, NatsOptions, probe
+from runtime.nodes.node import Node
 from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer, Ignore, Reply, Stop
 
