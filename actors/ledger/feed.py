@@ -29,7 +29,6 @@ COMMITTED = "ledger:committed"  # the topic on which nodes tell each other
 Event = tuple[str, str, dict[str, Any]]  # topic, event, payload
 
 
-@codec.register
 @dataclass(frozen=True, slots=True)
 class Committed:
     """A node has committed the entries after `after` up to `until`: what to tell of them."""
@@ -37,6 +36,9 @@ class Committed:
     after: int
     until: int
     events: list[Event]
+
+
+codec.register(Committed)
 
 
 async def begin(connection: asyncpg.Connection) -> int:

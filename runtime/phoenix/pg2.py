@@ -38,7 +38,6 @@ register_dispatcher(send_to_each, "send")
 register_dispatcher(fastlane, "fastlane")
 
 
-@codec.register
 @dataclass(frozen=True, slots=True)
 class Forwarded:
     """A broadcast on its way to another node; `message` is encoded."""
@@ -48,13 +47,16 @@ class Forwarded:
     message: bytes
 
 
-@codec.register
 @dataclass(frozen=True, slots=True)
 class ChannelBroadcast:
     """A `Broadcast` as it travels; its topic is that of the envelope."""
 
     event: str
     payload: Any
+
+
+codec.register(Forwarded)
+codec.register(ChannelBroadcast)
 
 
 class NodesPubSub(PubSub):
@@ -93,8 +95,11 @@ class PG2:
         elif node in self._node.nodes():
             self._send(node, self._forwarded(topic, message, dispatcher))
 
-    def receive(self, forwarded: Forwarded) -> None:
+    def receive(self, message: Any) -> None:
         """A broadcast has come from another node."""
+        if type(message) is not Forwarded:
+            return
+        forwarded = message
         if not self._pubsub.has_subscribers(forwarded.topic):
             return
         dispatcher = _dispatchers.get(forwarded.dispatcher)

@@ -23,6 +23,7 @@ from runtime.core.engine import current_engine
 from runtime.core.exits import Error
 from runtime.core.pid import Pid
 from runtime.core.scheduling import DEAD
+from runtime.nodes import codec
 from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer, Stop
 from runtime.phoenix import pubsub as pubsubs
@@ -37,9 +38,13 @@ from runtime.phoenix.tracker_shard import (
     TransferAnswer,
     TransferRequest,
 )
-from runtime.phoenix.tracker_state import Entry, Meta, Replica
+from runtime.phoenix.tracker_state import Delta, Entry, Meta, Replica
 
 FIRST_HEARTBEAT = 0.25  # of a period, at most, after the start
+
+
+for _class in (Heartbeat, TransferRequest, TransferAnswer, Permdown, Delta, Entry):
+    codec.register(_class)
 
 
 class AlreadyTracked(Exception):
