@@ -68,7 +68,7 @@ class Member(GenServer):
             await asyncio.sleep(NAME_PAUSE_SECONDS)
         self.fabric = NatsFabric(options)
         self.node = Node(current_engine(), name, self.fabric, settings.cluster_key(current))
-        self._myRef.on_exit(lambda _pid: self._leave())  # also when it is killed
+        self.on_exit(lambda _pid: self._leave())  # also when it is killed
         self.node.start()
         net_kernel.monitor_nodes(True)
         erlang.send_after(ANNOUNCE_MS, erlang.self_(), Announce())
