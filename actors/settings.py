@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 DEVELOPMENT_KEY_FILE = "secret_key_base"
@@ -340,6 +340,9 @@ class Settings:
         return services
 
 
+_PASSWORD: Final = re.compile(r"(?<=:)[^/@:]+(?=@)")  # of a URL, wherever in the value it stands
+
+
 def load(env: Mapping[str, str] | None = None) -> Settings:
     """Read and check every variable of `env` (default: the process's environment).
 
@@ -355,7 +358,7 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         try:
             values[variable.attribute] = variable.read(text)
         except ValueError as error:
-            shown = "" if variable.secret else f"={text!r}"
+            shown = "" if variable.secret else f"={_PASSWORD.sub('********', text)!r}"
             raise ConfigError(f"{variable.name}{shown}: {error}") from None
     settings = Settings(**values, sources=sources)
     _check_secret(settings)

@@ -145,8 +145,9 @@ def test_a_token_that_ends_closes_its_socket(server: Server, user: User) -> None
             assert time.time() < ends, "the machine was too slow to join in time"
             with pytest.raises(ConnectionClosed):
                 await socket.recv()
-            assert socket.close_code == 1001 and time.time() - ends < 8, "not at the end of the leeway"
-        await asyncio.sleep(10)  # the leeway of JWT_LEEWAY
+            assert socket.close_code == 1001
+        # One clock for handshake and socket: the end of JWT_LEEWAY, 10 s. Else the client would come back at once.
+        assert time.time() - ends > 9
         with pytest.raises(InvalidStatus) as refused:
             await open_socket(server, short)
         assert refused.value.response.status_code == 403
