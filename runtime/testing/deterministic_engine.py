@@ -13,8 +13,9 @@ import random
 import re
 from asyncio import events
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
+from dataclasses import dataclass
 from typing import Any, Final
 
 from runtime.core import engine as engines
@@ -94,6 +95,17 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a chart shows: `kind` is send, signal or exit; `source` is empty for what came from outside, and for an exit."""
+
+    ms: float
+    kind: str
+    source: str
+    target: str
+    content: str
+
+
 class TracedCell(Cell):
     """A process whose mail and exit signals are recorded by the engine, with their sender."""
 
@@ -108,6 +120,7 @@ class TracedCell(Cell):
         sender = scheduling.current
         engine = self.engine
         engine.sent.append((sender, self, message))
+        engine.tell("send", sender, self, message)
         engine.record(
             "send", "" if sender is None else sender.get_name(), f"{self.get_name()} {reports.text(message)}"
         )
@@ -116,6 +129,7 @@ class TracedCell(Cell):
     def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
         detail = f"{self.get_name()} {reports.describe(reason).splitlines()[0]}"
         self.engine.record("signal", source.cell.get_name(), detail)
+        self.engine.tell("signal", source, self, reason)
         super().exit_signal(source, reason, linked)
 
 
@@ -126,10 +140,14 @@ class DeterministicEngine(Engine):
 
     turn_messages = 1
 
-    def __init__(self, seed: int = 0, *, trace: bool = False) -> None:
+    def __init__(self, seed: int = 0, *, trace: bool = False, choices: Sequence[int] | None = None) -> None:
         super().__init__()
         self.seed = seed
         self.random = random.Random(seed)
+        self._script = (
+            choices  # what the scheduler chooses; when they are used up, the one that has waited longest
+        )
+        self.choices: list[int] = []  # what it has chosen, where there was a choice
         self._now = 0.0
         self._runnable: list[Cell] = []
         self._loop = VirtualLoop(self)
@@ -137,6 +155,7 @@ class DeterministicEngine(Engine):
         self.steps = 0
         self.trace: list[tuple[float, str, str, str]] | None = [] if trace else None
         self.sent: list[tuple[Pid | None, Pid, Any]] = []  # (sender, receiver, message), if traced
+        self.events: list[Event] = []  # mail, signals and ends in order, if traced
         self.on_exit.append(self._trace_exit)
         if trace:
             self.cell_class = TracedCell
@@ -158,7 +177,28 @@ class DeterministicEngine(Engine):
             # Addresses of Python objects differ from run to run.
             self.trace.append((round(self._now * 1000, 3), what, str(who), _ADDRESS.sub("", detail)))
 
+    def tell(self, kind: str, source: Pid | None, target: Pid, content: Any) -> None:
+        """Adds an event, for a chart; texts are made at once, for what is sent may change."""
+        if self.trace is not None:
+            who = "" if source is None else source.cell.get_name()
+            shown = reports.text(content) if kind == "send" else reports.describe(content).partition("\n")[0]
+            self.events.append(
+                Event(round(self._now * 1000, 3), kind, who, target.cell.get_name(), _ADDRESS.sub("", shown))
+            )
+
+    def _choose(self, count: int) -> int:
+        if count == 1:
+            return 0
+        if self._script is None:
+            choice = self.random.randrange(count)
+        else:
+            made = len(self.choices)
+            choice = self._script[made] % count if made < len(self._script) else 0
+        self.choices.append(choice)
+        return choice
+
     def _trace_exit(self, pid: Pid, reason: Any) -> None:
+        self.tell("exit", None, pid, reason)
         self.record("exit", pid.cell.get_name(), reports.describe(reason).splitlines()[0])
 
     def _step(self) -> bool:
@@ -172,7 +212,7 @@ class DeterministicEngine(Engine):
         if count == 0:
             return False
         self.steps += 1
-        choice = self.random.randrange(count) if count > 1 else 0
+        choice = self._choose(count)
         if choice >= len(runnable):
             if ready and choice == len(runnable):
                 return self._loop.run_ready() or True

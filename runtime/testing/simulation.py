@@ -22,7 +22,7 @@ A test may also be one async function that is itself a process (traps exits, may
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +35,7 @@ from runtime.core.scheduling import DEAD
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen import Dest, resolve
 from runtime.otp.gen_server import GenServer, start_actor
+from runtime.testing import sequence_chart
 from runtime.testing.deterministic_engine import DeterministicEngine
 
 Body = Callable[..., Coroutine[Any, Any, Any]]
@@ -60,11 +61,15 @@ async def _collect(messages: list[Any]) -> None:
 
 
 class Simulation:
-    """Actors under a DeterministicEngine. `seed` decides every choice the scheduler has; time is virtual."""
+    """Actors under a DeterministicEngine. `seed` decides every choice the scheduler has; time is virtual.
 
-    def __init__(self, seed: int = 0) -> None:
+    `choices` decide instead of the seed, as `shrink` finds them: which of those that can run does, the longest waiting is 0.
+    """
+
+    def __init__(self, seed: int = 0, choices: Sequence[int] | None = None) -> None:
         self.seed = seed
-        self.engine = DeterministicEngine(seed, trace=True)
+        self._scripted = choices is not None
+        self.engine = DeterministicEngine(seed, trace=True, choices=choices)
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +79,25 @@ class Simulation:
     ) -> None:
         self.close()
         if error is not None:
-            error.add_note(f"Simulation(seed={self.seed})")
+            error.add_note(f"Simulation({self})")
+
+    def __str__(self) -> str:
+        return f"choices={self.choices}" if self._scripted else f"seed={self.seed}"
+
+    @property
+    def choices(self) -> list[int]:
+        """What the scheduler has chosen so far, without the zeros at the end: `Simulation(choices=...)` repeats it."""
+        made = self.engine.choices
+        last = max((index for index, choice in enumerate(made) if choice), default=-1)
+        return made[: last + 1]
+
+    def chart(self, limit: int | None = 60) -> str:
+        """The last `limit` messages, signals and ends (None: all) as a message-sequence chart in text."""
+        return sequence_chart.text(self.engine.events, limit)
+
+    def mermaid(self, limit: int | None = 60) -> str:
+        """As `chart`, as a Mermaid sequenceDiagram."""
+        return sequence_chart.mermaid(self.engine.events, limit)
 
     def close(self) -> None:
         """Ends all that still runs."""
@@ -254,11 +277,16 @@ def explore(
 def trace_of(scenario: Callable[[Simulation], Any] | Body, seed: int) -> str:
     """The trace of one run of a scenario (as `explore` takes it) under `seed`."""
     with Simulation(seed) as sim:
-        if iscoroutinefunction(scenario):
-            sim.play(scenario)
-        else:
-            scenario(sim)
+        perform(scenario, sim)
         return sim.trace
+
+
+def perform(scenario: Callable[[Simulation], Any] | Body, sim: Simulation) -> None:
+    """One run of a scenario (as `explore` takes it) in this simulation."""
+    if iscoroutinefunction(scenario):
+        sim.play(scenario)
+    else:
+        scenario(sim)
 
 
 def assert_reproducible(scenario: Callable[[Simulation], Any] | Body, seed: int = 0) -> None:
