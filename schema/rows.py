@@ -19,7 +19,7 @@ def iso(moment: datetime) -> str:
 
 
 class TransactionRow(msgspec.Struct, frozen=True):
-    """A row of transactions. `amount` has exactly two decimals, as the column has."""
+    """A row of transactions. `amount` has exactly the decimals of its currency."""
 
     id: UUID
     user_id: UUID

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-COLUMNS = "id, user_id, amount, currency, description, inserted_at"
+COLUMNS = "t.id, t.user_id, t.amount, t.currency, t.description, t.inserted_at"
 
 PAGE = f"""
-SELECT {COLUMNS} FROM transactions
-WHERE user_id = $4 AND ($2::timestamptz IS NULL OR (inserted_at, id) < ($2, $3::uuid))
-  AND ($5::text IS NULL OR currency = $5)
-  AND ($6::timestamptz IS NULL OR inserted_at >= $6) AND ($7::timestamptz IS NULL OR inserted_at < $7)
-ORDER BY inserted_at DESC, id DESC LIMIT $1
+SELECT {COLUMNS}, e.seq AS ledger_seq
+FROM transactions t LEFT JOIN ledger_entries e ON e.transaction_id = t.id
+WHERE t.user_id = $4 AND ($2::timestamptz IS NULL OR (t.inserted_at, t.id) < ($2, $3::uuid))
+  AND ($5::text IS NULL OR t.currency = $5)
+  AND ($6::timestamptz IS NULL OR t.inserted_at >= $6) AND ($7::timestamptz IS NULL OR t.inserted_at < $7)
+ORDER BY t.inserted_at DESC, t.id DESC LIMIT $1
 """
 
-BY_ID = f"SELECT {COLUMNS} FROM transactions WHERE id = $1"
+BY_ID = f"SELECT {COLUMNS} FROM transactions t WHERE t.id = $1"
 
 OWNER = "SELECT user_id FROM transactions WHERE id = $1"

@@ -18,7 +18,6 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from datetime import UTC, datetime
-from decimal import Decimal
 from time import perf_counter
 from typing import Any
 from uuid import UUID
@@ -38,7 +37,7 @@ from runtime.core.exits import Error, Exit
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import From, GenServer, NoReply, Stop
 from runtime.phoenix.pubsub import whereis
-from schema import ledger
+from schema import currencies, ledger
 from schema.rows import LedgerHead, TransactionRow
 
 log = logging.getLogger("bitnexus.db_writer")
@@ -46,7 +45,6 @@ log = logging.getLogger("bitnexus.db_writer")
 MAX_BATCH = 500
 PENDING_PAGE = 250
 SQL_SECONDS = 4.0  # below the caller's 5 s, so that it hears why
-CENT = Decimal("0.01")
 STALE_RETRIES = 3  # then the head is locked first
 
 
@@ -346,9 +344,10 @@ class DbWriter(GenServer):
 
 
 def _row(request: RecordTransaction, id_: UUID, at: datetime) -> TransactionRow:
-    amount = request.amount.quantize(CENT)
+    places = currencies.decimals(request.currency)
+    amount = request.amount.quantize(currencies.unit(places))
     if amount != request.amount:  # also for NaN
-        raise ValueError("the amount is not a number with at most 2 decimals")
+        raise ValueError(f"the amount is not a number with at most {places} decimals")
     if len(request.currency) != 3:
         raise ValueError("a currency has three letters")
     request.description.encode()

@@ -11,7 +11,7 @@ from api.http.router import Operation
 _LOOPBACK = re.compile(rb"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?")
 
 ALLOW_HEADERS = b"authorization, content-type, idempotency-key, x-request-id"
-EXPOSE_HEADERS = b"x-request-id, retry-after, allow"
+EXPOSE_HEADERS = b"x-request-id, retry-after, allow, idempotency-replayed, www-authenticate"
 MAX_AGE = b"600"
 
 

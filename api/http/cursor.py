@@ -16,7 +16,11 @@ Cursor = Annotated[  # the length too: `$` also matches before a newline at the 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=200, description="How many at most")]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_MICROSECOND = timedelta(microseconds=1)
+_FIRST = (
+    datetime(1, 1, 2, tzinfo=UTC) - _EPOCH
+) // _MICROSECOND  # the moments that a row can have, and a bit more
+_LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
 class PageQuery(msgspec.Struct, frozen=True):
@@ -28,15 +32,21 @@ class PageQuery(msgspec.Struct, frozen=True):
 
 def encode(inserted_at: datetime, row_id: UUID) -> str:
     """The cursor that continues after this row."""
-    micros = (inserted_at - _EPOCH) // timedelta(microseconds=1)
-    return f"{max(0, micros):016x}{row_id.hex}"
+    micros = (inserted_at - _EPOCH) // _MICROSECOND
+    return f"{micros & _ALL_BITS:016x}{row_id.hex}"  # two's complement: moments before 1970 are negative
+
+
+_ALL_BITS = (1 << 64) - 1
 
 
 def decode(cursor: str | None) -> tuple[datetime | None, UUID | None]:
     """The place that a cursor names, (None, None) for the first page."""
     if cursor is None:
         return None, None
-    micros = min(int(cursor[:16], 16), _LAST)
+    micros = int(cursor[:16], 16)
+    if micros >= 1 << 63:
+        micros -= 1 << 64
+    micros = min(max(micros, _FIRST), _LAST)
     return _EPOCH + timedelta(microseconds=micros), UUID(hex=cursor[16:])
 
 

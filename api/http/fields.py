@@ -7,30 +7,33 @@ api/http/openapi.py reads from the same place.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
-from collections.abc import Mapping
-from datetime import MAXYEAR, MINYEAR, datetime
-from decimal import Context, Decimal
+from collections.abc import Iterable, Mapping
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
+from decimal import Context, Decimal, Inexact, Underflow
 from functools import reduce
 from operator import or_
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
+import orjson
 
-from api.http.currencies import CODES
+from actors import settings
 from api.http.errors import ApiError, invalid
+from schema.currencies import CODES, FOR_TESTS, MAX_DECIMALS, decimals, unit
 
 AMOUNT_INTEGER_DIGITS = 16
-_AMOUNT = re.compile(rf"-?[0-9]{{1,{AMOUNT_INTEGER_DIGITS}}}(\.[0-9]{{1,2}})?")
-_CENT = Decimal("0.01")
-_PRECISE = Context(prec=AMOUNT_INTEGER_DIGITS + 4)
+AMOUNT_LENGTH = 64  # characters that are looked at
+_AMOUNT = re.compile(r"-?([0-9]+)(?:\.([0-9]+))?")
 
 
 class Amount(Decimal):
-    """Money: a decimal string or a JSON number, at most two decimals, not zero, bounded to the column."""
+    """Money: a decimal string or a JSON number, not zero, within the column's bounds. How many decimals it may have is the
+    currency's to say (`misfit`)."""
 
     @classmethod
     def parse(cls, value: Any) -> Amount:
@@ -38,51 +41,91 @@ class Amount(Decimal):
         if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
             raise ValueError("expected a decimal string or a number")
         if isinstance(value, str):
-            if not _AMOUNT.fullmatch(value):
-                raise ValueError("expected a decimal number with at most 2 decimals, like 12.50")
+            found = _AMOUNT.fullmatch(value[:AMOUNT_LENGTH])
+            if found is None:
+                raise ValueError("expected a decimal number, like 12.50")
+            if len(found[1]) > AMOUNT_INTEGER_DIGITS:
+                raise ValueError(TOO_LARGE)
+            if len(value) > AMOUNT_LENGTH or len(found[2] or "") > MAX_DECIMALS:
+                raise ValueError(f"at most {MAX_DECIMALS} decimals")
             number = Decimal(value)
         else:
             number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
             if not number.is_finite() or number.adjusted() >= AMOUNT_INTEGER_DIGITS:
-                raise ValueError(f"expected at most {AMOUNT_INTEGER_DIGITS} digits before the point")
-            number = _two_decimals(number)
+                raise ValueError(TOO_LARGE)
+            number = _shortest(number)
+            if places(number) > MAX_DECIMALS:
+                raise ValueError(f"at most {MAX_DECIMALS} decimals")
         if number == 0:
             raise ValueError("must not be 0")
-        return cls(number.quantize(_CENT, context=_PRECISE))
+        return cls(number if isinstance(value, str) else number.normalize(_WIDE))
+
+    def misfit(self, currency: str) -> str | None:
+        """Why this is no amount in that currency; None when it is one. All decimals of a string count, those of a number that
+        it needs."""
+        allowed, exponent = decimals(currency), self.as_tuple().exponent
+        if isinstance(exponent, int) and -exponent <= allowed:
+            return None
+        return f"{currency} has no decimals" if allowed == 0 else f"{currency} has at most {allowed} decimals"
+
+    def of(self, currency: str) -> Decimal:
+        """The amount with exactly the decimals of this currency."""
+        return self.quantize(unit(decimals(currency)), context=_EXACT)
+
+    @staticmethod
+    def schema(places: int) -> dict[str, Any]:
+        """The JSON schema of amounts with at most this many decimals. It can't count those of a number: `multipleOf` reckons in
+        floats, of which 0.57 is no multiple of 0.01."""
+        fraction = rf"(\.[0-9]{{1,{places}}})?" if places else ""
+        return {
+            "anyOf": [
+                {
+                    "type": "string",
+                    "pattern": rf"^-?[0-9]{{1,{AMOUNT_INTEGER_DIGITS}}}{fraction}(?![\s\S])",
+                    "not": {"pattern": r"^-?0+(\.0+)?(?![\s\S])"},
+                },
+                {
+                    "type": "number" if places else "integer",
+                    "exclusiveMinimum": -(10**AMOUNT_INTEGER_DIGITS),
+                    "exclusiveMaximum": 10**AMOUNT_INTEGER_DIGITS,
+                    "not": {"const": 0},
+                },
+            ]
+        }
 
     SCHEMA: Mapping[str, Any] = {
-        "description": "Decimal string or number, at most 2 decimals, not 0",
-        "anyOf": [
-            {
-                "type": "string",
-                "pattern": rf"^-?[0-9]{{1,{AMOUNT_INTEGER_DIGITS}}}(\.[0-9]{{1,2}})?$",
-                "not": {"pattern": r"^-?0+(\.0{1,2})?$"},
-            },
-            {
-                "type": "number",
-                "multipleOf": 0.01,
-                "exclusiveMinimum": -(10**AMOUNT_INTEGER_DIGITS),
-                "exclusiveMaximum": 10**AMOUNT_INTEGER_DIGITS,
-                "not": {"const": 0},
-            },
-        ],
+        "description": "Decimal string or number with at most the decimals that ISO 4217 gives the currency "
+        "(none for JPY, 3 for KWD, 2 for most), not 0. A number counts as its shortest decimal and is never rounded.",
+        **schema(MAX_DECIMALS),
         "examples": ["12.50"],
     }
 
 
-def _two_decimals(number: Decimal) -> Decimal:
-    cents = number.quantize(_CENT, context=_PRECISE)
-    if cents == number:
-        return cents
-    # 0.1 + 0.2 arrives as 0.30000000000000004: what binary floats do to two decimals is the client's
-    # language, not
-    # its mistake. Only numbers written with 16 digits or more, one float step beside two decimals, are
-    # taken so.
-    if len(number.as_tuple().digits) >= 16:
-        near = float(number)
-        if abs(near - float(cents)) <= math.ulp(near):
-            return cents
-    raise ValueError("at most 2 decimals")
+TOO_LARGE = f"is too large: at most {AMOUNT_INTEGER_DIGITS} digits before the point"
+_EXACT = Context(prec=AMOUNT_INTEGER_DIGITS + MAX_DECIMALS)
+
+
+def places(number: Decimal) -> int:
+    """The decimals that a number needs; of one with more digits than any amount can have, more than any may have."""
+    try:
+        exponent = number.normalize(_WIDE).as_tuple().exponent
+    except ArithmeticError:
+        return MAX_DECIMALS + 1
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+_WIDE = Context(prec=40, traps=[Inexact, Underflow])
+
+
+def _shortest(number: Decimal) -> Decimal:
+    """The shortest decimal of the number that a JSON text stands for. Some languages write all 17 digits of a float, 0.57 as
+    0.56999999999999995: that is the same float, so 0.57 is meant. A text that no float is written as stays what it is."""
+    if places(number) <= MAX_DECIMALS:
+        return number
+    near = float(number)
+    if math.isfinite(near) and Decimal(f"{near:.17g}") == number:
+        return Decimal(repr(near))
+    return number
 
 
 class Currency(str):
@@ -92,17 +135,19 @@ class Currency(str):
 
     @classmethod
     def parse(cls, value: Any) -> Currency:
-        """Raises ValueError unless the value is an active ISO 4217 code."""
+        """Raises ValueError unless the value is an active ISO 4217 code, of a currency that there is."""
         if not isinstance(value, str):
             raise ValueError("expected a string")
         if value not in CODES:
             raise ValueError("expected an ISO 4217 code, three letters, like EUR")
+        if value in FOR_TESTS and settings.current().bitnexus_env != "test":
+            raise ValueError(f"{value} is no currency")
         return cls(value)
 
     SCHEMA: Mapping[str, Any] = {
         "type": "string",
         "description": "ISO 4217 code",
-        "enum": sorted(CODES),
+        "enum": sorted(CODES - FOR_TESTS),
     }
 
 
@@ -130,7 +175,7 @@ class Email(str):
         "type": "string",
         "format": "email",
         "maxLength": EMAIL_MAX,
-        "pattern": f"^{_EMAIL.pattern}$",
+        "pattern": f"^{_EMAIL.pattern}(?![\\s\\S])",
     }
 
 
@@ -142,7 +187,11 @@ class Moment(datetime):
     def parse(cls, value: Any) -> Moment:
         """Reads RFC 3339. Raises ValueError with the reason for the client."""
         moment = msgspec.convert(value, _ZONED)
-        if not MINYEAR < moment.year < MAXYEAR:
+        try:
+            years = {moment.year, moment.astimezone(UTC).year}
+        except OverflowError:
+            years = {MINYEAR}
+        if not all(MINYEAR < year < MAXYEAR for year in years):
             raise ValueError(f"expected a year from {MINYEAR + 1} to {MAXYEAR - 1}")
         return cls.combine(moment.date(), moment.timetz())
 
@@ -184,29 +233,44 @@ def _reason(error: msgspec.ValidationError) -> str:
 
 
 class Decoder:
-    """Decodes one request type; on failure answers 400 or 422 naming every bad field."""
+    """Decodes one request type; on failure answers 400 or 422 naming every bad field.
 
-    __slots__ = ("_decode", "_fields", "_plain", "kind")
+    A key twice in an object is 400. A field that is not known and reads like one that is, is a mistake and named; others are
+    passed over, as they always were. `lenient` passes over all. The type's own `problems()`, if it has one, says what is wrong
+    with its fields together.
+    """
 
-    def __init__(self, kind: type[msgspec.Struct]) -> None:
+    __slots__ = ("_decode", "_fields", "_lenient", "_plain", "_problems", "kind")
+
+    def __init__(self, kind: type[msgspec.Struct], lenient: bool = False) -> None:
         self.kind = kind
-        self._decode = msgspec.json.Decoder(kind, dec_hook=dec_hook, float_hook=Decimal).decode
+        self._lenient = lenient
+        # With an unknown field the slow path decides.
+        strict = (
+            kind
+            if lenient
+            else type(kind)(kind.__name__, (kind,), {}, forbid_unknown_fields=True, frozen=True)
+        )
+        self._decode = msgspec.json.Decoder(strict, dec_hook=dec_hook, float_hook=Decimal).decode
         self._fields = msgspec.structs.fields(kind)
         self._plain = [_without_none(field.type) for field in self._fields]
+        self._problems = getattr(kind, "problems", None)
 
     def json(self, body: bytes) -> Any:
         """The value in a JSON body. Raises ApiError 400 for what is no JSON, 422 for what doesn't fit."""
         try:
-            return self._decode(body)
-        except msgspec.ValidationError:
-            pass
+            value = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass  # _loads says whether it is JSON at all, or only holds what msgspec refuses
-        return self._by_field(_loads(body))
+            value = None  # _loads says whether it is JSON at all, or only holds what msgspec refuses
+        if value is None or not _is_each_key_once(body):
+            value = self._by_field(_loads(body))
+        if self._problems is not None and (bad := self._problems(value)):
+            raise invalid(bad)
+        return value
 
     def strings(self, values: Mapping[str, str]) -> Any:
         """The value in text pairs (a query, a form): numbers are read from their text, `null` is a word."""
-        bad: dict[str, str] = {}
+        bad = {} if self._lenient else self._unknown(values)
         read: dict[str, Any] = {}
         for field, kind in zip(self._fields, self._plain, strict=True):
             given = values.get(field.encode_name)
@@ -223,12 +287,27 @@ class Decoder:
             raise invalid(bad)
         return self.kind(**read)
 
+    def _unknown(self, given: Iterable[str]) -> dict[str, str]:
+        """Parameters that nobody reads: a list would look filtered and not be."""
+        names = [field.encode_name for field in self._fields]
+        return {
+            name: f"is unknown; {_meant(name, names) or 'known are ' + ', '.join(names)}"
+            for name in given
+            if name not in names
+        }
+
+    def _misspelt(self, given: Mapping[str, Any]) -> dict[str, str]:
+        left = [field.encode_name for field in self._fields if field.encode_name not in given]
+        names = {field.encode_name for field in self._fields}
+        unknown = {name: _meant(name, left) for name in given if name not in names}
+        return {name: f"is unknown; {meant}" for name, meant in unknown.items() if meant is not None}
+
     def _by_field(self, value: Any) -> Any:
         """Raises ApiError 422 with each bad field; returns the value if only what nobody reads was odd."""
         if not isinstance(value, dict):
             raise invalid({"body": "expected an object"})
         known: dict[str, Any] = {}
-        bad: dict[str, str] = {}
+        bad = {} if self._lenient else self._misspelt(value)
         for field in self._fields:
             if field.encode_name not in value:
                 if field.required:
@@ -248,6 +327,39 @@ class Decoder:
             return msgspec.convert(known, self.kind, dec_hook=dec_hook)
         except msgspec.ValidationError as error:
             raise invalid({"body": _readable(_reason(error))}) from None
+
+
+def _meant(name: str, names: list[str]) -> str | None:
+    """What a name that is not known was probably meant to be."""
+    plain = {re.sub("[-_]", "", one).lower(): one for one in names}
+    near = difflib.get_close_matches(re.sub("[-_]", "", name[:64]).lower(), plain, 1, 0.75)
+    return f"did you mean {plain[near[0]]}?" if near else None
+
+
+def _is_each_key_once(body: bytes) -> bool:
+    """False also when it can't be told cheaply. By colons: one a key, and those in strings."""
+    try:
+        return body.count(b":") == _colons(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _colons(value: Any) -> int:
+    kind: type[Any] = type(value)
+    if kind is str:
+        return value.count(":")
+    if kind is dict:
+        return len(value) + sum(map(_colons, value)) + sum(map(_colons, value.values()))
+    if kind is list:
+        return sum(map(_colons, value))
+    return 0
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        raise ApiError(400, "The body has an object with the same key twice", code="malformed_json")
+    return read
 
 
 def _without_none(kind: Any) -> Any:
@@ -276,10 +388,10 @@ def _lone_surrogate(value: Any) -> bool:
 
 def _fraction(text: str) -> int | float | Decimal:
     """71.0 is an integer to JSON Schema, and so it is to us; what a float can't hold stays exact."""
-    number = float(text)
-    if number.is_integer() and abs(number) < 2**53:
+    number, exact = float(text), Decimal(text)
+    if number.is_integer() and abs(number) < 2**53 and number == exact:
         return int(number)
-    return number if len(text) < 16 and math.isfinite(number) else Decimal(text)
+    return number if math.isfinite(number) and Decimal(repr(number)) == exact else exact
 
 
 def _whole(text: str) -> int | Decimal:
@@ -293,7 +405,11 @@ def _refuse_constant(_name: str) -> Any:
 def _loads(body: bytes) -> Any:
     try:
         return json.loads(
-            body.decode(), parse_float=_fraction, parse_int=_whole, parse_constant=_refuse_constant
+            body.decode(),
+            object_pairs_hook=_once,
+            parse_float=_fraction,
+            parse_int=_whole,
+            parse_constant=_refuse_constant,
         )
     except (ValueError, RecursionError):
         raise ApiError(400, "The body is not valid JSON", code="malformed_json") from None

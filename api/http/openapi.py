@@ -93,6 +93,9 @@ class _Schemas:
         made, self.components = msgspec.json.schema_components(
             list(kinds), schema_hook=_custom, ref_template=TEMPLATE
         )
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+                self.components[kind.__name__].update(getattr(kind, "SCHEMA", {}))
         self._of = dict(zip(kinds, made, strict=True))
         self.components = {name: _without_titles(schema) for name, schema in self.components.items()}
 

@@ -46,8 +46,6 @@ class Param:
         match self.kind:
             case "uuid":
                 return UUID(text) if UUID_TEXT.fullmatch(text) else None
-            case "flag":
-                return text if FLAG.fullmatch(text) else None
             case "int":
                 return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
             case _:

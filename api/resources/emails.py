@@ -55,7 +55,7 @@ class Failed(msgspec.Struct, frozen=True):
 THANKS = "Thank you, your e-mail address is saved"
 AGAIN = "Your e-mail address is saved already, thank you"
 
-_SIGN_UP = Decoder(SignUp)
+_SIGN_UP = Decoder(SignUp, lenient=True)  # the old functions passed over what they did not know
 
 
 def failure(error: ApiError) -> Response:

@@ -16,10 +16,10 @@ from typing import Annotated, Any
 import msgspec
 
 from actors.storage import repo
-from api.http.errors import ApiError
+from api.http.errors import ApiError, invalid
 from api.http.fields import Text
 from api.http.request import Request, Response, answer, no_content
-from api.http.router import ADMINS, Answer, Routes
+from api.http.router import ADMINS, FLAG, Answer, Routes
 from api.security import audit
 from runtime.core import telemetry
 from schema import flags
@@ -126,6 +126,12 @@ async def put(request: Request) -> Response:
     """Creates the flag or sets its percentage."""
     body: FlagChange = request.body
     name = request.params["name"]
+    if not FLAG.fullmatch(name):
+        raise invalid(
+            {
+                "name": "expected a lower-case letter, then up to 99 of a to z, 0 to 9, _ . and -, like use_phoenix_api"
+            }
+        )
     async with repo.pool().acquire() as connection, connection.transaction():
         row = await connection.fetchrow(flags.PUT, name, body.percent, body.description)
         await audit.record(connection, request, "flag.put", name, {"percent": body.percent})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -28,6 +28,7 @@ from api.http.router import Answer, Routes
 from api.security.access import may_see, whose
 from runtime.otp import gen_server
 from schema import transaction_lists
+from schema.currencies import by_decimals
 
 routes = Routes("transactions")
 
@@ -36,7 +37,7 @@ KEY_MAX = 255
 
 
 class Transaction(msgspec.Struct, frozen=True):
-    """A transaction; `amount` is a decimal string with two decimals."""
+    """A transaction; `amount` is a decimal string with the decimals of its currency."""
 
     id: UUID
     user_id: UUID
@@ -45,8 +46,14 @@ class Transaction(msgspec.Struct, frozen=True):
     description: str
     inserted_at: datetime
 
+
+class ListedTransaction(Transaction, frozen=True):
+    """A transaction and the number of its ledger entry; null for the moment that another program's row waits for one."""
+
+    ledger_seq: int | None
+
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Transaction:
+    def of(cls, row: Mapping[str, Any]) -> ListedTransaction:
         """From a row of `schema.transaction_lists`."""
         return cls(**row)
 
@@ -74,7 +81,7 @@ class TransactionBody(msgspec.Struct, frozen=True):
 class TransactionsBody(msgspec.Struct, frozen=True):
     """A page of transactions, newest first."""
 
-    transactions: list[Transaction]
+    transactions: list[ListedTransaction]
     next_cursor: str | None
 
 
@@ -85,6 +92,18 @@ class NewTransaction(msgspec.Struct, frozen=True):
     currency: Currency
     description: Text = ""
     user_id: UUID | None = None
+
+    SCHEMA: ClassVar[Mapping[str, Any]] = {
+        "anyOf": [
+            {"properties": {"currency": {"enum": codes}, "amount": Amount.schema(places)}}
+            for places, codes in by_decimals().items()
+        ]
+    }
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong with the fields together."""
+        reason = self.amount.misfit(self.currency)
+        return {} if reason is None else {"amount": reason}
 
 
 class TransactionQuery(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
@@ -131,7 +150,7 @@ async def create(request: Request) -> Response:
         "db_writer",
         RecordTransaction(
             user_id,
-            Decimal(body.amount),
+            body.amount.of(body.currency),
             str(body.currency),
             body.description,
             key,
@@ -188,7 +207,7 @@ async def index(request: Request) -> Response:
         query.until,
     )
     shown, following = cursor.page(rows, query.limit)
-    return answer(TransactionsBody([Transaction.of(row) for row in shown], following))
+    return answer(TransactionsBody([ListedTransaction.of(row) for row in shown], following))
 
 
 @routes.get(
@@ -199,7 +218,7 @@ async def show(request: Request) -> Response:
     row = await repo.pool().fetchrow(transaction_lists.BY_ID, request.params["id"])
     if row is None or not may_see(request, row["user_id"]):
         raise ApiError(404, NO_TRANSACTION)
-    return answer(TransactionBody(Transaction.of(row)))
+    return answer(TransactionBody(Transaction(*row.values())))
 
 
 NO_TRANSACTION = "There is no such transaction"

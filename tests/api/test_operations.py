@@ -180,7 +180,8 @@ def test_what_is_not_there_is_404(server: Server, admin: User, operation: Operat
     client = allowed(operation, admin, server)
     kinds = {param.kind for param in operation.params}
     if kinds & MISSHAPEN.keys():
-        error_of(client.request(operation.method, path(operation, UNKNOWN | MISSHAPEN), json={}), 404)
+        status = 422 if name(operation) in MADE_WHEN_UNKNOWN else 404
+        error_of(client.request(operation.method, path(operation, UNKNOWN | MISSHAPEN), json={}), status)
     if name(operation) in MADE_WHEN_UNKNOWN:
         return
     body = VALID.get(name(operation), {})

@@ -215,7 +215,7 @@ def test_flags(server: Server, user: User, admin: User) -> None:
     error_of(user.client.get("/api/v1/flags/all"), 403)
     for bad in ({"percent": 101}, {"percent": -1}, {"percent": "50"}, {}):
         assert set(error_of(admin.client.put("/api/v1/flags/off", json=bad), 422)["fields"]) == {"percent"}
-    error_of(admin.client.put("/api/v1/flags/Not%20A%20Name", json={"percent": 1}), 404)
+    error_of(admin.client.put("/api/v1/flags/Not%20A%20Name", json={"percent": 1}), 422)
     error_of(user.client.delete("/api/v1/flags/off"), 403)
     assert admin.client.delete("/api/v1/flags/off").status_code == 204
     error_of(admin.client.delete("/api/v1/flags/off"), 404)

@@ -49,7 +49,6 @@ def test_post_answers_the_exact_shape_and_the_row_is_there(server: Server, user:
         ("-3.5", "-3.50"),
         (7, "7.00"),
         (7.25, "7.25"),
-        (0.1 + 0.2, "0.30"),
         ("9999999999999999.99",) * 2,
         (1e3, "1000.00"),
     ],
@@ -69,6 +68,7 @@ def test_amounts_that_are_taken(user: User, amount: object, stored: str) -> None
         -0.0,
         "1.234",
         1.234,
+        0.1 + 0.2,
         "abc",
         "",
         "NaN",
@@ -201,9 +201,8 @@ def test_only_an_admin_names_another_user(user: User, other: User, admin: User, 
 
 def test_list_pages_newest_first_without_loss(server: Server) -> None:
     owner = server.user()
-    made = [
-        owner.client.post(PATH, json={**GOOD, "amount": str(n + 1)}).json()["transaction"] for n in range(7)
-    ]
+    answers = [owner.client.post(PATH, json={**GOOD, "amount": str(n + 1)}).json() for n in range(7)]
+    made = [{**one["transaction"], "ledger_seq": one["ledger"]["seq"]} for one in answers]
     seen, cursor = [], None
     for _ in range(4):
         answer = owner.client.get(PATH, params={"limit": 2} | ({"cursor": cursor} if cursor else {}))

@@ -24,7 +24,7 @@ def test_moments_without_a_place_are_refused_by_name(user: User, moment: str) ->
     assert error["fields"] == {"due_at": "expected a year from 2 to 9998"}
 
 
-@pytest.mark.parametrize("moment", ["0002-01-01T00:00:00+23:59", "9998-12-31T23:59:59.999999-23:59"])
+@pytest.mark.parametrize("moment", ["0002-01-01T00:00:00Z", "9998-12-31T23:59:59.999999Z"])
 def test_the_first_and_the_last_moment(server: Server, user: User, moment: str) -> None:
     answer = user.client.post("/api/v1/tasks", json={"title": "t", "due_at": moment})
     assert answer.status_code == 201, answer.text

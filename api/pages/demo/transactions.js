@@ -66,6 +66,8 @@ function isOlder(one, other) {
   return left === right ? one.id < other.id : left < right;
 }
 
+const decimals = (amount) => (amount.split(".")[1] ?? "").length;
+
 export function money(transaction) {
   const value = transaction.amount;
   try {
@@ -73,7 +75,8 @@ export function money(transaction) {
       style: "currency",
       currency: transaction.currency,
       currencyDisplay: "code",
-      minimumFractionDigits: 2,
+      minimumFractionDigits: decimals(value), // as the server says: ISO 4217's, which browsers do not all know
+      maximumFractionDigits: decimals(value),
     });
     return format.format(value); // a string: no amount is rounded to a float
   } catch {
@@ -93,7 +96,7 @@ function fill(element, transaction) {
   time.dateTime = transaction.inserted_at;
   time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
   const seq = transaction.ledger_seq;
-  element.querySelector(".seq").textContent = seq === undefined ? "" : `Ledger no. ${seq}`;
+  element.querySelector(".seq").textContent = seq == null ? "" : `Ledger no. ${seq}`;
   const what = `Verify ${transaction.description || "transaction"}, ${money(transaction)}`;
   element.querySelector(".verify").setAttribute("aria-label", what);
 }
