@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import time
 from collections.abc import Awaitable
 from uuid import UUID
 
@@ -66,7 +65,7 @@ ROUTES: tuple[Routes, ...] = (
     docs.routes,
 )
 
-REQUEST_STOP = ("http", "request", "stop")
+REQUEST = telemetry.Span("http", "request")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:=+/@-]{1,200}")
 
@@ -109,17 +108,21 @@ class App:
         self.context.close()
 
     async def _http(self, asked: http.Request) -> Response | None:
-        started = time.perf_counter()
         given = asked.headers.get(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
             request_id = given.decode()
         else:
             request_id = f"{self._prefix}-{next(self._count):x}"
+        span = None
+        if REQUEST.active:
+            span = REQUEST.start({"method": asked.method, "fields": asked.fields, "request_id": request_id})
         request = Request(self.context, asked, request_id)
         try:
             response = await self._answer(request)
         except BodyError as error:
             if error.status == DISCONNECTED:
+                if span is not None:
+                    span.exception(error)
                 return None
             response = self._failure(ApiError(error.status, error.reason), request.operation)
         except ApiError as error:
@@ -133,17 +136,8 @@ class App:
         origin = asked.headers.get(b"origin")
         if origin is not None:
             self.cors.add(out, origin, operation)
-        if telemetry.attached(REQUEST_STOP):
-            telemetry.execute(
-                REQUEST_STOP,
-                {"duration": time.perf_counter() - started},
-                {
-                    "method": asked.method,
-                    "route": operation.path if operation else "(none)",
-                    "status": response.status,
-                    "request_id": request_id,
-                },
-            )
+        if span is not None:
+            span.stop(route=operation.path if operation else "(none)", status=response.status)
         return response
 
     def _failure(self, error: ApiError, operation: Operation | None) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,54 @@ def test_the_rules_see_what_breaks_them(tmp_path: Path) -> None:
     assert imported(file) == {"actors", "api", "runtime", "typing"}
     assert rooms_imported(file) == {"otp"}
     assert privates_touched(file) == {"cell", "relations"}
+
+
+# ---- the rooms of api/
+
+# A room imports from those before it and from itself. `context` and `app` are files; what is not named lies at the bottom.
+API_ROOMS = (
+    "version",
+    "http",
+    "security",
+    "context",
+    "sockets",
+    "pages",
+    "resources",
+    "operators",
+    "app",
+    "cli",
+)
+
+
+def api_room(module: str) -> str | None:
+    """The room of a module of api/, None for others."""
+    package, _, rest = module.partition(".")
+    return rest.partition(".")[0] or None if package == "api" else None
+
+
+def test_in_api_rooms_imports_point_down_only_too() -> None:
+    wrong: set[tuple[str, str]] = set()
+    for file in sorted((ROOT / "api").rglob("*.py")):
+        mine = file.relative_to(ROOT / "api").parts[0].removesuffix(".py")
+        for module in modules(file):
+            room = api_room(module)
+            if room in API_ROOMS and mine in API_ROOMS and API_ROOMS.index(room) > API_ROOMS.index(mine):
+                wrong.add((str(file.relative_to(ROOT)), module))
+    assert wrong == set()
+
+
+def test_no_module_of_api_imports_itself_by_way_of_others() -> None:
+    files = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in (ROOT / "api").rglob("*.py")
+    }
+    graph = {
+        name: {
+            known
+            for module in modules(file)
+            for known in (module, module.rpartition(".")[0])
+            if known in files
+        }
+        for name, file in files.items()
+    }
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle

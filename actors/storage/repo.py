@@ -21,15 +21,19 @@ from typing import Any
 
 import asyncpg
 import orjson
+from asyncpg.connection import LoggedQuery
 
 from actors import settings
 from actors.node import node
 from actors.storage.postgres import server as postgres
+from runtime.core import telemetry
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import GenServer, Reply, Stop
 from schema.migrate import MigrationError, migrate
 
 log = logging.getLogger("bitnexus.repo")
+
+QUERY = telemetry.Span("sql", "query")
 
 PING_UP_MS = 1000
 PING_DOWN_MS = 100
@@ -249,6 +253,8 @@ async def open_pool(database_url: str, size: int) -> asyncpg.Pool:
 
 async def prepare_connection(opened: asyncpg.Connection) -> None:
     """What every connection of ours is told once."""
+    if QUERY.active:  # who listens later hears of later connections
+        opened.add_query_logger(_queried)
     for kind in ("json", "jsonb"):
         await opened.set_type_codec(
             kind,
@@ -256,6 +262,10 @@ async def prepare_connection(opened: asyncpg.Connection) -> None:
             decoder=orjson.loads,
             schema="pg_catalog",
         )
+
+
+def _queried(query: LoggedQuery) -> None:
+    QUERY.ended(query.elapsed, {"query": query.query}, query.exception)
 
 
 async def _keep(opened: asyncpg.Connection) -> None:

@@ -6,18 +6,17 @@
         commit 3 rows                    the SQL transaction of the batch it went into
         broadcast new_transaction        the fan-out to the user's sockets
 
-`install` wraps the few places that this takes; without it nothing is wrapped and nothing is paid. A batch belongs to many
-requests: each of their traces shows the commit. Sampling and the rest are OpenTelemetry's own variables.
+It listens to telemetry events and nothing else (docs/telemetry.md); where nobody listens they cost a test of one name.
+A batch belongs to many requests: each of their traces shows the commit. Sampling and the rest are OpenTelemetry's own
+variables.
 """
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
-import asyncpg
 from opentelemetry import context, propagate, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -26,14 +25,13 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from actors.settings import Settings
-from api.app import App
-from api.operators import logs
 from runtime.core import telemetry
-from runtime.http import messages
-from runtime.observe import observer
-from runtime.otp import gen
 
-STATEMENT_LENGTH = 300
+STATEMENT_LENGTH: Final = 300  # characters
+HANDLER: Final = "tracing"
+
+Measurements = Mapping[str, Any]
+Metadata = Mapping[str, Any]
 
 
 def install(settings: Settings) -> Callable[[], None]:
@@ -41,151 +39,123 @@ def install(settings: Settings) -> Callable[[], None]:
     provider = TracerProvider(resource=Resource.create({"service.name": "bitnexus"}))
     endpoint = settings.otel_exporter_otlp_endpoint.rstrip("/") + "/v1/traces"
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
-    tracing = Tracing(provider.get_tracer("bitnexus"))
-    tracing.wrap()
+    Tracing(provider.get_tracer("bitnexus")).attach()
 
     def end() -> None:
-        tracing.unwrap()
+        telemetry.detach(HANDLER)
         provider.shutdown()
 
     return end
 
 
 class Tracing:
-    """The spans under way, and what is wrapped for them."""
+    """The spans under way. `request` events come in the request's own context, where its span is the current one."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
-        self.tracer = tracer
-        self.calls: dict[int, Span] = {}  # by the identity of the pending call
-        self.topics: dict[str, list[Span]] = {}  # whose broadcasts belong to which call, within one batch
-        self._wrapped: list[tuple[Any, str, Any]] = []
+        self._tracer = tracer
+        self._requests: dict[Any, Span] = {}  # by the telemetry span
+        self._calls: dict[Any, Span] = {}  # by the call: the `From` that its server knows
+        self._topics: dict[str, list[Span]] = {}  # whose broadcasts belong to which call, within one batch
 
-    def wrap(self) -> None:
-        """Puts the wrappers in."""
-        self._replace(App, "_http", self._request)
-        for name in ("execute", "fetch", "fetchrow", "fetchval"):
-            self._replace(asyncpg.Connection, name, self._statement)
-        self._replace(gen.Call, "__init__", self._called)
-        self._replace(gen.Call, "answer", self._answered)
-        self._replace(gen.Call, "_settle", self._settled)
-        telemetry.attach("tracing", ("db_writer", "batch"), self._committed)
-        telemetry.attach("tracing", ("phoenix", "broadcast"), self._broadcast)
-
-    def unwrap(self) -> None:
-        """Takes them out again."""
-        telemetry.detach("tracing")
-        for owner, name, original in reversed(self._wrapped):
-            setattr(owner, name, original)
-        self._wrapped.clear()
-
-    def _replace(self, owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
-        original = getattr(owner, name)
-        self._wrapped.append((owner, name, original))
-        setattr(owner, name, functools.wraps(original)(wrapper(original)))
+    def attach(self) -> None:
+        """Listens from now on."""
+        for event, handler in (
+            (("http", "request", "start"), self._request_started),
+            (("http", "request", "stop"), self._request_ended),
+            (("http", "request", "exception"), self._request_ended),
+            (("gen", "call", "start"), self._called),
+            (("gen", "call", "stop"), self._answered),
+            (("gen", "call", "exception"), self._answered),
+            (("sql", "query", "stop"), self._queried),
+            (("sql", "query", "exception"), self._queried),
+            (("db_writer", "batch"), self._committed),
+            (("phoenix", "broadcast"), self._broadcast),
+        ):
+            telemetry.attach(HANDLER, event, handler)
 
     # ---- the request
 
-    def _request(self, original: Any) -> Any:
-        async def http(app: App, request: messages.Request) -> messages.Response | None:
-            carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.fields}
-            parent = propagate.extract(carrier)
-            with self.tracer.start_as_current_span(request.method, parent, SpanKind.SERVER) as span:
-                response = await original(app, request)
-                if response is not None:
-                    _describe(span, request, response)
-                return response
+    def _request_started(self, _event: Any, _measured: Measurements, about: Metadata) -> None:
+        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in about["fields"]}
+        span = self._tracer.start_span(about["method"], propagate.extract(carrier), SpanKind.SERVER)
+        self._requests[about["span"]] = span
+        context.attach(
+            trace.set_span_in_context(span, context.Context())
+        )  # ends with the request's own context
 
-        return http
+    def _request_ended(self, _event: Any, _measured: Measurements, about: Metadata) -> None:
+        span = self._requests.pop(about["span"], None)
+        if span is None:
+            return
+        span.set_attribute("http.request.method", about["method"])
+        if "status" in about:
+            span.update_name(f"{about['method']} {about['route']}")
+            span.set_attribute("http.route", about["route"])
+            span.set_attribute("http.response.status_code", about["status"])
+            span.set_attribute("bitnexus.request_id", about["request_id"])
+        if about.get("status", 500) >= 500:
+            span.set_status(StatusCode.ERROR)
+        span.end()
 
     # ---- SQL
 
-    def _statement(self, original: Any) -> Any:
-        async def run(connection: Any, query: str, *args: Any, **options: Any) -> Any:
-            # A process may run in the context of whoever woke the engine: that request's span is not its own.
-            if observer.running() is not None or not trace.get_current_span().get_span_context().is_valid:
-                return await original(connection, query, *args, **options)
-            words = " ".join(query.split())
-            with self.tracer.start_as_current_span(
-                words.split(" ", 1)[0].upper(), kind=SpanKind.CLIENT
-            ) as span:
-                span.set_attribute("db.system.name", "postgresql")
-                span.set_attribute("db.query.text", words[:STATEMENT_LENGTH])
-                return await original(connection, query, *args, **options)
-
-        return run
+    def _queried(self, _event: Any, measured: Measurements, about: Metadata) -> None:
+        if not trace.get_current_span().get_span_context().is_valid:
+            return
+        now = time.time_ns()
+        began = now - int(measured["duration"] * 1e9)
+        words = " ".join(about["query"].split())
+        span = self._tracer.start_span(words.split(" ", 1)[0].upper(), kind=SpanKind.CLIENT, start_time=began)
+        span.set_attribute("db.system.name", "postgresql")
+        span.set_attribute("db.query.text", words[:STATEMENT_LENGTH])
+        if "reason" in about:
+            span.set_status(StatusCode.ERROR, type(about["reason"]).__name__)
+        span.end(now)
 
     # ---- calls to actors
 
-    def _called(self, original: Any) -> Any:
-        def init(call: gen.Call, target: Any, request: Any, *rest: Any) -> None:
-            original(call, target, request, *rest)
-            if call.caller is None and trace.get_current_span().get_span_context().is_valid:
-                server = observer.name(target) or observer.module(target)
-                span = self.tracer.start_span(
-                    f"call {server} {type(request).__name__}", kind=SpanKind.INTERNAL
-                )
-                span.set_attribute("actor.pid", str(target.pid))
-                span.set_attribute("actor.message_queue_len", observer.mailbox(target))
-                self.calls[id(call)] = span
+    def _called(self, _event: Any, measured: Measurements, about: Metadata) -> None:
+        # Only what a request calls: one process that calls another does so for whoever it works for at the time.
+        if about["caller"] is not None or not trace.get_current_span().get_span_context().is_valid:
+            return
+        span = self._tracer.start_span(f"call {about['server']} {type(about['request']).__name__}")
+        span.set_attribute("actor.pid", about["pid"])
+        span.set_attribute("actor.message_queue_len", measured["message_queue_len"])
+        self._calls[about["from"]] = span
 
-        return init
-
-    def _answered(self, original: Any) -> Any:
-        def answer(call: gen.Call, value: Any) -> None:
-            if (span := self.calls.pop(id(call), None)) is not None:
-                span.end()
-            original(call, value)
-
-        return answer
-
-    def _settled(self, original: Any) -> Any:
-        def settle(call: gen.Call) -> None:
-            if (span := self.calls.pop(id(call), None)) is not None:
-                span.set_status(StatusCode.ERROR, "not answered")
-                span.end()
-            original(call)
-
-        return settle
+    def _answered(self, event: Any, _measured: Measurements, about: Metadata) -> None:
+        span = self._calls.pop(about["from"], None)
+        if span is None:
+            return
+        if event[-1] == "exception":
+            span.set_status(StatusCode.ERROR, "not answered")
+        span.end()
 
     # ---- the batch and its broadcasts
 
-    def _committed(self, event: Any, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        self.topics.clear()
+    def _committed(self, _event: Any, measured: Measurements, about: Metadata) -> None:
+        self._topics.clear()
         now = time.time_ns()
-        began = now - int(measurements["duration"] * 1e9)
-        for waiting in metadata["batch"]:
-            span = self.calls.get(id(waiting.from_))
+        began = now - int(measured["duration"] * 1e9)
+        for waiting in about["batch"]:
+            span = self._calls.get(waiting.from_)
             if span is None:
                 continue
             below = trace.set_span_in_context(span, context.Context())
-            commit = self.tracer.start_span(
-                f"commit {measurements['rows']} rows", below, SpanKind.CLIENT, start_time=began
+            commit = self._tracer.start_span(
+                f"commit {measured['rows']} rows", below, SpanKind.CLIENT, start_time=began
             )
             commit.set_attribute("db.system.name", "postgresql")
-            commit.set_attribute("batch.rows", measurements["rows"])
-            commit.set_attribute("ledger.seq", measurements["seq"])
+            commit.set_attribute("batch.rows", measured["rows"])
+            commit.set_attribute("ledger.seq", measured["seq"])
             commit.end(now)
-            self.topics.setdefault(f"transaction:{waiting.row.user_id}", []).append(span)
+            self._topics.setdefault(f"transaction:{waiting.row.user_id}", []).append(span)
 
-    def _broadcast(self, event: Any, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        waiting = self.topics.get(metadata["topic"])
+    def _broadcast(self, _event: Any, measured: Measurements, about: Metadata) -> None:
+        waiting = self._topics.get(about["topic"])
         if not waiting:
             return
         below = trace.set_span_in_context(waiting.pop(0), context.Context())
-        span = self.tracer.start_span(f"broadcast {metadata['event']}", below, SpanKind.PRODUCER)
-        span.set_attribute("deliveries", measurements["deliveries"])
+        span = self._tracer.start_span(f"broadcast {about['event']}", below, SpanKind.PRODUCER)
+        span.set_attribute("deliveries", measured["deliveries"])
         span.end()
-
-
-def _describe(span: Span, request: messages.Request, response: messages.Response) -> None:
-    answered = logs.current_request.get(None)
-    operation = answered.operation if answered is not None and answered.http is request else None
-    route = operation.path if operation is not None else "(none)"
-    headers = dict(response.headers)
-    span.update_name(f"{request.method} {route}")
-    span.set_attribute("http.request.method", request.method)
-    span.set_attribute("http.route", route)
-    span.set_attribute("http.response.status_code", response.status)
-    span.set_attribute("bitnexus.request_id", headers.get(b"x-request-id", b"").decode("latin-1"))
-    if response.status >= 500:
-        span.set_status(StatusCode.ERROR)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Coroutine, Generator
 from functools import partial
 from typing import Any, Final
 
-from runtime.core import scheduling
+from runtime.core import scheduling, telemetry
 from runtime.core.control_block import without
 from runtime.core.durations import check_timeout
 from runtime.core.engine import Timer, current_engine
@@ -17,6 +17,7 @@ from runtime.core.exits import CallSite, Error, Exit, is_atom
 from runtime.core.mailbox import Mailbox
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
+from runtime.core.reports import module_of
 from runtime.core.scheduling import DEAD, TIMEOUT
 from runtime.core.scheduling import Reply as _Reply
 from runtime.core.signals import DownReply, ExitMessage, SystemMessage
@@ -24,6 +25,7 @@ from runtime.core.signals import DownReply, ExitMessage, SystemMessage
 Dest = Any  # a Pid, a registered name, (name, node), or ("via", registry, key)
 
 DEFAULT_TIMEOUT: Final = 5000  # ms, gen_server:call/2
+CALL: Final = telemetry.Span("gen", "call")
 
 
 class StartError(Exception):
@@ -63,6 +65,30 @@ class Call(_Reply):
         return f"Call({self.request!r})"
 
     def __await__(self) -> Generator[Any, None, Any]:
+        return self._spanned() if CALL.active else self._wait()
+
+    def _spanned(self) -> Generator[Any, None, Any]:
+        cell = self.target
+        local = isinstance(cell, Cell)
+        running = CALL.start(
+            {
+                "from": self,
+                "caller": self.caller,
+                "pid": str(cell),
+                "server": (cell.relations.name or module_of(cell.actor)) if local else str(cell),
+                "request": self.request,
+            },
+            {"message_queue_len": len(cell.execution.mailbox or ()) if local else 0},
+        )
+        try:
+            value = yield from self._wait()
+        except BaseException as error:
+            running.exception(error)
+            raise
+        running.stop()
+        return value
+
+    def _wait(self) -> Generator[Any, None, Any]:
         if not self.done:
             caller, target = scheduling.current, self.target
             engine = target.execution.engine

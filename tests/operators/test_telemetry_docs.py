@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def executed() -> set[tuple[str, ...]]:
-    """The events of all `telemetry.execute` calls; a name stands for the constant of that file."""
+    """The events of all `telemetry.execute` calls and spans; a name stands for the constant of that file."""
     found: set[tuple[str, ...]] = set()
     for package in ("runtime", "actors", "api"):
         for file in (ROOT / package).rglob("*.py"):
@@ -28,7 +28,20 @@ def executed() -> set[tuple[str, ...]]:
                     ):
                         value = constants[event.id] if isinstance(event, ast.Name) else event
                         found.add(ast.literal_eval(value))
+                    case ast.Call(
+                        func=ast.Attribute(value=ast.Name(name), attr="start" | "ended" as said)
+                    ) if (kind := span(constants.get(name))) is not None:
+                        ends = ("start", "stop", "exception") if said == "start" else ("stop", "exception")
+                        found |= {(*kind, end) for end in ends}
     return found
+
+
+def span(value: ast.expr | None) -> tuple[str, ...] | None:
+    """The name of a `telemetry.Span(...)`, None for what is no span."""
+    match value:
+        case ast.Call(func=ast.Attribute(value=ast.Name("telemetry"), attr="Span"), args=names):
+            return tuple(ast.literal_eval(name) for name in names)
+    return None
 
 
 def test_the_table_is_complete_and_true() -> None:
