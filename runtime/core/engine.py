@@ -146,7 +146,8 @@ class Engine:
 
     def report_crash(self, cell: Cell, reason: Any) -> None:
         """The process ends with a reason that is not an orderly one."""
-        reports.crash(cell, reason)
+        if getattr(cell.actor, "reports_crashes", True):
+            reports.crash(cell, reason)
 
     def drain(self) -> None:
         """Delivers the signals that deaths have caused, in order, until there are none."""

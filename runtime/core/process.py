@@ -437,6 +437,7 @@ class Process(Actor):
 
     __slots__ = ("_myRef",)
     _myRef: Cell
+    reports_crashes: ClassVar[bool] = True
 
     @property
     def pid(self) -> Pid:

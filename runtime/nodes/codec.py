@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -71,11 +71,12 @@ class Identities(Protocol):
     def ref_named(self, node: str, creation: int, number: int) -> Ref: ...
 
 
+_T = TypeVar("_T")
 _records: dict[type, tuple[str, tuple[str, ...]]] = {}
 _classes: dict[str, type] = {}
 
 
-def register(cls: type, name: str | None = None) -> type:
+def register(cls: type[_T], name: str | None = None) -> type[_T]:
     """Lets instances of a frozen dataclass or a Struct travel, under `name` (default `module:qualname`). Usable as a decorator.
 
     Every node must register the class with the same fields. Raises TypeError for any other class, ValueError if the

@@ -364,11 +364,10 @@ class Connection:
         function: str,
         args: tuple[Any, ...],
     ) -> None:
-        body = self.node.exports.get(function)
-        if body is None:
+        if function not in self.node.exports:
             self._signal(None, self._encode(SPAWNED, number, None, "undef"))
             return
-        cell = self.node.spawn_local(body, args, parent)
+        cell = self.node.spawn_exported(function, args, parent)
         if link:
             assert isinstance(parent, RemotePid)
             self._links[cell, parent] = None

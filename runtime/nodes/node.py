@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from runtime.core.control_block import ExecutionState
+from runtime.core.control_block import ExecutionState, Relations
 from runtime.core.engine import Engine, Timer
 from runtime.core.exits import Error
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell, FunctionProcess
 from runtime.core.scheduling import Reply
 from runtime.core.signals import NODE
+from runtime.nodes import erpc
 from runtime.nodes import link as links
 from runtime.nodes.codec import Codec
 from runtime.nodes.connection import Connection
@@ -67,7 +68,10 @@ class Node:
         self.config = config or NodeConfig()
         self.codec = Codec(self)
         self.membership = Membership(self)
-        self.exports: dict[str, Callable[..., Any]] = {}
+        self.exports: dict[str, tuple[Callable[..., Any], type[FunctionProcess]]] = {}
+        for exported, function in erpc.EXPORTS.items():
+            self.export(exported, function, erpc.Execution)
+        self.global_names: Callable[[str], Pid | None] | None = None  # set by `global`, while its server runs
         self.stopped = False
         self.remote_execution = ExecutionState(engine, shared=True)
         self._connections: dict[str, Connection] = {}
@@ -188,6 +192,10 @@ class Node:
             return self.engine.names.get(name)
         return RemoteName(self, node, None, name)
 
+    def whereis_global(self, name: str) -> Pid | None:
+        """`{global, Name}`: whoever has the name in the whole cluster."""
+        return None if self.global_names is None else self.global_names(name)
+
     # ---- names on the wire
 
     def name_of_pid(self, pid: Pid) -> tuple[str, int, int]:
@@ -207,9 +215,15 @@ class Node:
         pid = self._pids.get(name)
         if pid is None:
             if node == self.name and creation == self.creation:
-                pid = self.engine.table.get(number)
+                pid = self.engine.table.get(number) or self._dead(number)
             pid = self._pids[name] = pid or RemotePid(self, node, creation, number)
         return pid
+
+    def _dead(self, number: int) -> Cell:
+        # Nobody here remembers it, but it is a process of this node, and whoever asks is to hear noproc.
+        cell = Cell.__new__(Cell)
+        cell.actor, cell.execution, cell.relations = None, self.engine.dead, Relations(number)
+        return cell
 
     def name_of_ref(self, ref: Ref) -> tuple[str, int, int]:
         """`(node, creation, number)`."""
@@ -238,14 +252,20 @@ class Node:
 
     # ---- processes for other nodes
 
-    def export(self, name: str, function: Callable[..., Any]) -> None:
-        """Lets other nodes spawn processes that run this function. Raises Error("badarg") if the name is taken."""
-        if self.exports.setdefault(name, function) is not function:
+    def export(
+        self, name: str, function: Callable[..., Any], process: type[FunctionProcess] = FunctionProcess
+    ) -> None:
+        """Lets other nodes spawn processes that run this function, and call it by `erpc`. Raises Error("badarg") if the
+        name is taken.
+        """
+        if name in self.exports:
             raise Error("badarg")
+        self.exports[name] = (function, process)
 
-    def spawn_local(self, body: Callable[..., Any], args: tuple[Any, ...], parent: Pid | None) -> Cell:
+    def spawn_exported(self, name: str, args: tuple[Any, ...], parent: Pid | None) -> Cell:
         """A process of this node whose parent is elsewhere."""
-        cell = self.engine.spawn_actor(FunctionProcess(body, args))
+        body, process = self.exports[name]
+        cell = self.engine.spawn_actor(process(body, args))
         if parent is not None:
             cell.own_relations().parent = parent
         return cell

@@ -122,6 +122,11 @@ class RemoteRef(Ref):
         self.creation = creation
         self.address = number
 
+    def deliver(self, message: Any) -> bool:
+        """A message to an alias of the other node."""
+        self.home.connection(self.node_name).send_alias(self.creation, self.address, message)
+        return True
+
     def __repr__(self) -> str:
         return f"#Ref<{self.node_name}.{self.creation}.{self.address}>"
 

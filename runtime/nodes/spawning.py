@@ -72,7 +72,7 @@ async def spawn(on: str, function: str, *args: Any, link: bool = False, monitor:
     engine = current_engine()
     node = engine.node
     if on == engine.node_name and node is not None and function in node.exports:
-        return erlang.spawn(node.exports[function], *args, link=link, monitor=monitor)
+        return erlang.spawn(node.exports[function][0], *args, link=link, monitor=monitor)
     reply = Reply()
     watch = _new_monitor(caller) if monitor else None
     if node is None or on == node.name:
@@ -88,10 +88,12 @@ async def spawn(on: str, function: str, *args: Any, link: bool = False, monitor:
     return erlang.spawn(_crash, value, link=link, monitor=monitor)
 
 
-def spawn_request(on: str, function: str, *args: Any, link: bool = False, monitor: bool = False) -> Ref:
+def spawn_request(
+    on: str, function: str, *args: Any, link: bool = False, monitor: bool = False, reply: str = "yes"
+) -> Ref:
     """`erlang:spawn_request/5`: the caller gets `("spawn_reply", ref, "ok", pid)` or `("spawn_reply", ref, "error", reason)`.
 
-    With `monitor` the reference is the monitor as well.
+    With `monitor` the reference is the monitor as well. `reply` is `yes`, `error_only` or `no`.
     """
     caller = _caller()
     engine = current_engine()
@@ -100,7 +102,8 @@ def spawn_request(on: str, function: str, *args: Any, link: bool = False, monito
     ref: Ref = watch or Ref()
 
     def done(status: str, value: Any) -> None:
-        caller.deliver(("spawn_reply", ref, status, value))
+        if reply == "yes" or (reply == "error_only" and status == "error"):
+            caller.deliver(("spawn_reply", ref, status, value))
 
     asked = SpawnReply(caller if link else None, watch, done)
     if node is None:
@@ -110,7 +113,8 @@ def spawn_request(on: str, function: str, *args: Any, link: bool = False, monito
     elif function not in node.exports:
         asked.fire(None, "undef")
     else:
-        cell = engine.spawn_actor(erlang.FunctionProcess(node.exports[function], args), caller, link)
+        body, process = node.exports[function]
+        cell = engine.spawn_actor(process(body, args), caller, link)
         if watch is not None:
             watch.target = cell
             cell.add_monitor(watch)

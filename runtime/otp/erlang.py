@@ -59,7 +59,7 @@ def _check_dest(dest: Any) -> None:
         raise Error("badarg")
 
 
-def _is_name_on_node(dest: Any) -> bool:
+def is_name_on_node(dest: Any) -> bool:
     return (
         isinstance(dest, tuple) and len(dest) == 2 and isinstance(dest[0], str) and isinstance(dest[1], str)
     )
@@ -197,7 +197,7 @@ def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref
     name: Any = None
     if isinstance(target, Pid):
         cell = target.cell
-    elif _is_name_on_node(target):
+    elif is_name_on_node(target):
         name = target
         cell = caller.engine.destination(*name)
     else:
@@ -284,7 +284,7 @@ def send(dest: Dest, message: Any) -> Any:
             raise Error("badarg")
     elif isinstance(dest, Ref):
         cell = dest
-    elif _is_name_on_node(dest):
+    elif is_name_on_node(dest):
         cell = engine.destination(*dest)
         if cell is None:
             return message

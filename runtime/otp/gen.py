@@ -216,6 +216,9 @@ def resolve(dest: Dest) -> Cell | None:
             case ("via", registry, key):
                 pid = registry.whereis_name(key)
                 return None if pid is None else pid.cell
+            case ("global", str(name)):
+                node = current_engine().node
+                return None if node is None else node.whereis_global(name)
             case (str(name), str(node)):
                 return current_engine().destination(name, node)
     if dest is not None and not isinstance(dest, str):

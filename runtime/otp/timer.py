@@ -17,7 +17,7 @@ from runtime.core.durations import is_duration
 from runtime.core.engine import Engine, Timer, current_engine
 from runtime.core.pid import Pid, Ref
 from runtime.core.scheduling import DEAD
-from runtime.otp.erlang import Dest, sleep
+from runtime.otp.erlang import Dest, is_name_on_node, sleep
 
 _BADARG: Final = ("error", "badarg")
 
@@ -58,11 +58,13 @@ class TimerRef(Ref):
 
 
 def _is_dest(dest: Any) -> bool:
-    return isinstance(dest, Pid | str)
+    return isinstance(dest, Pid | str) or is_name_on_node(dest)
 
 
 def _target(engine: Engine, dest: Dest) -> Any:
-    return dest.cell if isinstance(dest, Pid) else engine.names.get(dest)  # type: ignore[arg-type]
+    if isinstance(dest, Pid):
+        return dest.cell
+    return engine.destination(*dest) if isinstance(dest, tuple) else engine.names.get(dest)  # type: ignore[arg-type]
 
 
 def apply_after(ms: float, function: Callable[..., Any], *args: Any) -> tuple[str, Any]:

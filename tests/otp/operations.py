@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from inspect import isawaitable
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -27,18 +28,18 @@ if TYPE_CHECKING:
 QUIET = frozenset({"send", "sleep", "flush", "mode", "cast", "info"})
 
 
+@dataclass(frozen=True, slots=True)
 class Steps:
     """Ops on their way to the process that performs them. Not part of any trace."""
 
-    def __init__(self, ops: list[Json]) -> None:
-        self.ops = ops
+    ops: list[Json]
 
 
+@dataclass(frozen=True, slots=True)
 class Started:
     """A spawned plain process tells its spawner that it runs."""
 
-    def __init__(self, pid: Pid) -> None:
-        self.pid = pid
+    pid: Pid
 
 
 class Return(Exception):

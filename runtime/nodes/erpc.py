@@ -1,0 +1,188 @@
+"""`erpc`: runs a function that another node exports, and says exactly how it ended.
+
+Every call is a process of its own on the other node; it ends with the reason `(ref, "return", result)` and the like, which
+is what whoever is linked to it hears. On the own node with no timeout the function runs in the caller, as in OTP.
+Times are milliseconds, None is infinity. Functions that go wrong raise:
+
+    Error(("exception", reason, stack))   it raised an error        Error(("erpc", "noconnection"))  its node is lost
+    Exit(("exception", reason))           it exited                 Error(("erpc", "timeout"))       it took too long
+    Throw(value)                          it threw                  Exit(("signal", reason))         it was killed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Any, Final
+
+from runtime.core.engine import current_engine
+from runtime.core.exits import Error, Exit, Stack, Throw, Unwind
+from runtime.core.pid import Ref
+from runtime.core.process import FunctionProcess
+from runtime.nodes.spawning import spawn_request
+from runtime.otp import erlang
+from runtime.otp.erlang import TIMEOUT, Down
+
+EXECUTE: Final = "erpc:execute_call"
+
+
+class Execution(FunctionProcess):
+    """The process of a call. That it ends with its result as the reason is no crash."""
+
+    __slots__ = ()
+    reports_crashes = False
+
+
+async def _apply(function: str, args: Sequence[Any]) -> Any:
+    node = current_engine().node
+    if node is None or function not in node.exports:
+        raise Error("undef")
+    result = node.exports[function][0](*args)
+    return await result if isawaitable(result) else result
+
+
+async def execute_call(ref: Ref, function: str, args: Sequence[Any]) -> None:
+    """The process of one call: ends with what the caller is to know."""
+    try:
+        outcome: tuple[Any, ...] = ("return", await _apply(function, args))
+    except Throw as thrown:
+        outcome = ("throw", thrown.value)
+    except Exit as ended:
+        outcome = ("exit", ended.reason)
+    except Error as failed:
+        outcome = ("error", failed.reason, Stack(failed.__traceback__))
+    except Unwind:
+        raise
+    except Exception as failed:
+        outcome = ("error", failed, Stack(failed.__traceback__))
+    raise Exit((ref, *outcome))
+
+
+async def execute_cast(function: str, args: Sequence[Any]) -> None:
+    """The process of one cast: nobody is told."""
+    await _apply(function, args)
+
+
+@dataclass(eq=False, slots=True)
+class RequestId:
+    """A request that is not answered yet: `ref` is known to the call's process, `spawned` is its monitor."""
+
+    ref: Ref
+    spawned: Ref
+    done: bool = False
+
+
+def send_request(node: str, function: str, args: Sequence[Any] = ()) -> RequestId:
+    """`erpc:send_request/4`: to be awaited with `receive_response` or `wait_response`."""
+    ref = erlang.make_ref()
+    return RequestId(
+        ref, spawn_request(node, EXECUTE, ref, function, tuple(args), monitor=True, reply="error_only")
+    )
+
+
+async def call(node: str, function: str, args: Sequence[Any] = (), timeout: float | None = None) -> Any:
+    """`erpc:call/5`. Raises as said above."""
+    if timeout is None and node == current_engine().node_name:
+        return await _call_here(function, args)
+    return await receive_response(send_request(node, function, args), timeout)
+
+
+async def _call_here(function: str, args: Sequence[Any]) -> Any:
+    try:
+        return await _apply(function, args)
+    except Exit as ended:
+        raise Exit(("exception", ended.reason)) from None
+    except Error as failed:
+        raise Error(("exception", failed.reason, Stack(failed.__traceback__))) from None
+    except (Throw, Unwind):
+        raise
+    except Exception as failed:
+        raise Error(("exception", failed, Stack(failed.__traceback__))) from None
+
+
+async def _await(request: RequestId, timeout: float | None) -> Any:
+    ref = request.spawned
+
+    def answer(message: Any) -> bool:
+        match message:
+            case Down(ref=down):
+                return down is ref
+            case ("spawn_reply", reply, "error", _):
+                return reply is ref
+        return False
+
+    return await erlang.receive(answer, timeout)
+
+
+def _result(request: RequestId, answer: Any) -> Any:
+    request.done = True
+    match answer:
+        case ("spawn_reply", _, "error", reason):
+            raise Error(("erpc", "noconnection" if reason == "noconnection" else reason))
+        case Down(reason=(ref, "return", value)) if ref is request.ref:
+            return value
+        case Down(reason=(ref, "throw", value)) if ref is request.ref:
+            raise Throw(value)
+        case Down(reason=(ref, "exit", reason)) if ref is request.ref:
+            raise Exit(("exception", reason))
+        case Down(reason=(ref, "error", reason, stack)) if ref is request.ref:
+            raise Error(("exception", reason, stack))
+        case Down(reason="noconnection"):
+            raise Error(("erpc", "noconnection"))
+        case Down(reason=reason):
+            raise Exit(("signal", reason))
+    raise AssertionError(answer)
+
+
+async def receive_response(request: RequestId, timeout: float | None = None) -> Any:
+    """`erpc:receive_response/2`: after a timeout the request is void."""
+    if request.done:
+        raise Error(("erpc", "badarg"))
+    answer = await _await(request, timeout)
+    if answer is TIMEOUT:
+        request.done = True
+        erlang.demonitor(request.spawned, flush=True)
+        raise Error(("erpc", "timeout"))
+    return _result(request, answer)
+
+
+async def wait_response(request: RequestId, timeout: float | None = 0) -> Any:
+    """`erpc:wait_response/2`: `("response", value)`, or `"no_response"` and one may go on waiting."""
+    if request.done:
+        raise Error(("erpc", "badarg"))
+    answer = await _await(request, timeout)
+    return "no_response" if answer is TIMEOUT else ("response", _result(request, answer))
+
+
+def cast(node: str, function: str, args: Sequence[Any] = ()) -> str:
+    """`erpc:cast/4`: `"ok"`, whatever comes of it."""
+    erlang.spawn(_cast, node, function, tuple(args))
+    return "ok"
+
+
+def _cast(node: str, function: str, args: tuple[Any, ...]) -> None:
+    spawn_request(node, "erpc:execute_cast", function, args, reply="no")
+
+
+async def multicall(
+    nodes: Sequence[str], function: str, args: Sequence[Any] = (), timeout: float | None = None
+) -> list[tuple[Any, ...]]:
+    """`erpc:multicall/5`: for each node in turn `("ok", value)`, or `(class, reason)` as `call` would raise it."""
+    requests = [send_request(node, function, args) for node in nodes]
+    due = None if timeout is None else erlang.monotonic_time() + timeout
+    results: list[tuple[Any, ...]] = []
+    for request in requests:
+        left = None if due is None else max(0, due - erlang.monotonic_time())
+        try:
+            results.append(("ok", await receive_response(request, left)))
+        except Exit as ended:
+            results.append(("exit", ended.reason))
+        except Error as failed:
+            results.append(("error", failed.reason))
+        except Throw as thrown:
+            results.append(("throw", thrown.value))
+    return results
+
+
+EXPORTS: Final = {EXECUTE: execute_call, "erpc:execute_cast": execute_cast}  # of every node
