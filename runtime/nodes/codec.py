@@ -1,9 +1,9 @@
 """Terms as bytes: msgpack by msgspec, with extension types for what Erlang's external format has and msgpack lacks.
 
 What goes in comes out equal and of the same type: None, bool, int of any size, float, str, bytes, list, dict, tuple, set,
-frozenset, Decimal, UUID, datetime, date, pids, references, the runtime's own messages, and *registered* classes (frozen
-dataclasses, msgspec Structs). Anything else is the sender's TypeError: nothing is pickled, and no class is looked up by a name
-that came from outside and was not registered.
+frozenset, Decimal, UUID, datetime, date, pids, references, the runtime's own messages, functions that both nodes
+export, and *registered* classes (frozen dataclasses, msgspec Structs). Anything else is the sender's TypeError: nothing
+is pickled, and no class is looked up by a name that came from outside and was not registered.
 
 Bytes must be authenticated before they are decoded (`runtime.nodes.link`). Exceptions travel as their name and text and
 arrive as `RemoteError`; stacks as text.
@@ -24,11 +24,13 @@ from msgspec.msgpack import Ext
 from runtime.core.exits import CallSite, Stack
 from runtime.core.pid import Pid, Ref
 from runtime.core.signals import Down, ExitMessage
+from runtime.otp import supervisor
+from runtime.otp.child_spec import ChildSpec
 from runtime.otp.erlang import Timeout
 from runtime.otp.gen import Cast
 
 _TUPLE, _SET, _FROZENSET, _BIG, _DECIMAL, _UUID, _DATETIME, _DATE = 1, 2, 3, 4, 5, 6, 7, 8
-_PID, _REF, _RECORD, _ERROR, _STACK, _DICT = 9, 10, 11, 12, 13, 14
+_PID, _REF, _RECORD, _ERROR, _STACK, _DICT, _FUNCTION = 9, 10, 11, 12, 13, 14, 15
 
 _PLAIN: Final = frozenset({str, bool, float, bytes, type(None)})
 _KEYS: Final = frozenset({str, bytes})  # msgpack's maps take these as they are
@@ -70,6 +72,12 @@ class Identities(Protocol):
 
     def ref_named(self, node: str, creation: int, number: int) -> Ref: ...
 
+    def name_of_function(self, function: Callable[..., Any]) -> str | None:
+        """The name under which this node exports it, if it does."""
+        ...
+
+    def function_named(self, name: str) -> Callable[..., Any]: ...
+
 
 _T = TypeVar("_T")
 _records: dict[type, tuple[str, tuple[str, ...]]] = {}
@@ -84,7 +92,7 @@ def register(cls: type[_T], name: str | None = None) -> type[_T]:
     """
     params = getattr(cls, "__dataclass_params__", None)
     if params is not None and params.frozen:
-        fields = tuple(field.name for field in dataclasses.fields(cls))
+        fields = tuple(field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]
     elif issubclass(cls, msgspec.Struct):
         fields = cls.__struct_fields__
     else:
@@ -101,8 +109,9 @@ def _register_plain(cls: type, name: str, *fields: str) -> None:
     _records[cls] = (name, fields)
 
 
-for _class in (CallSite, Down, ExitMessage):
+for _class in (CallSite, ChildSpec, Down, ExitMessage):
     register(_class, _class.__name__)
+register(supervisor.Request, "supervisor.Request")
 _register_plain(Timeout, "Timeout", "ref", "message")
 _register_plain(Cast, "Cast", "request")
 
@@ -142,6 +151,7 @@ class Codec:
             _RECORD: self._unpack_record,
             _ERROR: lambda data: RemoteError(*self.decode(data)),
             _STACK: lambda data: RemoteStack(str(data, "utf-8")),
+            _FUNCTION: lambda data: self._ids.function_named(str(data, "utf-8")),
         }
 
     def encode(self, term: Any) -> bytes:
@@ -205,6 +215,8 @@ class Codec:
             kind = value.kind if isinstance(value, RemoteError) else type(value).__qualname__
             text = value.text if isinstance(value, RemoteError) else _text(value)
             return Ext(_ERROR, _raw([kind, text]))
+        if callable(value) and (exported := self._ids.name_of_function(value)) is not None:
+            return Ext(_FUNCTION, exported.encode())
         raise TypeError(
             f"a {type(value).__module__}.{type(value).__qualname__} cannot be sent to another node: register its class"
         )

@@ -154,7 +154,7 @@ class Connection:
         elif self.name == self.node.name:
             if failed is not None:
                 failed("noproc")  # an earlier incarnation of this node
-        elif link.asking is not None or (self.node.config.auto_connect and self._ask()):
+        elif link.is_being_made or (self.node.config.auto_connect and self._ask()):
             self._waiting.append((creation, payload, failed))
         elif failed is not None:
             failed("noconnection")
@@ -242,9 +242,9 @@ class Connection:
     ) -> None:
         """Asks for a process there. `reply` hears by `spawned(pid)` or `fire(None, reason)`."""
         number = self._number(reply)
-        watch = None
-        if monitor is not None:
-            watch = self._number(monitor)
+        self._numbers += 1
+        watch = None if monitor is None else self._numbers
+        reply.watch = watch
         request = self._encode(SPAWN, number, parent, link, watch, function, args)
         self._signal(None, request, lambda reason: self._fire(number, reason))
 
@@ -383,6 +383,11 @@ class Connection:
         if pid is None:
             reply.fire(None, reason)
             return
+        if reply.wants_monitor():
+            self._asked[reply.watch] = reply.monitor
+            self._asked_numbers[reply.monitor] = reply.watch
+        elif reply.watch is not None:
+            self._signal(None, self._encode(DEMONITOR, reply.watch))
         cell = reply.linked
         if cell is not None and cell.execution.mode != DEAD:
             self._links[cell, pid] = None

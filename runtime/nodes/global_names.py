@@ -8,6 +8,7 @@ does what it says, and tells all). When a node is lost its processes' names are 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -94,7 +95,7 @@ class GlobalNameServer(GenServer):
         self.locks: dict[Any, tuple[Any, list[tuple[Pid, Ref]]]] = {}
         node = net_kernel.this_node()
         if node is not None:
-            node.global_names = whereis_name
+            node.global_names = sys.modules[__name__]
         if _is_cluster():
             net_kernel.monitor_nodes(True)
             for node in net_kernel.nodes():
@@ -179,6 +180,8 @@ class GlobalNameServer(GenServer):
         if held is not None and held[0] != requester:
             return False
         holders = [] if held is None else held[1]
+        if any(one[0] is holder for one in holders):
+            return True  # it has it already, and has it once
         self.locks[resource] = (requester, [*holders, (holder, erlang.monitor(holder))])
         return True
 

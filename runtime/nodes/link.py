@@ -144,9 +144,14 @@ class Link:
 
     # ---- the owner's wishes
 
+    @property
+    def is_being_made(self) -> bool:
+        """True while a handshake is under way that ends in Up or Down; whose hello it was does not matter."""
+        return self.session is None and (self.asking is not None or self.proposed is not None)
+
     def connect(self, now: float) -> list[Event]:
         """Says hello, unless the link is up or is being made."""
-        if self.session is not None or self.asking is not None:
+        if self.session is not None or self.is_being_made:
             return []
         self.asking = self._nonce(NONCE)
         self._asked_at = now
@@ -159,7 +164,7 @@ class Link:
     def disconnect(self, now: float) -> list[Event]:
         """Ends the connection, and the other side learns it."""
         if self.session is None:
-            return self._give_up("disconnect") if self.asking is not None else []
+            return self._give_up("disconnect")
         return [self._frame(BYE, b"", now), *self._end("disconnect")]
 
     def nobody(self) -> list[Event]:
@@ -171,7 +176,7 @@ class Link:
     def tick(self, now: float) -> list[Event]:
         """To be called every quarter of `ticktime`: keeps the link alive, or finds it dead."""
         if self.session is None:
-            if self.asking is not None and now - self._asked_at >= SETUP_SECONDS:
+            if self.is_being_made and now - self._asked_at >= SETUP_SECONDS:
                 return self._give_up("setup_timeout")
             return []
         if now - self._heard >= self.ticktime:
@@ -186,7 +191,7 @@ class Link:
         """An authentic handshake frame from `peer` to us, as `read_handshake` gave it."""
         match kind, fields[2:]:
             case b"H", [int(creation), bytes(nonce)]:
-                return self._hello(creation, nonce)
+                return self._hello(creation, nonce, now)
             case b"C", [int(creation), bytes(nonce), bytes(asked)]:
                 return self._challenged(creation, nonce, asked, now)
             case b"A", [bytes(nonce)]:
@@ -222,10 +227,11 @@ class Link:
 
     # ---- the handshake
 
-    def _hello(self, creation: int, nonce: bytes) -> list[Event]:
+    def _hello(self, creation: int, nonce: bytes, now: float) -> list[Event]:
         if self.asking is not None and self.me < self.peer:
             return []  # both asked: ours counts, they will answer it
         self.asking = None
+        self._asked_at = now
         mine = self._nonce(NONCE)
         session = _Session(
             self._key, self._transcript(self.peer, creation, nonce, self.creation, mine), False
@@ -249,7 +255,7 @@ class Link:
 
     def _begin(self, session: _Session, creation: int, now: float) -> list[Event]:
         before = [] if self.session is None else self._end("connection_closed")
-        self.proposed = None
+        self.asking = self.proposed = None
         self.session = session
         self._heard = self._spoke = now
         return [*before, Up(creation)]
@@ -283,6 +289,6 @@ class Link:
         return [Down(reason)]
 
     def _give_up(self, reason: str) -> list[Event]:
-        asked, self.asking = self.asking is not None, None
-        self.proposed = None
-        return [Down(reason)] if asked else []
+        was_being_made = self.is_being_made
+        self.asking = self.proposed = None
+        return [Down(reason)] if was_being_made else []

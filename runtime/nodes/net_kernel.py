@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from runtime.core import scheduling
+from runtime.core.control_block import UNSET
 from runtime.core.engine import current_engine
-from runtime.core.exits import Error
+from runtime.core.exits import Error, Unwind
 from runtime.core.pid import Pid, Ref
 from runtime.nodes.node import Node
 from runtime.nodes.remote import Remote, RemoteRef
@@ -45,9 +46,13 @@ async def ping(name: str) -> Literal["pong", "pang"]:
 
 
 def disconnect_node(name: str) -> bool:
-    """`erlang:disconnect_node/1`: False if it was not connected."""
-    me = this_node()
-    return me is not None and me.disconnect(name)
+    """`erlang:disconnect_node/1`: False if it was not connected. A caller that dies of a link that breaks does so here."""
+    me, caller = this_node(), scheduling.current
+    done = me is not None and me.disconnect(name)
+    if caller is not None and caller.execution.pending_exit is not UNSET:
+        caller.terminate(caller.execution.pending_exit)
+        raise Unwind
+    return done
 
 
 def monitor_node(name: str, flag: bool) -> Literal[True]:

@@ -71,7 +71,7 @@ class Node:
         self.exports: dict[str, tuple[Callable[..., Any], type[FunctionProcess]]] = {}
         for exported, function in erpc.EXPORTS.items():
             self.export(exported, function, erpc.Execution)
-        self.global_names: Callable[[str], Pid | None] | None = None  # set by `global`, while its server runs
+        self.global_names: Any = None  # the module `global_names`, once its server runs here
         self.stopped = False
         self.remote_execution = ExecutionState(engine, shared=True)
         self._connections: dict[str, Connection] = {}
@@ -194,7 +194,7 @@ class Node:
 
     def whereis_global(self, name: str) -> Pid | None:
         """`{global, Name}`: whoever has the name in the whole cluster."""
-        return None if self.global_names is None else self.global_names(name)
+        return None if self.global_names is None else self.global_names.whereis_name(name)
 
     # ---- names on the wire
 
@@ -261,6 +261,16 @@ class Node:
         if name in self.exports:
             raise Error("badarg")
         self.exports[name] = (function, process)
+
+    def name_of_function(self, function: Callable[..., Any]) -> str | None:
+        """The name under which it is exported, if it is: Erlang's `fun Module:Function/Arity`."""
+        return next((name for name, (one, _) in self.exports.items() if one == function), None)
+
+    def function_named(self, name: str) -> Callable[..., Any]:
+        """What is exported under this name. Raises ValueError if nothing is."""
+        if name not in self.exports:
+            raise ValueError(f"this node does not export {name}")
+        return self.exports[name][0]
 
     def spawn_exported(self, name: str, args: tuple[Any, ...], parent: Pid | None) -> Cell:
         """A process of this node whose parent is elsewhere."""

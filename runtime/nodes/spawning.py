@@ -22,20 +22,25 @@ from runtime.otp import erlang
 class SpawnReply:
     """A spawn that the other node has not answered yet; `linked` is the process here that is to be linked."""
 
-    __slots__ = ("_done", "linked", "monitor")
+    __slots__ = ("_done", "linked", "monitor", "watch")
 
     def __init__(
         self, linked: Cell | None, monitor: Monitor | None, done: Callable[[str, Any], None]
     ) -> None:
         self.linked = linked
         self.monitor = monitor
+        self.watch: int | None = None  # the monitor's number on the connection
         self._done = done
 
     def spawned(self, pid: Any) -> None:
         """It runs."""
-        if self.monitor is not None and self.monitor in self.monitor.owner.relations.monitors:
+        if self.monitor is not None and self.wants_monitor():
             self.monitor.target = pid
         self._done("ok", pid)
+
+    def wants_monitor(self) -> bool:
+        """False once its owner has taken the monitor back, or has ended."""
+        return self.monitor is not None and self.monitor in self.monitor.owner.relations.monitors
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
         """There is no such node, or no such function."""

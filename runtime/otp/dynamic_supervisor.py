@@ -28,8 +28,7 @@ from runtime.otp.child_spec import (
 )
 from runtime.otp.gen import Dest
 from runtime.otp.gen_server import GenServer, Reply, StartError, Stop, call, cast
-from runtime.otp.supervisor import ChildSpec
-from runtime.otp.supervisor import _Request as Request
+from runtime.otp.supervisor import ChildSpec, Request
 
 
 @dataclass(frozen=True, slots=True)

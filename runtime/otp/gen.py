@@ -294,25 +294,68 @@ def send_request(dest: Dest, request: Any) -> Awaitable[Any]:
 
 
 async def receive_response(request_id: Awaitable[Any], timeout: float | None = None) -> Any:
-    """`gen_server:receive_response/2`: `("reply", value)` or `("error", reason)`; TIMEOUT after `timeout` ms,
+    """`gen_server:receive_response/2`: `("reply", value)` or `("error", (reason, server))`; TIMEOUT after `timeout` ms,
     the request is then void.
     """
+    answer = await wait_response(request_id, timeout)
+    if answer is TIMEOUT:
+        _expire_response(request_id)
+    return answer
+
+
+async def wait_response(request_id: Awaitable[Any], timeout: float | None = None) -> Any:
+    """`gen_server:wait_response/2`: as `receive_response`, but after a TIMEOUT one may wait for it again."""
     assert isinstance(request_id, _Reply)
-    timer = None
-    if timeout is not None and not request_id.done:
-        timer = current_engine().call_later(timeout / 1000, _expire_response, request_id)
+    if not request_id.done and timeout is not None:
+        either = _Reply()  # the answer, or the end of patience: whichever is first
+        request_id.waiter = _Notice(either)  # type: ignore[assignment]
+        timer = current_engine().call_later(timeout / 1000, either.resolve, TIMEOUT)
+        try:
+            if await either is TIMEOUT:
+                return TIMEOUT
+        finally:
+            timer.cancel()
+            request_id.waiter = None
     try:
         value = await request_id
     except Exit as exc:
-        reason = exc.reason
-        return ("error", reason[0] if isinstance(reason, tuple) and len(reason) == 2 else reason)
-    finally:
-        if timer is not None:
-            timer.cancel()
+        return ("error", _response_error(exc.reason))
     return TIMEOUT if value is TIMEOUT else ("reply", value)
 
 
-def _expire_response(request_id: _Reply) -> None:
+class _Notice:
+    """Stands as the waiter of a request that is waited for without being the end of it."""
+
+    __slots__ = ("either",)
+
+    def __init__(self, either: _Reply) -> None:
+        self.either = either
+
+    def done(self) -> bool:
+        """As of a future."""
+        return self.either.done
+
+    def set_result(self, _: None) -> None:
+        """The request is answered (`Call.answer`)."""
+        self.either.resolve(None)
+
+    def wake(self, _: Any) -> None:
+        """The request has failed (`Reply.resolve`)."""
+        self.either.resolve(None)
+
+
+def _response_error(reason: Any) -> Any:
+    # `call` says nodedown where a request says noconnection.
+    match reason:
+        case (("nodedown", _), CallSite(args=(server, *_))):
+            return ("noconnection", server)
+        case (why, CallSite(args=(server, *_))):
+            return (why, server)
+    return reason
+
+
+def _expire_response(request_id: Awaitable[Any]) -> None:
+    assert isinstance(request_id, _Reply)
     if isinstance(request_id, Call):
         request_id._settle()
         request_id.alias = True

@@ -235,6 +235,8 @@ class GenServer(Process):
                 if started is not None:
                     started.acknowledge(None, StartError(("already_started", taken.pid)))
                 raise Exit("normal")
+            if isinstance(name, tuple) and name[0] == "global":
+                return self._await_init(self._register_globally(name, init), None, started)
             if isinstance(name, tuple):
                 name[1].register_name(name[2], cell)
             else:
@@ -248,6 +250,17 @@ class GenServer(Process):
         if iscoroutine(result):
             return self._await_init(result, name, started)
         return self._initialised(result, name, started)
+
+    async def _register_globally(self, name: tuple[str, str], init: Callable[[], Any]) -> Any:
+        """`{global, Name}`: all nodes are asked before init runs."""
+        node = self._myRef.engine.node
+        if node is None or node.global_names is None:
+            raise Exit("badarg")
+        if await node.global_names.register_name(name[1], self._myRef) != "yes":
+            taken = resolve(name)
+            raise Exit(("already_started", None if taken is None else taken.pid))
+        result = init()
+        return await result if iscoroutine(result) else result
 
     async def _await_init(self, coro: Awaitable[Any], name: Any, started: StartReply | None) -> None:
         follow = self._initialised(await self._completed(coro), name, started)

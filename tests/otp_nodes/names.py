@@ -45,6 +45,7 @@ class NodeNames(Names):
         self.ref_keys: dict[str, Key] = {}
         self.by_key: dict[Key, Cell] = {}
         self.requests: dict[str, Any] = {}
+        self.requested: dict[Key, str] = {}  # the id of what a spawn_request is to make
 
     def here(self) -> Node:
         """The node that runs now."""
@@ -115,6 +116,8 @@ class NodeNames(Names):
 
     def encode(self, value: Any) -> Json:
         match value:
+            case ("spawn_reply", Ref() as ref, "ok", Pid() as pid) if pid not in self.labels:
+                self.add(self.requested[self.here().name_of_ref(ref)], pid)
             case Ref():
                 return {"ref": self._ref_name(value)}
             case Down(ref=ref, pid=(str() as name, str() as node), reason=reason):

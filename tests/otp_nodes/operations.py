@@ -11,7 +11,7 @@ from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.nodes import codec, erpc, global_names, net_kernel, pg, rpc, spawning
 from runtime.nodes.multi_call import abcast, multi_call
-from runtime.otp import erlang, gen_server, timer
+from runtime.otp import erlang, gen, gen_server, timer
 from runtime.otp.gen_server import StartError
 from tests.otp.operations import QUIET, Operations, Started, Steps, milliseconds
 from tests.otp.terms import Act, Json
@@ -80,12 +80,12 @@ class NodeOperations(Operations):
 
     def _spawn_request(self, op: Json) -> Any:
         options = op.get("opts", [])
-        self.world.wanted.append(op["id"])
         ref = spawning.spawn_request(
-            op["node"], "plain", op.get("mode", "auto"), None, op.get("trap", False), op["id"],
+            op["node"], "plain", op.get("mode", "auto"), None, op.get("trap", False),
             link="link" in options, monitor="monitor" in options,
         )  # fmt: skip
         self.names.add_ref(op.get("as"), ref)
+        self.names.requested[self.names.here().name_of_ref(ref)] = op["id"]
         return ref
 
     async def _start(self, node: Json, link: bool) -> Any:
@@ -140,7 +140,7 @@ class NodeOperations(Operations):
             self.names.requests[op["as"]] = erpc.send_request(op["node"], "f", (op["f"],))
         else:
             dest = self.dest(op["to"])
-            self.names.requests[op["as"]] = (gen_server.send_request(dest, Act(op["act"])), dest)
+            self.names.requests[op["as"]] = gen_server.send_request(dest, Act(op["act"]))
 
     async def _response(self, op: Json) -> Any:
         request = self.names.requests[op["as"]]
@@ -150,7 +150,9 @@ class NodeOperations(Operations):
                 return await erpc.receive_response(request, timeout)
             case "erpc_wait":
                 return await erpc.wait_response(request, timeout)
-        return await self.world.response(op["op"], *request, timeout)
+        wait = gen.wait_response if op["op"] == "wait_response" else gen.receive_response
+        answer = await wait(request, timeout)
+        return "timeout" if answer is erlang.TIMEOUT else answer
 
     # ---- pg
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from runtime.core import engine as engines
-from runtime.core.exits import Exit
 from runtime.core.pid import Pid
 from runtime.core.scheduling import DEAD
 from runtime.nodes import erpc, global_names
@@ -48,11 +47,9 @@ class NodeProcesses(Processes):
 
     operations: NodeOperations
 
-    async def exported_plain(self, mode: str, spawner: Pid | None, trap: bool, id: str | None = None) -> None:
+    async def exported_plain(self, mode: str, spawner: Pid | None, trap: bool) -> None:
         """The body of a plain process that any node may spawn."""
         erlang.trap_exit(trap)
-        if id is not None:
-            self.names.add(id, erlang.self_())
         await self.plain(mode, spawner)
 
     async def start_child(self, node: Json, id: str | None = None, overrides: Json = None) -> Any:
@@ -64,19 +61,10 @@ class NodeProcesses(Processes):
         return result
 
     async def start_node(self, node: Json, link: bool = True) -> Pid | None:
-        if node.get("register") == "global":
-            return await _GlobalWorker.start_link(self, node)
-        return await super().start_node(node, link)
-
-
-class _GlobalWorker(Worker):
-    """A worker that takes `{global, Id}` as its name before its init."""
-
-    async def init(self, processes: Processes, node: Json) -> Any:
-        if await global_names.register_name(node["id"], erlang.self_()) != "yes":
-            raise Exit(("already_started", global_names.whereis_name(node["id"])))
-        result = super().init(processes, node)
-        return await result if hasattr(result, "__await__") else result
+        if node.get("register") != "global":
+            return await super().start_node(node, link)
+        start = Worker.start_link if link else Worker.start
+        return await start(self, node, name=("global", node["id"]), timeout=node.get("start_timeout"))
 
 
 class World:
@@ -84,7 +72,6 @@ class World:
 
     def __init__(self, scenario: Json, seed: int, make: Any = Cluster) -> None:
         self.names = NodeNames()
-        self.wanted: list[str] = []
         self.operations = NodeOperations(self.names, self)
         self.processes = NodeProcesses(self.operations)
         config = {"net_ticktime": 60, "prevent_overlapping_partitions": False, **scenario.get("config", {})}
@@ -116,6 +103,7 @@ class World:
             ("plain", self.processes.exported_plain),
             ("start", self.operations.start_here),
             ("f", self.operations.f),
+            ("start_child", self.processes.start_child),
         ):
             member.node.export(name, function)
         member.spawn(_kernel)
@@ -127,10 +115,6 @@ class World:
     def halt(self, name: str) -> None:
         """The node ends at once: as soon as the code that says so is off the stack."""
         self.cluster[name].engine.call_later(0, self.cluster.crash, name)
-
-    async def response(self, op: str, request: Any, dest: Any, timeout: float | None) -> Any:
-        """`gen_server:receive_response/2` and `wait_response/2`."""
-        raise NotImplementedError
 
     # ---- steps
 
@@ -181,7 +165,7 @@ class World:
                 continue
             node = self.names.nodes[cell.execution.engine]
             member = self.cluster.members.get(node.name)
-            if member is not None and member.node is node:
+            if member is not None and member.node is node and member.running:
                 found.append(label)
         return sorted(found)
 

@@ -1,0 +1,60 @@
+"""The scenarios recorded on connected Erlang nodes, on a simulated cluster; and that the replay would see a difference."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.otp.__main__ import describe, scenario_files
+from tests.otp.comparison import compare
+from tests.otp_nodes.__main__ import check, main
+from tests.otp_nodes.world import NodeScenario, replay
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PLACE = Path(os.environ.get("OTP_NODES_SCENARIOS", ROOT.parent / "shared" / "otp_nodes"))
+SEEDS = range(3)
+
+
+def scenarios() -> list[Path]:
+    return scenario_files([PLACE]) if PLACE.is_dir() else []
+
+
+def test_scenarios_are_there() -> None:
+    assert scenarios(), (
+        f"no scenarios in {PLACE}: put them there, or name their folder in OTP_NODES_SCENARIOS"
+    )
+
+
+@pytest.mark.parametrize(
+    "topic", sorted({path.parent for path in scenarios()}), ids=lambda path: str(path.relative_to(PLACE))
+)
+def test_scenarios(topic: Path) -> None:
+    failures: list[str] = []
+    for path in topic.glob("*.json"):
+        scenario = NodeScenario.load(path)
+        seed, differences = check(scenario, SEEDS)
+        if differences:
+            failures.append(describe(scenario, seed, differences))  # type: ignore[arg-type]
+    assert not failures, "\n".join(failures)
+
+
+def test_one_seed_is_one_trace() -> None:
+    for path in scenarios()[::40]:
+        scenario = NodeScenario.load(path)
+        assert replay(scenario, 7) == replay(scenario, 7)
+
+
+def test_a_difference_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenario = NodeScenario.load(next(path for path in scenarios() if path.parent.name == "links"))
+    trace, alive = replay(scenario, 0)
+    wrong = copy.deepcopy(scenario.trace)
+    wrong[0].append(["recv", "driver#1", "never"])
+    assert compare(replace(scenario, trace=wrong), trace, alive)  # type: ignore[arg-type]
+    assert compare(replace(scenario, alive=[]), trace, alive)  # type: ignore[arg-type]
+    (tmp_path / "broken.json").write_text("{}")
+    assert main([str(tmp_path)]) == 1
+    assert "0 passed, 1 failed" in capsys.readouterr().out
