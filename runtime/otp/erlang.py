@@ -60,6 +60,7 @@ def _check_dest(dest: Any) -> None:
 
 
 def is_name_on_node(dest: Any) -> bool:
+    """Whether it is `{Name, Node}`."""
     return (
         isinstance(dest, tuple) and len(dest) == 2 and isinstance(dest[0], str) and isinstance(dest[1], str)
     )

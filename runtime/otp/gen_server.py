@@ -51,6 +51,7 @@ from runtime.otp.gen import (
     send_request,
     start_actor,
     stop,
+    wait_response,
 )
 
 # ---- what callbacks return
@@ -544,5 +545,5 @@ def enter_loop(server: GenServer, timeout: float | None = None) -> NoReturn:
 __all__ = [
     "DEFAULT_TIMEOUT", "TIMEOUT", "Call", "CallSite", "Cast", "Exit", "From", "GenServer", "Ignore", "NoReply", "Ok",
     "Pid", "Ref", "Reply", "StartError", "Stop", "call", "cast", "enter_loop", "is_shutdown", "receive_response", "reply",
-    "send_request", "start_actor", "stop",
+    "send_request", "start_actor", "stop", "wait_response",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.nodes import codec, erpc, global_names, net_kernel, pg, rpc, spawning
 from runtime.nodes.multi_call import abcast, multi_call
-from runtime.otp import erlang, gen, gen_server, timer
+from runtime.otp import erlang, gen_server, timer
 from runtime.otp.gen_server import StartError
 from tests.otp.operations import QUIET, Operations, Started, Steps, milliseconds
 from tests.otp.terms import Act, Json
@@ -150,7 +150,7 @@ class NodeOperations(Operations):
                 return await erpc.receive_response(request, timeout)
             case "erpc_wait":
                 return await erpc.wait_response(request, timeout)
-        wait = gen.wait_response if op["op"] == "wait_response" else gen.receive_response
+        wait = gen_server.wait_response if op["op"] == "wait_response" else gen_server.receive_response
         answer = await wait(request, timeout)
         return "timeout" if answer is erlang.TIMEOUT else answer
 
@@ -284,9 +284,9 @@ class NodeOperations(Operations):
         "send_opt": lambda self, op: net_kernel.send(
             self.dest(op["to"]), self.names.message(op["msg"]), op.get("opts", [])
         ),
-        "timer_send_after": lambda self, op: (
-            "ok" if timer.send_after(op["ms"], self.dest(op["to"]), self.names.message(op["msg"])) else "error"
-        ),
+        "timer_send_after": lambda self, op: timer.send_after(
+            op["ms"], self.dest(op["to"]), self.names.message(op["msg"])
+        )[0],
         "node_of": lambda self, op: net_kernel.node(self.dest(op["to"])),
         "nodes": lambda self, op: net_kernel.nodes(),
         "connect": lambda self, op: net_kernel.connect_node(op["node"]),

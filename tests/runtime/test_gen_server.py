@@ -26,6 +26,7 @@ from runtime.otp.gen_server import (
     reply,
     send_request,
     stop,
+    wait_response,
 )
 from runtime.otp.registry import Registry
 from runtime.testing.simulation import play as play_once
@@ -276,8 +277,13 @@ def test_send_request(play: Any) -> None:
         assert await receive_response(two) == ("reply", "two")
         assert await receive_response(one, 10_000) == ("reply", "one")
         assert await receive_response(send_request(pid, "defer"), 10) is TIMEOUT
-        assert await receive_response(send_request(pid, ("return", Stop("x")))) == ("error", "x")
-        assert await receive_response(send_request("nobody", 1)) == ("error", "noproc")
+        waited = send_request(pid, "defer")
+        assert await wait_response(waited, 10) is TIMEOUT
+        assert await wait_response(waited, 0) is TIMEOUT
+        stopped = send_request(pid, ("return", Stop("x")))
+        assert await receive_response(stopped) == ("error", ("x", pid))
+        assert await wait_response(waited, 10_000) == ("error", ("x", pid))
+        assert await receive_response(send_request("nobody", 1)) == ("error", ("noproc", "nobody"))
 
     play(body)
 
