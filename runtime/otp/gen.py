@@ -462,7 +462,7 @@ async def start_actor(
     """
     check_timeout(timeout)
     if name is not None:
-        if name == "undefined" or (isinstance(name, tuple) and len(name) != 3):
+        if name == "undefined" or (isinstance(name, tuple) and len(name) != 3 and name[:1] != ("global",)):
             raise Error("badarg")
         taken = resolve(name)
         if taken is not None:
