@@ -129,6 +129,12 @@ def is_atom(reason: Any, atom: str) -> bool:
     return isinstance(reason, str) and reason == atom
 
 
+class Reported(tuple[Any, ...]):
+    """A reason that is no crash of ours and that its giver has logged: no report follows. It equals the plain tuple."""
+
+    __slots__ = ()
+
+
 def is_shutdown(reason: Any) -> bool:
     """True for the reasons OTP counts as an orderly end: `normal`, `shutdown`, `{shutdown, _}`."""
     if isinstance(reason, str):

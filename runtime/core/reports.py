@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runtime.core import telemetry
-from runtime.core.exits import Stack
+from runtime.core.exits import Reported, Stack
 
 if TYPE_CHECKING:
     from runtime.core.process import Cell
@@ -112,7 +112,7 @@ def listened(level: int) -> bool:
 
 def crash(cell: Cell, reason: Any) -> None:
     """A process ended with a reason that is neither normal nor a shutdown."""
-    if not listened(logging.ERROR):
+    if type(reason) is Reported or not listened(logging.ERROR):
         return
     message = None if cell.execution.message is None else _clip(cell.execution.message)
     emit(
@@ -142,7 +142,7 @@ def _crash_context(cell: Cell) -> dict[str, Any]:
 
 def supervisor(cell: Cell, error: str, reason: Any, child: Any, pid: Any, level: int = logging.ERROR) -> None:
     """A supervisor met `error` (child_terminated, start_error, shutdown_error, shutdown) with a child."""
-    if not listened(level):
+    if type(reason) is Reported or not listened(level):
         return
     context = {"error": error, "child": child, "child_pid": str(pid)}
     emit(

@@ -116,11 +116,16 @@ class Body:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _more(self) -> None:
-        if self._error is not None:
-            raise self._error
+        self._check()
         waiter = self._waiter = asyncio.get_running_loop().create_future()
         if self.wanted is not None:
             self.wanted()
         await waiter
-        if self._error is not None and not self.complete:
-            raise self._error
+        self._check()
+
+    def _check(self) -> None:
+        error = self._error
+        if (
+            error is not None and not self.complete
+        ):  # a new one: one that is kept would hold the frames that hold it
+            raise BodyError(error.status, error.reason)

@@ -128,7 +128,7 @@ class Connection:
     def close(self) -> None:
         """Nothing more will be parsed. The parser holds this object, and would keep it for the garbage collector."""
         self.phase = CLOSED
-        self._parser = None
+        self._parser = self._refusal = None
         self._rest = b""
 
     # ---- pieces
@@ -169,8 +169,9 @@ class Connection:
         return None
 
     def _why(self, error: HttpParserError) -> Refusal:
-        if self._refusal is not None:
-            return self._refusal
+        raised = self._refusal
+        if raised is not None:  # a new one: the other holds the frames that it was raised in
+            return Refusal(raised.status, raised.reason)
         cause = error.__context__
         if cause is not None and not isinstance(cause, HttpParserError):
             raise cause  # a fault of ours

@@ -53,8 +53,9 @@ class Sockets(GenServer):
         cell = self._myRef.engine.spawn_actor(transport, self._myRef)
         self.transports[cell.pid] = transport
         cell.on_exit(self._hook)
-        if isinstance(transport, WebSocketConnection) and transport.options.timeout is not None:
-            self._watch(transport.options.timeout / 1000)
+        if isinstance(transport, WebSocketConnection):
+            options = transport.options
+            self._watch(min(options.timeout or options.frame_timeout, options.frame_timeout) / 1000)
         return cell.pid
 
     def linger(self, connection: Lingering) -> None:
@@ -91,6 +92,9 @@ class Sockets(GenServer):
     def _sweep(self, now: float) -> None:
         for transport in self.transports.values():
             if isinstance(transport, WebSocketConnection):
+                if transport.unfinished(now) >= transport.options.frame_timeout / 1000:
+                    transport.pid.cell.deliver(CloseConnection(1002, ("shutdown", "frame_timeout")))
+                    continue
                 timeout = transport.options.timeout
                 # One that has not begun, or waits for a join, is not silent.
                 if timeout is None or transport.pid.cell.execution.mode != IDLE:
@@ -103,6 +107,8 @@ class Sockets(GenServer):
 
     def _gone(self, pid: Pid) -> None:
         transport = self.transports.pop(pid, None)
+        if transport is not None:
+            transport.release()
         # Killed from outside: nobody has told the client.
         if isinstance(transport, WebSocketConnection) and not transport.closing:
             transport.closing = True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runtime.core import scheduling, telemetry
 from runtime.core.pid import Pid
-from runtime.phoenix import pubsub
+from runtime.phoenix import fanout, pubsub
 from runtime.phoenix.messages import Broadcast, Frame
 from runtime.phoenix.pubsub import PubSub, Subscription
 
@@ -28,12 +28,12 @@ class Fastlane:
     intercepts.
     """
 
-    __slots__ = ("intercepts", "push", "serializer")
+    __slots__ = ("intercepts", "serializer", "transport")
 
     def __init__(
         self, transport: SocketTransport, serializer: Serializer, intercepts: frozenset[str]
     ) -> None:
-        self.push = transport.push
+        self.transport = transport
         self.serializer = serializer
         self.intercepts = intercepts
 
@@ -49,6 +49,7 @@ def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: 
     serializer: Serializer | None = None  # that of `frame`: most subscribers have the one before them
     frame: Frame | None = None
     deliveries = 0
+    waiting: dict[SocketTransport, Frame] = {}
     for pid, metadata in subscribers:
         if pid is from_:
             continue
@@ -61,8 +62,12 @@ def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: 
             if frame is None:
                 frame = frames[serializer] = serializer.fastlane(broadcast)
         assert frame is not None
-        metadata.push(frame)
         deliveries += 1
+        if metadata.transport in waiting:  # it can have but one behind the others
+            metadata.transport.push(frame)
+        else:
+            waiting[metadata.transport] = frame
+    fanout.start(list(waiting), waiting)
     if telemetry.attached(BROADCAST):
         telemetry.execute(BROADCAST, {"deliveries": deliveries}, {"topic": broadcast.topic, "event": event})
 

@@ -43,7 +43,7 @@ class FrameParser:
     """
 
     __slots__ = (
-        "_buffer", "_fragments", "_inflater", "_opcode", "_packed", "deflate",
+        "_buffer", "_fragments", "_inflater", "_opcode", "_packed", "count", "deflate",
         "max_frame_size", "max_message_size",
     )  # fmt: skip
 
@@ -51,11 +51,17 @@ class FrameParser:
         self.max_frame_size = max_frame_size or max_message_size + 14
         self.max_message_size = max_message_size
         self.deflate = deflate
+        self.count = 0  # of whole frames
         self._buffer: bytearray | None = None
         self._fragments: bytearray | None = None
         self._opcode = 0
         self._packed = False
         self._inflater: Any = None
+
+    @property
+    def begun(self) -> bool:
+        """True if a frame has begun that is not whole."""
+        return self._buffer is not None
 
     @property
     def pending(self) -> int:
@@ -94,6 +100,7 @@ class FrameParser:
                 if end - start < size:
                     break
                 position = start + size
+                self.count += 1
                 payload: bytes = apply_mask(bytes(view[start:position]), bytes(view[start - 4 : start]))
                 event = self._frame(first, payload)
                 if event is not None:

@@ -147,6 +147,8 @@ def connect(candidate: Candidate, endpoint: Endpoint) -> Any:
     options = candidate.route.options
     try:
         vsn = candidate.params.get("vsn")
+        if vsn is not None and not isinstance(vsn, str):  # `vsn[]=2.0.0`
+            return FORBIDDEN
         serializer = negotiate("1.0.0" if vsn is None else vsn, options.serializers)
         if serializer is None:
             return FORBIDDEN

@@ -19,18 +19,19 @@ from typing import Any, Final
 import orjson
 
 from runtime.core import telemetry
-from runtime.core.exits import Error, Exit
+from runtime.core.exits import Error, Exit, Reported
 from runtime.core.pid import Pid
 from runtime.core.scheduling import IDLE
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import Call, NoReply, Reply, Stop
 from runtime.phoenix import drainer, handshake
 from runtime.phoenix.endpoint import Endpoint
+from runtime.phoenix.fanout import flush, pending
 from runtime.phoenix.handshake import Candidate
 from runtime.phoenix.messages import BINARY, TEXT, Frame
 from runtime.phoenix.mount import LongPollOptions
 from runtime.phoenix.request import JSON_TYPE, Response, error_response
-from runtime.phoenix.socket import SocketTransport, UserSocket
+from runtime.phoenix.socket import BadMessage, SocketTransport, UserSocket
 
 _CORS: Final = ("access-control-allow-origin", "*")
 _NEWLINE: Final = re.compile(rb"\r\n|\n")
@@ -87,6 +88,12 @@ class LongPollSession(SocketTransport):
         self.on_exit(self._forgotten)
         erlang.send_after(self._patience, self.pid, _CHECK)
 
+    def release(self) -> None:
+        """What is unread goes as well."""
+        super().release()
+        self.buffer.clear()
+        self.waiting = None
+
     def _forgotten(self, _pid: Pid) -> None:
         self.socket.endpoint.sessions.pop(self.token, None)
 
@@ -97,6 +104,8 @@ class LongPollSession(SocketTransport):
     # ---- out
 
     def push(self, frame: Frame) -> None:
+        if pending:
+            flush(self)
         cell = self._myRef
         # Its own _Flush is no reason to queue: what is pushed before that one runs shall go with it.
         if cell.execution.mode == IDLE and (
@@ -107,6 +116,8 @@ class LongPollSession(SocketTransport):
             cell.deliver(frame)
 
     def emit(self, frame: Frame) -> None:
+        if pending:
+            flush(self)
         self.buffer.append(frame)
         self.size += len(frame.payload)
         if not self.flushing and (self.waiting is not None or self.size > self.options.max_buffer):
@@ -126,7 +137,11 @@ class LongPollSession(SocketTransport):
             case Dispatch() if self.too_fast(self.options.max_messages_per_second):
                 return Stop(("shutdown", "rate_limited"))
             case Dispatch(data, opcode):
-                joining = self.receive(data, opcode)
+                try:
+                    joining = self.receive(data, opcode)
+                except BadMessage as error:
+                    _log.info("a longpoll session of %s ends: bad_message, %s", self.socket.socket_id, error)
+                    return Stop(Reported(("bad_message", str(error))))
                 return Reply() if joining is None else self._joined(joining)
             case Poll():
                 self.last_poll = erlang.monotonic_time()
@@ -251,6 +266,10 @@ async def _open(endpoint: Endpoint, candidate: Candidate) -> Response:
         socket = await handshake.within(socket, candidate.route.options.connect_timeout)
     if isinstance(socket, Response):
         return _status(403) if socket.status == 403 else socket
+    if socket.socket_id is not None:
+        there = endpoint.pubsub.subscribers(socket.socket_id)
+        if len(there) >= candidate.route.options.max_sessions:
+            return _status(403)
     session = LongPollSession(socket, candidate.route.options)
     pid = drainer.whereis(endpoint.sockets).open(session)
     try:

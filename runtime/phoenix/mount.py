@@ -58,6 +58,7 @@ class WebSocketOptions:
     max_messages_per_second: int | None = None
     connect_timeout: int | None = 10_000
     join_timeout: int | None = None
+    frame_timeout: int = 30_000
 
     def __post_init__(self) -> None:
         _check_keys(self.connect_info)
@@ -70,7 +71,7 @@ class LongPollOptions:
 
     window_ms: how long a poll waits; a session ends that is not polled for 1.5 windows. pubsub_timeout_ms:
     how long a request waits for a session that is busy. max_body: bytes of one POST. max_batch: lines of one
-    ndjson POST that are taken.
+    ndjson POST that are taken. max_sessions: of one socket id, its WebSockets counted too.
     """
 
     path: str = "/longpoll"
@@ -86,6 +87,7 @@ class LongPollOptions:
     max_messages_per_second: int | None = None
     connect_timeout: int | None = 10_000
     join_timeout: int | None = None
+    max_sessions: int = 100
 
     def __post_init__(self) -> None:
         _check_keys(self.connect_info)

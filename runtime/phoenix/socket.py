@@ -144,6 +144,22 @@ def same_ref(left: Any, right: Any) -> bool:
     return left == right
 
 
+class BadMessage(Exception):
+    """The client sent what is no message: its fault, and no crash of ours."""
+
+
+class _Gone:
+    """The transport of a socket that has ended: its channels may write to it until they hear of that."""
+
+    __slots__ = ()
+
+    def push(self, frame: Frame) -> None:
+        """Goes nowhere."""
+
+
+_GONE: Final[Any] = _Gone()
+
+
 class SocketTransport(GenServer):
     """The process of one client connection. A subclass says how a frame goes out (`emit`, `push`) and how it
     ends (`stop`).
@@ -190,6 +206,11 @@ class SocketTransport(GenServer):
         """Ends the connection with a WebSocket close code, and the process with `reason`."""
         raise RuntimeError("a transport must say how to stop")
 
+    def release(self) -> None:
+        """The process has ended. Socket and transport hold each other, and would wait for the garbage collector."""
+        self.socket.transport = _GONE
+        self.channels.clear()
+
     # ---- Phoenix.Socket.__init__/1
 
     def enter(self) -> None:
@@ -211,10 +232,13 @@ class SocketTransport(GenServer):
         """Handles one message of the client. A coroutine means a join is under way: it blocks the whole
         socket.
 
-        Raises what the serializer raises for a message it cannot read.
+        Raises BadMessage for one that cannot be read.
         """
         socket = self.socket
-        message = socket.serializer.decode(data, opcode)
+        try:
+            message = socket.serializer.decode(data, opcode)
+        except Exception as error:
+            raise BadMessage(f"{type(error).__name__}: {error}"[:200]) from None
         topic, event = message.topic, message.event
         if topic == "phoenix" and event == "heartbeat":
             self._reply(None, message.ref, topic, "ok", {})

@@ -9,14 +9,16 @@ channels end.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from runtime.core import telemetry
-from runtime.core.exits import Unwind, reason_of
+from runtime.core.exits import Reported, Unwind, reason_of
 from runtime.core.scheduling import IDLE
 from runtime.phoenix.deflate import Deflate
+from runtime.phoenix.fanout import flush, pending
 from runtime.phoenix.frames import (
     CLOSE,
     PING,
@@ -29,7 +31,9 @@ from runtime.phoenix.frames import (
 )
 from runtime.phoenix.messages import BINARY, Frame, server_frame
 from runtime.phoenix.mount import WebSocketOptions
-from runtime.phoenix.socket import SocketTransport, UserSocket
+from runtime.phoenix.socket import BadMessage, SocketTransport, UserSocket
+
+_log = logging.getLogger("runtime.phoenix")
 
 READ_AHEAD: Final = 64 * 1024  # bytes that may wait for a busy socket before reading pauses
 
@@ -86,8 +90,19 @@ class WebSocketConnection(SocketTransport):
     """
 
     __slots__ = (
-        "closing", "io", "last_seen", "options", "overflowed", "parser",
-        "queued", "reading_paused", "unread", "window_bits", "write", "writing_paused",
+        "closing",
+        "frame_since",
+        "io",
+        "last_seen",
+        "options",
+        "overflowed",
+        "parser",
+        "queued",
+        "reading_paused",
+        "unread",
+        "window_bits",
+        "write",
+        "writing_paused",
     )  # fmt: skip
 
     name = "websocket"
@@ -103,6 +118,7 @@ class WebSocketConnection(SocketTransport):
         self.window_bits = 0 if deflate is None else deflate.window_bits
         self.parser = FrameParser(options.max_frame_size, options.max_message_size, deflate)
         self.last_seen = 0.0
+        self.frame_since = (-1, 0.0)  # the frame that the last look found unfinished, and since when
         self.queued = 0  # bytes of frames in the mailbox
         self.unread = 0  # bytes from the client in the mailbox
         self.writing_paused = False
@@ -127,6 +143,17 @@ class WebSocketConnection(SocketTransport):
             self.io.pause_reading()
         cell.deliver(data)
 
+    def unfinished(self, now: float) -> float:
+        """For how many seconds the looks at this connection have found the same frame begun and not whole."""
+        parser = self.parser
+        if not parser.begun:
+            return 0.0
+        number, since = self.frame_since
+        if number != parser.count:
+            self.frame_since = (parser.count, now)
+            return 0.0
+        return now - since
+
     def peer_closed(self) -> None:
         """The connection is gone. What came before is still handled; the answers go nowhere."""
         self.write = _discard
@@ -135,6 +162,8 @@ class WebSocketConnection(SocketTransport):
     # ---- out
 
     def push(self, frame: Frame) -> None:
+        if pending:
+            flush(self)
         cell = self._myRef
         if cell.execution.mode == IDLE and not cell.execution.mailbox:
             if self.writing_paused or self.closing or self.overflowed or self.window_bits:
@@ -148,6 +177,8 @@ class WebSocketConnection(SocketTransport):
             self._overflow()
 
     def emit(self, frame: Frame) -> None:
+        if pending:
+            flush(self)
         self._write(frame.deflated(self.window_bits) if self.window_bits else frame.wire())
 
     def _write(self, data: bytes) -> None:
@@ -244,6 +275,8 @@ class WebSocketConnection(SocketTransport):
     def stop(self, code: int, reason: Any) -> None:
         """Sends the close frame and ends. The client's own close frame, if one comes, finds nobody."""
         if not self.closing:
+            if pending:
+                flush(self)
             if not self.overflowed or code == 1013:
                 self.write(close_frame(code))
             self._finish(reason)
@@ -255,9 +288,17 @@ class WebSocketConnection(SocketTransport):
 
     def _fail(self, exc: BaseException) -> None:
         if isinstance(exc, ProtocolError):
-            self.stop(exc.code, ("protocol_error", str(exc)))
+            self._refuse(exc.code, "protocol_error", str(exc))
+        elif isinstance(exc, BadMessage):
+            self._refuse(1011, "bad_message", str(exc))
         else:
             self.stop(1011, reason_of(exc))
+
+    def _refuse(self, code: int, kind: str, why: str) -> None:
+        """What a client does wrong is one line, not a crash."""
+        if not self.closing:
+            _log.info("a socket of %s is closed with %d: %s, %s", self.socket.socket_id, code, kind, why)
+        self.stop(code, Reported((kind, why)))
 
     def _slow_reader(self) -> None:
         telemetry.execute(
