@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from runtime.core.exits import Error
 
-MOST_MS: Final = (1 << 45) - 1  # beyond that Erlang's timers say badarg as well
+MOST_MS: Final = (1 << 44) - 1  # beyond that Erlang's timers say badarg as well
 MOST_RECEIVE_MS: Final = (1 << 32) - 1
 
 
