@@ -16,8 +16,8 @@ from runtime.core import engine as engines
 from runtime.core import reports, scheduling, telemetry
 from runtime.core.engine import Engine
 from runtime.core.exits import Unwind
+from runtime.core.modes import DEAD, RUNNING
 from runtime.core.process import TURN_SECONDS, Cell
-from runtime.core.scheduling import DEAD, RUNNING
 
 SLICE_SECONDS: Final = 0.001
 LONG_SCHEDULE_SECONDS: Final = 0.05
@@ -144,7 +144,8 @@ class AsyncioEngine(Engine):
         )
 
     def timers_changed(self) -> None:
-        due = self._timers[0][0]
+        due = self.timers.next()
+        assert due is not None
         handle = self._handle
         if handle is None or self._wakes > due:
             if handle is not None:
@@ -155,7 +156,7 @@ class AsyncioEngine(Engine):
 
     def _fire(self) -> None:
         self._handle = None
-        self.fire_timers(monotonic())
+        self.timers.fire(monotonic())
         # A timer that set another one has asked for the wake-up already; a second one would never end.
-        if self.next_timer() is not None and not self._stopped:
+        if self.timers.next() is not None and not self._stopped:
             self.timers_changed()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.core import scheduling
 from runtime.core.exits import Unwind
-from runtime.core.scheduling import BLOCKED, DEAD, RECEIVING, Wait
+from runtime.core.modes import BLOCKED, DEAD, RECEIVING
+from runtime.core.scheduling import Wait
 
 if TYPE_CHECKING:
     from runtime.core.control_block import ExecutionState, Relations

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from runtime.core.scheduling import IDLE, NEW
+from runtime.core.modes import IDLE, NEW, Mode
 
 if TYPE_CHECKING:
     from runtime.core.engine import Engine
@@ -72,7 +72,7 @@ class ExecutionState:
         "queued", "shared", "suspended", "waiting", "waiting_since", "watcher",
     )  # fmt: skip
 
-    def __init__(self, engine: Engine, mode: int = IDLE, shared: bool = False) -> None:
+    def __init__(self, engine: Engine, mode: Mode = IDLE, shared: bool = False) -> None:
         self.engine = engine
         self.mode = mode
         self.shared = shared

@@ -7,12 +7,10 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from math import inf
 from typing import Any
 
 from runtime.core import reports, scheduling, signals
@@ -20,37 +18,15 @@ from runtime.core.asyncio_task import Unwinding
 from runtime.core.control_block import ExecutionState
 from runtime.core.exits import Error
 from runtime.core.mailbox import Mailbox
+from runtime.core.modes import DEAD, NEW
 from runtime.core.pid import Pid
 from runtime.core.process import Cell, FunctionProcess
 from runtime.core.process_table import ProcessTable
-from runtime.core.scheduling import DEAD, NEW
-
-
-class Timer:
-    """A pending timer. `due` in seconds of the engine's clock; `callback(*args)` runs unless it was cancelled."""
-
-    __slots__ = ("args", "callback", "due", "engine")
-
-    def __init__(
-        self, engine: Engine, due: float, callback: Callable[..., Any], args: tuple[Any, ...]
-    ) -> None:
-        self.engine = engine
-        self.due = due
-        self.callback: Callable[..., Any] | None = callback
-        self.args = args
-
-    def cancel(self) -> bool:
-        """False if it has fired or was cancelled already."""
-        if self.callback is None:
-            return False
-        self.callback = None
-        self.args = ()
-        self.engine.timer_cancelled()
-        return True
+from runtime.core.timers import Timer, Timers
 
 
 class Engine:
-    """What every engine offers. Subclasses give `now`, `loop`, and call `run_queue` and `fire_timers`."""
+    """What every engine offers. Subclasses give `now`, `loop`, and run the queue and fire the timers."""
 
     loop: asyncio.AbstractEventLoop
     turn_messages = scheduling.TURN_MESSAGES
@@ -74,9 +50,8 @@ class Engine:
         self.dead = ExecutionState(self, DEAD, shared=True)
         self.spare_executions: list[ExecutionState] = []  # to lend to those that get mail
         self.spare_mailboxes: list[Mailbox] = []  # empty ones
-        self._timers: list[tuple[float, int, Timer]] = []
-        self._timer_count = 0
-        self._timers_cancelled = 0
+        self.timers = Timers(self.timers_changed)
+        self.call_at = self.timers.at  # as `call_later`, at a time of the engine's clock (seconds)
         self._unwinding: list[Unwinding] = []
         self._cleaning: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks weakly
 
@@ -224,52 +199,8 @@ class Engine:
         """Runs `callback(*args)` on the engine, outside of all processes, after so many seconds."""
         return self.call_at(self.now() + seconds, callback, *args)
 
-    def call_at(self, due: float, callback: Callable[..., Any], *args: Any) -> Timer:
-        """As `call_later`, at a time of the engine's clock (seconds). Raises Error("badarg") for NaN and infinity."""
-        if not due < inf:  # neither comes a NaN
-            raise Error("badarg")
-        timer = Timer(self, due, callback, args)
-        self._timer_count += 1
-        timers = self._timers
-        heapq.heappush(timers, (timer.due, self._timer_count, timer))
-        if timers[0][2] is timer:
-            self.timers_changed()
-        return timer
-
     def timers_changed(self) -> None:
-        """A timer was added: the subclass may have to wake earlier."""
-
-    def timer_cancelled(self) -> None:
-        """Keeps the heap small: nearly every timer is the timeout of a call that was answered."""
-        self._timers_cancelled += 1
-        if self._timers_cancelled > 512 and self._timers_cancelled * 2 > len(self._timers):
-            self._timers = [entry for entry in self._timers if entry[2].callback is not None]
-            heapq.heapify(self._timers)
-            self._timers_cancelled = 0
-
-    def next_timer(self) -> float | None:
-        """When the next timer is due, in seconds of the engine's clock; None if there is none."""
-        timers = self._timers
-        while timers and timers[0][2].callback is None:
-            heapq.heappop(timers)
-            self._timers_cancelled -= 1
-        return timers[0][0] if timers else None
-
-    def fire_timers(self, now: float, at_most: int | None = None) -> int:
-        """Runs what is due at `now`; returns how many timers ran."""
-        fired = 0
-        while at_most is None or fired < at_most:
-            due = self.next_timer()
-            if due is None or due > now:
-                break
-            timer = heapq.heappop(self._timers)[2]
-            callback, args = timer.callback, timer.args
-            timer.callback = None
-            timer.args = ()
-            assert callback is not None
-            callback(*args)
-            fired += 1
-        return fired
+        """A timer is due before all others: the subclass may have to wake earlier."""
 
 
 _default: Engine | None = None

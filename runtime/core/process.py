@@ -30,8 +30,9 @@ from runtime.core.control_block import UNSET, ExecutionState, Relations, without
 from runtime.core.exits import Exit, Unwind, is_atom, is_shutdown, reason_of
 from runtime.core.links import Linked
 from runtime.core.mailbox import LONG, Mailbox, Match
+from runtime.core.modes import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING
 from runtime.core.pid import Pid, Ref
-from runtime.core.scheduling import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING, YIELD, Wait
+from runtime.core.scheduling import YIELD, Wait
 from runtime.core.signals import ExitMessage, SystemMessage
 
 if TYPE_CHECKING:

@@ -16,16 +16,6 @@ if TYPE_CHECKING:
     from runtime.core.pid import Pid
     from runtime.core.process import Cell
 
-# Modes of a cell. Mail makes a process runnable in the first two only.
-IDLE: Final = 0  # between messages
-RECEIVING: Final = 1  # its coroutine waits in a selective receive
-BLOCKED: Final = 2  # its coroutine waits for something else
-NEW: Final = 3  # has not run yet
-RUNNING: Final = 4
-DEAD: Final = 5
-
-STATUS: Final = ("waiting", "waiting", "waiting", "runnable", "running", "exiting")
-
 TURN_MESSAGES: Final = 64  # messages a process may handle in one turn before the others get theirs
 
 current: Cell | None = None  # the process that runs right now; None outside of processes

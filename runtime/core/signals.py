@@ -6,8 +6,9 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
-from runtime.core.scheduling import DEAD, Reply
+from runtime.core.scheduling import Reply
 
 if TYPE_CHECKING:
     from runtime.core.process import Cell

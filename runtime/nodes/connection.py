@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
-from runtime.core.scheduling import DEAD, Reply
+from runtime.core.scheduling import Reply
 from runtime.core.signals import SystemMessage
 from runtime.nodes import link as links
 from runtime.nodes.remote import Remote, RemotePid, tie, untie

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from runtime.core.modes import DEAD
 from runtime.core.process import Cell
-from runtime.core.scheduling import DEAD
 
 if TYPE_CHECKING:
     from runtime.core.pid import Pid

@@ -15,12 +15,13 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from runtime.core.control_block import ExecutionState, Relations
-from runtime.core.engine import Engine, Timer
+from runtime.core.engine import Engine
 from runtime.core.exits import Error
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell, FunctionProcess
 from runtime.core.scheduling import Reply
 from runtime.core.signals import NODE
+from runtime.core.timers import Timer
 from runtime.nodes import erpc
 from runtime.nodes import link as links
 from runtime.nodes.codec import Codec

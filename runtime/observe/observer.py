@@ -19,12 +19,12 @@ from operator import attrgetter
 from types import FrameType
 from typing import Any, Final
 
-from runtime.core import scheduling
+from runtime.core import modes, scheduling
 from runtime.core.engine import Engine, current_engine
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.core.reports import ancestors, module_of
-from runtime.core.scheduling import DEAD, STATUS
 from runtime.core.signals import Monitor
 from runtime.observe import term
 from runtime.otp import erlang
@@ -118,9 +118,7 @@ def label(pid: Pid) -> str | None:
 
 def status(cell: Cell) -> str:
     """`process_info`'s status of a living process."""
-    if cell.execution.suspended:
-        return "suspended"
-    return "runnable" if cell.execution.queued and cell.execution.mode != 4 else STATUS[cell.execution.mode]
+    return modes.status(cell.execution)
 
 
 # ---- the tree

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from runtime.core import scheduling, signals
 from runtime.core.durations import is_duration
-from runtime.core.engine import Timer
 from runtime.core.exits import Throw, reason_of
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
-from runtime.core.scheduling import DEAD
 from runtime.core.signals import ExitMessage
+from runtime.core.timers import Timer
 from runtime.otp.backoff import Backoff, Delays
 from runtime.otp.erlang import TIMEOUT, await_down, is_process_alive
 from runtime.otp.gen import StartError

@@ -11,17 +11,19 @@ from gc import get_referents
 from sys import getsizeof
 from typing import Any, Literal, overload
 
-from runtime.core import scheduling, signals
+from runtime.core import modes, scheduling, signals
 from runtime.core.alias import MONITOR_ALIASES, AliasMonitor
 from runtime.core.control_block import UNSET
 from runtime.core.durations import MOST_RECEIVE_MS, check_duration, check_patience, check_timeout
-from runtime.core.engine import Engine, Timer, current_engine
+from runtime.core.engine import Engine, current_engine
 from runtime.core.exits import Error, Unwind
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell, FunctionProcess
 from runtime.core.reports import ancestors, module_of
-from runtime.core.scheduling import DEAD, STATUS, TIMEOUT, Receive, Reply
+from runtime.core.scheduling import TIMEOUT, Receive, Reply
 from runtime.core.signals import NODE, Alias, Down, ExitMessage, Monitor
+from runtime.core.timers import Timer
 
 __all__ = [
     "NODE", "TIMEOUT", "Down", "ExitMessage", "Timeout",
@@ -366,7 +368,7 @@ class TimerRef(Ref):
 
     def remaining(self) -> int:
         """Milliseconds until it fires."""
-        return max(0, round((self.timer.due - self.timer.engine.now()) * 1000))
+        return max(0, round((self.timer.due - current_engine().now()) * 1000))
 
 
 class Timeout:
@@ -477,11 +479,7 @@ def process_info(pid: Pid) -> dict[str, Any] | None:
         "pid": pid,
         "registered_name": cell.relations.name,
         "module": module_of(cell.actor),
-        "status": "suspended"
-        if cell.execution.suspended
-        else STATUS[cell.execution.mode]
-        if not cell.execution.queued or cell.execution.mode == 4
-        else "runnable",
+        "status": modes.status(cell.execution),
         "message_queue_len": len(cell.execution.mailbox) if cell.execution.mailbox else 0,
         "messages": list(cell.execution.mailbox) if cell.execution.mailbox else [],
         "current_message": cell.execution.message,

@@ -12,15 +12,17 @@ from typing import Any, Final
 from runtime.core import scheduling, telemetry
 from runtime.core.control_block import without
 from runtime.core.durations import check_timeout
-from runtime.core.engine import Timer, current_engine
+from runtime.core.engine import current_engine
 from runtime.core.exits import CallSite, Error, Exit, is_atom
 from runtime.core.mailbox import Mailbox
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
 from runtime.core.reports import module_of
-from runtime.core.scheduling import DEAD, TIMEOUT
+from runtime.core.scheduling import TIMEOUT
 from runtime.core.scheduling import Reply as _Reply
 from runtime.core.signals import DownReply, ExitMessage, SystemMessage
+from runtime.core.timers import Timer
 
 Dest = Any  # a Pid, a registered name, (name, node), or ("via", registry, key)
 

@@ -28,12 +28,13 @@ from typing import Any, ClassVar, Final, NoReturn
 
 from runtime.core import scheduling
 from runtime.core.durations import check_duration, check_timeout
-from runtime.core.engine import Timer
 from runtime.core.exits import CallSite, Error, Exit, Throw, Unwind, is_shutdown, reason_of
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell, Process
-from runtime.core.scheduling import DEAD, TIMEOUT
+from runtime.core.scheduling import TIMEOUT
 from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
+from runtime.core.timers import Timer
 from runtime.otp.child_spec import ChildSpec
 from runtime.otp.erlang import demonitor
 from runtime.otp.gen import (

@@ -16,8 +16,8 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from runtime.core.exits import Error, Exit
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
-from runtime.core.scheduling import DEAD
 from runtime.otp import gen_server
 from runtime.otp.gen import Dest
 from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags, restart_child, terminate_child

@@ -33,11 +33,11 @@ from inspect import iscoroutine
 from typing import Any, ClassVar, Final, Literal
 
 from runtime.core.control_block import UNSET
-from runtime.core.engine import Timer
 from runtime.core.exits import CallSite, Error, Exit, Stack, Throw, Unwind, reason_of
+from runtime.core.modes import DEAD
 from runtime.core.process import Cell
-from runtime.core.scheduling import DEAD
 from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
+from runtime.core.timers import Timer
 from runtime.otp import gen_server
 from runtime.otp.gen import Cast, Dest, Failed, StartError, StartReply
 from runtime.otp.gen_server import Call, From, GenServer, Ignore, Raised, cast, stop

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 from runtime.core import reports
 from runtime.core.exits import Stack, error, is_atom, is_shutdown
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
-from runtime.core.scheduling import DEAD
 from runtime.core.signals import ExitMessage
 from runtime.otp.child_spec import (
     Child,

@@ -20,10 +20,10 @@ from typing import Any, Final, Literal
 from runtime.core import scheduling
 from runtime.core.durations import check_timeout
 from runtime.core.exits import CallSite, Error, Exit, reason_of
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.core.reports import ancestors, module_of, text
-from runtime.core.scheduling import DEAD
 from runtime.core.signals import SystemMessage
 from runtime.otp.gen import Dest, Failed, resolve
 from runtime.otp.gen_server import DEFAULT_TIMEOUT, Call, GenServer, stop

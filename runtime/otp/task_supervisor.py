@@ -16,9 +16,9 @@ from typing import Any, Final, Literal
 from runtime.core import scheduling
 from runtime.core.durations import check_timeout
 from runtime.core.exits import CallSite, Exit
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
-from runtime.core.scheduling import DEAD
 from runtime.core.signals import ExitMessage
 from runtime.otp import dynamic_supervisor, erlang
 from runtime.otp.dynamic_supervisor import DynamicSupervisor

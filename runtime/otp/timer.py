@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from runtime.core import scheduling
 from runtime.core.durations import is_duration
-from runtime.core.engine import Engine, Timer, current_engine
+from runtime.core.engine import Engine, current_engine
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
-from runtime.core.scheduling import DEAD
+from runtime.core.timers import Timer
 from runtime.otp.erlang import Dest, is_name_on_node, sleep
 
 _BADARG: Final = ("error", "badarg")

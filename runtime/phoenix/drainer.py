@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol
 
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error
+from runtime.core.modes import IDLE
 from runtime.core.pid import Pid
-from runtime.core.scheduling import IDLE
 from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer
 from runtime.phoenix.messages import Broadcast

@@ -20,8 +20,8 @@ import orjson
 
 from runtime.core import telemetry
 from runtime.core.exits import Error, Exit, Reported
+from runtime.core.modes import IDLE
 from runtime.core.pid import Pid
-from runtime.core.scheduling import IDLE
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import Call, NoReply, Reply, Stop
 from runtime.phoenix import drainer, handshake

@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol
 from runtime.core import scheduling
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
-from runtime.core.scheduling import DEAD
 from runtime.otp.gen_server import GenServer
 
 

@@ -21,8 +21,8 @@ from typing import Any
 
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
-from runtime.core.scheduling import DEAD
 from runtime.nodes import codec
 from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer, Stop

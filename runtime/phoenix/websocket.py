@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from runtime.core import telemetry
 from runtime.core.exits import Reported, Unwind, reason_of
-from runtime.core.scheduling import IDLE
+from runtime.core.modes import IDLE
 from runtime.phoenix.deflate import Deflate
 from runtime.phoenix.fanout import flush, pending
 from runtime.phoenix.frames import (

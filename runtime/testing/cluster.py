@@ -166,7 +166,7 @@ class Cluster:
         self._set_now(until)
 
     def _next_timer(self) -> float | None:
-        dues = [member.engine.next_timer() for member in self.members.values() if member.running]
+        dues = [member.engine.timers.next() for member in self.members.values() if member.running]
         return min((due for due in dues if due is not None), default=None)
 
     def _set_now(self, now: float) -> None:

@@ -206,7 +206,7 @@ class DeterministicEngine(Engine):
         their order, and so do the timers that are due."""
         self.run_unwinding()
         runnable = self._runnable
-        due = self.next_timer()
+        due = self.timers.next()
         ready, ringing = bool(self._loop._ready), due is not None and due <= self._now
         count = len(runnable) + ready + ringing
         if count == 0:
@@ -216,7 +216,7 @@ class DeterministicEngine(Engine):
         if choice >= len(runnable):
             if ready and choice == len(runnable):
                 return self._loop.run_ready() or True
-            return self.fire_timers(self._now, 1) > 0
+            return self.timers.fire(self._now, 1) > 0
         cell = runnable.pop(choice)
         if self.trace is not None:
             self.record("run", cell.get_name())
@@ -257,7 +257,7 @@ class DeterministicEngine(Engine):
         check_duration(ms)
         until = self._now + ms / 1000
         self.run()
-        while (due := self.next_timer()) is not None and due <= until + 1e-9:
+        while (due := self.timers.next()) is not None and due <= until + 1e-9:
             self._now = max(self._now, due)
             self.run()
         self._now = until
@@ -282,7 +282,7 @@ class DeterministicEngine(Engine):
         until = self._now + limit_ms / 1000
         self.run()
         while not task.done():
-            due = self.next_timer()
+            due = self.timers.next()
             if due is None or due > until:
                 task.cancel()
                 self.run()

@@ -29,9 +29,9 @@ from typing import Any, Self
 
 from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.core.exits import Exit
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import FunctionProcess
-from runtime.core.scheduling import DEAD
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen import Dest, resolve
 from runtime.otp.gen_server import GenServer, start_actor
@@ -174,7 +174,7 @@ class Simulation:
         until = self.engine.now() + limit_ms / 1000
         self.engine.run()
         while not outcome and pid.cell.execution.mode != DEAD:
-            due = self.engine.next_timer()
+            due = self.engine.timers.next()
             if due is None or due > until:
                 raise TimeoutError(f"{body.__name__} is not done at {self.engine.now() * 1000:.0f} ms")
             self.engine.advance((due - self.engine.now()) * 1000)

@@ -55,8 +55,7 @@ class DrivenEngine(AsyncioEngine):
     def _run_queue(self, responses: object, until: float) -> None:
         if self._unwinding:
             self.run_unwinding()
-        if self._timers and self._timers[0][0] <= self.now():
-            self.fire_timers(self.now())
+        self._fire_due()
         queue = self.queue
         self.turn_began = 0.0
         turns = 0
@@ -68,8 +67,11 @@ class DrivenEngine(AsyncioEngine):
             if turns % _TURNS_BETWEEN_LOOKS == 0:
                 if time.monotonic() >= until:
                     return
-                if self._timers and self._timers[0][0] <= self.now():
-                    self.fire_timers(self.now())
+                self._fire_due()
+
+    def _fire_due(self) -> None:
+        if self.timers:
+            self.timers.fire(self.now())
 
     def _run_others(self, responses: object, until: float) -> None:
         """What our processes sent to those of another system in this program is handled too, and what comes back."""
@@ -87,7 +89,8 @@ class DrivenEngine(AsyncioEngine):
 
     def catch_up(self, until: float) -> None:
         """Timers that came due while nobody drove us, and what they cause, come before anything new."""
-        if self._timers and self._timers[0][0] <= self.now():
+        due = self.timers.next()
+        if due is not None and due <= self.now():
             self.run((), until)
 
     def wait(self, seconds: float | None) -> None:
@@ -112,7 +115,7 @@ class DrivenEngine(AsyncioEngine):
         """True if no process can become runnable within `seconds` from inside: no timer, no I/O, no asyncio task."""
         if self.queue or self._unwinding:
             return False
-        due = self.next_timer()
+        due = self.timers.next()
         if due is not None and (seconds is None or due <= self.now() + seconds):
             return False
         return not any(cell.execution.coro is not None for cell in self.table) and not asyncio.all_tasks(

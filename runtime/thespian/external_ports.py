@@ -10,9 +10,10 @@ from thespian.system import isInternalActorSystemMessage
 
 from runtime.core.control_block import Relations
 from runtime.core.engine import Engine
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
-from runtime.core.scheduling import DEAD, Reply
+from runtime.core.scheduling import Reply
 
 if TYPE_CHECKING:
     from runtime.thespian.system_base import SystemBase

@@ -27,9 +27,9 @@ from thespian.actors import (
 
 from runtime.core import scheduling
 from runtime.core.exits import Unwind
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
-from runtime.core.scheduling import DEAD
 from runtime.core.signals import Down, ExitMessage, SystemMessage
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime.core import engine as engines
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
-from runtime.core.scheduling import DEAD
 from runtime.nodes import erpc, global_names
 from runtime.nodes.node import NodeConfig
 from runtime.otp import erlang

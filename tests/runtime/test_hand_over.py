@@ -12,7 +12,7 @@ import uvloop
 
 from runtime.core.asyncio_engine import MOST_HANDED_OVER, AsyncioEngine
 from runtime.core.exits import Exit
-from runtime.core.scheduling import DEAD
+from runtime.core.modes import DEAD
 from runtime.otp import erlang
 from runtime.otp import sys as debug
 from runtime.otp.gen import Call

@@ -9,7 +9,7 @@ import pytest
 
 from runtime.core.control_block import ExecutionState, Relations
 from runtime.core.engine import Engine
-from runtime.core.scheduling import DEAD, IDLE, NEW
+from runtime.core.modes import DEAD, IDLE, NEW
 
 
 def _differences(part: Any, new: Any) -> list[str]:

@@ -1,0 +1,97 @@
+"""The timers of an engine: a heap by due time, in which most entries are the timeouts of calls that were answered."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from math import inf
+from typing import Any, Final
+
+from runtime.core.exits import Error
+
+_CANCELLED_KEPT: Final = 512  # so few are left in the heap, however few others there are
+
+
+class Timer:
+    """A pending timer. `due` in seconds of the engine's clock; `callback(*args)` runs unless it was cancelled."""
+
+    __slots__ = ("args", "callback", "due", "timers")
+
+    def __init__(
+        self, timers: Timers, due: float, callback: Callable[..., Any], args: tuple[Any, ...]
+    ) -> None:
+        self.timers = timers
+        self.due = due
+        self.callback: Callable[..., Any] | None = callback
+        self.args = args
+
+    def cancel(self) -> bool:
+        """False if it has fired or was cancelled already."""
+        if self.callback is None:
+            return False
+        self.callback = None
+        self.args = ()
+        self.timers.cancelled()
+        return True
+
+
+class Timers:
+    """Pending timers, earliest first; those of one moment in the order in which they were set.
+
+    It knows no clock: whoever drives it says what time it is. `changed()` is called when a timer is due before all others, so
+    that the driver can wake earlier.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._count = 0
+        self._cancelled = 0
+
+    def __len__(self) -> int:
+        """Entries in the heap, some of them cancelled."""
+        return len(self._heap)
+
+    def at(self, due: float, callback: Callable[..., Any], *args: Any) -> Timer:
+        """Runs `callback(*args)` at a time of the engine's clock (seconds). Raises Error("badarg") for NaN and infinity."""
+        if not due < inf:  # neither comes a NaN
+            raise Error("badarg")
+        timer = Timer(self, due, callback, args)
+        self._count += 1
+        heap = self._heap
+        heapq.heappush(heap, (due, self._count, timer))
+        if heap[0][2] is timer:
+            self._changed()
+        return timer
+
+    def cancelled(self) -> None:
+        """One more is void; when most are they leave the heap."""
+        self._cancelled += 1
+        if self._cancelled > _CANCELLED_KEPT and self._cancelled * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].callback is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
+
+    def next(self) -> float | None:
+        """When the next timer is due, in seconds of the engine's clock; None if there is none."""
+        heap = self._heap
+        while heap and heap[0][2].callback is None:
+            heapq.heappop(heap)
+            self._cancelled -= 1
+        return heap[0][0] if heap else None
+
+    def fire(self, now: float, at_most: int | None = None) -> int:
+        """Runs what is due at `now`; returns how many timers ran."""
+        fired = 0
+        while at_most is None or fired < at_most:
+            due = self.next()
+            if due is None or due > now:
+                break
+            timer = heapq.heappop(self._heap)[2]
+            callback, args = timer.callback, timer.args
+            timer.callback = None
+            timer.args = ()
+            assert callback is not None
+            callback(*args)
+            fired += 1
+        return fired
