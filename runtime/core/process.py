@@ -51,7 +51,7 @@ class Cell(AsyncioTask, Linked):
     `execution` and `relations` may be shared with others: see `runtime.core.control_block`.
     """
 
-    __slots__ = ("actor", "run")
+    __slots__ = ("actor", "execution")
 
     OTP: ClassVar = True  # mail goes straight to the actor's `_handle`; False: through `handle` of the cell
 

@@ -299,3 +299,10 @@ def test_few_are_a_set_in_order_of_arrival(steps: list[tuple[bool, int]]) -> Non
             some = without(some, one)
             model.pop(one, None)
         assert list(some) == list(model)
+
+
+def test_all_that_a_control_block_holds_has_a_slot(sim: Simulation) -> None:
+    """Thespian's address has a dict, which would take what no slot is named for: 16 bytes of every process."""
+    pid = sim.start(Server)
+    assert sim.call(pid, "answer") == "answer"
+    assert vars(pid) == {}
