@@ -11,7 +11,7 @@ TEST   := .venv/.installed-test
 BENCH  := .venv-bench/.installed
 NODE   := tests/node/node_modules/.installed
 .DEFAULT_GOAL := help
-.PHONY: help install run demo migrate test quick coverage lint format bench fuzz soak lock vendor clean browser
+.PHONY: help install run demo migrate test quick coverage lint format bench fuzz soak lock audit vendor clean browser
 
 help:                  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -94,6 +94,9 @@ lock: $(TEST)          ## resolve the versions anew, from the floors in pyprojec
 	  $(BIN)/uv pip compile pyproject.toml --extra $${set/run/observer} --python-version 3.11 --generate-hashes --upgrade \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o requirements/$$set.txt \
 	    $$(test $$set = run || echo -c requirements/run.txt) || exit 1; done
+
+audit: $(RUN)          ## look the locked versions up among known vulnerabilities (needs the package index)
+	@$(BIN)/uv tool run pip-audit --require-hashes --disable-pip -r requirements/run.txt
 
 vendor: $(NODE)        ## copy the pages' libraries from npm into api/pages/vendor, without their references to source maps
 	@cd tests/node/node_modules && for pair in phoenix/priv/static/phoenix.mjs:phoenix.mjs uplot/dist/uPlot.esm.js:uplot.mjs \

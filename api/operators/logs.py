@@ -19,6 +19,8 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 
 from actors.settings import Settings
+from api.http.throttle import MAX_KEYS, Bucket
+from runtime.core import scheduling
 from runtime.core.reports import Report
 from runtime.observe import observer, term
 from runtime.observe.sasl_format import sasl_format
@@ -29,6 +31,15 @@ if TYPE_CHECKING:
 current_request: ContextVar[Request | None] = ContextVar("current_request", default=None)
 
 Event = MutableMapping[str, Any]
+
+MAX_EVENT = 4_000  # characters of one line
+CLIENTS = (
+    "runtime.http",
+    "runtime.phoenix",
+    "api.errors",
+    "uvicorn",
+)  # loggers that speak of what clients do
+BURST, RATE = 50, 5.0
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
@@ -48,6 +59,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
             processors=[ProcessorFormatter.remove_processors_meta, _mask, renderer],
         )
     )
+    handler.addFilter(Flood())
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -89,15 +101,43 @@ def _extra(logger: Any, method: str, event: Event) -> Event:
 
 
 def _mask(logger: Any, method: str, event: Event) -> Event:
-    event["event"] = term.mask(str(event["event"]))
+    # Cut before it is searched: what a client sent may be long, and there may be much of it.
+    event["event"] = term.mask(term.clip(str(event["event"]), MAX_EVENT))
     return event
+
+
+class Flood(logging.Filter):
+    """A bound on the lines that one client, or one place that clients reach, makes: `BURST` at once, then `RATE` a second.
+
+    Crash reports and errors of ours pass. What was left out is counted and said with the next line of its kind.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bucket = Bucket(BURST, RATE)
+        self._left_out: dict[tuple[str, str], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        if record.levelno >= logging.ERROR or not record.name.startswith(CLIENTS):
+            return True
+        request = current_request.get() if scheduling.current is None else None
+        key = (record.name, "" if request is None else request.caller)
+        if self._bucket.take(key) > 0:
+            if len(self._left_out) < MAX_KEYS:
+                self._left_out[key] = self._left_out.get(key, 0) + 1
+            return False
+        left_out = self._left_out.pop(key, 0)
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} ({left_out} lines like it were left out)", ()
+        return True
 
 
 def _traceback(event: Event) -> str | None:
     found = event.pop("exc_info", None)
     if not found or found is True:
         return None
-    return term.mask(logging.Formatter().formatException(found))
+    return term.mask(term.clip(logging.Formatter().formatException(found), 16 * MAX_EVENT))
 
 
 def _json(logger: Any, method: str, event: Event) -> str:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 _PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443, "ftp": 21}
 _URI: Final = re.compile(
-    r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//(?:[^/?#]*@)?(\[[A-Za-z0-9:.]*\]|[^:/?#]*)(?::(\d*))?"
+    r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//(?:[^/?#]*@)?(\[[A-Za-z0-9:.]*\]|[^:/?#\[\]]*)(?::(\d*))?(?=[^\w.\[\]-]|\Z)"
 )
 
 

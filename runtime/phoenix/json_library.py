@@ -1,7 +1,8 @@
 """JSON as Phoenix's Jason reads and writes it, at orjson's speed.
 
 orjson does the work whenever its answer is Jason's answer too. The exact path takes over where the two
-differ: the first of two equal keys counts, integers have no upper bound, nesting has no small limit.
+differ: the first of two equal keys counts, integers have no upper bound, and short texts may be nested as deep as
+they can. Longer ones (DEEP_LIMIT) have the bound of the fast parsers, some 1,000 levels.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import orjson
 _scanstring: Callable[[str, int, bool], tuple[str, int]] = decoder.scanstring  # type: ignore[attr-defined]
 
 DEEP_LIMIT: Final = (
-    1 << 20
-)  # bytes of JSON nested deeper than the fast parsers go, which the slow parser accepts
+    8_192  # bytes of JSON nested deeper than the fast parsers go, which the slow parser accepts
+)
+MAX_EXACT: Final = 1 << 22  # parts of a value that is encoded without orjson
 
 _EXACT_FLOAT: Final = 1e15  # a larger float may be an integer that orjson could not hold
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:(\.\d+)?([eE][-+]?\d+)?)")
@@ -44,6 +46,8 @@ def decode(data: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         if "depth" not in str(error):
             raise DecodeError(str(error)) from None
+        if len(data) > DEEP_LIMIT:  # read by nobody: a hundred such messages a second would hold the loop
+            raise DecodeError("too large to be nested that deep") from None
         return _decode_exact(data)
     if data.count(b":") == _colons(value):
         return value
@@ -247,7 +251,7 @@ def _encode_deep(root: Any) -> str:
         else:
             out.append(json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain))
         size += 1
-        if size > 4 * DEEP_LIMIT:
+        if size > MAX_EXACT:
             raise EncodeError("circular, or too large to be nested that deep")
     return "".join(out)
 

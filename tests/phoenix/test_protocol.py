@@ -5,6 +5,7 @@ handshake.
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from decimal import Decimal
 from typing import Any
@@ -69,23 +70,26 @@ def test_what_is_not_json(text: str) -> None:
         json_library.decode(text.encode())
 
 
-@pytest.mark.parametrize("depth", [200, 900, 1500, 20_000])
+@pytest.mark.parametrize("depth", [1, 200, 400, 900])
 def test_deep_json_goes_both_ways(depth: int) -> None:
     text = '{"k":[' * depth + '"v",1,-2.5,true,null,{}' + "]}" * depth
     value = json_library.decode(text.encode())
     assert json_library.encode(value).decode() == text
 
 
-@pytest.mark.parametrize(
-    "text", ['["\\ud800"', "[tru", "[1 2", '{"a" 1', "{1:1", '["a" "b"', "[1,", '{"a":1,', "[1e999"]
-)
-def test_deep_json_is_checked(text: str) -> None:
-    deep = "[" * 1500
-    closing = {"[": "]", "{": "}"}[text[0]]
-    with pytest.raises(DecodeError):
-        json_library.decode((deep + text + closing + "]" * 1500).encode())
-    with pytest.raises(DecodeError):
-        json_library.decode((deep + "]" * 1500 + "x").encode())
+@pytest.mark.parametrize("opening", ["[", '{"k":', '{"k":1,"k":', "[[],"])
+def test_json_that_is_nested_too_deep_costs_nothing(opening: str) -> None:
+    text = ('[null,"1","phoenix","heartbeat",' + opening * 60_000).encode()
+    began = time.process_time()
+    for _ in range(20):
+        with pytest.raises(DecodeError):
+            json_library.decode(text)
+    deep = time.process_time() - began
+    flat = json.dumps(["x" * 20] * (len(text) // 24)).encode()
+    began = time.process_time()
+    for _ in range(20):
+        json_library.decode(flat)
+    assert deep < 20 * (time.process_time() - began) + 0.5
 
 
 def test_json_is_written_as_jason_writes_it() -> None:
@@ -548,3 +552,19 @@ def test_a_key_has_sixteen_bytes(key: str | None, accepted: bool) -> None:
     candidate = check_websocket(*found, request)
     assert isinstance(candidate, Candidate)
     assert isinstance(upgrade(candidate), Upgrade) is accepted
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://[::1].evil.com",
+        "http://[::1]evil.com",
+        "http://[::1]x:80",
+        "http://localhost.evil.com",
+        "http://[::1",
+    ],
+)
+def test_a_host_is_compared_to_its_end(origin: str) -> None:
+    policy = OriginPolicy(("//localhost", "//127.0.0.1", "//[::1]"))
+    assert not policy.allows(origin, "http", "localhost", None)
+    assert policy.allows("http://[::1]:5173", "http", "localhost", None)
