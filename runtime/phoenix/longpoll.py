@@ -2,7 +2,8 @@
 
 The session (`LongPollSession`) takes the calls `Subscribe`, `Dispatch` and `Poll` of the requests, and what
 `SocketTransport` takes. It ends when no poll has come or been answered for one and a half windows. When it
-crashes the POST that caused it is answered with 408, and the next request opens a new session.
+crashes the POST that caused it is answered with 408, and the next request opens a new session. A request may come to any node:
+it is passed on to the one that has the session.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
 import orjson
 
 from runtime.core import telemetry
+from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Exit, Reported
 from runtime.core.modes import IDLE
 from runtime.core.pid import Pid
+from runtime.nodes import codec
 from runtime.otp import erlang, gen_server
+from runtime.otp.erlang import Dest
 from runtime.otp.gen_server import Call, NoReply, Reply, Stop
 from runtime.phoenix import drainer, handshake
 from runtime.phoenix.endpoint import Endpoint
@@ -58,6 +63,10 @@ class Poll:
     """The client asks for what there is; the answer waits until there is something."""
 
 
+for _class in (Subscribe, Dispatch, Poll):
+    codec.register(_class)
+
+
 @dataclass(frozen=True, slots=True)
 class _Flush:
     pass
@@ -73,7 +82,7 @@ class LongPollSession(SocketTransport):
     def __init__(self, socket: UserSocket, options: LongPollOptions) -> None:
         super().__init__(socket)
         self.options = options
-        self.token = secrets.token_urlsafe(32)
+        self.token = _new_token()
         self.buffer: list[Frame] = []
         self.size = 0
         self.waiting: Call | None = None
@@ -85,6 +94,8 @@ class LongPollSession(SocketTransport):
         self.enter()
         self.last_poll = erlang.monotonic_time()
         self.socket.endpoint.sessions[self.token] = self.pid
+        if current_engine().node is not None:
+            erlang.register(_name(self.token), self.pid)
         self.on_exit(self._forgotten)
         erlang.send_after(self._patience, self.pid, _CHECK)
 
@@ -182,7 +193,7 @@ class LongPollSession(SocketTransport):
         if not waiting.done:
             frames, self.buffer, self.size = self.buffer, [], 0
             self.last_poll = erlang.monotonic_time()
-            waiting.answer(frames)
+            waiting.answer([frame.payload for frame in frames])
 
 
 # ---- requests
@@ -245,19 +256,51 @@ def _status(status: int, **more: Any) -> Response:
     return Response(200, orjson.dumps({"status": status, **more}), (("content-type", JSON_TYPE), _CORS))
 
 
-async def _resume(endpoint: Endpoint, candidate: Candidate) -> Pid | None:
+async def _resume(endpoint: Endpoint, candidate: Candidate) -> Dest | None:
     token = candidate.params.get("token")
-    pid = endpoint.sessions.get(token) if isinstance(token, str) else None
-    if pid is None:
+    if not isinstance(token, str):
         return None
-    cell = pid.cell
-    if cell.execution.mode == IDLE and not cell.execution.mailbox:
-        return pid
+    session: Dest | None = endpoint.sessions.get(token)
+    if session is None:
+        session = _elsewhere(token)
+        if session is None:
+            return None
+    elif isinstance(session, Pid):
+        cell = session.cell
+        if cell.execution.mode == IDLE and not cell.execution.mailbox:
+            return session
     try:
-        await gen_server.call(pid, Subscribe(), candidate.route.options.pubsub_timeout_ms)
+        await gen_server.call(session, Subscribe(), candidate.route.options.pubsub_timeout_ms)
     except Exit:
         return None
-    return pid
+    return session
+
+
+def _new_token() -> str:
+    """A secret; among several nodes it says on which one the session is, so that each of them finds it."""
+    secret = secrets.token_urlsafe(32)
+    node = current_engine().node
+    if node is None:
+        return secret
+    return f"{secret}.{base64.urlsafe_b64encode(node.name.encode()).decode().rstrip('=')}"
+
+
+def _name(token: str) -> str:
+    """The registered name of a session: no secret, since names are shown to operators."""
+    return f"longpoll:{blake2b(token.encode(), digest_size=16).hexdigest()}"
+
+
+def _elsewhere(token: str) -> tuple[str, str] | None:
+    """The destination of a session on another node that is connected now."""
+    node = current_engine().node
+    if node is None:
+        return None
+    encoded = token.rpartition(".")[2]
+    try:
+        name = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    except ValueError:
+        return None
+    return (_name(token), name) if name in node.nodes() else None
 
 
 async def _open(endpoint: Endpoint, candidate: Candidate) -> Response:
@@ -279,14 +322,16 @@ async def _open(endpoint: Endpoint, candidate: Candidate) -> Response:
     return _status(410, token=session.token, messages=[])
 
 
-async def _listen(session: Pid, candidate: Candidate, wait: WhileConnected) -> Response:
+async def _listen(session: Dest, candidate: Candidate, wait: WhileConnected) -> Response:
     token = candidate.params["token"]
     try:
-        frames: list[Frame] = await wait(gen_server.call(session, Poll(), candidate.route.options.window_ms))
+        payloads: list[bytes] = await wait(
+            gen_server.call(session, Poll(), candidate.route.options.window_ms)
+        )
     except Exit:
         return _status(204, token=token, messages=[])
     try:
-        messages = [frame.payload.decode() for frame in frames]
+        messages = [payload.decode() for payload in payloads]
     except UnicodeDecodeError:
         _log.error(
             "a binary message cannot go to a longpoll client, which reads JSON only: "
@@ -296,7 +341,7 @@ async def _listen(session: Pid, candidate: Candidate, wait: WhileConnected) -> R
     return _status(200, token=token, messages=messages)
 
 
-async def _publish(session: Pid, candidate: Candidate, headers: Any, read_body: ReadBody) -> Response:
+async def _publish(session: Dest, candidate: Candidate, headers: Any, read_body: ReadBody) -> Response:
     options: LongPollOptions = candidate.route.options
     body = await read_body(options.max_body)
     if body is None:

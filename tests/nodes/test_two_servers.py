@@ -138,3 +138,35 @@ def test_wrong_credentials_are_one_line_at_start(both: tuple[Server, Server], fa
     assert "bitnexus: CLUSTER_URL: the NATS server refuses the user, password or credentials" in str(
         failed.value
     )
+
+
+def test_a_longpoll_session_answers_from_any_node(both: tuple[Server, Server]) -> None:
+    one, two = both
+    user = one.user()
+
+    def poll(server: Server, token: str | None, sent: list[Any] | None = None) -> dict[str, Any]:
+        params = {"vsn": "2.0.0", "token": user.token} if token is None else {"vsn": "2.0.0", "token": token}
+        with server.client() as client:
+            path = "/socket/longpoll"
+            answer = (
+                client.get(path, params=params)
+                if sent is None
+                else client.post(path, params=params, content=json.dumps(sent))
+            )
+        return answer.json()
+
+    opened = poll(one, None)
+    assert opened["status"] == 410
+    token = opened["token"]
+    assert poll(two, token, ["1", "1", f"transaction:{user.id}", "phx_join", {}])["status"] == 200
+    got = poll(two, token)
+    assert got["status"] == 200 and json.loads(got["messages"][0])[3:] == [
+        "phx_reply",
+        {"status": "ok", "response": {}},
+    ]
+    body = {"amount": "1.00", "currency": "EUR", "description": "x"}
+    with two.client(user.token) as client:
+        assert client.post("/api/v1/transactions", json=body).status_code == 201
+    events = poll(two, token)["messages"]
+    assert [json.loads(event)[3] for event in events] == ["new_transaction"]
+    assert poll(two, "forged." + token.rpartition(".")[2])["status"] == 403
