@@ -63,8 +63,10 @@ class NodesPubSub(PubSub):
     """A PubSub that reaches the other nodes if its engine is a node when it starts."""
 
     def init(self) -> None:  # type: ignore[override]
+        super().init()
         node = current_engine().node
-        super().init(None if node is None else lambda pubsub: PG2(pubsub, self._myRef.get_name(), node))
+        if node is not None:
+            self.adapter = PG2(self, self._myRef.get_name(), node)
 
 
 class PG2:

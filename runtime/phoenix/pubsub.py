@@ -65,8 +65,8 @@ def send_to_each(subscribers: Iterable[Subscription], from_: Pid | None, message
 class PubSub(GenServer):
     """`Phoenix.PubSub`. `PubSub.start_link(name=...)` starts one; `whereis` finds it by that name."""
 
-    def init(self, adapter: Callable[[PubSub], Adapter | None] | None = None) -> None:
-        self.adapter: Adapter | None = None if adapter is None else adapter(self)
+    def init(self, adapter: Adapter | None = None) -> None:
+        self.adapter = adapter
         self._topics: dict[str, dict[Subscription, None]] = {}
         # The subscriptions of each process: one pair, or a list once there are several.
         self._holders: dict[Pid, Any] = {}

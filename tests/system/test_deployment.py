@@ -38,10 +38,15 @@ def test_the_dockerfile_copies_what_exists_and_sets_known_settings() -> None:
 
 def test_compose_gives_known_settings_and_waits_for_the_database() -> None:
     compose: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
-    service = compose["services"]["bitnexus"]
-    assert set(service["environment"]) <= SETTINGS
-    assert service["ports"] == ["4000:4000"]
-    assert service["depends_on"]["db"]["condition"] == "service_healthy"
+    servers = [compose["services"][name] for name in ("one", "two")]
+    for service in servers:
+        assert set(service["environment"]) <= SETTINGS
+        assert {"DATABASE_URL", "CLUSTER_URL", "METRICS_TOKEN"} <= set(service["environment"])
+        assert service["depends_on"]["db"]["condition"] == "service_healthy"
+        assert "nats" in service["depends_on"]
+    assert len({service["environment"]["NODE_NAME"] for service in servers}) == 2
+    front = compose["services"]["caddy"]
+    assert front["ports"] == ["4000:4000"] and {"one:4000", "two:4000"} <= set(front["command"])
     for volume in compose["services"]["db"]["volumes"]:
         assert volume.split(":")[0] in compose["volumes"]
 
