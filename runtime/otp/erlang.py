@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from gc import get_referents
 from sys import getsizeof
-from typing import Any, Literal, overload
+from typing import Any, Final, Literal, overload
 
 from runtime.core import modes, scheduling, signals
 from runtime.core.alias import MONITOR_ALIASES, AliasMonitor
@@ -464,8 +464,40 @@ def make_ref() -> Ref:
 # ---- looking into a process
 
 
-def process_info(pid: Pid) -> dict[str, Any] | None:
-    """`erlang:process_info/1`, None for a dead process. `memory` is an estimate in bytes."""
+@overload
+def process_info(pid: Pid) -> dict[str, Any] | None: ...
+@overload
+def process_info(pid: Pid, items: str) -> tuple[str, Any] | None: ...
+@overload
+def process_info(pid: Pid, items: list[str]) -> list[tuple[str, Any]] | None: ...
+def process_info(pid: Pid, items: str | list[str] | None = None) -> Any:
+    """`erlang:process_info/1,2`, None for a dead process. `memory` is an estimate in bytes.
+
+    With an item `(item, value)`, with a list of them a list of such. Raises Error("badarg") for an item there is not.
+    """
+    if items is not None and not isinstance(items, str | list):
+        raise Error("badarg")
+    found = _process_info(pid)
+    if items is None:
+        return found
+    wanted = [items] if isinstance(items, str) else items
+    if any(item not in _ITEMS for item in wanted):
+        raise Error("badarg")
+    if found is None:
+        return None
+    pairs = [(item, found[item]) for item in wanted]
+    return pairs[0] if isinstance(items, str) else pairs
+
+
+_ITEMS: Final = frozenset(
+    {
+        "pid", "registered_name", "module", "status", "message_queue_len", "messages", "current_message", "links", "monitors",
+        "monitored_by", "trap_exit", "reductions", "parent", "ancestors", "memory",
+    }
+)  # fmt: skip
+
+
+def _process_info(pid: Pid) -> dict[str, Any] | None:
     cell = _local(pid)
     if cell.execution.mode == DEAD:
         return None
