@@ -1,8 +1,13 @@
-"""A chat room: plain processes that monitor each other. Run: python -m examples.chat_room"""
+"""A chat room as a server: join "room:lobby" at ws://127.0.0.1:PORT/socket. Run: python -m examples.chat_room [PORT]"""
 
 import asyncio
+import sys
 
-from runtime import AsyncioEngine, erlang
+from runtime import AsyncioEngine, DynamicSupervisor, erlang
+from runtime.http import HttpOptions, Response, Server, ServerOptions
+from runtime.http.server import addresses
+from runtime.phoenix import Channel, Endpoint, Mount, Mounts, Ok, Sockets, SocketTransports, UserSocket
+from runtime.phoenix.pubsub import PubSub
 
 
 async def room():
@@ -13,27 +18,42 @@ async def room():
                 erlang.monitor(pid)
                 members[pid] = name
                 news = f"{name} joined"
-            case erlang.Down(_, pid, reason):
-                news = f"{members.pop(pid)} left: {reason}"
+            case erlang.Down(_, pid, _reason):
+                news = f"{members.pop(pid)} left"
         for pid in members:
             erlang.send(pid, news)
 
 
-async def member(name):
-    erlang.send("room", ("join", erlang.self_(), name))
-    while True:
-        print(f"{name} hears: {await erlang.receive()}")
+class Member(Channel):
+    def join(self, topic, payload, socket):
+        erlang.send("room", ("join", self.pid, str(payload["name"])))
+        return Ok()
+
+    def handle_in(self, event, payload):
+        self.broadcast("said", payload)
+
+    def handle_info(self, news):
+        self.push("news", {"text": news})
 
 
-async def main():
-    engine = AsyncioEngine().start()
+class Socket(UserSocket):
+    channels = {"room:*": Member}
+
+    def connect(self, params, connect_info):
+        return Ok()
+
+
+async def main(port=0):
+    AsyncioEngine().start()
     erlang.spawn(room, name="room")
-    ann, _bob = erlang.spawn(member, "ann"), erlang.spawn(member, "bob")
-    await erlang.sleep(5)
-    erlang.exit(ann, "connection lost")
-    await erlang.sleep(5)
-    await engine.stop()
+    for part, name in ((PubSub, "pubsub"), (DynamicSupervisor, "channels"), (Sockets, "sockets")):
+        await part.start(name=name)
+    sockets = SocketTransports(lambda _: Response(404), Endpoint(), Mounts([Mount("/socket", Socket)]))
+    options = ServerOptions(port=port, http=HttpOptions(upgradable=sockets.upgradable))
+    ((host, port),) = await addresses(await Server.start(sockets, options))
+    print(f"the chat room is open on http://{host}:{port}", flush=True)
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 0))

@@ -250,6 +250,8 @@ class Connection:
         if self._ignoring:  # llhttp's end of an upgrade
             self._ignoring = False
             return
+        if self.phase == CHUNKED and self._beside > self._options.max_head:
+            raise self._refuse(400, "too much beside the body's data")
         if self.phase in (LENGTH, CHUNKED):
             self._events.append(END)
         if self.phase not in (UPGRADED, CLOSED):
