@@ -30,6 +30,10 @@ class Node:
     database_error: str | None = "starting"
     database_since: float = 0.0
     outages: int = 0
+    failed_pings: int = 0  # one after another
+    written_at: float | None = None  # monotonic seconds: the last write that succeeded
+    write_error: str | None = None  # why the last one did not
+    postgres_starts: int = 0  # failed ones, one after another
     writer_connection: asyncpg.Connection | None = None
     ledger_position: int | None = None
     change_position: str | None = None

@@ -13,9 +13,8 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Final
 
-import asyncpg
-
 from actors.storage import repo
+from actors.storage.failures import Meaning, meaning
 from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer
 from schema import users
@@ -53,13 +52,9 @@ class TokenExpiry(GenServer):
         try:
             done = await repo.pool().execute(users.FORGET_EXPIRED, timeout=SQL_SECONDS)
             await repo.pool().execute(users.FORGET_ENDED, timeout=SQL_SECONDS)
-        except (
-            repo.Unavailable,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            OSError,
-            TimeoutError,
-        ) as error:
+        except Exception as error:
+            if meaning(error) is Meaning.OURS:
+                raise
             log.warning("expired refresh tokens stay for now: %s", error)
             return self.retry
         deleted = int(done.rpartition(" ")[2])

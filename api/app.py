@@ -20,7 +20,7 @@ from actors.storage.change_events import Change
 from api.context import Context
 from api.http import openapi
 from api.http.cors import Cors
-from api.http.errors import ApiError, from_exception
+from api.http.errors import ApiError, FailureLog, from_exception
 from api.http.request import Headers, Request, Response, query_pairs
 from api.http.router import Operation, Router, Routes
 from api.operators import actions as admin_actions
@@ -79,6 +79,7 @@ class App:
         openapi.describe(self.router)
         self.cors = Cors(settings)
         self.pages = Pages()
+        self._failures = FailureLog()
         self._max_body = settings.max_body_bytes
         self._prefix = os.urandom(5).hex()
         self._count = itertools.count(1)
@@ -128,7 +129,9 @@ class App:
         except ApiError as error:
             response = self._failure(error, request.operation)
         except Exception as error:
-            response = self._failure(from_exception(error), request.operation)
+            operation = request.operation
+            writes = operation is not None and operation.method not in ("GET", "HEAD")
+            response = self._failure(from_exception(error, writes), operation)
         operation = request.operation
         out = response.headers
         _protect(out, operation)
@@ -141,6 +144,9 @@ class App:
         return response
 
     def _failure(self, error: ApiError, operation: Operation | None) -> Response:
+        if error.status >= 500:
+            route = f"{operation.method} {operation.path}" if operation is not None else "(none)"
+            self._failures.note(error, route, time.monotonic())
         if operation is not None and operation.failures is not None:
             return operation.failures.response(error)
         return Response(error.status, error.body(), [(b"content-type", b"application/json"), *error.headers])

@@ -8,13 +8,18 @@ HEAD = "SELECT seq, hash, root_hash, frontier FROM ledger_head"
 
 HEAD_SEQ = "SELECT seq FROM ledger_head"
 
-LOCK_HEAD = HEAD + " FOR UPDATE"
+HEAD_AND_PENDING = "SELECT seq, EXISTS (SELECT FROM ledger_pending) FROM ledger_head"
+
+PROBE_WRITE = "SELECT probe_write()"
 
 RECORD = (
     "SELECT * FROM record_transactions($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19)"
 )
 
-APPEND = "SELECT append_ledger_entries($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)"
+RECORD_PENDING = "SELECT record_pending_transactions($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)"
+
+# Of these user ids, those that exist.
+USERS = "SELECT id FROM users WHERE id = ANY ($1::uuid[])"
 
 # What an idempotency key already stands for. seq and hash are null while the row waits for its ledger entry.
 REPLAYS = f"""
@@ -26,7 +31,7 @@ LEFT JOIN ledger_entries e ON e.transaction_id = t.id
 
 ANY_PENDING = "SELECT EXISTS (SELECT FROM ledger_pending)"
 
-# The oldest rows without an entry, with the lock of the head held. A row may have been removed again
+# The oldest rows without an entry. A row may have been removed again
 # meanwhile, or queued twice: both fall out of the list but not of positions, which are deleted.
 PENDING = f"""
 SELECT queue.position, t.*
@@ -39,8 +44,6 @@ LEFT JOIN LATERAL (
 ) AS t ON true
 ORDER BY queue.position
 """
-
-DELETE_PENDING = "DELETE FROM ledger_pending WHERE position = ANY ($1::bigint[])"
 
 # Ledger order, a page after seq $1 up to seq $2. The columns of a removed transaction are null.
 ENTRIES = f"""

@@ -39,6 +39,7 @@ __all__ = [
     "RecordTransaction",
     "Verification",
     "consistency",
+    "current_head",
     "get_history",
     "head",
     "record_transaction",
@@ -110,6 +111,8 @@ class LedgerServer(GenServer):
                 self.head = await ledger_proofs.read_head(connection)
         except repo.Unavailable as error:
             return Reply(error)
+        except repo.OutcomeUnknown as error:  # of a read
+            return Reply(repo.Unavailable(str(error)))
         return Reply(prepare(self.head, request.rows) if isinstance(request, Prepare) else self.head)
 
 
@@ -156,6 +159,18 @@ async def head() -> LedgerHead:
     if isinstance(found, repo.Unavailable):
         raise found
     return found
+
+
+async def current_head() -> LedgerHead:
+    """The head as the database has it now: other servers move it too. Raises `repo.Unavailable`.
+
+    The cached head stays as it is: `verify` proves by it that what this server has seen was not rewritten.
+    """
+    try:
+        async with repo.connection() as connection:
+            return await ledger_proofs.read_head(connection)
+    except repo.OutcomeUnknown as error:  # of a read
+        raise repo.Unavailable(str(error)) from error
 
 
 async def verify(transaction_id: UUID) -> Verification:

@@ -7,10 +7,15 @@ answered. Rows that other programs wrote into transactions get their entries her
 other servers are told to our channels, each once: `Node.ledger_position` is how far that went, and it
 outlives this process.
 
-Calls: `RecordTransaction` -> `Recorded`, `IdempotencyConflict`, `UserMissing`, `Rejected` or `Unavailable`.
-Casts: `RecordPending` (foreign rows wait), `HeadMoved(seq)` (another server committed). On a crash callers
-get the exit reason: their rows are durable or not there at all, never half; an idempotency key makes the
-retry safe.
+What holds the ledger's head is always one call of one function, so a link that dies never leaves it locked. A
+batch whose answer is lost may be written: its callers are told so (`OutcomeUnknown`), and its events come with
+the next look at the head. While nothing is written, a write that changes nothing is tried now and then:
+`Node.written_at` and `Node.write_error` say whether this server can write.
+
+Calls: `RecordTransaction` -> `Recorded`, `IdempotencyConflict`, `UserMissing`, `Rejected`, `Unavailable` (not
+written) or `OutcomeUnknown`. Casts: `RecordPending` (foreign rows wait), `HeadMoved(seq)` (another server
+committed). Messages: `Flush`, `ProbeWrite`, its own. On a crash callers get the exit reason: their rows are
+durable or not there at all, never half; an idempotency key makes the retry safe.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from datetime import UTC, datetime
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +36,7 @@ from actors.ledger.feed import Committed
 from actors.ledger.server import Moved, Prepare, Prepared
 from actors.node import node
 from actors.storage import repo
-from actors.storage.repo import Unavailable
+from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, meaning, rolled_back
 from runtime.core import telemetry
 from runtime.core.exits import Error, Exit
 from runtime.otp import erlang, gen_server
@@ -44,8 +49,11 @@ log = logging.getLogger("bitnexus.db_writer")
 
 MAX_BATCH = 500
 PENDING_PAGE = 250
-SQL_SECONDS = 4.0  # below the caller's 5 s, so that it hears why
-STALE_RETRIES = 3  # then the head is locked first
+SERVER_MS = 4000  # the database ends a statement of ours itself
+SQL_SECONDS = 4.5  # we give up after that, and still below the caller's 5 s, so that it hears why
+STALE_RETRIES = 50  # each with the head that the last one found; another server got there first as often
+PROBE_MS = 2000
+USER_OF = "transactions_user_id_fkey"
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -81,6 +89,10 @@ class HeadMoved(msgspec.Struct, frozen=True):
     seq: int
 
 
+class ProbeWrite(msgspec.Struct, frozen=True):
+    """Time to see whether a write works, if none has been seen to."""
+
+
 class Flush(msgspec.Struct, frozen=True):
     """Behind everything that was in the mailbox when the first of a batch came."""
 
@@ -100,7 +112,9 @@ class DbWriter(GenServer):
         self.waiting: list[tuple[From, RecordTransaction]] = []
         self.connection: asyncpg.Connection | None = None
         self.me = erlang.self_()
+        self.failed_batches = 0
         erlang.send(self.me, RecordPending())
+        erlang.send(self.me, ProbeWrite())
         with suppress(Error):  # no PubSub: a writer without channels, in tests
             whereis(pubsub).subscribe(ledger_feed.COMMITTED, self.me)
 
@@ -121,6 +135,8 @@ class DbWriter(GenServer):
         match message:
             case Flush():
                 return self._flush()
+            case ProbeWrite():
+                return self._probe()
             case Committed():
                 return self._hear(message)
             case HeadMoved(seq):
@@ -159,28 +175,16 @@ class DbWriter(GenServer):
             began = perf_counter()
             try:
                 prepared = await self._record(batch)
-            except Unavailable as error:
-                _answer_all(batch, error)
-                return
-            except repo.CONNECTION_ERRORS as error:
-                await self._drop_connection()
-                _answer_all(batch, repo.suspect(error))
-                return
-            except (asyncpg.PostgresError, UnicodeError) as error:
-                if not _is_about_a_row(error):
-                    log.error("a batch of %d could not be written: %s", len(batch), error)
-                    _answer_all(batch, Unavailable(repo.reason(error)))
+            except Exception as error:
+                rest = await self._failed(batch, error)
+                if rest is None:
                     return
-                if len(batch) == 1:
-                    _answer_all(batch, Rejected(repo.reason(error)))
-                    return
-                middle = len(batch) // 2  # one row is bad: halves find it, and the others are written
-                await self._write(batch[:middle])
-                batch = batch[middle:]
+                batch = rest
                 continue
             if isinstance(prepared, list):
                 batch = prepared
                 continue
+            self._wrote()
             gen_server.cast("ledger_server", Moved(prepared.after))
             telemetry.execute(
                 ("db_writer", "batch"),
@@ -195,6 +199,41 @@ class DbWriter(GenServer):
             _answer_recorded(batch, prepared)
             return
 
+    async def _failed(self, batch: list[Waiting], error: Exception) -> list[Waiting] | None:
+        """What to write yet of a batch that was not recorded; None when all its callers are answered."""
+        match meaning(error):
+            case Meaning.ROW if rolled_back(error) and _is_about_a_row(error):
+                if getattr(error, "constraint_name", None) == USER_OF:
+                    return await self._without_orphans(batch)
+                if len(batch) == 1:
+                    _answer_all(batch, Rejected(repo.reason(error)))
+                    return None
+                middle = len(batch) // 2  # one row is bad: halves find it, and the others are written
+                await self._write(batch[:middle])
+                return batch[middle:]
+            case Meaning.AWAY:
+                await self._not_written(error)
+                answer = error if isinstance(error, OutcomeUnknown) else Unavailable(repo.reason(error))
+            case _:
+                log.error("a batch of %d could not be written", len(batch), exc_info=error)
+                answer = Unavailable(repo.reason(error))
+        _answer_all(batch, answer)
+        return None
+
+    async def _without_orphans(self, batch: list[Waiting]) -> list[Waiting] | None:
+        """Answer those whose user does not exist."""
+        try:
+            connection = await self._connected()
+            found = await connection.fetch(ledger.USERS, list({waiting.row.user_id for waiting in batch}))
+        except Exception as error:
+            _answer_all(batch, Unavailable(repo.reason(error)))
+            return None
+        there = {record["id"] for record in found}
+        for waiting in batch:
+            if waiting.row.user_id not in there:
+                waiting.answer_all(UserMissing())
+        return [waiting for waiting in batch if waiting.row.user_id in there]
+
     async def _record(self, batch: list[Waiting]) -> Prepared | list[Waiting]:
         """Commit the batch; or, if some of it can't be, answer those and return the rest."""
         rows = [waiting.row for waiting in batch]
@@ -204,23 +243,15 @@ class DbWriter(GenServer):
             prepared = await self._prepare(rows, head)
             connection = await self._connected()
             outcome = await _call(connection, prepared, columns)
-            if outcome["outcome"] != "stale":
-                break
+            if outcome["outcome"] == "recorded":
+                return prepared
+            if outcome["outcome"] == "refused":
+                return await self._refused(batch, set(outcome["replayed"]))
             head = LedgerHead.from_record(outcome)
             gen_server.cast("ledger_server", Moved(head))
-        else:
-            connection = await self._connected()
-            async with connection.transaction():
-                head = LedgerHead.from_record(
-                    await connection.fetchrow(ledger.LOCK_HEAD, timeout=SQL_SECONDS)
-                )
-                prepared = await self._prepare(rows, head)
-                outcome = await _call(connection, prepared, columns)
-        if outcome["outcome"] == "recorded":
-            return prepared
-        return await self._refused(batch, set(outcome["replayed"] or ()), set(outcome["orphaned"] or ()))
+        raise Unavailable("other servers write faster than this one")
 
-    async def _refused(self, batch: list[Waiting], replayed: set[UUID], orphaned: set[UUID]) -> list[Waiting]:
+    async def _refused(self, batch: list[Waiting], replayed: set[UUID]) -> list[Waiting]:
         again = {(w.row.user_id, w.row.idempotency_key): w for w in batch if w.row.id in replayed}
         if again:
             users, keys = zip(*again, strict=True)
@@ -238,13 +269,7 @@ class DbWriter(GenServer):
                 else:
                     waiting.answer(Recorded(row, record["seq"], record["hash"], True), IdempotencyConflict())
         rest = list(again.values())  # the row that had the key was removed in between
-        for waiting in batch:
-            if waiting.row.id in replayed:
-                continue
-            if waiting.row.id in orphaned:
-                waiting.answer_all(UserMissing())
-            else:
-                rest.append(waiting)
+        rest += [waiting for waiting in batch if waiting.row.id not in replayed]
         return rest
 
     async def _prepare(self, rows: list[TransactionRow], head: LedgerHead | None) -> Prepared:
@@ -266,26 +291,27 @@ class DbWriter(GenServer):
             while await connection.fetchval(ledger.ANY_PENDING):
                 await self._record_page(connection)
             await ledger_feed.catch_up(connection, self.pubsub)
-        except Unavailable:
-            return  # the listener sends RecordPending again once the database is back
-        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
-            log.warning("rows of other programs wait for their ledger entries: %s", repo.reason(error))
-            await self._drop_connection()
-            repo.suspect(error)
+        except Exception as error:  # the listener sends RecordPending again once the database is back
+            if meaning(error) is Meaning.OURS:
+                raise
+            await self._not_written(error)
 
     async def _record_page(self, connection: asyncpg.Connection) -> None:
-        async with connection.transaction():
-            head = LedgerHead.from_record(await connection.fetchrow(ledger.LOCK_HEAD))
-            queue = await connection.fetch(ledger.PENDING, PENDING_PAGE)
-            rows = list(
-                {r["id"]: TransactionRow.from_record(r) for r in queue if r["id"] is not None}.values()
-            )
-            prepared = await self._prepare(rows, head)
-            if rows:
-                ids = [row.id for row in rows]
-                await connection.execute(ledger.APPEND, *_head_of(prepared), ids, *_entries_of(prepared))
-            await connection.execute(ledger.DELETE_PENDING, [record["position"] for record in queue])
-        gen_server.cast("ledger_server", Moved(prepared.after))
+        head = LedgerHead.from_record(await connection.fetchrow(ledger.HEAD))
+        queue = await connection.fetch(ledger.PENDING, PENDING_PAGE)
+        rows = list({r["id"]: TransactionRow.from_record(r) for r in queue if r["id"] is not None}.values())
+        prepared = await self._prepare(rows, head)
+        positions = [record["position"] for record in queue]
+        outcome = await connection.fetchval(
+            ledger.RECORD_PENDING,
+            *_head_of(prepared),
+            positions,
+            [row.id for row in rows],
+            *_entries_of(prepared),
+        )
+        if outcome == "recorded":  # else another server was faster: the next page begins with its head
+            self._wrote()
+            gen_server.cast("ledger_server", Moved(prepared.after))
 
     async def _hear(self, told: Committed) -> None:
         try:
@@ -299,11 +325,10 @@ class DbWriter(GenServer):
     async def _catch_up(self, until: int) -> None:
         try:
             await ledger_feed.catch_up(await self._connected(), self.pubsub, until)
-        except Unavailable:
-            return
-        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
-            await self._drop_connection()
-            repo.suspect(error)
+        except Exception as error:
+            if meaning(error) is Meaning.OURS:
+                raise
+            await self._not_written(error)
 
     async def _tell(self, rows: list[TransactionRow], seq: int) -> None:
         if not ledger_feed.is_next(seq):
@@ -313,6 +338,36 @@ class DbWriter(GenServer):
             ledger_feed.tell(self.pubsub, numbered, others=True)
         # Else the database went away in between: the next catch-up tells of these as well, in order.
 
+    # ---- whether writing works
+
+    async def _probe(self) -> None:
+        memory = node()
+        try:
+            if memory.written_at is None or monotonic() - memory.written_at >= PROBE_MS / 1000:
+                await (await self._connected()).fetchval(ledger.PROBE_WRITE, timeout=SQL_SECONDS)
+                self._wrote()
+        except Exception as error:
+            await self._not_written(error)
+        erlang.send_after(PROBE_MS, self.me, ProbeWrite())
+
+    def _wrote(self) -> None:
+        memory = node()
+        memory.written_at = monotonic()
+        if memory.write_error is not None:
+            log.warning("writing again, after %d failures", self.failed_batches)
+            memory.write_error, self.failed_batches = None, 0
+
+    async def _not_written(self, error: Exception) -> None:
+        """Note why; said once, then counted until it works again."""
+        memory = node()
+        self.failed_batches += 1
+        if memory.write_error is None:
+            log.error("the database can't be written: %s", repo.reason(error))
+        memory.write_error = repo.reason(error)
+        if not rolled_back(error):
+            await self._drop_connection()
+            repo.suspect(error)
+
     # ---- the connection
 
     async def _connected(self) -> asyncpg.Connection:
@@ -320,14 +375,18 @@ class DbWriter(GenServer):
         leak.
         """
         connection = self.connection
-        if connection is not None and not connection.is_closed():
-            return connection
+        with suppress(asyncpg.InterfaceError):  # the repo has replaced the pool that it belonged to
+            if connection is not None and not connection.is_closed():
+                return connection
         await self._drop_connection()
         try:
             connection = await repo.pool().acquire(timeout=2.0)
-        except repo.CONNECTION_ERRORS as error:
+            self.connection = node().writer_connection = connection  # type: ignore[assignment]
+            await connection.execute(f"SET statement_timeout = {SERVER_MS}")
+        except Unavailable:
+            raise
+        except Exception as error:  # before anything was sent: nothing is written
             raise repo.suspect(error) from error
-        self.connection = node().writer_connection = connection  # type: ignore[assignment]
         return connection  # type: ignore[return-value]
 
     async def _drop_connection(self) -> None:
@@ -339,7 +398,7 @@ class DbWriter(GenServer):
             connection.terminate()
             if memory.pool is not None:
                 await memory.pool.release(connection)
-        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError):
+        except Exception:
             return  # it belonged to a pool that is closed
 
 
@@ -364,7 +423,14 @@ async def _call(
     connection: asyncpg.Connection, prepared: Prepared, columns: tuple[Any, ...]
 ) -> asyncpg.Record:
     arguments = (*_head_of(prepared), *columns, *_entries_of(prepared))
-    outcome = await connection.fetchrow(ledger.RECORD, *arguments, timeout=SQL_SECONDS)
+    try:
+        outcome = await connection.fetchrow(ledger.RECORD, *arguments, timeout=SQL_SECONDS)
+    except Exception as error:
+        if rolled_back(error):
+            raise
+        raise OutcomeUnknown(
+            repo.reason(error)
+        ) from error  # the answer is lost, and COMMIT may have happened
     assert outcome is not None
     return outcome
 
@@ -420,10 +486,7 @@ def _answer_all(batch: list[Waiting], value: Any) -> None:
 
 
 def _is_about_a_row(error: Exception) -> bool:
-    """Whether the database refused a value of a row, so that the other rows may go in without it."""
-    match error:
-        case asyncpg.IntegrityConstraintViolationError():
-            return error.table_name == "transactions"
-        case asyncpg.DataError() | UnicodeError():
-            return True
-    return False
+    """Whether it is a row of ours that the database refused a value of; not one of the ledger."""
+    if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+        return error.table_name == "transactions"
+    return True

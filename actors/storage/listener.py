@@ -5,7 +5,7 @@ log by position, so nothing is missed while the listener or the database was dow
 and tells its own subscribers. Transactions of others are not told from here: the listener has `db_writer`
 give them their entries and tell them in ledger order.
 
-Messages: `Connect`, `Look` (its own timers), `Notified` and `ConnectionLost` from the connection. Calls:
+Messages: `Connect`, `Look`, `LookAtHead` (its own timers), `Notified` and `ConnectionLost` from the connection. Calls:
 `GetStatus` -> `ListenerStatus`.
 """
 
@@ -21,20 +21,23 @@ import asyncpg
 
 from actors.ledger.writer import HeadMoved, RecordPending
 from actors.node import node
-from actors.storage import repo
+from actors.storage import connecting, repo
 from actors.storage.change_events import Change, events_of
+from actors.storage.failures import Meaning, meaning
 from actors.storage.local_broadcast import local_broadcast
 from runtime.core import telemetry
 from runtime.core.exits import Error
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import GenServer, Reply, Stop
 from runtime.phoenix.pubsub import whereis
-from schema import changes
+from schema import changes, ledger
 
 log = logging.getLogger("bitnexus.db_listener")
 
 CHANNELS = ("bitnexus_changes", "bitnexus_ledger")
 LOOK_MS = 5_000  # looks without a hint, in case one was lost
+HEAD_MS = 800  # at the ledger's head: a COMMIT whose answer was lost is told within a second
+HEAD_SECONDS = 1.5
 BACKOFF_MS = (50, 100, 200, 500, 1000)
 TRIM_LOOKS = 720  # about an hour
 SQL_SECONDS = 10.0
@@ -50,6 +53,13 @@ class Connect:
 @dataclass(frozen=True, slots=True)
 class Look:
     """Time to look into the change log."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtHead:
+    """Time to look how far the ledger goes, over this connection."""
+
+    connection: asyncpg.Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,8 @@ class DbListener(GenServer):
                 self._ledger_moved(payload)
             case Look():
                 return self._look()
+            case LookAtHead(connection):
+                return self._look_at_head() if connection is self.connection else None
             case Connect():
                 return self._connect()
             case ConnectionLost(connection):
@@ -136,13 +148,10 @@ class DbListener(GenServer):
             return
         me = erlang.self_()
         try:
-            connection = await asyncpg.connect(
-                repo.url(),
-                timeout=5,
-                command_timeout=SQL_SECONDS,
-                server_settings={"application_name": "bitnexus listener"},
+            connection = await connecting.connect(
+                repo.url(), "bitnexus listener", command_timeout=SQL_SECONDS
             )
-        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+        except Exception as error:  # whatever it is: the database is away
             if self.failures == 0:
                 log.warning("can't listen to the database: %s", repo.reason(error))
             erlang.send_after(BACKOFF_MS[min(self.failures, len(BACKOFF_MS) - 1)], me, Connect())
@@ -151,17 +160,17 @@ class DbListener(GenServer):
         self.connection = connection
         self.failures = 0
         try:
-            await repo.prepare_connection(connection)
             connection.add_termination_listener(lambda gone: erlang.send(me, ConnectionLost(gone)))
             for channel in CHANNELS:
                 await connection.add_listener(
                     channel, lambda _c, _pid, name, text: erlang.send(me, Notified(name, text))
                 )
-        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError):
+        except Exception:
             self._hang_up()
             erlang.send_after(BACKOFF_MS[-1], me, Connect())
             return
         gen_server.cast("db_writer", RecordPending())
+        erlang.send_after(HEAD_MS, me, LookAtHead(connection))
         await self._look()
 
     async def _look(self) -> None:
@@ -173,7 +182,9 @@ class DbListener(GenServer):
         try:
             await self._read(connection)
             node().changes_read_at = asked_at
-        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+        except Exception as error:
+            if meaning(error) is Meaning.OURS:
+                raise
             log.warning("can't read the change log: %s", repo.reason(error))
             self._hang_up()
             erlang.send_after(BACKOFF_MS[-1], erlang.self_(), Connect())
@@ -184,6 +195,23 @@ class DbListener(GenServer):
         self.looks += 1
         if self.looks % TRIM_LOOKS == 0:
             gen_server.cast("db_writer", RecordPending())
+
+    async def _look_at_head(self) -> None:
+        connection = self.connection
+        assert connection is not None
+        try:
+            seq, pending = await connection.fetchrow(ledger.HEAD_AND_PENDING, timeout=HEAD_SECONDS)
+        except Exception as error:
+            if meaning(error) is Meaning.OURS:
+                raise
+            self._hang_up()  # also when the link is half-open
+            erlang.send(erlang.self_(), Connect())
+            return
+        if pending:
+            gen_server.cast("db_writer", RecordPending())
+        elif seq > (node().ledger_position or 0):
+            gen_server.cast("db_writer", HeadMoved(seq))
+        erlang.send_after(HEAD_MS, erlang.self_(), LookAtHead(connection))
 
     async def _read(self, connection: asyncpg.Connection) -> None:
         memory = node()

@@ -1,6 +1,8 @@
 """The connection pool to PostgreSQL, and whether the database answers (Ecto's Repo).
 
-Owns the pool of `pool()` and the truth about the database: a ping a second, ten a second while it is down.
+Owns the pool of `pool()` and the truth about the database: a ping a second on a connection of its own, so that
+a busy pool is no outage, and after a failure again with growing pauses. When a ping is not answered, the pool
+is closed and another takes its place: who waits on a dead link hears so within two seconds.
 Request handlers take connections directly from the pool, without a message. The first start of a server fails
 if the database can't be reached or migrated, with one line that says why; later the process stays up through
 outages and the pool reconnects. After a crash the restarted process takes the same pool over.
@@ -20,39 +22,43 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import orjson
-from asyncpg.connection import LoggedQuery
 
 from actors import settings
 from actors.node import node
+from actors.storage import connecting
+from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, meaning, reason, rolled_back
 from actors.storage.postgres import server as postgres
-from runtime.core import telemetry
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import GenServer, Reply, Stop
 from schema.migrate import MigrationError, migrate
 
 log = logging.getLogger("bitnexus.repo")
 
-QUERY = telemetry.Span("sql", "query")
 
 PING_UP_MS = 1000
-PING_DOWN_MS = 100
-PING_SECONDS = 2.0
+PING_DOWN_MS = (100, 200, 400, 800, 1000)
+PING_SECONDS = 1.0
 COMMAND_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
-CONNECTION_ERRORS = (
-    OSError,
-    asyncio.TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,  # shutting down, starting up, terminated by an operator
-    asyncpg.TooManyConnectionsError,
-    asyncpg.InternalClientError,
-)
 
-
-class Unavailable(Exception):
-    """The database does not answer; HTTP 503. As a reply of `db_writer` it is a value, not raised."""
+__all__ = [
+    "DatabaseError",
+    "GetStatus",
+    "OutcomeUnknown",
+    "Ping",
+    "Repo",
+    "RepoStatus",
+    "Suspect",
+    "Unavailable",
+    "address",
+    "connection",
+    "pool",
+    "reason",
+    "status",
+    "suspect",
+    "unavailable",
+    "url",
+]
 
 
 class DatabaseError(Exception):
@@ -98,6 +104,8 @@ class Repo(GenServer):
         self.pool_size = pool_size if pool_size is not None else settings.current().database_pool_size
         self.migrations = migrations
         self._timer: Any = None
+        self._link: asyncpg.Connection | None = None
+        self.on_exit(lambda _pid: self._hang_up())  # also when it is killed
         return self._open()
 
     async def _open(self) -> None:
@@ -105,7 +113,7 @@ class Repo(GenServer):
         if not memory.was_up:
             await self._prepare(postgres.url())
         if memory.pool is None or memory.pool.is_closing():
-            memory.pool = await open_pool(postgres.url(), self.pool_size)
+            memory.pool = await self._new_pool()
         memory.was_up = True
         await self._ping()
 
@@ -119,7 +127,7 @@ class Repo(GenServer):
                 await connection.close()
         except MigrationError as error:
             raise DatabaseError(f"migration failed: {error}") from error
-        except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
+        except Exception as error:  # what a proxy or a dying server makes a client raise has no bound
             raise DatabaseError(f"DATABASE_URL: can't connect to {address(url)}: {reason(error)}") from error
 
     def handle_call(self, request: Any, from_: Any) -> Any:
@@ -143,15 +151,34 @@ class Repo(GenServer):
                 return Stop(reason)
         return None
 
+    async def _new_pool(self) -> asyncpg.Pool:
+        name, node_id = "bitnexus", node().id
+        return await connecting.open_pool(postgres.url(), self.pool_size, name, node_id, COMMAND_SECONDS)
+
     async def _ping(self) -> None:
         memory = node()
         error: str | None = None
         try:
-            assert memory.pool is not None
-            async with asyncio.timeout(PING_SECONDS), memory.pool.acquire() as connection:
-                await connection.execute("SELECT 1")
-        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as caught:
+            async with asyncio.timeout(PING_SECONDS):
+                if self._link is None or self._link.is_closed():
+                    self._link = await connecting.connect(
+                        postgres.url(), "bitnexus repo", command_timeout=PING_SECONDS
+                    )
+                await self._link.execute("SELECT 1")
+        except Exception as caught:  # whatever it is: the database does not answer
             error = reason(caught)
+            self._hang_up()
+            if memory.database_error is None:
+                await self._replace_pool()
+        self._note(error)
+        if self._timer is not None:
+            erlang.cancel_timer(self._timer)
+        pause = PING_UP_MS if error is None else PING_DOWN_MS[min(memory.failed_pings, len(PING_DOWN_MS)) - 1]
+        self._timer = erlang.send_after(pause, erlang.self_(), Ping())
+
+    def _note(self, error: str | None) -> None:
+        memory = node()
+        memory.failed_pings = 0 if error is None else memory.failed_pings + 1
         if (error is None) != (memory.database_error is None):
             if error is None and memory.outages:
                 log.warning("database up again after %.1f s", time.monotonic() - memory.database_since)
@@ -160,9 +187,18 @@ class Repo(GenServer):
                 log.warning("database down: %s", error)
             memory.database_since = time.monotonic()
         memory.database_error = error
-        if self._timer is not None:
-            erlang.cancel_timer(self._timer)
-        self._timer = erlang.send_after(PING_UP_MS if error is None else PING_DOWN_MS, erlang.self_(), Ping())
+
+    async def _replace_pool(self) -> None:
+        # Its connections may hang on the same dead link: who waits on one is told now, not at its own limit.
+        memory = node()
+        old, memory.pool = memory.pool, await self._new_pool()
+        if old is not None:
+            old.terminate()
+
+    def _hang_up(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.terminate()
 
     async def terminate(self, reason: Any) -> None:
         memory = node()
@@ -172,7 +208,7 @@ class Repo(GenServer):
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await opened.close()
-            except CONNECTION_ERRORS:
+            except Exception:
                 opened.terminate()
 
 
@@ -198,8 +234,10 @@ async def connection(timeout: float = 2.0) -> AsyncIterator[asyncpg.Connection]:
     try:
         async with opened.acquire(timeout=timeout) as acquired:
             yield acquired  # type: ignore[misc]
-    except CONNECTION_ERRORS as error:
-        raise suspect(error) from error
+    except Exception as error:
+        if isinstance(error, Unavailable) or meaning(error) is not Meaning.AWAY:
+            raise
+        raise unavailable(error) from error
 
 
 def suspect(error: BaseException) -> Unavailable:
@@ -208,6 +246,14 @@ def suspect(error: BaseException) -> Unavailable:
     """
     gen_server.cast("repo", Suspect())
     return Unavailable(reason(error))
+
+
+def unavailable(error: BaseException) -> Unavailable | OutcomeUnknown:
+    """For a statement that failed because the database is away: what to tell who asked for it, by whether it is
+    certain that nothing was written.
+    """
+    gone = suspect(error)
+    return gone if rolled_back(error) else OutcomeUnknown(str(gone))
 
 
 def url() -> str:
@@ -236,51 +282,6 @@ def status() -> RepoStatus:
     )
 
 
-async def open_pool(database_url: str, size: int) -> asyncpg.Pool:
-    """A pool whose connections decode jsonb; it connects when a connection is wanted."""
-    return await asyncpg.create_pool(
-        database_url,
-        min_size=0,
-        max_size=size,
-        timeout=5,
-        command_timeout=COMMAND_SECONDS,
-        max_inactive_connection_lifetime=300,
-        init=prepare_connection,
-        reset=_keep,
-        server_settings={"application_name": "bitnexus", "jit": "off", "bitnexus.node": node().id},
-    )
-
-
-async def prepare_connection(opened: asyncpg.Connection) -> None:
-    """What every connection of ours is told once."""
-    if QUERY.active:  # who listens later hears of later connections
-        opened.add_query_logger(_queried)
-    for kind in ("json", "jsonb"):
-        await opened.set_type_codec(
-            kind,
-            encoder=lambda value: orjson.dumps(value).decode(),
-            decoder=orjson.loads,
-            schema="pg_catalog",
-        )
-
-
-def _queried(query: LoggedQuery) -> None:
-    QUERY.ended(query.elapsed, {"query": query.query}, query.exception)
-
-
-async def _keep(opened: asyncpg.Connection) -> None:
-    # asyncpg's own reset is a round trip after every use; nothing of ours changes the session's state.
-    return
-
-
 def address(database_url: str) -> str:
     """The URL without its password, for messages."""
     return settings.mask_url(database_url)
-
-
-def reason(error: BaseException) -> str:
-    """One line for an error of the database or of the way to it."""
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"  # the event loops word it each their own way
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__

@@ -11,10 +11,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import asyncpg
 import msgspec
 
 from actors.storage import repo
+from actors.storage.failures import Meaning, meaning, rolled_back
 from runtime.core.exits import Exit
 from runtime.core.reports import describe
 
@@ -105,52 +105,81 @@ def too_many(after: int, message: str | None = None) -> ApiError:
     return ApiError(429, message, headers=[(b"retry-after", str(max(1, after)).encode())])
 
 
-# What PostgreSQL says when it can't serve at all: connection, authorization, no such database, out of
-# resources, stopped by an operator.
-_DOWN_CLASSES = frozenset({"08", "28", "3D", "53", "57"})
-_NO_CONNECTIONS_ALLOWED = "55000"
+def database_unavailable() -> ApiError:
+    """503 `unavailable`: the database is away, and nothing was written."""
+    return unavailable("The database is not available; nothing was written", code="unavailable")
 
 
-def is_database_down(error: BaseException) -> bool:
-    """True when the error says that the database can't be reached or can't serve now."""
-    if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
-        return state[:2] in _DOWN_CLASSES or state == _NO_CONNECTIONS_ALLOWED
-    if isinstance(error, asyncpg.DataError):
-        return False  # a value that the query can't take: our mistake
-    return isinstance(
-        error, (repo.Unavailable, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
+def outcome_unknown() -> ApiError:
+    """503 `outcome_unknown`: the answer to a write was lost, so it may have been done."""
+    return unavailable(
+        "It is not known whether this was written: ask again with the same Idempotency-Key, or look before you repeat it",
+        code="outcome_unknown",
     )
 
 
-def from_exception(error: BaseException) -> ApiError:
-    """The error that a request answers with when its handler raised `error`.
+def overloaded(after: int = RETRY_AFTER_SECONDS) -> ApiError:
+    """503 `overloaded`: what waits already would take too long; nothing was done."""
+    return unavailable("Too much work is waiting; try again soon", code="overloaded", after=after)
 
-    A database that is down, an actor that is not there, too slow or overloaded is 503 with Retry-After;
-    anything unknown is 500, logged with its traceback.
+
+def from_exception(error: BaseException, writes: bool = False) -> ApiError:
+    """The error that a request answers with when its handler raised `error`; `writes`: the request may change something.
+
+    A database that is away, an actor that is not there, too slow or overloaded is 503 with Retry-After; if the request may have
+    been done all the same, the code says so. Anything unknown is 500, logged with its traceback.
     """
     if isinstance(error, ApiError):
         return error
     if isinstance(error, Exit):
-        return _from_exit(error.reason)
-    if is_database_down(error):
-        log.warning("database not available: %s", error)
-        if not isinstance(error, repo.Unavailable):
+        return _from_exit(error.reason, writes)
+    if is_away(error):
+        if not isinstance(error, (repo.Unavailable, repo.OutcomeUnknown)):
             repo.suspect(error)
-        return unavailable("The database is not available", code="database_unavailable")
+        return database_unavailable() if rolled_back(error) or not writes else outcome_unknown()
     if isinstance(error, TimeoutError):
-        return unavailable("The request took too long")
+        return outcome_unknown() if writes else unavailable("The request took too long")
     log.error("request failed", exc_info=error)
     return ApiError(500)
 
 
-def _from_exit(reason: Any) -> ApiError:
+def is_away(error: BaseException) -> bool:
+    """True when the error says that the database can't be reached or can't serve now. Not so of a bare timeout or an error of the
+    operating system: that may come from elsewhere.
+    """
+    plain = isinstance(error, (TimeoutError, OSError)) and not isinstance(error, ConnectionError)
+    return not plain and meaning(error) is Meaning.AWAY
+
+
+def _from_exit(reason: Any, writes: bool) -> ApiError:
     """A call failed: its reason is `(why, call site)`, and why of a crash is `(exception, stack)`."""
     why = reason[0] if isinstance(reason, tuple) and reason else reason
     if why == "overload":
-        return unavailable("Too much work is waiting; try again soon", code="overloaded")
+        return overloaded()
+    if writes and why != "noproc":  # it had the request, and may have done it before it ended or fell silent
+        return outcome_unknown()
     cause = why[0] if isinstance(why, tuple) and why else why
-    if isinstance(cause, BaseException) and is_database_down(cause):
-        return unavailable("The database is not available", code="database_unavailable")
+    if isinstance(cause, BaseException) and is_away(cause):
+        return database_unavailable()
     log.warning("an actor is not available: %s", describe(why))
     return unavailable()
+
+
+class FailureLog:
+    """Each answer of 500 and more as a log line: the first of a kind at once, its repeats within EVERY seconds as a count."""
+
+    EVERY = 10.0
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[int, str, str], tuple[float, int]] = {}  # when told, and how many since
+
+    def note(self, error: ApiError, route: str, now: float) -> None:
+        """An answer with `error` to a request of `route` (a pattern: there are few) at `now`, monotonic seconds."""
+        key = (error.status, error.detail.code, route)
+        told, repeats = self._seen.get(key, (-self.EVERY, 0))
+        if now - told < self.EVERY:
+            self._seen[key] = (told, repeats + 1)
+            return
+        self._seen[key] = (now, 0)
+        again = f" ({repeats} more since the last line)" if repeats else ""
+        log.warning("answered %d %s to %s: %s%s", *key, error.detail.message, again)

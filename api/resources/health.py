@@ -1,4 +1,4 @@
-"""Health: liveness, which depends on nothing, and readiness, which says what is missing."""
+"""Health: liveness, which depends on nothing, and readiness, the ability to write; it says what is missing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 
 from actors.bridges.circuit_breaker import Ask
 from actors.bridges.supervisor import breaker_name
+from actors.node import node
 from actors.storage import repo
 from api.context import Request
 from api.http.errors import ErrorDetail
@@ -45,6 +46,7 @@ class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 OK = Check("ok")
+STALE_WRITE_SECONDS = 8.0  # two tries, each with its statement's time limit
 
 
 async def alive(request: Request) -> Response:
@@ -68,11 +70,11 @@ for _path in ("/health", "/api/v1/health"):
     },
 )
 async def ready(request: Request) -> Response:
-    """State of the database, the ledger and the bridge to the Go services."""
+    """State of the database, the ledger, the writer (whether a write works) and the bridge to the Go services."""
     checks = {
-        "database": await _database(),
+        "database": _database(),
         "ledger": _actor("ledger_server"),
-        "writer": _actor("db_writer"),
+        "writer": _writer(),
         "bridge": await _bridge(request),
     }
     down = [name for name, check in checks.items() if check.status == "down" and name != "bridge"]
@@ -82,12 +84,22 @@ async def ready(request: Request) -> Response:
     return answer(Ready("not_ready", checks, error), 503, [(b"retry-after", b"1")])
 
 
-async def _database() -> Check:
-    try:
-        async with repo.pool().acquire(timeout=2.0) as connection:
-            await connection.fetchval("SELECT 1", timeout=2.0)
-    except Exception as error:  # whatever it is, it is why we are not ready
-        return Check("down", str(error) or type(error).__name__)
+def _database() -> Check:
+    error = repo.status().error
+    return OK if error is None else Check("down", error)
+
+
+def _writer() -> Check:
+    memory = node()
+    if erlang.whereis("db_writer") is None:
+        return Check("down", "not running")
+    if memory.write_error is not None:
+        return Check("down", memory.write_error)
+    if memory.written_at is None:
+        return Check("down", "no write has succeeded yet")
+    age = time.monotonic() - memory.written_at
+    if age > STALE_WRITE_SECONDS:  # it tries one every 2 s when nothing else is written
+        return Check("down", f"no write has succeeded for {age:.0f} s: the writer is suspended or stuck")
     return OK
 
 

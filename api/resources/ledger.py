@@ -90,7 +90,7 @@ async def verify(request: Request) -> Response:
 @routes.get("/api/v1/ledger/head", summary="Head of the ledger", answers={200: HeadBody})
 async def head(request: Request) -> Response:
     """The ledger's head."""
-    now = await ledger_server.head()
+    now = await ledger_server.current_head()
     return answer(HeadBody(now.seq, now.seq, now.root_hash.hex(), now.hash.hex()))
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from actors.ledger.writer import (
     IdempotencyConflict,
+    OutcomeUnknown,
     Recorded,
     RecordTransaction,
     Rejected,
@@ -21,7 +22,7 @@ from actors.ledger.writer import (
 from actors.storage import repo
 from api.http import cursor
 from api.http.cursor import Cursor, Limit
-from api.http.errors import ApiError, invalid, unavailable
+from api.http.errors import ApiError, database_unavailable, invalid, outcome_unknown
 from api.http.fields import Amount, Currency, Moment, Text
 from api.http.request import Request, Response, answer
 from api.http.router import Answer, Routes
@@ -180,7 +181,9 @@ async def create(request: Request) -> Response:
         case Rejected(message):
             raise ApiError(422, message)
         case Unavailable():
-            raise unavailable("The database is not available", code="database_unavailable")
+            raise database_unavailable()
+        case OutcomeUnknown():
+            raise outcome_unknown()
     raise TypeError(f"db_writer answered {reply!r}")
 
 

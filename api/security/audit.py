@@ -56,7 +56,7 @@ async def act(request: Request, action: str, subject: str, details: dict[str, An
         try:
             async with repo.connection(WRITE_SECONDS) as connection:
                 await connection.execute(INSERT, *row, timeout=WRITE_SECONDS)
-        except (repo.Unavailable, *repo.CONNECTION_ERRORS) as error:
+        except (repo.Unavailable, repo.OutcomeUnknown) as error:
             _late.appendleft(row)
             log.warning("audit log: %d lines wait for the database (%s)", len(_late), error)
             return

@@ -12,6 +12,7 @@ Messages: `PostmasterExited` from the thread that waits for it. Calls: `GetStatu
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from runtime.otp.gen_server import GenServer, Reply, Stop
 __all__ = ["GetStatus", "Postgres", "PostgresError", "PostgresStatus", "binaries", "url"]
 
 TAKE_OVER_MS = 1000
+START_AGAIN_MS = (100, 200, 500, 1000, 2000)
+
+log = logging.getLogger("bitnexus.postgres")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,11 @@ class TakeOver:
     """Time to look whether the owner of the data directory is gone."""
 
 
+@dataclass(frozen=True, slots=True)
+class StartAgain:
+    """Time to try to start the postmaster again."""
+
+
 class Postgres(GenServer):
     """The keeper of the database server. `data_dir` and `database_url` default to the settings in force."""
 
@@ -77,7 +86,24 @@ class Postgres(GenServer):
     async def _start(self) -> None:
         cluster = self.cluster
         assert cluster is not None
-        if await cluster.start():
+        memory = node()
+        try:
+            owner = await cluster.start()
+        except Exception as error:
+            if not memory.was_up:
+                raise
+            # It was up, so what keeps it from starting is not our configuration: a full disk, a crash recovery. That may
+            # last, and waiting for it must not use up anybody's restarts.
+            if memory.postgres_starts == 0:
+                log.warning("PostgreSQL does not start and is tried again: %s", error)
+            pause = START_AGAIN_MS[min(memory.postgres_starts, len(START_AGAIN_MS) - 1)]
+            memory.postgres_starts += 1
+            erlang.send_after(pause, erlang.self_(), StartAgain())
+            return
+        if memory.postgres_starts:
+            log.warning("PostgreSQL is up again after %d failed starts", memory.postgres_starts)
+            memory.postgres_starts = 0
+        if owner:
             self._watch()
         else:
             erlang.send_after(TAKE_OVER_MS, erlang.self_(), TakeOver())
@@ -113,7 +139,7 @@ class Postgres(GenServer):
                     and self.cluster.postmaster.pid == pid
                 ):
                     return Stop(("postmaster_exit", status))
-            case TakeOver():
+            case TakeOver() | StartAgain():
                 return self._start()
             case erlang.ExitMessage(reason=reason):
                 return Stop(reason)
