@@ -24,6 +24,7 @@ from actors.endpoint import GetAddress
 from actors.listening import EndpointError, check_port
 from actors.settings import Settings, weakness
 from api.cli.database import ONE_LINE, complain
+from api.cli.last_words import LastWords
 from api.operators import logs
 from api.security.tokens import Keyring
 from runtime.core.asyncio_engine import AsyncioEngine
@@ -152,10 +153,11 @@ async def until_stopped(root: Pid, stop: Signals, stop_ms: int = STOP_MS) -> int
     """Serves until a signal, or until the tree ends by itself; stops it in `stop_ms`. Returns the exit code."""
     down = asyncio.ensure_future(_down(root))
     stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((down, stopping), return_when=asyncio.FIRST_COMPLETED)
+    with LastWords() as last_words:
+        await asyncio.wait((down, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if down.done():
-        return complain(f"the tree ended: {explain(down.result())}")
+        return complain(f"the tree ended: {last_words.line or explain(down.result())}")
     log.info("stopping")
     erlang.exit(root, "shutdown")
     forced = asyncio.ensure_future(stop.wait())

@@ -1,0 +1,59 @@
+"""Why a tree ended by itself: which worker, with what, and what to do about it, gathered from the supervisors' reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final
+
+from runtime.core import reports, telemetry
+from runtime.core.exits import Stack
+from runtime.core.reports import Report
+
+ADVICE: Final = "look at its crash reports above, then at `bitnexus doctor`; after an upgrade, go back to the version before"
+_HANDLER: Final = "last words"
+
+
+class LastWords:
+    """Listens while it is entered. `line` is None while no supervisor has given up."""
+
+    def __init__(self) -> None:
+        self._ended: dict[str, Any] = {}  # child by its id: the reason it last ended or did not start with
+        self._given_up: str | None = None  # the child that a supervisor last gave up on
+
+    def __enter__(self) -> LastWords:
+        telemetry.attach(_HANDLER, reports.EVENT, self._reported)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        telemetry.detach(_HANDLER)
+
+    def _reported(self, _event: Any, _measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        report: Report = metadata["report"]
+        if report.kind != "supervisor":
+            return
+        child = report.context["child"]
+        match report.context["error"]:
+            case "child_terminated" | "start_error":
+                if report.reason != "shutdown":  # a supervisor that gave up: the worker below it has said why
+                    self._ended[child] = report.reason
+            case "shutdown" if child in self._ended:
+                self._given_up = child
+
+    @property
+    def line(self) -> str | None:
+        """The worker, its reason and what to do."""
+        if self._given_up is None:
+            return None
+        return f"{self._given_up} ended again and again, last with {brief(self._ended[self._given_up])}: {ADVICE}"
+
+
+def brief(reason: Any) -> str:
+    """An exit reason in a few words, without its stack."""
+    if isinstance(reason, tuple) and len(reason) == 2 and isinstance(reason[1], Stack):
+        reason = reason[0]
+    if isinstance(reason, BaseException):
+        return f"{type(reason).__name__}: {reports.text(reason, str)}".rstrip(": ")
+    return reports.describe(reason).splitlines()[0]
