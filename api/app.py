@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import time
 from collections.abc import Awaitable
 from uuid import UUID
 
