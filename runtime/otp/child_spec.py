@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from runtime.core import scheduling, signals
 from runtime.core.durations import is_duration
-from runtime.core.exits import Throw, reason_of
+from runtime.core.exits import Throw, is_shutdown, reason_of
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.signals import ExitMessage
@@ -40,6 +40,10 @@ class ChildSpec:
     significant: bool = False
     modules: tuple[Any, ...] = ()
     backoff: Backoff | None = None
+
+    def restarts_after(self, reason: Any) -> bool:
+        """True if its restart type wants it started again when it has ended with `reason`."""
+        return self.restart == "permanent" or (self.restart == "transient" and not is_shutdown(reason))
 
 
 @dataclass(frozen=True, slots=True)

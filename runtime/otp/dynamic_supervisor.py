@@ -161,11 +161,10 @@ class DynamicSupervisor(GenServer):
         return None
 
     async def _child_ended(self, child: Child, reason: Any) -> Any:
-        orderly = is_shutdown(reason)
-        restart = child.spec.restart
-        if not orderly or restart == "permanent":
+        again = child.spec.restarts_after(reason)
+        if again or not is_shutdown(reason):
             reports.supervisor(self._myRef, "child_terminated", reason, child.spec.id, child.pid)
-        if restart == "permanent" or (restart == "transient" and not orderly):
+        if again:
             return await self._restart(child)
         return None
 

@@ -36,6 +36,7 @@ from runtime.otp.erlang import send_after
 from runtime.otp.exact_key import ExactDict
 from runtime.otp.gen import Dest
 from runtime.otp.gen_server import GenServer, Ignore, NoReply, Ok, Reply, Stop, call, cast
+from runtime.otp.strategies import STRATEGIES
 
 
 class _Shutdown(Exception):
@@ -197,16 +198,14 @@ class Supervisor(GenServer):
         return None
 
     async def _child_ended(self, child: Child, reason: Any) -> None:
-        restart = child.spec.restart
-        orderly = is_shutdown(reason)
-        if restart == "permanent" or (restart == "transient" and not orderly):
+        if child.spec.restarts_after(reason):
             self._report("child_terminated", reason, child)
             if child.spec.backoff is None:
                 await self._restart(child)
             else:
                 self._restart_later(child)
             return
-        if not orderly:
+        if not is_shutdown(reason):
             self._report("child_terminated", reason, child)
         self._forget(child)
         self._auto_shutdown(child)
@@ -255,17 +254,15 @@ class Supervisor(GenServer):
             self._forget(child)
             raise _Shutdown
         child.restarts += 1
-        match self.flags.strategy:
-            case "one_for_one":
-                await self._restart_one(child)
-            case "simple_one_for_one":
-                await self._restart_dynamic(child)
-            case "rest_for_one":
-                ids = list(self.children)
-                child_id = child.spec.id
-                await self._restart_many(child, ids[ids.index(child_id) :])
-            case _:
-                await self._restart_many(child, list(self.children))
+        if self.simple:
+            await self._restart_dynamic(child)
+            return
+        strategy = STRATEGIES[self.flags.strategy]
+        together = strategy.together(list(self.children.values()), child)
+        if together:
+            await self._restart_many(child, [one.spec.id for one in together])
+        else:
+            await self._restart_one(child)
 
     async def _restart_one(self, child: Child) -> None:
         status, value, *_ = await self._start(child)

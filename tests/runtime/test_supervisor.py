@@ -60,6 +60,21 @@ def test_start_in_order_stop_in_reverse(play: Any) -> None:
     play(body)
 
 
+def test_rest_for_one_tells_equal_ids_of_other_types_apart(play: Any) -> None:
+    async def body() -> None:
+        children = [
+            ChildSpec(key, (partial(Worker.start_link, name=name), (name,)))
+            for key, name in ((1, "int"), (True, "bool"), (1.0, "float"))
+        ]
+        await Supervisor.start_link(children, strategy="rest_for_one")
+        log.clear()
+        cast("bool", "boom")
+        await erlang.sleep(20)
+        assert log == ["-bool", "-float", "+bool", "+float"]
+
+    play(body)
+
+
 @pytest.mark.parametrize(
     ("strategy", "restarted"),
     [
