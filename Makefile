@@ -11,7 +11,7 @@ TEST   := .venv/.installed-test
 BENCH  := .venv-bench/.installed
 NODE   := tests/node/node_modules/.installed
 .DEFAULT_GOAL := help
-.PHONY: help install run demo migrate test quick coverage lint format bench fuzz soak lock audit vendor clean browser
+.PHONY: help install run demo migrate test quick coverage pictures lint format bench fuzz soak lock audit vendor clean browser
 
 help:                  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -44,6 +44,10 @@ format: $(TEST)        ## let ruff put things right
 
 bench: $(BENCH)        ## every question in bench/, one table (ONLY=name for one)
 	.venv-bench/bin/python -m bench $(ONLY)
+
+pictures: $(TEST) $(NODE) ## the README's pictures of the pages, taken by their tests
+	@shots=$$(mktemp -d) && SCREENSHOTS=$$shots $(PYTEST) -q tests/system/test_demo_page.py tests/operators/test_admin_console.py \
+	  && cp $$shots/desktop-light.png docs/images/demo.png && cp $$shots/console-crash.png docs/images/console.png; rm -rf $$shots
 
 coverage: $(TEST)      ## how much of runtime/ and of the ledger the quick tests run, in percent
 	$(BIN)/coverage run --source=runtime,actors/ledger -m pytest -q -m "not long" tests/runtime tests/http tests/phoenix tests/ledger

@@ -1,9 +1,8 @@
 """Settings of BitNexus: one table of environment variables, read once at start into a frozen value.
 
-Owns the names, defaults, checks and meanings of every environment variable. The table `VARIABLES` is what
-`bitnexus config`, `bitnexus doctor` and docs/operations.md show. A wrong value raises `ConfigError`, whose
-text is one line that names the variable, what is wrong and what to do. Nothing else in BitNexus reads the
-environment.
+Owns the names, defaults, checks and meanings of every environment variable, each said once, as a field of `Settings`. `VARIABLES`
+is what `bitnexus config`, `bitnexus doctor` and docs/operations.md show. A wrong value raises `ConfigError`, whose text is one
+line that names the variable, what is wrong and what to do. Nothing else in BitNexus reads the environment.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import re
 import secrets
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -165,117 +164,9 @@ def _log_level(value: str) -> str:
     return value.lower()
 
 
-VARIABLES: tuple[Variable, ...] = (
-    Variable("BITNEXUS_ENV", "dev", _environment, "dev, test or prod; prod refuses weak secrets"),
-    Variable("HOST", "127.0.0.1", _text, "address to listen on; 0.0.0.0 for all"),
-    Variable("PORT", "4000", _whole(0, 65535), "TCP port of HTTP and WebSocket; 0 takes a free one"),
-    Variable(
-        "DATABASE_URL",
-        "",
-        _url("postgresql", "postgres"),
-        "PostgreSQL to use, postgresql://user:password@host:5432/name; unset starts the embedded one",
-        secret=True,
-    ),
-    Variable("DATA_DIR", ".data", _path, "folder of the embedded database and of the development key"),
-    Variable("DATABASE_POOL_SIZE", "10", _whole(2, 200), "connections of the pool"),
-    Variable(
-        "SECRET_KEY_BASE",
-        "",
-        _text,
-        f"key that signs tokens (HS256), {MIN_SECRET_BYTES} bytes or more; unset, dev makes one in DATA_DIR",
-        secret=True,
-    ),
-    Variable(
-        "JWT_PRIVATE_KEY",
-        "",
-        _text,
-        "Ed25519 or RSA private key, PEM text or path: tokens are then signed EdDSA or RS256 and checked by "
-        "/.well-known/jwks.json",
-        secret=True,
-    ),
-    Variable(
-        "JWT_PREVIOUS_KEYS",
-        "",
-        _list,
-        "earlier keys still accepted, comma separated paths (private or public PEM) or HS256 secrets",
-        secret=True,
-    ),
-    Variable("JWT_ISSUER", "bitnexus", _text, "claim iss of tokens"),
-    Variable("JWT_AUDIENCE", "bitnexus", _text, "claim aud of tokens"),
-    Variable("JWT_LEEWAY", "10", _whole(0, 300), "seconds by which clocks may differ"),
-    Variable("ACCESS_TOKEN_SECONDS", "3600", _whole(30, 86400), "life of an access token, seconds"),
-    Variable("REFRESH_TOKEN_SECONDS", "2592000", _whole(60, 31536000), "life of a refresh token, seconds"),
-    Variable(
-        "REFRESH_REUSE_SECONDS",
-        "10",
-        _whole(0, 60),
-        "how long a refresh token stays good after it was replaced, for another tab or a lost answer, seconds",
-    ),
-    Variable("CORS_ORIGINS", "", _origins, "origins allowed to call from browsers, comma separated, or *"),
-    Variable("TRUSTED_PROXIES", "", _list, "addresses whose X-Forwarded-* is believed, comma separated"),
-    Variable("GO_API_URL", "", _service, "Go service behind /api/v1/services/go"),
-    Variable("SERVICES", "", _services, "further services, name=url pairs, comma separated"),
-    Variable("MAX_BODY_BYTES", "1048576", _whole(1024, 1 << 30), "largest request body, bytes"),
-    Variable("SHUTDOWN_GRACE_SECONDS", "5", _whole(0, 60), "how long open requests may finish at stop"),
-    Variable(
-        "METRICS_TOKEN",
-        "",
-        _text,
-        "bearer token of /metrics; unset, it is open on loopback alone",
-        secret=True,
-    ),
-    Variable(
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "",
-        _url("http", "https"),
-        "where OpenTelemetry traces go (OTLP over HTTP); needs the extra bitnexus[tracing]; unset for none",
-    ),
-    Variable(
-        "CLUSTER_URL",
-        "",
-        _nats_urls,
-        "NATS servers that join this server with others, nats://user:password@host:4222 or tls://..., comma separated; "
-        "unset for a server alone",
-        secret=True,
-    ),
-    Variable(
-        "CLUSTER_NAME",
-        "bitnexus",
-        _matching(r"[A-Za-z0-9_-]{1,64}", "letters, digits, - and _, at most 64"),
-        "which servers belong together: those of one name and one key",
-    ),
-    Variable(
-        "CLUSTER_SECRET",
-        "",
-        _text,
-        "key by which the servers of a cluster know each other, 32 bytes or more; unset, made from SECRET_KEY_BASE",
-        secret=True,
-    ),
-    Variable(
-        "NODE_NAME",
-        "",
-        _matching(r"[A-Za-z0-9_-]{1,64}@[A-Za-z0-9_.-]{1,200}", "name@host: letters, digits, - and _"),
-        "this server's name among the others, each its own; unset, bitnexus@ and the host's name",
-    ),
-    Variable(
-        "CLUSTER_CREDENTIALS",
-        "",
-        _file,
-        "path of a NATS .creds file (JWT and seed), where the NATS servers ask for one",
-    ),
-    Variable(
-        "CLUSTER_CA",
-        "",
-        _file,
-        "path of the CA certificates that NATS servers are checked by; unset, the system's",
-    ),
-    Variable("CLUSTER_CERT", "", _file, "path of the certificate that NATS servers are shown, PEM"),
-    Variable("CLUSTER_KEY", "", _file, "path of its private key, PEM"),
-    Variable("NODES", "1", _whole(1, 64), "server processes that `bitnexus serve` starts on this machine"),
-    Variable("LISTEN_SOCKETS", "", _descriptors, "inherited sockets to listen on; set by serve --nodes"),
-    Variable("PARENT_SOCKET", "", _descriptors, "inherited socket to the parent; set by serve --nodes"),
-    Variable("LOG_LEVEL", "info", _log_level, "debug, info, warning, error or critical"),
-)
+def variable(default: str, read: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
+    """A field of `Settings`: `read` makes its value of the variable's text, or raises ValueError with what was expected."""
+    return field(metadata={"default": default, "read": read, "meaning": meaning, "secret": secret})
 
 
 URLS = ("DATABASE_URL", "GO_API_URL", "OTEL_EXPORTER_OTLP_ENDPOINT")  # each may hold a password
@@ -283,43 +174,109 @@ URLS = ("DATABASE_URL", "GO_API_URL", "OTEL_EXPORTER_OTLP_ENDPOINT")  # each may
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every setting, read and checked. Made by `load`; fields are the variables in lower case."""
+    """Every setting, read and checked. Made by `load`. A field is the environment variable of that name in capitals."""
 
-    bitnexus_env: str
-    host: str
-    port: int
-    database_url: str
-    data_dir: Path
-    database_pool_size: int
-    secret_key_base: str
-    jwt_private_key: str
-    jwt_previous_keys: tuple[str, ...]
-    jwt_issuer: str
-    jwt_audience: str
-    jwt_leeway: int
-    access_token_seconds: int
-    refresh_token_seconds: int
-    refresh_reuse_seconds: int
-    cors_origins: tuple[str, ...]
-    trusted_proxies: tuple[str, ...]
-    go_api_url: str
-    services: tuple[tuple[str, str], ...]
-    max_body_bytes: int
-    shutdown_grace_seconds: int
-    metrics_token: str
-    otel_exporter_otlp_endpoint: str
-    cluster_url: tuple[str, ...]
-    cluster_name: str
-    cluster_secret: str
-    node_name: str
-    cluster_credentials: str
-    cluster_ca: str
-    cluster_cert: str
-    cluster_key: str
-    nodes: int
-    listen_sockets: tuple[int, ...]
-    parent_socket: tuple[int, ...]
-    log_level: str
+    bitnexus_env: str = variable("dev", _environment, "dev, test or prod; prod refuses weak secrets")
+    host: str = variable("127.0.0.1", _text, "address to listen on; 0.0.0.0 for all")
+    port: int = variable("4000", _whole(0, 65535), "TCP port of HTTP and WebSocket; 0 takes a free one")
+    database_url: str = variable(
+        "",
+        _url("postgresql", "postgres"),
+        "PostgreSQL to use, postgresql://user:password@host:5432/name; unset starts the embedded one",
+        secret=True,
+    )
+    data_dir: Path = variable(  # noqa: RUF009  (it makes a field)
+        ".data", _path, "folder of the embedded database and of the development key"
+    )
+    database_pool_size: int = variable("10", _whole(2, 200), "connections of the pool")
+    secret_key_base: str = variable(
+        "",
+        _text,
+        f"key that signs tokens (HS256), {MIN_SECRET_BYTES} bytes or more; unset, dev makes one in DATA_DIR",
+        secret=True,
+    )
+    jwt_private_key: str = variable(
+        "",
+        _text,
+        "Ed25519 or RSA private key, PEM text or path: tokens are then signed EdDSA or RS256 and checked by "
+        "/.well-known/jwks.json",
+        secret=True,
+    )
+    jwt_previous_keys: tuple[str, ...] = variable(
+        "",
+        _list,
+        "earlier keys still accepted, comma separated paths (private or public PEM) or HS256 secrets",
+        secret=True,
+    )
+    jwt_issuer: str = variable("bitnexus", _text, "claim iss of tokens")
+    jwt_audience: str = variable("bitnexus", _text, "claim aud of tokens")
+    jwt_leeway: int = variable("10", _whole(0, 300), "seconds by which clocks may differ")
+    access_token_seconds: int = variable("3600", _whole(30, 86400), "life of an access token, seconds")
+    refresh_token_seconds: int = variable("2592000", _whole(60, 31536000), "life of a refresh token, seconds")
+    refresh_reuse_seconds: int = variable(
+        "10",
+        _whole(0, 60),
+        "how long a refresh token stays good after it was replaced, for another tab or a lost answer, seconds",
+    )
+    cors_origins: tuple[str, ...] = variable(
+        "", _origins, "origins allowed to call from browsers, comma separated, or *"
+    )
+    trusted_proxies: tuple[str, ...] = variable(
+        "", _list, "addresses whose X-Forwarded-* is believed, comma separated"
+    )
+    go_api_url: str = variable("", _service, "Go service behind /api/v1/services/go")
+    services: tuple[tuple[str, str], ...] = variable(
+        "", _services, "further services, name=url pairs, comma separated"
+    )
+    max_body_bytes: int = variable("1048576", _whole(1024, 1 << 30), "largest request body, bytes")
+    shutdown_grace_seconds: int = variable("5", _whole(0, 60), "how long open requests may finish at stop")
+    metrics_token: str = variable(
+        "", _text, "bearer token of /metrics; unset, it is open on loopback alone", secret=True
+    )
+    otel_exporter_otlp_endpoint: str = variable(
+        "",
+        _url("http", "https"),
+        "where OpenTelemetry traces go (OTLP over HTTP); needs the extra bitnexus[tracing]; unset for none",
+    )
+    cluster_url: tuple[str, ...] = variable(
+        "",
+        _nats_urls,
+        "NATS servers that join this server with others, nats://user:password@host:4222 or tls://..., comma separated; "
+        "unset for a server alone",
+        secret=True,
+    )
+    cluster_name: str = variable(
+        "bitnexus",
+        _matching(r"[A-Za-z0-9_-]{1,64}", "letters, digits, - and _, at most 64"),
+        "which servers belong together: those of one name and one key",
+    )
+    cluster_secret: str = variable(
+        "",
+        _text,
+        "key by which the servers of a cluster know each other, 32 bytes or more; unset, made from SECRET_KEY_BASE",
+        secret=True,
+    )
+    node_name: str = variable(
+        "",
+        _matching(r"[A-Za-z0-9_-]{1,64}@[A-Za-z0-9_.-]{1,200}", "name@host: letters, digits, - and _"),
+        "this server's name among the others, each its own; unset, bitnexus@ and the host's name",
+    )
+    cluster_credentials: str = variable(
+        "", _file, "path of a NATS .creds file (JWT and seed), where the NATS servers ask for one"
+    )
+    cluster_ca: str = variable(
+        "", _file, "path of the CA certificates that NATS servers are checked by; unset, the system's"
+    )
+    cluster_cert: str = variable("", _file, "path of the certificate that NATS servers are shown, PEM")
+    cluster_key: str = variable("", _file, "path of its private key, PEM")
+    nodes: int = variable("1", _whole(1, 64), "server processes that `bitnexus serve` starts on this machine")
+    listen_sockets: tuple[int, ...] = variable(
+        "", _descriptors, "inherited sockets to listen on; set by serve --nodes"
+    )
+    parent_socket: tuple[int, ...] = variable(
+        "", _descriptors, "inherited socket to the parent; set by serve --nodes"
+    )
+    log_level: str = variable("info", _log_level, "debug, info, warning, error or critical")
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -341,6 +298,11 @@ class Settings:
 
 
 _PASSWORD: Final = re.compile(r"(?<=:)[^/@:]+(?=@)")  # of a URL, wherever in the value it stands
+
+
+VARIABLES: tuple[Variable, ...] = tuple(
+    Variable(each.name.upper(), **each.metadata) for each in fields(Settings) if each.metadata
+)
 
 
 def load(env: Mapping[str, str] | None = None) -> Settings:
