@@ -4,7 +4,7 @@ from __future__ import annotations
 
 COLUMNS = "u.id, u.email, u.name, u.role, u.active, u.inserted_at, u.updated_at"
 
-# For sign-in: a user with the hash of his password, by address.
+# For sign-in: a user with the hash of their password, by address.
 BY_EMAIL = f"""
 SELECT {COLUMNS}, c.password_hash
 FROM users u LEFT JOIN credentials c ON c.user_id = u.id
@@ -15,7 +15,7 @@ BY_ID = f"SELECT {COLUMNS} FROM users u WHERE u.id = $1"
 
 HASH_OF = "SELECT password_hash FROM credentials WHERE user_id = $1"
 
-# Is the user active, and does his session (a family of refresh tokens; NULL for tokens of other services)
+# Is the user active, and does their session (a family of refresh tokens; NULL for tokens of other services)
 # still live?
 SESSION_STATE = """
 SELECT u.role, u.email, u.active,

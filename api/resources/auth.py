@@ -49,7 +49,7 @@ class Logout(msgspec.Struct, frozen=True):
 
 
 class Me(msgspec.Struct, frozen=True):
-    """A user as he sees himself."""
+    """A user as shown to that user."""
 
     id: UUID
     email: str

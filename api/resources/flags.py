@@ -1,6 +1,6 @@
 """Feature flags for gradual rollout: a flag is on for a percentage of users, always the same ones.
 
-A user's place from 0 to 99 follows from the flag's name and his id alone, so every server and every day
+A user's place from 0 to 99 follows from the flag's name and the user's id alone, so every server and every day
 gives the same answer, and raising the percentage only adds users. Changes are pushed on `admin:flags` by
 the database listener.
 """

@@ -69,7 +69,7 @@ class UsersBody(msgspec.Struct, frozen=True):
 
 
 class NewUser(msgspec.Struct, frozen=True):
-    """A user to be. Without a password he can't sign in."""
+    """A user to be. Without a password they can't sign in."""
 
     email: Email
     name: Name = ""
@@ -78,7 +78,7 @@ class NewUser(msgspec.Struct, frozen=True):
 
 
 class UserChange(msgspec.Struct, frozen=True):
-    """What changes; what is not named stays. A user who changes his own password names the current one."""
+    """What changes; what is not named stays. A user who changes their own password names the current one."""
 
     email: Email | None = None
     name: Name | None = None
@@ -194,7 +194,7 @@ async def update(request: Request) -> Response:
     errors=(404, 409),
 )
 async def deactivate(request: Request) -> Response:
-    """The user can't sign in any more; his sessions and sockets end. His rows stay."""
+    """The user can't sign in any more; their sessions and sockets end. Their rows stay."""
     user_id: UUID = request.params["id"]
     if request.principal.user_id == user_id:
         raise ApiError(409, "An admin can't deactivate himself; another admin can", code="own_rights")
