@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from runtime.core import scheduling, telemetry
 from runtime.core.control_block import without
-from runtime.core.durations import check_timeout
+from runtime.core.durations import MOST_MS, check_timeout
 from runtime.core.engine import current_engine
 from runtime.core.exits import CallSite, Error, Exit, is_atom
 from runtime.core.mailbox import Mailbox
@@ -242,8 +242,10 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
     is no such process, `timeout`, `calling_self`, `overload` if its bounded mailbox is full, or the reason it
     died of meanwhile. Raises Error("badarg") at once if `dest` or `timeout` can be none.
     """
-    if timeout is not DEFAULT_TIMEOUT:
-        check_timeout(timeout)
+    if timeout is not None and not (type(timeout) is int and 0 <= timeout <= MOST_MS):
+        check_timeout(
+            timeout
+        )  # the usual ones are looked at here: a call of a function costs a twentieth of this one
     site = (dest, request, timeout)
     cell = dest if type(dest) is Cell else resolve(dest)
     if (
