@@ -1,0 +1,166 @@
+"""Clients of the campaign. Each writes down what it was told, and nothing else: that log is what the checker compares."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+POST_SECONDS = 15.0
+PAUSE_SECONDS = 0.05
+
+
+@dataclass
+class Log:
+    """What clients were told."""
+
+    acknowledged: list[tuple[str, int, str]] = field(default_factory=list)  # transaction id, seq, description
+    refused: set[str] = field(
+        default_factory=set
+    )  # descriptions answered "nothing was written", and not tried again
+    wrong: list[str] = field(default_factory=list)  # answers that are against the contract
+    answers: dict[str, int] = field(default_factory=dict)  # by status and code
+
+
+@dataclass
+class Person:
+    """A user of the servers."""
+
+    id: str
+    token: str
+
+
+class Poster:
+    """Records transactions of one user, in all the ways that clients do."""
+
+    def __init__(self, person: Person, urls: list[str], log: Log, rng: random.Random) -> None:
+        self.person, self.urls, self.log, self.rng = person, urls, log, rng
+        self.count = 0
+        self.keys: list[tuple[str, str, int]] = []  # key, description, seq: to be replayed
+
+    async def run(self, running: Callable[[], bool]) -> None:
+        """Until `running()` is false."""
+        timeout = httpx.Timeout(POST_SECONDS)
+        async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
+            kinds = (self._plain, self._keyed, self._twins, self._replay, self._conflict)
+            while running():
+                await self.rng.choices(kinds, (4, 4, 2, 1, 1))[0](client)
+                await asyncio.sleep(self.rng.random() * PAUSE_SECONDS)
+
+    def _next(self) -> str:
+        self.count += 1
+        return f"{self.person.id}/{self.count}"
+
+    async def _post(
+        self, client: httpx.AsyncClient, description: str, key: str | None
+    ) -> tuple[int, str, dict[str, Any]]:
+        headers = {"authorization": f"Bearer {self.person.token}"} | (
+            {} if key is None else {"idempotency-key": key}
+        )
+        body = {"amount": "1.00", "currency": "EUR", "description": description}
+        url = f"{self.rng.choice(self.urls)}/api/v1/transactions"
+        try:
+            answer = await client.post(url, json=body, headers=headers)
+            said = answer.json()
+        except (httpx.HTTPError, ValueError):
+            return 0, "lost", {}
+        code = "" if answer.is_success else said["error"]["code"]
+        name = f"{answer.status_code} {code}".strip()
+        self.log.answers[name] = self.log.answers.get(name, 0) + 1
+        return answer.status_code, code, said
+
+    def _acknowledge(self, said: dict[str, Any], description: str) -> int:
+        seq = said["ledger"]["seq"]
+        self.log.acknowledged.append((said["transaction"]["id"], seq, description))
+        return seq
+
+    async def _plain(self, client: httpx.AsyncClient) -> None:
+        description = self._next()
+        status, code, said = await self._post(client, description, None)
+        if status == 201:
+            self._acknowledge(said, description)
+        elif code in ("unavailable", "overloaded"):
+            self.log.refused.add(description)
+        elif status not in (0, 503):
+            self.log.wrong.append(f"a plain transaction: {status} {code}")
+
+    async def _until_settled(self, client: httpx.AsyncClient, description: str, key: str) -> int:
+        while True:
+            status, code, said = await self._post(client, description, key)
+            if status == 201:
+                return self._acknowledge(said, description)
+            if status not in (0, 503):
+                self.log.wrong.append(f"a keyed transaction: {status} {code}")
+                return 0
+            await asyncio.sleep(0.1)
+
+    async def _keyed(self, client: httpx.AsyncClient) -> None:
+        description = self._next()
+        seq = await self._until_settled(client, description, description)
+        self.keys.append((description, description, seq))
+
+    async def _twins(self, client: httpx.AsyncClient) -> None:
+        description = self._next()
+        seqs = await asyncio.gather(
+            *(self._until_settled(client, description, description) for _ in range(2))
+        )
+        if len(set(seqs)) != 1:
+            self.log.wrong.append(f"twins got different entries: {seqs}")
+
+    async def _replay(self, client: httpx.AsyncClient) -> None:
+        if self.keys:
+            key, description, seq = self.rng.choice(self.keys)
+            again = await self._until_settled(client, description, key)
+            if again != seq:
+                self.log.wrong.append(f"a replay of entry {seq} got {again}")
+
+    async def _conflict(self, client: httpx.AsyncClient) -> None:
+        if self.keys:
+            key, _, _ = self.rng.choice(self.keys)
+            status, code, _ = await self._post(client, "another body", key)
+            if status not in (0, 409, 503):
+                self.log.wrong.append(f"another body under a known key: {status} {code}")
+
+
+class Subscriber:
+    """Listens to one user's transactions over a WebSocket and comes back with `last_seq` whenever it ends."""
+
+    def __init__(self, person: Person, urls: list[str], rng: random.Random) -> None:
+        self.person, self.urls, self.rng = person, urls, rng
+        self.seen: list[int] = []
+        self.last_seq = 0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self._listen(self.rng.choice(self.urls))
+            except (OSError, TimeoutError, WebSocketException):
+                await asyncio.sleep(0.1)
+
+    async def _listen(self, url: str) -> None:
+        address = f"{url.replace('http', 'ws', 1)}/socket/websocket?vsn=2.0.0&token={self.person.token}"
+        async with connect(address, open_timeout=5, proxy=None) as socket:
+            topic = f"transaction:{self.person.id}"
+            await socket.send(json.dumps(["1", "1", topic, "phx_join", {"last_seq": self.last_seq}]))
+            while True:
+                try:
+                    async with asyncio.timeout(5):
+                        _, _, _, event, payload = json.loads(await socket.recv())
+                except TimeoutError:
+                    await socket.send(json.dumps([None, "h", "phoenix", "heartbeat", {}]))
+                    continue
+                if event == "new_transaction":
+                    self.seen.append(payload["ledger_seq"])
+                    self.last_seq = max(self.last_seq, payload["ledger_seq"])
+                elif event in ("phx_error", "phx_close") or (
+                    event == "phx_reply" and payload["status"] == "error"
+                ):
+                    return
