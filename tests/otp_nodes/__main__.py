@@ -13,6 +13,7 @@ from runtime.testing.cluster import Cluster
 from tests.otp.__main__ import describe, scenario_files
 from tests.otp.comparison import Difference, compare
 
+from .nats_cluster import NatsCluster, nats_server
 from .world import NodeScenario, replay
 
 
@@ -38,6 +39,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--first-seed", type=int, default=0, metavar="S", help="the first of them (default 0)"
     )
+    parser.add_argument(
+        "--fabric",
+        choices=("simulated", "nats"),
+        default="simulated",
+        help="what carries the frames (default simulated)",
+    )
     options = parser.parse_args(arguments)
     files = scenario_files(options.places)
     if not files:
@@ -47,7 +54,11 @@ def main(arguments: list[str]) -> int:
     level = log.level
     log.setLevel(logging.CRITICAL + 1)  # crash reports are what scenarios are made of
     try:
-        return replay_files(files, range(options.first_seed, options.first_seed + options.seeds), Cluster)
+        seeds = range(options.first_seed, options.first_seed + options.seeds)
+        if options.fabric == "simulated":
+            return replay_files(files, seeds, Cluster)
+        with nats_server() as NatsCluster.url:
+            return replay_files(files, seeds, NatsCluster)
     finally:
         log.setLevel(level)
 

@@ -74,7 +74,11 @@ class World:
         self.names = NodeNames()
         self.operations = NodeOperations(self.names, self)
         self.processes = NodeProcesses(self.operations)
-        config = {"net_ticktime": 60, "prevent_overlapping_partitions": False, **scenario.get("config", {})}
+        config: dict[str, Any] = {
+            "net_ticktime": 60,
+            "prevent_overlapping_partitions": False,
+            **scenario.get("config", {}),
+        }
         self.cluster = make(
             seed,
             (),

@@ -1,0 +1,189 @@
+"""The cluster's nodes on a real nats-server: the engines' clock stays virtual, their frames go over TCP.
+
+The world is at rest when no engine has anything to do and each frame that was published has arrived, or the server has said that
+nobody takes it. A node that is killed closes its connection; the others ask the server for it, and are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from runtime.nodes.fabric import Fabric, Listener
+from runtime.nodes.nats import NatsFabric, NatsOptions
+from runtime.testing.cluster import Cluster
+from runtime.testing.deterministic_engine import DeterministicEngine
+
+ASK = b"?"  # a frame that is none: only the server's answer to it matters
+PATIENCE_SECONDS = 20
+
+
+@contextmanager
+def nats_server() -> Iterator[str]:
+    """A server on a port of its own; its URL."""
+    program = shutil.which("nats-server")
+    assert program is not None, "no nats-server on the path"
+    with tempfile.TemporaryDirectory() as folder:
+        server = subprocess.Popen(
+            [program, "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", folder],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            until = time.monotonic() + PATIENCE_SECONDS
+            while (
+                not (found := [file.read_text() for file in Path(folder).glob("*.ports")])
+                or "nats" not in found[0]
+            ):
+                assert time.monotonic() < until and server.poll() is None, "nats-server does not start"
+                time.sleep(0.02)
+            yield found[0].split('"nats"')[1].split('"')[1]
+        finally:
+            server.terminate()
+            server.wait()
+
+
+class BridgedFabric(Fabric):
+    """One node's `NatsFabric`, between its engine and the loop that serves the sockets."""
+
+    def __init__(self, cluster: NatsCluster, engine: DeterministicEngine) -> None:
+        self.cluster = cluster
+        self.engine = engine
+        self.name = ""
+        self.nats = NatsFabric(NatsOptions((cluster.url,), prefix=cluster.prefix))
+        self.listener: Listener | None = None
+        self.is_up = asyncio.Event()
+
+    def subscribe(self, node: str, listener: Listener) -> None:
+        self.name, self.listener = node, listener
+        self.cluster.bridges[node] = self
+        self.cluster.pump(self._subscribe())
+
+    async def _subscribe(self) -> None:
+        self.nats.subscribe(self.name, self)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self.is_up.wait()
+
+    def unsubscribe(self) -> None:
+        self.listener = None
+        self.cluster.left(self)
+
+    def publish(self, node: str | None, frame: bytes) -> None:
+        if node is None or self.listener is None:
+            return
+        if self.cluster.network.path(self.name, node).blocked:
+            self.engine.call_at(self.engine.now(), self._nobody, node)
+            return
+        if node in self.cluster.bridges:
+            self.cluster.outstanding[node] = self.cluster.outstanding.get(node, 0) + 1
+        else:
+            self.cluster.asked[self, node] = time.monotonic()
+        self.nats.publish(node, frame)
+
+    # ---- the listener of NATS, on the loop: what comes waits for the engine
+
+    def up(self) -> None:
+        self.is_up.set()
+
+    def down(self) -> None:
+        raise AssertionError("the server is gone")
+
+    def received(self, frame: bytes) -> None:
+        self.cluster.arrived(self.name)
+        if frame != ASK:
+            self.engine.call_at(self.engine.now(), self._take, frame)
+
+    def nobody(self, node: str) -> None:
+        if self.cluster.asked.pop((self, node), None) is None:
+            self.cluster.arrived(node)
+        self.engine.call_at(self.engine.now(), self._nobody, node)
+
+    def _take(self, frame: bytes) -> None:
+        if self.listener is not None:
+            self.listener.received(frame)
+
+    def _nobody(self, node: str) -> None:
+        if self.listener is not None:
+            self.listener.nobody(node)
+
+
+class NatsCluster(Cluster):
+    """As `Cluster`, over the server at `url`."""
+
+    url = ""
+    runs = 0
+
+    def __init__(self, seed: int = 0, nodes: Any = (), **options: Any) -> None:
+        NatsCluster.runs += 1
+        self.prefix = f"replay{NatsCluster.runs}"
+        self.loop = asyncio.new_event_loop()
+        self.bridges: dict[str, BridgedFabric] = {}
+        self.outstanding: dict[str, int] = {}  # frames under way, by the node they are for
+        self.asked: dict[
+            tuple[BridgedFabric, str], float
+        ] = {}  # who waits to hear that a node is gone, and since when
+        super().__init__(seed, nodes, **options)
+
+    def fabric(self, engine: DeterministicEngine) -> Fabric:
+        return BridgedFabric(self, engine)
+
+    def pump(self, what: Any) -> None:
+        """Lets the sockets be served until this is done."""
+        previous = asyncio.events._get_running_loop()
+        asyncio.events._set_running_loop(None)
+        try:
+            self.loop.run_until_complete(what)
+        finally:
+            asyncio.events._set_running_loop(previous)
+
+    def arrived(self, node: str) -> None:
+        """One frame for this node is no longer under way."""
+        if self.outstanding.get(node):
+            self.outstanding[node] -= 1
+
+    def left(self, bridge: BridgedFabric) -> None:
+        """A node is gone: the others ask the server for it, and hear what it knows."""
+        if self.bridges.get(bridge.name) is not bridge:
+            return
+        del self.bridges[bridge.name]
+        self.pump(bridge.nats.close())
+        self.outstanding.pop(bridge.name, None)
+        self.asked = {key: since for key, since in self.asked.items() if key[0] is not bridge}
+        for other in self.bridges.values():
+            other.publish(bridge.name, ASK)
+
+    def run(self, max_steps: int = 1_000_000) -> int:
+        steps = super().run(max_steps)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while any(self.outstanding.values()) or self.asked:
+            self.pump(asyncio.sleep(0.0002))
+            self._ask_again()
+            steps += super().run(max_steps)
+            if time.monotonic() > until:
+                raise RuntimeError(f"frames that never arrive: {self.outstanding}")
+        return steps
+
+    def _ask_again(self) -> None:
+        # The server may have taken a frame for a node whose connection it had not yet seen close.
+        now = time.monotonic()
+        for (bridge, node), since in list(self.asked.items()):
+            if node in self.bridges:
+                del self.asked[bridge, node]
+            elif now - since > 0.05:
+                bridge.publish(node, ASK)
+
+    def close(self) -> None:
+        self.asked.clear()
+        bridges = list(self.bridges.values())
+        self.bridges.clear()
+        for bridge in bridges:
+            self.pump(bridge.nats.close())
+        super().close()
+        self.loop.close()
