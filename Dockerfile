@@ -22,7 +22,8 @@ ENV PATH=/app/.venv/bin:$PATH \
     DATA_DIR=/data \
     BITNEXUS_ENV=prod
 EXPOSE 4000
+VOLUME /data
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:4000/health', timeout=2)"]
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('PORT', '4000') + '/health', timeout=2)"]
 STOPSIGNAL SIGTERM
 CMD ["bitnexus", "serve"]

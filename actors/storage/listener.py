@@ -268,7 +268,7 @@ class DbListener(GenServer):
                 change.row["id"],
                 change.operation,
             )
-        # Whoever keeps something in memory first: he must know it before clients act upon what they are told.
+        # Whoever keeps something in memory first: they must know it before clients act upon what they are told.
         with suppress(Error):  # restarting: nobody is subscribed
             whereis(self.pubsub).local_broadcast(f"db:{change.table}", change)
         payload = change.payload()

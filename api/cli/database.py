@@ -38,10 +38,13 @@ def base_url(settings: Settings, options: Any) -> str:
     try:
         parts = urlsplit(options.url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        usable = usable and not (parts.path.strip("/") or parts.query or parts.fragment)
     except ValueError:
         usable = False
     if not usable:
-        raise CommandError(f"--url {options.url}: expected a URL like https://api.example.com")
+        raise CommandError(
+            f"--url {options.url}: expected a URL like https://api.example.com, without a path"
+        )
     return options.url.rstrip("/")
 
 

@@ -24,6 +24,7 @@ from actors.settings import Settings
 from actors.storage.postgres.server import binaries
 from actors.storage.repo import reason
 from api.cli.database import ONE_LINE, CommandError, complain, connected, database_url
+from api.version import VERSION
 from schema.migrate import migrate
 
 
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="bitnexus", description="BitNexus: a supervised actor runtime and the service on it."
     )
+    top.add_argument("--version", action="version", version=f"bitnexus {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[Settings, Any], int], text: str) -> argparse.ArgumentParser:
@@ -83,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--url", help="base URL of the server (default: HOST and PORT)")
     made.add_argument("--email", help="sign in as this user (default: a demo user is made)")
     made.add_argument("--password", help="that user's password")
-    made.add_argument("--count", type=int, default=3, help="how many transactions (default: 3)")
+    made.add_argument("--count", type=_at_least_one, default=3, help="how many transactions (default: 3)")
 
     _operators(command)
     _data(commands)
@@ -128,7 +130,10 @@ def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--json", action="store_true", help="as JSON")
     made = operator("ps", "Print the process table.")
     made.add_argument(
-        "--sort", default="reductions", help="reductions, message_queue_len, memory, restarts, name or module"
+        "--sort",
+        default="reductions",
+        choices=("reductions", "message_queue_len", "memory", "restarts", "name", "module"),
+        help="by what (default: reductions)",
     )
     made.add_argument("--limit", type=int, default=30, help="how many (default: 30)")
     made.add_argument("--name", help="part of the name")
@@ -150,11 +155,22 @@ def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def seconds(text: str) -> float:
-    """A number of seconds for which the server traces. Raises ValueError."""
-    value = float(text)
+    """A number of seconds for which the server traces. Raises ArgumentTypeError, which says what is allowed."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 60:
-        raise ValueError
+        raise argparse.ArgumentTypeError(
+            f"invalid seconds value: {text!r}, expected more than 0 and at most 60"
+        )
     return value
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number, 1 or more")
+    return int(text)
 
 
 # ---- commands

@@ -46,11 +46,20 @@ OWN_TREE = (
 )  # a link in the repository, a file in the wheel
 
 
+def _find_beside(tree_file: Path) -> None:
+    """Workers of one's own stand beside the supervisor.toml that names them: its folder is searched after all others."""
+    folder = str(tree_file.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
 def run(settings: Settings, tree_file: Path | None) -> int:
     """Serves until a signal; returns the exit code."""
     logs.configure(settings)
     try:
-        tree = tree_config.load(tree_file or default_tree())
+        file = tree_file or default_tree()
+        _find_beside(file)
+        tree = tree_config.load(file)
         Keyring(settings)
     except (TreeConfigError, *ONE_LINE) as error:
         return complain(error)

@@ -1,4 +1,4 @@
-"""Users: list, one, create, change, deactivate. A plain user sees and changes himself alone."""
+"""Users: list, one, create, change, deactivate. A plain user sees and changes their own account alone."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class UserChange(msgspec.Struct, frozen=True):
 
 @routes.get("/api/v1/users", summary="List users", query=PageQuery, answers={200: UsersBody})
 async def index(request: Request) -> Response:
-    """All users for an admin, newest first; himself for anybody else."""
+    """All users for an admin, newest first; for anybody else their own account."""
     query: PageQuery = request.query
     principal = request.principal
     if not principal.is_admin:
@@ -197,7 +197,7 @@ async def deactivate(request: Request) -> Response:
     """The user can't sign in any more; their sessions and sockets end. Their rows stay."""
     user_id: UUID = request.params["id"]
     if request.principal.user_id == user_id:
-        raise ApiError(409, "An admin can't deactivate himself; another admin can", code="own_rights")
+        raise ApiError(409, "Admins can't deactivate themselves; another admin can", code="own_rights")
     async with repo.pool().acquire() as connection, connection.transaction():
         row = await connection.fetchrow(users.UPDATE, user_id, None, None, None, False)
         if row is None:

@@ -38,7 +38,7 @@ class AsyncioEngine(Engine):
         self.loop = loop or asyncio.get_running_loop()
         self.long_schedule = long_schedule
         self.long_schedules = 0
-        # Of callbacks that are no coroutines; whoever wakes a process does not lend it his. The rest are for hand-overs.
+        # Of callbacks that are no coroutines; whoever wakes a process does not lend it theirs. The rest are for hand-overs.
         self._context, *self._contexts = (copy_context() for _ in range(MOST_HANDED_OVER + 1))
         self._scheduled = False
         self._depth = 0  # how many turns have handed over to another and are not done

@@ -60,7 +60,9 @@ class Call(_Reply):
         self.site = site
         self.alias = alias
         self.caller = scheduling.current
-        self.due: float | None = None  # when the caller's patience ends; the timer is set once he has to wait
+        self.due: float | None = (
+            None  # when the caller's patience ends; the timer is set once they have to wait
+        )
         self.timer: Timer | None = None
 
     def __repr__(self) -> str:

@@ -15,7 +15,9 @@ from tests.support.server import Server
 PASSWORD = "p@ss/w:d?%40"
 
 
-@pytest.mark.parametrize("url", ["foo", "http://", "ftp://host", "http://[", "http://host:99999"])
+@pytest.mark.parametrize(
+    "url", ["foo", "http://", "ftp://host", "http://[", "http://host:99999", "http://host/admin"]
+)
 @pytest.mark.parametrize("command", ["tree", "demo"])
 def test_a_url_that_is_none(command: str, url: str) -> None:
     assert one_line(bitnexus(command, "--url", url)).startswith(f"--url {url}: expected a URL")
@@ -25,6 +27,47 @@ def test_a_url_that_is_none(command: str, url: str) -> None:
 def test_seconds_that_are_none(value: str) -> None:
     done = bitnexus("trace", "repo", "--seconds", value)
     assert done.returncode == 2 and "argument --seconds: invalid seconds value" in done.stderr
+    assert "at most 60" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("demo", "--count", "0"), "expected a whole number, 1 or more"),
+        (("demo", "--count", "x"), "expected a whole number, 1 or more"),
+        (("ps", "--sort", "banana"), "choose from"),
+    ],
+)
+def test_arguments_that_are_none_say_what_is_allowed(arguments: tuple[str, ...], said: str) -> None:
+    done = bitnexus(*arguments)
+    assert done.returncode == 2 and said in done.stderr
+
+
+def test_the_version() -> None:
+    assert bitnexus("--version").stdout.startswith("bitnexus ")
+
+
+def test_a_worker_beside_its_supervisor_toml_is_found(tmp_path: Path) -> None:
+    (tmp_path / "beside_worker.py").write_text(
+        "from runtime.otp.gen_server import GenServer\n\nclass Beside(GenServer):\n    def init(self):\n        pass\n"
+    )
+    tree = tmp_path / "supervisor.toml"
+    tree.write_text(
+        '[supervisor.root]\nstrategy = "one_for_one"\nintensity = 1\nperiod = 1\nchildren = ["beside"]\n\n'
+        '[worker.beside]\nstart = "beside_worker:Beside"\nrestart = "permanent"\nshutdown = 1000\n'
+    )
+    from api.cli.serve import _find_beside
+    from runtime.otp import tree_config
+
+    _find_beside(tree)
+    assert tree_config.load(tree)
+
+
+def test_the_root_is_neither_killed_nor_suspended(server: Server) -> None:
+    admin = server.user("admin")
+    for action in ("kill", "suspend"):
+        assert admin.client.post(f"/admin/processes/root/{action}").status_code == 409
+    assert admin.client.get("/health").status_code == 200
 
 
 @pytest.fixture(scope="module")
