@@ -11,7 +11,7 @@ TEST   := .venv/.installed-test
 BENCH  := .venv-bench/.installed
 NODE   := tests/node/node_modules/.installed
 .DEFAULT_GOAL := help
-.PHONY: help install run demo migrate test quick coverage pictures lint format bench fuzz soak lock audit vendor clean browser
+.PHONY: help install run demo migrate test quick coverage pictures lint format docs bench fuzz soak lock audit vendor clean browser
 
 help:                  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -41,6 +41,11 @@ lint: $(TEST)          ## ruff, and pyright in strict mode on runtime/
 format: $(TEST)        ## let ruff put things right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(RUN)           ## the documents and the reference as a site in site/, links and references checked
+	@test -x .venv-docs/bin/mkdocs || { $(PYTHON) -m venv .venv-docs && .venv-docs/bin/pip install -q --disable-pip-version-check \
+	  $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])'); }
+	.venv-docs/bin/mkdocs build -q -d site
 
 bench: $(BENCH)        ## every question in bench/, one table (ONLY=name for one)
 	.venv-bench/bin/python -m bench $(ONLY)
@@ -108,4 +113,4 @@ vendor: $(NODE)        ## copy the pages' libraries from npm into api/pages/vend
 	  sed '/^\/\/# sourceMappingURL/d' "$${pair%%:*}" > "../../../api/pages/vendor/$${pair##*:}" || exit 1; done
 
 clean:                 ## remove the environment and caches (not the data in .data)
-	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .hypothesis tests/node/node_modules tests/go/bin *.egg-info build
+	rm -rf .venv .venv-bench .venv-docs site .pytest_cache .ruff_cache .hypothesis tests/node/node_modules tests/go/bin *.egg-info build
