@@ -9,6 +9,7 @@ import msgspec
 
 from actors.bridges.circuit_breaker import Ask
 from actors.bridges.supervisor import breaker_name
+from actors.cluster.member import GetFabric
 from actors.node import node
 from actors.storage import repo
 from api.context import Request
@@ -17,7 +18,8 @@ from api.http.request import Response, answer
 from api.http.router import Answer, Routes
 from api.version import VERSION
 from runtime.core.exits import Exit
-from runtime.otp import erlang, state_machine
+from runtime.nodes.nats import NatsFabric
+from runtime.otp import erlang, gen_server, state_machine
 
 routes = Routes("health")
 
@@ -47,6 +49,7 @@ class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
 
 OK = Check("ok")
 STALE_WRITE_SECONDS = 8.0  # two tries, each with its statement's time limit
+OPTIONAL = ("bridge", "cluster")  # requests are served without them
 
 
 async def alive(request: Request) -> Response:
@@ -76,8 +79,9 @@ async def ready(request: Request) -> Response:
         "ledger": _actor("ledger_server"),
         "writer": _writer(),
         "bridge": await _bridge(request),
+        "cluster": await _cluster(request),
     }
-    down = [name for name, check in checks.items() if check.status == "down" and name != "bridge"]
+    down = [name for name, check in checks.items() if check.status == "down" and name not in OPTIONAL]
     if not down:
         return answer(Ready("ready", checks))
     error = ErrorDetail("not_ready", f"Not available: {', '.join(down)}")
@@ -107,6 +111,16 @@ def _actor(name: str) -> Check:
     if erlang.whereis(name) is None:
         return Check("down", "not running")
     return OK
+
+
+async def _cluster(request: Request) -> Check:
+    if not request.context.settings.cluster_url:
+        return Check("not_configured")
+    try:
+        fabric: NatsFabric = await gen_server.call("cluster", GetFabric(), 1000)
+    except Exit:
+        return Check("down", "not running")
+    return OK if fabric.connected else Check("down", "NATS is away: this server is alone until it comes")
 
 
 async def _bridge(request: Request) -> Check:

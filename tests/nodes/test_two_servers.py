@@ -106,9 +106,19 @@ def test_every_socket_has_every_event_once_and_in_order(both: tuple[Server, Serv
         assert one == recorded, f"socket {number}"
 
 
+def cluster_check(server: Server) -> str:
+    """What readiness says of the cluster; the server is ready in any case."""
+    with server.client() as client:
+        answer = client.get("/api/v1/health/ready")
+    assert answer.status_code == 200
+    return answer.json()["checks"]["cluster"]["status"]
+
+
 def test_nats_gone_for_a_while_costs_nobody_an_event(both: tuple[Server, Server], fabric: Nats) -> None:
     user = both[0].user()
+    assert [cluster_check(server) for server in both] == ["ok", "ok"]
     fabric.kill()
+    wait_until(lambda: [cluster_check(server) for server in both] == ["down", "down"])
     recorded, seen = asyncio.run(play(both, user))
     fabric.start()
     assert len(recorded) == WRITERS * EACH and all(one == recorded for one in seen)
