@@ -1,7 +1,7 @@
 """This server's membership in a cluster: its node, and the NATS connection that carries it.
 
-Owns both. First in the tree, since whoever asks which nodes there are must find the answer. Without CLUSTER_URL it does not
-start, and the server is alone. A name that another server has is an error at start; a NATS server that is away is not: this
+Owns both. First in the tree, since whoever asks which nodes there are must find the answer. Without CLUSTER_URL it has
+neither, and the server is alone. A name that another server has is an error at start; a NATS server that is away is not: this
 server serves alone until it comes. Its end, however it comes, ends the membership: the others see the node go at once.
 
 Messages: `Announce` (its timer), ("nodeup", name) and ("nodedown", name) of other nodes. Calls: `GetFabric` -> the fabric.
@@ -22,7 +22,7 @@ from runtime.nodes import net_kernel
 from runtime.nodes.nats import FabricError, NatsFabric, NatsOptions, probe
 from runtime.nodes.node import Node
 from runtime.otp import erlang
-from runtime.otp.gen_server import GenServer, Ignore, Reply, Stop
+from runtime.otp.gen_server import GenServer, Reply, Stop
 
 log = logging.getLogger("bitnexus.cluster")
 
@@ -44,10 +44,12 @@ class GetFabric:
 class Member(GenServer):
     """The keeper of the node."""
 
+    fabric: NatsFabric | None = None
+
     def init(self) -> Any:
         erlang.trap_exit(True)
         current = settings.current()
-        return self._join(current) if current.cluster_url else Ignore()
+        return self._join(current) if current.cluster_url else None
 
     async def _join(self, current: Settings) -> None:
         name = settings.node_name(current)
@@ -94,11 +96,12 @@ class Member(GenServer):
         return None
 
     async def terminate(self, reason: Any) -> None:
-        self._leave()
-        await self.fabric.close()
+        if self.fabric is not None:
+            self._leave()
+            await self.fabric.close()
 
     def _leave(self) -> None:
-        if not self.node.stopped:
+        if self.fabric is not None and not self.node.stopped:
             self.node.stop()
             closing = asyncio.get_running_loop().create_task(self.fabric.close())
             _closing.add(closing)
