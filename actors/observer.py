@@ -70,7 +70,7 @@ class Observer(GenServer):
                 if sample["ledger_seq"] is None and sample["database"] == "up":
                     erlang.spawn(_read_head)
                 if self._watched():
-                    self._tell("stats", sample)
+                    self._publish("stats", sample)
                     self._show_tree()
                 else:
                     self.shown = None
@@ -105,16 +105,16 @@ class Observer(GenServer):
         if not self._watched():
             return
         for entry in pending:
-            self._tell("report", entry.as_dict(full=False))
+            self._publish("report", entry.as_dict(full=False))
         if missed:
-            self._tell("missed", {"reports": missed})
+            self._publish("missed", {"reports": missed})
         self._show_tree()
 
     def _show_tree(self) -> None:
         tree = observer.tree(self.root, limit=0, engine=self.engine)
         if tree is not None and tree != self.shown:
             self.shown = tree
-            self._tell("tree", tree)
+            self._publish("tree", tree)
 
     def _watched(self) -> bool:
         try:
@@ -122,7 +122,7 @@ class Observer(GenServer):
         except Error:
             return False
 
-    def _tell(self, event: str, payload: dict[str, Any]) -> None:
+    def _publish(self, event: str, payload: dict[str, Any]) -> None:
         try:
             broadcast(self.pubsub, TOPIC, event, payload)
         except Error:

@@ -95,7 +95,7 @@ class CircuitBreaker(StateMachine):
             case ("call", from_), Permit():
                 return KeepState(Reply(from_, Refused(max(1.0, self.until - self._now()))))
             case "state_timeout", _:
-                self._tell("open", "half_open")
+                self._changed("open", "half_open")
                 self.trying = False
                 return NextState("half_open")
         return self._other(event, content)
@@ -110,7 +110,7 @@ class CircuitBreaker(StateMachine):
             case "cast", Succeeded():
                 self.failures = 0
                 self.wait = self.reset
-                self._tell("half_open", "closed")
+                self._changed("half_open", "closed")
                 return NextState("closed")
             case "cast", Failed(why):
                 self.why = why
@@ -132,13 +132,13 @@ class CircuitBreaker(StateMachine):
         self.until = self._now() + wait
         self.wait = min(self.wait * 2, self.longest)
         self.failures = 0
-        self._tell(old, "open")
+        self._changed(old, "open")
         return NextState("open", StateTimeout(wait))
 
     def _now(self) -> float:
         return self.now() * 1000
 
-    def _tell(self, old: str, new: str) -> None:
+    def _changed(self, old: str, new: str) -> None:
         telemetry.execute(
             TRANSITION, {"count": 1}, {"service": self.service, "from": old, "to": new, "why": self.why}
         )
