@@ -35,6 +35,7 @@ Event = Request | bytes | Literal[True] | Refusal
 
 _EMPTY_LINE: Final = b"\r\n\r\n"
 _PIECE: Final = 16_384
+_PIECES: Final = 128  # fed for one call of `receive`: a body of empty lines is cut at each of them
 _CHUNK: Final = 16  # bytes beside its data that a chunk may have without being counted
 
 HEAD, LENGTH, CHUNKED, UPGRADED, CLOSED = range(5)
@@ -47,7 +48,7 @@ class Connection:
 
     __slots__ = (
         "_beside", "_data", "_events", "_fields", "_ignoring", "_left", "_muted", "_options", "_parser", "_raw",
-        "_refusal", "_rest", "_tail", "_trailers", "_url", "count", "pending", "phase",
+        "_refusal", "_rest", "_tail", "_trailers", "_url", "count", "pending", "phase", "unfinished",
     )  # fmt: skip
 
     def __init__(self, options: HttpOptions) -> None:
@@ -58,6 +59,9 @@ class Connection:
         self.phase = HEAD
         self.pending = 0
         self.count = 0  # of requests so far
+        self.unfinished = (
+            False  # the last `receive` has left bytes that it could parse, so that others get a turn
+        )
         self._refusal: Refusal | None = None
         self._muted = False
         self._raw = bytearray()  # of the head, but for the piece that is parsed
@@ -87,12 +91,13 @@ class Connection:
         return len(self._rest)
 
     def receive(self, data: bytes) -> list[Event]:
-        """What these bytes, behind those that wait, complete."""
+        """What these bytes, behind those that wait, complete. If it leaves some `unfinished`, call it again with none."""
         if self._rest:
             data = self._rest + data
             self._rest = b""
         events = self._events = []
-        position, size = 0, len(data)
+        position, size, pieces = 0, len(data), 0
+        self.unfinished = False
         while position < size:
             phase = self.phase
             if phase == CLOSED:
@@ -102,6 +107,10 @@ class Connection:
             ):
                 self._rest = data[position:]
                 break
+            if pieces == _PIECES:
+                self._rest, self.unfinished = data[position:], True
+                break
+            pieces += 1
             if phase == LENGTH:
                 end = min(size, position + self._left)
             else:

@@ -141,10 +141,16 @@ class HttpProtocol(asyncio.Protocol):
             elif self._arriving is not None:  # END
                 self._arriving.end()
                 self._arriving = None
+        if self._http.unfinished:
+            self._listener.loop.call_soon(self._take_rest)
         if self._current is None and self._queue:
             self._start()
         else:
             self._regulate()
+
+    def _take_rest(self) -> None:
+        if self._transport is not None and not self._lingering and self._http.unfinished:
+            self._take(b"")
 
     def _announced(self, request: Request) -> None:
         body = request.body = Body(request.content_length)

@@ -247,3 +247,24 @@ def test_an_asgi_application_shares_the_port() -> None:
         await engine.stop()
 
     uvloop.run(main())
+
+
+def test_a_body_of_empty_lines_is_parsed_in_turns() -> None:
+    body = b"\r\n" * 16_384
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection = Connection(HttpOptions())
+    events = connection.receive(head + b"8000\r\n" + body + b"\r\n0\r\n\r\n" + NEXT)
+    turns = 1
+    while connection.unfinished:
+        assert connection.waiting, "what is not parsed is kept, and reading stops meanwhile"
+        new = connection.receive(b"")
+        assert len(new) <= 260
+        events += new
+        turns += 1
+    assert turns > 20
+    assert b"".join(event for event in events if isinstance(event, bytes)) == body
+    assert [type(event) for event in events if not isinstance(event, bytes)] == [
+        http.Request,
+        bool,
+        http.Request,
+    ]
