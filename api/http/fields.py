@@ -186,7 +186,7 @@ class Moment(datetime):
     @classmethod
     def parse(cls, value: Any) -> Moment:
         """Reads RFC 3339. Raises ValueError with the reason for the client."""
-        moment = msgspec.convert(value, _ZONED)
+        moment = msgspec.convert(value, Zoned)
         try:
             years = {moment.year, moment.astimezone(UTC).year}
         except OverflowError:
@@ -202,7 +202,10 @@ class Moment(datetime):
     }
 
 
-_ZONED = Annotated[datetime, msgspec.Meta(tz=True)]
+Zoned = Annotated[datetime, msgspec.Meta(tz=True)]  # of answers; described as `date-time`
+
+# A currency in answers: what is stored is not checked again.
+CurrencyText = Annotated[str, msgspec.Meta(examples=["EUR"])]
 
 CUSTOM = (Amount, Currency, Email, Moment)
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from api.http.errors import CODES, ErrorBody
+from api.http.errors import (
+    CODES,
+    ApiError,
+    ErrorBody,
+    database_unavailable,
+    outcome_unknown,
+    overloaded,
+)
+from api.http.examples import example
 from api.http.fields import CUSTOM
 from api.http.request import Request, Response
 from api.http.router import ANYTHING, JSON, Answer, Operation, Param, Routes, parse
@@ -63,17 +71,16 @@ def describe(router: Router) -> dict[str, Any]:
 
 def build(operations: list[Operation]) -> dict[str, Any]:
     """The document of these operations."""
-    shown = [operation for operation in operations if not operation.hidden]
-    schemas = _Schemas(shown)
+    schemas = _Schemas(operations)
     paths: dict[str, Any] = {}
-    for operation in shown:
+    for operation in operations:
         path = re.sub(r"\{(\w+):\w+\}", r"{\1}", operation.path)
         paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, path, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "BitNexus", "version": VERSION, "description": INTRODUCTION},
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in shown)],
+        "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
@@ -102,6 +109,11 @@ class _Schemas:
     def of(self, kind: Any) -> dict[str, Any]:
         """The schema of a type, a reference where it has a name."""
         return _without_titles(self._of[kind])
+
+    def content(self, kind: Any) -> dict[str, Any]:
+        """What a body of this type looks like: its schema and an example."""
+        schema = self.of(kind)
+        return {"schema": schema, "example": example(schema, self.components)}
 
 
 def _kinds(operation: Operation) -> list[Any]:
@@ -150,10 +162,11 @@ def _operation(operation: Operation, path: str, schemas: _Schemas) -> dict[str, 
         described["parameters"] = parameters
     kind = operation.body.kind if operation.body is not None else operation.body_schema
     if kind is not None:
-        schema = schemas.of(kind)
+        content = schemas.content(kind)
         described["requestBody"] = {
-            "required": True,
-            "content": {media: {"schema": schema} for media in operation.body_types},
+            # A handler that reads its body by itself takes none for one that leaves out all that may be left out.
+            "required": operation.body is not None or any(f.required for f in msgspec.structs.fields(kind)),
+            "content": dict.fromkeys(operation.body_types, content),
         }
     elif operation.raw_body:
         described["requestBody"] = {"required": False, "content": {ANYTHING: {"schema": {}}}}
@@ -205,7 +218,6 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, answered in sorted(operation.answers.items()):
         responses[str(status) if status else "default"] = _answer(status, answered, schemas)
-    error = schemas.of(ErrorBody if operation.failures is None else operation.failures.body)
     for status in sorted(errors_of(operation)):
         if str(status) in responses:
             continue
@@ -217,9 +229,33 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         responses[str(status)] = {
             "description": CODES[status][1],
             "headers": headers,
-            "content": {JSON: {"schema": error}},
+            "content": {JSON: _error(status, operation, schemas)},
         }
+        if status == 503 and operation.failures is None:
+            responses["503"]["description"] += UNAVAILABLE
     return responses
+
+
+UNAVAILABLE = (
+    ". The code says what is true of a write. `unavailable`, `overloaded`: nothing was written; try again after "
+    "`Retry-After` seconds. `outcome_unknown`: the answer to a write was lost, so it may be written; ask again with the same "
+    "`Idempotency-Key`, or look before you repeat it. A request that writes nothing can be repeated in any case."
+)
+
+
+def _error(status: int, operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+    """The body of an error; of one in the API's own form with what is really answered as examples."""
+    if operation.failures is not None:
+        return schemas.content(operation.failures.body)
+    schema = schemas.of(ErrorBody)
+    if status != 503:
+        return {"schema": schema, "example": _body_of(ApiError(status))}
+    errors = (database_unavailable(), outcome_unknown(), overloaded())
+    return {"schema": schema, "examples": {e.detail.code: {"value": _body_of(e)} for e in errors}}
+
+
+def _body_of(error: ApiError) -> Any:
+    return msgspec.json.decode(error.body())
 
 
 def errors_of(operation: Operation) -> set[int]:
@@ -251,7 +287,7 @@ def _answer(status: int, answered: Answer, schemas: _Schemas) -> dict[str, Any]:
         },
     }
     if answered.body is not None:
-        described["content"] = {answered.content_type: {"schema": schemas.of(answered.body)}}
+        described["content"] = {answered.content_type: schemas.content(answered.body)}
     elif status != 204:
         schema = {} if answered.content_type == ANYTHING else {"type": "string"}
         described["content"] = {answered.content_type: {"schema": schema}}

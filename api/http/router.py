@@ -99,7 +99,6 @@ class Operation:
     body_types: tuple[str, ...] = (JSON,)
     cors_any: bool = False
     failures: Failures | None = None
-    hidden: bool = False
     token_optional: bool = False
 
     @property

@@ -7,8 +7,6 @@ while the database is down, so then the line goes to the log and to the table as
 (`terminate_child`, `restart_child`): its siblings go on and the restart intensity is not used up. A child of a dynamic
 supervisor ends with reason `restart`, which a permanent or transient one answers by a new process; a temporary one (a channel)
 is started again by whoever wants it, its client. The root has no supervisor: 409.
-
-None of this stands in the OpenAPI description: it is for the console and the command line, not part of the public contract.
 """
 
 from __future__ import annotations
@@ -54,8 +52,11 @@ class Done(msgspec.Struct, frozen=True):
     result: str
 
 
-def action(name: str) -> Callable[[Callable[[Request, Pid], Awaitable[Response]]], None]:
-    """Adds `POST /admin/processes/{pid}/NAME`: the process is looked up, the action audited, then done."""
+def action(
+    name: str, body: type[msgspec.Struct] | None = None
+) -> Callable[[Callable[[Request, Pid], Awaitable[Response]]], None]:
+    """Adds `POST /admin/processes/{pid}/NAME`: the process is looked up, the action audited, then done.
+    `body` tells readers the form of what may be sent with it."""
 
     def decorate(handler: Callable[[Request, Pid], Awaitable[Response]]) -> None:
         async def run(request: Request) -> Response:
@@ -71,8 +72,8 @@ def action(name: str) -> Callable[[Callable[[Request, Pid], Awaitable[Response]]
             roles=ADMINS,
             answers={200: Done},
             errors=(404, 409),
-            hidden=True,
             raw_body=True,
+            body_schema=body,
         )(run)
 
     return decorate
@@ -207,7 +208,7 @@ class Trace(msgspec.Struct, frozen=True):
 _TRACE = Decoder(Trace)
 
 
-@action("trace")
+@action("trace", Trace)
 async def trace(request: Request, pid: Pid) -> Response:
     """`sys:trace`: the next messages in and replies out, when there are enough of them or the time is up."""
     _behaviour(pid)
@@ -262,7 +263,6 @@ class SetState(msgspec.Struct, frozen=True):
     roles=ADMINS,
     answers={200: Done},
     errors=(404, 409),
-    hidden=True,
 )
 async def get_state(request: Request) -> Response:
     """`sys:get_state`, bounded, secrets masked. Waits for the message at hand, unlike the state in the process pane."""
@@ -279,7 +279,6 @@ async def get_state(request: Request) -> Response:
     body=SetState,
     answers={200: Done},
     errors=(404, 409),
-    hidden=True,
 )
 async def replace_state(request: Request) -> Response:
     """`sys:replace_state` for attributes that are there and hold a plain JSON value of the same kind, or null."""
@@ -345,7 +344,7 @@ class LogLevel(msgspec.Struct, frozen=True):
     logger: Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[A-Za-z0-9_.]*$(?!\n)")] = ""
 
 
-@routes.get("/admin/log-level", summary="Log levels", roles=ADMINS, answers={200: Done}, hidden=True)
+@routes.get("/admin/log-level", summary="Log levels", roles=ADMINS, answers={200: Done})
 async def log_levels(request: Request) -> Response:
     """The level of the root logger and of each that has one of its own."""
     own = {
@@ -362,7 +361,6 @@ async def log_levels(request: Request) -> Response:
     roles=ADMINS,
     body=LogLevel,
     answers={200: Done},
-    hidden=True,
 )
 async def set_log_level(request: Request) -> Response:
     """Holds until the server ends."""
@@ -382,8 +380,20 @@ class Drain(msgspec.Struct, frozen=True):
 _DRAIN = Decoder(Drain)
 
 
+class Draining(msgspec.Struct, frozen=True):
+    """How many sockets are being sent away."""
+
+    result: str
+    sockets: int
+
+
 @routes.post(
-    "/admin/drain", summary="Drain the node", roles=ADMINS, answers={200: Done}, hidden=True, raw_body=True
+    "/admin/drain",
+    summary="Drain the node",
+    roles=ADMINS,
+    answers={200: Draining},
+    raw_body=True,
+    body_schema=Drain,
 )
 async def drain(request: Request) -> Response:
     """Sends every socket away, a batch a second, so that its client comes back elsewhere. The server goes on serving."""

@@ -6,7 +6,6 @@ message, so it answers while actors hang or restart.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -15,6 +14,7 @@ import msgspec
 from actors.instruments import instruments
 from actors.storage import repo
 from api.http.errors import ApiError
+from api.http.fields import Zoned
 from api.http.request import Request, Response, answer
 from api.http.router import ADMINS, Routes
 from runtime.core.engine import current_engine
@@ -256,7 +256,7 @@ class AuditRow(msgspec.Struct, frozen=True):
     details: dict[str, Any]
     remote_address: str
     request_id: str
-    inserted_at: datetime
+    inserted_at: Zoned
 
 
 class AuditPage(msgspec.Struct, frozen=True):

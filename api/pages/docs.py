@@ -35,7 +35,6 @@ async def page(request: Request) -> Response:
     summary="The script of the page",
     roles=None,
     answers={200: Answer(None, "text/javascript; charset=utf-8", "A script")},
-    hidden=True,
 )
 async def script(request: Request) -> Response:
     """The script."""

@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
 
 from actors.storage import repo
 from api.http.errors import ApiError, invalid
-from api.http.fields import Text
+from api.http.fields import Text, Zoned
 from api.http.request import Request, Response, answer, no_content
 from api.http.router import ADMINS, FLAG, Answer, Routes
 from api.security import audit
@@ -36,7 +35,7 @@ class Flag(msgspec.Struct, frozen=True):
     name: str
     percent: int
     description: str
-    updated_at: datetime
+    updated_at: Zoned
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Flag:

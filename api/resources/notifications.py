@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from actors.storage import repo
 from api.http import cursor
 from api.http.cursor import Cursor, Limit
 from api.http.errors import ApiError
-from api.http.fields import Text, Title
+from api.http.fields import Text, Title, Zoned
 from api.http.request import Request, Response, answer
 from api.http.router import ADMINS_AND_SERVICES, Routes
 from api.security.access import own
@@ -30,8 +29,8 @@ class Notification(msgspec.Struct, frozen=True):
     user_id: UUID
     title: str
     body: str
-    read_at: datetime | None
-    inserted_at: datetime
+    read_at: Zoned | None
+    inserted_at: Zoned
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Notification:

@@ -7,7 +7,6 @@ for the client to fetch. Channels hear of changes from the database listener, wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from actors.storage import repo
 from api.http import cursor
 from api.http.cursor import Cursor, Limit
 from api.http.errors import ApiError
-from api.http.fields import Moment, Name, Text, Title
+from api.http.fields import Moment, Name, Text, Title, Zoned
 from api.http.request import Request, Response, answer, no_content
 from api.http.router import Answer, Routes
 from schema import tasks
@@ -38,10 +37,10 @@ class Task(msgspec.Struct, frozen=True):
     team_member: str
     status: Status
     priority: Priority
-    due_at: datetime | None
+    due_at: Zoned | None
     version: int
-    inserted_at: datetime
-    updated_at: datetime
+    inserted_at: Zoned
+    updated_at: Zoned
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Task:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
@@ -23,7 +22,7 @@ from actors.storage import repo
 from api.http import cursor
 from api.http.cursor import Cursor, Limit
 from api.http.errors import ApiError, database_unavailable, invalid, outcome_unknown
-from api.http.fields import Amount, Currency, Moment, Text
+from api.http.fields import Amount, Currency, CurrencyText, Moment, Text, Zoned
 from api.http.request import Request, Response, answer
 from api.http.router import Answer, Routes
 from api.security.access import may_see, whose
@@ -43,9 +42,9 @@ class Transaction(msgspec.Struct, frozen=True):
     id: UUID
     user_id: UUID
     amount: Decimal
-    currency: str
+    currency: CurrencyText
     description: str
-    inserted_at: datetime
+    inserted_at: Zoned
 
 
 class ListedTransaction(Transaction, frozen=True):

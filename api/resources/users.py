@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -15,7 +14,7 @@ from api.context import Request
 from api.http import cursor
 from api.http.cursor import PageQuery
 from api.http.errors import ApiError
-from api.http.fields import Email, Name
+from api.http.fields import Email, Name, Zoned
 from api.http.request import Response, answer
 from api.http.router import ADMINS, Routes
 from api.security import audit, disconnect
@@ -38,8 +37,8 @@ class User(msgspec.Struct, frozen=True):
     name: str
     role: str
     active: bool
-    inserted_at: datetime
-    updated_at: datetime
+    inserted_at: Zoned
+    updated_at: Zoned
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> User:
