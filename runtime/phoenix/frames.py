@@ -8,7 +8,7 @@ close.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Final
 
 from websockets.speedups import apply_mask  # type: ignore[import-untyped]
@@ -20,10 +20,15 @@ CONTINUATION: Final = 0
 CLOSE: Final = 8
 PING: Final = 9
 PONG: Final = 10
+PAUSE: Final = 16  # no opcode: much was inflated, and other work should go first
 
+INFLATE_STEP: Final = 64 * 1024  # bytes inflated, or taken of one message, between two pauses
+SMALL_FRAGMENT: Final = 1024  # bytes below which a fragment costs more than it carries
+
+_PACKED: Final = 0x40  # RSV1
 _TAIL: Final = b"\x00\x00\xff\xff"
 
-Event = tuple[int, bytes]  # opcode and payload of a whole message or control frame
+Event = tuple[int, bytes]  # opcode and payload of a whole message or control frame; or PAUSE
 
 
 class ProtocolError(Exception):
@@ -40,11 +45,14 @@ class FrameParser:
     max_frame_size: bytes of a frame with its header; 0 leaves it to the other bound. max_message_size: bytes
     of a message, all fragments together, inflated. deflate: what was negotiated, if anything was; a client
     with context takeover costs an inflater from its first compressed message on.
+
+    A few KB may inflate to all that a message may be. So messages are inflated in steps: `feed` yields PAUSE
+    whenever INFLATE_STEP bytes were inflated, in one message or in many, or taken in, and goes on when asked.
     """
 
     __slots__ = (
-        "_buffer", "_fragments", "_inflater", "_opcode", "_packed", "count", "deflate",
-        "max_frame_size", "max_message_size",
+        "_buffer", "_fragments", "_inflater", "_opcode", "_packed", "_step_left", "count", "deflate",
+        "max_frame_size", "max_message_size", "small_fragments",
     )  # fmt: skip
 
     def __init__(self, max_frame_size: int, max_message_size: int, deflate: Deflate | None = None) -> None:
@@ -52,11 +60,13 @@ class FrameParser:
         self.max_message_size = max_message_size
         self.deflate = deflate
         self.count = 0  # of whole frames
+        self.small_fragments = 0  # that ended no message; who bounds the rate counts them, and sets it to 0
         self._buffer: bytearray | None = None
         self._fragments: bytearray | None = None
         self._opcode = 0
         self._packed = False
         self._inflater: Any = None
+        self._step_left = INFLATE_STEP
 
     @property
     def begun(self) -> bool:
@@ -104,6 +114,8 @@ class FrameParser:
                 payload: bytes = apply_mask(bytes(view[start:position]), bytes(view[start - 4 : start]))
                 event = self._frame(first, payload)
                 if event is not None:
+                    if event[0] & _PACKED:
+                        event = yield from self._inflated(event[0] ^ _PACKED, event[1])
                     yield event
         finally:
             if position < end:
@@ -115,6 +127,7 @@ class FrameParser:
                 self._buffer = None
 
     def _frame(self, first: int, payload: bytes) -> Event | None:
+        """What the frame completes; a compressed message as it came, marked with _PACKED."""
         opcode = first & 0x0F
         if first & 0x30:
             raise ProtocolError(1002, "received unsupported RSV flags")
@@ -122,7 +135,7 @@ class FrameParser:
             return self._control(first, opcode, payload)
         if opcode > BINARY:
             raise ProtocolError(1002, f"unknown opcode {opcode}")
-        packed = bool(first & 0x40)
+        packed = bool(first & _PACKED)
         final = bool(first & 0x80)
         if opcode == CONTINUATION:
             if packed:
@@ -134,6 +147,7 @@ class FrameParser:
             if len(fragments) > self.max_message_size:
                 raise ProtocolError(1009, "message is too large")
             if not final:
+                self.small_fragments += len(payload) < SMALL_FRAGMENT
                 return None
             self._fragments = None
             return self._message(self._opcode, self._packed, bytes(fragments))
@@ -143,6 +157,7 @@ class FrameParser:
             self._fragments = bytearray(payload)
             self._opcode = opcode
             self._packed = packed
+            self.small_fragments += len(payload) < SMALL_FRAGMENT
             return None
         return self._message(opcode, packed, payload)
 
@@ -151,7 +166,7 @@ class FrameParser:
             raise ProtocolError(1002, f"unknown opcode {opcode}")
         if not first & 0x80:
             raise ProtocolError(1002, "a control frame cannot be fragmented")
-        if first & 0x40:
+        if first & _PACKED:
             raise ProtocolError(1002, "a control frame cannot be compressed")
         if len(payload) > 125:
             raise ProtocolError(1002, "a control frame must be at most 125 bytes")
@@ -168,9 +183,12 @@ class FrameParser:
         if packed:
             if self.deflate is None:  # noticed only when the message is whole
                 raise ProtocolError(1002, "received a compressed frame, but no compression was negotiated")
-            payload = self._inflate(payload)
-        elif len(payload) > self.max_message_size:
+            return opcode | _PACKED, payload
+        if len(payload) > self.max_message_size:
             raise ProtocolError(1009, "message is too large")
+        return self._checked(opcode, payload)
+
+    def _checked(self, opcode: int, payload: bytes) -> Event:
         if opcode == TEXT and not payload.isascii():
             try:
                 payload.decode()
@@ -178,17 +196,37 @@ class FrameParser:
                 raise ProtocolError(1007, "received a text frame that is not UTF-8") from None
         return opcode, payload
 
-    def _inflate(self, payload: bytes) -> bytes:
+    def _inflated(self, opcode: int, payload: bytes) -> Generator[Event, None, Event]:
+        """The message inflated, after as many pauses as it takes. Raises ProtocolError at the first step that
+        passes the bound.
+        """
         inflater = self._inflater or zlib.decompressobj(-zlib.MAX_WBITS)
         if self.deflate is not None and not self.deflate.client_no_context:
             self._inflater = inflater
-        try:
-            data = inflater.decompress(payload + _TAIL, self.max_message_size + 1)
-        except zlib.error as error:
-            raise ProtocolError(1007, f"received a frame that does not inflate: {error}") from None
-        if len(data) > self.max_message_size:
-            raise ProtocolError(1009, "message is too large")
-        return data
+        payload += _TAIL
+        message = bytearray()
+        # The input goes in by steps too: blocks may inflate to nothing, and zlib copies what it leaves each time.
+        for start in range(0, len(payload), INFLATE_STEP):
+            if start:
+                yield PAUSE, b""
+            rest = payload[start : start + INFLATE_STEP]
+            more = True
+            while more and not inflater.eof:
+                allowed = self._step_left
+                try:
+                    piece = inflater.decompress(rest, allowed)
+                except zlib.error as error:
+                    raise ProtocolError(1007, f"received a frame that does not inflate: {error}") from None
+                message += piece
+                if len(message) > self.max_message_size:
+                    raise ProtocolError(1009, "message is too large")
+                rest = inflater.unconsumed_tail
+                more = len(piece) == allowed  # zlib may hold output back even if it has taken all the input
+                assert more or not rest
+                self._step_left = INFLATE_STEP if more else allowed - len(piece)
+                if more:
+                    yield PAUSE, b""
+        return self._checked(opcode, bytes(message))
 
 
 def close_frame(code: int) -> bytes:

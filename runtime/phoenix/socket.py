@@ -174,14 +174,14 @@ class SocketTransport(GenServer):
         self.channels: dict[str, ChannelEntry] = {}
         self.rate = (0, 0)  # the second that runs, and the messages in it
 
-    def too_fast(self, limit: int | None) -> bool:
-        """Counts a message of the client: True if there are more than `limit` in this second (None: no
+    def too_fast(self, limit: int | None, more: int = 1) -> bool:
+        """Counts `more` messages of the client: True if there are more than `limit` in this second (None: no
         bound).
         """
         if limit is None:
             return False
         second = int(self.now())
-        count = self.rate[1] + 1 if self.rate[0] == second else 1
+        count = self.rate[1] + more if self.rate[0] == second else more
         self.rate = (second, count)
         if count <= limit:
             return False

@@ -9,6 +9,7 @@ channels end.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from runtime.phoenix.deflate import Deflate
 from runtime.phoenix.fanout import flush, pending
 from runtime.phoenix.frames import (
     CLOSE,
+    PAUSE,
     PING,
     PONG,
     Event,
@@ -228,18 +230,18 @@ class WebSocketConnection(SocketTransport):
         self.unread -= len(data)
         events = self.parser.feed(data)
         for opcode, payload in events:
-            joining = self._event(opcode, payload)
-            if joining is not None:
-                return self._blocked(joining, events)
+            waiting = self._event(opcode, payload)
+            if waiting is not None:
+                return self._blocked(waiting, events)
             if self.closing:
                 return None
         self._read_on()
         return None
 
-    async def _blocked(self, joining: Coroutine[Any, Any, None], events: Iterator[Event]) -> None:
-        """A join is under way; what came behind it in the same read is handled next, before any mail."""
+    async def _blocked(self, waiting: Coroutine[Any, Any, None], events: Iterator[Event]) -> None:
+        """A join or a pause is under way; what came behind it in the same read comes next, before any mail."""
         try:
-            await joining
+            await waiting
             for opcode, payload in events:
                 following = self._event(opcode, payload)
                 if following is not None:
@@ -254,21 +256,34 @@ class WebSocketConnection(SocketTransport):
             self._fail(exc)
 
     def _read_on(self) -> None:
+        fragments = self.parser.small_fragments
+        if fragments:
+            self.parser.small_fragments = 0
+            if self._too_fast(fragments):
+                return
         if self.reading_paused and self.unread <= READ_AHEAD and not self.closing:
             self.reading_paused = False
             self.io.resume_reading()
 
     def _event(self, opcode: int, payload: bytes) -> Coroutine[Any, Any, None] | None:
-        if opcode <= BINARY:
-            if self.too_fast(self.options.max_messages_per_second):
-                self.stop(1008, ("shutdown", "rate_limited"))
-                return None
-            return self.receive(payload, opcode)
-        if opcode == PING:
-            self._write(server_frame(0x80 | PONG, payload))
-        elif opcode == CLOSE:
+        if opcode == PAUSE:
+            return asyncio.sleep(0)  # the loop's other work
+        if opcode == CLOSE:
             self.stop(answer_to_close(payload), ("shutdown", "local_closed"))
+        elif self._too_fast(1):
+            pass
+        elif opcode <= BINARY:
+            return self.receive(payload, opcode)
+        elif opcode == PING:
+            self._write(server_frame(0x80 | PONG, payload))
         return None
+
+    def _too_fast(self, count: int) -> bool:
+        """Counts what the client sent; True if it was too much and the socket ends."""
+        if not self.too_fast(self.options.max_messages_per_second, count):
+            return False
+        self.stop(1008, ("shutdown", "rate_limited"))
+        return True
 
     # ---- the end
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
+
+import orjson
+import pytest
 
 from runtime.core import telemetry
 from runtime.otp import dynamic_supervisor, erlang, gen_server
@@ -14,6 +18,7 @@ from runtime.phoenix import (
     drain,
     drainer,
 )
+from runtime.phoenix.deflate import negotiate
 from runtime.phoenix.longpoll import LongPollSession, Poll
 from runtime.phoenix.messages import TEXT, Frame
 from runtime.phoenix.serializer import V2_SERIALIZER
@@ -58,6 +63,63 @@ def test_too_many_messages_a_second(play: Any) -> None:
         assert len(await client.ask(*[HEARTBEAT] * 4)) == 4
         got = await client.ask(*[HEARTBEAT] * 20)
         assert got[-1] == ("close", 1008) and len(got) <= 7
+
+    play(body)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        client_frame(9, b"") * 20,
+        client_frame(10, b"") * 20,
+        client_frame(1, b"", 0) + client_frame(0, b"", 0) * 20,
+        client_frame(1, b"[", 0) + client_frame(0, b"1,", 0) * 20,
+    ],
+    ids=["pings", "pongs", "empty fragments", "small fragments"],
+)
+def test_what_carries_no_message_counts_as_one(play: Any, frames: bytes) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        bounded = Client(endpoint, Socket, options=WebSocketOptions(max_messages_per_second=5))
+        free = Client(endpoint, Socket)
+        bounded.send_bytes(frames)
+        free.send_bytes(frames)
+        assert (await bounded.settle())[-1] == ("close", 1008)
+        assert not free.io.closed
+
+    play(body)
+
+
+def test_fragments_of_a_large_message_are_one_message(play: Any) -> None:
+    async def body() -> None:
+        client = Client(await start_endpoint(), Socket, options=WebSocketOptions(max_messages_per_second=5))
+        client.send_bytes(client_frame(1, b" " * 2000, 0) + client_frame(0, b" " * 2000, 0) * 20)
+        client.send_bytes(client_frame(0, orjson.dumps(HEARTBEAT)))
+        assert len(await client.settle()) == 1 and not client.io.closed
+
+    play(body)
+
+
+def test_others_go_between_what_inflates_hugely(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        large = Client(endpoint, Socket, deflate=negotiate(["permessage-deflate"]))
+        other = Client(endpoint, Socket)
+        compressor = zlib.compressobj(9, wbits=-15)
+        text = orjson.dumps(HEARTBEAT) + b" " * 200_000
+        read = b""
+        for _ in range(20):
+            packed = compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH)
+            read += client_frame(1, packed[:-4], 0xC0)
+        order: list[str] = []
+        large.connection.write = lambda _: order.append("large")
+        other.connection.write = lambda _: order.append("other")
+        await erlang.sleep(5)
+        large.send_bytes(read)
+        other.send(HEARTBEAT)
+        await erlang.sleep(50)
+        assert sorted(order) == ["large"] * 20 + ["other"]
+        assert order.index("other") < 10
 
     play(body)
 

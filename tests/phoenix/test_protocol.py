@@ -5,6 +5,7 @@ handshake.
 from __future__ import annotations
 
 import json
+import random
 import time
 import zlib
 from decimal import Decimal
@@ -15,7 +16,7 @@ import pytest
 from runtime.phoenix import json_library, query
 from runtime.phoenix.check_origin import OriginPolicy
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
-from runtime.phoenix.frames import FrameParser, ProtocolError, answer_to_close
+from runtime.phoenix.frames import INFLATE_STEP, PAUSE, FrameParser, ProtocolError, answer_to_close
 from runtime.phoenix.handshake import Candidate, Upgrade, check_websocket, upgrade
 from runtime.phoenix.json_library import DecodeError, EncodeError
 from runtime.phoenix.messages import BINARY, TEXT, Broadcast, Frame
@@ -483,6 +484,55 @@ def test_compressed_messages_are_checked(packed: bytes | None, code: int) -> Non
     with pytest.raises(ProtocolError) as error:
         list(parser(deflate=negotiate_deflate(["permessage-deflate"])).feed(client_frame(1, packed, 0xC0)))
     assert error.value.code == code
+
+
+def bomb(size: int) -> bytes:
+    packed = deflated(zlib.compressobj(9, wbits=-15), b"x" * size)
+    assert len(packed) < size // 500
+    return client_frame(1, packed, 0xC0)
+
+
+@pytest.mark.parametrize("size", [1000, INFLATE_STEP - 1, INFLATE_STEP, INFLATE_STEP + 1, 900_000])
+@pytest.mark.parametrize("offer", ["permessage-deflate", "permessage-deflate; client_no_context_takeover"])
+def test_a_step_bounds_what_is_inflated_between_two_pauses(size: int, offer: str) -> None:
+    texts = [random.Random(size).randbytes(size).hex()[:size].encode(), b"y" * size, b"end"] * 7
+    compressor = zlib.compressobj(9, wbits=-15)
+    read = b""
+    for text in texts:
+        compressor = zlib.compressobj(9, wbits=-15) if "no_context" in offer else compressor
+        read += client_frame(1, deflated(compressor, text), 0xC0)
+    events = list(parser(frame=0, message=900_000, deflate=negotiate_deflate([offer])).feed(read))
+    assert [payload for opcode, payload in events if opcode != PAUSE] == texts
+    assert sum(opcode == PAUSE for opcode, _ in events) >= sum(map(len, texts)) // INFLATE_STEP
+
+
+def test_a_message_that_inflates_too_far_is_refused_at_the_first_step_that_shows_it() -> None:
+    limit = 3 * INFLATE_STEP
+    events = parser(message=limit, frame=0, deflate=negotiate_deflate(["permessage-deflate"])).feed(
+        bomb(8_000_000)
+    )
+    assert [next(events) for _ in range(3)] == [(PAUSE, b"")] * 3
+    with pytest.raises(ProtocolError) as error:
+        next(events)
+    assert error.value.code == 1009
+
+
+def test_blocks_that_inflate_to_nothing_are_taken_in_steps() -> None:
+    packed = b"\x00\x00\x00\xff\xff" * 60_000
+    events = parser(message=400_000, frame=0, deflate=negotiate_deflate(["permessage-deflate"])).feed(
+        client_frame(1, packed, 0xC0)
+    )
+    assert list(events) == [(PAUSE, b"")] * (len(packed) // INFLATE_STEP) + [(1, b"")]
+
+
+def test_a_stream_that_ends_keeps_nothing_of_what_follows() -> None:
+    compressor = zlib.compressobj(wbits=-15)
+    ended = compressor.compress(b"last") + compressor.flush()
+    ends = parser(deflate=negotiate_deflate(["permessage-deflate"]))
+    assert list(ends.feed(client_frame(1, ended, 0xC0))) == [(1, b"last")]
+    kept = len(ends._inflater.unused_data)
+    list(ends.feed(client_frame(1, b"z" * 500, 0xC0) * 9))
+    assert len(ends._inflater.unused_data) == kept
 
 
 def test_a_frame_is_made_once() -> None:
