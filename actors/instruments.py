@@ -19,7 +19,9 @@ from weakref import WeakKeyDictionary
 from actors import node
 from runtime.core import telemetry
 from runtime.core.engine import Engine, current_engine
+from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
+from runtime.core.reports import module_of
 from runtime.observe import observer
 from runtime.observe.report_log import ReportLog
 from runtime.observe.telemetry_metrics import (
@@ -35,6 +37,7 @@ from runtime.observe.telemetry_metrics import (
 )
 from runtime.otp.state_machine import StateMachine
 
+BREAKER_STATES: Final = ("closed", "open", "half_open")
 HISTORY: Final = 300  # samples that the console can show at once: five minutes
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -179,6 +182,33 @@ class Instruments:
         self.samples.append(made)
         return made
 
+    def begin_known(self, engine: Engine) -> None:
+        """Counters of what the tree is known to hold, its static children and circuit breakers, begin at 0."""
+        root = engine.names.get("root")
+        if root is not None:
+            self._begin_below(root)
+        for pid in _breakers(engine).values():
+            service = observer.peek(pid, "service")
+            for state in BREAKER_STATES if service is not None else ():
+                self.store.begin("bitnexus_breaker_transitions_total", (service, state))
+
+    def _begin_below(self, process: Pid) -> None:
+        cell = process.cell
+        self.store.begin("bitnexus_crashes_total", (module_of(cell.actor),))
+        if not observer.is_supervisor(process):
+            return
+        name = cell.relations.name or ""
+        if observer.is_dynamic(process):
+            self.store.begin("bitnexus_child_restarts_total", (name, name))
+            return
+        for child in observer.children_of(cell):
+            identity = child.spec.id
+            self.store.begin(
+                "bitnexus_child_restarts_total", (name, identity if isinstance(identity, str) else name)
+            )
+            if isinstance(child.pid, Pid) and child.pid.cell.execution.mode != DEAD:
+                self._begin_below(child.pid)
+
     def histogram(self, name: str) -> Mapping[tuple[str, ...], Histogram]:
         """The series of a distribution."""
         return self.store.series[name]
@@ -242,8 +272,12 @@ def ledger_seq(server: Pid | None) -> int | None:
 
 def breakers(engine: Engine) -> dict[str, str]:
     """State of each circuit breaker by its name."""
+    return {name: str(observer.peek(pid, "state")) for name, pid in _breakers(engine).items()}
+
+
+def _breakers(engine: Engine) -> dict[str, Pid]:
     return {
-        name: str(observer.peek(pid, "state"))
+        name: pid
         for name, pid in engine.names.items()
         if "breaker" in name and issubclass(observer.behaviour(pid) or type(None), StateMachine)
     }

@@ -10,6 +10,7 @@ anew that the service is down.
 
 from __future__ import annotations
 
+import logging
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from runtime.core import telemetry
 from runtime.otp.state_machine import KeepState, NextState, Ok, Reply, StateMachine, StateTimeout
 
 TRANSITION = ("bridge", "breaker")
+log = logging.getLogger("bitnexus.bridges")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,10 @@ class CircuitBreaker(StateMachine):
         return self.now() * 1000
 
     def _changed(self, old: str, new: str) -> None:
+        if new == "open":
+            log.warning("the breaker of %s is open, it was %s: %s", self.service, old, self.why)
+        else:
+            log.info("the breaker of %s is %s, it was %s", self.service, new, old)
         telemetry.execute(
             TRANSITION, {"count": 1}, {"service": self.service, "from": old, "to": new, "why": self.why}
         )

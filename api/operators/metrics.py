@@ -21,7 +21,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from actors.instruments import Instruments, gauges, instruments
+from actors.instruments import BREAKER_STATES, Instruments, gauges, instruments
 from api.context import Request
 from api.http.errors import ApiError, unauthorized
 from api.http.request import Response
@@ -44,6 +44,7 @@ class Collector:
 
     def collect(self) -> Iterator[Family]:
         """All families; called at each scrape."""
+        self.instruments.begin_known(self.engine)
         for metric in self.instruments.store.metrics:
             yield _family(metric, self.instruments.store.series[metric.name])
         yield from self._gauges()
@@ -104,7 +105,6 @@ class Collector:
         yield children
 
 
-BREAKER_STATES: Final = ("closed", "open", "half_open")
 GAUGES: Final = (
     ("bitnexus_processes", "processes", "Living processes"),
     ("bitnexus_sockets", "sockets", "Open sockets"),

@@ -155,6 +155,12 @@ def is_supervisor(pid: Pid) -> bool:
     return getattr(pid.cell.actor, "kind", None) == "supervisor"
 
 
+def is_dynamic(pid: Pid) -> bool:
+    """True for a supervisor whose children come and go and have no ids of their own."""
+    actor = pid.cell.actor
+    return isinstance(actor, DynamicSupervisor) or bool(getattr(actor, "dynamic", None))
+
+
 def strategy(cell: Cell) -> str:
     """A supervisor's restart strategy; `one_for_one` for dynamic ones."""
     flags = getattr(cell.actor, "flags", None)
@@ -200,7 +206,7 @@ def _node(cell: Cell, child: Child | None, limit: int, after: int, depth: int) -
     if not supervises:
         return node
     node["strategy"] = strategy(cell)
-    node["dynamic"] = isinstance(cell.actor, DynamicSupervisor) or bool(getattr(cell.actor, "dynamic", None))
+    node["dynamic"] = is_dynamic(cell)
     node["children_count"] = count_children(cell)
     if depth <= 0:
         return node

@@ -164,6 +164,12 @@ class Store:
         for metric in self.metrics:
             self._takers.setdefault(metric.event, []).append(_taker(metric, self.series[metric.name]))
 
+    def begin(self, name: str, tags: Tags) -> None:
+        """The series of a counter or sum is at 0 unless it exists: a rate misses the first event of one that is born at 1."""
+        series = self.series[name]
+        if len(series) < MAX_SERIES:
+            series.setdefault(tags, 0)
+
     def attach(self) -> Store:
         """Begins to listen."""
         for event, takers in self._takers.items():

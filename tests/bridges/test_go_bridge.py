@@ -153,7 +153,16 @@ def test_breaker_and_bridge_stand_in_the_admin_tree(admin: User) -> None:
     assert '"breaker.go"' in text and '"bridge.go"' in text and '"bridge.nowhere"' in text
 
 
-def test_the_breaker_by_the_clock() -> None:
+def test_transitions_of_each_breaker_are_counted_from_zero(server: Server) -> None:
+    with server.client() as client:
+        text = client.get("/metrics").text
+    for state in ("closed", "open", "half_open"):
+        for service in ("go", "nowhere"):
+            assert f'bitnexus_breaker_transitions_total{{service="{service}",to="{state}"}}' in text
+
+
+def test_the_breaker_by_the_clock(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "bitnexus.bridges")
     engine = DeterministicEngine(1)
     try:
         start = start_actor(
@@ -191,3 +200,11 @@ def test_the_breaker_by_the_clock() -> None:
         assert ask(Ask()) == "closed" and ask(Permit()) == Granted()
     finally:
         engine.close()
+    said = [line for line in caplog.records if line.name == "bitnexus.bridges"]
+    assert [(line.levelname, line.getMessage()) for line in said] == [
+        ("WARNING", "the breaker of s is open, it was closed: x"),
+        ("INFO", "the breaker of s is half_open, it was open"),
+        ("WARNING", "the breaker of s is open, it was half_open: y"),
+        ("INFO", "the breaker of s is half_open, it was open"),
+        ("INFO", "the breaker of s is closed, it was half_open"),
+    ]

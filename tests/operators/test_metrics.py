@@ -86,6 +86,34 @@ def test_what_happens_is_counted(server: Server, user: User, admin: User) -> Non
     assert wait_until(lambda: value(scrape(server), "bitnexus_event_loop_lag_seconds_count") > 3)
 
 
+def test_counters_of_the_known_tree_begin_at_zero(server: Server) -> None:
+    families = scrape(server)
+    restarts = {
+        (one.labels["supervisor"], one.labels["child"])
+        for one in families["bitnexus_child_restarts"].samples
+        if one.name.endswith("_total")
+    }
+    assert {("root", "storage"), ("storage", "db_writer"), ("channels", "channels")} <= restarts
+    crashes = {one.labels["module"]: one.value for one in families["bitnexus_crashes"].samples}
+    assert crashes["actors.ledger.writer:DbWriter"] == 0
+
+
+def test_a_series_that_counts_is_not_begun_again() -> None:
+    event = ("test", "begin")
+    store = Store([Counter("count", event, "", None, ("kind",))]).attach()
+    try:
+        store.begin("count", ("a",))
+        assert store.series["count"] == {("a",): 0}
+        telemetry.execute(event, {}, {"kind": "a"})
+        store.begin("count", ("a",))
+        assert store.series["count"] == {("a",): 1}
+        for number in range(MAX_SERIES * 2):
+            store.begin("count", (str(number),))
+        assert len(store.series["count"]) == MAX_SERIES
+    finally:
+        store.detach()
+
+
 def test_histograms_are_cumulative_and_complete(server: Server) -> None:
     families = scrape(server)
     for family in families.values():
