@@ -19,9 +19,7 @@ from weakref import WeakKeyDictionary
 from actors import node
 from runtime.core import telemetry
 from runtime.core.engine import Engine, current_engine
-from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
-from runtime.core.reports import module_of
 from runtime.observe import observer
 from runtime.observe.report_log import ReportLog
 from runtime.observe.telemetry_metrics import (
@@ -184,30 +182,14 @@ class Instruments:
 
     def begin_known(self, engine: Engine) -> None:
         """Counters of what the tree is known to hold, its static children and circuit breakers, begin at 0."""
-        root = engine.names.get("root")
-        if root is not None:
-            self._begin_below(root)
+        for known in observer.entries("root", engine):
+            self.store.begin("bitnexus_child_restarts_total", (known.supervisor, known.child))
+            if known.module:
+                self.store.begin("bitnexus_crashes_total", (known.module,))
         for pid in _breakers(engine).values():
             service = observer.peek(pid, "service")
             for state in BREAKER_STATES if service is not None else ():
                 self.store.begin("bitnexus_breaker_transitions_total", (service, state))
-
-    def _begin_below(self, process: Pid) -> None:
-        cell = process.cell
-        self.store.begin("bitnexus_crashes_total", (module_of(cell.actor),))
-        if not observer.is_supervisor(process):
-            return
-        name = cell.relations.name or ""
-        if observer.is_dynamic(process):
-            self.store.begin("bitnexus_child_restarts_total", (name, name))
-            return
-        for child in observer.children_of(cell):
-            identity = child.spec.id
-            self.store.begin(
-                "bitnexus_child_restarts_total", (name, identity if isinstance(identity, str) else name)
-            )
-            if isinstance(child.pid, Pid) and child.pid.cell.execution.mode != DEAD:
-                self._begin_below(child.pid)
 
     def histogram(self, name: str) -> Mapping[tuple[str, ...], Histogram]:
         """The series of a distribution."""
