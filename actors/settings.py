@@ -305,10 +305,11 @@ VARIABLES: tuple[Variable, ...] = tuple(
 )
 
 
-def load(env: Mapping[str, str] | None = None) -> Settings:
+def load(env: Mapping[str, str] | None = None, *, any_secret: bool = False) -> Settings:
     """Read and check every variable of `env` (default: the process's environment).
 
-    Raises `ConfigError`, one line, on the first wrong value. Makes no file: see `development_key`.
+    Raises `ConfigError`, one line, on the first wrong value; with `any_secret` not for a SECRET_KEY_BASE that prod refuses,
+    which the caller then tells. Makes no file: see `development_key`.
     """
     env = os.environ if env is None else env
     values: dict[str, Any] = {}
@@ -323,7 +324,8 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
             shown = "" if variable.secret else f"={_PASSWORD.sub('********', text)!r}"
             raise ConfigError(f"{variable.name}{shown}: {error}") from None
     settings = Settings(**values, sources=sources)
-    _check_secret(settings)
+    if not any_secret:
+        check_secret(settings)
     _check_cluster(settings)
     return settings
 
@@ -342,7 +344,8 @@ def _check_cluster(settings: Settings) -> None:
         )
 
 
-def _check_secret(settings: Settings) -> None:
+def check_secret(settings: Settings) -> None:
+    """Raises `ConfigError` for a SECRET_KEY_BASE that prod refuses."""
     secret = settings.secret_key_base
     if not secret:
         if settings.production:

@@ -14,7 +14,15 @@ import asyncpg
 
 from actors.endpoint import Address
 from actors.listening import EndpointError, check_port
-from actors.settings import MIN_SECRET_BYTES, ConfigError, Settings, mask_url, signing_secret, weakness
+from actors.settings import (
+    MIN_SECRET_BYTES,
+    ConfigError,
+    Settings,
+    check_secret,
+    mask_url,
+    signing_secret,
+    weakness,
+)
 from api.cli.database import ONE_LINE, connected
 from api.security.tokens import InvalidToken, Keyring
 from schema.migrate import pending
@@ -110,6 +118,10 @@ def _secret(settings: Settings) -> Finding:
         if why:
             return Finding("secret", False, f"SECRET_KEY_BASE is weak: {why}", advice)
         return Finding("secret", True, f"SECRET_KEY_BASE is set, {MIN_SECRET_BYTES} bytes or more")
+    try:
+        check_secret(settings)
+    except ConfigError as error:
+        return Finding("secret", False, str(error).partition("; ")[0], advice)
     try:
         _, source = signing_secret(settings)
     except ConfigError as error:

@@ -248,6 +248,11 @@ async def probe(options: NatsOptions, node: str | None = None) -> bool:
     except (NatsError, OSError, ValueError) as error:
         raise _judged([*failures, error]) from None
     try:
+        if "tls" in options.arguments() and not client._server_info.get("tls_required"):
+            # nats-py goes on in the clear, and says so nowhere else.
+            raise FabricError(
+                "TLS is asked for, and the NATS server does not require it: the connection is in the clear"
+            )
         return node is None or await _is_free(client, f"{options.prefix}.to.{_token(node)}")
     finally:
         await client.close()

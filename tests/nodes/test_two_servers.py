@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from runtime.nodes.nats import FabricError, NatsOptions, probe
 from tests.nodes.nats import Nats, nats
 from tests.support.server import PATIENCE, Server, User, start, wait_until
 
@@ -148,6 +149,12 @@ def test_wrong_credentials_are_one_line_at_start(both: tuple[Server, Server], fa
     assert "bitnexus: CLUSTER_URL: the NATS server refuses the user, password or credentials" in str(
         failed.value
     )
+
+
+def test_tls_that_the_server_does_not_speak_is_refused(fabric: Nats) -> None:
+    assert asyncio.run(probe(NatsOptions((fabric.url,)), "free@test"))
+    with pytest.raises(FabricError, match=r"^TLS is asked for, and the NATS server does not require it"):
+        asyncio.run(probe(NatsOptions((fabric.url.replace("nats:", "tls:"),))))
 
 
 def test_a_longpoll_session_answers_from_any_node(both: tuple[Server, Server]) -> None:

@@ -330,6 +330,22 @@ def test_doctor_says_what_to_do(database: str, tmp_path: Path) -> None:
     assert well.returncode == 0, well.stdout
 
 
+@pytest.mark.parametrize("secret", ["short", ""])
+def test_doctor_goes_on_after_a_secret_that_prod_refuses(tmp_path: Path, secret: str) -> None:
+    database = {"DATABASE_URL": "postgresql://ada:hush@127.0.0.1:1/bank", "GO_API_URL": "http://127.0.0.1:1"}
+    environment = {"BITNEXUS_ENV": "prod", "SECRET_KEY_BASE": secret, "DATA_DIR": str(tmp_path), "PORT": "0"}
+    said = bitnexus("doctor", **environment, **database)
+    assert said.returncode == 1 and "Traceback" not in said.stderr
+    assert [line.split()[:2] for line in said.stdout.splitlines()] == [
+        ["ok", "port"],
+        ["FAIL", "database"],
+        ["FAIL", "secret"],
+        ["FAIL", "go"],
+    ]
+    assert not list(tmp_path.iterdir()), "it makes no development key in prod"
+    assert "SECRET_KEY_BASE" in one_line(bitnexus("ledger", "verify", **environment, **database))
+
+
 def test_demo_without_a_server(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
