@@ -81,5 +81,6 @@ def test_the_client_gets_the_next_one_when_the_endpoint_is_killed(
 ) -> None:
     kill(admin.client, "endpoint")
     until_healthy(admin.client)
+    client.until("joined")  # the server may be whole before the client is back
     after = post(user, "3")
     assert client.until("new_transaction")["payload"]["id"] == after
