@@ -32,8 +32,14 @@ def nodes(module_database: str, folder: Path) -> Iterator[Server]:
 
 def servers(parent: Server) -> list[psutil.Process]:
     """The server processes of a parent."""
-    children = psutil.Process(parent.process.pid).children()
-    return [child for child in children if "api.cli" in child.cmdline()]
+
+    def serves(child: psutil.Process) -> bool:
+        try:
+            return "api.cli" in child.cmdline()
+        except psutil.NoSuchProcess:  # it has ended since it was listed, or is dead and not yet waited for
+            return False
+
+    return list(filter(serves, psutil.Process(parent.process.pid).children()))
 
 
 class Load:
