@@ -12,10 +12,10 @@ import os
 import socket
 
 from actors import settings
+from runtime.http.server import bind
 
 BIND_TRIES = 20
 BIND_PAUSE_SECONDS = 0.05
-BACKLOG = 2048
 
 
 class EndpointError(Exception):
@@ -68,31 +68,6 @@ def check_port(host: str, port: int) -> None:
             bound.close()
     except OSError as error:
         raise EndpointError(_why(error, host, port)) from None
-
-
-def bind(host: str, port: int, reuse_port: bool = False) -> list[socket.socket]:
-    """A listening socket for each address of the host; port 0 takes one free port for all. Raises OSError."""
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    sockets: list[socket.socket] = []
-    try:
-        for family, kind, protocol, _name, address in dict.fromkeys(found):
-            bound = socket.socket(family, kind, protocol)
-            sockets.append(bound)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if reuse_port:
-                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
-            if sockets[0] is not bound and port == 0:
-                address = (address[0], sockets[0].getsockname()[1], *address[2:])
-            bound.bind(address)
-            bound.listen(BACKLOG)
-            bound.setblocking(False)
-    except OSError:
-        for bound in sockets:
-            bound.close()
-        raise
-    return sockets
 
 
 def _inherited(number: int) -> socket.socket:
