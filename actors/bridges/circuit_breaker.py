@@ -16,7 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.core import telemetry
-from runtime.otp.state_machine import KeepState, NextState, Ok, Reply, StateMachine, StateTimeout
+from runtime.otp.state_machine import (
+    InitialState,
+    KeepState,
+    NextState,
+    ReplyAction,
+    StateMachine,
+    StateTimeout,
+)
 
 TRANSITION = ("bridge", "breaker")
 log = logging.getLogger("bitnexus.bridges")
@@ -77,12 +84,12 @@ class CircuitBreaker(StateMachine):
         self.until = 0.0  # when an open breaker tries again, ms of the engine's clock
         self.why = ""
         self.trying = False  # half-open: the trial is under way
-        return Ok("closed")
+        return InitialState("closed")
 
     def closed(self, event: Any, content: Any) -> Any:
         match event, content:
             case ("call", from_), Permit():
-                return KeepState(Reply(from_, Granted()))
+                return KeepState(ReplyAction(from_, Granted()))
             case "cast", Succeeded():
                 self.failures = 0
             case "cast", Failed(why):
@@ -95,7 +102,7 @@ class CircuitBreaker(StateMachine):
     def open(self, event: Any, content: Any) -> Any:
         match event, content:
             case ("call", from_), Permit():
-                return KeepState(Reply(from_, Refused(max(1.0, self.until - self._now()))))
+                return KeepState(ReplyAction(from_, Refused(max(1.0, self.until - self._now()))))
             case "state_timeout", _:
                 self._changed("open", "half_open")
                 self.trying = False
@@ -106,9 +113,9 @@ class CircuitBreaker(StateMachine):
         match event, content:
             case ("call", from_), Permit() if not self.trying:
                 self.trying = True
-                return KeepState(Reply(from_, Granted()), StateTimeout(self.trial))
+                return KeepState(ReplyAction(from_, Granted()), StateTimeout(self.trial))
             case ("call", from_), Permit():
-                return KeepState(Reply(from_, Refused(self.reset)))
+                return KeepState(ReplyAction(from_, Refused(self.reset)))
             case "cast", Succeeded():
                 self.failures = 0
                 self.wait = self.reset
@@ -125,7 +132,7 @@ class CircuitBreaker(StateMachine):
     def _other(self, event: Any, content: Any) -> Any:
         match event, content:
             case ("call", from_), Ask():
-                return KeepState(Reply(from_, self.state))
+                return KeepState(ReplyAction(from_, self.state))
         return KeepState()
 
     def _open(self, old: str) -> Any:

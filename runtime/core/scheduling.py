@@ -1,7 +1,7 @@
 """Which process runs, and what the others wait for.
 
 A coroutine suspends its process by yielding a `Wait` to the trampoline (`Cell._step`), which resumes it after
-`cell.wake(wait)`. `Reply` is an answer that comes once, `Receive` a selective receive.
+`cell.wake(wait)`. `PendingReply` is an answer that comes once, `Receive` a selective receive.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Wait:
         return False
 
 
-class Reply(Wait):
+class PendingReply(Wait):
     """An answer that comes once: awaited by a process, or by an asyncio task outside of all processes."""
 
     __slots__ = ("done", "error", "value", "waiter")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
-from runtime.core.scheduling import Reply
+from runtime.core.scheduling import PendingReply
 
 if TYPE_CHECKING:
     from runtime.core.process import Cell
@@ -95,7 +95,7 @@ class Alias(Ref):
         return self.owner.deliver(message)
 
 
-class DownReply(Reply):
+class DownReply(PendingReply):
     """`await`able end of another process: its exit reason, `noproc` if it was dead already."""
 
     __slots__ = ("target",)

@@ -111,7 +111,7 @@ def _register_plain(cls: type, name: str, *fields: str) -> None:
 
 for _class in (CallSite, ChildSpec, Down, ExitMessage):
     register(_class, _class.__name__)
-register(supervisor.Request, "supervisor.Request")
+register(supervisor.SupervisorRequest, "supervisor.Request")
 _register_plain(Timeout, "Timeout", "ref", "message")
 _register_plain(Cast, "Cast", "request")
 

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
-from runtime.core.scheduling import Reply
+from runtime.core.scheduling import PendingReply
 from runtime.core.signals import SystemMessage
 from runtime.nodes import link as links
 from runtime.nodes.remote import Remote, RemotePid, tie, untie
@@ -45,7 +45,7 @@ class Connection:
             node.name, node.creation, name, node.key, node.config.net_ticktime, node.engine.unique_bytes
         )
         self._waiting: list[tuple[int | None, bytes, Failed | None]] = []  # for the connection to be made
-        self._connects: list[Reply] = []
+        self._connects: list[PendingReply] = []
         self._links: dict[tuple[Cell, RemotePid], None] = {}
         self._numbers = 0
         self._asked: dict[int, Any] = {}  # number -> monitor, call, ... here that waits for one there
@@ -60,9 +60,9 @@ class Connection:
         """True while signals pass."""
         return self.link.is_up
 
-    def connect(self) -> Reply:
+    def connect(self) -> PendingReply:
         """True once it is up, False if it cannot be made."""
-        reply = Reply()
+        reply = PendingReply()
         if self.is_up or not self._ask():
             reply.resolve(self.is_up)
         else:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from runtime.core.engine import current_engine
 from runtime.core.exits import Exit
-from runtime.core.scheduling import TIMEOUT, Reply
+from runtime.core.scheduling import TIMEOUT, PendingReply
 from runtime.nodes import net_kernel
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen import call
@@ -38,7 +38,7 @@ async def multi_call(
 
 
 async def _within(pending: Any, due: float | None) -> Any:
-    if due is None or not isinstance(pending, Reply) or pending.done:
+    if due is None or not isinstance(pending, PendingReply) or pending.done:
         return await pending
     left = max(0.0, due - erlang.monotonic_time())
     timer = current_engine().call_later(left / 1000, _give_up, pending)

@@ -19,7 +19,7 @@ from runtime.core.engine import Engine
 from runtime.core.exits import Error
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell, FunctionProcess
-from runtime.core.scheduling import Reply
+from runtime.core.scheduling import PendingReply
 from runtime.core.signals import NODE
 from runtime.core.timers import Timer
 from runtime.nodes import erpc
@@ -174,10 +174,10 @@ class Node:
         """`erlang:nodes/0`, sorted."""
         return [connection.name for connection in self.connections()]
 
-    def connect(self, name: str) -> Reply:
+    def connect(self, name: str) -> PendingReply:
         """`net_kernel:connect_node/1`: True once connected (or for itself), False if it cannot be."""
         if name == self.name:
-            reply = Reply()
+            reply = PendingReply()
             reply.resolve(True)
             return reply
         return self.connection(name).connect()

@@ -14,7 +14,7 @@ from runtime.core.engine import current_engine
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
-from runtime.core.scheduling import Reply
+from runtime.core.scheduling import PendingReply
 from runtime.core.signals import Monitor
 from runtime.otp import erlang
 
@@ -78,7 +78,7 @@ async def spawn(on: str, function: str, *args: Any, link: bool = False, monitor:
     node = engine.node
     if on == engine.node_name and node is not None and function in node.exports:
         return erlang.spawn(node.exports[function][0], *args, link=link, monitor=monitor)
-    reply = Reply()
+    reply = PendingReply()
     watch = _new_monitor(caller) if monitor else None
     if node is None or on == node.name:
         reply.resolve(("error", "noconnection" if node is None else "undef"))

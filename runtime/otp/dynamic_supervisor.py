@@ -28,7 +28,7 @@ from runtime.otp.child_spec import (
 )
 from runtime.otp.gen import Dest
 from runtime.otp.gen_server import GenServer, Reply, StartError, Stop, call, cast
-from runtime.otp.supervisor import ChildSpec, Request
+from runtime.otp.supervisor import ChildSpec, SupervisorRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +91,26 @@ class DynamicSupervisor(GenServer):
 
     async def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
-            case Request("start_child", (spec,)):
+            case SupervisorRequest("start_child", (spec,)):
                 return Reply(await self._start_child(spec))
-            case Request("terminate_child", (pid,)):
+            case SupervisorRequest("terminate_child", (pid,)):
                 return Reply(await self._terminate_child(pid))
             case _Children(offset, limit):
                 # Only the page is built: with many thousands of children the whole list would hold the loop.
                 rows = self._all()[offset : None if limit is None else offset + limit]
                 return Reply([replace(child) for child in rows])
-            case Request("children"):
+            case SupervisorRequest("children"):
                 return Reply([replace(child) for child in self._all()])
-            case Request("which_children"):
+            case SupervisorRequest("which_children"):
                 return Reply([_row(child) for child in self._all()])
-            case Request("count_children"):
+            case SupervisorRequest("count_children"):
                 return Reply(self._count())
-            case Request("get_childspec", (pid,)):
+            case SupervisorRequest("get_childspec", (pid,)):
                 child = self.children.get(pid) if isinstance(pid, Pid) else None
                 return Reply(("error", "not_found") if child is None else ("ok", child.spec))
-            case Request("restart_child" | "delete_child"):  # as of supervisor's own dynamic strategy
+            case SupervisorRequest(
+                "restart_child" | "delete_child"
+            ):  # as of supervisor's own dynamic strategy
                 return Reply(("error", "simple_one_for_one"))
         return Stop(("bad_call", request))
 
@@ -213,7 +215,7 @@ async def start_child(sup: Dest, spec: ChildSpec, timeout: float | None = None) 
 
     Raises StartError: `"max_children"` or the child's reason.
     """
-    result = await call(sup, Request("start_child", (spec,)), timeout)
+    result = await call(sup, SupervisorRequest("start_child", (spec,)), timeout)
     match result:
         case ("error", reason):
             raise StartError(reason)
@@ -224,12 +226,12 @@ async def start_child(sup: Dest, spec: ChildSpec, timeout: float | None = None) 
 
 async def terminate_child(sup: Dest, pid: Pid) -> Any:
     """`DynamicSupervisor.terminate_child/2`: `"ok"` or `("error", "not_found")`."""
-    return await call(sup, Request("terminate_child", (pid,)), None)
+    return await call(sup, SupervisorRequest("terminate_child", (pid,)), None)
 
 
 async def which_children(sup: Dest) -> list[tuple[None, Any, str, tuple[Any, ...]]]:
     """`DynamicSupervisor.which_children/1`: `(None, pid | "restarting", type, modules)` in start order."""
-    return await call(sup, Request("which_children"), None)
+    return await call(sup, SupervisorRequest("which_children"), None)
 
 
 async def children(sup: Dest, offset: int = 0, limit: int | None = None) -> list[Child]:
@@ -239,4 +241,4 @@ async def children(sup: Dest, offset: int = 0, limit: int | None = None) -> list
 
 async def count_children(sup: Dest) -> dict[str, int]:
     """`DynamicSupervisor.count_children/1`: specs, active, supervisors, workers."""
-    return await call(sup, Request("count_children"), None)
+    return await call(sup, SupervisorRequest("count_children"), None)

@@ -21,7 +21,7 @@ from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell, FunctionProcess
 from runtime.core.reports import ancestors, module_of
-from runtime.core.scheduling import TIMEOUT, Receive, Reply
+from runtime.core.scheduling import TIMEOUT, PendingReply, Receive
 from runtime.core.signals import NODE, Alias, Down, ExitMessage, Monitor
 from runtime.core.timers import Timer
 
@@ -440,7 +440,7 @@ async def sleep(ms: float) -> None:
         check_patience(ms)  # a longer sleep is several receives in OTP, so there is no more bound
     check_duration(ms)
     engine = current_engine()
-    reply = Reply()
+    reply = PendingReply()
     timer = engine.call_later(ms / 1000, reply.resolve, None)
     try:
         await reply

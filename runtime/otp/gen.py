@@ -19,8 +19,7 @@ from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
 from runtime.core.reports import module_of
-from runtime.core.scheduling import TIMEOUT
-from runtime.core.scheduling import Reply as _Reply
+from runtime.core.scheduling import TIMEOUT, PendingReply
 from runtime.core.signals import DownReply, ExitMessage, SystemMessage
 from runtime.core.timers import Timer
 
@@ -41,7 +40,7 @@ class StartError(Exception):
 # ---- calls
 
 
-class Call(_Reply):
+class Call(PendingReply):
     """One call: the request in the server's mailbox, the `From` of handle_call, and what the caller awaits.
 
     It is also the caller's monitor of the server: while it is pending, the server's `execution.watcher` or one of its
@@ -186,7 +185,7 @@ class Call(_Reply):
 From = Call
 
 
-class Failed(_Reply):
+class Failed(PendingReply):
     """A call that failed before it was sent; raises where it is awaited."""
 
     __slots__ = ()
@@ -311,9 +310,9 @@ async def receive_response(request_id: Awaitable[Any], timeout: float | None = N
 
 async def wait_response(request_id: Awaitable[Any], timeout: float | None = None) -> Any:
     """`gen_server:wait_response/2`: as `receive_response`, but after a TIMEOUT one may wait for it again."""
-    assert isinstance(request_id, _Reply)
+    assert isinstance(request_id, PendingReply)
     if not request_id.done and timeout is not None:
-        either = _Reply()  # the answer, or the end of patience: whichever is first
+        either = PendingReply()  # the answer, or the end of patience: whichever is first
         request_id.waiter = _Notice(either)  # type: ignore[assignment]
         timer = current_engine().call_later(timeout / 1000, either.resolve, TIMEOUT)
         try:
@@ -334,7 +333,7 @@ class _Notice:
 
     __slots__ = ("either",)
 
-    def __init__(self, either: _Reply) -> None:
+    def __init__(self, either: PendingReply) -> None:
         self.either = either
 
     def done(self) -> bool:
@@ -361,7 +360,7 @@ def _response_error(reason: Any) -> Any:
 
 
 def _expire_response(request_id: Awaitable[Any]) -> None:
-    assert isinstance(request_id, _Reply)
+    assert isinstance(request_id, PendingReply)
     if isinstance(request_id, Call):
         request_id._settle()
         request_id.alias = True
@@ -429,7 +428,7 @@ class StartReply(DownReply):
     __slots__ = ("starter",)
 
     def __init__(self, target: Cell, starter: Cell | None) -> None:
-        _Reply.__init__(self)
+        PendingReply.__init__(self)
         self.target = target
         self.starter = starter
 

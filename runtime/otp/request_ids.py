@@ -19,7 +19,7 @@ from typing import Any
 from runtime.core.durations import check_timeout
 from runtime.core.engine import current_engine
 from runtime.core.exits import Exit
-from runtime.core.scheduling import Reply
+from runtime.core.scheduling import PendingReply
 from runtime.otp.gen import Call, Dest, send_request
 
 RequestId = Awaitable[Any]
@@ -68,13 +68,13 @@ def check_response(request_id: RequestId) -> Any:
 
     An answer is no message here, so there is none to give: a server looks when it likes.
     """
-    assert isinstance(request_id, Reply)
+    assert isinstance(request_id, PendingReply)
     return _outcome(request_id) if request_id.done else "no_reply"
 
 
 async def wait_response(request_id: RequestId, timeout: float | None = None) -> Any:
     """`gen_server:wait_response/2`: as check_response, or "timeout" after `timeout` ms; the request then goes on."""
-    assert isinstance(request_id, Reply)
+    assert isinstance(request_id, PendingReply)
     return _outcome(request_id) if await _first([request_id], timeout) is not None else "timeout"
 
 
@@ -98,12 +98,12 @@ async def receive_response_of(
     answer = await wait_response_of(collection, timeout, delete)
     if answer == "timeout":
         for request_id, _ in collection.pairs:
-            assert isinstance(request_id, Reply)
+            assert isinstance(request_id, PendingReply)
             request_id.abandon()
     return answer
 
 
-def _outcome(request_id: Reply) -> tuple[str, Any]:
+def _outcome(request_id: PendingReply) -> tuple[str, Any]:
     error = request_id.error
     if isinstance(error, Exit):
         reason = error.reason
@@ -116,7 +116,7 @@ def _outcome(request_id: Reply) -> tuple[str, Any]:
     return ("reply", request_id.value)
 
 
-async def _first(requests: list[Any], timeout: float | None) -> Reply | None:
+async def _first(requests: list[Any], timeout: float | None) -> PendingReply | None:
     """The first that is answered; None after `timeout` ms."""
     check_timeout(timeout)
     if not any(request.done for request in requests):

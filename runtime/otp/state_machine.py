@@ -3,7 +3,7 @@
     class Door(StateMachine):
         def init(self, code):
             self.code = code
-            return Ok("locked")
+            return InitialState("locked")
 
         def locked(self, event, content):
             match event, content:
@@ -40,7 +40,7 @@ from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
 from runtime.core.timers import Timer
 from runtime.otp import gen_server
 from runtime.otp.gen import Cast, Dest, Failed, StartError, StartReply
-from runtime.otp.gen_server import Call, From, GenServer, Ignore, Raised, cast, stop
+from runtime.otp.gen_server import Call, From, GenServer, Ignore, Raised, Stop, cast, stop
 from runtime.otp.transition import (
     Action,
     CallbackAction,
@@ -50,17 +50,17 @@ from runtime.otp.transition import (
     EventTimeout,
     GenericTimeout,
     Hibernate,
+    InitialState,
     KeepState,
     NextEvent,
     NextState,
-    Ok,
     PopCallbackModule,
     Postpone,
     PushCallbackModule,
     RepeatState,
-    Reply,
+    ReplyAction,
     StateTimeout,
-    Stop,
+    StopAndReply,
     TimeoutAction,
     UpdateTimeout,
     is_sound,
@@ -169,12 +169,12 @@ class StateMachine(GenServer):
     # ---- callbacks
 
     def init(self, *args: Any) -> Any:
-        """Sets the data up and returns `Ok(state, *actions)`, `Ignore()` or `Stop(reason)`."""
+        """Sets the data up and returns `InitialState(state, *actions)`, `Ignore()` or `Stop(reason)`."""
         raise Error("undef")
 
     def handle_event(self, event: Event, content: Any, state: Any) -> Any:
-        """All events, in callback mode `"handle_event_function"`: NextState, KeepState, RepeatState, Stop or
-        None.
+        """All events, in callback mode `"handle_event_function"`: NextState, KeepState, RepeatState, Stop,
+        StopAndReply or None.
         """
         raise Error("undef")
 
@@ -189,21 +189,19 @@ class StateMachine(GenServer):
         self, result: Any, name: Any, started: StartReply | None
     ) -> Coroutine[Any, Any, Any] | None:
         match result:
-            case Ok():
+            case InitialState():
                 self._machine = _Machine(result.state)
                 if started is not None:
                     started.acknowledge(self._myRef)
                 return self._loop(None, result)
-            case Stop():
-                result = gen_server.Stop(result.reason)
             case Raised(reason=(error, Stack() as stack)):
                 # gen_statem tells who starts it no stack; the links and the report get it.
                 self._fail_init(name, started, StartError(error), (error, stack))
                 return None
-            case Ignore() | "ignore" | ("stop", _) | Raised():
+            case Stop() | Ignore() | "ignore" | ("stop", _) | Raised():
                 pass
             case _:
-                result = gen_server.Stop(("bad_return_from_init", result))
+                result = Stop(("bad_return_from_init", result))
         return super()._initialised(result, name, started)
 
     # ---- events
@@ -299,9 +297,11 @@ class StateMachine(GenServer):
         match result:
             case None:
                 pass
-            case Ok() | KeepState() | RepeatState() | NextState():
+            case InitialState() | KeepState() | RepeatState() | NextState():
                 self._act(result.actions)
-            case Stop(reason=reason, replies=replies):
+            case Stop(reason=reason):
+                raise _Stopping(reason)
+            case StopAndReply(reason=reason, replies=replies):
                 self._reply_all(replies)
                 raise _Stopping(reason)
             case _:
@@ -314,7 +314,7 @@ class StateMachine(GenServer):
             machine.change(result.state)
         machine.queue.extendleft(reversed(machine.next_events))
         machine.next_events = []
-        if self.state_enter and (changed or isinstance(result, Ok | RepeatState)):
+        if self.state_enter and (changed or isinstance(result, InitialState | RepeatState)):
             await self._enter(old)
         timeouts, machine.timeouts = machine.timeouts, []
         for timeout in timeouts:
@@ -333,7 +333,9 @@ class StateMachine(GenServer):
                     self._act(result.actions, entering=True)
                 case NextState() if result.state == machine.state:
                     self._act(result.actions, entering=True)
-                case Stop(reason=reason, replies=replies):
+                case Stop(reason=reason):
+                    raise _Stopping(reason)
+                case StopAndReply(reason=reason, replies=replies):
                     self._reply_all(replies)
                     raise _Stopping(reason)
                 case _:
@@ -350,7 +352,7 @@ class StateMachine(GenServer):
             if not is_sound(action):
                 raise Error(("bad_action_from_state_function", action))
             match action:
-                case Reply(from_, value):
+                case ReplyAction(from_, value):
                     from_.answer(value)
                 case EventTimeout() | StateTimeout() | GenericTimeout() | CancelTimeout() | UpdateTimeout():
                     machine.timeouts.append(action)
@@ -377,9 +379,9 @@ class StateMachine(GenServer):
         instance.__class__ = module
 
     def _reply_all(self, replies: tuple[Any, ...]) -> None:
-        """The replies of a Stop, in which nothing else may stand."""
+        """The replies of a StopAndReply, in which nothing else may stand."""
         for action in replies:
-            if not isinstance(action, Reply) or not is_sound(action):
+            if not isinstance(action, ReplyAction) or not is_sound(action):
                 raise Error(("bad_reply_action_from_state_function", action))
             action.from_.answer(action.value)
 
@@ -423,12 +425,34 @@ def call(dest: Dest, request: Any, timeout: float | None = None) -> Awaitable[An
 
 
 def reply(from_: From, value: Any) -> None:
-    """`gen_statem:reply/2`, for code outside of callbacks; inside a `Reply` action does the same."""
+    """`gen_statem:reply/2`, for code outside of callbacks; inside a `ReplyAction` action does the same."""
     from_.answer(value)
 
 
 __all__ = [
-    "Action", "CancelTimeout", "ChangeCallbackModule", "EventTimeout", "GenericTimeout", "Hibernate", "Ignore", "KeepState",
-    "NextEvent", "NextState", "Ok", "PopCallbackModule", "Postpone", "PushCallbackModule", "RepeatState", "Reply",
-    "StateMachine", "StateTimeout", "Stop", "UpdateTimeout", "call", "cast", "reply", "stop",
+    "Action",
+    "CancelTimeout",
+    "ChangeCallbackModule",
+    "EventTimeout",
+    "GenericTimeout",
+    "Hibernate",
+    "Ignore",
+    "InitialState",
+    "KeepState",
+    "NextEvent",
+    "NextState",
+    "PopCallbackModule",
+    "Postpone",
+    "PushCallbackModule",
+    "RepeatState",
+    "ReplyAction",
+    "StateMachine",
+    "StateTimeout",
+    "Stop",
+    "StopAndReply",
+    "UpdateTimeout",
+    "call",
+    "cast",
+    "reply",
+    "stop",
 ]  # fmt: skip

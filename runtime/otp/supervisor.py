@@ -49,7 +49,7 @@ class _TryAgain:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SupervisorRequest:
     """A call of one of the functions below."""
 
     function: str
@@ -311,30 +311,30 @@ class Supervisor(GenServer):
 
     async def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
-            case Request("start_child", (spec,)) if self.simple:
+            case SupervisorRequest("start_child", (spec,)) if self.simple:
                 return Reply(await self._start_dynamic(spec))
-            case Request("start_child", (spec,)):
+            case SupervisorRequest("start_child", (spec,)):
                 problem = check_childspec(spec, self.flags.auto_shutdown)
                 return Reply(("error", problem) if problem is not None else await self._add(complete(spec)))
-            case Request("terminate_child", (key,)):
+            case SupervisorRequest("terminate_child", (key,)):
                 return Reply(await self._terminate_request(key))
-            case Request("restart_child" | "delete_child") if self.simple:
+            case SupervisorRequest("restart_child" | "delete_child") if self.simple:
                 return Reply(("error", "simple_one_for_one"))
-            case Request("restart_child", (key,)):
+            case SupervisorRequest("restart_child", (key,)):
                 return Reply(await self._restart_request(key))
-            case Request("delete_child", (key,)):
+            case SupervisorRequest("delete_child", (key,)):
                 problem = self._not_stopped(key)
                 if problem is None:
                     del self.children[key]
                 return Reply("ok" if problem is None else ("error", problem))
-            case Request("get_childspec", (key,)):
+            case SupervisorRequest("get_childspec", (key,)):
                 child = self._find(key)
                 return Reply(("error", "not_found") if child is None else ("ok", child.spec))
-            case Request("which_children"):
+            case SupervisorRequest("which_children"):
                 return Reply(self._which_children())
-            case Request("count_children"):
+            case SupervisorRequest("count_children"):
                 return Reply(self._count_children())
-            case Request("children"):
+            case SupervisorRequest("children"):
                 return Reply([replace(child) for child in (*self.children.values(), *self.dynamic.values())])
         return NoReply()
 
@@ -463,32 +463,32 @@ async def start_child(sup: Dest, spec: Any) -> Any:
 
     For simple_one_for_one `spec` is a list of extra arguments.
     """
-    return await call(sup, Request("start_child", (spec,)), None)
+    return await call(sup, SupervisorRequest("start_child", (spec,)), None)
 
 
 async def terminate_child(sup: Dest, key: Any) -> Any:
     """`supervisor:terminate_child/2` by id (by pid for simple_one_for_one): `"ok"` or `("error", reason)`."""
-    return await call(sup, Request("terminate_child", (key,)), None)
+    return await call(sup, SupervisorRequest("terminate_child", (key,)), None)
 
 
 async def restart_child(sup: Dest, key: Any) -> Any:
     """`supervisor:restart_child/2`: starts a child that was terminated: `("ok", pid)` or `("error", reason)`."""
-    return await call(sup, Request("restart_child", (key,)), None)
+    return await call(sup, SupervisorRequest("restart_child", (key,)), None)
 
 
 async def delete_child(sup: Dest, key: Any) -> Any:
     """`supervisor:delete_child/2`: forgets a child that does not run: `"ok"` or `("error", reason)`."""
-    return await call(sup, Request("delete_child", (key,)), None)
+    return await call(sup, SupervisorRequest("delete_child", (key,)), None)
 
 
 async def get_childspec(sup: Dest, key: Any) -> Any:
     """`supervisor:get_childspec/2`: `("ok", ChildSpec)` or `("error", "not_found")`."""
-    return await call(sup, Request("get_childspec", (key,)), None)
+    return await call(sup, SupervisorRequest("get_childspec", (key,)), None)
 
 
 async def which_children(sup: Dest) -> list[tuple[Any, Any, str, tuple[Any, ...]]]:
     """`supervisor:which_children/1`: `(id, pid | None | "restarting", type, modules)`, last started first."""
-    return await call(sup, Request("which_children"), None)
+    return await call(sup, SupervisorRequest("which_children"), None)
 
 
 def check_childspecs(specs: Any, auto_shutdown: str = "never") -> Any:
@@ -511,9 +511,9 @@ def check_childspecs(specs: Any, auto_shutdown: str = "never") -> Any:
 
 async def count_children(sup: Dest) -> dict[str, int]:
     """`supervisor:count_children/1`: specs, active, supervisors, workers."""
-    return await call(sup, Request("count_children"), None)
+    return await call(sup, SupervisorRequest("count_children"), None)
 
 
 async def children(sup: Dest) -> list[Child]:
     """Copies of the children with their restart counts, in start order. OTP has no such function; observers need it."""
-    return await call(sup, Request("children"), None)
+    return await call(sup, SupervisorRequest("children"), None)

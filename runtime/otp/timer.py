@@ -1,6 +1,6 @@
 """OTP's module `timer`: functions applied, messages sent and processes ended later, once or again and again.
 
-Results are OTP's: `("ok", TimerRef)`, `("error", "badarg")`; a `TimerRef` is for `cancel`. All times are milliseconds. What is
+Results are OTP's: `("ok", TRef)`, `("error", "badarg")`; a `TRef` is for `cancel`. All times are milliseconds. What is
 applied runs in a process of its own, so that it may wait and crash; an interval timer ends with the process it sends to, and
 with the one that started it.
 """
@@ -23,12 +23,12 @@ from runtime.otp.erlang import Dest, is_name_on_node, sleep
 _BADARG: Final = ("error", "badarg")
 
 
-class TimerRef(Ref):
+class TRef(Ref):
     """A timer of this module."""
 
     __slots__ = ("_due", "_engine", "_every", "_fire", "_owner", "_timer")
 
-    def __init__(self, fire: Callable[[TimerRef], bool], ms: float, every: float | None = None) -> None:
+    def __init__(self, fire: Callable[[TRef], bool], ms: float, every: float | None = None) -> None:
         super().__init__()
         self._engine: Engine = current_engine()
         self._fire = fire
@@ -73,7 +73,7 @@ def apply_after(ms: float, function: Callable[..., Any], *args: Any) -> tuple[st
     if not is_duration(ms) or not callable(function):
         return _BADARG
     engine = current_engine()
-    return ("ok", TimerRef(lambda _ref: bool(engine.spawn(function, *args)), ms))
+    return ("ok", TRef(lambda _ref: bool(engine.spawn(function, *args)), ms))
 
 
 def apply_interval(ms: float, function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
@@ -81,7 +81,7 @@ def apply_interval(ms: float, function: Callable[..., Any], *args: Any) -> tuple
     if not is_duration(ms) or not ms or not callable(function):
         return _BADARG
     engine = current_engine()
-    return ("ok", TimerRef(lambda _ref: bool(engine.spawn(function, *args)), ms, ms))
+    return ("ok", TRef(lambda _ref: bool(engine.spawn(function, *args)), ms, ms))
 
 
 def apply_repeatedly(ms: float, function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
@@ -90,11 +90,11 @@ def apply_repeatedly(ms: float, function: Callable[..., Any], *args: Any) -> tup
         return _BADARG
     engine = current_engine()
 
-    def fire(ref: TimerRef) -> bool:
+    def fire(ref: TRef) -> bool:
         engine.spawn(function, *args).cell.on_exit(lambda _pid: ref.again())
         return False
 
-    return ("ok", TimerRef(fire, ms, ms))
+    return ("ok", TRef(fire, ms, ms))
 
 
 def send_after(ms: float, dest: Dest, message: Any) -> tuple[str, Any]:
@@ -102,7 +102,7 @@ def send_after(ms: float, dest: Dest, message: Any) -> tuple[str, Any]:
     if not is_duration(ms) or not _is_dest(dest):
         return _BADARG
     engine = current_engine()
-    return ("ok", TimerRef(lambda _ref: _deliver(engine, dest, message), ms))
+    return ("ok", TRef(lambda _ref: _deliver(engine, dest, message), ms))
 
 
 def send_interval(ms: float, dest: Dest, message: Any) -> tuple[str, Any]:
@@ -110,7 +110,7 @@ def send_interval(ms: float, dest: Dest, message: Any) -> tuple[str, Any]:
     if not is_duration(ms) or not ms or not _is_dest(dest):
         return _BADARG
     engine = current_engine()
-    return ("ok", TimerRef(lambda _ref: _deliver(engine, dest, message), ms, ms))
+    return ("ok", TRef(lambda _ref: _deliver(engine, dest, message), ms, ms))
 
 
 def _deliver(engine: Engine, dest: Dest, message: Any) -> bool:
@@ -127,13 +127,13 @@ def exit_after(ms: float, dest: Dest, reason: Any) -> tuple[str, Any]:
         return _BADARG
     engine = current_engine()
 
-    def fire(_ref: TimerRef) -> bool:
+    def fire(_ref: TRef) -> bool:
         cell = _target(engine, dest)
         if cell is not None:
             cell.exit_signal(cell, reason, False)
         return False
 
-    return ("ok", TimerRef(fire, ms))
+    return ("ok", TRef(fire, ms))
 
 
 def kill_after(ms: float, dest: Dest) -> tuple[str, Any]:
@@ -142,8 +142,8 @@ def kill_after(ms: float, dest: Dest) -> tuple[str, Any]:
 
 
 def cancel(ref: Any) -> tuple[str, str]:
-    """`timer:cancel/1`: `("ok", "cancel")`, also for one that has fired; `("error", "badarg")` for what is no TimerRef."""
-    if not isinstance(ref, TimerRef):
+    """`timer:cancel/1`: `("ok", "cancel")`, also for one that has fired; `("error", "badarg")` for what is no TRef."""
+    if not isinstance(ref, TRef):
         return _BADARG
     ref.stop()
     return ("ok", "cancel")
@@ -179,6 +179,6 @@ def hms(h: float, m: float, s: float) -> float:
 
 
 __all__ = [
-    "TimerRef", "apply_after", "apply_interval", "apply_repeatedly", "cancel", "exit_after", "hms", "hours",
+    "TRef", "apply_after", "apply_interval", "apply_repeatedly", "cancel", "exit_after", "hms", "hours",
     "kill_after", "minutes", "seconds", "send_after", "send_interval", "sleep", "tc",
 ]  # fmt: skip

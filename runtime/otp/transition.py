@@ -80,7 +80,7 @@ class UpdateTimeout:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ReplyAction:
     """`{reply, From, Value}`: answers the event `("call", from_)`, now or whenever."""
 
     from_: From
@@ -113,7 +113,7 @@ class PopCallbackModule:
 
 CallbackAction = ChangeCallbackModule | PushCallbackModule | PopCallbackModule
 TimeoutAction = EventTimeout | StateTimeout | GenericTimeout | CancelTimeout | UpdateTimeout
-Action = Postpone | NextEvent | Reply | Hibernate | CallbackAction | TimeoutAction
+Action = Postpone | NextEvent | ReplyAction | Hibernate | CallbackAction | TimeoutAction
 
 
 # ---- what may stand in them
@@ -136,7 +136,7 @@ def is_sound(action: Any) -> bool:
             return True
         case NextEvent(event, _):
             return is_event(event)
-        case Reply(from_, _):
+        case ReplyAction(from_, _):
             return isinstance(from_, From)
         case (
             EventTimeout(ms, _, absolute) | StateTimeout(ms, _, absolute) | GenericTimeout(_, ms, _, absolute)
@@ -178,7 +178,7 @@ class _Result:
         return f"{type(self).__name__}{self.actions!r}"
 
 
-class Ok(_Result):
+class InitialState(_Result):
     """`{ok, State, Data, Actions}` from init."""
 
     __slots__ = ("state",)
@@ -210,14 +210,14 @@ class RepeatState(_Result):
     __slots__ = ()
 
 
-class Stop:
-    """`{stop, Reason}`, or `{stop_and_reply, Reason, Replies}`."""
+class StopAndReply:
+    """`{stop_and_reply, Reason, Replies}`; without replies a `Stop` says it."""
 
     __slots__ = ("reason", "replies")
 
-    def __init__(self, reason: Any = "normal", *replies: Reply) -> None:
+    def __init__(self, reason: Any, *replies: ReplyAction) -> None:
         self.reason = reason
         self.replies = replies
 
     def __repr__(self) -> str:
-        return f"Stop({self.reason!r})"
+        return f"StopAndReply{(self.reason, *self.replies)!r}"

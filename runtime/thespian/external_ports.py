@@ -13,7 +13,7 @@ from runtime.core.engine import Engine
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
-from runtime.core.scheduling import Reply
+from runtime.core.scheduling import PendingReply
 
 if TYPE_CHECKING:
     from runtime.thespian.system_base import SystemBase
@@ -58,7 +58,7 @@ class RequestPort(Port):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self.reply = Reply()
+        self.reply = PendingReply()
 
     def deliver(self, message: Any) -> bool:
         if not isInternalActorSystemMessage(message):

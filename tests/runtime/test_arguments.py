@@ -25,7 +25,7 @@ from runtime import (
     task,
 )
 from runtime.otp.gen_server import NoReply, Reply
-from runtime.otp.state_machine import KeepState, Ok, RepeatState
+from runtime.otp.state_machine import InitialState, KeepState, RepeatState
 from runtime.testing.simulation import Simulation, play
 
 NAN, INF = float("nan"), float("inf")
@@ -182,7 +182,7 @@ def test_the_enter_call_is_repeated_with_the_first_old_state() -> None:
 
         def init(self) -> Any:
             self.entered: list[Any] = []
-            return Ok("a")
+            return InitialState("a")
 
         def a(self, event: Any, content: Any) -> Any:
             return state_machine.NextState("b") if event == "cast" else None

@@ -22,8 +22,7 @@ from runtime.otp import dynamic_supervisor, erlang, supervisor, task, task_super
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.otp.erlang import ExitMessage
 from runtime.otp.gen_server import GenServer, NoReply, Ok, Reply, StartError, Stop, call
-from runtime.otp.state_machine import GenericTimeout, StateMachine, StateTimeout
-from runtime.otp.state_machine import Ok as InState
+from runtime.otp.state_machine import GenericTimeout, InitialState, StateMachine, StateTimeout
 from runtime.otp.supervisor import ChildSpec, Supervisor
 from runtime.otp.task_supervisor import TaskSupervisor
 from runtime.otp.tree_config import TreeConfigError, parse
@@ -69,8 +68,8 @@ class Interrupted(GenServer):
 
 
 class InterruptedMachine(StateMachine):
-    def init(self) -> InState:
-        return InState("only")
+    def init(self) -> InitialState:
+        return InitialState("only")
 
     def only(self, event: Any, content: Any) -> None:
         raise KeyboardInterrupt
@@ -506,8 +505,8 @@ class Timed(GenServer):
 
 
 class TimedMachine(StateMachine):
-    def init(self) -> InState:
-        return InState("only", StateTimeout(3_600_000), GenericTimeout("other", 3_600_000))
+    def init(self) -> InitialState:
+        return InitialState("only", StateTimeout(3_600_000), GenericTimeout("other", 3_600_000))
 
     def only(self, event: Any, content: Any) -> None:
         pass

@@ -15,16 +15,17 @@ from runtime.otp.state_machine import (
     EventTimeout,
     GenericTimeout,
     Ignore,
+    InitialState,
     KeepState,
     NextEvent,
     NextState,
-    Ok,
     Postpone,
     RepeatState,
-    Reply,
+    ReplyAction,
     StateMachine,
     StateTimeout,
     Stop,
+    StopAndReply,
     UpdateTimeout,
 )
 
@@ -36,7 +37,7 @@ class Scripted(StateMachine):
 
     def init(self, log: list[Any]) -> Any:
         self.log = log
-        return Ok(
+        return InitialState(
             "a",
             StateTimeout(0, "s0"),
             EventTimeout(0, "e0"),
@@ -58,17 +59,17 @@ class Scripted(StateMachine):
                 self.log.append((state, "enter", old))
                 return KeepState(EventTimeout(0, ("ee", state)))
             case ("call", from_), "stop":
-                return Stop("normal", Reply(from_, "bye"))
+                return StopAndReply("normal", ReplyAction(from_, "bye"))
             case ("call", _), "bad":
                 return "bad"
             case ("call", from_), "bad_action":
-                return KeepState(Reply(from_, 1), "foo")  # type: ignore[arg-type]
+                return KeepState(ReplyAction(from_, 1), "foo")  # type: ignore[arg-type]
             case ("call", _), "throw":
                 raise Throw(Stop("thrown"))
             case ("call", _), "crash":
                 error("boom")
             case ("call", from_), _:
-                return KeepState(Reply(from_, state))
+                return KeepState(ReplyAction(from_, state))
             case "cast", "postpone":
                 self.log.append((state, "cast", "postpone"))
                 return KeepState(Postpone()) if state == "a" else None
@@ -286,7 +287,7 @@ class Handler(StateMachine):
     def init(self, how: str) -> Any:
         match how:
             case "ok":
-                return Ok(("count", 0))
+                return InitialState(("count", 0))
             case "ignore":
                 return Ignore()
             case "stop":
@@ -298,7 +299,7 @@ class Handler(StateMachine):
             case "cast", "up", ("count", n):
                 return NextState(("count", n + 1))
             case ("call", from_), ("wait_for", wanted), ("count", n):
-                return KeepState(Reply(from_, n) if n >= wanted else Postpone())
+                return KeepState(ReplyAction(from_, n) if n >= wanted else Postpone())
             case "cast", ("flood", n), _:
                 return KeepState(*(NextEvent("internal", i) for i in range(n)))
         return None

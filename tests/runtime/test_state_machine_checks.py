@@ -14,16 +14,17 @@ from runtime.otp.state_machine import (
     ChangeCallbackModule,
     EventTimeout,
     GenericTimeout,
+    InitialState,
     KeepState,
     NextEvent,
     NextState,
-    Ok,
     PopCallbackModule,
     Postpone,
     PushCallbackModule,
-    Reply,
+    ReplyAction,
     StateTimeout,
     Stop,
+    StopAndReply,
     UpdateTimeout,
 )
 from runtime.testing.simulation import play
@@ -46,7 +47,7 @@ class Machine(StateMachine):
                 from_.answer("ok")
                 return result
             case ("call", from_), "who":
-                return KeepState(Reply(from_, "machine"))
+                return KeepState(ReplyAction(from_, "machine"))
             case ("call", _), _:
                 return None
             case _, _:
@@ -58,7 +59,7 @@ class Other(Machine):
     def handle_event(self, event: Any, content: Any, state: Any) -> Any:
         match event, content:
             case ("call", from_), "who":
-                return KeepState(Reply(from_, ("other", state)))
+                return KeepState(ReplyAction(from_, ("other", state)))
         return super().handle_event(event, content, state)
 
 
@@ -73,20 +74,22 @@ BAD_ACTIONS: list[Any] = [
     "banana", NextEvent("banana", 1), NextEvent(("call", "x"), 1), NextEvent(("timeout", "a", "b"), 1), NextEvent("enter", 1),
     EventTimeout(-5, "x"), EventTimeout(bad), EventTimeout(NAN), EventTimeout(float("inf")), EventTimeout(True),
     StateTimeout(-1), GenericTimeout("n", -1), GenericTimeout("n", bad), CancelTimeout("banana"), UpdateTimeout("banana", "x"),
-    EventTimeout(5, "x", bad), Reply(bad, 1), PushCallbackModule(bad), PopCallbackModule(), CancelTimeout(5), 5,
+    EventTimeout(5, "x", bad), ReplyAction(bad, 1), PushCallbackModule(bad), PopCallbackModule(), CancelTimeout(5), 5,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("action", BAD_ACTIONS, ids=repr)
 def test_a_wrong_action_ends_the_machine(action: Any) -> None:
     async def body() -> None:
-        pid = await Machine.start(Ok("s"))
+        pid = await Machine.start(InitialState("s"))
         reason, stack = await do(pid, KeepState(action))
         assert reason == ("bad_action_from_state_function", action)
         assert isinstance(stack, Stack)
 
     async def at_the_start() -> None:
-        pid = await Machine.start_link(Ok("s", action))  # init_ack has gone before the actions are looked at
+        pid = await Machine.start_link(
+            InitialState("s", action)
+        )  # init_ack has gone before the actions are looked at
         message = await erlang.receive()
         assert message.pid is pid
         assert message.reason[0] == ("bad_action_from_state_function", action)
@@ -112,7 +115,7 @@ def test_a_wrong_action_ends_the_machine(action: Any) -> None:
 )
 def test_a_sound_action_is_done(action: Any, seen: list[Any]) -> None:
     async def body() -> None:
-        pid = await Machine.start(Ok("s"))
+        pid = await Machine.start(InitialState("s"))
         await state_machine.call(pid, ("do", KeepState(action)))
         await erlang.sleep(1)
         assert getattr(pid.cell.actor, "seen", []) == seen
@@ -122,7 +125,7 @@ def test_a_sound_action_is_done(action: Any, seen: list[Any]) -> None:
 
 def test_absolute_times_are_the_engines() -> None:
     async def body() -> None:
-        pid = await Machine.start(Ok("s"))
+        pid = await Machine.start(InitialState("s"))
         due = erlang.monotonic_time() + 100
         await state_machine.call(pid, ("do", KeepState(GenericTimeout("t", due, 1, abs=True))))
         await erlang.sleep(99)
@@ -133,11 +136,14 @@ def test_absolute_times_are_the_engines() -> None:
     play(body)
 
 
-@pytest.mark.parametrize("reply", [Postpone(), "banana", Reply(bad, 1)], ids=repr)
+@pytest.mark.parametrize("reply", [Postpone(), "banana", ReplyAction(bad, 1)], ids=repr)
 def test_a_stop_takes_replies_only(reply: Any) -> None:
     async def body() -> None:
-        pid = await Machine.start(Ok("s"))
-        assert (await do(pid, Stop("normal", reply)))[0] == ("bad_reply_action_from_state_function", reply)
+        pid = await Machine.start(InitialState("s"))
+        assert (await do(pid, StopAndReply("normal", reply)))[0] == (
+            "bad_reply_action_from_state_function",
+            reply,
+        )
 
     play(body)
 
@@ -172,7 +178,7 @@ def test_a_start_that_fails_carries_no_stack(result: Any, reason: Any, ends_with
 
 def test_callback_modules_change_push_and_pop() -> None:
     async def body() -> None:
-        pid = await Machine.start(Ok("s"))
+        pid = await Machine.start(InitialState("s"))
         call = state_machine.call
         await call(pid, ("do", NextState("t", PushCallbackModule(Other))))
         assert await call(pid, "who") == ("other", "t")
