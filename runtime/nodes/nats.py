@@ -167,7 +167,10 @@ class NatsFabric:
         await client.subscribe(f"{prefix}.to.{self._own}", cb=self._received, **limits)
         await client.subscribe(f"{prefix}.{ALL}", cb=self._received, **limits)
         await client.subscribe(f"{self._inbox}.*", cb=self._answered)
-        await client.flush()  # the server knows of the subscriptions
+        # nats-py writes the ping of a flush before what waits in its buffer: the first one lets the buffer out, and the
+        # answer to the second says that the server knows of the subscriptions.
+        await client.flush()
+        await client.flush()
         self._tell(Listener.up)
         while True:
             await self._wake.wait()

@@ -6,12 +6,15 @@ import copy
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from runtime.testing.cluster import Cluster
 from tests.otp.__main__ import describe, scenario_files
 from tests.otp.comparison import compare
 from tests.otp_nodes.__main__ import check, main
+from tests.otp_nodes.nats_cluster import NatsCluster, nats_server
 from tests.otp_nodes.world import NodeScenario, replay
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -29,17 +32,31 @@ def test_scenarios_are_there() -> None:
     )
 
 
-@pytest.mark.parametrize(
+topics = pytest.mark.parametrize(
     "topic", sorted({path.parent for path in scenarios()}), ids=lambda path: str(path.relative_to(PLACE))
 )
-def test_scenarios(topic: Path) -> None:
+
+
+def differing(topic: Path, seeds: range, make: Any = Cluster) -> str:
+    """What the replay of a topic's scenarios does otherwise than Erlang."""
     failures: list[str] = []
     for path in topic.glob("*.json"):
         scenario = NodeScenario.load(path)
-        seed, differences = check(scenario, SEEDS)
+        seed, differences = check(scenario, seeds, make)
         if differences:
             failures.append(describe(scenario, seed, differences))  # type: ignore[arg-type]
-    assert not failures, "\n".join(failures)
+    return "\n".join(failures)
+
+
+@topics
+def test_scenarios(topic: Path) -> None:
+    assert not differing(topic, SEEDS)
+
+
+@topics
+def test_scenarios_over_nats(topic: Path) -> None:
+    with nats_server() as NatsCluster.url:
+        assert not differing(topic, SEEDS[:1], NatsCluster)
 
 
 def test_one_seed_is_one_trace() -> None:
