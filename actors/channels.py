@@ -15,7 +15,7 @@ from actors.ledger import feed as ledger_feed
 from actors.node import node
 from actors.storage import repo
 from runtime.otp import erlang
-from runtime.phoenix.channel import Channel, Error, Ok, Reply
+from runtime.phoenix.channel import Accept, Channel, Refuse, Reply
 from schema import ledger
 from schema.rows import TransactionRow
 
@@ -33,8 +33,8 @@ class OwnChannel(Channel):
 
     def join(self, topic: str, payload: Any, socket: Any) -> Any:
         if topic.partition(":")[2] == self.assigns["user_id"]:
-            return Ok()
-        return Error(UNAUTHORIZED)
+            return Accept()
+        return Refuse(UNAUTHORIZED)
 
     def handle_in(self, event: Any, payload: Any) -> Any:
         return answer(event, payload)
@@ -60,13 +60,13 @@ class TransactionChannel(OwnChannel):
 
     def join(self, topic: str, payload: Any, socket: Any) -> Any:
         answer = super().join(topic, payload, socket)
-        if type(answer) is Error or not isinstance(payload, dict) or "last_seq" not in payload:
+        if type(answer) is Refuse or not isinstance(payload, dict) or "last_seq" not in payload:
             return answer
         seq = payload["last_seq"]
         if type(seq) is not int or not 0 <= seq < 1 << 63:
-            return Error(BAD_LAST_SEQ)
+            return Refuse(BAD_LAST_SEQ)
         erlang.send(self.pid, Resume(seq, node().ledger_position))
-        return Ok(subscribe=False)
+        return Accept(subscribe=False)
 
     def handle_info(self, message: Any) -> Any:
         match message:
@@ -111,7 +111,7 @@ class AdminChannel(Channel):
     __slots__ = ()
 
     def join(self, topic: str, payload: Any, socket: Any) -> Any:
-        return Ok() if self.assigns["role"] == "admin" else Error(UNAUTHORIZED)
+        return Accept() if self.assigns["role"] == "admin" else Refuse(UNAUTHORIZED)
 
     def handle_in(self, event: Any, payload: Any) -> Any:
         return answer(event, payload)
@@ -122,6 +122,6 @@ def answer(event: Any, payload: Any) -> Any:
     channel."""
     match event:
         case "ping":
-            return Reply("ok", payload)
+            return Reply(("ok", payload))
         case _:
-            return Reply("error", {"reason": "unknown event"})
+            return Reply(("error", {"reason": "unknown event"}))

@@ -76,14 +76,14 @@ async def ours() -> tuple[int, Broadcast, Broadcast]:
     from runtime.http.server import addresses
     from runtime.otp.dynamic_supervisor import DynamicSupervisor
     from runtime.phoenix import (
+        Accept,
         Channel,
         Endpoint,
         Mount,
         Mounts,
-        Ok,
         Reply,
+        Socket,
         Sockets,
-        UserSocket,
         WebSocketOptions,
         drainer,
     )
@@ -95,25 +95,25 @@ async def ours() -> tuple[int, Broadcast, Broadcast]:
         __slots__ = ()
 
         def join(self, topic: str, payload: Any, socket: Any) -> Any:
-            return Ok()
+            return Accept()
 
         def handle_in(self, event: Any, payload: Any) -> Any:
-            return Reply("ok", payload)
+            return Reply(("ok", payload))
 
-    class Socket(UserSocket):
+    class UserSocket(Socket):
         __slots__ = ()
         channels = {"transaction:*": TransactionChannel}
 
         def connect(self, params: Any, connect_info: Any) -> Any:
             self.assigns["user_id"] = TOPIC.partition(":")[2]
-            return Ok()
+            return Accept()
 
     _kept.append(AsyncioEngine().start())
     endpoint = Endpoint()
     await PubSub.start(name="pubsub")
     await DynamicSupervisor.start(name="channels")
     await Sockets.start(name="sockets")
-    mount = Mount("/socket", Socket, WebSocketOptions(check_origin=False, timeout=None))
+    mount = Mount("/socket", UserSocket, WebSocketOptions(check_origin=False, timeout=None))
     transports = SocketTransports(lambda _request: Response(404), endpoint, Mounts([mount]))
     options = ServerOptions(http=HttpOptions(upgradable=transports.upgradable))
     ((_host, port),) = await addresses(await Server.start(transports, options))

@@ -6,7 +6,7 @@ import sys
 from runtime import AsyncioEngine, DynamicSupervisor, erlang
 from runtime.http import HttpOptions, Response, Server, ServerOptions
 from runtime.http.server import addresses
-from runtime.phoenix import Channel, Endpoint, Mount, Mounts, Ok, Sockets, SocketTransports, UserSocket
+from runtime.phoenix import Accept, Channel, Endpoint, Mount, Mounts, Socket, Sockets, SocketTransports
 from runtime.phoenix.pubsub import PubSub
 
 
@@ -27,7 +27,7 @@ async def room():
 class Member(Channel):
     def join(self, topic, payload, socket):
         erlang.send("room", ("join", self.pid, str(payload["name"])))
-        return Ok()
+        return Accept()
 
     def handle_in(self, event, payload):
         self.broadcast("said", payload)
@@ -36,11 +36,11 @@ class Member(Channel):
         self.push("news", {"text": news})
 
 
-class Socket(UserSocket):
+class UserSocket(Socket):
     channels = {"room:*": Member}
 
     def connect(self, params, connect_info):
-        return Ok()
+        return Accept()
 
 
 async def main(port=0):
@@ -48,7 +48,7 @@ async def main(port=0):
     erlang.spawn(room, name="room")
     for part, name in ((PubSub, "pubsub"), (DynamicSupervisor, "channels"), (Sockets, "sockets")):
         await part.start(name=name)
-    sockets = SocketTransports(lambda _: Response(404), Endpoint(), Mounts([Mount("/socket", Socket)]))
+    sockets = SocketTransports(lambda _: Response(404), Endpoint(), Mounts([Mount("/socket", UserSocket)]))
     options = ServerOptions(port=port, http=HttpOptions(upgradable=sockets.upgradable))
     ((host, port),) = await addresses(await Server.start(sockets, options))
     print(f"the chat room is open on http://{host}:{port}", flush=True)

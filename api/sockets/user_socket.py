@@ -16,9 +16,9 @@ from api.security.disconnect import socket_id
 from api.security.tokens import InvalidToken
 from runtime.phoenix.check_origin import CheckOrigin
 from runtime.phoenix.endpoint import Endpoint
-from runtime.phoenix.messages import Error, Ok
+from runtime.phoenix.messages import Accept, Refuse
 from runtime.phoenix.mount import LongPollOptions, Mount, Mounts, WebSocketOptions
-from runtime.phoenix.socket import UserSocket as PhoenixSocket
+from runtime.phoenix.socket import Socket
 
 PATH = "/socket"
 MAX_MESSAGE = 256 * 1024  # bytes of one message of a client
@@ -28,7 +28,7 @@ LONGEST = 10 * 365 * 86_400_000  # ms that a socket may be open
 LOOPBACK = ("//localhost", "//127.0.0.1", "//[::1]")
 
 
-class UserSocket(PhoenixSocket):
+class UserSocket(Socket):
     """A signed-in client."""
 
     __slots__ = ()
@@ -44,7 +44,7 @@ class UserSocket(PhoenixSocket):
     def connect(self, params: dict[str, Any], connect_info: dict[str, Any]) -> Any:
         token = params.get("token") or connect_info.get("auth_token")
         if not isinstance(token, str) or not token.isascii():
-            return Error()
+            return Refuse()
         principal = self.context.sessions.known(token.encode())
         return self._ask(token) if principal is None else self._let_in(principal)
 
@@ -52,9 +52,9 @@ class UserSocket(PhoenixSocket):
         try:
             return self._let_in(await self.context.sessions.authenticate(token))
         except InvalidToken:
-            return Error()
+            return Refuse()
 
-    def _let_in(self, principal: Principal) -> Ok:
+    def _let_in(self, principal: Principal) -> Accept:
         self.assigns["user_id"] = principal.subject
         self.assigns["role"] = principal.role
         if principal.session_id is not None:
@@ -62,7 +62,7 @@ class UserSocket(PhoenixSocket):
         # Until the moment at which a new connection with this token is refused: else its client would be let in and sent
         # away again and again.
         self.lifetime = min((principal.exp - time.time()) * 1000, LONGEST)
-        return Ok()
+        return Accept()
 
     def id(self) -> str | None:
         return socket_id(self.assigns["user_id"])

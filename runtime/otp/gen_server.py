@@ -86,7 +86,7 @@ class NoReply:
     hibernate: bool = False
 
 
-_NO_REPLY: Final = object()
+NO_REPLY: Final = object()
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ class Stop:
     """`{stop, Reason, State}`, or `{stop, Reason, Reply, State}` if a `reply` is given."""
 
     reason: Any = "normal"
-    reply: Any = _NO_REPLY
+    reply: Any = NO_REPLY
 
 
 @dataclass(slots=True)
@@ -375,9 +375,9 @@ class GenServer(Process):
         if kind is NoneType and from_ is None:
             return None
         if kind is Stop:
-            if from_ is not None and result.reply is not _NO_REPLY:
+            if from_ is not None and result.reply is not NO_REPLY:
                 return self._stop(result.reason, (from_, result.reply))
-            if result.reply is _NO_REPLY:
+            if result.reply is NO_REPLY:
                 return self._stop(result.reason)
         if kind is Raised:
             return self._stop(result.reason)

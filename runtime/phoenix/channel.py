@@ -4,12 +4,12 @@
         intercept = ("secret",)
 
         def join(self, topic, payload, socket):
-            return Ok({"welcome": self.assigns["user_id"]})      # or Error({"reason": "unauthorized"})
+            return Accept({"welcome": self.assigns["user_id"]})      # or Refuse({"reason": "unauthorized"})
 
         def handle_in(self, event, payload):
             match event:
                 case "echo":
-                    return Reply("ok", payload)
+                    return Reply(("ok", payload))
                 case "shout":
                     self.broadcast("shout", payload)
 
@@ -21,7 +21,7 @@ the others run. When it crashes its client gets phx_error and joins again; nobod
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from inspect import iscoroutine
 from typing import Any, ClassVar, Final
 
@@ -29,26 +29,24 @@ from runtime.core.exits import Throw, Unwind, is_atom, is_shutdown, reason_of
 from runtime.core.pid import Pid, Ref
 from runtime.core.signals import Down
 from runtime.otp import erlang
-from runtime.otp.gen_server import Call, GenServer, NoReply, Stop, start_actor
+from runtime.otp.gen_server import NO_REPLY, Call, GenServer, NoReply, Reply, Stop, start_actor
 from runtime.phoenix.endpoint import Fastlane, broadcast, broadcast_from
 from runtime.phoenix.messages import (
+    Accept,
     Broadcast,
-    Error,
     Join,
-    Joined,
     Message,
-    Ok,
-    Refused,
+    Refuse,
     SocketClose,
     SocketDrain,
 )
-from runtime.phoenix.socket import UserSocket
+from runtime.phoenix.socket import Socket
 
 __all__ = [
+    "Accept",
     "Channel",
-    "Error",
     "NoReply",
-    "Ok",
+    "Refuse",
     "Reply",
     "SocketRef",
     "Stop",
@@ -56,14 +54,6 @@ __all__ = [
     "broadcast_from",
     "reply",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """`{:reply, {status, payload}, socket}` of handle_in, and the reply of a `Stop`. No payload is `{}`."""
-
-    status: str = "ok"
-    payload: Any = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +94,17 @@ class Channel(GenServer):
 
     # ---- callbacks
 
-    def join(self, topic: str, payload: Any, socket: UserSocket) -> Any:
-        """Lets the client in with `Ok()` or `Ok(reply)`, refuses it with `Error(reply)`. Anything else is a
+    def join(self, topic: str, payload: Any, socket: Socket) -> Any:
+        """Lets the client in with `Accept()` or `Accept(reply)`, refuses it with `Refuse(reply)`. Anything else is a
         crash.
         """
         raise NotImplementedError(f"{type(self).__name__} has no join callback")
 
     def handle_in(self, event: Any, payload: Any) -> Any:
-        """A message of the client: None or `NoReply()`, `Reply(status, payload)`, `Stop(reason, reply)`."""
+        """A message of the client: None or `NoReply()`, `Reply(reply)`, `Stop(reason)` or `Stop(reason, reply)`.
+
+        As in Phoenix a `reply` is `(status, payload)`, or a status alone for the payload `{}`.
+        """
         raise LookupError(f"{type(self).__name__} does not handle {event!r}")
 
     def handle_out(self, event: str, payload: Any) -> Any:
@@ -145,7 +138,7 @@ class Channel(GenServer):
 
     def subscribe(self) -> None:
         """Lets the topic's broadcasts through to the client from now on. A join does so by itself, unless it
-        returned `Ok(subscribe=False)`.
+        returned `Accept(subscribe=False)`.
         """
         self._assert_joined()
         socket = self.socket
@@ -173,7 +166,7 @@ class Channel(GenServer):
 
     @classmethod
     async def start_channel(
-        cls, socket: UserSocket, topic: str, join_ref: Any, ref: Any, options: dict[str, Any]
+        cls, socket: Socket, topic: str, join_ref: Any, ref: Any, options: dict[str, Any]
     ) -> Pid | None:
         """The start function of a channel's child spec. The join itself comes as a call of the transport."""
         channel = cls()
@@ -199,7 +192,7 @@ class Channel(GenServer):
             if kind is Message:
                 if message.event == "phx_leave":
                     self.ref = message.ref
-                    return self._handled_in(Stop(("shutdown", "left"), Reply("ok")))
+                    return self._handled_in(Stop(("shutdown", "left"), "ok"))
                 self.ref = message.ref
                 result = self.handle_in(message.event, message.payload)
                 if iscoroutine(result):
@@ -255,18 +248,18 @@ class Channel(GenServer):
 
     def _after_join(self, result: Any, call: Call) -> Coroutine[Any, Any, Any] | None:
         match result:
-            case Ok():
+            case Accept():
                 self.joined = self._entered = True
                 if result.subscribe:
                     self.subscribe()
-                call.answer(Joined(result.reply))
+                call.answer(result)
                 return None
-            case Error():
+            case Refuse():
                 self._entered = True
-                call.answer(Refused({} if result.reason is None else result.reason))
+                call.answer(result)
                 return self._stop("shutdown")
             case _:
-                raise _bad_return(f"{type(self).__name__}.join", "Ok() or Error()", result)
+                raise _bad_return(f"{type(self).__name__}.join", "Accept() or Refuse()", result)
 
     def _handled_in(self, result: Any) -> Coroutine[Any, Any, Any] | None:
         kind: type[Any] = type(result)
@@ -274,11 +267,11 @@ class Channel(GenServer):
             self.ref = None
             return None
         if kind is Reply:
-            self._answer(result)
+            self._answer(result.value)
             self.ref = None
-            return None
+            return self._options(result)
         if kind is Stop:
-            if type(result.reply) is Reply:
+            if result.reply is not NO_REPLY:
                 self._answer(result.reply)
             return self._close(result.reason)
         if kind is NoReply:
@@ -286,14 +279,15 @@ class Channel(GenServer):
             return self._options(result)
         raise _bad_return(f"{type(self).__name__}.handle_in", "None, NoReply(), Reply() or Stop()", result)
 
-    def _answer(self, answer: Reply) -> None:
-        status: Any = answer.status
+    def _answer(self, value: Any) -> None:
+        status, payload = value if type(value) is tuple and len(value) == 2 else (value, {})
         if not isinstance(status, str):
-            raise TypeError(f"the status of a reply must be a string, got {answer.status!r}")
+            raise TypeError(
+                f"a reply must be a status or (status, payload), the status a string, got {value!r}"
+            )
         socket = self.socket
-        socket.transport.push(
-            socket.serializer.encode_reply(self.join_ref, self.ref, self.topic, answer.status, answer.payload)
-        )
+        frame = socket.serializer.encode_reply(self.join_ref, self.ref, self.topic, status, payload)
+        socket.transport.push(frame)
 
     def _handled(self, result: Any) -> Coroutine[Any, Any, Any] | None:
         if result is None:

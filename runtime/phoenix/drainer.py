@@ -24,12 +24,12 @@ from runtime.phoenix.messages import Broadcast
 from runtime.phoenix.socket import SocketTransport
 from runtime.phoenix.websocket import CloseConnection, WebSocketConnection
 
-LINGER: Final = 5.0  # seconds a peer has to take the last bytes and close
+CLOSE_TIMEOUT: Final = 5.0  # seconds a peer has to take the last bytes and close
 _SWEEPS: Final = 25  # sweeps within the shortest timeout
 _SWEEP: Final = "sweep"
 
 
-class Lingering(Protocol):
+class ClosingConnection(Protocol):
     """A connection that waits for its peer to close."""
 
     def abort(self) -> None:
@@ -42,7 +42,7 @@ class Sockets(GenServer):
 
     def init(self, *args: Any) -> None:
         self.transports: dict[Pid, SocketTransport] = {}
-        self._lingering: dict[Lingering, float] = {}
+        self._closing: dict[ClosingConnection, float] = {}
         self._hook = self._gone
         self._shortest: float | None = None
         self._timer: erlang.TimerRef | None = None
@@ -58,14 +58,14 @@ class Sockets(GenServer):
             self._watch(min(options.timeout or options.frame_timeout, options.frame_timeout) / 1000)
         return cell.pid
 
-    def linger(self, connection: Lingering) -> None:
-        """Aborts a closing connection unless its peer closes it within LINGER seconds."""
-        self._lingering[connection] = self.now() + LINGER
-        self._watch(LINGER)
+    def await_close(self, connection: ClosingConnection) -> None:
+        """Aborts a closing connection unless its peer closes it within CLOSE_TIMEOUT seconds."""
+        self._closing[connection] = self.now() + CLOSE_TIMEOUT
+        self._watch(CLOSE_TIMEOUT)
 
-    def unlinger(self, connection: Lingering) -> None:
+    def closed(self, connection: ClosingConnection) -> None:
         """The peer has closed."""
-        self._lingering.pop(connection, None)
+        self._closing.pop(connection, None)
 
     def _watch(self, seconds: float) -> None:
         if self._shortest is None or seconds < self._shortest:
@@ -84,7 +84,7 @@ class Sockets(GenServer):
     def handle_info(self, message: Any) -> Any:
         if message == _SWEEP:
             self._sweep(self.now())
-            if self.transports or self._lingering:
+            if self.transports or self._closing:
                 self._sweep_later()
             else:
                 self._timer = self._shortest = None
@@ -101,8 +101,8 @@ class Sockets(GenServer):
                     continue
                 if now - transport.last_seen >= timeout / 1000:
                     transport.pid.cell.deliver(CloseConnection(1002, ("shutdown", "read_timeout")))
-        for connection in [held for held, deadline in self._lingering.items() if deadline <= now]:
-            del self._lingering[connection]
+        for connection in [late for late, deadline in self._closing.items() if deadline <= now]:
+            del self._closing[connection]
             connection.abort()
 
     def _gone(self, pid: Pid) -> None:
@@ -119,7 +119,7 @@ class Sockets(GenServer):
             send_away(transport)
 
     def format_status(self) -> Any:
-        return {"transports": len(self.transports), "lingering": len(self._lingering)}
+        return {"transports": len(self.transports), "closing": len(self._closing)}
 
 
 def whereis(name: str) -> Sockets:

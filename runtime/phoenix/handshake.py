@@ -2,7 +2,7 @@
 order.
 
 Pure, but for the user's connect callback, which may be a coroutine. Each step gives the next state or a
-`Response` that refuses the client.
+`TransportResponse` that refuses the client.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from typing import Any, Final
 from runtime.phoenix.deflate import Deflate
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
 from runtime.phoenix.endpoint import Endpoint
-from runtime.phoenix.messages import Error, Ok
+from runtime.phoenix.messages import Accept, Refuse
 from runtime.phoenix.mount import Route, WebSocketOptions
 from runtime.phoenix.query import InvalidQuery
-from runtime.phoenix.request import Request, Response, connect_info, error_response, text
+from runtime.phoenix.request import TransportRequest, TransportResponse, connect_info, error_response, text
 from runtime.phoenix.serializer import negotiate
-from runtime.phoenix.socket import UserSocket
+from runtime.phoenix.socket import Socket
 
 AUTH_TOKEN_PREFIX: Final = "base64url.bearer.phx."  # noqa: S105 - not a token
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
-FORBIDDEN: Final = Response(403)
-BAD_REQUEST: Final = Response(400)
+FORBIDDEN: Final = TransportResponse(403)
+BAD_REQUEST: Final = TransportResponse(400)
 
 _log = logging.getLogger("runtime.phoenix")
 _silent_until = 0.0
@@ -45,13 +45,15 @@ class Candidate:
     """A client that passed the checks of the transport; the user's connect callback comes next."""
 
     route: Route
-    request: Request
+    request: TransportRequest
     params: dict[str, Any]
     info: dict[str, Any]
     headers: tuple[tuple[str, str], ...] = field(default=())
 
 
-def check_websocket(route: Route, path_params: dict[str, str], request: Request) -> Candidate | Response:
+def check_websocket(
+    route: Route, path_params: dict[str, str], request: TransportRequest
+) -> Candidate | TransportResponse:
     """Method, query, origin, auth token and subprotocols of a WebSocket request."""
     if request.method != "GET":
         return BAD_REQUEST
@@ -87,7 +89,9 @@ def check_websocket(route: Route, path_params: dict[str, str], request: Request)
     return Candidate(route, request, params, info, headers)
 
 
-def check_longpoll(route: Route, path_params: dict[str, str], request: Request) -> Candidate | Response:
+def check_longpoll(
+    route: Route, path_params: dict[str, str], request: TransportRequest
+) -> Candidate | TransportResponse:
     """Query and origin of a longpoll request; the origin is checked before the method. Status 403 goes into
     the body.
     """
@@ -104,7 +108,7 @@ def check_longpoll(route: Route, path_params: dict[str, str], request: Request) 
     return Candidate(route, request, params, info)
 
 
-def _origin_allowed(route: Route, request: Request) -> bool:
+def _origin_allowed(route: Route, request: TransportRequest) -> bool:
     origin = request.header("origin")
     if origin is None:
         return True
@@ -141,7 +145,7 @@ def _decode_token(encoded: str) -> str | None:
 
 
 def connect(candidate: Candidate, endpoint: Endpoint) -> Any:
-    """`Phoenix.Socket.__connect__/3`: a UserSocket that is let in, or a Response; a coroutine if the callback
+    """`Phoenix.Socket.__connect__/3`: a Socket that is let in, or a TransportResponse; a coroutine if the callback
     is one.
     """
     options = candidate.route.options
@@ -163,14 +167,14 @@ def connect(candidate: Candidate, endpoint: Endpoint) -> Any:
         return _raised(candidate, error)
 
 
-async def _connect_later(candidate: Candidate, socket: UserSocket, coro: Any) -> UserSocket | Response:
+async def _connect_later(candidate: Candidate, socket: Socket, coro: Any) -> Socket | TransportResponse:
     try:
         return _connected(candidate, socket, await coro)
     except Exception as error:
         return _raised(candidate, error)
 
 
-def _raised(candidate: Candidate, error: Exception) -> Response:
+def _raised(candidate: Candidate, error: Exception) -> TransportResponse:
     # A client that is refused comes back at once and for ever: its traceback need not fill the log.
     global _silent_until, _unlogged
     now = monotonic()
@@ -183,39 +187,39 @@ def _raised(candidate: Candidate, error: Exception) -> Response:
     return error_response(500)
 
 
-def _connected(candidate: Candidate, socket: UserSocket, result: Any) -> UserSocket | Response:
+def _connected(candidate: Candidate, socket: Socket, result: Any) -> Socket | TransportResponse:
     match result:
-        case Ok():
+        case Accept():
             socket_id = socket.id()
             if socket_id is None or type(socket_id) is str:
                 socket.socket_id = socket_id
                 return socket
             _log.error("%s.id returned %r, expected a string or None", type(socket).__name__, socket_id)
-        case Error(None):
+        case Refuse(None):
             pass
-        case Error(reason):
+        case Refuse(reason):
             handler = getattr(candidate.route.options, "error_handler", None)
             if handler is not None:
                 return handler(candidate.request, reason)
         case _:
-            _log.error("%s.connect returned %r, expected Ok() or Error()", type(socket).__name__, result)
+            _log.error("%s.connect returned %r, expected Accept() or Refuse()", type(socket).__name__, result)
     return FORBIDDEN
 
 
 @dataclass(frozen=True, slots=True)
-class Upgrade:
+class WebSocketUpgrade:
     """The 101 answer's header fields, and the compression that was agreed."""
 
     headers: tuple[tuple[str, str], ...]
     deflate: Deflate | None
 
 
-def upgrade(candidate: Candidate) -> Upgrade | Response:
+def upgrade(candidate: Candidate) -> WebSocketUpgrade | TransportResponse:
     """The request as an upgrade, checked last, when the client is let in: 101 or 400."""
     request = candidate.request
     problem = _upgrade_problem(request)
     if problem is not None:
-        return Response(400, problem.encode(), (("content-type", "text/plain; charset=utf-8"),))
+        return TransportResponse(400, problem.encode(), (("content-type", "text/plain; charset=utf-8"),))
     key = request.header("sec-websocket-key") or ""
     accept = base64.b64encode(
         hashlib.sha1(key.encode("latin-1") + _GUID, usedforsecurity=False).digest()
@@ -231,10 +235,10 @@ def upgrade(candidate: Candidate) -> Upgrade | Response:
         deflate = negotiate_deflate(request.values("sec-websocket-extensions"))
         if deflate is not None:
             headers = (*headers, ("sec-websocket-extensions", deflate.header))
-    return Upgrade(headers, deflate)
+    return WebSocketUpgrade(headers, deflate)
 
 
-def _upgrade_problem(request: Request) -> str | None:
+def _upgrade_problem(request: TransportRequest) -> str | None:
     if request.header("host") is None:
         return "'host' header is absent"
     for name, token in (("connection", "upgrade"), ("upgrade", "websocket")):
@@ -259,7 +263,7 @@ def _is_key(values: list[str]) -> bool:
         return False
 
 
-async def within(connecting: Any, timeout: int | None) -> UserSocket | Response:
+async def within(connecting: Any, timeout: int | None) -> Socket | TransportResponse:
     """Waits for a connect callback that is a coroutine; 403 if it takes longer than `timeout` ms."""
     try:
         async with asyncio.timeout(None if timeout is None else timeout / 1000):

@@ -35,8 +35,8 @@ from runtime.phoenix.fanout import flush, pending
 from runtime.phoenix.handshake import Candidate
 from runtime.phoenix.messages import BINARY, TEXT, Frame
 from runtime.phoenix.mount import LongPollOptions
-from runtime.phoenix.request import JSON_TYPE, Response, error_response
-from runtime.phoenix.socket import BadMessage, SocketTransport, UserSocket
+from runtime.phoenix.request import JSON_TYPE, TransportResponse, error_response
+from runtime.phoenix.socket import BadMessage, Socket, SocketTransport
 
 _CORS: Final = ("access-control-allow-origin", "*")
 _NEWLINE: Final = re.compile(rb"\r\n|\n")
@@ -79,7 +79,7 @@ class LongPollSession(SocketTransport):
 
     name = "longpoll"
 
-    def __init__(self, socket: UserSocket, options: LongPollOptions) -> None:
+    def __init__(self, socket: Socket, options: LongPollOptions) -> None:
         super().__init__(socket)
         self.options = options
         self.token = _new_token()
@@ -204,18 +204,18 @@ WhileConnected = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 async def handle(
     endpoint: Endpoint,
-    candidate: Candidate | Response,
+    candidate: Candidate | TransportResponse,
     method: str,
     headers: Any,
     read_body: ReadBody,
     wait: WhileConnected,
-) -> Response:
+) -> TransportResponse:
     """Answers one request to a longpoll path.
 
     `read_body(limit)` gives the body, None if it is longer than `limit` bytes. `wait(awaitable)` waits for a
     poll's answer as long as the client is there.
     """
-    if isinstance(candidate, Response):
+    if isinstance(candidate, TransportResponse):
         return _status(403) if candidate.status == 403 else candidate
     try:
         if method == "OPTIONS":
@@ -234,12 +234,12 @@ async def handle(
         if error.reason != "noproc":
             raise
         return _status(500)  # the server is going
-    return Response(400, b"", (_CORS,))
+    return TransportResponse(400, b"", (_CORS,))
 
 
-def _preflight(headers: Any) -> Response:
+def _preflight(headers: Any) -> TransportResponse:
     asked = ", ".join(headers("access-control-request-headers"))
-    return Response(
+    return TransportResponse(
         200,
         b"",
         (
@@ -251,9 +251,11 @@ def _preflight(headers: Any) -> Response:
     )
 
 
-def _status(status: int, **more: Any) -> Response:
+def _status(status: int, **more: Any) -> TransportResponse:
     # The client reads the status from the body; where there is none it waits for ever, whatever HTTP says.
-    return Response(200, orjson.dumps({"status": status, **more}), (("content-type", JSON_TYPE), _CORS))
+    return TransportResponse(
+        200, orjson.dumps({"status": status, **more}), (("content-type", JSON_TYPE), _CORS)
+    )
 
 
 async def _resume(endpoint: Endpoint, candidate: Candidate) -> Dest | None:
@@ -303,11 +305,11 @@ def _elsewhere(token: str) -> tuple[str, str] | None:
     return (_name(token), name) if name in node.nodes() else None
 
 
-async def _open(endpoint: Endpoint, candidate: Candidate) -> Response:
+async def _open(endpoint: Endpoint, candidate: Candidate) -> TransportResponse:
     socket = handshake.connect(candidate, endpoint)
-    if not isinstance(socket, UserSocket | Response):
+    if not isinstance(socket, Socket | TransportResponse):
         socket = await handshake.within(socket, candidate.route.options.connect_timeout)
-    if isinstance(socket, Response):
+    if isinstance(socket, TransportResponse):
         return _status(403) if socket.status == 403 else socket
     if socket.socket_id is not None:
         there = endpoint.pubsub.subscribers(socket.socket_id)
@@ -322,7 +324,7 @@ async def _open(endpoint: Endpoint, candidate: Candidate) -> Response:
     return _status(410, token=session.token, messages=[])
 
 
-async def _listen(session: Dest, candidate: Candidate, wait: WhileConnected) -> Response:
+async def _listen(session: Dest, candidate: Candidate, wait: WhileConnected) -> TransportResponse:
     token = candidate.params["token"]
     try:
         payloads: list[bytes] = await wait(
@@ -341,7 +343,9 @@ async def _listen(session: Dest, candidate: Candidate, wait: WhileConnected) -> 
     return _status(200, token=token, messages=messages)
 
 
-async def _publish(session: Dest, candidate: Candidate, headers: Any, read_body: ReadBody) -> Response:
+async def _publish(
+    session: Dest, candidate: Candidate, headers: Any, read_body: ReadBody
+) -> TransportResponse:
     options: LongPollOptions = candidate.route.options
     body = await read_body(options.max_body)
     if body is None:

@@ -102,7 +102,7 @@ class SocketDrain:
 
 
 @dataclass(frozen=True, slots=True)
-class Ok:
+class Accept:
     """`{:ok, reply, socket}` of join, `{:ok, socket}` of connect: the client is let in.
 
     With `subscribe` False a joined channel gets no broadcasts until it calls `self.subscribe()`: time to
@@ -114,7 +114,7 @@ class Ok:
 
 
 @dataclass(frozen=True, slots=True)
-class Error:
+class Refuse:
     """`{:error, reason}` of join and connect: the client is refused."""
 
     reason: Any = None
@@ -122,20 +122,6 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """A transport asks its new channel to let the client in."""
+    """A transport asks its new channel to let the client in: answered with `Accept` or `Refuse`."""
 
     payload: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """The answer to `Join`: joined, with this reply."""
-
-    reply: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The answer to `Join`: refused, with this reply."""
-
-    reply: Any

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime.phoenix.check_origin import CheckOrigin, OriginPolicy
-from runtime.phoenix.request import CONNECT_INFO_KEYS, Request, Response
+from runtime.phoenix.request import CONNECT_INFO_KEYS, TransportRequest, TransportResponse
 from runtime.phoenix.serializer import SERIALIZERS, Serializer
 
 if TYPE_CHECKING:
-    from runtime.phoenix.socket import UserSocket
+    from runtime.phoenix.socket import Socket
 
-ErrorHandler = Callable[[Request, Any], Response]
+ErrorHandler = Callable[[TransportRequest, Any], TransportResponse]
 
 WEBSOCKET: Final = "websocket"
 LONGPOLL: Final = "longpoll"
@@ -95,7 +95,7 @@ class LongPollOptions:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """`socket path, UserSocket, websocket: ..., longpoll: ..., auth_token: ...`; None turns a transport off.
+    """`socket path, Socket, websocket: ..., longpoll: ..., auth_token: ...`; None turns a transport off.
 
     `path` may have parameters (`/rooms/:tenant`), which join the connect params. With `auth_token` a client
     may send its token in the WebSocket subprotocol or the header x-phoenix-authtoken; connect_info then has
@@ -103,7 +103,7 @@ class Mount:
     """
 
     path: str
-    socket: type[UserSocket]
+    socket: type[Socket]
     websocket: WebSocketOptions | None = field(default_factory=WebSocketOptions)
     longpoll: LongPollOptions | None = None
     auth_token: bool = False

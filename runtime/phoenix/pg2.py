@@ -39,7 +39,7 @@ register_dispatcher(fastlane, "fastlane")
 
 
 @dataclass(frozen=True, slots=True)
-class Forwarded:
+class ForwardToLocal:
     """A broadcast on its way to another node; `message` is encoded."""
 
     topic: str
@@ -55,7 +55,7 @@ class ChannelBroadcast:
     payload: Any
 
 
-codec.register(Forwarded)
+codec.register(ForwardToLocal)
 codec.register(ChannelBroadcast)
 
 
@@ -99,7 +99,7 @@ class PG2:
 
     def receive(self, message: Any) -> None:
         """A broadcast has come from another node."""
-        if type(message) is not Forwarded:
+        if type(message) is not ForwardToLocal:
             return
         forwarded = message
         if not self._pubsub.has_subscribers(forwarded.topic):
@@ -112,15 +112,15 @@ class PG2:
             message = Broadcast(forwarded.topic, message.event, message.payload)
         self._pubsub.local_broadcast(forwarded.topic, message, dispatcher)
 
-    def _forwarded(self, topic: str, message: Any, dispatcher: Dispatcher) -> Forwarded:
+    def _forwarded(self, topic: str, message: Any, dispatcher: Dispatcher) -> ForwardToLocal:
         name = _names.get(dispatcher)
         if name is None:
             raise TypeError(f"the dispatcher {dispatcher!r} is not registered for other nodes")
         if type(message) is Broadcast:
             message = ChannelBroadcast(message.event, message.payload)
-        return Forwarded(topic, name, self._node.codec.encode(message))
+        return ForwardToLocal(topic, name, self._node.codec.encode(message))
 
-    def _send(self, node: str, forwarded: Forwarded) -> None:
+    def _send(self, node: str, forwarded: ForwardToLocal) -> None:
         there = self._node.destination(self._name, node)
         if there is not None:
             there.cell.deliver(forwarded)

@@ -21,7 +21,7 @@ from runtime.phoenix.endpoint import local_broadcast
 from runtime.phoenix.json_library import EncodeError
 from runtime.phoenix.tracker import AlreadyTracked, BadReturn, NoPresence, Tracker, copied
 from runtime.phoenix.tracker_shard import Diff, Options
-from runtime.phoenix.tracker_state import Entry, Meta
+from runtime.phoenix.tracker_state import Meta, TrackerEntry
 
 __all__ = ["AlreadyTracked", "Meta", "NoPresence", "Presence", "State", "whereis"]
 
@@ -31,8 +31,8 @@ State = dict[str, dict[str, Any]]  # key -> {"metas": [meta, ...]}
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What joined and left one topic, for the process that broadcasts."""
+class PresenceDiff:
+    """What joined and left one topic: a "presence_diff" that is yet to be broadcast."""
 
     topic: str
     joins: State
@@ -78,25 +78,25 @@ class Presence(Tracker):
 
     def handle_diff(self, diff: Diff) -> None:
         for topic, (joins, leaves) in diff.items():
-            self._broadcaster.cell.deliver(Told(topic, _group(joins), _group(leaves)))
+            self._broadcaster.cell.deliver(PresenceDiff(topic, _group(joins), _group(leaves)))
 
     # ---- the process that broadcasts
 
     async def _broadcast_in_order(self) -> None:
         while True:
-            told: Told = await erlang.receive()
-            joins = await _given(self.fetch(told.topic, told.joins))
-            leaves = await _given(self.fetch(told.topic, told.leaves))
+            change: PresenceDiff = await erlang.receive()
+            joins = await _given(self.fetch(change.topic, change.joins))
+            leaves = await _given(self.fetch(change.topic, change.leaves))
             diff = {"joins": joins, "leaves": leaves}
             try:
-                local_broadcast(self.pubsub, told.topic, "presence_diff", diff)
+                local_broadcast(self.pubsub, change.topic, "presence_diff", diff)
             except EncodeError:
                 # One meta that is no JSON must not cost all the others their presence.
                 _log.exception(
-                    "the metas tracked in %s have no JSON form: a presence_diff is lost", told.topic
+                    "the metas tracked in %s have no JSON form: a presence_diff is lost", change.topic
                 )
             if self._watching:
-                await self._handle_metas(told.topic, diff)
+                await self._handle_metas(change.topic, diff)
 
     async def _handle_metas(self, topic: str, diff: dict[str, State]) -> None:
         there = self._metas.setdefault(topic, {})
@@ -128,7 +128,7 @@ async def _nothing() -> list[Any]:
     return []
 
 
-def _group(entries: Iterable[Entry]) -> State:
+def _group(entries: Iterable[TrackerEntry]) -> State:
     grouped: State = {}
     for entry in entries:
         grouped.setdefault(str(entry.key), {"metas": []})["metas"].append(copied(entry.meta))

@@ -40,7 +40,7 @@ class Uri:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class TransportRequest:
     """A request line and its header fields. Names are lower case, both are latin-1; `path` is raw."""
 
     method: str
@@ -90,7 +90,7 @@ def _split_host(header: str) -> tuple[str, int | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class TransportResponse:
     """An HTTP answer. `headers` are name and value; a content-length is the transport's business."""
 
     status: int
@@ -98,13 +98,13 @@ class Response:
     headers: tuple[tuple[str, str], ...] = field(default=())
 
 
-def error_response(status: int) -> Response:
+def error_response(status: int) -> TransportResponse:
     """Phoenix's ErrorJSON: `{"errors": {"detail": ...}}`."""
     body = orjson.dumps({"errors": {"detail": _REASONS[status]}})
-    return Response(status, body, (("content-type", JSON_TYPE),))
+    return TransportResponse(status, body, (("content-type", JSON_TYPE),))
 
 
-def connect_info(request: Request, keys: tuple[str, ...]) -> dict[str, Any]:
+def connect_info(request: TransportRequest, keys: tuple[str, ...]) -> dict[str, Any]:
     """`Phoenix.Socket.Transport.connect_info/4`: what the mount lets the socket see of the request.
 
     A key that is none of CONNECT_INFO_KEYS does not occur: a mount's options refuse it. There is no cookie

@@ -1,7 +1,7 @@
 """`Phoenix.Socket`: the user's socket class, and the state machine between one client's messages and its
 channels.
 
-`UserSocket` is what an application writes: who may connect, the socket's id, which topic goes to which
+`Socket` is what an application writes: who may connect, the socket's id, which topic goes to which
 channel. `SocketTransport` is the process behind one connection; the WebSocket connection and the longpoll
 session are its subclasses. It takes the client's messages from them and, as mail: `SocketClose` and `Down` of
 its channels, `SocketDrain`, the "disconnect" `Broadcast` on its id, and `Frame`s to pass on. It starts
@@ -21,7 +21,7 @@ from runtime.core.signals import Down
 from runtime.otp import dynamic_supervisor, erlang, gen_server
 from runtime.otp.gen_server import GenServer, StartError
 from runtime.otp.supervisor import ChildSpec
-from runtime.phoenix.messages import Broadcast, Frame, Join, Joined, Message, SocketClose, SocketDrain
+from runtime.phoenix.messages import Accept, Broadcast, Frame, Join, Message, SocketClose, SocketDrain
 
 if TYPE_CHECKING:
     from runtime.phoenix.channel import Channel
@@ -38,10 +38,10 @@ TOO_MANY: Final = {"reason": "too many channels joined"}
 ChannelRoute = tuple[bool, str, "type[Channel]", dict[str, Any]]
 
 
-class UserSocket:
+class Socket:
     """A client's socket: `%Phoenix.Socket{}` and the module that handles it. Subclass it:
 
-        class UserSocket(phoenix.UserSocket):
+        class Socket(phoenix.Socket):
             channels = {"room:*": RoomChannel, "exact": (RoomChannel, {"assigns": {"kind": "exact"}})}
 
             def connect(self, params, connect_info):
@@ -169,7 +169,7 @@ class SocketTransport(GenServer):
 
     name: ClassVar[str]
 
-    def __init__(self, socket: UserSocket) -> None:
+    def __init__(self, socket: Socket) -> None:
         self.socket = socket
         self.channels: dict[str, ChannelEntry] = {}
         self.rate = (0, 0)  # the second that runs, and the messages in it
@@ -287,8 +287,10 @@ class SocketTransport(GenServer):
             pid = await dynamic_supervisor.start_child(socket.endpoint.channels, spec)
             if pid is not None:
                 outcome = await gen_server.call(pid, Join(message.payload), socket.join_timeout)
-                payload = outcome.reply
-                status = "ok" if type(outcome) is Joined else "error"
+                if type(outcome) is Accept:
+                    status, payload = "ok", outcome.reply
+                else:
+                    payload = {} if outcome.reason is None else outcome.reason
         except StartError:
             pass
         except Exit as exc:

@@ -38,12 +38,12 @@ from runtime.phoenix.tracker_shard import (
     TransferAnswer,
     TransferRequest,
 )
-from runtime.phoenix.tracker_state import Delta, Entry, Meta, Replica
+from runtime.phoenix.tracker_state import Delta, Meta, Replica, TrackerEntry
 
 FIRST_HEARTBEAT = 0.25  # of a period, at most, after the start
 
 
-for _class in (Heartbeat, TransferRequest, TransferAnswer, Permdown, Delta, Entry):
+for _class in (Heartbeat, TransferRequest, TransferAnswer, Permdown, Delta, TrackerEntry):
     codec.register(_class)
 
 
@@ -60,12 +60,12 @@ class BadReturn(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class HeartbeatDue:
     """Time for a heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class DiffFailed:
     """`handle_diff` raised this in the process that made the change: the tracker is to end by it."""
 
     error: BaseException
@@ -95,7 +95,7 @@ class Tracker(GenServer):
         if not self._alone:
             self._ways().subscribe(self._channel, self.pid)
             first = int.from_bytes(engine.unique_bytes(2), "big") / 0xFFFF * FIRST_HEARTBEAT
-            erlang.send_after(self.options.broadcast_period * first, self.pid, Tick())
+            erlang.send_after(self.options.broadcast_period * first, self.pid, HeartbeatDue())
 
     # ---- the API
 
@@ -172,12 +172,12 @@ class Tracker(GenServer):
 
     def handle_info(self, message: Any) -> Any:
         match message:
-            case Tick():
+            case HeartbeatDue():
                 self._put_out(self._shard.tick(self._now()))
-                erlang.send_after(self.options.broadcast_period, self.pid, Tick())
+                erlang.send_after(self.options.broadcast_period, self.pid, HeartbeatDue())
             case Heartbeat() | TransferRequest() | TransferAnswer() | Permdown():
                 self._put_out(self._shard.receive(message, self._now()))
-            case Failed(error):
+            case DiffFailed(error):
                 raise error
             case erlang.ExitMessage(reason=reason):
                 return Stop(reason)
@@ -195,7 +195,7 @@ class Tracker(GenServer):
 
     def _changed(self, diff: Diff) -> None:
         if self._alone:
-            self._state.take_delta()  # nobody is told: it must not grow
+            self._state.take_delta()  # nobody gets it: it must not grow
         self._report(diff)
 
     def _put_out(self, output: Output) -> None:
@@ -209,7 +209,7 @@ class Tracker(GenServer):
             if returned is not None:
                 raise BadReturn(f"handle_diff returned {returned!r}")
         except Exception as error:
-            self._myRef.deliver(Failed(error))
+            self._myRef.deliver(DiffFailed(error))
 
     def _send(self, output: Output) -> None:
         if self._alone:
@@ -221,7 +221,7 @@ class Tracker(GenServer):
             else:
                 ways.direct_broadcast(node, self._channel, message)
 
-    def _leave(self, entries: list[Entry]) -> None:
+    def _leave(self, entries: list[TrackerEntry]) -> None:
         diff: Diff = {}
         for entry in entries:
             self._state.leave(entry)

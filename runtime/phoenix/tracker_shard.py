@@ -11,7 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from runtime.phoenix.tracker_state import Clocks, Delta, Entry, Generations, Replica, State, behind, trimmed
+from runtime.phoenix.tracker_state import (
+    Clocks,
+    Delta,
+    Generations,
+    Replica,
+    State,
+    TrackerEntry,
+    behind,
+    trimmed,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,7 @@ class Permdown:
 
 
 Sent = Heartbeat | TransferRequest | TransferAnswer | Permdown
-Diff = dict[str, tuple[list[Entry], list[Entry]]]  # topic -> joins, leaves
+Diff = dict[str, tuple[list[TrackerEntry], list[TrackerEntry]]]  # topic -> joins, leaves
 
 
 @dataclass(slots=True)
@@ -83,7 +92,7 @@ class Output:
     diffs: list[Diff] = field(default_factory=list)
     sent: list[tuple[str | None, Sent]] = field(default_factory=list)
 
-    def report(self, joins: Iterable[Entry], leaves: Iterable[Entry]) -> None:
+    def report(self, joins: Iterable[TrackerEntry], leaves: Iterable[TrackerEntry]) -> None:
         """Adds a diff, unless nothing has changed."""
         diff: Diff = {}
         for entry in joins:
@@ -100,7 +109,7 @@ class _Peer:
     heard: float
     up: bool = True
     # Joins that came by way of others while it is down here, and were reported; and when the last did.
-    told: dict[int, Entry] = field(default_factory=dict)
+    told: dict[int, TrackerEntry] = field(default_factory=dict)
     told_at: float = 0.0
 
 
@@ -235,7 +244,7 @@ class Shard:
                     peer.told_at = now
         output.report(joined, left)
 
-    def _was_told(self, entry: Entry) -> bool:
+    def _was_told(self, entry: TrackerEntry) -> bool:
         """Whether the leave is news: the leaves of a replica that is down were reported when it went down."""
         if entry.replica not in self.state.downs:
             return True

@@ -21,7 +21,7 @@ Meta = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class TrackerEntry:
     """One presence: a process is in a topic under a key. `replica` and `clock` are its tag."""
 
     topic: str
@@ -45,7 +45,7 @@ class Delta:
 
     ranges: dict[Replica, tuple[int, int]] = field(default_factory=dict)
     clouds: dict[Replica, frozenset[int]] = field(default_factory=dict)
-    entries: dict[Tag, Entry] = field(default_factory=dict)
+    entries: dict[Tag, TrackerEntry] = field(default_factory=dict)
 
     def saw(self, replica: Replica, clock: int) -> bool:
         """Whether this tick is among those it tells of."""
@@ -104,26 +104,26 @@ class State:
         self.context: Clocks = {replica: 0}
         self.clouds: dict[Replica, set[int]] = {}
         self.downs: set[Replica] = set()
-        self._topics: dict[str, dict[tuple[Any, Hashable], Entry]] = {}
-        self._held: dict[Replica, dict[int, Entry]] = {replica: {}}
-        self._own: dict[Any, dict[tuple[str, Hashable], Entry]] = {}
+        self._topics: dict[str, dict[tuple[Any, Hashable], TrackerEntry]] = {}
+        self._held: dict[Replica, dict[int, TrackerEntry]] = {replica: {}}
+        self._own: dict[Any, dict[tuple[str, Hashable], TrackerEntry]] = {}
         self._reset()
 
     # ---- the replica's own presences
 
-    def join(self, pid: Any, topic: str, key: Hashable, meta: Meta) -> Entry:
+    def join(self, pid: Any, topic: str, key: Hashable, meta: Meta) -> TrackerEntry:
         """A process of this node is there; it must not be so already."""
         assert self.own(pid, topic, key) is None
         return self._add_own(pid, topic, key, meta)
 
-    def update(self, old: Entry, meta: Meta) -> Entry:
+    def update(self, old: TrackerEntry, meta: Meta) -> TrackerEntry:
         """An own presence has another meta: for others that is a leave and a join."""
         # A tick of its own: whoever sees that the new join is over, too, must still miss the tick that ended the old one.
         self._tick()
         self._over(old)
         return self._add_own(old.pid, old.topic, old.key, meta)
 
-    def leave(self, entry: Entry) -> None:
+    def leave(self, entry: TrackerEntry) -> None:
         """An own presence is over."""
         self._tick()
         self._over(entry)
@@ -133,12 +133,12 @@ class State:
             del self._own[entry.pid]
         self._drop(entry)
 
-    def own(self, pid: Any, topic: str, key: Hashable) -> Entry | None:
+    def own(self, pid: Any, topic: str, key: Hashable) -> TrackerEntry | None:
         """The presence of a process of this node."""
         held = self._own.get(pid)
         return None if held is None else held.get((topic, key))
 
-    def of_pid(self, pid: Any) -> list[Entry]:
+    def of_pid(self, pid: Any) -> list[TrackerEntry]:
         """All presences of a process of this node, oldest first."""
         return list(self._own.get(pid, {}).values())
 
@@ -146,9 +146,9 @@ class State:
         """The processes of this node that are present somewhere."""
         return list(self._own)
 
-    def _add_own(self, pid: Any, topic: str, key: Hashable, meta: Meta) -> Entry:
+    def _add_own(self, pid: Any, topic: str, key: Hashable, meta: Meta) -> TrackerEntry:
         clock = self._tick()
-        entry = Entry(topic, pid, key, meta, self.replica, clock)
+        entry = TrackerEntry(topic, pid, key, meta, self.replica, clock)
         self._own.setdefault(pid, {})[topic, key] = entry
         self._add(entry)
         self._entries[self.replica, clock] = entry
@@ -158,7 +158,7 @@ class State:
         clock = self.context[self.replica] = self.context[self.replica] + 1
         return clock
 
-    def _over(self, entry: Entry) -> None:
+    def _over(self, entry: TrackerEntry) -> None:
         """Notes for the next delta that a join of ours is over."""
         del self._held[self.replica][entry.clock]
         if self._entries.pop((self.replica, entry.clock), None) is None:
@@ -166,7 +166,7 @@ class State:
 
     # ---- what is there
 
-    def entries(self, topic: str, with_down: bool = False) -> list[Entry]:
+    def entries(self, topic: str, with_down: bool = False) -> list[TrackerEntry]:
         """Who is in a topic; without those of replicas that are down here."""
         found = self._topics.get(topic)
         if not found:
@@ -201,7 +201,7 @@ class State:
 
     def _reset(self) -> None:
         self._since = self.context[self.replica]
-        self._entries: dict[Tag, Entry] = {}
+        self._entries: dict[Tag, TrackerEntry] = {}
         self._ended: set[int] = set()
 
     def clocks(self) -> Clocks:
@@ -227,7 +227,7 @@ class State:
             },
         )
 
-    def merge(self, delta: Delta) -> tuple[list[Entry], list[Entry]]:
+    def merge(self, delta: Delta) -> tuple[list[TrackerEntry], list[TrackerEntry]]:
         """Takes in what another replica tells; returns what is new and what is over.
 
         News of this replica's own presences, and of replicas it does not know, are passed over.
@@ -253,7 +253,7 @@ class State:
     def _saw(self, replica: Replica, clock: int) -> bool:
         return clock <= self.context[replica] or clock in self.clouds.get(replica, ())
 
-    def _gone(self, replica: Replica, delta: Delta) -> Iterator[Entry]:
+    def _gone(self, replica: Replica, delta: Delta) -> Iterator[TrackerEntry]:
         """Presences of a replica whose joins the delta has seen and holds no longer."""
         held = self._held.get(replica)
         if not held or replica == self.replica:
@@ -290,14 +290,14 @@ class State:
 
     # ---- other replicas
 
-    def up(self, replica: Replica) -> list[Entry]:
+    def up(self, replica: Replica) -> list[TrackerEntry]:
         """A replica is there, for the first time or again; returns what of it was hidden."""
         self.context.setdefault(replica, 0)
         self._held.setdefault(replica, {})
         self.downs.discard(replica)
         return list(self._held[replica].values())
 
-    def down(self, replica: Replica) -> list[Entry]:
+    def down(self, replica: Replica) -> list[TrackerEntry]:
         """A replica is silent: its presences are hidden and kept. Returns them."""
         self.downs.add(replica)
         return list(self._held[replica].values())
@@ -312,7 +312,7 @@ class State:
 
     # ---- the table
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: TrackerEntry) -> None:
         self._held[entry.replica][entry.clock] = entry
         there = self._topics.setdefault(entry.topic, {})
         older = there.get((entry.pid, entry.key))
@@ -320,7 +320,7 @@ class State:
         if older is None or older.clock < entry.clock or older.replica != entry.replica:
             there[entry.pid, entry.key] = entry  # in the place of the older: a list is in order of arrival
 
-    def _drop(self, entry: Entry) -> None:
+    def _drop(self, entry: TrackerEntry) -> None:
         there = self._topics[entry.topic]
         if there.get((entry.pid, entry.key)) is entry:
             del there[entry.pid, entry.key]

@@ -13,14 +13,14 @@ from runtime.phoenix import drainer, handshake, longpoll
 from runtime.phoenix.endpoint import Endpoint
 from runtime.phoenix.handshake import Candidate
 from runtime.phoenix.mount import WEBSOCKET, Mounts, Route
-from runtime.phoenix.request import Request, Response
-from runtime.phoenix.socket import UserSocket
+from runtime.phoenix.request import TransportRequest, TransportResponse
+from runtime.phoenix.socket import Socket
 from runtime.phoenix.websocket_transport import WebSocketTransport
 
 Answer = http.Response | None
 Handler = Callable[[http.Request], Awaitable[Answer] | Answer]
 
-_UNAVAILABLE: Final = Response(503)
+_UNAVAILABLE: Final = TransportResponse(503)
 
 
 class SocketTransports:
@@ -50,10 +50,10 @@ class SocketTransports:
 
     def _websocket(self, route: Route, path_params: dict[str, str], request: http.Request) -> Any:
         candidate = handshake.check_websocket(route, path_params, request_of(request))
-        if isinstance(candidate, Response):
+        if isinstance(candidate, TransportResponse):
             return answer_of(candidate)
         result = handshake.connect(candidate, self.endpoint)
-        if isinstance(result, UserSocket | Response):
+        if isinstance(result, Socket | TransportResponse):
             return self._connected(candidate, result, request)
         return self._connect_later(candidate, result, request)
 
@@ -64,12 +64,12 @@ class SocketTransports:
         return self._connected(candidate, result, request)
 
     def _connected(
-        self, candidate: Candidate, result: UserSocket | Response, request: http.Request
+        self, candidate: Candidate, result: Socket | TransportResponse, request: http.Request
     ) -> http.Response:
-        if isinstance(result, Response):
+        if isinstance(result, TransportResponse):
             return answer_of(result, () if result.status == 500 else candidate.headers)
         upgrade = handshake.upgrade(candidate)
-        if isinstance(upgrade, Response):
+        if isinstance(upgrade, TransportResponse):
             return answer_of(upgrade, candidate.headers)
         if not request.upgrade:  # it says so and can't be one: by its version or a body
             return answer_of(handshake.BAD_REQUEST, candidate.headers)
@@ -128,13 +128,15 @@ async def _await(answer: Awaitable[Any]) -> Any:
     return await answer
 
 
-def request_of(request: http.Request) -> Request:
+def request_of(request: http.Request) -> TransportRequest:
     """An HTTP request as the Phoenix protocol reads it."""
     fields = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.fields)
-    return Request(request.method, request.path, request.query, fields, request.scheme, request.client)
+    return TransportRequest(
+        request.method, request.path, request.query, fields, request.scheme, request.client
+    )
 
 
-def answer_of(response: Response, headers: tuple[tuple[str, str], ...] = ()) -> http.Response:
+def answer_of(response: TransportResponse, headers: tuple[tuple[str, str], ...] = ()) -> http.Response:
     """A protocol answer over HTTP."""
     return http.Response(response.status, response.body, _encoded((*response.headers, *headers)))
 

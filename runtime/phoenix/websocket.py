@@ -33,7 +33,7 @@ from runtime.phoenix.frames import (
 )
 from runtime.phoenix.messages import BINARY, Frame, server_frame
 from runtime.phoenix.mount import WebSocketOptions
-from runtime.phoenix.socket import BadMessage, SocketTransport, UserSocket
+from runtime.phoenix.socket import BadMessage, Socket, SocketTransport
 
 _log = logging.getLogger("runtime.phoenix")
 
@@ -110,7 +110,7 @@ class WebSocketConnection(SocketTransport):
     name = "websocket"
 
     def __init__(
-        self, socket: UserSocket, io: IO, options: WebSocketOptions, deflate: Deflate | None = None
+        self, socket: Socket, io: IO, options: WebSocketOptions, deflate: Deflate | None = None
     ) -> None:
         """`deflate` is what was agreed on, None without compression."""
         super().__init__(socket)

@@ -14,7 +14,7 @@ from runtime.phoenix import drainer
 from runtime.phoenix.deflate import Deflate
 from runtime.phoenix.drainer import Sockets
 from runtime.phoenix.mount import WebSocketOptions
-from runtime.phoenix.socket import UserSocket
+from runtime.phoenix.socket import Socket
 from runtime.phoenix.websocket import WebSocketConnection
 
 _HIGH_WATER: Final = 64 * 1024  # bytes in the write buffer from which on asyncio tells us about it
@@ -26,7 +26,7 @@ class WebSocketTransport(UpgradedProtocol):
     __slots__ = ("_connection", "_opening", "_sockets", "_transport", "write")
 
     def __init__(
-        self, socket: UserSocket, options: WebSocketOptions, deflate: Deflate | None, sockets: Sockets
+        self, socket: Socket, options: WebSocketOptions, deflate: Deflate | None, sockets: Sockets
     ) -> None:
         self._sockets = sockets
         self._transport: Any = None
@@ -52,7 +52,7 @@ class WebSocketTransport(UpgradedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._sockets.unlinger(self)
+        self._sockets.closed(self)
         if self._connection is not None and not self._connection.closing:
             self._connection.peer_closed()
         self._connection = None
@@ -103,6 +103,6 @@ class WebSocketTransport(UpgradedProtocol):
         # Closing while bytes of the peer are unread would reset the connection, and the close frame could be lost.
         if self._transport.can_write_eof():
             self._transport.write_eof()
-            self._sockets.linger(self)
+            self._sockets.await_close(self)
         else:
             self._transport.close()

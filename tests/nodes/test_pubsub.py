@@ -224,9 +224,9 @@ def test_a_lost_node_is_noticed_within_15_seconds_and_its_presences_come_back_wi
 
 def test_the_trackers_messages_are_known_to_the_codec() -> None:
     from runtime.phoenix.tracker_shard import Heartbeat
-    from runtime.phoenix.tracker_state import Delta, Entry
+    from runtime.phoenix.tracker_state import Delta, TrackerEntry
 
-    entry = Entry("room", None, "key", {"a": [1]}, ("a", 1), 7)
+    entry = TrackerEntry("room", None, "key", {"a": [1]}, ("a", 1), 7)
     sent = Heartbeat(
         ("a", 1), {("b", 2): 3}, Delta({("a", 1): (0, 7)}, {("a", 1): frozenset({2})}, {(("a", 1), 7): entry})
     )

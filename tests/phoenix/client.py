@@ -10,7 +10,7 @@ from websockets.speedups import apply_mask
 
 from runtime.otp import erlang
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
-from runtime.phoenix import Endpoint, Ok, Sockets, UserSocket, WebSocketOptions
+from runtime.phoenix import Accept, Endpoint, Socket, Sockets, WebSocketOptions
 from runtime.phoenix.deflate import Deflate
 from runtime.phoenix.presence import Presence
 from runtime.phoenix.pubsub import PubSub
@@ -81,7 +81,7 @@ class Client:
     def __init__(
         self,
         endpoint: Endpoint,
-        socket: type[UserSocket],
+        socket: type[Socket],
         vsn: int = 2,
         options: WebSocketOptions | None = None,
         deflate: Deflate | None = None,
@@ -90,7 +90,7 @@ class Client:
         options = options or WebSocketOptions()
         serializer = V2_SERIALIZER if vsn == 2 else V1_SERIALIZER
         self.socket = socket(endpoint, serializer, options.max_channels_per_transport, options.join_timeout)
-        assert isinstance(self.socket.connect(params, {}), Ok)
+        assert isinstance(self.socket.connect(params, {}), Accept)
         self.socket.socket_id = self.socket.id()
         self.io = FakeIO()
         self.connection = WebSocketConnection(self.socket, self.io, options, deflate)

@@ -15,16 +15,16 @@ from runtime.http.server import addresses
 from runtime.otp import gen_server
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.phoenix import (
+    Accept,
     Endpoint,
-    Error,
     LongPollOptions,
     Mount,
     Mounts,
-    Ok,
-    Request,
-    Response,
+    Refuse,
+    Socket,
     Sockets,
-    UserSocket,
+    TransportRequest,
+    TransportResponse,
     WebSocketOptions,
     drain,
     drainer,
@@ -42,7 +42,7 @@ ROOMS = {
 }
 
 
-class ConformanceSocket(UserSocket):
+class ConformanceSocket(Socket):
     channels = {**ROOMS, "presence:*": PresenceChannel}
 
     def connect(self, params: dict[str, Any], connect_info: dict[str, Any]) -> Any:
@@ -51,20 +51,20 @@ class ConformanceSocket(UserSocket):
         user = None
         if token is not None:
             if token != "good-token":
-                return Error()
+                return Refuse()
             user = "from-auth-token"
         elif auth in ("ok", "badid"):
             user = params.get("user", "u1")
         elif auth == "error":
-            return Error("rate_limited")
+            return Refuse("rate_limited")
         elif auth == "raise":
             raise RuntimeError("connect raises")
         elif auth is not None:
-            return Error()
+            return Refuse()
         self.assigns.update(user_id="anonymous" if user is None else user, params=params, info=connect_info)
         self.assigns["auth"] = auth
         self.assigns["named"] = user is not None
-        return Ok()
+        return Accept()
 
     def id(self) -> Any:
         if (
@@ -80,8 +80,10 @@ class SmallSocket(ConformanceSocket):
     channels = {"room:*": RoomChannel}
 
 
-def rate_limited(request: Request, reason: Any) -> Response:
-    return Response(429, f"custom: {reason}".encode(), (("content-type", "text/plain; charset=utf-8"),))
+def rate_limited(request: TransportRequest, reason: Any) -> TransportResponse:
+    return TransportResponse(
+        429, f"custom: {reason}".encode(), (("content-type", "text/plain; charset=utf-8"),)
+    )
 
 
 INFO = (
@@ -137,7 +139,7 @@ class Control:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
 
-    async def __call__(self, request: http.Request) -> http.Response:
+    async def __call__(self, request: http.TransportRequest) -> http.TransportResponse:
         if (request.method, request.path) != ("POST", "/control/broadcast"):
             return answer_of(error_response(404))
         try:
@@ -146,7 +148,7 @@ class Control:
             self.endpoint.broadcast(order["topic"], order["event"], payload)
         except Exception:
             return answer_of(error_response(500))
-        return answer_of(Response(200, b'{"ok":true}', (("content-type", JSON_TYPE),)))
+        return answer_of(TransportResponse(200, b'{"ok":true}', (("content-type", JSON_TYPE),)))
 
 
 _numbers = count(1)

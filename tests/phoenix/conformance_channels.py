@@ -7,7 +7,7 @@ from typing import Any
 
 from runtime.core import exits
 from runtime.otp import erlang
-from runtime.phoenix import Channel, Error, NoReply, Ok, Reply, SocketRef, Stop, UserSocket, presence, reply
+from runtime.phoenix import Accept, Channel, NoReply, Refuse, Reply, Socket, SocketRef, Stop, presence, reply
 from runtime.phoenix.messages import Broadcast
 from runtime.phoenix.request import Uri
 
@@ -33,13 +33,13 @@ class TimerReply:
 class RoomChannel(Channel):
     intercept = ("secret", "filtered")
 
-    async def join(self, topic: str, payload: Any, socket: UserSocket) -> Any:
+    async def join(self, topic: str, payload: Any, socket: Socket) -> Any:
         self.refs: list[tuple[SocketRef, Any]] = []
         match topic:
             case "room:error":
-                return Error({"reason": "unauthorized"})
+                return Refuse({"reason": "unauthorized"})
             case "room:error_string":
-                return Error("plain")
+                return Refuse("plain")
             case "room:raise":
                 raise RuntimeError("join raises")
             case "room:exit":
@@ -47,49 +47,49 @@ class RoomChannel(Channel):
             case "room:badreturn":
                 return "an invalid value"
             case "room:reply":
-                return Ok({"welcome": "hi", "user": self.assigns["user_id"], "params": payload})
+                return Accept({"welcome": "hi", "user": self.assigns["user_id"], "params": payload})
             case "room:binreply":
-                return Ok(BIN)
+                return Accept(BIN)
             case "room:params":
                 if payload["key"] == "secret" if isinstance(payload, dict) and "key" in payload else False:
-                    return Ok({"accepted": payload})
-                return Error({"reason": "invalid", "got": payload})
+                    return Accept({"accepted": payload})
+                return Refuse({"reason": "invalid", "got": payload})
             case "room:push_in_join":
                 self.push("early", {})
             case "room:slow":
                 await erlang.sleep(300)
-                return Ok({"slow": True})
+                return Accept({"slow": True})
             case "room:slower":
                 await erlang.sleep(1400)
-                return Ok({"slow": True})
+                return Accept({"slow": True})
             case "room:after":
                 erlang.send(self.pid, AfterJoin(payload))
-                return Ok({"first": True})
+                return Accept({"first": True})
             case "room:autoclose":
                 erlang.send_after(100, self.pid, "autoclose")
             case "room:autocrash":
                 erlang.send_after(100, self.pid, "autocrash")
-        return Ok()
+        return Accept()
 
     def handle_in(self, event: Any, payload: Any) -> Any:
         p = payload
         match event:
             case "echo":
-                return Reply("ok", p)
+                return Reply(("ok", p))
             case "reply_ok_empty":
                 return Reply("ok")
             case "reply_error_empty":
                 return Reply("error")
             case "reply_error":
-                return Reply("error", {"reason": "bad"})
+                return Reply(("error", {"reason": "bad"}))
             case "reply_custom":
-                return Reply("maybe", p)
+                return Reply(("maybe", p))
             case "reply_list":
-                return Reply("ok", [1, "two", None])
+                return Reply(("ok", [1, "two", None]))
             case "reply_binary":
-                return Reply("ok", BIN)
+                return Reply(("ok", BIN))
             case "reply_binary_ascii":
-                return Reply("ok", b"plain")
+                return Reply(("ok", b"plain"))
             case "noreply" | "hibernate":
                 return NoReply()
             case "push":
@@ -97,7 +97,7 @@ class RoomChannel(Channel):
                 return NoReply()
             case "push_reply":
                 self.push("pushed", p)
-                return Reply("ok", {"done": True})
+                return Reply(("ok", {"done": True}))
             case "push_binary":
                 self.push("bin", BIN)
                 return NoReply()
@@ -110,7 +110,7 @@ class RoomChannel(Channel):
             case "many":
                 for i in range(1, p["n"] + 1):
                     self.push("tick", {"i": i})
-                return Reply("ok", {"n": p["n"]})
+                return Reply(("ok", {"n": p["n"]}))
             case "broadcast":
                 self.broadcast("shout", p)
                 return NoReply()
@@ -139,7 +139,7 @@ class RoomChannel(Channel):
                 refs, self.refs = self.refs, []
                 for ref, kept in refs:
                     reply(ref, "ok", kept)
-                return Reply("ok", {"released": len(refs)})
+                return Reply(("ok", {"released": len(refs)}))
             case "async_timer":
                 erlang.send_after(80, self.pid, TimerReply(self.socket_ref(), p))
                 return NoReply()
@@ -147,7 +147,7 @@ class RoomChannel(Channel):
                 ref = self.socket_ref()
                 reply(ref, "ok", {"n": 1})
                 reply(ref, "ok", {"n": 2})
-                return Reply("ok", p)
+                return Reply(("ok", p))
             case "crash":
                 raise RuntimeError("crash")
             case "exit":
@@ -170,14 +170,14 @@ class RoomChannel(Channel):
             case "stop_other":
                 return Stop("other")
             case "stop_reply":
-                return Stop("normal", Reply("ok", p))
+                return Stop("normal", ("ok", p))
             case "stop_reply_error":
-                return Stop("shutdown", Reply("error", p))
+                return Stop("shutdown", ("error", p))
             case "stop_other_reply":
-                return Stop("other", Reply("ok", p))
+                return Stop("other", ("ok", p))
             case "assign_count":
                 self.assigns["count"] = self.assigns.get("count", 0) + 1
-                return Reply("ok", {"count": self.assigns["count"]})
+                return Reply(("ok", {"count": self.assigns["count"]}))
             case "info":
                 erlang.send(self.pid, Info(p))
                 return Reply("ok")
@@ -190,18 +190,18 @@ class RoomChannel(Channel):
                 self.socket.endpoint.broadcast(self.socket.socket_id, "disconnect", {})
                 return NoReply()
             case "big":
-                return Reply("ok", {"big": "x" * p["n"]})
+                return Reply(("ok", {"big": "x" * p["n"]}))
             case "binary_size":
                 if isinstance(p, bytes):
-                    return Reply("ok", {"kind": "binary", "size": len(p)})
-                return Reply("ok", {"kind": "json"})
+                    return Reply(("ok", {"kind": "binary", "size": len(p)}))
+                return Reply(("ok", {"kind": "json"}))
             case "whoami":
-                return Reply("ok", self._whoami())
+                return Reply(("ok", self._whoami()))
         return super().handle_in(event, payload)
 
     async def _sleep(self, p: Any) -> Reply:
         await erlang.sleep(p["ms"])
-        return Reply("ok", p)
+        return Reply(("ok", p))
 
     def _whoami(self) -> dict[str, Any]:
         info = self.assigns["info"]
@@ -269,9 +269,9 @@ class RoomChannel(Channel):
 
 
 class PresenceChannel(Channel):
-    def join(self, topic: str, payload: Any, socket: UserSocket) -> Any:
+    def join(self, topic: str, payload: Any, socket: Socket) -> Any:
         erlang.send(self.pid, AfterJoin(payload))
-        return Ok()
+        return Accept()
 
     @property
     def presence(self) -> presence.Presence:
@@ -297,9 +297,9 @@ class PresenceChannel(Channel):
     def handle_in(self, event: Any, payload: Any) -> Any:
         match event:
             case "list":
-                return Reply("ok", self.presence.list(self.topic))
+                return Reply(("ok", self.presence.list(self.topic)))
             case "get":
-                return Reply("ok", {"found": self.presence.get_by_key(self.topic, payload["key"])})
+                return Reply(("ok", {"found": self.presence.get_by_key(self.topic, payload["key"])}))
             case "update":
                 self.presence.update(self.pid, self.topic, self.key, payload)
                 return Reply("ok")
@@ -310,12 +310,12 @@ class PresenceChannel(Channel):
                 try:
                     self.presence.update(self.pid, self.topic, "nobody", payload)
                 except presence.NoPresence:
-                    return Reply("error", {"reason": "nopresence"})
+                    return Reply(("error", {"reason": "nopresence"}))
             case "track_again":
                 try:
                     self.presence.track(self.pid, self.topic, self.key, payload)
                 except presence.AlreadyTracked:
-                    return Reply("error", {"reason": "already_tracked"})
+                    return Reply(("error", {"reason": "already_tracked"}))
             case "track_as":
                 self.presence.track(self.pid, self.topic, payload["key"], payload["meta"])
                 return Reply("ok")

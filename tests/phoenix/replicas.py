@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runtime.phoenix.tracker_shard import Diff, Options, Output, Sent, Shard
-from runtime.phoenix.tracker_state import Entry, Replica
+from runtime.phoenix.tracker_state import Replica, TrackerEntry
 
 Event = tuple[str, str, Any, Any]  # what, topic, key, pid
 
@@ -18,7 +18,7 @@ class Node:
         self.name = name
         self.next_tick = offset
         self.reported: list[Diff] = []
-        self.seen: dict[tuple[Replica, int], Entry] = {}
+        self.seen: dict[tuple[Replica, int], TrackerEntry] = {}
 
     def report(self, diff: Diff) -> None:
         self.reported.append(diff)
@@ -43,16 +43,16 @@ class Node:
 
     # ---- what a tracker process does
 
-    def track(self, pid: str, topic: str = "room", key: str = "key", **meta: Any) -> Entry:
+    def track(self, pid: str, topic: str = "room", key: str = "key", **meta: Any) -> TrackerEntry:
         entry = self.shard.state.join(pid, topic, key, meta)
         self.report({topic: ([entry], [])})
         return entry
 
-    def untrack(self, entry: Entry) -> None:
+    def untrack(self, entry: TrackerEntry) -> None:
         self.shard.state.leave(entry)
         self.report({entry.topic: ([], [entry])})
 
-    def update(self, entry: Entry, **meta: Any) -> Entry:
+    def update(self, entry: TrackerEntry, **meta: Any) -> TrackerEntry:
         new = self.shard.state.update(entry, meta)
         self.report({entry.topic: ([new], [entry])})
         return new

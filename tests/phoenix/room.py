@@ -8,16 +8,16 @@ from typing import Any
 from runtime.core import exits
 from runtime.otp import erlang
 from runtime.phoenix import (
+    Accept,
     Broadcast,
     Channel,
     Endpoint,
-    Error,
     NoReply,
-    Ok,
+    Refuse,
     Reply,
+    Socket,
     SocketRef,
     Stop,
-    UserSocket,
     reply,
 )
 from tests.phoenix.client import Client
@@ -33,41 +33,41 @@ class Tell:
 class Room(Channel):
     intercept = ("secret",)
 
-    async def join(self, topic: str, payload: Any, socket: UserSocket) -> Any:
+    async def join(self, topic: str, payload: Any, socket: Socket) -> Any:
         match topic.partition(":")[2]:
             case "slow":
                 await erlang.sleep(300)
             case "refused":
-                return Error({"reason": "no"})
+                return Refuse({"reason": "no"})
             case "crash":
                 raise RuntimeError("join")
             case "bad":
                 return True
             case "binary":
-                return Ok(b"\x00")
+                return Accept(b"\x00")
             case "early":
                 self.push("early", {})
             case "stubborn":
                 erlang.trap_exit(True)
-        return Ok({"user": self.assigns["user"], **self.assigns.get("extra", {})})
+        return Accept({"user": self.assigns["user"], **self.assigns.get("extra", {})})
 
     async def handle_in(self, event: Any, payload: Any) -> Any:
         match event:
             case "echo":
-                return Reply("ok", payload)
+                return Reply(("ok", payload))
             case "nothing":
                 return None
             case "sleep":
                 await erlang.sleep(payload)
-                return Reply()
+                return Reply("ok")
             case "push":
                 self.push("pushed", payload)
             case "shout":
                 self.broadcast("shout", payload)
-                return Reply()
+                return Reply("ok")
             case "others":
                 self.broadcast_from("shout", payload)
-                return Reply()
+                return Reply("ok")
             case "secret":
                 self.broadcast("secret", payload)
             case "later":
@@ -78,10 +78,10 @@ class Room(Channel):
             case "throw":
                 exits.throw(Reply("ok"))
             case "stop":
-                return Stop(payload if isinstance(payload, str) else tuple(payload), Reply("ok", "bye"))
+                return Stop(payload if isinstance(payload, str) else tuple(payload), ("ok", "bye"))
             case "count":
                 self.assigns["count"] = self.assigns.get("count", 0) + 1
-                return Reply("ok", self.assigns["count"])
+                return Reply(("ok", self.assigns["count"]))
             case "bad":
                 return 42
         return NoReply()
@@ -103,12 +103,12 @@ class Room(Channel):
             self.socket.endpoint.broadcast("ends", "terminated", {"reason": reason})
 
 
-class Socket(UserSocket):
+class UserSocket(Socket):
     channels = {"room:*": Room, "extra:*": (Room, {"assigns": {"extra": {"kind": "extra"}}}), "exact": Room}
 
     def connect(self, params: dict[str, Any], connect_info: dict[str, Any]) -> Any:
         self.assigns["user"] = params.get("user", "ann")
-        return Ok()
+        return Accept()
 
     def id(self) -> str | None:
         return f"user:{self.assigns['user']}"
@@ -122,7 +122,7 @@ def join(topic: str = "room:a", ref: Any = "1", payload: Any = None) -> list[Any
 
 
 async def joined(endpoint: Endpoint, topic: str = "room:a", **options: Any) -> Client:
-    client = Client(endpoint, Socket, **options)
+    client = Client(endpoint, UserSocket, **options)
     got = await client.ask(join(topic))
     assert got == [phx_reply("1", "1", topic, {"user": client.socket.assigns["user"]})]
     return client

@@ -13,7 +13,7 @@ from runtime.phoenix import WebSocketOptions
 from runtime.phoenix.mount import Mount
 from tests.phoenix.client import Client, client_frame, start_endpoint
 from tests.phoenix.conformance_app import ConformanceServer, ConformanceSocket
-from tests.phoenix.room import Socket, join
+from tests.phoenix.room import UserSocket, join
 from tests.phoenix.test_transports import UPGRADE, Wire, http, serve
 
 
@@ -31,7 +31,7 @@ from tests.phoenix.test_transports import UPGRADE, Wire, http, serve
 )
 def test_one_line_a_fault(play: Any, caplog: pytest.LogCaptureFixture, data: bytes, code: int) -> None:
     async def body() -> None:
-        client = Client(await start_endpoint(), Socket, user="ann")
+        client = Client(await start_endpoint(), UserSocket, user="ann")
         await client.ask(join("room:a", "1"), join("room:b", "2"))
         caplog.clear()
         client.send_bytes(data)
@@ -48,7 +48,8 @@ def test_a_frame_that_does_not_end_ends_the_socket(play: Any) -> None:
     async def body() -> None:
         endpoint = await start_endpoint()
         slow, quick = (
-            Client(endpoint, Socket, options=WebSocketOptions(frame_timeout=1000), user="u") for _ in range(2)
+            Client(endpoint, UserSocket, options=WebSocketOptions(frame_timeout=1000), user="u")
+            for _ in range(2)
         )
         frame = client_frame(1, b'[null,"1","phoenix","heartbeat",{}]')
         for byte in frame[:-1]:

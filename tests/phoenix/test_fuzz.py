@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.otp import dynamic_supervisor, erlang
-from runtime.phoenix import Channel, NoReply, Ok, Reply, UserSocket, WebSocketOptions, json_library, query
+from runtime.phoenix import Accept, Channel, NoReply, Reply, Socket, WebSocketOptions, json_library, query
 from runtime.phoenix.check_origin import OriginPolicy
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
 from runtime.phoenix.frames import FrameParser, ProtocolError
@@ -122,15 +122,15 @@ def test_frame_parser_fuzz(
 
 
 class Room(Channel):
-    def join(self, topic: str, payload: Any, socket: UserSocket) -> Any:
+    def join(self, topic: str, payload: Any, socket: Socket) -> Any:
         if topic == "room:crash":
             raise RuntimeError(topic)
-        return Ok({"p": payload} if not isinstance(payload, bytes) else {})
+        return Accept({"p": payload} if not isinstance(payload, bytes) else {})
 
     def handle_in(self, event: Any, payload: Any) -> Any:
         match event:
             case "echo":
-                return Reply("ok", payload)
+                return Reply(("ok", payload))
             case "push":
                 self.push("pushed", payload)
             case "shout":
@@ -144,11 +144,11 @@ class Room(Channel):
         return NoReply()
 
 
-class Socket(UserSocket):
+class UserSocket(Socket):
     channels = {"room:*": Room}
 
     def connect(self, params: Any, connect_info: Any) -> Any:
-        return Ok()
+        return Accept()
 
 
 async def check_consistent(endpoint: Any, client: Client) -> None:
@@ -187,9 +187,9 @@ def test_socket_fuzz(
     async def body() -> None:
         endpoint = await start_endpoint()
         client = Client(
-            endpoint, Socket, vsn=vsn, options=WebSocketOptions(max_frame_size=4096, max_buffer=50_000)
+            endpoint, UserSocket, vsn=vsn, options=WebSocketOptions(max_frame_size=4096, max_buffer=50_000)
         )
-        other = Client(endpoint, Socket)
+        other = Client(endpoint, UserSocket)
         data = mutated(b"".join(frames), changes)
         for at in range(0, len(data), step):
             client.send_bytes(data[at : at + step])
@@ -207,7 +207,7 @@ def test_valid_messages_fuzz(messages: list[Any], seed: int) -> None:
 
     async def body() -> None:
         endpoint = await start_endpoint()
-        client = Client(endpoint, Socket)
+        client = Client(endpoint, UserSocket)
         for message in messages:
             client.send_bytes(encoded(message))
         await erlang.sleep(10)
@@ -223,7 +223,7 @@ def test_memory_stays_flat_fuzz() -> None:
         endpoint = await start_endpoint()
         sizes: list[int] = []
         for index in range(600):
-            client = Client(endpoint, Socket)
+            client = Client(endpoint, UserSocket)
             client.send(
                 ["1", "1", "room:a", "phx_join", {"n": index}], ["1", "2", "room:a", "echo", "x" * 500]
             )

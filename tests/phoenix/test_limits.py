@@ -24,13 +24,13 @@ from runtime.phoenix.messages import TEXT, Frame
 from runtime.phoenix.serializer import V2_SERIALIZER
 from tests.phoenix.client import Client, client_frame, start_endpoint
 from tests.phoenix.client import reply as phx_reply
-from tests.phoenix.room import HEARTBEAT, Socket, channel_of, join, joined
+from tests.phoenix.room import HEARTBEAT, UserSocket, channel_of, join, joined
 
 
 def test_at_most_so_many_channels(play: Any) -> None:
     async def body() -> None:
         options = WebSocketOptions(max_channels_per_transport=2)
-        client = Client(await start_endpoint(), Socket, options=options)
+        client = Client(await start_endpoint(), UserSocket, options=options)
         await client.ask(join("room:1", "1"), join("room:2", "2"))
         full = phx_reply("3", "3", "room:3", {"reason": "too many channels joined"}, "error")
         assert await client.ask(join("room:3", "3")) == [full]
@@ -44,7 +44,7 @@ def test_at_most_so_many_channels(play: Any) -> None:
 def test_a_join_that_takes_too_long(play: Any) -> None:
     async def body() -> None:
         endpoint = await start_endpoint()
-        client = Client(endpoint, Socket, options=WebSocketOptions(join_timeout=200))
+        client = Client(endpoint, UserSocket, options=WebSocketOptions(join_timeout=200))
         client.send(join("room:slow"))
         assert await client.settle(90) == []
         assert await client.settle(300) == [
@@ -57,7 +57,9 @@ def test_a_join_that_takes_too_long(play: Any) -> None:
 
 def test_too_many_messages_a_second(play: Any) -> None:
     async def body() -> None:
-        client = Client(await start_endpoint(), Socket, options=WebSocketOptions(max_messages_per_second=5))
+        client = Client(
+            await start_endpoint(), UserSocket, options=WebSocketOptions(max_messages_per_second=5)
+        )
         client.send(*[HEARTBEAT] * 5)
         assert len(await client.settle(2000)) == 5
         assert len(await client.ask(*[HEARTBEAT] * 4)) == 4
@@ -80,8 +82,8 @@ def test_too_many_messages_a_second(play: Any) -> None:
 def test_what_carries_no_message_counts_as_one(play: Any, frames: bytes) -> None:
     async def body() -> None:
         endpoint = await start_endpoint()
-        bounded = Client(endpoint, Socket, options=WebSocketOptions(max_messages_per_second=5))
-        free = Client(endpoint, Socket)
+        bounded = Client(endpoint, UserSocket, options=WebSocketOptions(max_messages_per_second=5))
+        free = Client(endpoint, UserSocket)
         bounded.send_bytes(frames)
         free.send_bytes(frames)
         assert (await bounded.settle())[-1] == ("close", 1008)
@@ -92,7 +94,9 @@ def test_what_carries_no_message_counts_as_one(play: Any, frames: bytes) -> None
 
 def test_fragments_of_a_large_message_are_one_message(play: Any) -> None:
     async def body() -> None:
-        client = Client(await start_endpoint(), Socket, options=WebSocketOptions(max_messages_per_second=5))
+        client = Client(
+            await start_endpoint(), UserSocket, options=WebSocketOptions(max_messages_per_second=5)
+        )
         client.send_bytes(client_frame(1, b" " * 2000, 0) + client_frame(0, b" " * 2000, 0) * 20)
         client.send_bytes(client_frame(0, orjson.dumps(HEARTBEAT)))
         assert len(await client.settle()) == 1 and not client.io.closed
@@ -103,8 +107,8 @@ def test_fragments_of_a_large_message_are_one_message(play: Any) -> None:
 def test_others_go_between_what_inflates_hugely(play: Any) -> None:
     async def body() -> None:
         endpoint = await start_endpoint()
-        large = Client(endpoint, Socket, deflate=negotiate(["permessage-deflate"]))
-        other = Client(endpoint, Socket)
+        large = Client(endpoint, UserSocket, deflate=negotiate(["permessage-deflate"]))
+        other = Client(endpoint, UserSocket)
         compressor = zlib.compressobj(9, wbits=-15)
         text = orjson.dumps(HEARTBEAT) + b" " * 200_000
         read = b""
@@ -200,7 +204,7 @@ def test_silence_ends_a_socket(play: Any) -> None:
 
 def test_a_join_longer_than_the_timeout_is_no_silence(play: Any) -> None:
     async def body() -> None:
-        client = Client(await start_endpoint(), Socket, options=WebSocketOptions(timeout=250))
+        client = Client(await start_endpoint(), UserSocket, options=WebSocketOptions(timeout=250))
         client.send(join("room:slow"))  # takes 300 ms
         while not (got := await client.settle(10)):
             pass
@@ -213,7 +217,7 @@ def test_a_join_longer_than_the_timeout_is_no_silence(play: Any) -> None:
 def test_a_poll_that_got_an_answer_keeps_its_session(play: Any) -> None:
     async def body() -> None:
         endpoint = await start_endpoint()
-        socket = Socket(endpoint, V2_SERIALIZER, 100, None)
+        socket = UserSocket(endpoint, V2_SERIALIZER, 100, None)
         session = LongPollSession(socket, LongPollOptions(window_ms=400))
         pid = drainer.whereis(endpoint.sockets).open(session)
         await erlang.sleep(200)
@@ -233,7 +237,7 @@ def test_drain_tells_channels_and_closes_in_batches(play: Any) -> None:
         endpoint = await start_endpoint()
         endpoint.subscribe("ends", erlang.self_())
         clients = [await joined(endpoint, "room:observed") for _ in range(6)]
-        lonely = Client(endpoint, Socket)
+        lonely = Client(endpoint, UserSocket)
         started = erlang.monotonic_time()
         assert await drain(endpoint.sockets, batch_size=3, batch_interval=90) == 7
         assert erlang.monotonic_time() - started >= 150
@@ -254,7 +258,7 @@ def test_drain_does_not_wait_for_those_who_come_back(play: Any) -> None:
 
         async def come_back() -> None:
             await erlang.sleep(3)
-            back.append(Client(endpoint, Socket))
+            back.append(Client(endpoint, UserSocket))
 
         erlang.spawn(come_back)
         started = erlang.monotonic_time()
@@ -268,7 +272,7 @@ def test_drain_does_not_wait_for_those_who_come_back(play: Any) -> None:
 def test_the_keeper_of_the_sockets_takes_them_along(play: Any) -> None:
     async def body() -> None:
         endpoint = await start_endpoint()
-        client, lonely = await joined(endpoint), Client(endpoint, Socket)
+        client, lonely = await joined(endpoint), Client(endpoint, UserSocket)
         await erlang.sleep(1)
         erlang.exit(erlang.whereis(endpoint.sockets), "kill")
         assert await client.settle() == [("close", 1012)]
@@ -279,7 +283,7 @@ def test_the_keeper_of_the_sockets_takes_them_along(play: Any) -> None:
 
 def test_a_client_that_has_gone_gets_no_more_bytes(play: Any) -> None:
     async def body() -> None:
-        client = Client(await start_endpoint(), Socket, user="u")
+        client = Client(await start_endpoint(), UserSocket, user="u")
         await client.ask(["1", "1", "room:a", "phx_join", {}])
         ends: list[Any] = []
         watcher = erlang.spawn(_tell_the_end, client.pid, ends)
@@ -305,7 +309,7 @@ def test_a_sweep_before_a_connection_has_begun_leaves_it_alone(play: Any) -> Non
         endpoint = await start_endpoint()
         keeper = erlang.whereis(endpoint.sockets).cell.actor
         await erlang.sleep(100)
-        client = Client(endpoint, Socket, options=WebSocketOptions(timeout=50), user="u")
+        client = Client(endpoint, UserSocket, options=WebSocketOptions(timeout=50), user="u")
         keeper._sweep(keeper._myRef.engine.now())
         assert await client.ask([None, "1", "phoenix", "heartbeat", {}]) == [
             phx_reply(None, "1", "phoenix", {})

@@ -17,13 +17,13 @@ from runtime.phoenix import json_library, query
 from runtime.phoenix.check_origin import OriginPolicy
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
 from runtime.phoenix.frames import INFLATE_STEP, PAUSE, FrameParser, ProtocolError, answer_to_close
-from runtime.phoenix.handshake import Candidate, Upgrade, check_websocket, upgrade
+from runtime.phoenix.handshake import Candidate, WebSocketUpgrade, check_websocket, upgrade
 from runtime.phoenix.json_library import DecodeError, EncodeError
 from runtime.phoenix.messages import BINARY, TEXT, Broadcast, Frame
 from runtime.phoenix.mount import LongPollOptions, Mount, Mounts, WebSocketOptions
-from runtime.phoenix.request import Request, Response, connect_info
+from runtime.phoenix.request import TransportRequest, TransportResponse, connect_info
 from runtime.phoenix.serializer import V1_SERIALIZER, V2_SERIALIZER, InvalidMessage, negotiate
-from runtime.phoenix.socket import UserSocket, same_ref
+from runtime.phoenix.socket import Socket, same_ref
 from tests.phoenix.client import client_frame
 
 # ---- JSON
@@ -283,13 +283,13 @@ def test_check_origin_entries_need_a_host() -> None:
 
 
 def test_mounts_match_by_segments() -> None:
-    class Socket(UserSocket):
+    class UserSocket(Socket):
         pass
 
     mounts = Mounts(
         [
-            Mount("/socket", Socket, WebSocketOptions(), LongPollOptions()),
-            Mount("/rooms/:tenant", Socket, WebSocketOptions(path="/ws/:lang")),
+            Mount("/socket", UserSocket, WebSocketOptions(), LongPollOptions()),
+            Mount("/rooms/:tenant", UserSocket, WebSocketOptions(path="/ws/:lang")),
         ]
     )
 
@@ -317,7 +317,7 @@ def test_connect_info_holds_what_the_mount_names() -> None:
         ("traceparent", "t"),
         ("cookie", "c"),
     )
-    request = Request("GET", "/p", "q=1", headers, "https", ("10.0.0.1", 99))
+    request = TransportRequest("GET", "/p", "q=1", headers, "https", ("10.0.0.1", 99))
     info = connect_info(
         request, ("peer_data", "x_headers", "uri", "user_agent", "trace_context_headers", "session")
     )
@@ -331,14 +331,14 @@ def test_connect_info_holds_what_the_mount_names() -> None:
 
 
 def test_a_port_of_thousands_of_digits_is_no_error() -> None:
-    request = Request("GET", "/", "", (("host", "h.test:" + "9" * 5000),))
+    request = TransportRequest("GET", "/", "", (("host", "h.test:" + "9" * 5000),))
     assert request.host == "h.test" and request.port == 999_999_999
 
 
 def test_routes_end_with_a_star_or_have_none() -> None:
     with pytest.raises(ValueError, match="splat"):
 
-        class Bad(UserSocket):
+        class Bad(Socket):
             channels = {"a:*:b": object}  # type: ignore[dict-item]
 
 
@@ -561,16 +561,16 @@ def test_a_frame_is_made_once() -> None:
     ],
 )
 def test_auth_tokens_in_the_subprotocol(encoded: str, token: Any) -> None:
-    class Socket(UserSocket):
+    class UserSocket(Socket):
         pass
 
-    mounts = Mounts([Mount("/socket", Socket, auth_token=True)])
+    mounts = Mounts([Mount("/socket", UserSocket, auth_token=True)])
     headers = (("sec-websocket-protocol", f"phoenix, base64url.bearer.phx.{encoded}"),)
-    request = Request("GET", "/socket/websocket", "", headers)
+    request = TransportRequest("GET", "/socket/websocket", "", headers)
     found = mounts.match(request.path)
     assert found is not None
     result = check_websocket(*found, request)
-    assert (result.status if isinstance(result, Response) else result.info["auth_token"]) == token
+    assert (result.status if isinstance(result, TransportResponse) else result.info["auth_token"]) == token
 
 
 @pytest.mark.parametrize(
@@ -586,7 +586,7 @@ def test_auth_tokens_in_the_subprotocol(encoded: str, token: Any) -> None:
     ],
 )
 def test_a_key_has_sixteen_bytes(key: str | None, accepted: bool) -> None:
-    class Socket(UserSocket):
+    class UserSocket(Socket):
         pass
 
     headers = (
@@ -596,12 +596,12 @@ def test_a_key_has_sixteen_bytes(key: str | None, accepted: bool) -> None:
         ("sec-websocket-version", "13"),
         *((("sec-websocket-key", key),) if key is not None else ()),
     )
-    request = Request("GET", "/socket/websocket", "", headers)
-    found = Mounts([Mount("/socket", Socket)]).match(request.path)
+    request = TransportRequest("GET", "/socket/websocket", "", headers)
+    found = Mounts([Mount("/socket", UserSocket)]).match(request.path)
     assert found is not None
     candidate = check_websocket(*found, request)
     assert isinstance(candidate, Candidate)
-    assert isinstance(upgrade(candidate), Upgrade) is accepted
+    assert isinstance(upgrade(candidate), WebSocketUpgrade) is accepted
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from runtime.phoenix.deflate import negotiate as negotiate_deflate
 from runtime.phoenix.pubsub import PubSub
 from tests.phoenix.client import Client, client_frame, start_endpoint
 from tests.phoenix.client import reply as phx_reply
-from tests.phoenix.room import HEARTBEAT, Room, Socket, Tell, channel_of, join, joined
+from tests.phoenix.room import HEARTBEAT, Room, Tell, UserSocket, channel_of, join, joined
 
 
 def test_join_echo_leave(play: Any) -> None:
@@ -45,7 +45,7 @@ def test_join_echo_leave(play: Any) -> None:
 
 def test_routes_and_assigns(play: Any) -> None:
     async def body() -> None:
-        client = Client(await start_endpoint(), Socket)
+        client = Client(await start_endpoint(), UserSocket)
         assert await client.ask(join("extra:1")) == [
             phx_reply("1", "1", "extra:1", {"user": "ann", "kind": "extra"})
         ]
@@ -72,7 +72,7 @@ def test_routes_and_assigns(play: Any) -> None:
 def test_refused_joins_leave_nothing_behind(play: Any, topic: str, response: Any) -> None:
     async def body() -> None:
         endpoint = await start_endpoint()
-        client = Client(endpoint, Socket)
+        client = Client(endpoint, UserSocket)
         assert await client.ask(join(topic)) == [phx_reply("1", "1", topic, response, "error")]
         assert client.connection.channels == {}
         assert (await dynamic_supervisor.count_children(endpoint.channels))["active"] == 0
@@ -188,7 +188,7 @@ def test_a_call_may_end_a_channel(play: Any, reason: str, event: str) -> None:
         def handle_call(self, request: Any, from_: Any) -> Any:
             return Stop(request, "bye")
 
-    class CalledSocket(Socket):
+    class CalledSocket(UserSocket):
         channels = {"room:*": Called}
 
     async def body() -> None:
@@ -249,8 +249,8 @@ def test_a_broadcast_is_encoded_once_per_serializer(play: Any, monkeypatch: pyte
         endpoint = await start_endpoint()
         deflate = negotiate_deflate(["permessage-deflate"])
         clients = [await joined(endpoint, user=f"u{i}") for i in range(4)]
-        packed = [Client(endpoint, Socket, deflate=deflate, user="z") for _ in range(3)]
-        old = Client(endpoint, Socket, vsn=1)
+        packed = [Client(endpoint, UserSocket, deflate=deflate, user="z") for _ in range(3)]
+        old = Client(endpoint, UserSocket, vsn=1)
         for client in packed:
             await client.ask(join())
         await old.ask({"topic": "room:a", "event": "phx_join", "payload": {}, "ref": "1"})
@@ -347,7 +347,7 @@ def test_nothing_is_handled_after_the_close(play: Any) -> None:
 
 def test_a_binary_join_reply_on_v1_ends_the_socket(play: Any) -> None:
     async def body() -> None:
-        client = Client(await start_endpoint(), Socket, vsn=1)
+        client = Client(await start_endpoint(), UserSocket, vsn=1)
         client.send({"topic": "room:binary", "event": "phx_join", "payload": {}, "ref": "1"})
         assert await client.settle() == [("close", 1011)]
 

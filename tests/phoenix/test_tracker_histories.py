@@ -7,7 +7,7 @@ import random
 import pytest
 
 from runtime.phoenix.tracker_shard import Options
-from runtime.phoenix.tracker_state import Entry
+from runtime.phoenix.tracker_state import TrackerEntry
 from tests.phoenix.replicas import Network
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -28,7 +28,7 @@ class History:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.net = Network(OPTIONS, self.random.choice((0.0, 1.0, 40.0, 150.0)))
-        self.own: dict[str, list[Entry]] = {}
+        self.own: dict[str, list[TrackerEntry]] = {}
         self.pids = 0
         for name in NAMES:
             self.start(name)

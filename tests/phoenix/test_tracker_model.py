@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from runtime.phoenix.tracker_shard import Options
-from runtime.phoenix.tracker_state import Entry
+from runtime.phoenix.tracker_state import TrackerEntry
 from tests.phoenix.replicas import Network
 
 NAMES = ("a", "b", "c", "d")
@@ -28,7 +28,7 @@ class Replicas(RuleBasedStateMachine):
     @initialize(nodes=st.integers(2, 4), delay=st.sampled_from((0.0, 1.0, 30.0, 150.0)))
     def begin(self, nodes: int, delay: float) -> None:
         self.net = Network(OPTIONS, delay)
-        self.own: dict[str, list[Entry]] = {}
+        self.own: dict[str, list[TrackerEntry]] = {}
         self.pids = 0
         for name in NAMES[:nodes]:
             self.start(name)

@@ -18,14 +18,14 @@ from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.http.transport import HttpProtocol
 from runtime.otp import erlang
 from runtime.phoenix import (
+    Accept,
     Channel,
-    Error,
     LongPollOptions,
     Mount,
     NoReply,
-    Ok,
+    Refuse,
     Reply,
-    UserSocket,
+    Socket,
     WebSocketOptions,
 )
 from tests.phoenix.client import client_frame
@@ -42,8 +42,8 @@ UPGRADE = {
 
 
 class Room(Channel):
-    def join(self, topic: str, payload: Any, socket: UserSocket) -> Any:
-        return Ok({"user": self.assigns["user"]})
+    def join(self, topic: str, payload: Any, socket: Socket) -> Any:
+        return Accept({"user": self.assigns["user"]})
 
     async def handle_in(self, event: Any, payload: Any) -> Any:
         match event:
@@ -54,10 +54,10 @@ class Room(Channel):
             case "fill":
                 self.push("filled", {"x": "y" * payload})
                 return NoReply()
-        return Reply("ok", payload)
+        return Reply(("ok", payload))
 
 
-class LaterSocket(UserSocket):
+class LaterSocket(Socket):
     """Its connect callback takes its time."""
 
     channels = {"room:*": Room}
@@ -65,13 +65,13 @@ class LaterSocket(UserSocket):
     async def connect(self, params: dict[str, Any], connect_info: dict[str, Any]) -> Any:
         await asyncio.sleep(float(params.get("delay", "0.01")))
         if params.get("user") == "nobody":
-            return Error("nobody")
+            return Refuse("nobody")
         if params.get("user") == "crash":
             raise RuntimeError("crash")
         if params.get("user") == "none":
             return None
         self.assigns["user"] = params.get("user")
-        return Ok()
+        return Accept()
 
 
 LATER = (
@@ -248,7 +248,7 @@ def test_a_peer_that_never_closes_is_let_go(monkeypatch: pytest.MonkeyPatch) -> 
         assert server.connections
         await until(lambda: not server.connections)
 
-    monkeypatch.setattr("runtime.phoenix.drainer.LINGER", 1.0)
+    monkeypatch.setattr("runtime.phoenix.drainer.CLOSE_TIMEOUT", 1.0)
     serve(body)
 
 
