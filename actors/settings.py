@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from actors import connection_string
+
 DEVELOPMENT_KEY_FILE = "secret_key_base"
 MIN_SECRET_BYTES = 32
 WEAK_WORDS = ("secret", "changeme", "change_me", "your_secret_key", "password", "development", "example")
@@ -181,8 +183,9 @@ class Settings:
     port: int = variable("4000", _whole(0, 65535), "TCP port of HTTP and WebSocket; 0 takes a free one")
     database_url: str = variable(
         "",
-        _url("postgresql", "postgres"),
-        "PostgreSQL to use, postgresql://user:password@host:5432/name; unset starts the embedded one",
+        connection_string.check,
+        "PostgreSQL to use, postgresql://user:password@host:5432/name, host1:5432,host2:5432 for a primary and its standbys; "
+        "unset starts the embedded one",
         secret=True,
     )
     data_dir: Path = variable(  # noqa: RUF009  (it makes a field)

@@ -63,10 +63,23 @@ def is_next(seq: int) -> bool:
     return position == seq
 
 
+def begin_again_at(seq: int) -> None:
+    """The head is at `seq`, by a look later than what was told before: what this server has told beyond it is lost.
+
+    A failover to a standby that did not have everything, or a restored database. Entries after `seq` are new ones.
+    """
+    memory = node()
+    if memory.ledger_position is not None and memory.ledger_position > seq:
+        memory.ledger_position = seq
+
+
 async def catch_up(connection: asyncpg.Connection, pubsub: str, until: int | None = None) -> None:
     """Tell of all committed entries after the position, up to `until` or the end of the ledger."""
     position = await begin(connection)
-    last = until if until is not None else await connection.fetchval(ledger.HEAD_SEQ)
+    last = until
+    if last is None:
+        last = await connection.fetchval(ledger.HEAD_SEQ)
+        begin_again_at(last)
     while position < last:
         page = await connection.fetch(ledger.ENTRIES, position, last, PAGE)
         if not page:

@@ -36,7 +36,7 @@ from actors.ledger.feed import Committed
 from actors.ledger.server import Moved, Prepare, Prepared
 from actors.node import node
 from actors.storage import repo
-from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, meaning, rolled_back
+from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, is_elsewhere, meaning, rolled_back
 from runtime.core import telemetry
 from runtime.core.exits import Error, Exit
 from runtime.otp import erlang, gen_server
@@ -248,6 +248,7 @@ class DbWriter(GenServer):
             if outcome["outcome"] == "refused":
                 return await self._refused(batch, set(outcome["replayed"]))
             head = LedgerHead.from_record(outcome)
+            ledger_feed.begin_again_at(head.seq)
             gen_server.cast("ledger_server", Moved(head))
         raise Unavailable("other servers write faster than this one")
 
@@ -364,7 +365,7 @@ class DbWriter(GenServer):
         if memory.write_error is None:
             log.error("the database can't be written: %s", repo.reason(error))
         memory.write_error = repo.reason(error)
-        if not rolled_back(error):
+        if not rolled_back(error) or is_elsewhere(error):
             await self._drop_connection()
             repo.suspect(error)
 

@@ -3,10 +3,14 @@
 The limits are settings of the session, so the server keeps them when we can't: a statement that nobody waits for any more, a
 wait for a lock, a transaction whose client has gone silent (it may hold the head of the ledger) end within seconds, and a
 connection whose peer is gone is closed. Our side of the socket has the same limits.
+
+Of several hosts the one that takes writes is found though others are dead or silent: the next is tried beside the last, not
+only after it. The settings are sent once the session is there and not at its start, since PgBouncer refuses those.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any, Final
 
@@ -14,11 +18,13 @@ import asyncpg
 import orjson
 from asyncpg.connection import LoggedQuery
 
+from actors.connection_string import each_host, session_attributes
 from actors.storage.failures import Unavailable, reason
 from runtime.core import telemetry
 
 QUERY = telemetry.Span("sql", "query")
 CONNECT_SECONDS: Final = 2.0
+NEXT_HOST_SECONDS: Final = 0.25  # without an answer from one host, the next is tried as well
 STATEMENT_MS: Final = 10_000  # what anybody's statement may take
 LOCK_MS: Final = 3_000  # of that, waiting for one lock
 SILENT_MS: Final = 4_000  # a client in a transaction that says nothing
@@ -65,37 +71,88 @@ async def connect(url: str, name: str, *, command_timeout: float) -> asyncpg.Con
     Raises `Unavailable` whatever goes wrong.
     """
     try:
-        opened = await asyncpg.connect(
-            url,
-            timeout=CONNECT_SECONDS,
-            command_timeout=command_timeout,
-            connection_class=Connection,
-            server_settings={"application_name": name, **SESSION},
-        )
+        async with asyncio.timeout(CONNECT_SECONDS):
+            return await _session(url, {"application_name": name}, SESSION, command_timeout=command_timeout)
     except Exception as error:  # what a proxy or a dying server makes a client raise has no bound
         raise Unavailable(reason(error)) from error
-    try:
-        await prepare(opened)
-    except Exception as error:
-        opened.terminate()
-        raise Unavailable(reason(error)) from error
-    return opened
 
 
 async def open_pool(url: str, size: int, name: str, node_id: str, command_timeout: float) -> asyncpg.Pool:
     """A pool of at most `size` such connections; it connects when one is wanted."""
+
+    async def another(*_arguments: Any, **options: Any) -> asyncpg.Connection:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            return await _session(url, options.pop("server_settings"), settings, **options)
+
+    settings = {"bitnexus.node": node_id, **SESSION}
     return await asyncpg.create_pool(
-        url,
         min_size=0,
         max_size=size,
-        timeout=CONNECT_SECONDS,
         command_timeout=command_timeout,
         max_inactive_connection_lifetime=300,
         connection_class=Connection,
-        init=prepare,
+        connect=another,
         reset=_keep,
-        server_settings={"application_name": name, "bitnexus.node": node_id, **SESSION},
+        server_settings={"application_name": name},
     )
+
+
+async def open_connection(url: str, *, timeout: float, **options: Any) -> asyncpg.Connection:
+    """A connection as asyncpg makes it, to the first host that is what the URL wants; at most `timeout` seconds.
+
+    Raises what the last host's attempt raised, TimeoutError if none has answered.
+    """
+    options["target_session_attrs"] = session_attributes(url)
+    async with asyncio.timeout(timeout):
+        return await _first([asyncpg.connect(host, timeout=timeout, **options) for host in each_host(url)])
+
+
+async def _session(
+    url: str, start: dict[str, str], settings: dict[str, str], **options: Any
+) -> asyncpg.Connection:
+    opened = await open_connection(
+        url, timeout=CONNECT_SECONDS, **{"connection_class": Connection, **options, "server_settings": start}
+    )
+    try:
+        await opened.execute("; ".join(f"SET {name} = '{value}'" for name, value in settings.items()))
+        await prepare(opened)
+    except BaseException:
+        opened.terminate()
+        raise
+    return opened
+
+
+async def _first(attempts: list[Any]) -> asyncpg.Connection:
+    """The first that succeeds. One begins when those before it have failed, or have taken NEXT_HOST_SECONDS each."""
+    if len(attempts) == 1:
+        return await attempts[0]
+    left = list(attempts)
+    running: set[asyncio.Task[asyncpg.Connection]] = set()
+    failed: BaseException | None = None
+    try:
+        while left or running:
+            if left:
+                running.add(asyncio.ensure_future(left.pop(0)))
+            pause = NEXT_HOST_SECONDS if left else None
+            done, running = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                failed = task.exception()
+                if failed is None:
+                    running |= done - {task}
+                    return task.result()
+        assert failed is not None
+        raise failed
+    finally:
+        for attempt in left:
+            attempt.close()
+        for task in running:
+            task.add_done_callback(_unwanted)
+            task.cancel()
+
+
+def _unwanted(task: asyncio.Task[asyncpg.Connection]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().terminate()
 
 
 async def prepare(opened: asyncpg.Connection) -> None:

@@ -65,6 +65,11 @@ def rolled_back(error: BaseException) -> bool:
     return isinstance(error, ValueError)
 
 
+def is_elsewhere(error: BaseException) -> bool:
+    """Whether the server takes no writes (any more): it is a standby, or was told so. Another session may find another."""
+    return isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+
+
 def reason(error: BaseException) -> str:
     """One line for an error of the database or of the way to it."""
     if isinstance(error, ConnectionRefusedError):

@@ -103,6 +103,7 @@ class DbListener(GenServer):
         self.failures = 0
         self.told = 0
         self.looks = 0
+        self.looked = False  # over this connection
         self.look_waits = False
         self.timer: Any = None
         self.on_exit(lambda _pid: self._hang_up())  # also when it is killed
@@ -158,6 +159,7 @@ class DbListener(GenServer):
             self.failures += 1
             return
         self.connection = connection
+        self.looked = False
         self.failures = 0
         try:
             connection.add_termination_listener(lambda gone: erlang.send(me, ConnectionLost(gone)))
@@ -199,6 +201,7 @@ class DbListener(GenServer):
     async def _look_at_head(self) -> None:
         connection = self.connection
         assert connection is not None
+        told = node().ledger_position or 0
         try:
             seq, pending = await connection.fetchrow(ledger.HEAD_AND_PENDING, timeout=HEAD_SECONDS)
         except Exception as error:
@@ -207,7 +210,7 @@ class DbListener(GenServer):
             self._hang_up()  # also when the link is half-open
             erlang.send(erlang.self_(), Connect())
             return
-        if pending:
+        if pending or seq < told:  # fewer than before the question: a failover has lost some
             gen_server.cast("db_writer", RecordPending())
         elif seq > (node().ledger_position or 0):
             gen_server.cast("db_writer", HeadMoved(seq))
@@ -217,6 +220,10 @@ class DbListener(GenServer):
         memory = node()
         if memory.change_position is None:
             memory.change_position = await self._stored_position(connection)
+        elif not self.looked and not await connection.fetchval(changes.IS_FROM_HERE, memory.change_position):
+            # A standby that did not have everything has taken over: what comes now has numbers that we have seen.
+            memory.change_position, memory.change_target = await connection.fetchval(changes.NOW), None
+        self.looked = True
         # No await between a telling and the note of it: whatever kills this process finds both, or neither.
         before = self.told
         more = memory.change_target is not None  # the one before us was killed among many

@@ -24,8 +24,9 @@ from typing import Any
 import asyncpg
 
 from actors import settings
+from actors.connection_string import each_host
 from actors.node import node
-from actors.storage import connecting
+from actors.storage import connecting, pgbouncer
 from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, meaning, reason, rolled_back
 from actors.storage.postgres import server as postgres
 from runtime.otp import erlang, gen_server
@@ -38,8 +39,11 @@ log = logging.getLogger("bitnexus.repo")
 PING_UP_MS = 1000
 PING_DOWN_MS = (100, 200, 400, 800, 1000)
 PING_SECONDS = 1.0
+PING = "SELECT current_setting('transaction_read_only')::boolean"
 COMMAND_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
+CONNECT_SECONDS = 10.0  # at start
+MIGRATION_SECONDS = 300.0  # a statement of a migration
 
 __all__ = [
     "DatabaseError",
@@ -110,6 +114,7 @@ class Repo(GenServer):
 
     async def _open(self) -> None:
         memory = node()
+        self.several_hosts = len(each_host(postgres.url())) > 1
         if not memory.was_up:
             await self._prepare(postgres.url())
         if memory.pool is None or memory.pool.is_closing():
@@ -119,12 +124,18 @@ class Repo(GenServer):
 
     async def _prepare(self, url: str) -> None:
         try:
-            connection = await asyncpg.connect(url, timeout=10, command_timeout=300)
+            connection = await connecting.open_connection(
+                url, timeout=CONNECT_SECONDS, command_timeout=MIGRATION_SECONDS
+            )
             try:
+                if await pgbouncer.shares_sessions(connection, url):
+                    raise DatabaseError(f"DATABASE_URL: {address(url)}: {pgbouncer.ADVICE}")
                 if self.migrations:
                     await migrate(connection)
             finally:
                 await connection.close()
+        except DatabaseError:
+            raise
         except MigrationError as error:
             raise DatabaseError(f"migration failed: {error}") from error
         except Exception as error:  # what a proxy or a dying server makes a client raise has no bound
@@ -164,7 +175,8 @@ class Repo(GenServer):
                     self._link = await connecting.connect(
                         postgres.url(), "bitnexus repo", command_timeout=PING_SECONDS
                     )
-                await self._link.execute("SELECT 1")
+                if await self._link.fetchval(PING) and self.several_hosts:
+                    raise Unavailable("this host takes no writes any more")
         except Exception as caught:  # whatever it is: the database does not answer
             error = reason(caught)
             self._hang_up()

@@ -13,6 +13,7 @@ import asyncpg
 from actors.cluster.nats_server import NatsServerError
 from actors.endpoint import Address
 from actors.settings import ConfigError, Settings
+from actors.storage.connecting import open_connection
 from actors.storage.postgres.cluster import Cluster
 from actors.storage.postgres.files import PostgresError
 from actors.storage.repo import DatabaseError, address, reason
@@ -70,7 +71,7 @@ async def connected(settings: Settings, migrated: bool = True) -> AsyncIterator[
     """
     async with database_url(settings) as url:
         try:
-            connection = await asyncpg.connect(url, timeout=10)
+            connection = await open_connection(url, timeout=10)
         except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise DatabaseError(f"DATABASE_URL: can't connect to {address(url)}: {reason(error)}") from None
         try:

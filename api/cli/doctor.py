@@ -23,6 +23,7 @@ from actors.settings import (
     signing_secret,
     weakness,
 )
+from actors.storage import pgbouncer
 from api.cli.database import ONE_LINE, connected
 from api.security.tokens import InvalidToken, Keyring
 from schema.migrate import pending
@@ -93,6 +94,9 @@ async def _database(settings: Settings) -> Finding:
         async with connected(settings, migrated=False) as connection:
             version = await connection.fetchval("SHOW server_version")
             left = await pending(connection)
+            if settings.database_url and await pgbouncer.shares_sessions(connection, settings.database_url):
+                problem, _, advice = pgbouncer.ADVICE.partition("; ")
+                return Finding("database", False, f"{where}: {problem}", advice)
     except ONE_LINE as error:
         advice = (
             "check that PostgreSQL runs, the connection string, and that the database exists"

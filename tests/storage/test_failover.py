@@ -1,0 +1,152 @@
+"""A primary that dies and a standby that takes its place: `DATABASE_URL` names both."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from actors.connection_string import check, each_host
+from actors.ledger.writer import Recorded
+from actors.storage import repo
+from tests.ledger.test_writer import assert_sound, until_recorded
+from tests.support.database import add_user, fetchval
+from tests.support.proxy import proxy
+from tests.support.replication import both, primary_and_standby
+from tests.support.storage import payloads, run, storage, until
+
+
+def test_nothing_acknowledged_is_lost_with_synchronous_replication() -> None:
+    """Writers go on all the time: the primary is killed among them, and the standby is promoted while they wait."""
+
+    async def main() -> None:
+        async with (
+            primary_and_standby(synchronous=True) as (one, two),
+            storage(both(one.url(), two.url())) as s,
+        ):
+            user = await add_user(one.url())
+            seen = await s.subscribe(f"transaction:{user}")
+            got: list[Any] = []
+            running = True
+
+            async def write(writer: int) -> None:
+                number = 0
+                while running:
+                    number += 1
+                    got.append(await s.record(user, description=f"{writer}/{number}"))
+                    await asyncio.sleep(0.005)
+
+            writing = [asyncio.create_task(write(writer)) for writer in range(4)]
+            await until(lambda: sum(isinstance(answer, Recorded) for answer in got) > 50)
+            await one.kill()
+            await until(lambda: repo.status().state == "down")
+            await two.promote()
+            before = len(got)
+            await until(lambda: sum(isinstance(answer, Recorded) for answer in got[before:]) > 50)
+            running = False
+            await asyncio.gather(*writing)
+            acknowledged = {
+                answer.transaction.id: answer.seq for answer in got if isinstance(answer, Recorded)
+            }
+            head: Any = await fetchval(two.url(), "SELECT seq FROM ledger_head")
+            await until(lambda: len(payloads(seen, "new_transaction")) >= head)
+            told = [payload["ledger_seq"] for payload in payloads(seen, "new_transaction")]
+            assert told == list(range(1, head + 1))
+            await assert_sound(two.url())
+            for transaction, seq in acknowledged.items():
+                there = "SELECT seq FROM ledger_entries WHERE transaction_id = $1"
+                assert await fetchval(two.url(), there, transaction) == seq
+
+    run(main())
+
+
+def test_what_an_asynchronous_standby_did_not_have_is_lost_and_the_rest_goes_on() -> None:
+    """The numbers of lost entries are given again, and those entries are told."""
+
+    async def main() -> None:
+        async with (
+            primary_and_standby(synchronous=False) as (one, two),
+            storage(both(one.url(), two.url())) as s,
+        ):
+            user = await add_user(one.url())
+            seen = await s.subscribe(f"transaction:{user}")
+            assert isinstance(await s.record(user), Recorded)
+
+            async def replicated() -> bool:
+                return await fetchval(two.url(), "SELECT seq FROM ledger_head") == 1
+
+            await until(replicated)
+            await two.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            await two.execute("SELECT pg_reload_conf()")
+
+            async def cut_off() -> bool:
+                return await fetchval(two.url(), "SELECT count(*) FROM pg_stat_wal_receiver") == 0
+
+            await until(cut_off)
+            for _ in range(3):
+                assert isinstance(await s.record(user), Recorded)
+            await one.kill()
+            await until(lambda: repo.status().state == "down")
+            await two.promote()
+            assert (await until_recorded(s, user)).seq == 2
+            await until(lambda: len(payloads(seen, "new_transaction")) == 5)
+            told = [payload["ledger_seq"] for payload in payloads(seen, "new_transaction")]
+            assert told == [1, 2, 3, 4, 2]
+            await assert_sound(two.url(), 2)
+
+    run(main())
+
+
+@pytest.mark.parametrize("mode", ["close", "silent"])
+def test_a_host_that_does_not_answer_does_not_hide_the_one_that_does(database: str, mode: str) -> None:
+    async def main() -> None:
+        async with proxy(database) as first, proxy(database) as second:
+            first.mode = mode
+            async with storage(both(first.url, second.url)) as s:
+                user = await add_user(database)
+                assert isinstance(await s.record(user), Recorded)
+                second.mode, first.mode = mode, "pass"
+                assert (await until_recorded(s, user)).seq >= 2
+                await assert_sound(database)
+
+    run(main())
+
+
+HOSTS = {
+    "postgresql://u:p@one:1,two:2/db?target_session_attrs=primary": [
+        "postgresql://u:p@one:1/db?target_session_attrs=primary",
+        "postgresql://u:p@two:2/db?target_session_attrs=primary",
+    ],
+    "postgresql://u:p@[::1]:5432,two/db": ["postgresql://u:p@[::1]:5432/db", "postgresql://u:p@two/db"],
+    "postgresql://u@/db?host=/a,/b&port=5432": [
+        "postgresql://u@/db?host=%2Fa&port=5432",
+        "postgresql://u@/db?host=%2Fb&port=5432",
+    ],
+    "postgresql:///db?host=/a,/b&port=1,2": [
+        "postgresql:///db?host=%2Fa&port=1",
+        "postgresql:///db?host=%2Fb&port=2",
+    ],
+    "postgresql://u@one/db": ["postgresql://u@one/db"],
+}
+
+
+@pytest.mark.parametrize("url", HOSTS)
+def test_a_url_once_for_each_host(url: str) -> None:
+    assert each_host(check(url)) == HOSTS[url]
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://u@one:1,two:x/db", "not a URL"),
+        ("postgresql://u@one,,two/db", "one of several hosts is empty"),
+        ("postgresql://u@/db?host=/a,/b,/c&port=1,2", "as many as hosts"),
+        ("postgresql://u@one,two/db?target_session_attrs=any", "expected read-write or primary"),
+        ("postgresql://u@one/db?target_session_attrs=standby", "expected read-write or primary"),
+        ("mysql://u@one,two/db", "expected a URL that starts with"),
+    ],
+)
+def test_a_url_that_cant_be_written_to_is_refused_with_one_line(url: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        check(url)
