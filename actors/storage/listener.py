@@ -150,7 +150,7 @@ class DbListener(GenServer):
         me = erlang.self_()
         try:
             connection = await connecting.connect(
-                repo.url(), "bitnexus listener", command_timeout=SQL_SECONDS
+                repo.url(), f"bitnexus listener {node().id}", command_timeout=SQL_SECONDS
             )
         except Exception as error:  # whatever it is: the database is away
             if self.failures == 0:
@@ -167,6 +167,7 @@ class DbListener(GenServer):
                 await connection.add_listener(
                     channel, lambda _c, _pid, name, text: erlang.send(me, Notified(name, text))
                 )
+            await connection.execute(ledger.LISTEN, node().id)
         except Exception:
             self._hang_up()
             erlang.send_after(BACKOFF_MS[-1], me, Connect())

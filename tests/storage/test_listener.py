@@ -19,7 +19,7 @@ from tests.support.database import add_user, execute, fetchval
 from tests.support.storage import kill, payloads, run, storage, until
 
 TERMINATE_LISTENER = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bitnexus listener'"
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'bitnexus listener %'"
 )
 INSERT = "INSERT INTO transactions (user_id, amount, currency, description) VALUES ($1, $2, 'EUR', 'by psql')"
 

@@ -72,7 +72,7 @@ def test_a_killed_listener_leaves_no_connection_behind(database: str) -> None:
                 await until(lambda: listener().connection is not None)
             count = (
                 "SELECT count(*) FROM pg_stat_activity"
-                " WHERE application_name = 'bitnexus listener' AND datname = current_database()"
+                " WHERE application_name LIKE 'bitnexus listener %' AND datname = current_database()"
             )
 
             async def one() -> bool:

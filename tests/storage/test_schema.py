@@ -159,7 +159,7 @@ def test_the_reading_role_reads_the_shared_tables_and_nothing_else(empty_databas
             "UPDATE users SET role = 'admin'", "UPDATE transactions SET amount = 1", "CREATE TABLE x ()",
             "CREATE TEMPORARY TABLE x ()", "CREATE SCHEMA x",
             "CREATE FUNCTION x() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-            "SELECT append_ledger_entries('', 0, '', '{}', '{}', '{}', '', '{}', '{}', '{}', '{}')",
+            "SELECT append_to_ledger('', 0, '', '{}', '{}', '{}', '', '{}', '{}', '{}', '{}')",
             "SELECT nextval('change_log_id_seq')", "CREATE ROLE x", "SET ROLE postgres",
         ]  # fmt: skip
         for statement in writes:

@@ -130,7 +130,7 @@ def test_what_a_killed_listener_missed_is_told_by_its_successor(server: Server, 
         try:
             # Its connections are gone, and with them every notification.
             server.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bitnexus listener'"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'bitnexus listener %'"
             )
             server.execute("UPDATE refresh_tokens SET revoked_at = now() WHERE user_id = $1", user.id)
         finally:
