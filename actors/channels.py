@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from actors.ledger import feed as ledger_feed
-from actors.node import node
+from actors.server_state import server_state
 from actors.storage import repo
 from runtime.otp import erlang
 from runtime.phoenix.channel import Accept, Channel, Refuse, Reply
@@ -21,9 +21,9 @@ from schema.rows import TransactionRow
 
 UNAUTHORIZED = {"reason": "unauthorized"}
 BAD_LAST_SEQ = {"reason": "last_seq must be a whole number, 0 or more"}
-PAGE = 500  # missed events told at a time, about a third of what a socket may have waiting
+PAGE = 500  # missed events pushed at a time, about a third of what a socket may have waiting
 PAGE_PAUSE = 20  # ms between pages: a slow reader gets a chance to read
-LAG_PAUSE = 50  # ms until we look again, while this server lags behind what the client has seen elsewhere
+LAG_PAUSE = 50  # ms until we poll again, while this server lags behind what the client has seen elsewhere
 
 
 class OwnChannel(Channel):
@@ -42,7 +42,7 @@ class OwnChannel(Channel):
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """To itself: tell the client of what comes after `seq`; `since` is how far the server had told when it joined."""
+    """To itself: push what comes after `seq`; `since` is how far the server had published when the client joined."""
 
     seq: int
     since: int | None
@@ -65,7 +65,7 @@ class TransactionChannel(OwnChannel):
         seq = payload["last_seq"]
         if type(seq) is not int or not 0 <= seq < 1 << 63:
             return Refuse(BAD_LAST_SEQ)
-        erlang.send(self.pid, Resume(seq, node().ledger_position))
+        erlang.send(self.pid, Resume(seq, server_state().ledger_position))
         return Accept(subscribe=False)
 
     def handle_info(self, message: Any) -> Any:
@@ -75,9 +75,8 @@ class TransactionChannel(OwnChannel):
         return None
 
     async def _resume(self, seq: int, since: int | None) -> None:
-        # What this server has broadcast moves on while we read. Told is what lies up to its position; when
-        # that is
-        # all, we subscribe before anything else can run, so the next broadcast is exactly the next event.
+        # What this server has broadcast moves on while we read. Pushed is what lies up to its position; when
+        # that is all, we subscribe before anything else can run, so the next broadcast is exactly the next event.
         async with repo.pool().acquire() as connection:
             position = await ledger_feed.begin(connection)
             if position < seq:
@@ -106,7 +105,7 @@ class NotificationChannel(OwnChannel):
 
 
 class AdminChannel(Channel):
-    """`admin:*`, for role admin: new_task, task_updated, new_email, flag_updated and what the tree tells."""
+    """`admin:*`, for role admin: new_task, task_updated, new_email, flag_updated and the events of the observer."""
 
     __slots__ = ()
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from actors import settings
 from actors.listening import EndpointError, open_sockets
-from actors.node import node
+from actors.server_state import server_state
 from actors.storage.change_events import Change
 from actors.storage.listener import OWN_SESSIONS
 from runtime.core.exits import Error
@@ -56,7 +56,7 @@ class Address:
 
 class Endpoint(Server):
     """Serves the handler that `app` ("module:factory") makes. Of its attributes `upgradable` and `refusal` are the
-    server's options, `session_changed` is told of each session that has ended and each user whose
+    server's options, `session_changed` hears of each session that has ended and each user whose
     rights have changed, and `close` is called in the
     end. `host` and `port` default to the settings in force.
     """
@@ -65,7 +65,7 @@ class Endpoint(Server):
         current = settings.current()
         self.host = current.host if host is None else host
         # With PORT=0 a restarted server takes the port that its predecessor was given: clients know it.
-        self.port = (current.port if port is None else port) or node().port
+        self.port = (current.port if port is None else port) or server_state().port
         return self._open(app)
 
     async def _open(self, app: str) -> None:
@@ -78,7 +78,7 @@ class Endpoint(Server):
         if (close := getattr(application, "close", None)) is not None:
             self.on_exit(lambda _pid: close())
         sockets = await open_sockets(self.host, self.port)
-        self.port = node().port = sockets[0].getsockname()[1]
+        self.port = server_state().port = sockets[0].getsockname()[1]
         chosen = {
             name: getattr(application, name)
             for name in ("upgradable", "refusal")

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from actors import node
+from actors.server_state import server_state
 from runtime.core import telemetry
 from runtime.core.engine import Engine, current_engine
 from runtime.core.pid import Pid
@@ -229,7 +229,7 @@ def gauges(engine: Engine) -> dict[str, Any]:
         if waiting > longest:
             longest, name = waiting, registered
     sockets = names.get("sockets")
-    pool = node.node().pool
+    pool = server_state().pool
     return {
         "processes": len(engine.table),
         "sockets": len(observer.peek(sockets, "transports") or ()) if sockets else 0,
@@ -241,7 +241,7 @@ def gauges(engine: Engine) -> dict[str, Any]:
         "pool_size": 0 if pool is None else pool.get_size(),
         "pool_used": 0 if pool is None else pool.get_size() - pool.get_idle_size(),
         "ledger_seq": ledger_seq(names.get("ledger_server")),
-        "database": "down" if node.node().database_error is not None or pool is None else "up",
+        "database": "down" if server_state().database_error is not None or pool is None else "up",
         "breakers": breakers(engine),
     }
 

@@ -4,7 +4,7 @@ Topic `admin:observer`, events `stats` (one sample), `tree` (the tree without th
 changed) and `report` (crash and supervisor reports, in short). Changes within FLUSH_MS go together and at most MAX_REPORTS
 reports go in one flush, so that a storm of crashes costs little. Nobody there: nothing is built.
 
-Messages: `Tick` and `Flush`, its own timers. What it measured lives in `actors.instruments` and survives its crash.
+Messages: `SampleDue` and `PublishReports`, its own timers. What it measured lives in `actors.instruments` and survives its crash.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runtime.core import telemetry
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Exit
 from runtime.observe import observer
-from runtime.observe.report_log import Entry
+from runtime.observe.report_log import LoggedReport
 from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer
 from runtime.phoenix.endpoint import broadcast
@@ -34,13 +34,13 @@ LAG: Final = ("runtime", "event_loop_lag")
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class SampleDue:
     """Time for a sample."""
 
 
 @dataclass(frozen=True, slots=True)
-class Flush:
-    """Time to tell what has changed."""
+class PublishReports:
+    """Time to publish the reports that came in."""
 
 
 class Observer(GenServer):
@@ -49,7 +49,7 @@ class Observer(GenServer):
     def init(self, root: str = "root", pubsub: str = "pubsub") -> None:
         self.root, self.pubsub = root, pubsub
         self.instruments: Instruments = instruments()
-        self.pending: list[Entry] = []
+        self.pending: list[LoggedReport] = []
         self.missed = 0
         self.flushing = False
         self.shown: dict[str, Any] | None = None
@@ -60,12 +60,12 @@ class Observer(GenServer):
         self._due = self.engine.now() + LAG_MS / 1000
         self._lag_timer = self.engine.call_later(LAG_MS / 1000, self._measure_lag)
         self.on_exit(lambda _pid: self._lag_timer.cancel())
-        erlang.send_after(TICK_MS, self.pid, Tick())
+        erlang.send_after(TICK_MS, self.pid, SampleDue())
 
     def handle_info(self, message: Any) -> Any:
         match message:
-            case Tick():
-                erlang.send_after(TICK_MS, self.pid, Tick())
+            case SampleDue():
+                erlang.send_after(TICK_MS, self.pid, SampleDue())
                 sample = self.instruments.sample(self.engine)
                 if sample["ledger_seq"] is None and sample["database"] == "up":
                     erlang.spawn(_read_head)
@@ -74,7 +74,7 @@ class Observer(GenServer):
                     self._show_tree()
                 else:
                     self.shown = None
-            case Flush():
+            case PublishReports():
                 self.flushing = False
                 self._flush()
         return None
@@ -88,7 +88,7 @@ class Observer(GenServer):
         self._due = now + LAG_MS / 1000
         self._lag_timer = self.engine.call_later(LAG_MS / 1000, self._measure_lag)
 
-    def _heard(self, entry: Entry) -> None:
+    def _heard(self, entry: LoggedReport) -> None:
         """A report: called where a process died, so it only takes note."""
         if entry.report.kind != "progress":
             if len(self.pending) < MAX_REPORTS:
@@ -97,7 +97,7 @@ class Observer(GenServer):
                 self.missed += 1
         if not self.flushing:
             self.flushing = True
-            erlang.send_after(FLUSH_MS, self.pid, Flush())
+            erlang.send_after(FLUSH_MS, self.pid, PublishReports())
 
     def _flush(self) -> None:
         pending, self.pending = self.pending, []

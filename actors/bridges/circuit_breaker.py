@@ -1,8 +1,8 @@
 """The circuit breaker of one Go service: lets calls pass while the service answers, spares it while it does
 not.
 
-It owns nothing but its state. Calls it takes: `Permit` before each attempt, `Ask` for its state; casts:
-`Succeeded` and `Failed` after each. `closed` lets all pass; after `failures` failures in a row it is `open`
+It owns nothing but its state. Calls it takes: `Permit` before each attempt, `GetState` for its state; casts:
+`AttemptSucceeded` and `AttemptFailed` after each. `closed` lets all pass; after `failures` failures in a row it is `open`
 and refuses; after `reset` ms it is `half_open` and lets one trial through: its success closes, its failure
 opens again for twice as long, up to `longest`. If it crashes it starts closed: at worst a few calls learn
 anew that the service is down.
@@ -35,13 +35,13 @@ class Permit:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class GetState:
     """The state: "closed", "open" or "half_open"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """Go ahead, and report `Succeeded` or `Failed`."""
+    """Go ahead, and report `AttemptSucceeded` or `AttemptFailed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,12 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Succeeded:
+class AttemptSucceeded:
     """An attempt got an answer that shows the service alive."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class AttemptFailed:
     """An attempt failed; `why` for people."""
 
     why: str
@@ -90,9 +90,9 @@ class CircuitBreaker(StateMachine):
         match event, content:
             case ("call", from_), Permit():
                 return KeepState(ReplyAction(from_, Granted()))
-            case "cast", Succeeded():
+            case "cast", AttemptSucceeded():
                 self.failures = 0
-            case "cast", Failed(why):
+            case "cast", AttemptFailed(why):
                 self.failures += 1
                 self.why = why
                 if self.failures >= self.allowed_failures:
@@ -116,12 +116,12 @@ class CircuitBreaker(StateMachine):
                 return KeepState(ReplyAction(from_, Granted()), StateTimeout(self.trial))
             case ("call", from_), Permit():
                 return KeepState(ReplyAction(from_, Refused(self.reset)))
-            case "cast", Succeeded():
+            case "cast", AttemptSucceeded():
                 self.failures = 0
                 self.wait = self.reset
                 self._changed("half_open", "closed")
                 return NextState("closed")
-            case "cast", Failed(why):
+            case "cast", AttemptFailed(why):
                 self.why = why
                 return self._open("half_open")
             case "state_timeout", _:  # whoever had the trial died with it
@@ -131,7 +131,7 @@ class CircuitBreaker(StateMachine):
 
     def _other(self, event: Any, content: Any) -> Any:
         match event, content:
-            case ("call", from_), Ask():
+            case ("call", from_), GetState():
                 return KeepState(ReplyAction(from_, self.state))
         return KeepState()
 

@@ -1,6 +1,6 @@
 """The bridge to one Go service: HTTP with a deadline, bounded concurrency, retries and a circuit breaker.
 
-It owns the connections to the service. It takes calls `Forward` and answers each with `Forwarded` or
+It owns the connections to the service. It takes calls `Forward` and answers each with `ServiceResponse` or
 `BridgeError`, whatever happens to the service: one process per call does the work, so calls don't wait for
 each other, and one that crashes fails alone. Beyond `max_concurrency` calls wait, beyond `max_waiting` more
 they are refused. If the bridge crashes its callers get its exit reason and the connections are closed.
@@ -17,7 +17,7 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
-from actors.bridges.circuit_breaker import Failed, Granted, Permit, Refused, Succeeded
+from actors.bridges.circuit_breaker import AttemptFailed, AttemptSucceeded, Granted, Permit, Refused
 from runtime.core import telemetry
 from runtime.core.pid import Ref
 from runtime.otp import erlang, gen_server, state_machine
@@ -50,7 +50,7 @@ class Forward:
 
 
 @dataclass(frozen=True, slots=True)
-class Forwarded:
+class ServiceResponse:
     """The service's answer."""
 
     status: int
@@ -136,16 +136,16 @@ class GoBridge(GenServer):
         started = erlang.monotonic_time()
         answer = await self._attempts(request, due)
         gen_server.reply(from_, answer)
-        outcome = str(answer.status) if isinstance(answer, Forwarded) else answer.code
+        outcome = str(answer.status) if isinstance(answer, ServiceResponse) else answer.code
         telemetry.execute(
             CALL_STOP,
             {"duration": (erlang.monotonic_time() - started) / 1000},
             {"service": self.service, "method": request.method, "outcome": outcome},
         )
 
-    async def _attempts(self, request: Forward, due: float) -> Forwarded | BridgeError:
+    async def _attempts(self, request: Forward, due: float) -> ServiceResponse | BridgeError:
         tries = 1 + (RETRIES if request.method in IDEMPOTENT else 0)
-        answer: Forwarded | BridgeError = BridgeError(
+        answer: ServiceResponse | BridgeError = BridgeError(
             "timeout", f"The service {self.service} had no time to answer"
         )
         for attempt in range(tries):
@@ -165,14 +165,14 @@ class GoBridge(GenServer):
                 case Granted():
                     pass
             answer = await self._attempt(request, left)
-            if isinstance(answer, Forwarded) and answer.status < 500:
-                gen_server.cast(self.breaker, Succeeded())
+            if isinstance(answer, ServiceResponse) and answer.status < 500:
+                gen_server.cast(self.breaker, AttemptSucceeded())
                 return answer
-            why = f"status {answer.status}" if isinstance(answer, Forwarded) else answer.message
-            gen_server.cast(self.breaker, Failed(why))
+            why = f"status {answer.status}" if isinstance(answer, ServiceResponse) else answer.message
+            gen_server.cast(self.breaker, AttemptFailed(why))
         return answer
 
-    async def _attempt(self, request: Forward, left: float) -> Forwarded | BridgeError:
+    async def _attempt(self, request: Forward, left: float) -> ServiceResponse | BridgeError:
         try:
             async with (
                 asyncio.timeout(left / 1000),
@@ -202,7 +202,7 @@ class GoBridge(GenServer):
                     for name, value in response.headers.items()
                     if name.lower() not in dropped
                 )
-                return Forwarded(response.status, headers, body)
+                return ServiceResponse(response.status, headers, body)
         except TimeoutError:
             return BridgeError("timeout", f"The service {self.service} did not answer in time")
         except aiohttp.ClientConnectionError as error:

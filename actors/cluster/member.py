@@ -42,7 +42,7 @@ class GetFabric:
 
 
 class Member(GenServer):
-    """The keeper of the node."""
+    """The owner of the node."""
 
     fabric: NatsFabric | None = None
 

@@ -5,7 +5,7 @@ servers may still know them: both lie in DATA_DIR/nats, readable by the owner al
 `("nats_exit", status)` and its supervisor starts both again; the servers connect again by themselves. The child dies with the
 thread that started it.
 
-Messages: `ChildExited` from the thread that waits for it. Calls: `GetUrl` -> the URL to connect to.
+Messages: `NatsExited` from the thread that waits for it. Calls: `GetUrl` -> the URL to connect to.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class GetUrl:
 
 
 @dataclass(frozen=True, slots=True)
-class ChildExited:
+class NatsExited:
     """The child ended with this status (negative: the signal)."""
 
     pid: int
@@ -55,7 +55,7 @@ class ChildExited:
 
 
 class NatsServer(GenServer):
-    """The keeper of the embedded server. `data_dir` defaults to the settings in force."""
+    """The owner of the embedded server. `data_dir` defaults to the settings in force."""
 
     def init(self, data_dir: str | None = None) -> Any:
         erlang.trap_exit(True)
@@ -95,7 +95,7 @@ class NatsServer(GenServer):
         def wait() -> None:
             status = child.wait()
             try:
-                loop.call_soon_threadsafe(erlang.send, me, ChildExited(child.pid, status))
+                loop.call_soon_threadsafe(erlang.send, me, NatsExited(child.pid, status))
             except RuntimeError:
                 return  # the loop is closed: the parent is gone as well
 
@@ -114,7 +114,7 @@ class NatsServer(GenServer):
 
     def handle_info(self, message: Any) -> Any:
         match message:
-            case ChildExited(pid, status) if self.child is not None and pid == self.child.pid:
+            case NatsExited(pid, status) if self.child is not None and pid == self.child.pid:
                 return Stop(("nats_exit", status))
             case erlang.ExitMessage(reason=reason):
                 return Stop(reason)

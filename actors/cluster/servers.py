@@ -20,7 +20,7 @@ from actors import settings
 from actors.cluster.nats_server import GetUrl
 from actors.cluster.server_process import Replace, ServerProcess
 from actors.listening import open_shared
-from actors.node import node
+from actors.server_state import server_state
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid
 from runtime.otp import gen_server
@@ -48,14 +48,19 @@ class Servers(Supervisor):
         count = current.nodes
         self.sockets = open_shared(current.host, current.port, count)
         self.on_exit(lambda _pid: self._close())
-        node().port = self.sockets[0][0].getsockname()[1]
+        server_state().port = self.sockets[0][0].getsockname()[1]
         for bound in self.sockets:
             for one in bound:
                 one.set_inheritable(True)
         url = ",".join(current.cluster_url) or await gen_server.call("nats", GetUrl())
-        database = node().database_url
+        database = server_state().database_url
         assert database is not None
-        variables = {"DATABASE_URL": database, "CLUSTER_URL": url, "PORT": str(node().port), "NODES": "1"}
+        variables = {
+            "DATABASE_URL": database,
+            "CLUSTER_URL": url,
+            "PORT": str(server_state().port),
+            "NODES": "1",
+        }
         name, _, host = settings.node_name(current).partition("@")
         arguments = ("--tree", tree) if tree else ()
         children = [

@@ -48,7 +48,7 @@ class HistoryItem(msgspec.Struct, frozen=True):
     hash: bytes | None
 
 
-class Page(msgspec.Struct, frozen=True):
+class HistoryPage(msgspec.Struct, frozen=True):
     """Newest first. `next_cursor` is None on the last page."""
 
     items: list[HistoryItem]
@@ -198,7 +198,7 @@ async def _continues(connection: asyncpg.Connection, head: LedgerHead, known: Le
     return await connection.fetchval(ledger.ENTRY_HASH, known.seq) == known.hash
 
 
-async def get_history(user_id: UUID, limit: int = 50, cursor: str | None = None) -> Page:
+async def get_history(user_id: UUID, limit: int = 50, cursor: str | None = None) -> HistoryPage:
     """A user's transactions, newest first, `limit` at most. Raises ValueError for a cursor that is not ours,
     `repo.Unavailable`.
     """
@@ -210,7 +210,7 @@ async def get_history(user_id: UUID, limit: int = 50, cursor: str | None = None)
         for record in records[:limit]
     ]
     more = len(records) > limit
-    return Page(items, _cursor(items[-1].transaction) if more else None)
+    return HistoryPage(items, _cursor(items[-1].transaction) if more else None)
 
 
 def _cursor(row: TransactionRow) -> str:

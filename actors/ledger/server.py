@@ -23,7 +23,7 @@ from actors.ledger import entry as ledger_entry
 from actors.ledger import proofs as ledger_proofs
 from actors.ledger.batch import RecordTransaction
 from actors.ledger.merkle import Frontier, Subtree
-from actors.ledger.proofs import HistoryItem, Page, Verification
+from actors.ledger.proofs import HistoryItem, HistoryPage, Verification
 from actors.storage import repo
 from runtime.core import telemetry
 from runtime.core.exits import Exit
@@ -33,9 +33,9 @@ from schema.rows import LedgerHead, TransactionRow
 
 __all__ = [
     "HistoryItem",
+    "HistoryPage",
     "LedgerHead",
     "LedgerServer",
-    "Page",
     "RecordTransaction",
     "Verification",
     "consistency",
@@ -77,7 +77,7 @@ class GetHead(msgspec.Struct, frozen=True):
 
 
 class LedgerServer(GenServer):
-    """The keeper of the head."""
+    """The owner of the head."""
 
     def init(self) -> None:
         self.head: LedgerHead | None = None
@@ -185,6 +185,6 @@ async def consistency(first: int, second: int) -> list[bytes]:
     return await ledger_proofs.consistency(first, second)
 
 
-async def get_history(user_id: UUID, limit: int = 50, cursor: str | None = None) -> Page:
+async def get_history(user_id: UUID, limit: int = 50, cursor: str | None = None) -> HistoryPage:
     """See `ledger_proofs.get_history`."""
     return await ledger_proofs.get_history(user_id, limit, cursor)

@@ -2,19 +2,19 @@
 
 What waits becomes one batch, and a batch is one SQL transaction in one round trip: rows, ledger entries,
 ledger head. While a batch is under way the next one gathers in the mailbox; an idle writer writes at once.
-After COMMIT the ledger's head moves, this server's channels are told in ledger order, and the callers are
+After COMMIT the ledger's head moves, this server's channels get the events in ledger order, and the callers are
 answered. Rows that other programs wrote into transactions get their entries here too, and the entries of
-other servers are told to our channels, each once: `Node.ledger_position` is how far that went, and it
+other servers are published to our channels, each once: `ServerState.ledger_position` is how far that went, and it
 outlives this process.
 
 What holds the ledger's head is always one call of one function, so a link that dies never leaves it locked. A
-batch whose answer is lost may be written: its callers are told so (`OutcomeUnknown`), and its events come with
-the next look at the head. While nothing is written, a write that changes nothing is tried now and then:
-`Node.written_at` and `Node.write_error` say whether this server can write.
+batch whose answer is lost may be written: its callers hear so (`OutcomeUnknown`), and its events come with
+the next poll of the head. While nothing is written, a write that changes nothing is tried now and then:
+`ServerState.written_at` and `ServerState.write_error` say whether this server can write.
 
 Calls: `RecordTransaction` -> `Recorded`, `IdempotencyConflict`, `UserMissing`, `Rejected`, `Unavailable` (not
 written) or `OutcomeUnknown`. Casts: `RecordPending` (foreign rows wait), `HeadMoved(seq)` (another server
-committed). Messages: `Flush`, `ProbeWrite`, its own. On a crash callers get the exit reason: their rows are
+committed). Messages: `FlushBatch`, `ProbeWrite`, its own. On a crash callers get the exit reason: their rows are
 durable or not there at all, never half; an idempotency key makes the retry safe.
 """
 
@@ -34,7 +34,7 @@ from actors.ledger import feed as ledger_feed
 from actors.ledger.batch import RecordTransaction, Waiting, as_pg_uuid, fold_idempotent, new_ids, request_hash
 from actors.ledger.feed import Committed
 from actors.ledger.server import Moved, Prepare, Prepared
-from actors.node import node
+from actors.server_state import server_state
 from actors.storage import repo
 from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, is_elsewhere, meaning, rolled_back
 from runtime.core import telemetry
@@ -93,11 +93,11 @@ class ProbeWrite(msgspec.Struct, frozen=True):
     """Time to see whether a write works, if none has been seen to."""
 
 
-class Flush(msgspec.Struct, frozen=True):
+class FlushBatch(msgspec.Struct, frozen=True):
     """Behind everything that was in the mailbox when the first of a batch came."""
 
 
-_FLUSH = Flush()
+_FLUSH_BATCH = FlushBatch()
 _NO_REPLY = NoReply()
 
 
@@ -124,7 +124,7 @@ class DbWriter(GenServer):
         if type(request) is not RecordTransaction:
             return super().handle_call(request, from_)
         if not self.waiting:
-            erlang.send(self.me, _FLUSH)
+            erlang.send(self.me, _FLUSH_BATCH)
         self.waiting.append((from_, request))
         return _NO_REPLY
 
@@ -133,14 +133,14 @@ class DbWriter(GenServer):
 
     def handle_info(self, message: Any) -> Any:
         match message:
-            case Flush():
+            case FlushBatch():
                 return self._flush()
             case ProbeWrite():
                 return self._probe()
             case Committed():
-                return self._hear(message)
+                return self._on_committed(message)
             case HeadMoved(seq):
-                position = node().ledger_position
+                position = server_state().ledger_position
                 return self._catch_up(seq) if position is None or seq > position else None
             case RecordPending():
                 return self._record_pending()
@@ -195,7 +195,7 @@ class DbWriter(GenServer):
                 },
                 {"batch": batch},
             )
-            await self._tell([waiting.row for waiting in batch], prepared.before.seq)
+            await self._publish([waiting.row for waiting in batch], prepared.before.seq)
             _answer_recorded(batch, prepared)
             return
 
@@ -285,7 +285,7 @@ class DbWriter(GenServer):
     # ---- rows and entries of others
 
     async def _record_pending(self) -> None:
-        """Give every row that others wrote its entry, and tell of it."""
+        """Give every row that others wrote its entry, and publish it."""
         try:
             connection = await self._connected()
             await ledger_feed.begin(connection)
@@ -314,9 +314,9 @@ class DbWriter(GenServer):
             self._wrote()
             gen_server.cast("ledger_server", Moved(prepared.after))
 
-    async def _hear(self, told: Committed) -> None:
+    async def _on_committed(self, committed: Committed) -> None:
         try:
-            await ledger_feed.hear(self._connected, self.pubsub, told)
+            await ledger_feed.receive(self._connected, self.pubsub, committed)
         except Unavailable:
             return
         except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
@@ -331,20 +331,20 @@ class DbWriter(GenServer):
                 raise
             await self._not_written(error)
 
-    async def _tell(self, rows: list[TransactionRow], seq: int) -> None:
+    async def _publish(self, rows: list[TransactionRow], seq: int) -> None:
         if not ledger_feed.is_next(seq):
             await self._catch_up(seq)
         if ledger_feed.is_next(seq):
             numbered = zip(rows, range(seq + 1, seq + len(rows) + 1), strict=True)
-            ledger_feed.tell(self.pubsub, numbered, others=True)
-        # Else the database went away in between: the next catch-up tells of these as well, in order.
+            ledger_feed.publish(self.pubsub, numbered, to_nodes=True)
+        # Else the database went away in between: the next catch-up publishes these as well, in order.
 
     # ---- whether writing works
 
     async def _probe(self) -> None:
-        memory = node()
+        state = server_state()
         try:
-            if memory.written_at is None or monotonic() - memory.written_at >= PROBE_MS / 1000:
+            if state.written_at is None or monotonic() - state.written_at >= PROBE_MS / 1000:
                 await (await self._connected()).fetchval(ledger.PROBE_WRITE, timeout=SQL_SECONDS)
                 self._wrote()
         except Exception as error:
@@ -352,19 +352,19 @@ class DbWriter(GenServer):
         erlang.send_after(PROBE_MS, self.me, ProbeWrite())
 
     def _wrote(self) -> None:
-        memory = node()
-        memory.written_at = monotonic()
-        if memory.write_error is not None:
+        state = server_state()
+        state.written_at = monotonic()
+        if state.write_error is not None:
             log.warning("writing again, after %d failures", self.failed_batches)
-            memory.write_error, self.failed_batches = None, 0
+            state.write_error, self.failed_batches = None, 0
 
     async def _not_written(self, error: Exception) -> None:
         """Note why; said once, then counted until it works again."""
-        memory = node()
+        state = server_state()
         self.failed_batches += 1
-        if memory.write_error is None:
+        if state.write_error is None:
             log.error("the database can't be written: %s", repo.reason(error))
-        memory.write_error = repo.reason(error)
+        state.write_error = repo.reason(error)
         if not rolled_back(error) or is_elsewhere(error):
             await self._drop_connection()
             repo.suspect(error)
@@ -382,7 +382,7 @@ class DbWriter(GenServer):
         await self._drop_connection()
         try:
             connection = await repo.pool().acquire(timeout=2.0)
-            self.connection = node().writer_connection = connection  # type: ignore[assignment]
+            self.connection = server_state().writer_connection = connection  # type: ignore[assignment]
             await connection.execute(f"SET statement_timeout = {SERVER_MS}")
         except Unavailable:
             raise
@@ -391,14 +391,14 @@ class DbWriter(GenServer):
         return connection  # type: ignore[return-value]
 
     async def _drop_connection(self) -> None:
-        memory = node()
-        connection, memory.writer_connection, self.connection = memory.writer_connection, None, None
+        state = server_state()
+        connection, state.writer_connection, self.connection = state.writer_connection, None, None
         if connection is None:
             return
         try:
             connection.terminate()
-            if memory.pool is not None:
-                await memory.pool.release(connection)
+            if state.pool is not None:
+                await state.pool.release(connection)
         except Exception:
             return  # it belonged to a pool that is closed
 
@@ -454,7 +454,7 @@ def _columns_of(rows: list[TransactionRow]) -> tuple[Any, ...]:
 
 
 def _head_of(prepared: Prepared) -> tuple[str, int, bytes]:
-    return node().id, prepared.before.seq, prepared.before.hash
+    return server_state().id, prepared.before.seq, prepared.before.hash
 
 
 def _entries_of(prepared: Prepared) -> tuple[Any, ...]:

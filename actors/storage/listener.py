@@ -1,12 +1,12 @@
 """The listener: changes that anybody makes in the shared tables reach the channels, once.
 
-Owns a connection that LISTENs. A notification is only a hint to look: what happened is read from the change
+Owns a connection that LISTENs. A notification is only a hint to poll: what happened is read from the change
 log by position, so nothing is missed while the listener or the database was down. Every server has a listener
-and tells its own subscribers. Transactions of others are not told from here: the listener has `db_writer`
-give them their entries and tell them in ledger order.
+and publishes to its own subscribers. Transactions of others are not published from here: the listener has `db_writer`
+give them their entries and publish them in ledger order.
 
-Messages: `Connect`, `Look`, `LookAtHead` (its own timers), `Notified` and `ConnectionLost` from the connection. Calls:
-`GetStatus` -> `ListenerStatus`.
+Messages: `Connect`, `Poll`, `PollHead` (its own timers), `Notified` and `ConnectionLost` from the connection. Calls:
+`GetListenerStatus` -> `ListenerStatus`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import asyncpg
 
 from actors.ledger.writer import HeadMoved, RecordPending
-from actors.node import node
+from actors.server_state import server_state
 from actors.storage import connecting, repo
 from actors.storage.change_events import Change, events_of
 from actors.storage.failures import Meaning, meaning
@@ -35,14 +35,14 @@ from schema import changes, ledger
 log = logging.getLogger("bitnexus.db_listener")
 
 CHANNELS = ("bitnexus_changes", "bitnexus_ledger")
-LOOK_MS = 5_000  # looks without a hint, in case one was lost
-HEAD_MS = 800  # at the ledger's head: a COMMIT whose answer was lost is told within a second
-HEAD_SECONDS = 1.5
+POLL_MS = 5_000  # without a notification, in case one was lost
+HEAD_POLL_MS = 800  # at the ledger's head: a COMMIT whose answer was lost is published within a second
+HEAD_POLL_SECONDS = 1.5
 BACKOFF_MS = (50, 100, 200, 500, 1000)
-TRIM_LOOKS = 720  # about an hour
+TRIM_POLLS = 720  # about an hour
 SQL_SECONDS = 10.0
 OWN_SESSIONS = "db:sessions:own"
-PAGE = 250  # changes read and told at a time: another program may change a whole table in one statement
+PAGE = 250  # changes read and published at a time: another program may change a whole table in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class Connect:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Time to look into the change log."""
+class Poll:
+    """Time to read the change log."""
 
 
 @dataclass(frozen=True, slots=True)
-class LookAtHead:
-    """Time to look how far the ledger goes, over this connection."""
+class PollHead:
+    """Time to read the head of the ledger, over this connection."""
 
     connection: asyncpg.Connection
 
@@ -78,16 +78,16 @@ class ConnectionLost:
 
 
 @dataclass(frozen=True, slots=True)
-class GetStatus:
+class GetListenerStatus:
     """Asks for `ListenerStatus`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerStatus:
-    """Whether it listens, and how many changes it has told since it started."""
+    """Whether it listens, and how many changes it has published since it started."""
 
     listening: bool
-    told: int
+    published: int
 
 
 class DbListener(GenServer):
@@ -101,32 +101,32 @@ class DbListener(GenServer):
         self.pubsub = pubsub
         self.connection: asyncpg.Connection | None = None
         self.failures = 0
-        self.told = 0
-        self.looks = 0
-        self.looked = False  # over this connection
-        self.look_waits = False
+        self.published = 0
+        self.polls = 0
+        self.polled = False  # over this connection
+        self.poll_pending = False
         self.timer: Any = None
-        self.on_exit(lambda _pid: self._hang_up())  # also when it is killed
+        self.on_exit(lambda _pid: self._disconnect())  # also when it is killed
         erlang.send(erlang.self_(), Connect())
 
     def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
-            case GetStatus():
-                return Reply(ListenerStatus(self.connection is not None, self.told))
+            case GetListenerStatus():
+                return Reply(ListenerStatus(self.connection is not None, self.published))
         return super().handle_call(request, from_)
 
     def handle_info(self, message: Any) -> Any:
         match message:
             case Notified("bitnexus_changes", _):
-                if not self.look_waits:
-                    self.look_waits = True
-                    erlang.send(erlang.self_(), Look())
+                if not self.poll_pending:
+                    self.poll_pending = True
+                    erlang.send(erlang.self_(), Poll())
             case Notified(_, payload):
                 self._ledger_moved(payload)
-            case Look():
-                return self._look()
-            case LookAtHead(connection):
-                return self._look_at_head() if connection is self.connection else None
+            case Poll():
+                return self._poll()
+            case PollHead(connection):
+                return self._poll_head() if connection is self.connection else None
             case Connect():
                 return self._connect()
             case ConnectionLost(connection):
@@ -141,7 +141,7 @@ class DbListener(GenServer):
         sender, _, seq = payload.partition(":")
         if sender == "pending":
             gen_server.cast("db_writer", RecordPending())
-        elif sender != node().id and seq.isdecimal() and len(seq) < 19:
+        elif sender != server_state().id and seq.isdecimal() and len(seq) < 19:
             gen_server.cast("db_writer", HeadMoved(int(seq)))
 
     async def _connect(self) -> None:
@@ -150,7 +150,7 @@ class DbListener(GenServer):
         me = erlang.self_()
         try:
             connection = await connecting.connect(
-                repo.url(), f"bitnexus listener {node().id}", command_timeout=SQL_SECONDS
+                repo.url(), f"bitnexus listener {server_state().id}", command_timeout=SQL_SECONDS
             )
         except Exception as error:  # whatever it is: the database is away
             if self.failures == 0:
@@ -159,7 +159,7 @@ class DbListener(GenServer):
             self.failures += 1
             return
         self.connection = connection
-        self.looked = False
+        self.polled = False
         self.failures = 0
         try:
             connection.add_termination_listener(lambda gone: erlang.send(me, ConnectionLost(gone)))
@@ -167,90 +167,90 @@ class DbListener(GenServer):
                 await connection.add_listener(
                     channel, lambda _c, _pid, name, text: erlang.send(me, Notified(name, text))
                 )
-            await connection.execute(ledger.LISTEN, node().id)
+            await connection.execute(ledger.LISTEN, server_state().id)
         except Exception:
-            self._hang_up()
+            self._disconnect()
             erlang.send_after(BACKOFF_MS[-1], me, Connect())
             return
         gen_server.cast("db_writer", RecordPending())
-        erlang.send_after(HEAD_MS, me, LookAtHead(connection))
-        await self._look()
+        erlang.send_after(HEAD_POLL_MS, me, PollHead(connection))
+        await self._poll()
 
-    async def _look(self) -> None:
-        self.look_waits = False
+    async def _poll(self) -> None:
+        self.poll_pending = False
         connection = self.connection
         if connection is None:
             return
         asked_at = time.monotonic()
         try:
             await self._read(connection)
-            node().changes_read_at = asked_at
+            server_state().changes_read_at = asked_at
         except Exception as error:
             if meaning(error) is Meaning.OURS:
                 raise
             log.warning("can't read the change log: %s", repo.reason(error))
-            self._hang_up()
+            self._disconnect()
             erlang.send_after(BACKOFF_MS[-1], erlang.self_(), Connect())
             return
         if self.timer is not None:
             erlang.cancel_timer(self.timer)
-        self.timer = erlang.send_after(LOOK_MS, erlang.self_(), Look())
-        self.looks += 1
-        if self.looks % TRIM_LOOKS == 0:
+        self.timer = erlang.send_after(POLL_MS, erlang.self_(), Poll())
+        self.polls += 1
+        if self.polls % TRIM_POLLS == 0:
             gen_server.cast("db_writer", RecordPending())
 
-    async def _look_at_head(self) -> None:
+    async def _poll_head(self) -> None:
         connection = self.connection
         assert connection is not None
-        told = node().ledger_position or 0
+        published = server_state().ledger_position or 0
         try:
-            seq, pending = await connection.fetchrow(ledger.HEAD_AND_PENDING, timeout=HEAD_SECONDS)
+            seq, pending = await connection.fetchrow(ledger.HEAD_AND_PENDING, timeout=HEAD_POLL_SECONDS)
         except Exception as error:
             if meaning(error) is Meaning.OURS:
                 raise
-            self._hang_up()  # also when the link is half-open
+            self._disconnect()  # also when the link is half-open
             erlang.send(erlang.self_(), Connect())
             return
-        if pending or seq < told:  # fewer than before the question: a failover has lost some
+        if pending or seq < published:  # fewer than before the question: a failover has lost some
             gen_server.cast("db_writer", RecordPending())
-        elif seq > (node().ledger_position or 0):
+        elif seq > (server_state().ledger_position or 0):
             gen_server.cast("db_writer", HeadMoved(seq))
-        erlang.send_after(HEAD_MS, erlang.self_(), LookAtHead(connection))
+        erlang.send_after(HEAD_POLL_MS, erlang.self_(), PollHead(connection))
 
     async def _read(self, connection: asyncpg.Connection) -> None:
-        memory = node()
-        if memory.change_position is None:
-            memory.change_position = await self._stored_position(connection)
-        elif not self.looked and not await connection.fetchval(changes.IS_FROM_HERE, memory.change_position):
+        state = server_state()
+        if state.change_position is None:
+            state.change_position = await self._stored_position(connection)
+        elif not self.polled and not await connection.fetchval(changes.IS_FROM_HERE, state.change_position):
             # A standby that did not have everything has taken over: what comes now has numbers that we have seen.
-            memory.change_position, memory.change_target = await connection.fetchval(changes.NOW), None
-        self.looked = True
-        # No await between a telling and the note of it: whatever kills this process finds both, or neither.
-        before = self.told
-        more = memory.change_target is not None  # the one before us was killed among many
+            state.change_position, state.change_target = await connection.fetchval(changes.NOW), None
+        self.polled = True
+        # No await between a broadcast and the note of it: whatever kills this process finds both, or neither.
+        before = self.published
+        more = state.change_target is not None  # the one before us was killed among many
         if not more:
-            since = (memory.change_position, PAGE)
+            since = (state.change_position, PAGE)
             records = await connection.fetch(changes.SINCE, *since)
-            memory.change_target, memory.change_told = records[0]["snapshot"], 0
+            state.change_target, state.change_published = records[0]["snapshot"], 0
             for record in records:
                 if record["id"] is not None:
-                    self._tell(record)
+                    self._publish(record)
             more = len(records) == PAGE
         if more:
             await self._read_on(connection)
-        position = memory.change_position = memory.change_target
-        memory.change_target = None
-        if self.told != before or self.looks % TRIM_LOOKS == 0:
+        position = state.change_position = state.change_target
+        state.change_target = None
+        if self.published != before or self.polls % TRIM_POLLS == 0:
             await connection.execute(changes.KEEP_POSITION, self.position_name, position)
-        if self.looks % TRIM_LOOKS == 0:
+        if self.polls % TRIM_POLLS == 0:
             await connection.execute(changes.TRIM)
 
     async def _read_on(self, connection: asyncpg.Connection) -> None:
-        memory = node()
-        rest = (memory.change_position, memory.change_target, memory.change_told)
+        state = server_state()
+        rest = (state.change_position, state.change_target, state.change_published)
         async with connection.transaction():
             async for record in connection.cursor(changes.REST, *rest, prefetch=PAGE):
-                self._tell(record)
+                self._publish(record)
 
     async def _stored_position(self, connection: asyncpg.Connection) -> str:
         stored = await connection.fetchval(changes.POSITION, self.position_name)
@@ -258,15 +258,15 @@ class DbListener(GenServer):
             return stored
         return await connection.fetchval(changes.NOW)
 
-    def _tell(self, record: asyncpg.Record) -> None:
+    def _publish(self, record: asyncpg.Record) -> None:
         change = Change(record["table_name"], record["operation"], record["row"])
-        node().change_told = record["id"]
-        if change.table == "sessions" and change.row["node"] == node().id:
-            # Ended here and told at once; who keeps it in memory hears of it all the same: COMMIT may have been lost.
+        server_state().change_published = record["id"]
+        if change.table == "sessions" and change.row["node"] == server_state().id:
+            # Ended here and published at once; who keeps it in memory hears of it all the same: COMMIT may have been lost.
             with suppress(Error):
                 whereis(self.pubsub).local_broadcast(OWN_SESSIONS, change)
             return
-        self.told += 1
+        self.published += 1
         telemetry.execute(
             ("db_listener", "change"), {"count": 1}, {"table": change.table, "operation": change.operation}
         )
@@ -276,16 +276,16 @@ class DbListener(GenServer):
                 change.row["id"],
                 change.operation,
             )
-        # Whoever keeps something in memory first: they must know it before clients act upon what they are told.
+        # Whoever keeps something in memory first: they must know it before clients act upon what they get.
         with suppress(Error):  # restarting: nobody is subscribed
             whereis(self.pubsub).local_broadcast(f"db:{change.table}", change)
         payload = change.payload()
         local_broadcast(self.pubsub, [(topic, event, payload) for topic, event in events_of(change)])
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.terminate()
 
     def terminate(self, reason: Any) -> None:
-        self._hang_up()
+        self._disconnect()

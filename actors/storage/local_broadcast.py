@@ -1,6 +1,4 @@
-"""Events that every server reads from the database by itself: they go to its own subscribers only, so none is
-told twice.
-"""
+"""Events that every server reads from the database by itself: published to its own subscribers only, each once."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ log = logging.getLogger("bitnexus.broadcast")
 
 def local_broadcast(pubsub: str, events: Iterable[tuple[str, str, Any]]) -> None:
     """Send each (topic, event, payload) to the channels of this server. Never raises: what happened in the
-    database stands, and an event that can't be told must not hold up those that follow.
+    database stands, and an event that can't be encoded must not hold up those that follow.
     """
     try:
         found: PubSub | None = whereis(pubsub)

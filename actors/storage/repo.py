@@ -7,7 +7,7 @@ Request handlers take connections directly from the pool, without a message. The
 if the database can't be reached or migrated, with one line that says why; later the process stays up through
 outages and the pool reconnects. After a crash the restarted process takes the same pool over.
 
-Messages: `Ping` (its own timer), `Suspect` (a caller saw a connection fail: look now). Calls: `GetStatus` ->
+Messages: `Ping` (its own timer), `Suspect` (a caller saw a connection fail: ping now). Calls: `GetRepoStatus` ->
 `RepoStatus`.
 """
 
@@ -25,7 +25,7 @@ import asyncpg
 
 from actors import settings
 from actors.connection_string import each_host
-from actors.node import node
+from actors.server_state import server_state
 from actors.storage import connecting, pgbouncer
 from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, meaning, reason, rolled_back
 from actors.storage.postgres import server as postgres
@@ -47,7 +47,7 @@ MIGRATION_SECONDS = 300.0  # a statement of a migration
 
 __all__ = [
     "DatabaseError",
-    "GetStatus",
+    "GetRepoStatus",
     "OutcomeUnknown",
     "Ping",
     "Repo",
@@ -70,7 +70,7 @@ class DatabaseError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class GetStatus:
+class GetRepoStatus:
     """Asks for `RepoStatus`."""
 
 
@@ -109,17 +109,17 @@ class Repo(GenServer):
         self.migrations = migrations
         self._timer: Any = None
         self._link: asyncpg.Connection | None = None
-        self.on_exit(lambda _pid: self._hang_up())  # also when it is killed
+        self.on_exit(lambda _pid: self._disconnect())  # also when it is killed
         return self._open()
 
     async def _open(self) -> None:
-        memory = node()
+        state = server_state()
         self.several_hosts = len(each_host(postgres.url())) > 1
-        if not memory.was_up:
+        if not state.was_up:
             await self._prepare(postgres.url())
-        if memory.pool is None or memory.pool.is_closing():
-            memory.pool = await self._new_pool()
-        memory.was_up = True
+        if state.pool is None or state.pool.is_closing():
+            state.pool = await self._new_pool()
+        state.was_up = True
         await self._ping()
 
     async def _prepare(self, url: str) -> None:
@@ -143,14 +143,14 @@ class Repo(GenServer):
 
     def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
-            case GetStatus():
+            case GetRepoStatus():
                 return Reply(status())
         return super().handle_call(request, from_)
 
     def handle_cast(self, request: Any) -> Any:
         match request:
             case Suspect():
-                if node().database_error is None:
+                if server_state().database_error is None:
                     return self._ping()
         return None
 
@@ -163,11 +163,11 @@ class Repo(GenServer):
         return None
 
     async def _new_pool(self) -> asyncpg.Pool:
-        name, node_id = "bitnexus", node().id
+        name, node_id = "bitnexus", server_state().id
         return await connecting.open_pool(postgres.url(), self.pool_size, name, node_id, COMMAND_SECONDS)
 
     async def _ping(self) -> None:
-        memory = node()
+        state = server_state()
         error: str | None = None
         try:
             async with asyncio.timeout(PING_SECONDS):
@@ -179,43 +179,43 @@ class Repo(GenServer):
                     raise Unavailable("this host takes no writes any more")
         except Exception as caught:  # whatever it is: the database does not answer
             error = reason(caught)
-            self._hang_up()
-            if memory.database_error is None:
+            self._disconnect()
+            if state.database_error is None:
                 await self._replace_pool()
         self._note(error)
         if self._timer is not None:
             erlang.cancel_timer(self._timer)
-        pause = PING_UP_MS if error is None else PING_DOWN_MS[min(memory.failed_pings, len(PING_DOWN_MS)) - 1]
+        pause = PING_UP_MS if error is None else PING_DOWN_MS[min(state.failed_pings, len(PING_DOWN_MS)) - 1]
         self._timer = erlang.send_after(pause, erlang.self_(), Ping())
 
     def _note(self, error: str | None) -> None:
-        memory = node()
-        memory.failed_pings = 0 if error is None else memory.failed_pings + 1
-        if (error is None) != (memory.database_error is None):
-            if error is None and memory.outages:
-                log.warning("database up again after %.1f s", time.monotonic() - memory.database_since)
+        state = server_state()
+        state.failed_pings = 0 if error is None else state.failed_pings + 1
+        if (error is None) != (state.database_error is None):
+            if error is None and state.outages:
+                log.warning("database up again after %.1f s", time.monotonic() - state.database_since)
             elif error is not None:
-                memory.outages += 1
+                state.outages += 1
                 log.warning("database down: %s", error)
-            memory.database_since = time.monotonic()
-        memory.database_error = error
+            state.database_since = time.monotonic()
+        state.database_error = error
 
     async def _replace_pool(self) -> None:
-        # Its connections may hang on the same dead link: who waits on one is told now, not at its own limit.
-        memory = node()
-        old, memory.pool = memory.pool, await self._new_pool()
+        # Its connections may hang on the same dead link: who waits on one hears so now, not at its own limit.
+        state = server_state()
+        old, state.pool = state.pool, await self._new_pool()
         if old is not None:
             old.terminate()
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         link, self._link = self._link, None
         if link is not None:
             link.terminate()
 
     async def terminate(self, reason: Any) -> None:
-        memory = node()
-        memory.database_error, memory.database_since = "stopped", time.monotonic()
-        opened, memory.pool = memory.pool, None
+        state = server_state()
+        state.database_error, state.database_since = "stopped", time.monotonic()
+        opened, state.pool = state.pool, None
         if opened is not None:
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
@@ -229,10 +229,10 @@ class Repo(GenServer):
 
 def pool() -> asyncpg.Pool:
     """The pool. Raises `Unavailable` at once while the database is down or the repo is not started."""
-    memory = node()
-    if memory.database_error is not None or memory.pool is None:
-        raise Unavailable(memory.database_error or "the pool is closed")
-    return memory.pool
+    state = server_state()
+    if state.database_error is not None or state.pool is None:
+        raise Unavailable(state.database_error or "the pool is closed")
+    return state.pool
 
 
 @asynccontextmanager
@@ -253,7 +253,7 @@ async def connection(timeout: float = 2.0) -> AsyncIterator[asyncpg.Connection]:
 
 
 def suspect(error: BaseException) -> Unavailable:
-    """For a connection error that a caller met: has the repo look at once, and returns the `Unavailable` to
+    """For a connection error that a caller met: has the repo ping at once, and returns the `Unavailable` to
     raise.
     """
     gen_server.cast("repo", Suspect())
@@ -275,22 +275,22 @@ def url() -> str:
 
 def status() -> RepoStatus:
     """The state of database and pool."""
-    memory = node()
-    opened = memory.pool
+    state = server_state()
+    opened = state.pool
     size, idle, most = (
         (opened.get_size(), opened.get_idle_size(), opened.get_max_size())
         if opened is not None
         else (0, 0, 0)
     )
     return RepoStatus(
-        "up" if memory.database_error is None else "down",
-        memory.database_since,
-        memory.database_error,
+        "up" if state.database_error is None else "down",
+        state.database_since,
+        state.database_error,
         size,
         idle,
         size - idle,
         most,
-        memory.outages,
+        state.outages,
     )
 
 

@@ -23,7 +23,7 @@ from actors.cluster.server_process import GetServer, ServerStatus
 from actors.cluster.servers import Roll, place
 from actors.endpoint import Address
 from actors.listening import EndpointError, check_port
-from actors.node import node
+from actors.server_state import server_state
 from actors.settings import Settings
 from actors.storage.postgres.files import write_private
 from api.cli.database import CommandError, complain
@@ -65,7 +65,7 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
         if failed is not None:
             return complain(failed)
         upgrades.watch()
-        url = Address(settings.host, node().port).url
+        url = Address(settings.host, server_state().port).url
         servers = f"{settings.nodes} servers"
         print(
             f"BitNexus serves on {url}  ({servers}, docs: {url}/docs, stop: Ctrl-C, replace: SIGHUP)",

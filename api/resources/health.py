@@ -7,10 +7,10 @@ from typing import Literal
 
 import msgspec
 
-from actors.bridges.circuit_breaker import Ask
+from actors.bridges.circuit_breaker import GetState
 from actors.bridges.supervisor import breaker_name
 from actors.cluster.member import GetFabric
-from actors.node import node
+from actors.server_state import server_state
 from actors.storage import repo
 from api.context import Request
 from api.http.errors import ErrorDetail
@@ -94,14 +94,14 @@ def _database() -> Check:
 
 
 def _writer() -> Check:
-    memory = node()
+    state = server_state()
     if erlang.whereis("db_writer") is None:
         return Check("down", "not running")
-    if memory.write_error is not None:
-        return Check("down", memory.write_error)
-    if memory.written_at is None:
+    if state.write_error is not None:
+        return Check("down", state.write_error)
+    if state.written_at is None:
         return Check("down", "no write has succeeded yet")
-    age = time.monotonic() - memory.written_at
+    age = time.monotonic() - state.written_at
     if age > STALE_WRITE_SECONDS:  # it tries one every 2 s when nothing else is written
         return Check("down", f"no write has succeeded for {age:.0f} s: the writer is suspended or stuck")
     return OK
@@ -130,7 +130,7 @@ async def _bridge(request: Request) -> Check:
     down: list[str] = []
     for service in services:
         try:
-            state = await state_machine.call(breaker_name(service), Ask(), 1000)
+            state = await state_machine.call(breaker_name(service), GetState(), 1000)
         except Exit:
             state = "not running"
         if state != "closed":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from actors.bridges.go_bridge import BridgeError, Forward, Forwarded
+from actors.bridges.go_bridge import BridgeError, Forward, ServiceResponse
 from actors.bridges.supervisor import bridge_name
 from api.context import Request
 from api.http.errors import ApiError, unavailable
@@ -43,7 +43,7 @@ async def forward(request: Request) -> Response:
         Forward(request.method, _target(request), tuple(headers), request.body or b""),
         None,
     ):
-        case Forwarded(status, answered, body):
+        case ServiceResponse(status, answered, body):
             return Response(
                 status,
                 body,

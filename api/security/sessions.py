@@ -18,7 +18,7 @@ from uuid import UUID
 
 import asyncpg
 
-from actors.node import Node, node
+from actors.server_state import ServerState, server_state
 from actors.storage import repo
 from api.http.principal import Principal
 from api.security.tokens import InvalidToken, Keyring
@@ -48,7 +48,7 @@ class Sessions:
         self._inactive: set[UUID] = set()
         self._roles: dict[UUID, str] = {}  # of all who are more than users, and of some who are not
         self._generation = 0
-        self._node: Node | None = None
+        self._node: ServerState | None = None
         self._read_at = 0.0
         self._loaded = False
         self._loading: asyncio.Future[None] | None = None
@@ -144,7 +144,7 @@ class Sessions:
     def _feed_is_fresh(self) -> bool:
         memory = self._node
         if memory is None:
-            memory = self._node = node()
+            memory = self._node = server_state()
         read_at = memory.changes_read_at
         if read_at is None or time.monotonic() - read_at > FRESH_SECONDS:
             return False

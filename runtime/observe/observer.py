@@ -162,7 +162,7 @@ def is_dynamic(pid: Pid) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ChildEntry:
     """A child of the tree as reports name it: its supervisor, its id, and `module:Class`, empty while it does not run."""
 
     supervisor: str
@@ -170,23 +170,23 @@ class Entry:
     module: str
 
 
-def entries(root: str, engine: Engine) -> Iterator[Entry]:
+def entries(root: str, engine: Engine) -> Iterator[ChildEntry]:
     """All children below `root`. Those without an id of their own are one entry, under their supervisor's name."""
     cell = engine.names.get(root)
     if cell is not None:
         yield from _entries(cell)
 
 
-def _entries(cell: Cell) -> Iterator[Entry]:
+def _entries(cell: Cell) -> Iterator[ChildEntry]:
     name = cell.relations.name or ""
     if is_dynamic(cell):
-        yield Entry(name, name, "")
+        yield ChildEntry(name, name, "")
         return
     for child in children_of(cell):
         below = child.pid.cell if isinstance(child.pid, Pid) else None
         runs = below is not None and below.execution.mode != DEAD
         identity = child.spec.id if isinstance(child.spec.id, str) else name
-        yield Entry(name, identity, module_of(below.actor) if below is not None and runs else "")
+        yield ChildEntry(name, identity, module_of(below.actor) if below is not None and runs else "")
         if below is not None and runs and is_supervisor(below):
             yield from _entries(below)
 

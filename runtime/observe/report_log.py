@@ -21,7 +21,7 @@ _ids = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LoggedReport:
     """One report with its number and the time it came, in seconds since 1970."""
 
     number: int
@@ -52,9 +52,9 @@ class ReportLog:
     """Keeps the last `size` reports. `attach()` starts it, `detach()` ends it."""
 
     def __init__(self, size: int = 200) -> None:
-        self.entries: deque[Entry] = deque(maxlen=size)
+        self.entries: deque[LoggedReport] = deque(maxlen=size)
         self.totals: dict[str, int] = {}
-        self.listeners: list[Callable[[Entry], None]] = []
+        self.listeners: list[Callable[[LoggedReport], None]] = []
         self._handler = f"report_log-{next(_ids)}"
         self._numbers = itertools.count(1)
 
@@ -72,16 +72,16 @@ class ReportLog:
     ) -> None:
         report: Report = metadata["report"]
         self.totals[report.kind] = self.totals.get(report.kind, 0) + 1
-        entry = Entry(next(self._numbers), time.time(), report)
+        entry = LoggedReport(next(self._numbers), time.time(), report)
         if report.kind != "progress":
             self.entries.append(entry)
         for listener in self.listeners:
             listener(entry)
 
     def last(self, limit: int = 50, *, kind: str | None = None, pid: str | None = None, name: str | None = None,
-             before: int | None = None) -> list[Entry]:  # fmt: skip
+             before: int | None = None) -> list[LoggedReport]:  # fmt: skip
         """The newest first: of one kind, of one process (by pid or by registered name; also as the child of a supervisor)."""
-        found: list[Entry] = []
+        found: list[LoggedReport] = []
         for entry in reversed(self.entries):
             report = entry.report
             if kind is not None and report.kind != kind:

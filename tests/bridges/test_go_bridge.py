@@ -9,7 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from actors.bridges.circuit_breaker import Ask, CircuitBreaker, Failed, Granted, Permit, Refused, Succeeded
+from actors.bridges.circuit_breaker import (
+    AttemptFailed,
+    AttemptSucceeded,
+    CircuitBreaker,
+    GetState,
+    Granted,
+    Permit,
+    Refused,
+)
 from runtime.otp import gen_server, state_machine
 from runtime.otp.gen_server import start_actor
 from runtime.testing.deterministic_engine import DeterministicEngine
@@ -177,27 +185,27 @@ def test_the_breaker_by_the_clock(caplog: pytest.LogCaptureFixture) -> None:
             gen_server.cast(pid, what)
             engine.run()
 
-        tell(Failed("x"))
-        tell(Succeeded())
-        tell(Failed("x"))
-        assert ask(Ask()) == "closed", "only failures in a row count"
-        tell(Failed("x"))
-        assert ask(Ask()) == "open"
+        tell(AttemptFailed("x"))
+        tell(AttemptSucceeded())
+        tell(AttemptFailed("x"))
+        assert ask(GetState()) == "closed", "only failures in a row count"
+        tell(AttemptFailed("x"))
+        assert ask(GetState()) == "open"
         refused = ask(Permit())
         assert isinstance(refused, Refused) and 0 < refused.retry_after <= 1100
         engine.advance(1100)
-        assert ask(Ask()) == "half_open"
+        assert ask(GetState()) == "half_open"
         assert ask(Permit()) == Granted() and isinstance(ask(Permit()), Refused), "one trial at a time"
-        tell(Failed("y"))
-        assert ask(Ask()) == "open"
+        tell(AttemptFailed("y"))
+        assert ask(GetState()) == "open"
         engine.advance(1300)
-        assert ask(Ask()) == "open", "the second opening lasts longer"
+        assert ask(GetState()) == "open", "the second opening lasts longer"
         engine.advance(1000)
         assert ask(Permit()) == Granted()
         engine.advance(16_000)
         assert ask(Permit()) == Granted(), "a trial that never reports does not block the next"
-        tell(Succeeded())
-        assert ask(Ask()) == "closed" and ask(Permit()) == Granted()
+        tell(AttemptSucceeded())
+        assert ask(GetState()) == "closed" and ask(Permit()) == Granted()
     finally:
         engine.close()
     said = [line for line in caplog.records if line.name == "bitnexus.bridges"]

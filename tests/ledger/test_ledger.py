@@ -338,9 +338,9 @@ def test_without_a_database_the_ledger_says_unavailable(database: str) -> None:
                 lambda: ledger_server.get_history(uuid4()),
                 ledger_server.head,
             ]
-            from actors.node import node
+            from actors.server_state import server_state
 
-            node().database_error = "down"
+            server_state().database_error = "down"
             for call in work:
                 with pytest.raises(repo.Unavailable):
                     await call()

@@ -11,7 +11,7 @@ import pytest
 
 from actors.ledger import server as ledger_server
 from actors.ledger.writer import OutcomeUnknown, Recorded, Unavailable
-from actors.node import node
+from actors.server_state import server_state
 from actors.storage import failures, repo
 from actors.storage.failures import Meaning, meaning, rolled_back
 from runtime.otp import erlang
@@ -94,7 +94,7 @@ def test_a_table_locked_from_outside_leaves_no_statement_behind(database: str) -
             await locker.execute("LOCK TABLE transactions IN ACCESS EXCLUSIVE MODE")
             got = await s.record(user)
             assert isinstance(got, Unavailable) and "lock" in str(got)
-            assert node().write_error is not None
+            assert server_state().write_error is not None
             waiting = await locker.fetchval(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
                 " AND query LIKE '%record_transactions%' AND state = 'active' AND pid <> pg_backend_pid()"
@@ -103,7 +103,7 @@ def test_a_table_locked_from_outside_leaves_no_statement_behind(database: str) -
             await transaction.rollback()
             await locker.close()
             assert (await until_recorded(s, user)).seq == 2
-            assert node().write_error is None
+            assert server_state().write_error is None
             await assert_sound(database, 2)
 
     run(main())
@@ -150,7 +150,9 @@ def test_a_database_that_is_read_only_is_said_once_and_recovers(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-            await until(lambda: node().write_error is not None and "read-only" in node().write_error)
+            await until(
+                lambda: server_state().write_error is not None and "read-only" in server_state().write_error
+            )
             caplog.clear()
             for _ in range(10):
                 assert isinstance(await s.record(user), Unavailable)
@@ -163,7 +165,7 @@ def test_a_database_that_is_read_only_is_said_once_and_recovers(
             )
             await connection.close()
             assert (await until_recorded(s, user)).seq == 1
-            await until(lambda: node().write_error is None)
+            await until(lambda: server_state().write_error is None)
 
     run(main())
 

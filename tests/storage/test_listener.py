@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from actors.node import node
+from actors.server_state import server_state
 from actors.storage.change_events import Change
 from runtime.otp import erlang, gen_server
 from tests.ledger.test_writer import assert_sound
@@ -225,7 +225,7 @@ def test_notifications_of_others_can_do_no_harm(database: str) -> None:
                 "x:-1",
                 "pending:",
                 "a:5",
-                f"{node().id}:9",
+                f"{server_state().id}:9",
             ):
                 await execute(database, "SELECT pg_notify('bitnexus_ledger', $1)", payload)
                 await execute(database, "SELECT pg_notify('bitnexus_changes', $1)", payload)
@@ -269,10 +269,10 @@ def test_a_pubsub_that_is_away_does_not_stop_the_listener(database: str) -> None
 
 
 def _status() -> Any:
-    from actors.storage.listener import GetStatus
+    from actors.storage.listener import GetListenerStatus
 
-    return GetStatus()
+    return GetListenerStatus()
 
 
 async def _told(count: int) -> bool:
-    return (await gen_server.call("db_listener", _status())).told >= count
+    return (await gen_server.call("db_listener", _status())).published >= count

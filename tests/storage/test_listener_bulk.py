@@ -29,7 +29,7 @@ def test_very_many_changes_do_not_hold_up_the_server(database: str) -> None:
             async def watch() -> None:
                 nonlocal at_once, before
                 while True:
-                    at_once, before = max(at_once, actor.told - before), actor.told
+                    at_once, before = max(at_once, actor.published - before), actor.published
                     await asyncio.sleep(0)
 
             watching = asyncio.create_task(watch())

@@ -153,10 +153,10 @@ def test_killing_the_keeper_costs_no_postmaster(data_dir: Path) -> None:
     async def main() -> None:
         async with storage(None, data_dir=str(data_dir)) as s:
             user = await add_user(s.url)
-            before = await gen_server.call("postgres", postgres.GetStatus())
+            before = await gen_server.call("postgres", postgres.GetPostgresStatus())
             assert before.mode == "embedded"
             await kill("postgres")
-            after = await gen_server.call("postgres", postgres.GetStatus())
+            after = await gen_server.call("postgres", postgres.GetPostgresStatus())
             assert after == before
             assert (await s.record(user)).seq == 1
             os.kill(after.pid, signal.SIGKILL)  # and the new keeper watches it
@@ -256,13 +256,13 @@ def test_a_second_process_connects_and_takes_over_when_the_first_is_gone(data_di
     async def main() -> None:
         async with storage(None, data_dir=str(data_dir)) as s:
             user = await add_user(s.url)
-            assert (await gen_server.call("postgres", postgres.GetStatus())).mode == "attached"
+            assert (await gen_server.call("postgres", postgres.GetPostgresStatus())).mode == "attached"
             assert (await s.record(user)).seq == 1
             child.kill()
             child.wait()
 
             async def embedded() -> bool:
-                return (await gen_server.call("postgres", postgres.GetStatus())).mode == "embedded"
+                return (await gen_server.call("postgres", postgres.GetPostgresStatus())).mode == "embedded"
 
             await until(embedded)
             assert (await until_recorded(s, user)).seq == 2

@@ -13,8 +13,8 @@ import uvloop
 
 from actors.ledger.server import LedgerServer
 from actors.ledger.writer import DbWriter, RecordTransaction
-from actors.node import node
-from actors.storage.listener import DbListener, GetStatus
+from actors.server_state import server_state
+from actors.storage.listener import DbListener, GetListenerStatus
 from actors.storage.postgres.server import Postgres
 from actors.storage.repo import Repo
 from runtime.core.asyncio_engine import AsyncioEngine
@@ -86,7 +86,7 @@ async def storage(
         supervisor = await Supervisor.start_link(children, strategy=strategy, intensity=100, period=5)
         if listen:
             await until(lambda: _listening())
-        yield Storage(node().database_url or "", supervisor)
+        yield Storage(server_state().database_url or "", supervisor)
         if supervisor is not None and erlang.is_process_alive(supervisor):
             await gen_server.stop(supervisor, "shutdown", 20_000)
     finally:
@@ -94,7 +94,7 @@ async def storage(
 
 
 async def _listening() -> bool:
-    return (await gen_server.call("db_listener", GetStatus())).listening
+    return (await gen_server.call("db_listener", GetListenerStatus())).listening
 
 
 async def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:

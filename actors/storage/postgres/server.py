@@ -3,10 +3,10 @@ names.
 
 Owns the postmaster's life. When the postmaster ends by itself (killed, crashed) this process ends with
 `("postmaster_exit", status)` and its supervisor starts both again. When this process is killed the postmaster
-goes on, and the restarted process takes it over: the database is not worth less than its keeper. If another
+goes on, and the restarted process takes it over: a crash of its owner is no outage. If another
 server on this machine owns the data directory, this one only connects, and takes over when the other is gone.
 
-Messages: `PostmasterExited` from the thread that waits for it. Calls: `GetStatus` -> `PostgresStatus`.
+Messages: `PostmasterExited` from the thread that waits for it. Calls: `GetPostgresStatus` -> `PostgresStatus`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from actors import settings
-from actors.node import node
+from actors.server_state import server_state
 from actors.storage.postgres.cluster import Cluster
 from actors.storage.postgres.files import PostgresError
 from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer, Reply, Stop
 
-__all__ = ["GetStatus", "Postgres", "PostgresError", "PostgresStatus", "binaries", "url"]
+__all__ = ["GetPostgresStatus", "Postgres", "PostgresError", "PostgresStatus", "binaries", "url"]
 
 TAKE_OVER_MS = 1000
 START_AGAIN_MS = (100, 200, 500, 1000, 2000)
@@ -33,7 +33,7 @@ log = logging.getLogger("bitnexus.postgres")
 
 
 @dataclass(frozen=True, slots=True)
-class GetStatus:
+class GetPostgresStatus:
     """Asks how the database server is run."""
 
 
@@ -56,7 +56,7 @@ class PostmasterExited:
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """Time to look whether the owner of the data directory is gone."""
+    """Time to see whether the owner of the data directory is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class StartAgain:
 
 
 class Postgres(GenServer):
-    """The keeper of the database server. `data_dir` and `database_url` default to the settings in force."""
+    """The owner of the database server. `data_dir` and `database_url` default to the settings in force."""
 
     def init(
         self,
@@ -78,7 +78,7 @@ class Postgres(GenServer):
         self.cluster: Cluster | None = None
         url = database_url if database_url is not None else current.database_url
         if url:
-            node().database_url = url
+            server_state().database_url = url
             return None
         self.cluster = Cluster.at(Path(data_dir) if data_dir is not None else current.data_dir, options)
         return self._start()
@@ -86,28 +86,28 @@ class Postgres(GenServer):
     async def _start(self) -> None:
         cluster = self.cluster
         assert cluster is not None
-        memory = node()
+        state = server_state()
         try:
             owner = await cluster.start()
         except Exception as error:
-            if not memory.was_up:
+            if not state.was_up:
                 raise
             # It was up, so what keeps it from starting is not our configuration: a full disk, a crash recovery. That may
             # last, and waiting for it must not use up anybody's restarts.
-            if memory.postgres_starts == 0:
+            if state.postgres_starts == 0:
                 log.warning("PostgreSQL does not start and is tried again: %s", error)
-            pause = START_AGAIN_MS[min(memory.postgres_starts, len(START_AGAIN_MS) - 1)]
-            memory.postgres_starts += 1
+            pause = START_AGAIN_MS[min(state.postgres_starts, len(START_AGAIN_MS) - 1)]
+            state.postgres_starts += 1
             erlang.send_after(pause, erlang.self_(), StartAgain())
             return
-        if memory.postgres_starts:
-            log.warning("PostgreSQL is up again after %d failed starts", memory.postgres_starts)
-            memory.postgres_starts = 0
+        if state.postgres_starts:
+            log.warning("PostgreSQL is up again after %d failed starts", state.postgres_starts)
+            state.postgres_starts = 0
         if owner:
             self._watch()
         else:
             erlang.send_after(TAKE_OVER_MS, erlang.self_(), TakeOver())
-        node().database_url = cluster.url()
+        server_state().database_url = cluster.url()
 
     def _watch(self) -> None:
         assert self.cluster is not None
@@ -115,18 +115,18 @@ class Postgres(GenServer):
         assert postmaster is not None
         me, loop = erlang.self_(), asyncio.get_running_loop()
 
-        def tell(status: int) -> None:
+        def exited(status: int) -> None:
             try:
                 loop.call_soon_threadsafe(erlang.send, me, PostmasterExited(postmaster.pid, status))
             except RuntimeError:
                 return  # the loop is closed: the server is gone as well
 
-        self._tell = tell
-        postmaster.notify(tell)
+        self._on_exit_status = exited
+        postmaster.notify(exited)
 
     def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
-            case GetStatus():
+            case GetPostgresStatus():
                 return Reply(self._status())
         return super().handle_call(request, from_)
 
@@ -150,7 +150,7 @@ class Postgres(GenServer):
         if cluster is None:
             return
         if cluster.serving and cluster.postmaster is not None:
-            cluster.postmaster.forget(self._tell)
+            cluster.postmaster.forget(self._on_exit_status)
         if cluster.postmaster is not None:
             await cluster.stop()
 
@@ -165,7 +165,7 @@ class Postgres(GenServer):
 
 def url() -> str:
     """The connection URL in force. Raises `PostgresError` before the actor `postgres` has started once."""
-    found = node().database_url
+    found = server_state().database_url
     if found is None:
         raise PostgresError("the database server is not started yet")
     return found

@@ -1,6 +1,6 @@
 """What one server remembers beyond the life of a single actor, as a named ETS table with an heir would.
 
-There is one `Node` for each engine. Actors that restart find here what must not begin anew: the connection
+There is one `ServerState` for each engine. Actors that restart find here what must not begin anew: the connection
 pool, and how far this server has broadcast, so that no event is lost or sent twice when the actor that sends
 them crashes.
 """
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
-class Node:
-    """One server's memory."""
+class ServerState:
+    """What one server remembers."""
 
     id: str = field(default_factory=lambda: uuid4().hex[:12])
     database_url: str | None = None
@@ -37,18 +37,18 @@ class Node:
     writer_connection: asyncpg.Connection | None = None
     ledger_position: int | None = None
     change_position: str | None = None
-    change_target: str | None = None  # while many changes are told: the position behind them
-    change_told: int = 0  # and the last of them that was
-    changes_read_at: float | None = None  # monotonic seconds: all changes before are told
+    change_target: str | None = None  # while many changes are published: the position behind them
+    change_published: int = 0  # and the last of them that was
+    changes_read_at: float | None = None  # monotonic seconds: all changes before are published
 
 
-_nodes: WeakKeyDictionary[Engine, Node] = WeakKeyDictionary()
+_states: WeakKeyDictionary[Engine, ServerState] = WeakKeyDictionary()
 
 
-def node() -> Node:
-    """The memory of the server that runs on the current engine."""
+def server_state() -> ServerState:
+    """What the server on the current engine remembers."""
     engine = current_engine()
-    found = _nodes.get(engine)
+    found = _states.get(engine)
     if found is None:
-        found = _nodes[engine] = Node()
+        found = _states[engine] = ServerState()
     return found
