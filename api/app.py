@@ -22,7 +22,7 @@ from api.context import Context
 from api.http import openapi
 from api.http.cors import Cors
 from api.http.errors import ApiError, FailureLog, from_exception
-from api.http.request import Headers, Request, Response, query_pairs
+from api.http.request import ApiRequest, Headers, Response, query_pairs
 from api.http.router import Operation, Router, Routes
 from api.operators import actions as admin_actions
 from api.operators import admin, metrics
@@ -118,7 +118,7 @@ class App:
         span = None
         if REQUEST.active:
             span = REQUEST.start({"method": asked.method, "fields": asked.fields, "request_id": request_id})
-        request = Request(self.context, asked, request_id)
+        request = ApiRequest(self.context, asked, request_id)
         try:
             response = await self._answer(request)
         except BodyError as error:
@@ -148,11 +148,11 @@ class App:
         if error.status >= 500:
             route = f"{operation.method} {operation.path}" if operation is not None else "(none)"
             self._failures.note(error, route, time.monotonic())
-        if operation is not None and operation.failures is not None:
-            return operation.failures.response(error)
+        if operation is not None and operation.error_format is not None:
+            return operation.error_format.response(error)
         return Response(error.status, error.body(), [(b"content-type", b"application/json"), *error.headers])
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: ApiRequest) -> Response:
         method, path, headers = request.method, request.path, request.headers
         if path == "*":
             return Response(204, b"", [(b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")])
@@ -206,7 +206,7 @@ class App:
             return Response(204, b"", out)
         raise ApiError(405, headers=[allow])
 
-    async def _authorize(self, request: Request, operation: Operation) -> None:
+    async def _authorize(self, request: ApiRequest, operation: Operation) -> None:
         assert operation.roles is not None
         principal = await access.principal(self.context.sessions, request)
         if principal.role not in operation.roles:
@@ -227,7 +227,7 @@ def _media_type(headers: dict[bytes, bytes]) -> str:
     return headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower().decode("latin-1")
 
 
-def _check_content_type(request: Request, operation: Operation) -> None:
+def _check_content_type(request: ApiRequest, operation: Operation) -> None:
     given = _media_type(request.headers)
     request.content_type = given
     if given and given not in operation.body_types and not given.endswith("+json"):

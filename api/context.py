@@ -31,4 +31,4 @@ class Context:
         self.passwords.close()
 
 
-Request: TypeAlias = request.Request[Context]
+ApiRequest: TypeAlias = request.ApiRequest[Context]

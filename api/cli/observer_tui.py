@@ -24,7 +24,7 @@ SORTS = ("reductions", "message_queue_len", "memory", "restarts", "name", "modul
 COLOURS = {"running": "green", "waiting": "green", "suspended": "yellow", "restarting": "magenta"}
 
 
-class Observer(App[None]):
+class ObserverApp(App[None]):
     """The terminal console of one server."""
 
     TITLE = "BitNexus observer"
@@ -397,5 +397,5 @@ def _facts(found: dict[str, Any], traced: list[str]) -> list[str]:
 async def run(settings: Settings, options: Any) -> int:
     """Runs until q; returns the exit code."""
     async with connect(settings, options) as client:
-        await Observer(client).run_async()
+        await ObserverApp(client).run_async()
     return 0

@@ -2,7 +2,7 @@
 
 A handler raises `ApiError`; everything else that can end a request (a database that is down, a full
 mailbox, a crash) is turned into one here, by `from_exception`. An operation whose
-errors have another form says so itself (`router.Failures`).
+errors have another form says so itself (`router.ErrorFormat`).
 """
 
 from __future__ import annotations

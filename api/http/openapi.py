@@ -19,8 +19,8 @@ from api.http.errors import (
 )
 from api.http.examples import example
 from api.http.fields import CUSTOM
-from api.http.request import Request, Response
-from api.http.router import ANYTHING, JSON, Answer, Operation, Param, Routes, parse
+from api.http.request import ApiRequest, Response
+from api.http.router import ANYTHING, JSON, Operation, Param, ResponseSpec, Routes, parse
 from api.version import VERSION
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class Described(msgspec.Struct, frozen=True):
     paths: dict[str, Any]
 
 
-@routes.get("/openapi.json", summary="This description", roles=None, answers={200: Described})
-async def document(request: Request) -> Response:
+@routes.get("/openapi.json", summary="This description", roles=None, responses={200: Described})
+async def document(request: ApiRequest) -> Response:
     """OpenAPI 3.1."""
     return Response(200, _document, [(b"content-type", b"application/json")])
 
@@ -117,13 +117,13 @@ class _Schemas:
 
 
 def _kinds(operation: Operation) -> list[Any]:
-    kinds: list[Any] = [a.body for a in operation.answers.values() if a.body is not None]
+    kinds: list[Any] = [a.body for a in operation.responses.values() if a.body is not None]
     if operation.body is not None:
         kinds.append(operation.body.kind)
     if operation.body_schema is not None:
         kinds.append(operation.body_schema)
-    if operation.failures is not None:
-        kinds.append(operation.failures.body)
+    if operation.error_format is not None:
+        kinds.append(operation.error_format.body)
     if operation.query is not None:
         kinds.extend(field.type for field in msgspec.structs.fields(operation.query.kind))
     kinds.extend(kind for kind, _text in operation.request_headers.values())
@@ -216,7 +216,7 @@ REQUEST_ID = {"schema": {"type": "string"}, "description": "The request's id, fo
 
 def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     responses: dict[str, Any] = {}
-    for status, answered in sorted(operation.answers.items()):
+    for status, answered in sorted(operation.responses.items()):
         responses[str(status) if status else "default"] = _answer(status, answered, schemas)
     for status in sorted(errors_of(operation)):
         if str(status) in responses:
@@ -231,7 +231,7 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
             "headers": headers,
             "content": {JSON: _error(status, operation, schemas)},
         }
-        if status == 503 and operation.failures is None:
+        if status == 503 and operation.error_format is None:
             responses["503"]["description"] += UNAVAILABLE
     return responses
 
@@ -245,8 +245,8 @@ UNAVAILABLE = (
 
 def _error(status: int, operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     """The body of an error; of one in the API's own form with what is really answered as examples."""
-    if operation.failures is not None:
-        return schemas.content(operation.failures.body)
+    if operation.error_format is not None:
+        return schemas.content(operation.error_format.body)
     schema = schemas.of(ErrorBody)
     if status != 503:
         return {"schema": schema, "example": _body_of(ApiError(status))}
@@ -269,13 +269,13 @@ def errors_of(operation: Operation) -> set[int]:
         found |= {400, 422}
     if operation.body is not None or operation.raw_body:
         found |= {400, 408, 413, 415}
-        found.add(422 if operation.failures is None else operation.failures.wrong_fields)
+        found.add(422 if operation.error_format is None else operation.error_format.wrong_fields)
     if operation.request_headers:
         found.add(422)
     return found
 
 
-def _answer(status: int, answered: Answer, schemas: _Schemas) -> dict[str, Any]:
+def _answer(status: int, answered: ResponseSpec, schemas: _Schemas) -> dict[str, Any]:
     described: dict[str, Any] = {
         "description": answered.description or HTTPStatus(status).phrase,
         "headers": {

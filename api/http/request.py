@@ -23,7 +23,7 @@ encode = msgspec.json.Encoder(decimal_format="string").encode
 JSON_HEADER = (b"content-type", b"application/json")
 
 
-class Request(Generic[C]):
+class ApiRequest(Generic[C]):
     """One HTTP request as a handler is given it: `http` is what came, `body` and `query` are validated values,
     `principal` is set where a token is asked for. `context` is what the server's operations share; which type it has
     is not known in this room (see api/context.py).
@@ -105,7 +105,7 @@ def query_pairs(raw: bytes) -> dict[str, str]:
     return dict(pairs)
 
 
-def answer(value: Any, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
+def json_response(value: Any, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
     """A JSON response of a value that msgspec can encode."""
     return Response(status, encode(value), [JSON_HEADER, *headers])
 

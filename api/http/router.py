@@ -1,7 +1,7 @@
 """The routing table: which handler takes which method and path, and the contract of each.
 
 An `Operation` says everything that holds for one method of one path: who may call it, what its query and body
-are, what it answers. The front enforces it from here and api/http/openapi.py describes it from here, so the two
+are, what it answers. The application enforces it from here and api/http/openapi.py describes it from here, so the two
 can't differ. Paths are templates like `/api/v1/tasks/{id:uuid}`; kinds are uuid, str, int, flag, and path
 (the rest, slashes and all).
 """
@@ -21,7 +21,7 @@ from api.http.errors import ApiError
 from api.http.fields import Decoder
 from runtime.http.messages import Response
 
-Handler = Callable[[Any], Awaitable[Response]]  # of an api.http.request.Request
+Handler = Callable[[Any], Awaitable[Response]]  # of an api.http.request.ApiRequest
 
 USER, ADMIN, SERVICE = "user", "admin", "service"
 ANYONE: frozenset[str] = frozenset({USER, ADMIN, SERVICE})
@@ -53,8 +53,8 @@ class Param:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What an operation answers with one status: the type of its body, or a content type without one."""
+class ResponseSpec:
+    """What an operation answers with one status (an OpenAPI Response Object): the type of its body, or a content type."""
 
     body: Any = None
     content_type: str = JSON
@@ -63,7 +63,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Failures:
+class ErrorFormat:
     """How an operation's errors look: the type of the body, the response of an error, the status of wrong fields."""
 
     body: type[msgspec.Struct]
@@ -75,11 +75,11 @@ class Failures:
 class Operation:
     """One method of one path and its contract.
 
-    `roles` None means that no token is asked for; the status 0 of `answers` stands for every other one.
+    `roles` None means that no token is asked for; the status 0 of `responses` stands for every other one.
     With `token_optional` the handler is asked even when the token is missing or not good; `request.refused` says why.
     `body` and `query` are msgspec structs. `raw_body` hands the handler the bytes unread, of which
     `body_schema` tells readers the form. `cors_any` lets every origin call. `errors` lists the error
-    statuses beyond those that follow from the rest (400, 401, 403, 413, 415, 422 and 500, 503); `failures` is the
+    statuses beyond those that follow from the rest (400, 401, 403, 413, 415, 422 and 500, 503); `error_format` is the
     form of errors where it is not the API's own.
     """
 
@@ -89,7 +89,7 @@ class Operation:
     summary: str
     tag: str
     roles: frozenset[str] | None
-    answers: Mapping[int, Answer]
+    responses: Mapping[int, ResponseSpec]
     body: Decoder | None = None
     query: Decoder | None = None
     request_headers: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Operation:
     body_schema: type[msgspec.Struct] | None = None
     body_types: tuple[str, ...] = (JSON,)
     cors_any: bool = False
-    failures: Failures | None = None
+    error_format: ErrorFormat | None = None
     token_optional: bool = False
 
     @property
@@ -135,10 +135,10 @@ class Routes:
         roles: frozenset[str] | None = ANYONE,
         body: type[msgspec.Struct] | None = None,
         query: type[msgspec.Struct] | None = None,
-        answers: Mapping[int, Any],
+        responses: Mapping[int, Any],
         **rest: Any,
     ) -> Callable[[Handler], Handler]:
-        """Adds the decorated handler. `answers` maps a status to a body type or an `Answer`."""
+        """Adds the decorated handler. `responses` maps a status to a body type or a `ResponseSpec`."""
 
         def decorate(handler: Handler) -> Handler:
             self.operations.append(
@@ -149,7 +149,10 @@ class Routes:
                     summary,
                     self.tag,
                     roles,
-                    {code: a if isinstance(a, Answer) else Answer(a) for code, a in answers.items()},
+                    {
+                        code: a if isinstance(a, ResponseSpec) else ResponseSpec(a)
+                        for code, a in responses.items()
+                    },
                     Decoder(body) if body else None,
                     Decoder(query) if query else None,
                     **rest,

@@ -1,6 +1,6 @@
 """Throttles: how often one key may do a thing, counted in this server's memory, bounded in size.
 
-`Failures` slows guessing: after some free tries each further failure doubles the wait. It counts per
+`FailedAttempts` slows guessing: after some free tries each further failure doubles the wait. It counts per
 account and address together, so a stranger who guesses never locks out the owner, and per address alone
 with a wider limit, so a stranger who goes from account to account is slowed too. `Bucket` limits a rate.
 """
@@ -18,8 +18,8 @@ MAX_KEYS = 20_000
 Clock = Callable[[], float]
 
 
-class Failures:
-    """Failures by key. `free` failures cost nothing, then waits double from `first` up to `longest`
+class FailedAttempts:
+    """Failed attempts by key. `free` failures cost nothing, then waits double from `first` up to `longest`
     seconds."""
 
     def __init__(

@@ -22,7 +22,7 @@ import msgspec
 
 from api.http.errors import ApiError, invalid
 from api.http.fields import Decoder
-from api.http.request import Request, Response, answer
+from api.http.request import ApiRequest, Response, json_response
 from api.http.router import ADMINS, Routes
 from api.operators.admin import process_of
 from api.security import audit
@@ -54,12 +54,12 @@ class Done(msgspec.Struct, frozen=True):
 
 def action(
     name: str, body: type[msgspec.Struct] | None = None
-) -> Callable[[Callable[[Request, Pid], Awaitable[Response]]], None]:
+) -> Callable[[Callable[[ApiRequest, Pid], Awaitable[Response]]], None]:
     """Adds `POST /admin/processes/{pid}/NAME`: the process is looked up, the action audited, then done.
     `body` tells readers the form of what may be sent with it."""
 
-    def decorate(handler: Callable[[Request, Pid], Awaitable[Response]]) -> None:
-        async def run(request: Request) -> Response:
+    def decorate(handler: Callable[[ApiRequest, Pid], Awaitable[Response]]) -> None:
+        async def run(request: ApiRequest) -> Response:
             pid = process_of(request)
             subject = observer.pid_text(pid)
             await audit.act(request, f"process.{name}", subject, {"name": observer.label(pid)})
@@ -70,7 +70,7 @@ def action(
             f"/admin/processes/{{pid:str}}/{name}",
             summary=name.capitalize(),
             roles=ADMINS,
-            answers={200: Done},
+            responses={200: Done},
             errors=(404, 409),
             raw_body=True,
             body_schema=body,
@@ -80,18 +80,20 @@ def action(
 
 
 @action("kill")
-async def kill(request: Request, pid: Pid) -> Response:
+async def kill(request: ApiRequest, pid: Pid) -> Response:
     """`exit(Pid, kill)`: ends it at once; its supervisor does what its restart type says."""
     place = observer.place_of(pid)
     name = observer.name(pid)
     if place is None and name == ROOT:
         raise ApiError(409, "Killing the root would end the server; stop it with SIGTERM")
     erlang.exit(pid, "kill")
-    return answer({"result": "killed", "pid": observer.pid_text(pid), **await _replacement(pid, place, name)})
+    return json_response(
+        {"result": "killed", "pid": observer.pid_text(pid), **await _replacement(pid, place, name)}
+    )
 
 
 @action("restart")
-async def restart(request: Request, pid: Pid) -> Response:
+async def restart(request: ApiRequest, pid: Pid) -> Response:
     """Stops and starts it by its supervisor."""
     place = observer.place_of(pid)
     name = observer.name(pid)
@@ -104,13 +106,13 @@ async def restart(request: Request, pid: Pid) -> Response:
     # A child may wait for this very request (the HTTP server does): then it goes on behind the answer.
     await asyncio.wait((task,), timeout=WAIT_SECONDS)
     if not task.done():
-        return answer(
+        return json_response(
             {"result": "restarting", "pid": observer.pid_text(pid), "new_pid": None, "restarts": None}
         )
     failed = task.result()
     if failed is not None:
         raise ApiError(409, f"It did not start again: {failed}")
-    return answer(
+    return json_response(
         {"result": "restarted", "pid": observer.pid_text(pid), **await _replacement(pid, place, name)}
     )
 
@@ -172,21 +174,21 @@ async def _sys(work: Awaitable[Any]) -> Any:
 
 
 @action("suspend")
-async def suspend(request: Request, pid: Pid) -> Response:
+async def suspend(request: ApiRequest, pid: Pid) -> Response:
     """`sys:suspend`: its mail waits until `resume`."""
     _behaviour(pid)
     if observer.name(pid) in ("repo", "endpoint") or observer.is_supervisor(pid):
         raise ApiError(409, "Suspending it would stop the server, this console included")
     await _sys(debug.suspend(pid, SYS_MS))
-    return answer({"result": "suspended", "pid": observer.pid_text(pid)})
+    return json_response({"result": "suspended", "pid": observer.pid_text(pid)})
 
 
 @action("resume")
-async def resume(request: Request, pid: Pid) -> Response:
+async def resume(request: ApiRequest, pid: Pid) -> Response:
     """`sys:resume`."""
     _behaviour(pid)
     await _sys(debug.resume(pid, SYS_MS))
-    return answer({"result": "resumed", "pid": observer.pid_text(pid)})
+    return json_response({"result": "resumed", "pid": observer.pid_text(pid)})
 
 
 def _is(pid: Pid, behaviour: type) -> bool:
@@ -209,7 +211,7 @@ _TRACE = Decoder(Trace)
 
 
 @action("trace", Trace)
-async def trace(request: Request, pid: Pid) -> Response:
+async def trace(request: ApiRequest, pid: Pid) -> Response:
     """`sys:trace`: the next messages in and replies out, when there are enough of them or the time is up."""
     _behaviour(pid)
     wanted: Trace = _body(request, _TRACE)
@@ -241,10 +243,10 @@ async def trace(request: Request, pid: Pid) -> Response:
                 await debug.no_trace(pid, 200, key)
             except Exit:
                 pass  # busy or gone: the trace ends by its count, or with the process
-    return answer({"result": "traced", "pid": observer.pid_text(pid), "events": events})
+    return json_response({"result": "traced", "pid": observer.pid_text(pid), "events": events})
 
 
-def _body(request: Request, decoder: Decoder) -> Any:
+def _body(request: ApiRequest, decoder: Decoder) -> Any:
     return decoder.json(request.body or b"{}")
 
 
@@ -261,15 +263,15 @@ class SetState(msgspec.Struct, frozen=True):
     "/admin/processes/{pid:str}/state",
     summary="State",
     roles=ADMINS,
-    answers={200: Done},
+    responses={200: Done},
     errors=(404, 409),
 )
-async def get_state(request: Request) -> Response:
+async def get_state(request: ApiRequest) -> Response:
     """`sys:get_state`, bounded, secrets masked. Waits for the message at hand, unlike the state in the process pane."""
     pid = process_of(request)
     _behaviour(pid)
     state = await _sys(debug.get_state(pid, SYS_MS))
-    return answer({"result": "ok", "pid": observer.pid_text(pid), "state": term.show(state)})
+    return json_response({"result": "ok", "pid": observer.pid_text(pid), "state": term.show(state)})
 
 
 @routes.put(
@@ -277,10 +279,10 @@ async def get_state(request: Request) -> Response:
     summary="Replace state",
     roles=ADMINS,
     body=SetState,
-    answers={200: Done},
+    responses={200: Done},
     errors=(404, 409),
 )
-async def replace_state(request: Request) -> Response:
+async def replace_state(request: ApiRequest) -> Response:
     """`sys:replace_state` for attributes that are there and hold a plain JSON value of the same kind, or null."""
     pid = process_of(request)
     _behaviour(pid)
@@ -299,7 +301,7 @@ async def replace_state(request: Request) -> Response:
         return {**state, **wanted}
 
     await _sys(debug.replace_state(pid, change, SYS_MS))
-    return answer(
+    return json_response(
         {
             "result": "replaced",
             "pid": observer.pid_text(pid),
@@ -344,15 +346,17 @@ class LogLevel(msgspec.Struct, frozen=True):
     logger: Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[A-Za-z0-9_.]*$(?!\n)")] = ""
 
 
-@routes.get("/admin/log-level", summary="Log levels", roles=ADMINS, answers={200: Done})
-async def log_levels(request: Request) -> Response:
+@routes.get("/admin/log-level", summary="Log levels", roles=ADMINS, responses={200: Done})
+async def log_levels(request: ApiRequest) -> Response:
     """The level of the root logger and of each that has one of its own."""
     own = {
         name: logging.getLevelName(logger.level).lower()
         for name, logger in sorted(logging.root.manager.loggerDict.items())
         if isinstance(logger, logging.Logger) and logger.level
     }
-    return answer({"result": "ok", "level": logging.getLevelName(logging.root.level).lower(), "loggers": own})
+    return json_response(
+        {"result": "ok", "level": logging.getLevelName(logging.root.level).lower(), "loggers": own}
+    )
 
 
 @routes.put(
@@ -360,14 +364,14 @@ async def log_levels(request: Request) -> Response:
     summary="Set a log level",
     roles=ADMINS,
     body=LogLevel,
-    answers={200: Done},
+    responses={200: Done},
 )
-async def set_log_level(request: Request) -> Response:
+async def set_log_level(request: ApiRequest) -> Response:
     """Holds until the server ends."""
     wanted: LogLevel = request.body
     await audit.act(request, "log.level", wanted.logger or "root", {"level": wanted.level})
     logging.getLogger(wanted.logger or None).setLevel(wanted.level.upper())
-    return answer({"result": "set", "logger": wanted.logger or "root", "level": wanted.level})
+    return json_response({"result": "set", "logger": wanted.logger or "root", "level": wanted.level})
 
 
 class Drain(msgspec.Struct, frozen=True):
@@ -391,11 +395,11 @@ class Draining(msgspec.Struct, frozen=True):
     "/admin/drain",
     summary="Drain the node",
     roles=ADMINS,
-    answers={200: Draining},
+    responses={200: Draining},
     raw_body=True,
     body_schema=Drain,
 )
-async def drain(request: Request) -> Response:
+async def drain(request: ApiRequest) -> Response:
     """Sends every socket away, a batch a second, so that its client comes back elsewhere. The server goes on serving."""
     wanted: Drain = _body(request, _DRAIN)
     sockets = erlang.whereis("sockets")
@@ -403,4 +407,4 @@ async def drain(request: Request) -> Response:
     await audit.act(request, "node.drain", "sockets", {"sockets": count, "per_second": wanted.per_second})
     if sockets is not None:
         _go_on(drainer.drain("sockets", wanted.per_second, 1000, wanted.timeout_ms))
-    return answer({"result": "draining", "sockets": count})
+    return json_response({"result": "draining", "sockets": count})

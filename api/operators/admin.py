@@ -15,7 +15,7 @@ from actors.instruments import instruments
 from actors.storage import repo
 from api.http.errors import ApiError
 from api.http.fields import Zoned
-from api.http.request import Request, Response, answer
+from api.http.request import ApiRequest, Response, json_response
 from api.http.router import ADMINS, Routes
 from runtime.core.engine import current_engine
 from runtime.core.pid import Pid
@@ -59,10 +59,10 @@ class TreeQuery(msgspec.Struct, frozen=True):
     summary="The supervision tree",
     roles=ADMINS,
     query=TreeQuery,
-    answers={200: TreeNode},
+    responses={200: TreeNode},
     errors=(404,),
 )
-async def tree(request: Request) -> Response:
+async def tree(request: ApiRequest) -> Response:
     """Every supervisor and worker with its status and restart count; large dynamic supervisors are paged."""
     query: TreeQuery = request.query
     start = observer.parse_pid(query.root)
@@ -71,7 +71,7 @@ async def tree(request: Request) -> Response:
         found = observer.tree(start, limit=query.limit, after=int(query.cursor or 0))
     if found is None:
         raise ApiError(404, "There is no such process")
-    return answer(found)
+    return json_response(found)
 
 
 # ---- processes
@@ -122,9 +122,9 @@ class ProcessBody(msgspec.Struct, frozen=True):
     summary="The process table",
     roles=ADMINS,
     query=ProcessQuery,
-    answers={200: ProcessPage},
+    responses={200: ProcessPage},
 )
-async def processes(request: Request) -> Response:
+async def processes(request: ApiRequest) -> Response:
     """Living processes, greatest first (names and modules from A)."""
     query: ProcessQuery = request.query
     cursor = _place(query) if query.cursor is not None else None
@@ -136,7 +136,7 @@ async def processes(request: Request) -> Response:
         module=query.module,
         status_is=query.status,
     )
-    return answer(
+    return json_response(
         {"processes": rows, "next_cursor": None if following is None else f"{following[1]}:{following[0]}"}
     )
 
@@ -152,7 +152,7 @@ def _place(query: ProcessQuery) -> tuple[Any, int] | None:
         return None
 
 
-def process_of(request: Request) -> Pid:
+def process_of(request: ApiRequest) -> Pid:
     """The living process that the path names, by pid or registered name. Raises ApiError 404."""
     pid = observer.parse_pid(request.params["pid"])
     if pid is None:
@@ -164,10 +164,10 @@ def process_of(request: Request) -> Pid:
     "/admin/processes/{pid:str}",
     summary="One process in full",
     roles=ADMINS,
-    answers={200: ProcessBody},
+    responses={200: ProcessBody},
     errors=(404,),
 )
-async def process(request: Request) -> Response:
+async def process(request: ApiRequest) -> Response:
     """Status, current message, mailbox sample, links, monitors, ancestors, state with secrets masked, recent reports."""
     pid = process_of(request)
     found = observer.process(pid)
@@ -176,7 +176,7 @@ async def process(request: Request) -> Response:
     registered = found["name"] if found["registered"] else None
     log = instruments().reports.last(10, pid=found["pid"], name=registered)
     found["reports"] = [entry.as_dict() for entry in log]
-    return answer({"process": found})
+    return json_response({"process": found})
 
 
 # ---- reports, figures, audit
@@ -198,14 +198,14 @@ class ReportList(msgspec.Struct, frozen=True):
 
 
 @routes.get(
-    "/admin/reports", summary="The crash log", roles=ADMINS, query=ReportQuery, answers={200: ReportList}
+    "/admin/reports", summary="The crash log", roles=ADMINS, query=ReportQuery, responses={200: ReportList}
 )
-async def reports(request: Request) -> Response:
+async def reports(request: ApiRequest) -> Response:
     """Crash and supervisor reports and long schedules that this server remembers."""
     query: ReportQuery = request.query
     log = instruments().reports
     found = log.last(query.limit, kind=query.kind, before=query.before)
-    return answer({"reports": [entry.as_dict() for entry in found], "totals": log.totals})
+    return json_response({"reports": [entry.as_dict() for entry in found], "totals": log.totals})
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -227,16 +227,16 @@ class StatsQuery(msgspec.Struct, frozen=True):
     summary="Figures of the last minutes",
     roles=ADMINS,
     query=StatsQuery,
-    answers={200: Stats},
+    responses={200: Stats},
 )
-async def stats(request: Request) -> Response:
+async def stats(request: ApiRequest) -> Response:
     """Requests, errors, latency, sockets, mailboxes, event loop lag, pool, batches, ledger and breakers."""
     from actors.instruments import gauges
 
     own = instruments()
     samples = list(own.samples)
     limit = request.query.limit
-    return answer(
+    return json_response(
         {
             "started_at": own.started,
             "samples": samples[-limit:] if limit else [],
@@ -283,11 +283,15 @@ ORDER BY a.id DESC LIMIT $1
 """
 
 
-@routes.get("/admin/audit", summary="The audit log", roles=ADMINS, query=AuditQuery, answers={200: AuditPage})
-async def audit_log(request: Request) -> Response:
+@routes.get(
+    "/admin/audit", summary="The audit log", roles=ADMINS, query=AuditQuery, responses={200: AuditPage}
+)
+async def audit_log(request: ApiRequest) -> Response:
     """What operators did."""
     query: AuditQuery = request.query
     before = None if query.cursor is None else int(query.cursor)
     found = await repo.pool().fetch(AUDIT, query.limit + 1, before, query.action)
     rows = [dict(row) for row in found[: query.limit]]
-    return answer({"audit": rows, "next_cursor": str(rows[-1]["id"]) if len(found) > query.limit else None})
+    return json_response(
+        {"audit": rows, "next_cursor": str(rows[-1]["id"]) if len(found) > query.limit else None}
+    )

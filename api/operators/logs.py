@@ -26,9 +26,9 @@ from runtime.observe import observer, term
 from runtime.observe.sasl_format import sasl_format
 
 if TYPE_CHECKING:
-    from api.http.request import Request
+    from api.http.request import ApiRequest
 
-current_request: ContextVar[Request | None] = ContextVar("current_request", default=None)
+current_request: ContextVar[ApiRequest | None] = ContextVar("current_request", default=None)
 
 Event = MutableMapping[str, Any]
 

@@ -22,10 +22,10 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from actors.instruments import BREAKER_STATES, Instruments, gauges, instruments
-from api.context import Request
+from api.context import ApiRequest
 from api.http.errors import ApiError, unauthorized
 from api.http.request import Response
-from api.http.router import Answer, Routes
+from api.http.router import ResponseSpec, Routes
 from runtime.core.engine import Engine, current_engine
 from runtime.observe import observer
 from runtime.observe.telemetry_metrics import MAX_SERIES, Counter, Distribution, LastValue, Metric, Sum
@@ -151,7 +151,7 @@ def _bound(bound: float) -> str:
     return str(float(bound))
 
 
-class Registry:
+class MetricsRegistry:
     """The registry of one engine: ours, and prometheus-client's own about process, garbage collector and Python."""
 
     def __init__(self) -> None:
@@ -169,7 +169,7 @@ class Registry:
         return self._registry
 
 
-_registry = Registry()
+_registry = MetricsRegistry()
 
 
 def text() -> bytes:
@@ -191,10 +191,10 @@ def is_loopback(address: str) -> bool:
     "/metrics",
     summary="Metrics for Prometheus",
     roles=None,
-    answers={200: Answer(content_type="text/plain", description="Prometheus's text format")},
+    responses={200: ResponseSpec(content_type="text/plain", description="Prometheus's text format")},
     errors=(401,),
 )
-async def metrics(request: Request) -> Response:
+async def metrics(request: ApiRequest) -> Response:
     """With METRICS_TOKEN where one is set; else open on loopback alone."""
     settings = request.context.settings
     if settings.metrics_token or not is_loopback(request.address) or b"x-forwarded-for" in request.headers:
@@ -202,7 +202,7 @@ async def metrics(request: Request) -> Response:
     return Response(200, text(), [(b"content-type", CONTENT_TYPE_LATEST.encode())])
 
 
-def _check_token(request: Request) -> None:
+def _check_token(request: ApiRequest) -> None:
     wanted = request.context.settings.metrics_token
     scheme, _, given = (request.header(b"authorization") or "").partition(" ")
     if not wanted or scheme.lower() != "bearer":

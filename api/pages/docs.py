@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from api.http.request import Request, Response
-from api.http.router import Answer, Routes
+from api.http.request import ApiRequest, Response
+from api.http.router import ResponseSpec, Routes
 from api.pages.routes import POLICY
 
 routes = Routes("contract")
@@ -19,9 +19,9 @@ SCRIPT = Path(__file__).parent / "docs_page" / "docs.js"
     "/docs",
     summary="This description, for people",
     roles=None,
-    answers={200: Answer(None, "text/html; charset=utf-8", "A page")},
+    responses={200: ResponseSpec(None, "text/html; charset=utf-8", "A page")},
 )
-async def page(request: Request) -> Response:
+async def page(request: ApiRequest) -> Response:
     """The page."""
     return Response(
         200,
@@ -34,8 +34,8 @@ async def page(request: Request) -> Response:
     "/docs/docs.js",
     summary="The script of the page",
     roles=None,
-    answers={200: Answer(None, "text/javascript; charset=utf-8", "A script")},
+    responses={200: ResponseSpec(None, "text/javascript; charset=utf-8", "A script")},
 )
-async def script(request: Request) -> Response:
+async def script(request: ApiRequest) -> Response:
     """The script."""
     return Response(200, SCRIPT.read_bytes(), [(b"content-type", b"text/javascript; charset=utf-8")])

@@ -14,10 +14,10 @@ from uuid import UUID, uuid4
 import msgspec
 
 from actors.storage import repo
-from api.context import Request
+from api.context import ApiRequest
 from api.http.errors import ApiError, unauthorized
-from api.http.request import Response, answer
-from api.http.router import Answer, Routes
+from api.http.request import Response, json_response
+from api.http.router import ResponseSpec, Routes
 from api.security import disconnect
 from api.security.sessions import revoke
 from api.security.tokens import refresh_hash, refresh_token
@@ -92,10 +92,10 @@ WRONG = "The e-mail address or the password is wrong"
     summary="Sign in",
     roles=None,
     body=Login,
-    answers={200: SignedIn},
+    responses={200: SignedIn},
     errors=(401, 429),
 )
-async def login(request: Request) -> Response:
+async def login(request: ApiRequest) -> Response:
     """Answers alike, and after the same work, whether the account is unknown, inactive or the password
     wrong."""
     body: Login = request.body
@@ -119,7 +119,7 @@ async def login(request: Request) -> Response:
 
 
 async def _signed_in(
-    request: Request,
+    request: ApiRequest,
     row: Mapping[str, Any],
     session_id: UUID,
     connection: Any,
@@ -134,7 +134,7 @@ async def _signed_in(
         await connection.execute(users.ADD_SUCCESSOR, row["id"], session_id, token_hash, life, replaced)
     access = request.context.keyring.issue(row["id"], row["role"], row["email"], session_id)
     me = Me(row["id"], row["email"], row["name"], row["role"])
-    return answer(SignedIn(access, token, settings.access_token_seconds, me), headers=NO_STORE)
+    return json_response(SignedIn(access, token, settings.access_token_seconds, me), headers=NO_STORE)
 
 
 NO_STORE = [(b"cache-control", b"no-store")]
@@ -145,10 +145,10 @@ NO_STORE = [(b"cache-control", b"no-store")]
     summary="Exchange a refresh token",
     roles=None,
     body=Refresh,
-    answers={200: SignedIn},
+    responses={200: SignedIn},
     errors=(401,),
 )
-async def refresh(request: Request) -> Response:
+async def refresh(request: ApiRequest) -> Response:
     """New tokens for a refresh token. One that was replaced stays good for REFRESH_REUSE_SECONDS, for another tab or an answer
     that was lost, until what replaced it is used; a later use ends the session, since one of both users stole it."""
     refused = unauthorized("The refresh token is not valid", code="invalid_refresh_token")
@@ -176,10 +176,10 @@ async def refresh(request: Request) -> Response:
     "/api/v1/auth/logout",
     summary="End the session",
     body=Logout,
-    answers={200: Success},
+    responses={200: Success},
     token_optional=True,
 )
-async def logout(request: Request) -> Response:
+async def logout(request: ApiRequest) -> Response:
     """Ends the session of the access token, and the refresh token's when one is named; their tokens work no more. Who has the
     refresh token needs no access token, and hears nothing of whether it was good (RFC 7009)."""
     named: str | None = request.body.refresh_token
@@ -197,30 +197,30 @@ async def logout(request: Request) -> Response:
     for user_id, session_id in ended:
         await revoke(pool, users.REVOKE_FAMILY, session_id)
         _session_ended(request, user_id, session_id)
-    return answer(Success())
+    return json_response(Success())
 
 
-def _session_ended(request: Request, user_id: UUID, session_id: UUID) -> None:
+def _session_ended(request: ApiRequest, user_id: UUID, session_id: UUID) -> None:
     request.context.sessions.session_ended(session_id)
     disconnect.session(user_id, session_id)
 
 
-@routes.get("/api/v1/auth/me", summary="Who am I", answers={200: MeBody}, errors=(404,))
-async def me(request: Request) -> Response:
+@routes.get("/api/v1/auth/me", summary="Who am I", responses={200: MeBody}, errors=(404,))
+async def me(request: ApiRequest) -> Response:
     """The user that the token speaks for."""
     principal = request.principal
     row = await repo.pool().fetchrow(users.BY_ID, principal.user_id) if principal.user_id else None
     if row is None:
         raise ApiError(404, "The token speaks for no user of ours")
-    return answer(MeBody(Me(row["id"], row["email"], row["name"], row["role"])))
+    return json_response(MeBody(Me(row["id"], row["email"], row["name"], row["role"])))
 
 
 @routes.get(
     "/.well-known/jwks.json",
     summary="Public keys that check our tokens",
     roles=None,
-    answers={200: Answer(Jwks, description="Empty when tokens are signed with the shared secret")},
+    responses={200: ResponseSpec(Jwks, description="Empty when tokens are signed with the shared secret")},
 )
-async def jwks(request: Request) -> Response:
+async def jwks(request: ApiRequest) -> Response:
     """What other services need to check our tokens without our secret."""
-    return answer(request.context.keyring.jwks(), headers=[(b"cache-control", b"public, max-age=300")])
+    return json_response(request.context.keyring.jwks(), headers=[(b"cache-control", b"public, max-age=300")])

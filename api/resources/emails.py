@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from actors.storage import repo
-from api.context import Request
+from api.context import ApiRequest
 from api.http.errors import ApiError, too_many
 from api.http.fields import Decoder, Email, Name
-from api.http.request import JSON_HEADER, Response, answer, encode
-from api.http.router import JSON, Failures, Routes
+from api.http.request import JSON_HEADER, Response, encode, json_response
+from api.http.router import JSON, ErrorFormat, Routes
 
 routes = Routes("emails")
 
@@ -45,7 +45,7 @@ class Accepted(msgspec.Struct, frozen=True, omit_defaults=True):
     duplicate: bool = False
 
 
-class Failed(msgspec.Struct, frozen=True):
+class SubmitError(msgspec.Struct, frozen=True):
     """The error form of the old functions."""
 
     success: bool
@@ -64,10 +64,10 @@ def failure(error: ApiError) -> Response:
     message = error.detail.message
     if error.detail.fields:
         message = "; ".join(f"{name}: {reason}" for name, reason in error.detail.fields.items())
-    return Response(status, encode(Failed(False, message)), [JSON_HEADER, *error.headers])
+    return Response(status, encode(SubmitError(False, message)), [JSON_HEADER, *error.headers])
 
 
-async def submit(request: Request) -> Response:
+async def submit(request: ApiRequest) -> Response:
     """Keeps an address once. The same answer, with `duplicate`, when it was there already."""
     wait = request.context.sign_ups.take(request.caller)
     if wait > 0:
@@ -75,11 +75,11 @@ async def submit(request: Request) -> Response:
     body = _read(request)
     new = await repo.pool().fetchval(INSERT, body.email, body.name or "", request.path)
     if new is None:
-        return answer(Accepted(True, AGAIN, True))
-    return answer(Accepted(True, THANKS))
+        return json_response(Accepted(True, AGAIN, True))
+    return json_response(Accepted(True, THANKS))
 
 
-def _read(request: Request) -> SignUp:
+def _read(request: ApiRequest) -> SignUp:
     body: bytes = request.body
     # The old functions read JSON whatever the client called it, and curl calls everything a form.
     if request.content_type == FORM and not body.lstrip().startswith(b"{"):
@@ -98,13 +98,13 @@ def _read(request: Request) -> SignUp:
 def _declare(path: str) -> None:
     contract: dict[str, Any] = {
         "roles": None,
-        "answers": {200: Accepted},
+        "responses": {200: Accepted},
         "errors": (429,),
         "raw_body": True,
         "body_schema": SignUp,
         "body_types": (JSON, FORM),
         "cors_any": True,
-        "failures": Failures(Failed, failure, 400),
+        "error_format": ErrorFormat(SubmitError, failure, 400),
     }
     routes.post(path, summary="Sign up an e-mail address", **contract)(submit)
 

@@ -17,8 +17,8 @@ import msgspec
 from actors.storage import repo
 from api.http.errors import ApiError, invalid
 from api.http.fields import Text, Zoned
-from api.http.request import Request, Response, answer, no_content
-from api.http.router import ADMINS, FLAG, Answer, Routes
+from api.http.request import ApiRequest, Response, json_response, no_content
+from api.http.router import ADMINS, FLAG, ResponseSpec, Routes
 from api.security import audit
 from runtime.core import telemetry
 from schema import flags
@@ -95,22 +95,22 @@ def bucket(name: str, subject: str) -> int:
     return int.from_bytes(digest[:8], "big") % 100
 
 
-@routes.get("/api/v1/flags", summary="Flags of the caller", answers={200: FlagsBody})
-async def index(request: Request) -> Response:
+@routes.get("/api/v1/flags", summary="Flags of the caller", responses={200: FlagsBody})
+async def index(request: ApiRequest) -> Response:
     """Which flags are on for the caller."""
     subject = request.principal.subject
     on = {name: bucket(name, subject) < percent for name, percent in (await percentages()).items()}
     if telemetry.attached(EVALUATED):
         telemetry.execute(EVALUATED, {"count": 1}, {"flags": on})
-    return answer(FlagsBody(on))
+    return json_response(FlagsBody(on))
 
 
 @routes.get(
-    "/api/v1/flags/all", summary="Every flag with its percentage", roles=ADMINS, answers={200: FlagList}
+    "/api/v1/flags/all", summary="Every flag with its percentage", roles=ADMINS, responses={200: FlagList}
 )
-async def everything(request: Request) -> Response:
+async def everything(request: ApiRequest) -> Response:
     """All flags as they stand in the table."""
-    return answer(FlagList([Flag.of(row) for row in await repo.pool().fetch(flags.ALL)]))
+    return json_response(FlagList([Flag.of(row) for row in await repo.pool().fetch(flags.ALL)]))
 
 
 @routes.put(
@@ -118,10 +118,10 @@ async def everything(request: Request) -> Response:
     summary="Set a flag",
     roles=ADMINS,
     body=FlagChange,
-    answers={200: FlagBody},
+    responses={200: FlagBody},
     errors=(404,),
 )
-async def put(request: Request) -> Response:
+async def put(request: ApiRequest) -> Response:
     """Creates the flag or sets its percentage."""
     body: FlagChange = request.body
     name = request.params["name"]
@@ -135,17 +135,17 @@ async def put(request: Request) -> Response:
         row = await connection.fetchrow(flags.PUT, name, body.percent, body.description)
         await audit.record(connection, request, "flag.put", name, {"percent": body.percent})
     forget()
-    return answer(FlagBody(Flag.of(row)))
+    return json_response(FlagBody(Flag.of(row)))
 
 
 @routes.delete(
     "/api/v1/flags/{name:flag}",
     summary="Remove a flag",
     roles=ADMINS,
-    answers={204: Answer(None, description="Removed")},
+    responses={204: ResponseSpec(None, description="Removed")},
     errors=(404,),
 )
-async def delete(request: Request) -> Response:
+async def delete(request: ApiRequest) -> Response:
     """Removes the flag; it is then absent for everybody."""
     name = request.params["name"]
     async with repo.pool().acquire() as connection, connection.transaction():

@@ -12,10 +12,10 @@ from actors.bridges.supervisor import breaker_name
 from actors.cluster.member import GetFabric
 from actors.server_state import server_state
 from actors.storage import repo
-from api.context import Request
+from api.context import ApiRequest
 from api.http.errors import ErrorDetail
-from api.http.request import Response, answer
-from api.http.router import Answer, Routes
+from api.http.request import Response, json_response
+from api.http.router import ResponseSpec, Routes
 from api.version import VERSION
 from runtime.core.exits import Exit
 from runtime.nodes.nats import NatsFabric
@@ -52,27 +52,27 @@ STALE_WRITE_SECONDS = 8.0  # two tries, each with its statement's time limit
 OPTIONAL = ("bridge", "cluster")  # requests are served without them
 
 
-async def alive(request: Request) -> Response:
+async def alive(request: ApiRequest) -> Response:
     """200 while the server answers at all."""
-    return answer(Alive("ok", VERSION, round(time.time() - request.context.started, 3)))
+    return json_response(Alive("ok", VERSION, round(time.time() - request.context.started, 3)))
 
 
 for _path in ("/health", "/api/v1/health"):
-    routes.get(_path, summary="Liveness", roles=None, answers={200: Alive})(alive)
+    routes.get(_path, summary="Liveness", roles=None, responses={200: Alive})(alive)
 
 
 @routes.get(
     "/api/v1/health/ready",
     summary="Readiness",
     roles=None,
-    answers={
-        200: Answer(Ready, description="Requests can be served"),
-        503: Answer(
+    responses={
+        200: ResponseSpec(Ready, description="Requests can be served"),
+        503: ResponseSpec(
             Ready, description="Not now; `checks` says why", headers={"retry-after": "Seconds to wait"}
         ),
     },
 )
-async def ready(request: Request) -> Response:
+async def ready(request: ApiRequest) -> Response:
     """State of the database, the ledger, the writer (whether a write works) and the bridge to the Go services."""
     checks = {
         "database": _database(),
@@ -83,9 +83,9 @@ async def ready(request: Request) -> Response:
     }
     down = [name for name, check in checks.items() if check.status == "down" and name not in OPTIONAL]
     if not down:
-        return answer(Ready("ready", checks))
+        return json_response(Ready("ready", checks))
     error = ErrorDetail("not_ready", f"Not available: {', '.join(down)}")
-    return answer(Ready("not_ready", checks, error), 503, [(b"retry-after", b"1")])
+    return json_response(Ready("not_ready", checks, error), 503, [(b"retry-after", b"1")])
 
 
 def _database() -> Check:
@@ -113,7 +113,7 @@ def _actor(name: str) -> Check:
     return OK
 
 
-async def _cluster(request: Request) -> Check:
+async def _cluster(request: ApiRequest) -> Check:
     if not request.context.settings.cluster_url:
         return Check("not_configured")
     try:
@@ -123,7 +123,7 @@ async def _cluster(request: Request) -> Check:
     return OK if fabric.connected else Check("down", "NATS is away: this server is alone until it comes")
 
 
-async def _bridge(request: Request) -> Check:
+async def _bridge(request: ApiRequest) -> Check:
     services = request.context.settings.go_services()
     if not services:
         return Check("not_configured")

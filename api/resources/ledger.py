@@ -13,7 +13,7 @@ from actors.ledger import server as ledger_server
 from actors.ledger.proofs import MissingNodes
 from actors.storage import repo
 from api.http.errors import ApiError
-from api.http.request import Request, Response, answer
+from api.http.request import ApiRequest, Response, json_response
 from api.http.router import Routes
 from api.resources.transactions import NO_TRANSACTION
 from api.security.access import may_see
@@ -61,10 +61,10 @@ class ConsistencyQuery(msgspec.Struct, frozen=True, rename={"first": "from", "se
 @routes.get(
     "/api/v1/transactions/{id:uuid}/verify",
     summary="Verify a transaction",
-    answers={200: VerifiedBody},
+    responses={200: VerifiedBody},
     errors=(404,),
 )
-async def verify(request: Request) -> Response:
+async def verify(request: ApiRequest) -> Response:
     """Recomputes the leaf from the stored row and proves it to be in the tree; says why when it is not."""
     transaction_id = request.params["id"]
     owner = await repo.pool().fetchval(transaction_lists.OWNER, transaction_id)
@@ -74,7 +74,7 @@ async def verify(request: Request) -> Response:
     found = await ledger_server.verify(transaction_id)
     if found.reason == "unknown_transaction":
         raise ApiError(404, NO_TRANSACTION)
-    return answer(
+    return json_response(
         VerifiedBody(
             found.verified,
             found.seq,
@@ -87,21 +87,21 @@ async def verify(request: Request) -> Response:
     )
 
 
-@routes.get("/api/v1/ledger/head", summary="Head of the ledger", answers={200: HeadBody})
-async def head(request: Request) -> Response:
+@routes.get("/api/v1/ledger/head", summary="Head of the ledger", responses={200: HeadBody})
+async def head(request: ApiRequest) -> Response:
     """The ledger's head."""
     now = await ledger_server.current_head()
-    return answer(HeadBody(now.seq, now.seq, now.root_hash.hex(), now.hash.hex()))
+    return json_response(HeadBody(now.seq, now.seq, now.root_hash.hex(), now.hash.hex()))
 
 
 @routes.get(
     "/api/v1/ledger/consistency",
     summary="Prove that a head continues an older one",
     query=ConsistencyQuery,
-    answers={200: ConsistencyBody},
+    responses={200: ConsistencyBody},
     errors=(404,),
 )
-async def consistency(request: Request) -> Response:
+async def consistency(request: ApiRequest) -> Response:
     """The proof between two tree sizes; 404 when the tree never had them."""
     query: ConsistencyQuery = request.query
     try:
@@ -113,4 +113,4 @@ async def consistency(request: Request) -> Response:
     except MissingNodes as damage:
         # Somebody has removed rows: `verify` says it of each transaction, `bitnexus ledger verify` of all.
         raise ApiError(500, f"The ledger is damaged: {damage}", code="ledger_damaged") from None
-    return answer(ConsistencyBody([node.hex() for node in proof]))
+    return json_response(ConsistencyBody([node.hex() for node in proof]))

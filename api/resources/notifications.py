@@ -14,7 +14,7 @@ from api.http import cursor
 from api.http.cursor import Cursor, Limit
 from api.http.errors import ApiError
 from api.http.fields import Text, Title, Zoned
-from api.http.request import Request, Response, answer
+from api.http.request import ApiRequest, Response, json_response
 from api.http.router import ADMINS_AND_SERVICES, Routes
 from api.security.access import own
 from schema import notifications
@@ -85,10 +85,10 @@ class NotificationQuery(msgspec.Struct, frozen=True):
     summary="Notify a user",
     roles=ADMINS_AND_SERVICES,
     body=NewNotification,
-    answers={201: NotificationBody},
+    responses={201: NotificationBody},
     errors=(404,),
 )
-async def create(request: Request) -> Response:
+async def create(request: ApiRequest) -> Response:
     """Keeps the notification; the user's open channels get it as `new_notification`."""
     body: NewNotification = request.body
     try:
@@ -97,16 +97,16 @@ async def create(request: Request) -> Response:
         raise ApiError(
             404, "There is no such user", code="user_not_found", fields={"user_id": "no such user"}
         ) from None
-    return answer(NotificationBody(Notification.of(row)), 201)
+    return json_response(NotificationBody(Notification.of(row)), 201)
 
 
 @routes.get(
     "/api/v1/notifications",
     summary="List own notifications",
     query=NotificationQuery,
-    answers={200: NotificationsBody},
+    responses={200: NotificationsBody},
 )
-async def index(request: Request) -> Response:
+async def index(request: ApiRequest) -> Response:
     """The caller's own, newest first."""
     query: NotificationQuery = request.query
     user_id = own(request)
@@ -119,24 +119,24 @@ async def index(request: Request) -> Response:
     )
     unread = await repo.pool().fetchval(notifications.UNREAD, user_id)
     shown, following = cursor.page(rows, query.limit)
-    return answer(NotificationsBody([Notification.of(row) for row in shown], following, unread))
+    return json_response(NotificationsBody([Notification.of(row) for row in shown], following, unread))
 
 
 @routes.get(
-    "/api/v1/notifications/unread_count", summary="Count own unread notifications", answers={200: Unread}
+    "/api/v1/notifications/unread_count", summary="Count own unread notifications", responses={200: Unread}
 )
-async def unread_count(request: Request) -> Response:
+async def unread_count(request: ApiRequest) -> Response:
     """How many of the caller's own are unread."""
-    return answer(Unread(await repo.pool().fetchval(notifications.UNREAD, own(request))))
+    return json_response(Unread(await repo.pool().fetchval(notifications.UNREAD, own(request))))
 
 
 @routes.post(
     "/api/v1/notifications/{id:uuid}/read",
     summary="Mark one as read",
-    answers={200: NotificationBody},
+    responses={200: NotificationBody},
     errors=(404,),
 )
-async def read(request: Request) -> Response:
+async def read(request: ApiRequest) -> Response:
     """Marks the caller's notification (an admin: anybody's) as read; the first reading's time stays."""
     principal = request.principal
     row = await repo.pool().fetchrow(
@@ -144,10 +144,10 @@ async def read(request: Request) -> Response:
     )
     if row is None:
         raise ApiError(404, "There is no such notification")
-    return answer(NotificationBody(Notification.of(row)))
+    return json_response(NotificationBody(Notification.of(row)))
 
 
-@routes.post("/api/v1/notifications/read_all", summary="Mark all own as read", answers={200: ReadAll})
-async def read_all(request: Request) -> Response:
+@routes.post("/api/v1/notifications/read_all", summary="Mark all own as read", responses={200: ReadAll})
+async def read_all(request: ApiRequest) -> Response:
     """Marks all of the caller's notifications as read."""
-    return answer(ReadAll(await repo.pool().fetchval(notifications.READ_ALL, own(request))))
+    return json_response(ReadAll(await repo.pool().fetchval(notifications.READ_ALL, own(request))))

@@ -10,10 +10,10 @@ from typing import Final
 
 from actors.bridges.go_bridge import BridgeError, Forward, ServiceResponse
 from actors.bridges.supervisor import bridge_name
-from api.context import Request
+from api.context import ApiRequest
 from api.http.errors import ApiError, unavailable
 from api.http.request import Response
-from api.http.router import ANYTHING, Answer, Routes
+from api.http.router import ANYTHING, ResponseSpec, Routes
 from runtime.otp import gen_server
 
 routes = Routes("services")
@@ -24,12 +24,12 @@ FORWARDED_HEADERS: Final = (
 )  # fmt: skip
 PREFIX: Final = "/api/v1/services/"
 ANSWERS: Final = {
-    200: Answer(None, ANYTHING, "The service's answer"),
-    0: Answer(None, ANYTHING, "The service's answer, whatever its status"),
+    200: ResponseSpec(None, ANYTHING, "The service's answer"),
+    0: ResponseSpec(None, ANYTHING, "The service's answer, whatever its status"),
 }
 
 
-async def forward(request: Request) -> Response:
+async def forward(request: ApiRequest) -> Response:
     """Passes the request to the Go service of this name, and its answer back."""
     service = request.params["name"]
     if service not in request.context.settings.go_services():
@@ -62,7 +62,7 @@ async def forward(request: Request) -> Response:
     raise ApiError(500)
 
 
-def _target(request: Request) -> str:
+def _target(request: ApiRequest) -> str:
     """The rest of the path and the query as the caller sent them, byte for byte."""
     rest = request.http.path.lstrip("/").split("/", 4)
     path = rest[4] if len(rest) > 4 else ""
@@ -77,7 +77,7 @@ for _method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         _method,
         PREFIX + "{name:flag}/{path:path}",
         summary=f"{_method} of a Go service",
-        answers=ANSWERS,
+        responses=ANSWERS,
         raw_body=_method not in ("GET", "DELETE"),
         errors=(502, 504),
     )(forward)

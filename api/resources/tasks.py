@@ -17,8 +17,8 @@ from api.http import cursor
 from api.http.cursor import Cursor, Limit
 from api.http.errors import ApiError
 from api.http.fields import Moment, Name, Text, Title, Zoned
-from api.http.request import Request, Response, answer, no_content
-from api.http.router import Answer, Routes
+from api.http.request import ApiRequest, Response, json_response, no_content
+from api.http.router import ResponseSpec, Routes
 from schema import tasks
 
 routes = Routes("tasks")
@@ -100,8 +100,8 @@ class OnVersion(msgspec.Struct, frozen=True):
     version: Version | None = None
 
 
-@routes.get("/api/v1/tasks", summary="List tasks", query=TaskQuery, answers={200: TasksBody})
-async def index(request: Request) -> Response:
+@routes.get("/api/v1/tasks", summary="List tasks", query=TaskQuery, responses={200: TasksBody})
+async def index(request: ApiRequest) -> Response:
     """Newest first, filtered by team member, status and priority."""
     query: TaskQuery = request.query
     rows = await repo.pool().fetch(
@@ -113,36 +113,36 @@ async def index(request: Request) -> Response:
         query.priority,
     )
     shown, following = cursor.page(rows, query.limit)
-    return answer(TasksBody([Task.of(row) for row in shown], following))
+    return json_response(TasksBody([Task.of(row) for row in shown], following))
 
 
-@routes.post("/api/v1/tasks", summary="Create a task", body=NewTask, answers={201: TaskBody})
-async def create(request: Request) -> Response:
+@routes.post("/api/v1/tasks", summary="Create a task", body=NewTask, responses={201: TaskBody})
+async def create(request: ApiRequest) -> Response:
     """A new task."""
     body: NewTask = request.body
     row = await repo.pool().fetchrow(
         tasks.CREATE, body.title, body.description, body.team_member, body.status, body.priority, body.due_at
     )
-    return answer(TaskBody(Task.of(row)), 201)
+    return json_response(TaskBody(Task.of(row)), 201)
 
 
-@routes.get("/api/v1/tasks/{id:uuid}", summary="One task", answers={200: TaskBody}, errors=(404,))
-async def show(request: Request) -> Response:
+@routes.get("/api/v1/tasks/{id:uuid}", summary="One task", responses={200: TaskBody}, errors=(404,))
+async def show(request: ApiRequest) -> Response:
     """The task."""
     row = await repo.pool().fetchrow(tasks.BY_ID, request.params["id"])
     if row is None:
         raise ApiError(404, NO_TASK)
-    return answer(TaskBody(Task.of(row)))
+    return json_response(TaskBody(Task.of(row)))
 
 
 @routes.patch(
     "/api/v1/tasks/{id:uuid}",
     summary="Change a task",
     body=TaskChange,
-    answers={200: TaskBody},
+    responses={200: TaskBody},
     errors=(404, 409),
 )
-async def update(request: Request) -> Response:
+async def update(request: ApiRequest) -> Response:
     """Changes the version named; 409 when the task has another one by now."""
     body: TaskChange = request.body
     named = body.due_at is not msgspec.UNSET
@@ -160,17 +160,17 @@ async def update(request: Request) -> Response:
     )
     if row is None:
         raise await _missing_or_stale(request)
-    return answer(TaskBody(Task.of(row)))
+    return json_response(TaskBody(Task.of(row)))
 
 
 @routes.post(
     "/api/v1/tasks/{id:uuid}/complete",
     summary="Complete a task",
     body=OnVersion,
-    answers={200: TaskBody},
+    responses={200: TaskBody},
     errors=(404, 409),
 )
-async def complete(request: Request) -> Response:
+async def complete(request: ApiRequest) -> Response:
     """Sets the status to done. A task that is done already is answered as it is."""
     version = request.body.version
     row = await repo.pool().fetchrow(tasks.COMPLETE, request.params["id"], version)
@@ -178,17 +178,17 @@ async def complete(request: Request) -> Response:
         row = await repo.pool().fetchrow(tasks.BY_ID, request.params["id"])
         if row is None or row["status"] != "done" or version not in (None, row["version"]):
             raise await _missing_or_stale(request)
-    return answer(TaskBody(Task.of(row)))
+    return json_response(TaskBody(Task.of(row)))
 
 
 @routes.delete(
     "/api/v1/tasks/{id:uuid}",
     summary="Delete a task",
     query=OnVersion,
-    answers={204: Answer(None, description="Deleted")},
+    responses={204: ResponseSpec(None, description="Deleted")},
     errors=(404, 409),
 )
-async def delete(request: Request) -> Response:
+async def delete(request: ApiRequest) -> Response:
     """Deletes the task, when a version is named only that one."""
     gone = await repo.pool().fetchval(tasks.DELETE, request.params["id"], request.query.version)
     if gone is None:
@@ -199,7 +199,7 @@ async def delete(request: Request) -> Response:
 NO_TASK = "There is no such task"
 
 
-async def _missing_or_stale(request: Request) -> ApiError:
+async def _missing_or_stale(request: ApiRequest) -> ApiError:
     row = await repo.pool().fetchrow(tasks.BY_ID, request.params["id"])
     if row is None:
         return ApiError(404, NO_TASK)

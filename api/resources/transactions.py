@@ -23,8 +23,8 @@ from api.http import cursor
 from api.http.cursor import Cursor, Limit
 from api.http.errors import ApiError, database_unavailable, invalid, outcome_unknown
 from api.http.fields import Amount, Currency, CurrencyText, Moment, Text, Zoned
-from api.http.request import Request, Response, answer
-from api.http.router import Answer, Routes
+from api.http.request import ApiRequest, Response, json_response
+from api.http.router import ResponseSpec, Routes
 from api.security.access import may_see, whose
 from runtime.otp import gen_server
 from schema import transaction_lists
@@ -126,8 +126,8 @@ IdempotencyKey = Annotated[
     "/api/v1/transactions",
     summary="Record a transaction",
     body=NewTransaction,
-    answers={
-        201: Answer(
+    responses={
+        201: ResponseSpec(
             RecordedBody,
             description="Recorded, or recorded before with the same Idempotency-Key",
             headers={"idempotency-replayed": "`true` when the answer is that of an earlier request"},
@@ -141,7 +141,7 @@ IdempotencyKey = Annotated[
         )
     },
 )
-async def create(request: Request) -> Response:
+async def create(request: ApiRequest) -> Response:
     """Records a transaction of the caller. Answers after COMMIT."""
     body: NewTransaction = request.body
     user_id = whose(request, body.user_id)
@@ -159,7 +159,7 @@ async def create(request: Request) -> Response:
     )
     match reply:
         case Recorded(row, seq, chain_hash, replayed):
-            return answer(
+            return json_response(
                 RecordedBody(
                     Transaction(
                         row.id, row.user_id, row.amount, row.currency, row.description, row.inserted_at
@@ -193,9 +193,9 @@ REPLAYED = ((b"idempotency-replayed", b"true"),)
     "/api/v1/transactions",
     summary="List transactions",
     query=TransactionQuery,
-    answers={200: TransactionsBody},
+    responses={200: TransactionsBody},
 )
-async def index(request: Request) -> Response:
+async def index(request: ApiRequest) -> Response:
     """The caller's own, newest first."""
     query: TransactionQuery = request.query
     user_id = whose(request, query.user_id)
@@ -209,24 +209,27 @@ async def index(request: Request) -> Response:
         query.until,
     )
     shown, following = cursor.page(rows, query.limit)
-    return answer(TransactionsBody([ListedTransaction.of(row) for row in shown], following))
+    return json_response(TransactionsBody([ListedTransaction.of(row) for row in shown], following))
 
 
 @routes.get(
-    "/api/v1/transactions/{id:uuid}", summary="One transaction", answers={200: TransactionBody}, errors=(404,)
+    "/api/v1/transactions/{id:uuid}",
+    summary="One transaction",
+    responses={200: TransactionBody},
+    errors=(404,),
 )
-async def show(request: Request) -> Response:
+async def show(request: ApiRequest) -> Response:
     """The transaction; 404 when it is another user's."""
     row = await repo.pool().fetchrow(transaction_lists.BY_ID, request.params["id"])
     if row is None or not may_see(request, row["user_id"]):
         raise ApiError(404, NO_TRANSACTION)
-    return answer(TransactionBody(Transaction(*row.values())))
+    return json_response(TransactionBody(Transaction(*row.values())))
 
 
 NO_TRANSACTION = "There is no such transaction"
 
 
-def _idempotency_key(request: Request) -> str | None:
+def _idempotency_key(request: ApiRequest) -> str | None:
     raw = request.headers.get(b"idempotency-key")
     if raw is None:
         return None

@@ -10,12 +10,12 @@ import asyncpg
 import msgspec
 
 from actors.storage import repo
-from api.context import Request
+from api.context import ApiRequest
 from api.http import cursor
 from api.http.cursor import PageQuery
 from api.http.errors import ApiError
 from api.http.fields import Email, Name, Zoned
-from api.http.request import Response, answer
+from api.http.request import Response, json_response
 from api.http.router import ADMINS, Routes
 from api.security import audit, disconnect
 from api.security.access import may_see
@@ -87,21 +87,21 @@ class UserChange(msgspec.Struct, frozen=True):
     current_password: Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)] | None = None
 
 
-@routes.get("/api/v1/users", summary="List users", query=PageQuery, answers={200: UsersBody})
-async def index(request: Request) -> Response:
+@routes.get("/api/v1/users", summary="List users", query=PageQuery, responses={200: UsersBody})
+async def index(request: ApiRequest) -> Response:
     """All users for an admin, newest first; for anybody else their own account."""
     query: PageQuery = request.query
     principal = request.principal
     if not principal.is_admin:
         row = await repo.pool().fetchrow(users.BY_ID, principal.user_id)
-        return answer(UsersBody([User.of(row)] if row else [], None))
+        return json_response(UsersBody([User.of(row)] if row else [], None))
     rows = await repo.pool().fetch(users.PAGE, query.limit + 1, *cursor.decode(query.cursor))
     shown, following = cursor.page(rows, query.limit)
-    return answer(UsersBody([User.of(row) for row in shown], following))
+    return json_response(UsersBody([User.of(row) for row in shown], following))
 
 
-@routes.get("/api/v1/users/{id:uuid}", summary="One user", answers={200: UserBody}, errors=(404,))
-async def show(request: Request) -> Response:
+@routes.get("/api/v1/users/{id:uuid}", summary="One user", responses={200: UserBody}, errors=(404,))
+async def show(request: ApiRequest) -> Response:
     """The user; for anybody but an admin only their own, else 404."""
     user_id: UUID = request.params["id"]
     if not may_see(request, user_id):
@@ -109,7 +109,7 @@ async def show(request: Request) -> Response:
     row = await repo.pool().fetchrow(users.BY_ID, user_id)
     if row is None:
         raise ApiError(404, NO_USER)
-    return answer(UserBody(User.of(row)))
+    return json_response(UserBody(User.of(row)))
 
 
 @routes.post(
@@ -117,10 +117,10 @@ async def show(request: Request) -> Response:
     summary="Create a user",
     roles=ADMINS,
     body=NewUser,
-    answers={201: UserBody},
+    responses={201: UserBody},
     errors=(409,),
 )
-async def create(request: Request) -> Response:
+async def create(request: ApiRequest) -> Response:
     """A new user. 409 when the address is taken."""
     body: NewUser = request.body
     password_hash = None
@@ -132,17 +132,17 @@ async def create(request: Request) -> Response:
         except asyncpg.UniqueViolationError:
             raise ApiError(409, TAKEN, code="email_taken", fields={"email": "is taken"}) from None
         await audit.record(connection, request, "user.create", str(row["id"]), {"role": body.role})
-    return answer(UserBody(User.of(row)), 201)
+    return json_response(UserBody(User.of(row)), 201)
 
 
 @routes.patch(
     "/api/v1/users/{id:uuid}",
     summary="Change a user",
     body=UserChange,
-    answers={200: UserBody},
+    responses={200: UserBody},
     errors=(404, 409, 429),
 )
-async def update(request: Request) -> Response:
+async def update(request: ApiRequest) -> Response:
     """Changes what is named. Role, address and activity are an admin's to change."""
     user_id: UUID = request.params["id"]
     body: UserChange = request.body
@@ -182,17 +182,17 @@ async def update(request: Request) -> Response:
     # Also at a new role: an open socket keeps the role that it came with, and all its admin channels.
     gone = password_hash is not None or body.active is False or body.role is not None
     _changed(request, row, ended, sockets=gone)
-    return answer(UserBody(User.of(row)))
+    return json_response(UserBody(User.of(row)))
 
 
 @routes.post(
     "/api/v1/users/{id:uuid}/deactivate",
     summary="Deactivate a user",
     roles=ADMINS,
-    answers={200: UserBody},
+    responses={200: UserBody},
     errors=(404, 409),
 )
-async def deactivate(request: Request) -> Response:
+async def deactivate(request: ApiRequest) -> Response:
     """The user can't sign in any more; their sessions and sockets end. Their rows stay."""
     user_id: UUID = request.params["id"]
     if request.principal.user_id == user_id:
@@ -204,14 +204,14 @@ async def deactivate(request: Request) -> Response:
         ended = await revoke(connection, users.REVOKE_OF_USER, user_id)
         await audit.record(connection, request, "user.deactivate", str(user_id), {})
     _changed(request, row, ended, sockets=True)
-    return answer(UserBody(User.of(row)))
+    return json_response(UserBody(User.of(row)))
 
 
 NO_USER = "There is no such user"
 TAKEN = "A user with this address exists"
 
 
-async def _check_current_password(request: Request, user_id: UUID, given: str | None) -> None:
+async def _check_current_password(request: ApiRequest, user_id: UUID, given: str | None) -> None:
     wrong = ApiError(403, "The current password is wrong", fields={"current_password": "is wrong"})
     if given is None:
         raise wrong
@@ -224,7 +224,7 @@ async def _check_current_password(request: Request, user_id: UUID, given: str | 
         request.context.guesses.succeeded(user_id, request.caller)
 
 
-def _changed(request: Request, row: Mapping[str, Any], ended: set[UUID], *, sockets: bool) -> None:
+def _changed(request: ApiRequest, row: Mapping[str, Any], ended: set[UUID], *, sockets: bool) -> None:
     sessions = request.context.sessions
     sessions.rights_changed(row["id"], row["role"], row["active"])
     for session_id in ended:

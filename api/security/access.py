@@ -7,12 +7,12 @@ from uuid import UUID
 
 from api.http.errors import ApiError, unauthorized
 from api.http.principal import Principal
-from api.http.request import Request
+from api.http.request import ApiRequest
 from api.security.sessions import Sessions
 from api.security.tokens import InvalidToken
 
 
-async def principal(sessions: Sessions, request: Request[Any]) -> Principal:
+async def principal(sessions: Sessions, request: ApiRequest[Any]) -> Principal:
     """Whom the request's bearer token speaks for. Raises ApiError 401 without a token that is good."""
     given = request.headers.get(b"authorization")
     if given is None:
@@ -30,7 +30,7 @@ async def principal(sessions: Sessions, request: Request[Any]) -> Principal:
         raise unauthorized(str(error), code="invalid_token") from None
 
 
-def own(request: Request[Any]) -> UUID:
+def own(request: ApiRequest[Any]) -> UUID:
     """The caller's user id. Raises ApiError 403 for a token that speaks for no user."""
     user_id = request.principal.user_id
     if user_id is None:
@@ -38,12 +38,12 @@ def own(request: Request[Any]) -> UUID:
     return user_id
 
 
-def may_see(request: Request[Any], owner: UUID) -> bool:
+def may_see(request: ApiRequest[Any], owner: UUID) -> bool:
     """True for the owner and for an admin."""
     return request.principal.is_admin or request.principal.user_id == owner
 
 
-def whose(request: Request[Any], named: UUID | None) -> UUID:
+def whose(request: ApiRequest[Any], named: UUID | None) -> UUID:
     """The user that a request is about: the caller, or for an admin the one named. Raises ApiError 403."""
     if named is None or named == request.principal.user_id:
         return own(request)

@@ -7,18 +7,18 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
 from api.http.errors import too_many
-from api.http.throttle import Failures, Locks
+from api.http.throttle import FailedAttempts, Locks
 
 TOO_MANY = "Too many failed sign-ins; try again later"
 
 
 class Guesses:
-    """Who has guessed wrong of late. A `caller` is `Request.caller`."""
+    """Who has guessed wrong of late. A `caller` is `ApiRequest.caller`."""
 
     def __init__(self) -> None:
         self._checks = Locks()
-        self._of_account = Failures(free=5)
-        self._of_caller = Failures(free=50)
+        self._of_account = FailedAttempts(free=5)
+        self._of_caller = FailedAttempts(free=50)
 
     @asynccontextmanager
     async def guarded(self, account: Hashable, caller: str) -> AsyncIterator[None]:

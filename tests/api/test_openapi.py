@@ -71,7 +71,7 @@ def test_every_body_has_examples_that_fit(operation: Operation) -> None:
 
 def test_a_503_says_what_to_do() -> None:
     for operation in OPERATIONS:
-        if operation.failures is None and 503 not in operation.answers:
+        if operation.error_format is None and 503 not in operation.responses:
             answer = described(operation)["responses"]["503"]
             for code in ("unavailable", "outcome_unknown", "overloaded"):
                 assert f"`{code}`" in answer["description"]

@@ -77,7 +77,7 @@ def allowed(operation: Operation, admin: User, server: Server) -> httpx.Client:
 def refused(operation: Operation, answer: httpx.Response, *statuses: int) -> None:
     """The answer has one of the statuses, in the error form of its path."""
     assert answer.status_code in statuses, f"{answer.status_code} {answer.text}"
-    if operation.failures is not None:
+    if operation.error_format is not None:
         assert set(answer.json()) == {"success", "error"} and answer.json()["success"] is False
     else:
         error_of(answer, answer.status_code)
@@ -132,13 +132,13 @@ def test_a_body_that_cant_be_read_is_refused(server: Server, admin: User, operat
     for body, statuses in (
         (b"{", (400,)),
         (b"\xff", (400,)),
-        (b'"text"', (400,) if operation.failures else (422,)),
-        (b"[1]", (400,) if operation.failures else (422,)),
+        (b'"text"', (400,) if operation.error_format else (422,)),
+        (b"[1]", (400,) if operation.error_format else (422,)),
     ):
         refused(operation, client.request(operation.method, where, content=body, headers=json), *statuses)
 
 
-@each([operation for operation in OPERATIONS if operation.body is not None or operation.failures])
+@each([operation for operation in OPERATIONS if operation.body is not None or operation.error_format])
 def test_a_body_of_another_type_is_refused(server: Server, admin: User, operation: Operation) -> None:
     client = allowed(operation, admin, server)
     answer = client.request(
@@ -156,7 +156,7 @@ def required(operation: Operation) -> list[str]:
 @each([operation for operation in OPERATIONS if required(operation)])
 def test_every_missing_field_is_named(server: Server, admin: User, operation: Operation) -> None:
     answer = allowed(operation, admin, server).request(operation.method, path(operation), json={})
-    if operation.failures is not None:
+    if operation.error_format is not None:
         refused(operation, answer, 400)
         assert all(field in answer.json()["error"] for field in required(operation))
     else:
@@ -252,7 +252,7 @@ VALID: dict[str, Any] = {
     "PATCH /api/v1/tasks/{id:uuid}": {"version": 1, "title": "write more"},
     "POST /api/v1/transactions": {"amount": "1.00", "currency": "EUR"},
     "PUT /api/v1/flags/{name:flag}": {"percent": 50},
-    "PUT /admin/processes/{pid:str}/state": {"set": {"told": 0}},
+    "PUT /admin/processes/{pid:str}/state": {"set": {"published": 0}},
     "PUT /admin/log-level": {"level": "info"},
     "POST /admin/processes/{pid:str}/trace": {"messages": 1, "timeout_ms": 1},
 }
@@ -293,6 +293,6 @@ def test_every_operation_succeeds(server: Server, admin: User) -> None:
             params=QUERIES.get(name(operation)),
             **({"json": own()} if takes_body else {}),
         )
-        if answer.status_code not in operation.answers or answer.status_code >= 300:
+        if answer.status_code not in operation.responses or answer.status_code >= 300:
             wrong[name(operation)] = f"{answer.status_code} {answer.text[:300]}"
     assert not wrong

@@ -14,7 +14,7 @@ import pytest
 from textual.widgets import DataTable, Static, Tree
 
 from actors.settings import load
-from api.cli.observer_tui import Observer
+from api.cli.observer_tui import ObserverApp
 from api.cli.operator_client import connect, tree_lines
 from tests.operators.test_cli import bitnexus, one_line
 from tests.support.server import PASSWORD, PATIENCE, SECRET, Server, User, start
@@ -114,7 +114,7 @@ def test_the_terminal_observer_shows_and_acts(local: Any, tmp_path: Path) -> Non
 
     async def use() -> None:
         async with connect(load({}), options) as client:
-            app = Observer(client)
+            app = ObserverApp(client)
             async with app.run_test(size=(150, 44)) as pilot:
 
                 async def until(what: Any) -> Any:
@@ -165,7 +165,7 @@ def test_quitting_while_the_server_answers_is_quiet(local: Any) -> None:
 
     async def use() -> None:
         async with connect(load({}), options) as client:
-            app, answer, asked, may_come = Observer(client), client.call, asyncio.Event(), asyncio.Event()
+            app, answer, asked, may_come = ObserverApp(client), client.call, asyncio.Event(), asyncio.Event()
 
             async def late(*args: Any, **query: Any) -> Any:
                 found = await answer(*args, **query)
