@@ -82,6 +82,7 @@ class Ref:
     """Erlang's reference: unique, opaque. Monitors and timers are references with more inside."""
 
     __slots__ = ("__weakref__", "_number")
+    is_external: ClassVar[bool] = False  # made on another node
 
     def __init__(self) -> None:
         self._number = 0

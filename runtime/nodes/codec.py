@@ -15,13 +15,13 @@ import dataclasses
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec.msgpack import Ext
 
-from runtime.core.exits import CallSite, Stack
+from runtime.core.exits import CallSite, Error, Stack
 from runtime.core.pid import Pid, Ref
 from runtime.core.signals import Down, ExitMessage
 from runtime.otp import supervisor
@@ -59,6 +59,24 @@ class RemoteStack(Stack):
         return self._text
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnregisteredRecord:
+    """An instance of a class that another node registers and this one does not, or with other fields."""
+
+    name: str
+    values: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UndefinedFunction:
+    """A function that another node exports and this one does not. Raises Error("undef") if called."""
+
+    name: str
+
+    def __call__(self, *_: Any) -> NoReturn:
+        raise Error("undef")
+
+
 class Identities(Protocol):
     """Who knows pids and references by their names on the wire: the node."""
 
@@ -76,7 +94,7 @@ class Identities(Protocol):
         """The name under which this node exports it, if it does."""
         ...
 
-    def function_named(self, name: str) -> Callable[..., Any]: ...
+    def function_named(self, name: str) -> Callable[..., Any] | None: ...
 
 
 _T = TypeVar("_T")
@@ -151,12 +169,17 @@ class Codec:
             _RECORD: self._unpack_record,
             _ERROR: lambda data: RemoteError(*self.decode(data)),
             _STACK: lambda data: RemoteStack(str(data, "utf-8")),
-            _FUNCTION: lambda data: self._ids.function_named(str(data, "utf-8")),
+            _FUNCTION: self._unpack_function,
         }
 
     def encode(self, term: Any) -> bytes:
         """The term's bytes. Raises TypeError, naming the type, for what cannot travel."""
-        return _raw(self._pack(term))
+        try:
+            return _raw(self._pack(term))
+        except RecursionError:
+            raise TypeError("what is nested this deep cannot be sent to another node") from None
+        except UnicodeEncodeError:
+            raise TypeError("a str with a lone surrogate cannot be sent to another node") from None
 
     def decode(self, data: bytes | memoryview) -> Any:
         """What `encode` was given. Raises ValueError (msgspec's errors are some) for bytes that it never made."""
@@ -166,7 +189,7 @@ class Codec:
         """As `encode`, for what the runtime itself must tell: what cannot travel is replaced by its text."""
         try:
             return self.encode(reason)
-        except (TypeError, ValueError):
+        except TypeError:
             return self.encode(self._readable(reason))
 
     def _readable(self, value: Any) -> Any:
@@ -174,8 +197,8 @@ class Codec:
             return type(value)(map(self._readable, value))
         try:
             self.encode(value)
-        except (TypeError, ValueError):
-            return repr(value)
+        except TypeError:
+            return ascii(value)
         return value
 
     # ---- packing: what msgspec is given
@@ -205,6 +228,10 @@ class Codec:
         if record is not None:
             name, fields = record
             return Ext(_RECORD, _raw([name, *(self._pack(getattr(value, field)) for field in fields)]))
+        if isinstance(value, UnregisteredRecord):
+            return Ext(_RECORD, _raw([value.name, *map(self._pack, value.values)]))
+        if isinstance(value, UndefinedFunction):
+            return Ext(_FUNCTION, value.name.encode())
         if isinstance(value, Pid):
             return Ext(_PID, _raw(self._ids.name_of_pid(value)))
         if isinstance(value, Ref):
@@ -236,9 +263,13 @@ class Codec:
     def _unpack_record(self, data: memoryview) -> Any:
         name, *values = self.decode(data)
         cls = _classes.get(name)
-        if cls is None:
-            raise ValueError(f"{name} is not registered on this node")
-        return cls(*values)
+        if cls is not None and len(values) == len(_records[cls][1]):
+            return cls(*values)
+        return UnregisteredRecord(name, tuple(values))
+
+    def _unpack_function(self, data: memoryview) -> Any:
+        name = str(data, "utf-8")
+        return self._ids.function_named(name) or UndefinedFunction(name)
 
 
 def _text(error: BaseException) -> str:

@@ -9,6 +9,7 @@ A signal is a list, `[code, ...]`, encoded by the node's codec; pids of the rece
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 ) = range(18)  # fmt: skip
 
 Failed = Callable[[str], None]
+
+_log: Final = logging.getLogger("runtime.nodes")
 
 
 class Connection:
@@ -155,7 +158,7 @@ class Connection:
         elif self.name == self.node.name:
             if failed is not None:
                 failed("noproc")  # an earlier incarnation of this node
-        elif link.is_being_made or (self.node.config.auto_connect and self._ask()):
+        elif (self.node.config.auto_connect and self._ask()) or link.is_being_made:
             self._waiting.append((creation, payload, failed))
         elif failed is not None:
             failed("noconnection")
@@ -169,14 +172,14 @@ class Connection:
     def send(self, to: Remote, message: Any) -> None:
         """A message, a call or a request to end."""
         if type(message) is Call:
-            number = self._number(message)
+            number = self._next_number()
             request = self._encode(CALL, to.address, number, message.caller, message.request)
+            self._await(number, message)
             self._signal(to.creation, request, lambda reason: self._fire(number, reason))
         elif isinstance(message, TerminateRequest):
-            self._numbers += 1
-            number = self._numbers
+            number = self._next_number()
             self._terminates[number] = message
-            request = self._encode(TERMINATE, to.address, number, message.reason)
+            request = self._encode_reason(TERMINATE, to.address, number, message.reason)
             self._signal(to.creation, request)
         elif isinstance(message, SystemMessage):
             raise TypeError(f"a {type(message).__name__} of sys cannot be sent to another node")
@@ -225,7 +228,8 @@ class Connection:
         """`monitor.fire(pid, reason)` will be called once."""
         if type(monitor) is Call:
             return  # the request itself has asked for it
-        number = self._number(monitor)
+        number = self._next_number()
+        self._await(number, monitor)
         self._signal(
             to.creation, self._encode(MONITOR, to.address, number), lambda reason: self._fire(number, reason)
         )
@@ -241,19 +245,24 @@ class Connection:
     def spawn(
         self, function: str, args: tuple[Any, ...], parent: Pid | None, link: bool, monitor: Any, reply: Any
     ) -> None:
-        """Asks for a process there. `reply` hears by `spawned(pid)` or `fire(None, reason)`."""
-        number = self._number(reply)
-        self._numbers += 1
-        watch = None if monitor is None else self._numbers
-        reply.watch = watch
+        """Asks for a process there. `reply` hears by `spawned(pid)` or `fire(None, reason)`.
+
+        Raises TypeError, and asks for nothing, if the arguments cannot travel.
+        """
+        number = self._next_number()
+        watch = None if monitor is None else self._next_number()
         request = self._encode(SPAWN, number, parent, link, watch, function, args)
+        reply.watch = watch
+        self._await(number, reply)
         self._signal(None, request, lambda reason: self._fire(number, reason))
 
-    def _number(self, monitor: Any) -> int:
+    def _next_number(self) -> int:
         self._numbers += 1
-        self._asked[self._numbers] = monitor
-        self._asked_numbers[monitor] = self._numbers
         return self._numbers
+
+    def _await(self, number: int, monitor: Any) -> None:
+        self._asked[number] = monitor
+        self._asked_numbers[monitor] = number
 
     def _answered(self, number: int) -> Any:
         monitor = self._asked.pop(number, None)
@@ -269,7 +278,13 @@ class Connection:
     # ---- signals from processes there
 
     def _take(self, payload: memoryview) -> None:
-        code, *rest = self.node.codec.decode(payload)
+        try:
+            code, *rest = self.node.codec.decode(payload)
+        except (ValueError, RecursionError) as error:
+            # It is lost, and loss must not be silent. Erlang gives up a connection with a corrupt term as well.
+            _log.error("a signal of node %s cannot be read, its connection is given up: %s", self.name, error)
+            self._do(self.link.reject())
+            return
         _HANDLERS[code](self, *rest)
 
     def _local(self, address: int | str) -> Cell | None:
@@ -385,8 +400,7 @@ class Connection:
             reply.fire(None, reason)
             return
         if reply.wants_monitor():
-            self._asked[reply.watch] = reply.monitor
-            self._asked_numbers[reply.monitor] = reply.watch
+            self._await(reply.watch, reply.monitor)
         elif reply.watch is not None:
             self._signal(None, self._encode(DEMONITOR, reply.watch))
         cell = reply.linked
@@ -406,11 +420,16 @@ class Connection:
             self._signal(None, self._encode_reason(DOWN, number, reason))
 
     def reply(self, number: int, value: Any) -> None:
-        """Answers a call from there."""
+        """Answers a call from there. A value that cannot travel is the caller's exit, `("unencodable", text)`."""
         watched = self._watches.pop(number, None)
         if watched is not None:
             watched[0].drop_monitor(watched[1])
-        self._signal(None, self._encode(REPLY, number, value))
+        try:
+            answer = self._encode(REPLY, number, value)
+        except TypeError as error:
+            _log.error("a call from node %s cannot be answered: %s", self.name, error)
+            answer = self._encode(DOWN, number, ("unencodable", str(error)))
+        self._signal(None, answer)
 
     def heard(self, number: int) -> None:
         """A request to end has been heard."""

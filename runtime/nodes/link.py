@@ -8,7 +8,8 @@ Promises, to whoever feeds it with frames and time:
   direction. So frames cannot be made, changed, replayed into another session or mirrored by one who lacks the secret.
 * A handshake is three frames: hello (name, creation, nonce), challenge (the other's, over both nonces), answer. If both
   sides say hello at once, the one whose name sorts lower is the one that asks.
-* A new session replaces the old one once it is proven by its answer; before that nothing is broken.
+* A new session replaces the old one once it is proven by its answer; before that nothing is broken. A hello that somebody
+  recorded and sends again proves nothing: it delays no attempt of this side, and no answer to another hello is lost by it.
 
 Source: Erlang's distribution handshake and its tick (`net_kernel`, `dist_util`); the numbering is ours, as fabrics lose.
 """
@@ -30,6 +31,7 @@ SESSION: Final = 8
 NUMBER: Final = 8
 NONCE: Final = 16
 SETUP_SECONDS: Final = 7.0  # net_kernel's net_setuptime
+PROPOSALS: Final = 16  # hellos whose answer may still come; all but one are of no use to who has not the key
 
 _HEAD: Final = 1 + SESSION + NUMBER
 _pack = msgspec.msgpack.Encoder().encode
@@ -121,7 +123,7 @@ class Link:
     """One node's end of its link to `peer`. Times are seconds of the caller's clock.
 
     Invariants: `session` is the one connection that is up, if any; `asking` is set exactly while our hello is unanswered;
-    `proposed` is a session that the other side has not proven yet.
+    `proposed` holds sessions that the other side has not proven yet, by our nonce.
     """
 
     def __init__(
@@ -133,7 +135,7 @@ class Link:
         self._nonce = nonce
         self.session: _Session | None = None
         self.asking: bytes | None = None
-        self.proposed: tuple[_Session, bytes, int] | None = None
+        self.proposed: dict[bytes, tuple[_Session, int]] = {}
         self.frames_in = self.frames_out = self.bytes_in = self.bytes_out = 0
         self._heard = self._spoke = self._asked_at = 0.0
 
@@ -147,11 +149,11 @@ class Link:
     @property
     def is_being_made(self) -> bool:
         """True while a handshake is under way that ends in Up or Down; whose hello it was does not matter."""
-        return self.session is None and (self.asking is not None or self.proposed is not None)
+        return self.session is None and (self.asking is not None or bool(self.proposed))
 
     def connect(self, now: float) -> list[Event]:
         """Says hello, unless the link is up or is being made."""
-        if self.session is not None or self.is_being_made:
+        if self.session is not None or self.asking is not None:
             return []
         self.asking = self._nonce(NONCE)
         self._asked_at = now
@@ -166,6 +168,12 @@ class Link:
         if self.session is None:
             return self._give_up("disconnect")
         return [self._frame(BYE, b"", now), *self._end("disconnect")]
+
+    def reject(self) -> list[Event]:
+        """Ends the connection since what came over it is of no use."""
+        if self.session is None:
+            return []
+        return [self._reset(self.session), *self._end("connection_closed")]
 
     def nobody(self) -> list[Event]:
         """The fabric says that the other node takes no frames."""
@@ -230,32 +238,32 @@ class Link:
     def _hello(self, creation: int, nonce: bytes, now: float) -> list[Event]:
         if self.asking is not None and self.me < self.peer:
             return []  # both asked: ours counts, they will answer it
-        self.asking = None
-        self._asked_at = now
+        if not self.is_being_made:
+            self._asked_at = now
         mine = self._nonce(NONCE)
         session = _Session(
             self._key, self._transcript(self.peer, creation, nonce, self.creation, mine), False
         )
-        self.proposed = (session, mine, creation)
+        if len(self.proposed) >= PROPOSALS:
+            del self.proposed[next(iter(self.proposed))]
+        self.proposed[mine] = (session, creation)
         return [self._handshake(CHALLENGE, self.creation, mine, nonce)]
 
     def _challenged(self, creation: int, nonce: bytes, asked: bytes, now: float) -> list[Event]:
         if self.asking is None or asked != self.asking:
             return []
-        self.asking = None
         transcript = self._transcript(self.me, self.creation, asked, creation, nonce)
         answer = self._handshake(ANSWER, nonce)
         return [answer, *self._begin(_Session(self._key, transcript, True), creation, now)]
 
     def _answered(self, nonce: bytes, now: float) -> list[Event]:
-        if self.proposed is None or self.proposed[1] != nonce:
-            return []
-        session, _, creation = self.proposed
-        return self._begin(session, creation, now)
+        proposed = self.proposed.get(nonce)
+        return [] if proposed is None else self._begin(*proposed, now)
 
     def _begin(self, session: _Session, creation: int, now: float) -> list[Event]:
         before = [] if self.session is None else self._end("connection_closed")
-        self.asking = self.proposed = None
+        self.asking = None
+        self.proposed.clear()
         self.session = session
         self._heard = self._spoke = now
         return [*before, Up(creation)]
@@ -290,5 +298,6 @@ class Link:
 
     def _give_up(self, reason: str) -> list[Event]:
         was_being_made = self.is_being_made
-        self.asking = self.proposed = None
+        self.asking = None
+        self.proposed.clear()
         return [Down(reason)] if was_being_made else []

@@ -267,11 +267,10 @@ class Node:
         """The name under which it is exported, if it is: Erlang's `fun Module:Function/Arity`."""
         return next((name for name, (one, _) in self.exports.items() if one == function), None)
 
-    def function_named(self, name: str) -> Callable[..., Any]:
-        """What is exported under this name. Raises ValueError if nothing is."""
-        if name not in self.exports:
-            raise ValueError(f"this node does not export {name}")
-        return self.exports[name][0]
+    def function_named(self, name: str) -> Callable[..., Any] | None:
+        """What is exported under this name; None if nothing is."""
+        exported = self.exports.get(name)
+        return None if exported is None else exported[0]
 
     def spawn_exported(self, name: str, args: tuple[Any, ...], parent: Pid | None) -> Cell:
         """A process of this node whose parent is elsewhere."""

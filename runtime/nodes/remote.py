@@ -114,6 +114,7 @@ class RemoteRef(Ref):
     """A reference made on another node. One object a reference and node; as a destination it is an alias."""
 
     __slots__ = ("address", "creation", "home", "node_name")
+    is_external: ClassVar[bool] = True
 
     def __init__(self, home: Node, node_name: str, creation: int, number: int) -> None:
         super().__init__()

@@ -17,7 +17,12 @@ async def call(node: str, function: str, args: Sequence[Any] = (), timeout: floa
         result = thrown.value
     except (Error, Exit) as failed:
         return badrpc(failed.reason)
-    return ("badrpc", result) if isinstance(result, tuple) and result[:1] == ("EXIT",) else result
+    return _result(result)
+
+
+def _result(value: Any) -> Any:
+    """A value as `rpc` gives it: what looks like the end of a process passes for one."""
+    return ("badrpc", value) if isinstance(value, tuple) and len(value) == 2 and value[0] == "EXIT" else value
 
 
 def badrpc(reason: Any) -> tuple[Any, ...]:
@@ -49,7 +54,7 @@ async def multicall(
     for node, answer in zip(nodes, await erpc.multicall(nodes, function, args, timeout), strict=True):
         match answer:
             case ("ok" | "throw", value):
-                results.append(value)
+                results.append(_result(value))
             case ("error", ("erpc", "noconnection" | "timeout")):
                 bad.append(node)
             case (_, reason):

@@ -6,7 +6,7 @@ A node runs for others only what it exports (`Node.export`), where Erlang trusts
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from runtime.core import scheduling
 from runtime.core.control_block import including
@@ -17,6 +17,9 @@ from runtime.core.process import Cell
 from runtime.core.scheduling import PendingReply
 from runtime.core.signals import Monitor
 from runtime.otp import erlang
+
+if TYPE_CHECKING:
+    from runtime.nodes.node import Node
 
 
 class SpawnReply:
@@ -63,6 +66,15 @@ def _new_monitor(owner: Cell) -> Monitor:
     return monitor
 
 
+def _ask(node: Node, on: str, function: str, args: tuple[Any, ...], caller: Cell, asked: SpawnReply) -> None:
+    try:
+        node.connection(on).spawn(function, args, caller, asked.linked is not None, asked.monitor, asked)
+    except TypeError:
+        if asked.monitor is not None:
+            caller.drop(asked.monitor)
+        raise
+
+
 def _crash(reason: Any) -> NoReturn:
     raise Exit(reason)
 
@@ -84,7 +96,7 @@ async def spawn(on: str, function: str, *args: Any, link: bool = False, monitor:
         reply.resolve(("error", "noconnection" if node is None else "undef"))
     else:
         asked = SpawnReply(caller if link else None, watch, lambda *answer: reply.resolve(answer))
-        node.connection(on).spawn(function, args, caller, link, watch, asked)
+        _ask(node, on, function, args, caller, asked)
     status, value = await reply
     if status == "ok":
         return value if watch is None else (value, watch)
@@ -114,7 +126,7 @@ def spawn_request(
     if node is None:
         asked.fire(None, "noconnection")
     elif on != node.name:
-        node.connection(on).spawn(function, args, caller, link, watch, asked)
+        _ask(node, on, function, args, caller, asked)
     elif function not in node.exports:
         asked.fire(None, "undef")
     else:

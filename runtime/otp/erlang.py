@@ -222,10 +222,10 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
     """`erlang:demonitor/2`: with `flush` a Down that has come already is removed, with `info` tells if there was one to stop.
 
     Returns True, or with `info` whether the monitor was still there. A monitor of another process is left alone.
-    Raises Error("badarg") for what is no reference.
+    Raises Error("badarg") for what is no reference, or one of another node.
     """
     caller = _self()
-    if not isinstance(ref, Ref):
+    if not isinstance(ref, Ref) or ref.is_external:
         raise Error("badarg")
     found = isinstance(ref, Monitor) and ref in caller.relations.monitors
     if found:

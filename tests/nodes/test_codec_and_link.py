@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.core.exits import Stack
+from runtime.core.exits import Error, Stack
+from runtime.nodes import codec as codecs
 from runtime.nodes import link as links
-from runtime.nodes.codec import RemoteError, register
+from runtime.nodes.codec import RemoteError, UnregisteredRecord, register
 from runtime.nodes.link import Deliver, Down, Link, Send, Up
 from runtime.testing.cluster import Cluster
 
@@ -45,6 +46,17 @@ TERMS = st.recursive(
 class Letter:
     text: str
     to: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Of a release that only one of two nodes runs."""
+
+    text: str
+    number: int
+
+
+register(Later, "Later")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,36 @@ def test_types_of_ours_and_of_others() -> None:
                 codec.encode(unknown)
         with pytest.raises(TypeError, match="neither a frozen dataclass"):
             register(dict)
+
+
+def test_what_the_other_node_does_not_know_is_a_term_there() -> None:
+    with Cluster(0, ["a", "b"]) as cluster:
+        old, new = cluster["a"].node, cluster["b"].node
+        new.export("only there", test_what_goes_in_comes_out)
+        message = ("to", Later("x", 2), test_what_goes_in_comes_out)
+        data = new.codec.encode(message)
+        later = codecs._classes.pop("Later")
+        try:
+            name, record, function = old.codec.decode(data)
+            assert (name, record) == ("to", UnregisteredRecord("Later", ("x", 2)))
+            with pytest.raises(Error, match="undef"):
+                function()
+            back = old.codec.encode((name, record, function))
+        finally:
+            codecs._classes["Later"] = later
+        assert new.codec.decode(back) == message
+
+
+def test_nothing_that_cannot_travel_raises_otherwise() -> None:
+    with Cluster(0, ["a"]) as cluster:
+        codec = cluster["a"].node.codec
+        deep: Any = ()
+        for _ in range(100_000):
+            deep = (deep,)
+        for term in (deep, "\ud800", {"\ud800": 1}, [("\udfff",)]):
+            with pytest.raises(TypeError, match="cannot be sent to another node"):
+                codec.encode(term)
+        assert codec.decode(codec.encode_reason(("no", "\ud800"))) == ("no", "'\\ud800'")
 
 
 class Wire:
@@ -206,3 +248,38 @@ def test_silence_is_a_down_and_another_secret_is_nobody() -> None:
     assert stranger.seen == {"a": [], "b": []}
     stranger.do("a", stranger.links["a"].tick(links.SETUP_SECONDS))
     assert stranger.seen["a"] == [Down("setup_timeout")]
+
+
+def test_a_recorded_hello_delays_nobody() -> None:
+    for me, peer in (("a", "b"), ("b", "a")):
+        wire = Wire()
+        wire.do(peer, wire.links[peer].connect(0.0))
+        recorded = wire.frames[me][0]
+        wire.settle()
+        wire.do(me, wire.links[me].disconnect(1.0))
+        wire.settle()
+        for moment in range(3):
+            wire.take(me, recorded)
+            assert wire.links[me].is_being_made
+            wire.frames[peer].clear()
+            wire.now = moment + 2.0
+        before = len(wire.seen[me])
+        wire.do(me, wire.links[me].connect(wire.now))
+        wire.take(me, recorded)
+        for _ in range(links.PROPOSALS - 1):
+            wire.settle()
+            wire.take(me, recorded)
+        wire.settle()
+        assert wire.seen[me][before:] == [Up(2 if me == "a" else 1)]
+        assert wire.links[peer].is_up
+
+
+def test_recorded_hellos_keep_no_attempt_open() -> None:
+    wire = Wire()
+    wire.do("a", wire.links["a"].connect(0.0))
+    recorded = wire.frames["b"][0]
+    for second in range(1, 8):
+        wire.now = float(second)
+        wire.take("b", recorded)
+        wire.do("b", wire.links["b"].tick(wire.now + 1.0))
+    assert wire.seen["b"] == [Down("setup_timeout")]
