@@ -20,8 +20,8 @@ from structlog.stdlib import ProcessorFormatter
 
 from actors.settings import Settings
 from api.http.throttle import MAX_KEYS, Bucket
-from runtime.core import scheduling
 from runtime.core.reports import Report
+from runtime.core.scheduling import scheduler
 from runtime.observe import observer, term
 from runtime.observe.sasl_format import sasl_format
 
@@ -121,7 +121,7 @@ class Flood(logging.Filter):
         """Whether the line is written."""
         if record.levelno >= logging.ERROR or not record.name.startswith(CLIENTS):
             return True
-        request = current_request.get() if scheduling.current is None else None
+        request = current_request.get() if scheduler.current is None else None
         key = (record.name, "" if request is None else request.caller)
         if self._bucket.take(key) > 0:
             if len(self._left_out) < MAX_KEYS:

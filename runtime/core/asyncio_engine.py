@@ -13,11 +13,12 @@ from time import monotonic, perf_counter
 from typing import Any, Final
 
 from runtime.core import engine as engines
-from runtime.core import reports, scheduling, telemetry
+from runtime.core import reports, telemetry
 from runtime.core.engine import Engine
 from runtime.core.exits import Unwind
 from runtime.core.modes import DEAD, RUNNING
 from runtime.core.process import TURN_SECONDS, Cell
+from runtime.core.scheduling import scheduler
 
 SLICE_SECONDS: Final = 0.001
 LONG_SCHEDULE_SECONDS: Final = 0.05
@@ -40,7 +41,7 @@ class AsyncioEngine(Engine):
         self.long_schedules = 0
         # Of callbacks that are no coroutines; whoever wakes a process does not lend it theirs. The rest are for hand-overs.
         self._context, *self._contexts = (copy_context() for _ in range(MOST_HANDED_OVER + 1))
-        self._scheduled = False
+        self.scheduled = False
         self._depth = 0  # how many turns have handed over to another and are not done
         self._handle: asyncio.Handle | None = None
         self._wakes = 0.0  # when _handle is due; uvloop's handles do not know it if that was the past
@@ -73,15 +74,9 @@ class AsyncioEngine(Engine):
         if not self._stopped:  # what stop() kills did not crash
             super().report_crash(cell, reason)
 
-    def enqueue(self, cell: Cell) -> None:
-        # While a run is scheduled there is nothing to do but to append: `_run` puts this method back when it is done.
-        self.queue.append(cell)
-        self.kick()
-
     def kick(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self.enqueue = self.queue.append  # type: ignore[method-assign]
+        if not self.scheduled:
+            self.scheduled = True
             self.loop.call_soon(self._run, context=self._context)
 
     def _run(self) -> None:
@@ -105,8 +100,7 @@ class AsyncioEngine(Engine):
             if queue or self._unwinding:
                 self.loop.call_soon(self._run, context=self._context)
             else:
-                self._scheduled = False
-                self.__dict__.pop("enqueue", None)
+                self.scheduled = False
 
     def hand_over(self, caller: Cell, server: Cell) -> None:
         # As if the caller had been preempted by the server: what it sent before to others is handled later, as may be.
@@ -122,12 +116,12 @@ class AsyncioEngine(Engine):
         loop, context = self.loop, self._contexts[self._depth]
         self._depth += 1
         _leave_task(loop, caller)  # type: ignore[arg-type]
-        scheduling.entered = None
+        scheduler.entered = None
         try:
             context.run(server.turn)
         finally:
             _enter_task(loop, caller)  # type: ignore[arg-type]
-            scheduling.current = scheduling.entered = caller
+            scheduler.current = scheduler.entered = caller
             self._depth -= 1
         after = perf_counter()
         if after - before > self.long_schedule:

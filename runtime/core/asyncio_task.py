@@ -9,10 +9,9 @@ from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from runtime.core import scheduling
 from runtime.core.exits import Unwind
 from runtime.core.modes import BLOCKED, DEAD, RECEIVING
-from runtime.core.scheduling import Wait
+from runtime.core.scheduling import Wait, scheduler
 
 if TYPE_CHECKING:
     from runtime.core.control_block import ExecutionState, Relations
@@ -108,11 +107,11 @@ class Unwinding:
         return self._resume(asyncio.CancelledError())
 
     def _resume(self, error: BaseException | None) -> bool:
-        outer, scheduling.unwinding = scheduling.unwinding, True
+        outer, scheduler.unwinding = scheduler.unwinding, True
         try:
             return self._unwind(error)
         finally:
-            scheduling.unwinding = outer
+            scheduler.unwinding = outer
 
     def _unwind(self, error: BaseException | None) -> bool:
         for _ in range(100):

@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from msgspec import Struct
+
 from runtime.core.modes import IDLE, NEW, Mode
 
 if TYPE_CHECKING:
@@ -103,28 +105,22 @@ class ExecutionState:
         self.pending_exit = UNSET
 
 
-class Relations:
+class Relations(Struct, eq=False):
     """What binds a process to others, and what it has been told to be. The dead have no links, no monitors, no extra."""
 
-    __slots__ = (
-        "exit_hooks", "extra", "links", "monitored_by", "monitors", "name", "overload", "page", "parent", "place",
-        "reductions", "shared", "trap_exit",
-    )  # fmt: skip
-
-    def __init__(self, page: Page | int, place: int = -1, shared: bool = False) -> None:
-        self.page = page  # of the process table; of the dead the number alone
-        self.place = place  # on the page; -1 until somebody looks it up
-        self.shared = shared
-        self.links: Few = ()  # of Cells
-        self.monitors: Few = ()  # of Monitors, its own
-        self.monitored_by: Few = ()  # of whatever has `fire(pid, reason)`
-        self.exit_hooks: list[Callable[[Pid], object]] | None = None
-        self.extra: dict[str, Any] | None = None  # rare state: sys debug, a server's timeout, Thespian's side
-        self.name: str | None = None
-        self.parent: Pid | None = None
-        self.overload = 0  # the mailbox's bound; 0 is none
-        self.reductions = 0
-        self.trap_exit = False
+    page: Page | int  # of the process table; of the dead the number alone
+    place: int = -1  # on the page; -1 until somebody looks it up
+    shared: bool = False
+    parent: Pid | None = None
+    links: Few = ()  # of Cells
+    monitors: Few = ()  # of Monitors, its own
+    monitored_by: Few = ()  # of whatever has `fire(pid, reason)`
+    exit_hooks: list[Callable[[Pid], object]] | None = None
+    extra: dict[str, Any] | None = None  # rare state: sys debug, a server's timeout, Thespian's side
+    name: str | None = None
+    overload: int = 0  # the mailbox's bound; 0 is none
+    reductions: int = 0
+    trap_exit: bool = False
 
     def blank(self) -> bool:
         """True if there is nothing here that those of others might not say as well."""

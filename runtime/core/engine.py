@@ -22,6 +22,7 @@ from runtime.core.modes import DEAD, NEW
 from runtime.core.pid import Pid
 from runtime.core.process import Cell, FunctionProcess
 from runtime.core.process_table import ProcessTable
+from runtime.core.scheduling import scheduler
 from runtime.core.timers import Timer, Timers
 
 
@@ -29,14 +30,15 @@ class Engine:
     """What every engine offers. Subclasses give `now`, `loop`, and run the queue and fire the timers."""
 
     loop: asyncio.AbstractEventLoop
-    turn_messages = scheduling.TURN_MESSAGES
-    turn_began = 0.0  # by `perf_counter`, where the engine looks at it before each turn
-    cell_class: type[Cell] = Cell
     node: Any = None  # the `runtime.nodes.node.Node` that this engine is, if it is one
     node_name = signals.NODE
 
     def __init__(self) -> None:
-        self.queue: deque[Cell] = deque()
+        self.queue: deque[Cell] = deque()  # of runnable processes
+        self.scheduled = True  # it will look into the queue; where not, `kick` when something is put there
+        self.cell_class = Cell
+        self.turn_messages = scheduling.TURN_MESSAGES  # at most, in one turn
+        self.turn_began = 0.0  # by `perf_counter`, where the engine looks at it before each turn
         self.signals: deque[tuple[Cell | None, Any, Pid, Any]] = deque()
         self.names: dict[str, Cell] = {}
         self.table = ProcessTable()
@@ -62,8 +64,10 @@ class Engine:
         return self.loop.time()
 
     def enqueue(self, cell: Cell) -> None:
-        """Puts a runnable process into the run queue (`cell.run.queued` is True already)."""
+        """Puts a runnable process into the run queue; its `execution.queued` is True already."""
         self.queue.append(cell)
+        if not self.scheduled:
+            self.kick()
 
     def hand_over(self, caller: Cell, server: Cell) -> None:
         """`caller` is about to wait for `server`, the last in the queue: an engine may run that one at once, to save both
@@ -71,7 +75,7 @@ class Engine:
         """
 
     def kick(self) -> None:
-        """There is work outside of the run queue: the engine must run soon."""
+        """There is work: the engine must run soon."""
 
     def unique_bytes(self, size: int) -> bytes:
         """Random bytes for names that must not come twice; an engine of tests gives the same ones in every run of a seed."""
@@ -91,7 +95,9 @@ class Engine:
         for hook in self.on_spawn:
             hook(cell)
         if cell.execution.mode == NEW:
-            self.enqueue(cell)
+            self.queue.append(cell)
+            if not self.scheduled:
+                self.kick()
         return cell
 
     def spawn(
@@ -214,8 +220,9 @@ def set_default(engine: Engine | None) -> None:
 
 def current_engine() -> Engine:
     """The running process's engine, else the default one. Raises RuntimeError if no engine was started."""
-    if scheduling.current is not None:
-        return scheduling.current.engine
+    current = scheduler.current
+    if current is not None:
+        return current.execution.engine
     if _default is None:
         raise RuntimeError("no engine runs: start an AsyncioEngine (or a DeterministicEngine) first")
     return _default

@@ -16,15 +16,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio.tasks import _enter_task, _leave_task  # the face asyncio offers to Task implementations
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from inspect import iscoroutine
 from time import perf_counter
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from thespian.actors import Actor
 
-from runtime.core import scheduling
+from runtime.core.actor_reference import ActorReference
 from runtime.core.asyncio_task import AsyncioTask
 from runtime.core.control_block import UNSET, ExecutionState, Relations, without
 from runtime.core.exits import Exit, Unwind, is_atom, is_shutdown, reason_of
@@ -32,7 +32,7 @@ from runtime.core.links import Linked
 from runtime.core.mailbox import LONG, Mailbox, Match
 from runtime.core.modes import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING
 from runtime.core.pid import Pid, Ref
-from runtime.core.scheduling import YIELD, Wait
+from runtime.core.scheduling import YIELD, Wait, scheduler
 from runtime.core.signals import ExitMessage, SystemMessage
 
 if TYPE_CHECKING:
@@ -40,20 +40,19 @@ if TYPE_CHECKING:
 
 TURN_SECONDS: Final = 0.0005  # how long a turn may last before the others get theirs
 
+_HALF_A_TURN: Final = TURN_SECONDS / 2
 _MOST_BETWEEN_LOOKS: Final = 8
 _POOLED: Final = 1024
 _log = logging.getLogger("runtime")
 
 
-class Cell(AsyncioTask, Linked):
+class Cell(AsyncioTask, ActorReference, Linked):
     """A process control block, and the process's pid. Internal to runtime/: others see a `Pid`.
 
     `execution` and `relations` may be shared with others: see `runtime.core.control_block`.
     """
 
     __slots__ = ("actor", "execution")
-
-    OTP: ClassVar = True  # mail goes straight to the actor's `_handle`; False: through `handle` of the cell
 
     def __init__(self, engine: Engine, actor: Any, parent: Pid | None) -> None:
         self.actor: Any = actor  # None once it is dead
@@ -62,8 +61,7 @@ class Cell(AsyncioTask, Linked):
         if parent is None:
             self.relations = page.shared()
         else:
-            self.relations = relations = Relations(page, len(page) - 1)
-            relations.parent = parent
+            self.relations = Relations(page, len(page) - 1, False, parent)
 
     @property
     def engine(self) -> Engine:
@@ -108,7 +106,10 @@ class Cell(AsyncioTask, Linked):
         mailbox.append(message)
         if execution.mode <= RECEIVING and not execution.queued:
             execution.queued = True
-            execution.engine.enqueue(self)
+            engine = execution.engine
+            engine.queue.append(self)
+            if not engine.scheduled:
+                engine.kick()
         return True
 
     def take(self, match: Match) -> tuple[Any, ...]:
@@ -127,7 +128,10 @@ class Cell(AsyncioTask, Linked):
         execution = self.execution
         if execution.waiting is wait and execution.mode != DEAD and not execution.queued:
             execution.queued = True
-            execution.engine.enqueue(self)
+            engine = execution.engine
+            engine.queue.append(self)
+            if not engine.scheduled:
+                engine.kick()
 
     # ---- running
 
@@ -137,7 +141,7 @@ class Cell(AsyncioTask, Linked):
         engine = execution.engine
         if execution is engine.dead:  # since it was put into the queue
             return
-        scheduling.current = self
+        scheduler.current = self
         try:
             if execution.mode == NEW:
                 execution = self.own_execution()
@@ -145,18 +149,17 @@ class Cell(AsyncioTask, Linked):
                 self._begin(execution)
             elif execution.coro is not None:
                 self._step(execution)
+            mailbox = execution.mailbox
+            plain = type(self) is Cell
             budget = engine.turn_messages
             look, stride, until = budget - 1, 1, 0.0
-            while execution.mode == IDLE:
-                mailbox = execution.mailbox
-                if not mailbox:
-                    break
-                if execution.suspended:
-                    message = self._take_while_suspended(mailbox)
-                    if message is None:
-                        break
-                else:
+            while execution.mode == IDLE and mailbox:
+                if not execution.suspended:
                     message = mailbox.popleft()
+                elif taken := mailbox.take(self._passes_suspended):
+                    message = taken[0]
+                else:
+                    break
                 execution.message = message
                 relations = self.relations
                 if relations.shared:
@@ -164,7 +167,7 @@ class Cell(AsyncioTask, Linked):
                 relations.reductions += 1
                 execution.mode = RUNNING
                 try:
-                    coro = self.actor._handle(message) if self.OTP else self.handle(message)
+                    coro = self.actor._handle(message) if plain else self.handle(message)
                 except Unwind:
                     break
                 except BaseException as exc:
@@ -187,28 +190,46 @@ class Cell(AsyncioTask, Linked):
                     until = (engine.turn_began or now) + TURN_SECONDS
                 if now > until:
                     break
-                stride = min(stride * 2, _MOST_BETWEEN_LOOKS) if until - now > TURN_SECONDS / 2 else 1
+                stride = min(stride * 2, _MOST_BETWEEN_LOOKS) if until - now > _HALF_A_TURN else 1
                 look -= stride
         finally:
-            scheduling.current = None
+            scheduler.current = None
         if execution.pending_exit is not UNSET and execution.mode != DEAD:
             self.terminate(execution.pending_exit)
-        if execution.mode == DEAD:
-            if len(engine.spare_executions) < _POOLED:
-                execution.reset()
-                engine.spare_executions.append(execution)
+        if execution.mode == IDLE:
+            self._rest(execution, engine)
+        elif execution.mode != DEAD:
+            self._wait(execution, engine)
+        elif len(engine.spare_executions) < _POOLED:
+            execution.reset()
+            engine.spare_executions.append(execution)
+
+    def _rest(self, execution: ExecutionState, engine: Engine) -> None:
+        """After a turn that has ended between two messages."""
+        execution.message = execution.context = None
+        mailbox = execution.mailbox
+        if mailbox:
+            if not execution.suspended or any(map(self._passes_suspended, mailbox)):
+                engine.enqueue(self)
+            else:
+                execution.queued = False
             return
         execution.queued = False
-        mailbox = execution.mailbox
-        if execution.mode == IDLE:
-            execution.message = execution.context = None
-            if not mailbox:
-                if not execution.suspended:
-                    self._rest(execution)
-            elif not execution.suspended or any(map(self._passes_suspended, mailbox)):
-                execution.queued = True
-                engine.enqueue(self)
+        if execution.suspended:
             return
+        # The execution state goes back, with its deque: that alone is larger than all that an idle process has.
+        watcher = execution.watcher
+        if watcher is not None:
+            execution.watcher = None
+            if not watcher.done:  # a call that the server will answer later
+                self.add_monitor(watcher)
+        self.execution = engine.rest
+        if len(engine.spare_executions) < _POOLED:
+            engine.spare_executions.append(execution)
+
+    def _wait(self, execution: ExecutionState, engine: Engine) -> None:
+        """After a turn in which its coroutine has begun to wait."""
+        mailbox = execution.mailbox
         if mailbox is not None and not mailbox:
             execution.mailbox = None
             if len(engine.spare_mailboxes) < _POOLED:
@@ -216,23 +237,12 @@ class Cell(AsyncioTask, Linked):
         if execution.waiting_since is None:
             execution.waiting_since = engine.now()
         if execution.waiting is YIELD or execution.must_cancel:
-            execution.queued = True
             engine.enqueue(self)
-
-    def _rest(self, execution: ExecutionState) -> None:
-        """Gives the run back, with its deque: that alone is larger than all that an idle process has."""
-        watcher = execution.watcher
-        if watcher is not None:
-            execution.watcher = None
-            if not watcher.done:  # a call that the server will answer later
-                self.add_monitor(watcher)
-        engine = execution.engine
-        self.execution = engine.rest
-        if len(engine.spare_executions) < _POOLED:
-            engine.spare_executions.append(execution)
+        else:
+            execution.queued = False
 
     def handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
-        """One message, where the cell has a say in it; a coroutine is driven to its end before the next."""
+        """One message; a coroutine is driven to its end before the next. `turn` asks only subclasses."""
         return self.actor._handle(message)
 
     def become(self, actor: Process) -> None:
@@ -273,10 +283,10 @@ class Cell(AsyncioTask, Linked):
         execution.waiting = None
         execution.mode = RUNNING
         loop = engine.loop
-        outer = scheduling.entered  # the process that has handed over to us, if one has
+        outer = scheduler.entered  # the process that has handed over to us, if one has
         if outer is not None:
             _leave_task(outer.engine.loop, outer)  # type: ignore[arg-type]
-        scheduling.entered = self
+        scheduler.entered = self
         _enter_task(loop, self)  # type: ignore[arg-type]
         try:
             if execution.must_cancel:
@@ -284,12 +294,15 @@ class Cell(AsyncioTask, Linked):
                 wait = context.run(coro.throw, asyncio.CancelledError())
             else:
                 wait = context.run(coro.send, None)
-        except StopIteration:
+        except StopIteration as stop:
             execution.coro = None
             execution.waiting_since = None
             execution.cancels, execution.must_cancel = 0, False  # the next one is another task
             if execution.mode == RUNNING:
-                execution.mode = IDLE
+                if isinstance(self.actor, FunctionProcess):
+                    self.actor._returned(stop.value)
+                else:
+                    execution.mode = IDLE
             return
         except Unwind:
             execution.coro = None
@@ -301,7 +314,7 @@ class Cell(AsyncioTask, Linked):
             return
         finally:
             _leave_task(loop, self)  # type: ignore[arg-type]
-            scheduling.entered = outer
+            scheduler.entered = outer
             if outer is not None:
                 _enter_task(outer.engine.loop, outer)  # type: ignore[arg-type]
         if execution.mode == DEAD:  # ended itself, and a finally clause of its code waits
@@ -325,10 +338,6 @@ class Cell(AsyncioTask, Linked):
         return isinstance(message, SystemMessage) or (
             type(message) is ExitMessage and message.pid is (self.relations.parent or self)
         )
-
-    def _take_while_suspended(self, mailbox: Mailbox) -> Any:
-        taken = mailbox.take(self._passes_suspended)
-        return taken[0] if taken else None
 
     # ---- the end
 
@@ -364,7 +373,7 @@ class Cell(AsyncioTask, Linked):
             execution.coro = None
             assert execution.context is not None
             engine.unwind(coro, execution.waiting, execution.context)
-        if self.OTP:
+        if isinstance(self.actor, Process):
             self.actor._cancel_timers()
         signals = engine.signals
         relations = self.relations
@@ -404,28 +413,11 @@ class Cell(AsyncioTask, Linked):
             self._die(reason)
 
     def _die(self, reason: Any) -> None:
-        if scheduling.current is self:
+        if scheduler.current is self:
             if self.execution.pending_exit is UNSET:
                 self.execution.pending_exit = reason
         else:
             self.terminate(reason)
-
-    # ---- the reference that Thespian's Actor works through (`actor._myRef`)
-
-    @property
-    def address(self) -> Pid:
-        return self
-
-    @property
-    def globalName(self) -> str | None:
-        return self.relations.name
-
-    def __getattr__(self, attribute: str) -> Any:
-        # createActor, actor_send, wakeupAfter, ...: the system base knows how; a process that never asks pays nothing.
-        base = None if attribute.startswith("__") else self.engine.thespian
-        if base is None:
-            raise AttributeError(f"{type(self).__name__} has no attribute {attribute!r}")
-        return base.actor_method(self, attribute)
 
 
 class Process(Actor):
@@ -482,11 +474,11 @@ class FunctionProcess(Process):
 
     def _begin(self) -> Coroutine[Any, Any, Any] | None:
         result = self._fn(*self._args)
-        if iscoroutine(result):
-            return self._run(result)
-        self._myRef.terminate("normal")
+        if type(result) is CoroutineType:
+            return result
+        self._returned(result)
         return None
 
-    async def _run(self, body: Awaitable[Any]) -> None:
-        await body
+    def _returned(self, value: Any) -> None:
+        """The function is done."""
         self._myRef.terminate("normal")

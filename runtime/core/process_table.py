@@ -111,7 +111,9 @@ class ProcessTable:
 
     def add(self, cell: Cell) -> Page:
         """Gives a process its place, on the page returned."""
-        page = self._open_page()
+        page = self._last
+        if len(page) >= PAGE or page.places is not None:
+            page = self._open_page()
         page.append(cell)
         page.alive += 1
         self._count += 1

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct
+
 from runtime.core.mailbox import LONG
 
 if TYPE_CHECKING:
@@ -18,9 +20,20 @@ if TYPE_CHECKING:
 
 TURN_MESSAGES: Final = 64  # messages a process may handle in one turn before the others get theirs
 
-current: Cell | None = None  # the process that runs right now; None outside of processes
-unwinding = False  # True while the code of a dead process cleans up
-entered: Cell | None = None  # whose coroutine is asyncio's current task
+
+class Scheduler:
+    """Who runs right now. One for all engines: one thread at a time runs processes."""
+
+    __slots__ = ("current", "entered", "unwinding")
+
+    def __init__(self) -> None:
+        self.current: Cell | None = None  # the process; None outside of processes
+        self.entered: Cell | None = None  # whose coroutine is asyncio's current task
+        self.unwinding = False  # True while the code of a dead process cleans up
+
+
+# An object with slots, not names of this module: those Python sets the slow way, several times for each turn.
+scheduler: Final = Scheduler()
 
 
 class Wait:
@@ -34,16 +47,16 @@ class Wait:
         return False
 
 
-class PendingReply(Wait):
+class PendingReply(Wait, Struct, kw_only=True, eq=False):
     """An answer that comes once: awaited by a process, or by an asyncio task outside of all processes."""
 
-    __slots__ = ("done", "error", "value", "waiter")
+    done: bool = False
+    value: Any = None
+    error: BaseException | None = None
+    waiter: Cell | asyncio.Future[None] | None = None
 
-    def __init__(self) -> None:
-        self.done = False
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self.waiter: Cell | asyncio.Future[None] | None = None
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
 
     def resolve(self, value: Any, error: BaseException | None = None) -> None:
         """Delivers the answer; a second one is dropped."""
@@ -67,8 +80,8 @@ class PendingReply(Wait):
     def __await__(self) -> Generator[Any, None, Any]:
         if not self.done:
             try:
-                if current is not None:
-                    self.waiter = current
+                if scheduler.current is not None:
+                    self.waiter = scheduler.current
                     while not self.done:
                         yield self
                 else:
@@ -95,9 +108,11 @@ class Receive(Wait):
         self.fired = False
 
     def __await__(self) -> Generator[Any, None, Any]:
-        cell = current
+        cell = scheduler.current
         if cell is None:
-            while unwinding:  # a killed process that catches everything and receives again is not to spin
+            while (
+                scheduler.unwinding
+            ):  # a killed process that catches everything and receives again is not to spin
                 yield self
             raise RuntimeError("receive() works only inside a process")
         timer = None

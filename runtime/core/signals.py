@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
@@ -22,16 +23,14 @@ class NeverRefused:
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ExitMessage(NeverRefused):
+class ExitMessage(NeverRefused, Struct, frozen=True):
     """`{'EXIT', Pid, Reason}`: what an exit signal becomes for a process that traps exits."""
 
     pid: Pid
     reason: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Down(NeverRefused):
+class Down(NeverRefused, Struct, frozen=True):
     """`{'DOWN', Ref, process, Pid, Reason}`; `pid` is `(name, node)` for a monitor by name, `tag` what `monitor` was told."""
 
     ref: Ref
@@ -98,15 +97,13 @@ class Alias(Ref):
 class DownReply(PendingReply):
     """`await`able end of another process: its exit reason, `noproc` if it was dead already."""
 
-    __slots__ = ("target",)
+    target: Cell
 
-    def __init__(self, target: Cell) -> None:
-        super().__init__()
-        self.target = target
-        if target.execution.mode == DEAD:
+    def __post_init__(self) -> None:
+        if self.target.execution.mode == DEAD:
             self.resolve("noproc")
         else:
-            target.add_monitor(self)
+            self.target.add_monitor(self)
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
         self.resolve(reason)

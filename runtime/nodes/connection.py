@@ -348,8 +348,7 @@ class Connection:
         if cell is None:
             self.down(number, "noproc")
             return
-        call = Call(cell, request, (), True)
-        call.caller = caller  # type: ignore[assignment]
+        call = Call(cell, request, (), True, caller)  # type: ignore[arg-type]
         call.waiter = Answer(call, self, number)  # type: ignore[assignment]
         if cell.deliver(call):
             self._watch(cell, number, call)

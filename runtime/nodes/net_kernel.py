@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from runtime.core import scheduling
 from runtime.core.control_block import UNSET
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Unwind
 from runtime.core.pid import Pid, Ref
+from runtime.core.scheduling import scheduler
 from runtime.nodes.node import Node
 from runtime.nodes.remote import Remote, RemoteRef
 from runtime.otp import erlang
@@ -47,7 +47,7 @@ async def ping(name: str) -> Literal["pong", "pang"]:
 
 def disconnect_node(name: str) -> bool:
     """`erlang:disconnect_node/1`: False if it was not connected. A caller that dies of a link that breaks does so here."""
-    me, caller = this_node(), scheduling.current
+    me, caller = this_node(), scheduler.current
     done = me is not None and me.disconnect(name)
     if caller is not None and caller.execution.pending_exit is not UNSET:
         caller.terminate(caller.execution.pending_exit)
@@ -57,7 +57,7 @@ def disconnect_node(name: str) -> bool:
 
 def monitor_node(name: str, flag: bool) -> Literal[True]:
     """`erlang:monitor_node/2`: the caller gets `("nodedown", name)` once for each True, at once if it cannot be reached."""
-    me, caller = this_node(), scheduling.current
+    me, caller = this_node(), scheduler.current
     if caller is None:
         raise RuntimeError("this works only inside a process")
     if me is None:
@@ -71,7 +71,7 @@ def monitor_nodes(flag: bool, options: Iterable[str] | None = None) -> Literal["
 
     With `options` (such as `["nodedown_reason"]`) they are triples with a list of `(option, value)`.
     """
-    me, caller = this_node(), scheduling.current
+    me, caller = this_node(), scheduler.current
     if caller is None:
         raise RuntimeError("this works only inside a process")
     if me is not None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from runtime.core import scheduling
 from runtime.core.control_block import including
 from runtime.core.engine import current_engine
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
-from runtime.core.scheduling import PendingReply
+from runtime.core.scheduling import PendingReply, scheduler
 from runtime.core.signals import Monitor
 from runtime.otp import erlang
 
@@ -53,7 +52,7 @@ class SpawnReply:
 
 
 def _caller() -> Cell:
-    cell = scheduling.current
+    cell = scheduler.current
     if cell is None:
         raise RuntimeError("this works only inside a process")
     return cell

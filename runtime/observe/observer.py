@@ -19,12 +19,13 @@ from operator import attrgetter
 from types import FrameType
 from typing import Any, Final
 
-from runtime.core import modes, scheduling
+from runtime.core import modes
 from runtime.core.engine import Engine, current_engine
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.core.reports import ancestors, module_of
+from runtime.core.scheduling import scheduler
 from runtime.core.signals import Monitor
 from runtime.observe import term
 from runtime.otp import erlang
@@ -68,7 +69,7 @@ def parse_pid(text: str, engine: Engine | None = None) -> Pid | None:
 
 def running() -> Pid | None:
     """The process whose code runs right now; None outside of processes."""
-    return scheduling.current
+    return scheduler.current
 
 
 def name(pid: Pid) -> str | None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from runtime.core import scheduling, signals
+from runtime.core import signals
 from runtime.core.durations import is_duration
 from runtime.core.exits import Throw, is_shutdown, reason_of
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
+from runtime.core.scheduling import scheduler
 from runtime.core.signals import ExitMessage
 from runtime.core.timers import Timer
 from runtime.otp.backoff import Backoff, Delays
@@ -71,7 +72,7 @@ class Child:
     pid: Pid | Restarting | None = None
     args: tuple[Any, ...] = ()
     restarts: int = 0
-    delays: Delays = field(default_factory=Delays)
+    delays: Delays | None = None  # of one with a backoff, once it has been started
 
     @property
     def alive(self) -> bool:
@@ -183,7 +184,7 @@ async def start_child_process(
             return ("error", reason_of(thrown))
         result = thrown.value
     except (Exception, asyncio.CancelledError) as exc:
-        if scheduling.current is None:  # killed meanwhile, the supervisor's code is only cleaning up
+        if scheduler.current is None:  # killed meanwhile, the supervisor's code is only cleaning up
             raise
         reason = reason_of(exc)
         return ("error", reason if plain_errors else ("EXIT", reason))
@@ -199,7 +200,7 @@ async def start_child_process(
 
 def monitor_child(pid: Pid) -> Any:
     """Takes the link off a child that is to be stopped. If its EXIT is here already: its reason, else None."""
-    cell = scheduling.current
+    cell = scheduler.current
     assert cell is not None
     cell.unlink(pid)
     taken = cell.take(lambda message: isinstance(message, ExitMessage) and message.pid is pid)
@@ -211,7 +212,7 @@ async def shut_down(pid: Pid, shutdown: int | str | None) -> Any:
     early = monitor_child(pid)
     if early is not None:
         return early
-    me = scheduling.current
+    me = scheduler.current
     assert me is not None
     down = signals.DownReply(pid.cell)  # before the signal: afterwards it would only say noproc
     pid.cell.exit_signal(me, "kill" if shutdown == "brutal_kill" else "shutdown", False)
@@ -224,7 +225,7 @@ async def shut_down(pid: Pid, shutdown: int | str | None) -> Any:
 
 async def shut_down_all(children: Iterable[tuple[Pid, int | str | None]]) -> None:
     """Stops many children, each given with its `shutdown`: all are told, then all are waited for; who outlives it is killed."""
-    me = scheduling.current
+    me = scheduler.current
     assert me is not None
     pending: list[signals.DownReply] = []
     by_shutdown: dict[int | str | None, list[signals.DownReply]] = {}

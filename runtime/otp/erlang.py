@@ -11,7 +11,7 @@ from gc import get_referents
 from sys import getsizeof
 from typing import Any, Final, Literal, overload
 
-from runtime.core import modes, scheduling, signals
+from runtime.core import modes, signals
 from runtime.core.alias import MONITOR_ALIASES, AliasMonitor
 from runtime.core.control_block import UNSET
 from runtime.core.durations import MOST_RECEIVE_MS, check_duration, check_patience, check_timeout
@@ -21,7 +21,7 @@ from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell, FunctionProcess
 from runtime.core.reports import ancestors, module_of
-from runtime.core.scheduling import TIMEOUT, PendingReply, Receive
+from runtime.core.scheduling import TIMEOUT, PendingReply, Receive, scheduler
 from runtime.core.signals import NODE, Alias, Down, ExitMessage, Monitor
 from runtime.core.timers import Timer
 
@@ -37,7 +37,7 @@ Dest = Pid | str | tuple[str, str] | Ref  # a process, a name here, a name on a 
 
 
 def _self() -> Cell:
-    cell = scheduling.current
+    cell = scheduler.current
     if cell is None:
         raise RuntimeError("this works only inside a process")
     return cell
@@ -90,7 +90,7 @@ def spawn(
     With `monitor` returns `(pid, ref)`. `name` registers it, `trap_exit` sets its flag before it runs.
     Raises Error("badarg") if the name is taken or `undefined`.
     """
-    parent = _self() if link or monitor else scheduling.current
+    parent = _self() if link or monitor else scheduler.current
     engine = current_engine()
     if name is not None and not engine.is_free(name):
         raise Error("badarg")
@@ -136,7 +136,7 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:
     Raises Error("badarg") if `pid` is not a pid (a registered name is none).
     """
     target = _cell_of(pid)
-    caller = scheduling.current
+    caller = scheduler.current
     if target is not caller:
         target.exit_signal(pid if caller is None else caller, reason, False)
         return True
@@ -396,8 +396,8 @@ def _timer(ms: float, dest: Any, message: Any, wrap: bool) -> TimerRef:
     _check_dest(dest)
     engine = current_engine()
     ref = TimerRef()
-    if scheduling.current is not None:
-        scheduling.current.made(ref)
+    if scheduler.current is not None:
+        scheduler.current.made(ref)
     ref.dest = dest
     ref.timer = engine.call_later(ms / 1000, _fire, engine, dest, Timeout(ref, message) if wrap else message)
     return ref
@@ -456,8 +456,8 @@ def monotonic_time() -> float:
 def make_ref() -> Ref:
     """`erlang:make_ref/0`."""
     ref = Ref()
-    if scheduling.current is not None:
-        scheduling.current.made(ref)
+    if scheduler.current is not None:
+        scheduler.current.made(ref)
     return ref
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, MutableMapping
+from collections.abc import Hashable, Iterator, MutableMapping, ValuesView
 from typing import Any, TypeVar
 
 V = TypeVar("V")
@@ -29,22 +29,31 @@ def exact(key: Any) -> Hashable:
 class ExactDict(MutableMapping[Any, V]):
     """A dict in order of insertion whose keys are told apart exactly; iteration gives the keys themselves."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_keys", "_values")
 
     def __init__(self) -> None:
-        self._entries: dict[Hashable, tuple[Any, V]] = {}
+        self._keys: dict[Hashable, Any] = {}
+        self._values: dict[Hashable, V] = {}
 
     def __getitem__(self, key: Any) -> V:
-        return self._entries[exact(key)][1]
+        return self._values[exact(key)]
 
     def __setitem__(self, key: Any, value: V) -> None:
-        self._entries[exact(key)] = (key, value)
+        place = exact(key)
+        self._keys[place] = key
+        self._values[place] = value
 
     def __delitem__(self, key: Any) -> None:
-        del self._entries[exact(key)]
+        place = exact(key)
+        del self._values[place]
+        del self._keys[place]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([key for key, _ in self._entries.values()])
+        return iter(list(self._keys.values()))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._keys)
+
+    def values(self) -> ValuesView[V]:
+        """The values in order of insertion."""
+        return self._values.values()

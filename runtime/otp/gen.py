@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Coroutine, Generator
 from functools import partial
 from typing import Any, Final
 
-from runtime.core import scheduling, telemetry
+from msgspec import Struct
+
+from runtime.core import telemetry
 from runtime.core.control_block import without
 from runtime.core.durations import MOST_MS, check_timeout
 from runtime.core.engine import current_engine
@@ -19,7 +21,7 @@ from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
 from runtime.core.reports import module_of
-from runtime.core.scheduling import TIMEOUT, PendingReply
+from runtime.core.scheduling import TIMEOUT, PendingReply, scheduler
 from runtime.core.signals import DownReply, ExitMessage, SystemMessage
 from runtime.core.timers import Timer
 
@@ -47,33 +49,45 @@ class Call(PendingReply):
     `relations.monitored_by`.
     """
 
-    __slots__ = ("alias", "caller", "due", "request", "site", "target", "timer")
-
-    def __init__(self, target: Cell, request: Any, site: CallSite | tuple[Any, ...], alias: bool) -> None:
-        self.done = False
-        self.value = None
-        self.error = None
-        self.waiter = None
-        self.target = target
-        self.request = request
-        self.site = site
-        self.alias = alias
-        self.caller = scheduling.current
-        self.due: float | None = (
-            None  # when the caller's patience ends; the timer is set once they have to wait
-        )
-        self.timer: Timer | None = None
+    target: Cell
+    request: Any
+    site: CallSite | tuple[Any, ...]
+    alias: bool
+    caller: Cell | None
+    due: float | None = None  # when the caller's patience ends; the timer is set once they have to wait
+    timer: Timer | None = None
 
     def __repr__(self) -> str:
         return f"Call({self.request!r})"
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return self._spanned() if CALL.active else self._wait()
+        # One generator for all: one that waited in another would cost a tenth of the call.
+        span = self._span() if CALL.active else None
+        try:
+            if not self.done:
+                caller, target = scheduler.current, self.target
+                engine = target.execution.engine
+                if caller is not None and engine.queue and engine.queue[-1] is target:
+                    engine.hand_over(caller, target)
+                if not self.done:
+                    if self.due is not None:
+                        self.timer = engine.call_at(self.due, self.expire)
+                    yield from super().__await__()
+            if self.error is not None:
+                raise self.error
+        except BaseException as error:
+            self.abandon()
+            if span is not None:
+                span.exception(error)
+            raise
+        if span is not None:
+            span.stop()
+        return self.value
 
-    def _spanned(self) -> Generator[Any, None, Any]:
+    def _span(self) -> telemetry.Running:
         cell = self.target
         local = isinstance(cell, Cell)
-        running = CALL.start(
+        return CALL.start(
             {
                 "from": self,
                 "caller": self.caller,
@@ -83,32 +97,6 @@ class Call(PendingReply):
             },
             {"message_queue_len": len(cell.execution.mailbox or ()) if local else 0},
         )
-        try:
-            value = yield from self._wait()
-        except BaseException as error:
-            running.exception(error)
-            raise
-        running.stop()
-        return value
-
-    def _wait(self) -> Generator[Any, None, Any]:
-        if not self.done:
-            caller, target = scheduling.current, self.target
-            engine = target.execution.engine
-            if caller is not None and engine.queue and engine.queue[-1] is target:
-                try:
-                    engine.hand_over(caller, target)
-                except BaseException:
-                    self.abandon()
-                    raise
-            if not self.done:
-                if self.due is not None:
-                    self.timer = engine.call_at(self.due, self.expire)
-                return (yield from super().__await__())
-        error = self.error
-        if error is not None:
-            raise error
-        return self.value
 
     @property
     def pid(self) -> Pid | None:
@@ -142,7 +130,10 @@ class Call(PendingReply):
             execution = waiter.execution
             if execution.waiting is self and execution.mode != DEAD and not execution.queued:
                 execution.queued = True
-                execution.engine.enqueue(waiter)
+                engine = execution.engine
+                engine.queue.append(waiter)
+                if not engine.scheduled:
+                    engine.kick()
         elif not waiter.done():
             waiter.set_result(None)
 
@@ -188,20 +179,16 @@ From = Call
 class Failed(PendingReply):
     """A call that failed before it was sent; raises where it is awaited."""
 
-    __slots__ = ()
+    failure: Exception
 
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.resolve(None, error)
+    def __post_init__(self) -> None:
+        self.resolve(None, self.failure)
 
 
-class Cast:
+class Cast(Struct, frozen=True, eq=False):
     """`{'$gen_cast', Request}`."""
 
-    __slots__ = ("request",)
-
-    def __init__(self, request: Any) -> None:
-        self.request = request
+    request: Any
 
     def __repr__(self) -> str:
         return f"Cast({self.request!r})"
@@ -255,14 +242,16 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
         and engine.spare_executions
     ):
         # `deliver` to a server at rest: nearly every call comes through here.
-        pending = Call(cell, request, site, timeout is not None)
+        pending = Call(cell, request, site, timeout is not None, scheduler.current)
         cell.execution = execution = engine.spare_executions.pop()
         execution.watcher = pending
         if execution.mailbox is None:
             execution.mailbox = Mailbox()
         execution.mailbox.append(pending)
         execution.queued = True
-        engine.enqueue(cell)
+        engine.queue.append(cell)
+        if not engine.scheduled:
+            engine.kick()
         if timeout is not None:
             pending.wait_for(timeout)
         return pending
@@ -270,9 +259,9 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
         # Without patience the news of its death comes too late; that a name is free is known at once.
         reason = "timeout" if cell is not None and timeout is not None and timeout <= 0 else "noproc"
         return Failed(Exit((reason, CallSite("gen_server", "call", site))))
-    if cell is scheduling.current:
+    if cell is scheduler.current:
         return Failed(Exit(("calling_self", CallSite("gen_server", "call", site))))
-    pending = Call(cell, request, site, timeout is not None)
+    pending = Call(cell, request, site, timeout is not None, scheduler.current)
     if not cell.deliver(pending):
         return Failed(Exit(("overload", CallSite("gen_server", "call", site))))
     cell.add_monitor(pending)
@@ -393,7 +382,7 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
     if cell is None or cell.execution.mode == DEAD:
         raise Exit("noproc" if cell is None or timeout is None or timeout > 0 else "timeout")
     site = CallSite("sys", "terminate", (cell, reason, "infinity" if timeout is None else timeout))
-    if cell is scheduling.current:
+    if cell is scheduler.current:
         raise Exit(("calling_self", site))
     request = TerminateRequest(reason)
     down = DownReply(cell)
@@ -425,12 +414,10 @@ class StartReply(DownReply):
     It lies in the new process's `execution.watcher`.
     """
 
-    __slots__ = ("starter",)
+    starter: Cell | None
 
-    def __init__(self, target: Cell, starter: Cell | None) -> None:
-        PendingReply.__init__(self)
-        self.target = target
-        self.starter = starter
+    def __post_init__(self) -> None:
+        """No monitor is set."""
 
     def take_exit(self, pid: Pid, reason: Any) -> bool:
         # As sync_start_link does: any EXIT message of the process is the answer, also one it sent by exit/2.
@@ -472,7 +459,7 @@ async def start_actor(
         taken = resolve(name)
         if taken is not None:
             raise StartError(("already_started", taken.pid))
-    parent = scheduling.current
+    parent = scheduler.current
     engine = current_engine()
     linked = link and parent is not None
     cell = engine.spawn_actor(actor, parent if link else None, linked)

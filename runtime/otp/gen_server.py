@@ -20,19 +20,19 @@ milliseconds.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
 from inspect import iscoroutine
 from types import NoneType
 from typing import Any, ClassVar, Final, NoReturn
 
-from runtime.core import scheduling
+from msgspec import Struct
+
 from runtime.core.durations import check_duration, check_timeout
 from runtime.core.exits import CallSite, Error, Exit, Throw, Unwind, is_shutdown, reason_of
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell, Process
-from runtime.core.scheduling import TIMEOUT
+from runtime.core.scheduling import TIMEOUT, scheduler
 from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
 from runtime.core.timers import Timer
 from runtime.otp.child_spec import ChildSpec
@@ -58,8 +58,7 @@ from runtime.otp.gen import (
 # ---- what callbacks return
 
 
-@dataclass(slots=True)
-class Ok:
+class Ok(Struct, frozen=True):
     """`{ok, State}` from init; `timeout` in ms, `continue_` is handed to handle_continue."""
 
     timeout: float | None = None
@@ -67,8 +66,7 @@ class Ok:
     hibernate: bool = False
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """`{reply, Value, State}` from handle_call."""
 
     value: Any = None
@@ -77,8 +75,7 @@ class Reply:
     hibernate: bool = False
 
 
-@dataclass(slots=True)
-class NoReply:
+class NoReply(Struct, frozen=True):
     """`{noreply, State}`: from handle_call the answer comes later by `reply(from_, value)`."""
 
     timeout: float | None = None
@@ -89,16 +86,14 @@ class NoReply:
 NO_REPLY: Final = object()
 
 
-@dataclass(slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """`{stop, Reason, State}`, or `{stop, Reason, Reply, State}` if a `reply` is given."""
 
     reason: Any = "normal"
     reply: Any = NO_REPLY
 
 
-@dataclass(slots=True)
-class Ignore:
+class Ignore(Struct, frozen=True):
     """`ignore` from init: the process ends with `normal`, start returns None."""
 
 
@@ -532,7 +527,7 @@ def enter_loop(server: GenServer, timeout: float | None = None) -> NoReturn:
 
     `timeout` in ms, as a callback's. Raises Error("badarg") in a process that is a behaviour already.
     """
-    cell = scheduling.current
+    cell = scheduler.current
     if cell is None:
         raise RuntimeError("this works only inside a process")
     if isinstance(cell.actor, GenServer):

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, Final, Literal
 
-from runtime.core import scheduling
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
+from runtime.core.scheduling import scheduler
 from runtime.otp.exact_key import exact
 
 
@@ -261,6 +261,6 @@ class _WithValue:
 
 
 def _caller() -> Pid:
-    if scheduling.current is None:
+    if scheduler.current is None:
         raise RuntimeError("outside of a process: say for which pid")
-    return scheduling.current.pid
+    return scheduler.current.pid

@@ -18,6 +18,7 @@ from runtime.core.exits import Stack, error, is_atom, is_shutdown
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.signals import ExitMessage
+from runtime.otp.backoff import Delays
 from runtime.otp.child_spec import (
     Child,
     ChildSpec,
@@ -134,7 +135,9 @@ class Supervisor(GenServer):
         return self.flags.strategy == "simple_one_for_one"
 
     async def _start(self, child: Child) -> tuple[Any, ...]:
-        child.delays.started = self.now()
+        if child.spec.backoff is not None:
+            child.delays = child.delays or Delays()
+            child.delays.started = self.now()
         result = await start_child_process(child.spec, child.args or child.spec.start[1])
         if result[0] == "ok":
             reports.progress(self._myRef, child.spec.id, result[1])
@@ -230,7 +233,7 @@ class Supervisor(GenServer):
 
     def _try_again(self, child: Child) -> None:
         again = _TryAgain(child.pid if self.simple else child.spec.id)
-        if child.spec.backoff is None:
+        if child.spec.backoff is None or child.delays is None:
             cast(self._myRef, again)
         else:
             delay = child.delays.next(child.spec.backoff, self.now())
@@ -258,7 +261,7 @@ class Supervisor(GenServer):
             await self._restart_dynamic(child)
             return
         strategy = STRATEGIES[self.flags.strategy]
-        together = strategy.together(list(self.children.values()), child)
+        together = strategy.together(self.children.values(), child)
         if together:
             await self._restart_many(child, [one.spec.id for one in together])
         else:

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from time import time
 from typing import Any, Final, Literal
 
-from runtime.core import scheduling
 from runtime.core.durations import check_timeout
 from runtime.core.exits import CallSite, Error, Exit, reason_of
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.core.reports import ancestors, module_of, text
+from runtime.core.scheduling import scheduler
 from runtime.core.signals import SystemMessage
 from runtime.otp.gen import Dest, Failed, resolve
 from runtime.otp.gen_server import DEFAULT_TIMEOUT, Call, GenServer, stop
@@ -115,10 +115,9 @@ class _Statistics:
         self.messages_out = 0
 
 
-class _Request(Call, SystemMessage):
+class _Request(Call, SystemMessage, kw_only=True):
     """A system message with an answer: `work(cell)` runs in the process."""
 
-    __slots__ = ("work",)
     work: Callable[[Cell], Any]
 
     def perform(self, cell: Cell) -> Coroutine[Any, Any, None] | None:
@@ -149,10 +148,9 @@ def _ask(
             found.value = work(cell)
             return found
         return Failed(Error("badarg"))
-    if cell is scheduling.current:
+    if cell is scheduler.current:
         return Failed(Exit(("calling_self", site)))
-    request = _Request(cell, None, site, True)
-    request.work = work
+    request = _Request(cell, None, site, True, scheduler.current, work=work)
     cell.add_monitor(request)
     if timeout is not None:
         request.timer = cell.engine.call_later(timeout / 1000, request.expire)
@@ -180,8 +178,6 @@ def _state_of(cell: Cell) -> Any:
         return cell.actor._get_state()
     if cell.execution.coro is not None:
         coro: Any = cell.execution.coro
-        if getattr(coro, "__name__", "") == "_run":  # FunctionProcess's own frame around the user's
-            coro = coro.cr_await or coro
         frame = getattr(coro, "cr_frame", None)
         return {} if frame is None else dict(frame.f_locals)
     return {key: value for key, value in getattr(cell.actor, "__dict__", {}).items() if key != "_myRef"}

@@ -12,13 +12,15 @@ time is up) nothing of it comes any more. All times are milliseconds. Under a su
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from inspect import iscoroutine
 from typing import Any, Final, Literal, cast
 
-from runtime.core import scheduling, signals
+from runtime.core import signals
 from runtime.core.durations import check_timeout
 from runtime.core.exits import CallSite, Exit, is_atom
 from runtime.core.pid import Pid
 from runtime.core.process import Cell, FunctionProcess
+from runtime.core.scheduling import scheduler
 from runtime.core.signals import ExitMessage, Monitor
 from runtime.otp import erlang
 from runtime.otp.erlang import TIMEOUT, Down
@@ -71,26 +73,28 @@ class TaskProcess(FunctionProcess):
 
     def _begin(self) -> Any:
         result = self._fn(*self._args)
-        if isinstance(result, Awaitable):  # a coroutine, or the call that a lambda returned
-            return self._run(result)
-        self._reply(result)
-        self._myRef.terminate("normal")
+        if iscoroutine(result):
+            return result
+        if isinstance(result, Awaitable):  # the call that a lambda returned
+            return _completed(result)
+        self._returned(result)
         return None
 
-    async def _run(self, body: Any) -> None:
-        self._reply(await body)
-        self._myRef.terminate("normal")
-
-    def _reply(self, value: Any) -> None:
+    def _returned(self, value: Any) -> None:
         # The monitor doubles as Elixir's alias: once it is gone, replies are dropped.
         if self._task.ref in self._task.owner.cell.relations.monitors:
             self._task.owner.cell.deliver((self._task.ref, value))
+        super()._returned(value)
+
+
+async def _completed(result: Awaitable[Any]) -> Any:
+    return await result
 
 
 def _owner() -> Cell:
-    if scheduling.current is None:
+    if scheduler.current is None:
         raise RuntimeError("a task needs an owner: this works only inside a process")
-    return scheduling.current
+    return scheduler.current
 
 
 def async_(fn: Callable[..., Any], *args: Any) -> Task:
@@ -108,11 +112,11 @@ def start(fn: Callable[..., Any], *args: Any) -> Pid:
 
 async def start_link(fn: Callable[..., Any], *args: Any) -> Pid:
     """`Task.start_link/1,3`: fire and forget, linked; fit for the `start` of a ChildSpec."""
-    return erlang.spawn(fn, *args, link=scheduling.current is not None)
+    return erlang.spawn(fn, *args, link=scheduler.current is not None)
 
 
 def _check_owner(task: Task) -> None:
-    if scheduling.current is not task.owner.cell:
+    if scheduler.current is not task.owner.cell:
         raise ValueError(f"{task} must be queried from its owner {task.owner}")
 
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final, Literal
 
-from runtime.core import scheduling
 from runtime.core.durations import check_timeout
 from runtime.core.exits import CallSite, Exit
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
+from runtime.core.scheduling import scheduler
 from runtime.core.signals import ExitMessage
 from runtime.otp import dynamic_supervisor, erlang
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
@@ -40,7 +40,7 @@ class TaskSupervisor(DynamicSupervisor):
 async def _start_task(task: Task, fn: Callable[..., Any], args: tuple[Any, ...], link: bool) -> Pid | None:
     # In the supervisor, but link and monitor are the owner's: there is no moment in which it could miss the
     # end.
-    supervisor = scheduling.current
+    supervisor = scheduler.current
     assert supervisor is not None
     if task.owner.cell.execution.mode == DEAD:
         return None
@@ -56,7 +56,7 @@ async def _start_function(fn: Callable[..., Any], args: tuple[Any, ...]) -> Pid:
 async def _async(
     sup: Dest, fn: Callable[..., Any], args: tuple[Any, ...], link: bool, stop: int | str = 5000
 ) -> Task:
-    owner = scheduling.current
+    owner = scheduler.current
     if owner is None:
         raise RuntimeError("a task needs an owner: this works only inside a process")
     task = Task(owner.pid, fn)
@@ -173,7 +173,7 @@ async def _stream(
     link: bool,
     zip_input: bool,
 ) -> AsyncIterator[tuple[str, Any]]:
-    owner = scheduling.current
+    owner = scheduler.current
     if owner is None:
         raise RuntimeError("a stream of tasks needs an owner: this works only inside a process")
     running: dict[Ref, _Running] = {}

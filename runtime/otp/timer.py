@@ -12,11 +12,11 @@ from inspect import iscoroutine
 from time import perf_counter
 from typing import Any, Final
 
-from runtime.core import scheduling
 from runtime.core.durations import is_duration
 from runtime.core.engine import Engine, current_engine
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
+from runtime.core.scheduling import scheduler
 from runtime.core.timers import Timer
 from runtime.otp.erlang import Dest, is_name_on_node, sleep
 
@@ -33,7 +33,7 @@ class TRef(Ref):
         self._engine: Engine = current_engine()
         self._fire = fire
         self._every = every
-        self._owner = scheduling.current if every is not None else None
+        self._owner = scheduler.current if every is not None else None
         self._due = self._engine.now() + ms / 1000
         self._timer: Timer | None = self._engine.call_at(self._due, self._rung)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from runtime.core import scheduling, telemetry
+from runtime.core import telemetry
 from runtime.core.pid import Pid
+from runtime.core.scheduling import scheduler
 from runtime.phoenix import fanout, pubsub
 from runtime.phoenix.messages import Broadcast, Frame
 from runtime.phoenix.pubsub import PubSub, Subscription
@@ -135,8 +136,8 @@ def broadcast_from(
     pubsub_name: str | PubSub, from_: Pid | None, topic: str, event: str, payload: Any
 ) -> None:
     """`Endpoint.broadcast_from!/4`: as broadcast, but not to the process `from_` (None: the caller)."""
-    if from_ is None and scheduling.current is not None:
-        from_ = scheduling.current.pid
+    if from_ is None and scheduler.current is not None:
+        from_ = scheduler.current.pid
     pubsub.whereis(pubsub_name).broadcast_from(from_, topic, _broadcast(topic, event, payload), fastlane)
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from runtime.core import scheduling
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
+from runtime.core.scheduling import scheduler
 from runtime.otp.gen_server import GenServer
 
 
@@ -75,9 +75,9 @@ class PubSub(GenServer):
     def subscribe(self, topic: str, pid: Pid | None = None, metadata: Any = None) -> None:
         """`subscribe/3`: the process (the caller, if None) gets what is broadcast on the topic."""
         if pid is None:
-            if scheduling.current is None:
+            if scheduler.current is None:
                 raise RuntimeError("subscribe() outside of a process needs a pid")
-            pid = scheduling.current.pid
+            pid = scheduler.current.pid
         cell = pid.cell
         if cell.execution.mode == DEAD:
             return
@@ -98,9 +98,9 @@ class PubSub(GenServer):
     def unsubscribe(self, topic: str, pid: Pid | None = None) -> None:
         """`unsubscribe/2`: all the process's subscriptions to the topic end."""
         if pid is None:
-            if scheduling.current is None:
+            if scheduler.current is None:
                 raise RuntimeError("unsubscribe() outside of a process needs a pid")
-            pid = scheduling.current.pid
+            pid = scheduler.current.pid
         held: Any = self._holders.get(pid)
         if held is None:
             return

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runtime.core import engine as engines
-from runtime.core import reports, scheduling
+from runtime.core import reports
 from runtime.core.durations import check_duration
 from runtime.core.engine import Engine
 from runtime.core.pid import Pid, renumber_refs
 from runtime.core.process import Cell
+from runtime.core.scheduling import scheduler
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -110,14 +111,13 @@ class TracedCell(Cell):
     """A process whose mail and exit signals are recorded by the engine, with their sender."""
 
     __slots__ = ()
-    OTP = False  # all mail comes through `deliver` and `handle`
 
     @property
     def engine(self) -> DeterministicEngine:
         return self.execution.engine  # type: ignore[return-value]
 
     def deliver(self, message: Any) -> bool:
-        sender = scheduling.current
+        sender = scheduler.current
         engine = self.engine
         engine.sent.append((sender, self, message))
         engine.tell("send", sender, self, message)
@@ -138,8 +138,6 @@ class DeterministicEngine(Engine):
     `runtime.testing.simulation`.
     """
 
-    turn_messages = 1
-
     def __init__(self, seed: int = 0, *, trace: bool = False, choices: Sequence[int] | None = None) -> None:
         super().__init__()
         self.seed = seed
@@ -148,8 +146,8 @@ class DeterministicEngine(Engine):
             choices  # what the scheduler chooses; when they are used up, the one that has waited longest
         )
         self.choices: list[int] = []  # what it has chosen, where there was a choice
+        self.turn_messages = 1
         self._now = 0.0
-        self._runnable: list[Cell] = []
         self._loop = VirtualLoop(self)
         self.loop = self._loop
         self.steps = 0
@@ -167,9 +165,6 @@ class DeterministicEngine(Engine):
 
     def unique_bytes(self, size: int) -> bytes:
         return self.random.randbytes(size)
-
-    def enqueue(self, cell: Cell) -> None:
-        self._runnable.append(cell)
 
     def record(self, what: str, who: Any, detail: str = "") -> None:
         """Adds a line to the trace."""
@@ -205,7 +200,7 @@ class DeterministicEngine(Engine):
         """One turn of one runnable, the seed's choice. The callbacks of asyncio count as one runnable, in
         their order, and so do the timers that are due."""
         self.run_unwinding()
-        runnable = self._runnable
+        runnable = self.queue
         due = self.timers.next()
         ready, ringing = bool(self._loop._ready), due is not None and due <= self._now
         count = len(runnable) + ready + ringing
@@ -217,7 +212,8 @@ class DeterministicEngine(Engine):
             if ready and choice == len(runnable):
                 return self._loop.run_ready() or True
             return self.timers.fire(self._now, 1) > 0
-        cell = runnable.pop(choice)
+        cell = runnable[choice]
+        del runnable[choice]
         if self.trace is not None:
             self.record("run", cell.get_name())
         cell.turn()

@@ -2,7 +2,7 @@
 
 `SystemBase()` uses it for `ActorSystem.ask`, `tell` and `listen`. What is runnable runs straight from the run queue; only
 to wait for a timer or for I/O does the engine's own asyncio loop run. One thread at a time executes processes, whichever
-engine they belong to: `scheduling.current` is one for all.
+engine they belong to: `scheduler.current` is one for all.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from threading import RLock
 from typing import Final
 from weakref import WeakSet
 
-from runtime.core import scheduling
 from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.core.process import Cell
+from runtime.core.scheduling import scheduler
 
 EXECUTING: Final = RLock()
 _TURNS_BETWEEN_LOOKS: Final = 64
@@ -33,7 +33,7 @@ class DrivenEngine(AsyncioEngine):
         self._closing = False
         self.busy = False  # a thread runs processes right now
         _alive.add(self)
-        self._scheduled = True  # nobody need schedule a run: whoever drives us looks into the queue
+        self.scheduled = True  # nobody need schedule a run: whoever drives us looks into the queue
 
     def hand_over(self, caller: Cell, server: Cell) -> None:
         pass  # whoever drives looks for responses after each turn
@@ -41,8 +41,8 @@ class DrivenEngine(AsyncioEngine):
     def run(self, responses: object, until: float) -> None:
         """Runs processes until `responses` is not empty, nothing is runnable, or `time.monotonic()` reaches `until`."""
         with EXECUTING:
-            outer = scheduling.current  # an actor may call ask() itself
-            scheduling.current = None
+            outer = scheduler.current  # an actor may call ask() itself
+            scheduler.current = None
             self.busy = True
             try:
                 self._run_queue(responses, until)
@@ -50,7 +50,7 @@ class DrivenEngine(AsyncioEngine):
                     self._run_others(responses, until)
             finally:
                 self.busy = False
-                scheduling.current = outer
+                scheduler.current = outer
 
     def _run_queue(self, responses: object, until: float) -> None:
         if self._unwinding:
@@ -96,18 +96,18 @@ class DrivenEngine(AsyncioEngine):
     def wait(self, seconds: float | None) -> None:
         """Waits for a timer, I/O or a wake-up from another thread, at most so long, and runs what became runnable."""
         loop = self.loop
-        if scheduling.current is not None or loop.is_running() or asyncio._get_running_loop() is not None:
+        if scheduler.current is not None or loop.is_running() or asyncio._get_running_loop() is not None:
             # Called from an actor or from another loop's callback: no loop can run here, so only timers can help.
             time.sleep(_NESTED_WAIT if seconds is None else max(0.0, min(_NESTED_WAIT, seconds)))
             return
-        self._scheduled = False
+        self.scheduled = False
         if self.queue or self._unwinding:
             self.kick()
         handle = None if seconds is None else loop.call_later(max(0.0, seconds), loop.stop)
         try:
             loop.run_forever()
         finally:
-            self._scheduled = True
+            self.scheduled = True
             if handle is not None:
                 handle.cancel()
 
@@ -132,11 +132,6 @@ class DrivenEngine(AsyncioEngine):
             while not stopping.done():  # a thread's late wake-up may stop the loop early
                 self.loop.run_forever()
             self.loop.close()
-
-    def enqueue(self, cell: Cell) -> None:
-        self.queue.append(cell)
-        if not self._scheduled:
-            self.kick()
 
     def _run(self) -> None:
         with EXECUTING:

@@ -4,9 +4,6 @@ Each message lies in the mailbox as `(message, sender)` and goes to `receiveMess
 tried three times in all, then its sender gets it back as a `PoisonMessage`; the actor lives on, as Thespian promises.
 `ActorExitRequest`, `ChildActorExited` and `Thespian_StatusReq` are acted upon here. An actor that raises SystemExit, or
 that an exit signal ends, dies at once: its parent hears `ChildActorExited`, its children get an `ActorExitRequest`.
-
-OTP processes may use `createActor`, `send`, `wakeupAfter` and the rest as well: `Cell` finds these methods here. They get
-what Thespian sends them as ordinary messages (`handle_info`).
 """
 
 from __future__ import annotations
@@ -25,11 +22,11 @@ from thespian.actors import (
     Thespian_StatusReq,
 )
 
-from runtime.core import scheduling
 from runtime.core.exits import Unwind
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
+from runtime.core.scheduling import scheduler
 from runtime.core.signals import Down, ExitMessage, SystemMessage
 
 if TYPE_CHECKING:
@@ -37,15 +34,6 @@ if TYPE_CHECKING:
     from runtime.thespian.system_base import SystemBase
 
 ATTEMPTS: Final = 3  # deliveries of a message before it is poison
-
-# What `Actor` asks of its `_myRef` beyond `address` and `globalName`; OTP processes may ask the same.
-ACTOR_METHODS: Final = frozenset(
-    {
-        "actorSystemShutdown", "actor_send", "createActor", "deRegisterRemoteSystem", "handleDeadLetters", "instance",
-        "loadActorSource", "notifyOnSourceAvailability", "notifyOnSystemRegistrationChanges", "preRegisterRemoteSystem",
-        "registerSourceAuthority", "unloadActorSource", "updateCapability", "wakeupAfter",
-    }
-)  # fmt: skip
 
 _log = logging.getLogger("runtime")
 
@@ -55,7 +43,6 @@ class ThespianCell(Cell):
 
     __slots__ = ()
 
-    OTP: ClassVar = False
     PID_TEXT: ClassVar = "ActorAddr-(0.%d.0)"  # Thespian allows no `<` in an address
 
     def __init__(self, engine: Engine, actor: Any, parent: Pid | None) -> None:
@@ -68,10 +55,10 @@ class ThespianCell(Cell):
         """Mail that does not come from a Thespian `send`: from OTP processes and from the runtime itself."""
         if isinstance(message, SystemMessage):
             return Cell.deliver(self, message)
-        if scheduling.current is None or isinstance(message, ExitMessage | Down):
+        if scheduler.current is None or isinstance(message, ExitMessage | Down):
             sender = self.engine.thespian.system.pid
         else:
-            sender = scheduling.current.pid
+            sender = scheduler.current.pid
         return self.deliver_from(sender, message)
 
     def deliver_from(self, sender: Any, message: Any) -> bool:
@@ -174,63 +161,9 @@ class ThespianCell(Cell):
                 status.addPendingMessage(message[1], self, message[0])
         return status
 
-    # ---- what the actor asks for; `self` may be the cell of an OTP process too
+    # ---- what the actor asks for
 
     def actor_send(self, to: Any, message: Any) -> None:
         """`Actor.send`."""
-        if type(to) is ThespianCell and Cell.deliver(to, (message, self)):
-            return
-        self.engine.thespian.route(self, to, message)
-
-    def createActor(
-        self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None = None
-    ) -> Pid:
-        """`Actor.createActor`: the child's source is its parent's unless it names another."""
-        source = sourceHash or (self.relations.extra or {}).get("source")
-        return self.engine.thespian.create(self, actorClass, requirements, globalName, source)
-
-    def wakeupAfter(self, period: Any, payload: Any) -> None:
-        """`Actor.wakeupAfter`."""
-        self.engine.thespian.wakeup_after(self, period, payload)
-
-    def handleDeadLetters(self, address: Any, enable: bool) -> None:
-        """`Actor.handleDeadLetters`: the last one to ask gets them."""
-        self.engine.thespian._handleDeadLetters(address, enable)
-
-    def registerSourceAuthority(self, address: Any) -> None:
-        """`Actor.registerSourceAuthority`."""
-        self.engine.thespian.sources.authority = address
-
-    def notifyOnSourceAvailability(self, address: Any, enable: bool) -> None:
-        """`Actor.notifyOnSourceAvailability`."""
-        self.engine.thespian.sources.notify(address, enable)
-
-    def updateCapability(self, name: str, value: Any) -> None:
-        """`Actor.updateCapability`."""
-        self.engine.thespian.updateCapability(name, value)
-
-    def loadActorSource(self, fname: Any) -> str:
-        """`Actor.loadActorSource`."""
-        return self.engine.thespian.sources.load(fname)
-
-    def unloadActorSource(self, sourceHash: str) -> None:
-        """`Actor.unloadActorSource`."""
-        self.engine.thespian.sources.unload(sourceHash)
-
-    def notifyOnSystemRegistrationChanges(self, address: Any, enable: bool) -> None:
-        """One system, no convention: there is nothing to tell."""
-
-    def preRegisterRemoteSystem(self, address: Any, capabilities: Any) -> None:
-        """As above."""
-
-    def deRegisterRemoteSystem(self, address: Any) -> None:
-        """As above."""
-
-    def actorSystemShutdown(self) -> None:
-        """`Actor.actorSystemShutdown`: every actor is asked to exit."""
-        self.engine.thespian.ask_all_to_exit()
-
-    @property
-    def instance(self) -> Any:
-        """The actor itself (Thespian's tests look at it)."""
-        return self.actor
+        if type(to) is not ThespianCell or not Cell.deliver(to, (message, self)):
+            self.engine.thespian.route(self, to, message)

@@ -23,7 +23,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Condition, RLock
-from types import MethodType
 from typing import Any, Final
 
 from thespian.actors import (
@@ -45,7 +44,7 @@ from runtime.core.process import Cell, Process
 from runtime.thespian.actor_sources import ActorSources
 from runtime.thespian.driven_engine import DrivenEngine
 from runtime.thespian.external_ports import ActorRegistry, Port, PrivateContext, RequestPort, SystemPort
-from runtime.thespian.process import ACTOR_METHODS, ThespianCell
+from runtime.thespian.process import ThespianCell
 
 _SLICE: Final = 0.01  # seconds of running before the driver looks up
 _TELL_LIMIT: Final = 1.0  # seconds a tell runs what it caused
@@ -258,13 +257,6 @@ class SystemBase:
         if siblings is not None and cell in siblings:
             del siblings[cell]
             self.route(self.system.pid, parent, ChildActorExited(cell))
-
-    def actor_method(self, cell: Cell, name: str) -> Any:
-        """A method of Thespian's actors for an OTP process. Raises AttributeError for any other name."""
-        if name not in ACTOR_METHODS:
-            raise AttributeError(f"{type(cell).__name__} has no attribute {name!r}")
-        method = getattr(ThespianCell, name)
-        return cell.actor if isinstance(method, property) else MethodType(method, cell)
 
     # ---- messages
 

@@ -1,0 +1,100 @@
+"""What Thespian's `Actor` asks of its `_myRef`, answered by the system base on the engine, if there is one.
+
+OTP processes may use `createActor`, `send`, `wakeupAfter` and the rest as well. They get what Thespian sends them as ordinary
+messages (`handle_info`).
+
+These are methods one by one, not a `__getattr__`: with one of those Python looks up every attribute of a process the slow way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runtime.core.control_block import ExecutionState, Relations
+    from runtime.core.pid import Pid
+
+
+class ActorReference:
+    """The reference that an `Actor` works through. A `Cell` is one. All raise RuntimeError without a system base."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        actor: Any
+        execution: ExecutionState
+        relations: Relations
+
+    @property
+    def _base(self) -> Any:
+        base = self.execution.engine.thespian
+        if base is None:
+            raise RuntimeError("no Thespian system base runs on this engine")
+        return base
+
+    @property
+    def address(self) -> Pid:
+        """`Actor.myAddress`."""
+        return self  # type: ignore[return-value]
+
+    @property
+    def globalName(self) -> str | None:
+        """`Actor.globalName`."""
+        return self.relations.name
+
+    @property
+    def instance(self) -> Any:
+        """The actor itself (Thespian's tests look at it)."""
+        return self.actor
+
+    def actor_send(self, to: Any, message: Any) -> None:
+        """`Actor.send`."""
+        self._base.route(self, to, message)
+
+    def createActor(
+        self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None = None
+    ) -> Pid:
+        """`Actor.createActor`: the child's source is its parent's unless it names another."""
+        source = sourceHash or (self.relations.extra or {}).get("source")
+        return self._base.create(self, actorClass, requirements, globalName, source)
+
+    def wakeupAfter(self, period: Any, payload: Any) -> None:
+        """`Actor.wakeupAfter`."""
+        self._base.wakeup_after(self, period, payload)
+
+    def handleDeadLetters(self, address: Any, enable: bool) -> None:
+        """`Actor.handleDeadLetters`: the last one to ask gets them."""
+        self._base._handleDeadLetters(address, enable)
+
+    def registerSourceAuthority(self, address: Any) -> None:
+        """`Actor.registerSourceAuthority`."""
+        self._base.sources.authority = address
+
+    def notifyOnSourceAvailability(self, address: Any, enable: bool) -> None:
+        """`Actor.notifyOnSourceAvailability`."""
+        self._base.sources.notify(address, enable)
+
+    def updateCapability(self, name: str, value: Any) -> None:
+        """`Actor.updateCapability`."""
+        self._base.updateCapability(name, value)
+
+    def loadActorSource(self, fname: Any) -> str:
+        """`Actor.loadActorSource`."""
+        return self._base.sources.load(fname)
+
+    def unloadActorSource(self, sourceHash: str) -> None:
+        """`Actor.unloadActorSource`."""
+        self._base.sources.unload(sourceHash)
+
+    def notifyOnSystemRegistrationChanges(self, address: Any, enable: bool) -> None:
+        """One system, no convention: there is nothing to tell."""
+
+    def preRegisterRemoteSystem(self, address: Any, capabilities: Any) -> None:
+        """As above."""
+
+    def deRegisterRemoteSystem(self, address: Any) -> None:
+        """As above."""
+
+    def actorSystemShutdown(self) -> None:
+        """`Actor.actorSystemShutdown`: every actor is asked to exit."""
+        self._base.ask_all_to_exit()
