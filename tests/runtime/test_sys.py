@@ -48,14 +48,14 @@ ended: list[Any] = []
 class Light(sm.StateMachine):
     def init(self) -> Any:
         self.changes = 0
-        return sm.Ok("red")
+        return sm.InitialState("red")
 
     def red(self, event: Any, content: Any) -> Any:
         self.changes += 1
         return sm.NextState("green")
 
     def green(self, event: Any, content: Any) -> Any:
-        return sm.KeepState(sm.Reply(event[1], "go"))
+        return sm.KeepState(sm.ReplyAction(event[1], "go"))
 
 
 def test_get_and_replace_state(play: Any) -> None:
