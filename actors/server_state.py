@@ -8,14 +8,13 @@ them crashes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from runtime.core.engine import Engine, current_engine
+import asyncpg
 
-if TYPE_CHECKING:
-    import asyncpg
+from runtime.core.engine import Engine, current_engine
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -23,6 +22,7 @@ class ServerState:
     """What one server remembers."""
 
     id: str = field(default_factory=lambda: uuid4().hex[:12])
+    driver: Any = asyncpg  # who has `connect` and `create_pool`; a test may have a database of its own
     database_url: str | None = None
     port: int = 0
     pool: asyncpg.Pool | None = None
@@ -31,7 +31,7 @@ class ServerState:
     database_since: float = 0.0
     outages: int = 0
     failed_pings: int = 0  # one after another
-    written_at: float | None = None  # monotonic seconds: the last write that succeeded
+    written_at: float | None = None  # seconds of the engine's clock: the last write that succeeded
     write_error: str | None = None  # why the last one did not
     postgres_starts: int = 0  # failed ones, one after another
     writer_connection: asyncpg.Connection | None = None
@@ -39,7 +39,7 @@ class ServerState:
     change_position: str | None = None
     change_target: str | None = None  # while many changes are published: the position behind them
     change_published: int = 0  # and the last of them that was
-    changes_read_at: float | None = None  # monotonic seconds: all changes before are published
+    changes_read_at: float | None = None  # seconds of the engine's clock: all changes before are published
 
 
 _states: WeakKeyDictionary[Engine, ServerState] = WeakKeyDictionary()

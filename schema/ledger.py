@@ -25,8 +25,12 @@ RECORD_PENDING = "SELECT record_pending_transactions($1,$2,$3,$4,$5,$6,$7,$8,$9,
 USERS = "SELECT id FROM users WHERE id = ANY ($1::uuid[])"
 
 # What an idempotency key already stands for. seq and hash are null while the row waits for its ledger entry.
+# With synchronous replication this waits for the standby: a row whose own COMMIT was not waited for to its end is visible before
+# the standby has it, and who asks for it again is told that it is durable.
 REPLAYS = f"""
-SELECT {TRANSACTION_COLUMNS}, e.seq, e.hash
+SELECT {TRANSACTION_COLUMNS}, e.seq, e.hash, (
+    SELECT CASE WHEN current_setting('synchronous_standby_names') <> ''
+           THEN pg_logical_emit_message(true, 'bitnexus', '') END) AS confirmed
 FROM unnest($1::uuid[], $2::text[]) AS k (user_id, key)
 JOIN transactions t ON t.user_id = k.user_id AND t.idempotency_key = k.key
 LEFT JOIN ledger_entries e ON e.transaction_id = t.id

@@ -45,7 +45,11 @@ async def begin(connection: asyncpg.Connection) -> int:
     """The position; on the first call of this server, the end of the ledger."""
     state = server_state()
     if state.ledger_position is None:
-        state.ledger_position = await connection.fetchval(ledger.HEAD_SEQ)
+        seq = await connection.fetchval(ledger.HEAD_SEQ)
+        if (
+            state.ledger_position is None
+        ):  # a channel asks as well: who was quicker may have published more since
+            state.ledger_position = seq
     assert state.ledger_position is not None
     return state.ledger_position
 

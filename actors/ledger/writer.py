@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from datetime import UTC, datetime
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Any
 from uuid import UUID
 
@@ -256,10 +256,12 @@ class DbWriter(GenServer):
         again = {(w.row.user_id, w.row.idempotency_key): w for w in batch if w.row.id in replayed}
         if again:
             users, keys = zip(*again, strict=True)
-            records = await (await self._connected()).fetch(ledger.REPLAYS, users, keys)
+            records = await (await self._connected()).fetch(ledger.REPLAYS, users, keys, timeout=SQL_SECONDS)
             if any(record["seq"] is None for record in records):  # foreign rows that wait for their entries
                 await self._record_pending()
-                records = await (await self._connected()).fetch(ledger.REPLAYS, users, keys)
+                records = await (await self._connected()).fetch(
+                    ledger.REPLAYS, users, keys, timeout=SQL_SECONDS
+                )
             for record in records:
                 row = TransactionRow.from_record(record)
                 waiting = again.pop((row.user_id, row.idempotency_key))
@@ -344,7 +346,7 @@ class DbWriter(GenServer):
     async def _probe(self) -> None:
         state = server_state()
         try:
-            if state.written_at is None or monotonic() - state.written_at >= PROBE_MS / 1000:
+            if state.written_at is None or self.now() - state.written_at >= PROBE_MS / 1000:
                 await (await self._connected()).fetchval(ledger.PROBE_WRITE, timeout=SQL_SECONDS)
                 self._wrote()
         except Exception as error:
@@ -353,7 +355,7 @@ class DbWriter(GenServer):
 
     def _wrote(self) -> None:
         state = server_state()
-        state.written_at = monotonic()
+        state.written_at = self.now()
         if state.write_error is not None:
             log.warning("writing again, after %d failures", self.failed_batches)
             state.write_error, self.failed_batches = None, 0

@@ -19,6 +19,7 @@ import orjson
 from asyncpg.connection import LoggedQuery
 
 from actors.connection_string import each_host, session_attributes
+from actors.server_state import server_state
 from actors.storage.failures import Unavailable, reason
 from runtime.core import telemetry
 
@@ -85,7 +86,7 @@ async def open_pool(url: str, size: int, name: str, node_id: str, command_timeou
             return await _session(url, options.pop("server_settings"), settings, **options)
 
     settings = {"bitnexus.node": node_id, **SESSION}
-    return await asyncpg.create_pool(
+    return await server_state().driver.create_pool(
         min_size=0,
         max_size=size,
         command_timeout=command_timeout,
@@ -104,7 +105,9 @@ async def open_connection(url: str, *, timeout: float, **options: Any) -> asyncp
     """
     options["target_session_attrs"] = session_attributes(url)
     async with asyncio.timeout(timeout):
-        return await _first([asyncpg.connect(host, timeout=timeout, **options) for host in each_host(url)])
+        return await _first(
+            [server_state().driver.connect(host, timeout=timeout, **options) for host in each_host(url)]
+        )
 
 
 async def _session(

@@ -12,7 +12,6 @@ Messages: `Connect`, `Poll`, `PollHead` (its own timers), `Notified` and `Connec
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -181,7 +180,7 @@ class DbListener(GenServer):
         connection = self.connection
         if connection is None:
             return
-        asked_at = time.monotonic()
+        asked_at = self.now()
         try:
             await self._read(connection)
             server_state().changes_read_at = asked_at

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -193,11 +192,11 @@ class Repo(GenServer):
         state.failed_pings = 0 if error is None else state.failed_pings + 1
         if (error is None) != (state.database_error is None):
             if error is None and state.outages:
-                log.warning("database up again after %.1f s", time.monotonic() - state.database_since)
+                log.warning("database up again after %.1f s", self.now() - state.database_since)
             elif error is not None:
                 state.outages += 1
                 log.warning("database down: %s", error)
-            state.database_since = time.monotonic()
+            state.database_since = self.now()
         state.database_error = error
 
     async def _replace_pool(self) -> None:
@@ -214,7 +213,7 @@ class Repo(GenServer):
 
     async def terminate(self, reason: Any) -> None:
         state = server_state()
-        state.database_error, state.database_since = "stopped", time.monotonic()
+        state.database_error, state.database_since = "stopped", self.now()
         opened, state.pool = state.pool, None
         if opened is not None:
             try:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from actors.connection_string import check, each_host
-from actors.ledger.writer import Recorded
+from actors.ledger.writer import OutcomeUnknown, Recorded
 from actors.storage import repo
+from runtime.core.exits import Exit
 from tests.ledger.test_writer import assert_sound, until_recorded
 from tests.support.database import add_user, fetchval
 from tests.support.proxy import proxy
@@ -57,6 +59,37 @@ def test_nothing_acknowledged_is_lost_with_synchronous_replication() -> None:
             for transaction, seq in acknowledged.items():
                 there = "SELECT seq FROM ledger_entries WHERE transaction_id = $1"
                 assert await fetchval(two.url(), there, transaction) == seq
+
+    run(main())
+
+
+def test_a_replay_is_not_acknowledged_before_the_standby_has_the_row() -> None:
+    """An operator ends the wait of the COMMIT, so the row is visible: who asks for it again must not hear that it is durable."""
+
+    async def main() -> None:
+        async with primary_and_standby(synchronous=True) as (one, two), storage(one.url()) as s:
+            user = await add_user(one.url())
+            await two.kill()
+            assert isinstance(await s.record(user, idempotency_key="k"), OutcomeUnknown)
+
+            async def is_visible() -> bool:
+                await one.execute(
+                    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+                )
+                return await fetchval(one.url(), "SELECT count(*) FROM transactions") == 1
+
+            await until(is_visible)
+
+            async def again() -> Any:
+                with suppress(Exit):  # the writer may be trying something else, which takes its time as well
+                    got = await s.record(user, idempotency_key="k")
+                    return got if isinstance(got, Recorded) else None
+
+            for _ in range(2):
+                assert await again() is None
+            await two.start()
+            assert (await until(again)).replayed
+            await assert_sound(one.url(), 1)
 
     run(main())
 
