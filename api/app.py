@@ -22,7 +22,7 @@ from api.context import Context
 from api.http import openapi
 from api.http.cors import Cors
 from api.http.errors import ApiError, FailureLog, from_exception
-from api.http.request import ApiRequest, Headers, Response, query_pairs
+from api.http.request import JSON_HEADER, ApiRequest, Headers, Response, query_pairs, refuse_query
 from api.http.router import Operation, Router, Routes
 from api.operators import actions as admin_actions
 from api.operators import admin, metrics
@@ -93,7 +93,7 @@ class App:
     def refusal(self, status: int, reason: str) -> Response:
         """The answer to what is no request, in the one error form."""
         error = ApiError(status, f"{reason[:1].upper()}{reason[1:]}")
-        return Response(status, error.body(), [(b"content-type", b"application/json")])
+        return Response(status, error.body(), [JSON_HEADER, NOSNIFF, NO_STORE])
 
     def session_changed(self, change: Change) -> None:
         """A session has ended, or a user's rights have changed: here, on another server, or by somebody in the database."""
@@ -135,7 +135,7 @@ class App:
             response = self._failure(from_exception(error, writes), operation)
         operation = request.operation
         out = response.headers
-        _protect(out, operation)
+        _protect(out)
         out.append((b"x-request-id", request_id.encode()))
         origin = asked.headers.get(b"origin")
         if origin is not None:
@@ -150,7 +150,7 @@ class App:
             self._failures.note(error, route, time.monotonic())
         if operation is not None and operation.error_format is not None:
             return operation.error_format.response(error)
-        return Response(error.status, error.body(), [(b"content-type", b"application/json"), *error.headers])
+        return Response(error.status, error.body(), [JSON_HEADER, *error.headers])
 
     async def _answer(self, request: ApiRequest) -> Response:
         method, path, headers = request.method, request.path, request.headers
@@ -184,6 +184,8 @@ class App:
         if operation.query is not None:
             raw = request.http.query
             request.query = operation.query.strings(query_pairs(raw.encode("latin-1")) if raw else {})
+        elif request.http.query and operation.takes_no_query:
+            refuse_query(request.http.query)
         if operation.body is not None:
             _check_content_type(request, operation)
             try:
@@ -214,13 +216,17 @@ class App:
         request.principal = principal
 
 
-def _protect(out: Headers, operation: Operation | None) -> None:
-    """What a browser must not make of an answer: another type than it has, or a copy of what is somebody's own."""
+def _protect(out: Headers) -> None:
+    """What a browser must not make of an answer: another type than it has, or a copy, unless the answer itself allows one."""
     names = {name for name, _value in out}
     if b"x-content-type-options" not in names:
-        out.append((b"x-content-type-options", b"nosniff"))
-    if b"cache-control" not in names and operation is not None and operation.roles is not None:
-        out.append((b"cache-control", b"no-store"))
+        out.append(NOSNIFF)
+    if b"cache-control" not in names:
+        out.append(NO_STORE)
+
+
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+NO_STORE = (b"cache-control", b"no-store")
 
 
 def _media_type(headers: dict[bytes, bytes]) -> str:
@@ -232,6 +238,8 @@ def _check_content_type(request: ApiRequest, operation: Operation) -> None:
     request.content_type = given
     if given and given not in operation.body_types and not given.endswith("+json"):
         raise ApiError(415)
+    if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise ApiError(415, "The body must not be compressed")
 
 
 def create_app(settings: Settings | None = None) -> App:

@@ -227,12 +227,15 @@ def dec_hook(kind: type, value: Any) -> Any:
     raise TypeError(f"no field type {kind}")
 
 
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+MIN_SHORT = 3  # letters of a name that another may be short for
 _PLACE = re.compile(r" - at `\$(?:\.([A-Za-z0-9_]+))?.*`$")
 
 
 def _reason(error: msgspec.ValidationError) -> str:
+    """msgspec's reason as part of a sentence; one of ours may begin with a currency, which stays as it is."""
     message = _PLACE.sub("", str(error))
-    return message[:1].lower() + message[1:]
+    return message[:1].lower() + message[1:] if message[1:2].islower() else message
 
 
 class Decoder:
@@ -243,11 +246,12 @@ class Decoder:
     with its fields together.
     """
 
-    __slots__ = ("_decode", "_fields", "_lenient", "_plain", "_problems", "kind")
+    __slots__ = ("_decode", "_fields", "_lenient", "_nothing", "_plain", "_problems", "kind")
 
     def __init__(self, kind: type[msgspec.Struct], lenient: bool = False) -> None:
         self.kind = kind
         self._lenient = lenient
+        self._nothing = not any(field.required for field in msgspec.structs.fields(kind))
         # With an unknown field the slow path decides.
         strict = (
             kind
@@ -260,7 +264,11 @@ class Decoder:
         self._problems = getattr(kind, "problems", None)
 
     def json(self, body: bytes) -> Any:
-        """The value in a JSON body. Raises ApiError 400 for what is no JSON, 422 for what doesn't fit."""
+        """The value in a JSON body; one whose fields may all be left out may be left out itself. Raises ApiError 400 for what
+        is no JSON, 422 for what doesn't fit.
+        """
+        if not body and self._nothing:
+            return self.kind()
         try:
             value = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -282,8 +290,12 @@ class Decoder:
                     bad[field.encode_name] = "is missing"
                 continue
             try:
-                # Only whole numbers need to be read from text: a moment must not be taken from "0.5".
-                read[field.name] = msgspec.convert(given, kind, strict=not _is_whole(kind), dec_hook=dec_hook)
+                value: Any = given
+                if _is_whole(kind):
+                    if _WHOLE.fullmatch(given) is None:
+                        raise msgspec.ValidationError("Expected a whole number")
+                    value = int(given)
+                read[field.name] = msgspec.convert(value, kind, dec_hook=dec_hook)
             except msgspec.ValidationError as error:
                 bad[field.encode_name] = _readable(_reason(error))
         if bad:
@@ -333,16 +345,19 @@ class Decoder:
 
 
 def _meant(name: str, names: list[str]) -> str | None:
-    """What a name that is not known was probably meant to be."""
+    """What a name that is not known was probably meant to be: one that reads alike, or that it is short for."""
     plain = {re.sub("[-_]", "", one).lower(): one for one in names}
-    near = difflib.get_close_matches(re.sub("[-_]", "", name[:64]).lower(), plain, 1, 0.75)
+    given = re.sub("[-_]", "", name[:64]).lower()
+    near = difflib.get_close_matches(given, plain, 1, 0.75)
+    if not near and len(given) >= MIN_SHORT:
+        near = [one for one in plain if one.startswith(given)]
     return f"did you mean {plain[near[0]]}?" if near else None
 
 
 def _is_each_key_once(body: bytes) -> bool:
-    """False also when it can't be told cheaply. By colons: one a key, and those in strings."""
+    """False also when it can't be told cheaply. By colons: one a key, and those in strings, unless they are escaped."""
     try:
-        return body.count(b":") == _colons(orjson.loads(body))
+        return b"\\u003" not in body and body.count(b":") == _colons(orjson.loads(body))
     except orjson.JSONDecodeError:
         return False
 

@@ -268,9 +268,11 @@ def errors_of(operation: Operation) -> set[int]:
     if operation.query is not None:
         found |= {400, 422}
     if operation.body is not None or operation.raw_body:
-        found |= {400, 408, 413, 415}
+        found |= {400, 408, 413}
+        if operation.body is not None:
+            found.add(415)
         found.add(422 if operation.error_format is None else operation.error_format.wrong_fields)
-    if operation.request_headers:
+    if operation.request_headers or operation.takes_no_query:
         found.add(422)
     return found
 

@@ -94,15 +94,31 @@ class ApiRequest(Generic[C]):
 
 
 def query_pairs(raw: bytes) -> dict[str, str]:
-    """The query's pairs; of a repeated name the last counts. Raises ApiError 400 for what is not UTF-8."""
+    """The query's pairs. Raises ApiError 400 for what is not UTF-8, 422 for a name that comes twice or a NUL."""
     try:
         pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
     except (UnicodeDecodeError, ValueError):
         raise ApiError(400, "The query can't be read", code="malformed_query") from None
+    read: dict[str, str] = {}
     for name, value in pairs:
-        if "\x00" in value:
+        if "\x00" in name or "\x00" in value:
             raise invalid({name.replace("\x00", ""): "must not hold the NUL character"})
-    return dict(pairs)
+        if name in read:
+            raise invalid({name: "must come once"})
+        read[name] = value
+    return read
+
+
+def refuse_query(raw: str) -> None:
+    """Raises ApiError 422 naming the parameters, where an operation has none: it would look as if they counted."""
+    pairs = parse_qsl(raw[:MAX_SHOWN], keep_blank_values=True, errors="replace")
+    if pairs:
+        raise invalid(
+            {name.replace("\x00", ""): "is unknown; there are no query parameters" for name, _ in pairs}
+        )
+
+
+MAX_SHOWN = 1000  # characters of a query that nobody asked for
 
 
 def json_response(value: Any, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:

@@ -77,8 +77,8 @@ class Operation:
 
     `roles` None means that no token is asked for; the status 0 of `responses` stands for every other one.
     With `token_optional` the handler is asked even when the token is missing or not good; `request.refused` says why.
-    `body` and `query` are msgspec structs. `raw_body` hands the handler the bytes unread, of which
-    `body_schema` tells readers the form. `cors_any` lets every origin call. `errors` lists the error
+    `body` and `query` are msgspec structs; a query without one is refused, unless `any_query`. `raw_body` hands the handler
+    the bytes unread, of which `body_schema` tells readers the form. `cors_any` lets every origin call. `errors` lists the error
     statuses beyond those that follow from the rest (400, 401, 403, 413, 415, 422 and 500, 503); `error_format` is the
     form of errors where it is not the API's own.
     """
@@ -94,12 +94,18 @@ class Operation:
     query: Decoder | None = None
     request_headers: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
+    any_query: bool = False
     raw_body: bool = False
     body_schema: type[msgspec.Struct] | None = None
     body_types: tuple[str, ...] = (JSON,)
     cors_any: bool = False
     error_format: ErrorFormat | None = None
     token_optional: bool = False
+
+    @property
+    def takes_no_query(self) -> bool:
+        """True where a query is a mistake. What needs no token is asked by all kinds of probes, with what they like."""
+        return self.query is None and self.roles is not None and not self.any_query
 
     @property
     def params(self) -> list[Param]:
@@ -117,6 +123,12 @@ def parse(path: str) -> list[str | Param]:
         else:
             parts.append(segment)
     return parts
+
+
+def _segments(path: str) -> list[str]:
+    """The segments of a request's path. One slash at its end may be too many; others hide a path from a proxy's rules."""
+    inner = path[1:-1] if path.endswith("/") else path[1:]
+    return inner.split("/") if inner else []
 
 
 class Routes:
@@ -236,14 +248,11 @@ class Router:
         methods = self._fixed.get(path)
         if methods is not None:
             return methods, {}
-        segments = path.strip("/").split("/") if path.strip("/") else []
-        return self._walk(self._root, segments, 0)
+        return self._walk(self._root, _segments(path), 0)
 
     def find_raw(self, raw: bytes) -> tuple[Methods, dict[str, Any]] | None:
         """As `find`, for a path that holds percent-encoded characters: its segments are decoded one by one."""
-        return self._walk(
-            self._root, [unquote(part) for part in raw.decode("latin-1").strip("/").split("/")], 0
-        )
+        return self._walk(self._root, [unquote(part) for part in _segments(raw.decode("latin-1"))], 0)
 
     def _walk(self, node: _Node, segments: list[str], at: int) -> tuple[Methods, dict[str, Any]] | None:
         if at == len(segments):

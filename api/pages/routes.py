@@ -47,7 +47,7 @@ class Pages:
 
     def find(self, method: str, path: str, headers: dict[bytes, bytes]) -> Response | None:
         """The response with the file at this path; None when there is none."""
-        if method not in ("GET", "HEAD") or "\x00" in path:
+        if method not in ("GET", "HEAD") or "\x00" in path or "//" in path:
             return None
         for prefix, folder in self._folders:
             if path == prefix or path.startswith(prefix + "/"):

@@ -99,7 +99,7 @@ def _declare(path: str) -> None:
     contract: dict[str, Any] = {
         "roles": None,
         "responses": {200: Accepted},
-        "errors": (429,),
+        "errors": (415, 429),
         "raw_body": True,
         "body_schema": SignUp,
         "body_types": (JSON, FORM),

@@ -78,6 +78,7 @@ for _method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         PREFIX + "{name:flag}/{path:path}",
         summary=f"{_method} of a Go service",
         responses=ANSWERS,
+        any_query=True,
         raw_body=_method not in ("GET", "DELETE"),
         errors=(502, 504),
     )(forward)

@@ -268,6 +268,9 @@ class Keyring:
             )
 
     def _principal(self, claims: dict[str, Any]) -> Principal:
+        for name in ("exp", "iat", "nbf"):  # RFC 7519 2: a NumericDate is a number; PyJWT takes text and true
+            if type(claims.get(name, 0)) not in (int, float):
+                raise InvalidToken(f"The token's {name} is no number")
         subject, role, sid = claims["sub"], claims.get("role", "user"), claims.get("sid")
         if role not in ROLES:
             raise InvalidToken("The token's role is unknown")

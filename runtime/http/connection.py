@@ -279,6 +279,7 @@ class Connection:
         version: str = parser.get_http_version()
         if version != "1.1":
             self._check_version(version)
+        self._check_line(method)
         headers = dict(fields)
         if len(headers) != len(fields):
             headers = joined(fields, self._options.single_fields)
@@ -326,6 +327,13 @@ class Connection:
             self._ignoring = True
             if not request.keep_alive:
                 self.phase = CLOSED
+
+    def _check_line(self, method: str) -> None:
+        """One space between the parts of the request line, where llhttp lets more pass (RFC 9112 3)."""
+        # Method, target, two spaces and a version of eight bytes; empty lines before it are found by the second look.
+        length = len(method) + len(self._url) + 10
+        if (self._raw or self._data.find(b"\r\n") != length) and len(self._line()) != length:
+            raise Refusal(400, "a request line has one space between its parts")
 
     def _check_version(self, version: str) -> None:
         if version == "0.9":

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import Final
 
-_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_HOST: Final = re.compile(
+    rb"(?:(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]*))?"
+)
+_LAST_PORT: Final = 65535
 _ABSOLUTE: Final = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#@]+)(/[^?#]*)?(?:\?([^#]*))?")
+MAX_HOST: Final = 1024
+MAX_PORT_DIGITS: Final = 5
 _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64} [/*hH]")
 
 
@@ -22,8 +28,17 @@ class Refusal(Exception):
 
 @lru_cache(1024)
 def is_host(value: bytes) -> bool:
-    """Whether this is `uri-host [":" port]`."""
-    return len(value) <= 1024 and _HOST.fullmatch(value) is not None
+    """Whether this is `uri-host [":" port]`, the literal an IPv6 address and the port one that there is."""
+    found = _HOST.fullmatch(value) if len(value) <= MAX_HOST else None
+    if found is None:
+        return False
+    literal, port = found.groups()
+    if port and (len(port) > MAX_PORT_DIGITS or int(port) > _LAST_PORT):
+        return False
+    try:
+        return literal is None or bool(IPv6Address(literal.decode()))
+    except ValueError:
+        return False
 
 
 def is_method(line: bytes) -> bool:

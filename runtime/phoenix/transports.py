@@ -21,6 +21,10 @@ Answer = http.Response | None
 Handler = Callable[[http.Request], Awaitable[Answer] | Answer]
 
 _UNAVAILABLE: Final = TransportResponse(503)
+_OWN: Final = (
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+)  # messages are somebody's own
 
 
 class SocketTransports:
@@ -138,7 +142,7 @@ def request_of(request: http.Request) -> TransportRequest:
 
 def answer_of(response: TransportResponse, headers: tuple[tuple[str, str], ...] = ()) -> http.Response:
     """A protocol answer over HTTP."""
-    return http.Response(response.status, response.body, _encoded((*response.headers, *headers)))
+    return http.Response(response.status, response.body, _encoded((*response.headers, *headers, *_OWN)))
 
 
 def _encoded(headers: tuple[tuple[str, str], ...]) -> http.Fields:

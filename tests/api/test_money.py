@@ -159,6 +159,8 @@ def test_numbers_and_strings_count_alike_in_every_currency(currency: str, digits
         '{"amount": "1.00", "currency": "EUR", "description": ":", "description": ""}',
         '{"amount": "1.00", "currency": "EUR", "\\u0061mount": "1.00"}',
         '{"amount": "1.00", "currency": "EUR", "extra": {"a": 1, "a": 1}}',
+        '{"description": "x", "amount": "1.00", "currency": "EUR", "description": "\\u003a"}',
+        '{"description": "\\u003A", "amount": "1.00", "amount": "2.00", "currency": "EUR"}',
     ],
 )
 def test_a_key_that_comes_twice_is_refused(user: User, body: str) -> None:
@@ -183,6 +185,8 @@ def test_colons_in_strings_are_no_keys(user: User) -> None:
         ("curency", "currency"),
         ("userId", "user_id"),
         ("decription", "description"),
+        ("desc", "description"),
+        ("cur", "currency"),
     ],
 )
 def test_a_misspelt_field_is_named_with_the_nearest_right_one(user: User, wrong: str, right: str) -> None:
@@ -198,12 +202,39 @@ def test_a_misspelt_field_is_named_with_the_nearest_right_one(user: User, wrong:
     [
         (PATH, "min_amount", "known are"), (PATH, "q", "known are"), (PATH, "curency", "did you mean currency?"),
         ("/api/v1/tasks", "teamMember", "did you mean team_member?"), ("/api/v1/notifications", "unred", "unread"),
+        ("/api/v1/flags", "enabled", "no query parameters"), ("/api/v1/auth/me", "id", "no query parameters"),
+        ("/api/v1/ledger/head", "seq", "no query parameters"),
         ("/api/v1/users", "limits", "did you mean limit?"), ("/api/v1/ledger/consistency", "form", "did you mean from?"),
     ],
 )  # fmt: skip
 def test_an_unknown_query_parameter_is_named(admin: User, path: str, wrong: str, said: str) -> None:
     error = error_of(admin.client.get(path, params={wrong: "5"}), 422)
     assert said in error["fields"][wrong]
+
+
+def test_a_query_where_there_is_none_writes_nothing(user: User) -> None:
+    body = {"amount": "1.00", "currency": "EUR"}
+    before = user.client.get(PATH).json()
+    error_of(user.client.post(PATH, params={"dry_run": "1"}, json=body), 422)
+    assert user.client.get(PATH).json() == before
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=5&limit=6", "currency=EUR&limit=1&currency=EUR", "limit=1&%6cimit=1"]
+)
+def test_a_query_parameter_that_comes_twice_is_refused(user: User, query: str) -> None:
+    error = error_of(user.client.get(f"{PATH}?{query}"), 422)
+    assert set(error["fields"].values()) == {"must come once"}
+
+
+@pytest.mark.parametrize("limit", ["1e1", "5.0", "05", "+5", " 5", "1_0", "٥", "0x5", "", "9" * 5000, "-0"])
+def test_a_whole_number_is_written_with_its_digits_alone(user: User, limit: str) -> None:
+    assert "limit" in error_of(user.client.get(PATH, params={"limit": limit}), 422)["fields"]
+
+
+def test_a_reason_keeps_the_name_of_its_currency(user: User) -> None:
+    error = error_of(user.client.post(PATH, json={"amount": "1", "currency": "XXX"}), 422)
+    assert error["fields"]["currency"] == "XXX is no currency"
 
 
 def test_the_old_functions_pass_over_what_they_do_not_know(server: Server) -> None:

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from api.app import ROUTES
+from api.http.openapi import errors_of
 from api.http.router import ANYONE, Operation, Router
 from tests.support.server import PASSWORD, Server, User, error_of
 from tests.support.service_behind import service_behind
@@ -145,6 +146,18 @@ def test_a_body_of_another_type_is_refused(server: Server, admin: User, operatio
         operation.method, path(operation), content=b"x", headers={"content-type": "image/png"}
     )
     refused(operation, answer, 415)
+    if operation.body is not None:
+        packed = {"content-type": "application/json", "content-encoding": "gzip"}
+        answer = client.request(operation.method, path(operation), content=b"{}", headers=packed)
+        refused(operation, answer, 415)
+
+
+def test_who_answers_415_says_so_and_nobody_else() -> None:
+    """Operations that take any body (operators' actions, the way to the services) never do."""
+    for operation in OPERATIONS:
+        assert (415 in errors_of(operation)) is (
+            operation.body is not None or operation.error_format is not None
+        )
 
 
 def required(operation: Operation) -> list[str]:
@@ -233,10 +246,12 @@ def test_operators_bodies_name_each_field_too(
 
 
 def test_a_services_answer_comes_as_it_is(admin: User) -> None:
-    for where in ("/api/v1/services/go/a/b?c=%2F", "//api/v1/services/go/a/b?c=%2F"):
-        answer = admin.client.get(httpx.URL(str(admin.client.base_url).rstrip("/") + where))
-        assert answer.json() == {"path": "/a/b?c=%2F"}
+    base = str(admin.client.base_url).rstrip("/")
+    for where, path in (("/a/b?c=%2F", "/a/b?c=%2F"), ("/%61/", "/%61/")):
+        answer = admin.client.get(httpx.URL(f"{base}/api/v1/services/go{where}"))
+        assert answer.json() == {"path": path}
         assert dict(answer.headers.raw)[b"x-name"] == "ü€".encode()
+    error_of(admin.client.get(httpx.URL(f"{base}//api/v1/services/go/a")), 404)
 
 
 # ---- success
