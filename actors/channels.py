@@ -1,7 +1,7 @@
 """The channels of BitNexus: transactions, notifications, and what operators watch.
 
 A channel is one process for one join of one client. Broadcasts pass it by (Phoenix's fastlane); it is there
-to let the client in, to tell a client that comes back what it missed, and to answer `ping`. When it crashes,
+to let the client in, to push to a client that comes back what it missed, and to answer `ping`. When it crashes,
 that client alone sees phx_error and joins again.
 """
 
@@ -82,7 +82,7 @@ class TransactionChannel(OwnChannel):
             if position < seq:
                 if seq <= await connection.fetchval(ledger.HEAD_SEQ):
                     position = seq
-                else:  # of no entry of ours: what has happened since the join is news to this client, too
+                else:  # of no entry of ours: what has happened since the join is new to this client, too
                     seq = position if since is None else since
             rows = await connection.fetch(ledger.MISSED, UUID(self.assigns["user_id"]), seq, position, PAGE)
         for row in rows:

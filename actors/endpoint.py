@@ -31,7 +31,7 @@ log = logging.getLogger("bitnexus.endpoint")
 
 PUBSUB = "pubsub"
 SESSIONS = ("db:sessions", OWN_SESSIONS)
-SOCKETS = "sockets"  # the registered name of their keeper
+SOCKETS = "sockets"  # the registered name of the process that owns the connections
 DRAINED_PER_SECOND = 1_000  # sockets sent away at a stop, or more if there are too many for its time
 
 
@@ -56,7 +56,7 @@ class Address:
 
 class Endpoint(Server):
     """Serves the handler that `app` ("module:factory") makes. Of its attributes `upgradable` and `refusal` are the
-    server's options, `session_changed` hears of each session that has ended and each user whose
+    server's options, `session_changed` is called for each session that has ended and each user whose
     rights have changed, and `close` is called in the
     end. `host` and `port` default to the settings in force.
     """

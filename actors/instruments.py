@@ -219,7 +219,7 @@ def resident_memory() -> int:
 
 
 def gauges(engine: Engine) -> dict[str, Any]:
-    """What there is right now: processes, sockets, mail, pool, ledger, breakers. Reads only; cheap with many processes."""
+    """What there is right now: processes, sockets, queued messages, pool, ledger, breakers. Reads only; cheap with many."""
     names = engine.names
     longest, name = 0, None
     total = 0

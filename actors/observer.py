@@ -1,4 +1,4 @@
-"""The observer: takes a sample a second, and tells the operators' channels what changes in the tree.
+"""The observer: takes a sample a second, and publishes changes of the tree to the operators' channels.
 
 Topic `admin:observer`, events `stats` (one sample), `tree` (the tree without the children of dynamic supervisors, when it has
 changed) and `report` (crash and supervisor reports, in short). Changes within FLUSH_MS go together and at most MAX_REPORTS
@@ -54,7 +54,7 @@ class Observer(GenServer):
         self.flushing = False
         self.shown: dict[str, Any] | None = None
         self.engine = current_engine()
-        listener = self._heard
+        listener = self._on_report
         self.instruments.reports.listeners.append(listener)
         self.on_exit(lambda _pid: self.instruments.reports.listeners.remove(listener))
         self._due = self.engine.now() + LAG_MS / 1000
@@ -80,7 +80,7 @@ class Observer(GenServer):
         return None
 
     def _measure_lag(self) -> None:
-        # On the loop itself, not as a message: the mail of this process must not count as lag.
+        # On the loop itself, not as a message: the messages waiting for this process must not count as lag.
         now = self.engine.now()
         lag = max(0.0, now - self._due)
         self.instruments.lag = max(self.instruments.lag, lag)
@@ -88,7 +88,7 @@ class Observer(GenServer):
         self._due = now + LAG_MS / 1000
         self._lag_timer = self.engine.call_later(LAG_MS / 1000, self._measure_lag)
 
-    def _heard(self, entry: LoggedReport) -> None:
+    def _on_report(self, entry: LoggedReport) -> None:
         """A report: called where a process died, so it only takes note."""
         if entry.report.kind != "progress":
             if len(self.pending) < MAX_REPORTS:

@@ -33,7 +33,7 @@ NAME_PAUSE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Time to tell all that this node is there: whoever is not connected with it then is."""
+    """Time to announce this node: whoever is not connected to it connects."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The line of a server process to the parent that started it (`server_process`): says that it serves, hears that it is alone."""
+"""The pipe of a server process to the parent that started it (`server_process`): it says that it serves, ends with the parent."""
 
 from __future__ import annotations
 

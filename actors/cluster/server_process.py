@@ -2,7 +2,7 @@
 
 Owns the child, and one end of a socket pair whose other end the child has: by it the child says that it serves, and learns that
 the parent is gone. When the child ends by itself, this process ends with `("server_exit", status)` and its supervisor starts
-another. On `Replace` a new child is started on the same sockets; once it serves the old one is told to stop, and what it has is
+another. On `Replace` a new child is started on the same sockets; once it serves the old one is asked to stop, and what it has is
 drained: no connection waits in vain, none is refused.
 
 The two names of a place, `NAME-a` and `NAME-b`, are taken in turns, since old and new are nodes at the same time.
@@ -134,7 +134,7 @@ class ServerProcess(GenServer):
         child = _Child(self.started, node, process, ours)
         me, loop = erlang.self_(), asyncio.get_running_loop()
 
-        def tell(message: Any) -> None:
+        def send(message: Any) -> None:
             try:
                 loop.call_soon_threadsafe(erlang.send, me, message)
             except RuntimeError:
@@ -142,10 +142,10 @@ class ServerProcess(GenServer):
 
         def watch() -> None:
             if ours.recv(len(SERVES)):
-                tell(ChildServes(child.number))
+                send(ChildServes(child.number))
             status = process.wait()
             ours.close()
-            tell(ChildExited(child.number, status))
+            send(ChildExited(child.number, status))
 
         threading.Thread(target=watch, name=f"{node} {process.pid}", daemon=True).start()
         return child

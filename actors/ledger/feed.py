@@ -124,6 +124,6 @@ async def receive(
         await catch_up(await connection(), pubsub, committed.after)
     now = position()
     if committed.after <= now < committed.until:
-        news = [event for event in committed.events if event[2]["ledger_seq"] > now]
+        missing = [event for event in committed.events if event[2]["ledger_seq"] > now]
         server_state().ledger_position = committed.until
-        local_broadcast(pubsub, news)
+        local_broadcast(pubsub, missing)

@@ -3,7 +3,7 @@
 Owns the cached head. It writes nothing itself: `db_writer` asks with `Prepare` for the entries of a batch,
 puts them into the same SQL transaction as the rows, and says `Moved` once that is committed. A head that
 another server moved meanwhile is found stale by the database, which compares it under the row's lock; the
-writer then tells the true one. After a crash the head is read from the database again, so nothing is lost
+writer then sends the true one. After a crash the head is read from the database again, so nothing is lost
 with this process.
 
 Calls: `Prepare(rows)` -> `Prepared` (or `repo.Unavailable`), `GetHead()` -> `LedgerHead` (or

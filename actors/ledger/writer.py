@@ -8,7 +8,7 @@ other servers are published to our channels, each once: `ServerState.ledger_posi
 outlives this process.
 
 What holds the ledger's head is always one call of one function, so a link that dies never leaves it locked. A
-batch whose answer is lost may be written: its callers hear so (`OutcomeUnknown`), and its events come with
+batch whose answer is lost may be written: its callers get `OutcomeUnknown`, and its events come with
 the next poll of the head. While nothing is written, a write that changes nothing is tried now and then:
 `ServerState.written_at` and `ServerState.write_error` say whether this server can write.
 
@@ -50,7 +50,7 @@ log = logging.getLogger("bitnexus.db_writer")
 MAX_BATCH = 500
 PENDING_PAGE = 250
 SERVER_MS = 4000  # the database ends a statement of ours itself
-SQL_SECONDS = 4.5  # we give up after that, and still below the caller's 5 s, so that it hears why
+SQL_SECONDS = 4.5  # we give up after that, and still below the caller's 5 s, so that it gets the reason
 STALE_RETRIES = 50  # each with the head that the last one found; another server got there first as often
 PROBE_MS = 2000
 USER_OF = "transactions_user_id_fkey"

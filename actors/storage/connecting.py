@@ -159,8 +159,8 @@ def _unwanted(task: asyncio.Task[asyncpg.Connection]) -> None:
 
 
 async def prepare(opened: asyncpg.Connection) -> None:
-    """Have the connection decode json and jsonb, and tell telemetry of its queries if anybody listens."""
-    if QUERY.active:  # who listens later hears of later connections
+    """Have the connection decode json and jsonb, and execute a telemetry event for each query if a handler is attached."""
+    if QUERY.active:  # a handler attached later gets the queries of later connections
         opened.add_query_logger(_queried)
     for kind in ("json", "jsonb"):
         await opened.set_type_codec(

@@ -2,7 +2,7 @@
 
 Owns the pool of `pool()` and the truth about the database: a ping a second on a connection of its own, so that
 a busy pool is no outage, and after a failure again with growing pauses. When a ping is not answered, the pool
-is closed and another takes its place: who waits on a dead link hears so within two seconds.
+is closed and another takes its place: who waits on a dead link fails within two seconds.
 Request handlers take connections directly from the pool, without a message. The first start of a server fails
 if the database can't be reached or migrated, with one line that says why; later the process stays up through
 outages and the pool reconnects. After a crash the restarted process takes the same pool over.
@@ -200,7 +200,7 @@ class Repo(GenServer):
         state.database_error = error
 
     async def _replace_pool(self) -> None:
-        # Its connections may hang on the same dead link: who waits on one hears so now, not at its own limit.
+        # Its connections may hang on the same dead link: who waits on one fails now, not at its own timeout.
         state = server_state()
         old, state.pool = state.pool, await self._new_pool()
         if old is not None:

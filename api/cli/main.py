@@ -142,7 +142,7 @@ def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
     for name, text in (
         ("kill", "Kill a process; its supervisor restarts it."),
         ("restart", "Stop and start a process by its supervisor."),
-        ("suspend", "Let a process's mail wait."),
+        ("suspend", "Suspend a process: its messages wait."),
         ("resume", "Let a suspended process go on."),
     ):
         operator(name, text).add_argument("pid", help="pid (0.17.0) or registered name")

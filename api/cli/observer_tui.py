@@ -98,7 +98,7 @@ class ObserverApp(App[None]):
     async def on_mount(self) -> None:
         """Starts reading."""
         table = self.query_one("#table", DataTable)
-        for title in ("Process", "Status", "Mail", "Reductions", "Memory", "Restarts", "Module"):
+        for title in ("Process", "Status", "MsgQ", "Reductions", "Memory", "Restarts", "Module"):
             table.add_column(title, key=title)
         self.query_one("#reports", DataTable).add_columns("At", "Kind", "Who", "Why")
         self.set_interval(REFRESH_SECONDS, self.read)

@@ -1,7 +1,7 @@
 """Operators' commands over the admin API of any server: `bitnexus tree`, `ps`, `kill`, `restart`, `suspend`, `resume`, `trace`.
 
 On the machine of the server no sign-in is needed: who can read its key and its database is its operator already. The command then
-acts as the user operator@localhost, so that the audit log tells it from people. Elsewhere name --url and --email.
+acts as the user operator@localhost, so that the audit log shows which acts were its. Elsewhere name --url and --email.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def describe(node: dict[str, Any], colours: bool = False) -> str:
 
 
 COLUMNS = (
-    ("pid", "PID", 12), ("name", "NAME", 28), ("status", "STATUS", 10), ("message_queue_len", "MAIL", 7),
+    ("pid", "PID", 12), ("name", "NAME", 28), ("status", "STATUS", 10), ("message_queue_len", "MSGQ", 7),
     ("reductions", "REDUCTIONS", 11), ("memory", "MEMORY", 9), ("restarts", "RESTARTS", 8), ("module", "MODULE", 0),
 )  # fmt: skip
 

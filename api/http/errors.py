@@ -1,4 +1,4 @@
-"""Errors of the front: one form for all of them, `{"error": {"code", "message", "fields"?}}`.
+"""Errors of the API: one form for all of them, `{"error": {"code", "message", "fields"?}}`.
 
 A handler raises `ApiError`; everything else that can end a request (a database that is down, a full
 mailbox, a crash) is turned into one here, by `from_exception`. An operation whose

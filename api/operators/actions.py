@@ -56,7 +56,7 @@ def action(
     name: str, body: type[msgspec.Struct] | None = None
 ) -> Callable[[Callable[[ApiRequest, Pid], Awaitable[Response]]], None]:
     """Adds `POST /admin/processes/{pid}/NAME`: the process is looked up, the action audited, then done.
-    `body` tells readers the form of what may be sent with it."""
+    `body` describes what may be sent with it."""
 
     def decorate(handler: Callable[[ApiRequest, Pid], Awaitable[Response]]) -> None:
         async def run(request: ApiRequest) -> Response:
@@ -175,7 +175,7 @@ async def _sys(work: Awaitable[Any]) -> Any:
 
 @action("suspend")
 async def suspend(request: ApiRequest, pid: Pid) -> Response:
-    """`sys:suspend`: its mail waits until `resume`."""
+    """`sys:suspend`: its messages wait until `resume`."""
     _behaviour(pid)
     if observer.name(pid) in ("repo", "endpoint") or observer.is_supervisor(pid):
         raise ApiError(409, "Suspending it would stop the server, this console included")

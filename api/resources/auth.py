@@ -181,7 +181,7 @@ async def refresh(request: ApiRequest) -> Response:
 )
 async def logout(request: ApiRequest) -> Response:
     """Ends the session of the access token, and the refresh token's when one is named; their tokens work no more. Who has the
-    refresh token needs no access token, and hears nothing of whether it was good (RFC 7009)."""
+    refresh token needs no access token, and is not told whether the token was valid (RFC 7009)."""
     named: str | None = request.body.refresh_token
     principal = request.principal if request.has_principal else None
     if principal is None and named is None:

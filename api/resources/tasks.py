@@ -1,7 +1,7 @@
 """Tasks of the team: list with filters, one, create, change, complete, delete.
 
 Changes name the `version` that they were made on; a stale one answers 409 with the task as it is now left
-for the client to fetch. Channels hear of changes from the database listener, whoever made them.
+for the client to fetch. The database listener broadcasts changes to the channels, whoever made them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Transactions: the main job. The row and its ledger entry are durable before the client hears 201."""
+"""Transactions: the main job. The row and its ledger entry are durable before the answer 201."""
 
 from __future__ import annotations
 

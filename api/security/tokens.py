@@ -181,7 +181,7 @@ class Keyring:
             )
 
     def _mark(self, subject: str, session: str) -> str:
-        """Tells the tokens that we issued, for a session that there was, from those of others who know the secret."""
+        """Distinguishes the tokens that we issued, for a session that there was, from those of others who know the secret."""
         return hashlib.blake2b((subject + session).encode(), key=self._mark_key, digest_size=8).hexdigest()
 
     def recognise(self, token: bytes) -> Principal | None:

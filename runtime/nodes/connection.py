@@ -1,4 +1,4 @@
-"""The connection to one other node: what goes over it, and who has to hear when it breaks.
+"""The connection to one other node: what goes over it, and who is notified when it breaks.
 
 It owns the link to that node, the links and monitors between processes here and there, and the calls and spawns that wait for
 an answer. What is sent while the connection is being made waits in order. When it breaks, or cannot be made, all
@@ -21,18 +21,18 @@ from runtime.core.scheduling import PendingReply
 from runtime.core.signals import SystemMessage
 from runtime.nodes import link as links
 from runtime.nodes.remote import Remote, RemotePid, tie, untie
-from runtime.nodes.watchers import Answer, Terminate, Watch
+from runtime.nodes.watchers import RemoteCaller, Terminate, Watch
 from runtime.otp.gen import Call, TerminateRequest
 
 if TYPE_CHECKING:
     from runtime.nodes.node import Node
 
 (
-    SEND, SEND_NAME, SEND_ALIAS, LINK, UNLINK, EXIT, EXIT2, MONITOR, DEMONITOR, DOWN, CALL, REPLY, TERMINATE, HEARD, SPAWN,
-    SPAWNED, NODES, LOST,
+    SEND, SEND_NAME, SEND_ALIAS, LINK, UNLINK, EXIT, EXIT2, MONITOR, DEMONITOR, DOWN, CALL, REPLY, TERMINATE, TERMINATE_ACK,
+    SPAWN, SPAWNED, NODES, LOST,
 ) = range(18)  # fmt: skip
 
-Failed = Callable[[str], None]
+OnFailure = Callable[[str], None]
 
 _log: Final = logging.getLogger("runtime.nodes")
 
@@ -47,7 +47,7 @@ class Connection:
         self.link = links.Link(
             node.name, node.creation, name, node.key, node.config.net_ticktime, node.engine.unique_bytes
         )
-        self._waiting: list[tuple[int | None, bytes, Failed | None]] = []  # for the connection to be made
+        self._waiting: list[tuple[int | None, bytes, OnFailure | None]] = []  # for the connection to be made
         self._connects: list[PendingReply] = []
         self._links: dict[tuple[Cell, RemotePid], None] = {}
         self._numbers = 0
@@ -147,7 +147,7 @@ class Connection:
 
     # ---- signals to processes there
 
-    def _signal(self, creation: int | None, payload: bytes, failed: Failed | None = None) -> None:
+    def _signal(self, creation: int | None, payload: bytes, failed: OnFailure | None = None) -> None:
         """Brings a signal to whom it is for: an incarnation of the node, or with None whichever is there."""
         link = self.link
         if link.is_up:
@@ -349,7 +349,7 @@ class Connection:
             self.down(number, "noproc")
             return
         call = Call(cell, request, (), True, caller)  # type: ignore[arg-type]
-        call.waiter = Answer(call, self, number)  # type: ignore[assignment]
+        call.waiter = RemoteCaller(call, self, number)  # type: ignore[assignment]
         if cell.deliver(call):
             self._watch(cell, number, call)
         else:
@@ -365,7 +365,7 @@ class Connection:
         if cell is not None:
             cell.deliver(Terminate(reason, self, number))
 
-    def _on_heard(self, number: int) -> None:
+    def _on_terminate_ack(self, number: int) -> None:
         request = self._terminates.pop(number, None)
         if request is not None:
             request.heard = True
@@ -413,7 +413,7 @@ class Connection:
     # ---- answers to nodes
 
     def down(self, number: int, reason: Any) -> None:
-        """Tells a monitor there of an end here."""
+        """Sends a monitor there the end of a process here."""
         self._watches.pop(number, None)
         if self.is_up:
             self._signal(None, self._encode_reason(DOWN, number, reason))
@@ -430,21 +430,21 @@ class Connection:
             answer = self._encode(DOWN, number, ("unencodable", str(error)))
         self._signal(None, answer)
 
-    def heard(self, number: int) -> None:
-        """A request to end has been heard."""
+    def acknowledge_terminate(self, number: int) -> None:
+        """The process has taken the request to terminate."""
         if self.is_up:
-            self._signal(None, self._encode(HEARD, number))
+            self._signal(None, self._encode(TERMINATE_ACK, number))
 
-    def tell_nodes(self, names: list[str]) -> None:
+    def send_nodes(self, names: list[str]) -> None:
         """Names of nodes that this one is connected to."""
         self._signal(None, self._encode(NODES, names))
 
-    def tell_lost(self, name: str) -> None:
+    def send_lost(self, name: str) -> None:
         """This node has lost its connection to another one."""
         self._signal(None, self._encode(LOST, name))
 
     def _on_nodes(self, names: list[str]) -> None:
-        self.node.membership.heard_of(names)
+        self.node.membership.discovered(names)
 
     def _on_lost(self, name: str) -> None:
         self.node.membership.lost_elsewhere(self.name, name)
@@ -464,7 +464,7 @@ _HANDLERS: Final[dict[int, Callable[..., None]]] = {
     CALL: Connection._on_call,
     REPLY: Connection._on_reply,
     TERMINATE: Connection._on_terminate,
-    HEARD: Connection._on_heard,
+    TERMINATE_ACK: Connection._on_terminate_ack,
     SPAWN: Connection._on_spawn,
     SPAWNED: Connection._on_spawned,
     NODES: Connection._on_nodes,

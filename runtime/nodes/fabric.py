@@ -18,7 +18,7 @@ from typing import Protocol
 
 
 class Listener(Protocol):
-    """Who hears from a fabric: the node (`runtime.nodes.node.Node`)."""
+    """Who takes what comes over a fabric: the node (`runtime.nodes.node.Node`)."""
 
     def up(self) -> None:
         """Frames can be sent and will arrive; also after every interruption. The node announces itself."""

@@ -99,7 +99,7 @@ class GlobalNameServer(GenServer):
         if _is_cluster():
             net_kernel.monitor_nodes(True)
             for node in net_kernel.nodes():
-                self._tell_names(node)
+                self._send_names(node)
 
     # ---- names
 
@@ -130,10 +130,10 @@ class GlobalNameServer(GenServer):
     def handle_info(self, message: Any) -> Any:
         match message:
             case ("nodeup", str() as node):
-                self._tell_names(node)
+                self._send_names(node)
             case ("names", str() as node, list() as entries):
                 for name, pid, resolver in entries:
-                    self._heard(node, name, pid, resolver)
+                    self._merge_name(node, name, pid, resolver)
             case ("resolved", str() as name, Pid() as pid, str() as resolver):
                 self._insert(name, pid, resolver)
             case ("resolved", str() as name, None, _):
@@ -141,7 +141,7 @@ class GlobalNameServer(GenServer):
             case Down(ref=ref):
                 self._ended(ref)
 
-    def _tell_names(self, node: str) -> None:
+    def _send_names(self, node: str) -> None:
         mine = [
             (name, pid, resolver)
             for name, (pid, resolver, _) in self.names.items()
@@ -149,7 +149,7 @@ class GlobalNameServer(GenServer):
         ]
         net_kernel.send((SERVER, node), ("names", net_kernel.node(), mine), ["noconnect"])
 
-    def _heard(self, node: str, name: str, theirs: Pid, resolver: str) -> None:
+    def _merge_name(self, node: str, name: str, theirs: Pid, resolver: str) -> None:
         if name not in self.names:
             self._insert(name, theirs, resolver)
             return

@@ -137,7 +137,7 @@ class Link:
         self.asking: bytes | None = None
         self.proposed: dict[bytes, tuple[_Session, int]] = {}
         self.frames_in = self.frames_out = self.bytes_in = self.bytes_out = 0
-        self._heard = self._spoke = self._asked_at = 0.0
+        self._last_received = self._last_sent = self._asked_at = 0.0
 
     @property
     def is_up(self) -> bool:
@@ -187,9 +187,9 @@ class Link:
             if self.is_being_made and now - self._asked_at >= SETUP_SECONDS:
                 return self._give_up("setup_timeout")
             return []
-        if now - self._heard >= self.ticktime:
+        if now - self._last_received >= self.ticktime:
             return [self._reset(self.session), *self._end("net_tick_timeout")]
-        if now - self._spoke >= self.ticktime / 4 - 1e-6:
+        if now - self._last_sent >= self.ticktime / 4 - 1e-6:
             return [self._frame(TICK, b"", now)]
         return []
 
@@ -223,7 +223,7 @@ class Link:
                 return []  # heard already: a fabric that repeats itself, or somebody who recorded it
             return [self._reset(session), *self._end("lost_frames")]
         session.next_in += 1
-        self._heard = now
+        self._last_received = now
         self.frames_in += 1
         self.bytes_in += len(frame)
         match frame[:1]:
@@ -265,7 +265,7 @@ class Link:
         self.asking = None
         self.proposed.clear()
         self.session = session
-        self._heard = self._spoke = now
+        self._last_received = self._last_sent = now
         return [*before, Up(creation)]
 
     def _transcript(self, asker: str, creation: int, nonce: bytes, other: int, answer: bytes) -> bytes:
@@ -286,7 +286,7 @@ class Link:
         assert session is not None
         head = kind + session.id + session.next_out.to_bytes(NUMBER, "big")
         session.next_out += 1
-        self._spoke = now
+        self._last_sent = now
         frame = head + payload + mac(session.send_key, head, payload)
         self.frames_out += 1
         self.bytes_out += len(frame)

@@ -19,7 +19,7 @@ Options = tuple[str, ...] | None
 
 
 class Membership:
-    """The connections of one node, as its processes hear of them."""
+    """The connections of one node, as its processes see them."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -71,27 +71,27 @@ class Membership:
 
     def up(self, name: str) -> None:
         """A connection was made: told before the first message that comes over it."""
-        self._tell("nodeup", name, ())
+        self._notify("nodeup", name, ())
         if self._node.config.connect_all:
             others = [other for other in self._node.nodes() if other != name]
-            self._node.connection(name).tell_nodes(others)
+            self._node.connection(name).send_nodes(others)
 
     def down(self, name: str, reason: str, was_up: bool) -> None:
         """A connection broke, or (`was_up` False) could not be made."""
         self._fire_node_monitors(name)
         if not was_up:
             return
-        self._tell("nodedown", name, (("nodedown_reason", reason),))
+        self._notify("nodedown", name, (("nodedown_reason", reason),))
         config = self._node.config
         if config.connect_all and config.prevent_overlapping_partitions:
             for other in self._node.nodes():
-                self._node.connection(other).tell_lost(name)
+                self._node.connection(other).send_lost(name)
 
     def _fire_node_monitors(self, name: str) -> None:
         for cell in self._node_monitors.pop(name, ()):
             cell.deliver(("nodedown", name))
 
-    def _tell(self, what: str, name: str, info: tuple[tuple[str, str], ...]) -> None:
+    def _notify(self, what: str, name: str, info: tuple[tuple[str, str], ...]) -> None:
         for cell, options in list(self._subscribers):
             if cell.execution.mode == DEAD:
                 continue
@@ -102,7 +102,7 @@ class Membership:
 
     # ---- the mesh
 
-    def heard_of(self, names: list[str]) -> None:
+    def discovered(self, names: list[str]) -> None:
         """A node that is connected to us is connected to these as well."""
         if self._node.config.connect_all:
             for name in names:

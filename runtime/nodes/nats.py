@@ -171,7 +171,7 @@ class NatsFabric:
         # answer to the second says that the server knows of the subscriptions.
         await client.flush()
         await client.flush()
-        self._tell(Listener.up)
+        self._notify(Listener.up)
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -203,7 +203,7 @@ class NatsFabric:
         if self._listener is not None and headers is not None and headers.get("Status") == NO_RESPONDERS:
             self._listener.nobody(_name(message.subject.rpartition(".")[2]))
 
-    def _tell(self, what: Callable[[Listener], None]) -> None:
+    def _notify(self, what: Callable[[Listener], None]) -> None:
         if self._listener is not None:
             getattr(self._listener, what.__name__)()
 

@@ -96,7 +96,7 @@ class Node:
         return self
 
     def stop(self) -> None:
-        """Leaves: the others hear of it at once, and so do processes here that are bound to theirs."""
+        """Leaves: the other nodes are notified at once, and so are processes here that are linked to or monitor theirs."""
         for connection in list(self._connections.values()):
             connection.disconnect()
         self.stopped = True
@@ -132,7 +132,7 @@ class Node:
             if fields is None or fields[0] == self.name:
                 return
             if kind == ANNOUNCE:
-                self.membership.heard_of([fields[0]])
+                self.membership.discovered([fields[0]])
             elif fields[1] == self.name:
                 self.connection(fields[0]).received_handshake(kind, fields)
             return

@@ -85,14 +85,14 @@ class Scope(GenServer):
                     if pid not in self.watched:
                         self.watched[pid] = erlang.monitor(pid)
                 _add(self.local, group, pids)
-                self._tell("join", group, pids)
+                self._notify("join", group, pids)
                 self._broadcast(("join", erlang.self_(), group, pids))
                 return Reply("ok")
             case _Leave(group, pids):
                 if not _remove(self.local, group, pids):
                     return Reply("not_joined")
                 self._unwatch(pids)
-                self._tell("leave", group, pids)
+                self._notify("leave", group, pids)
                 self._broadcast(("leave", erlang.self_(), pids, [group]))
                 return Reply("ok")
             case _Monitor(caller, group, everything):
@@ -127,11 +127,11 @@ class Scope(GenServer):
                 self._sync(peer, groups)
             case ("join", Pid() as peer, group, pids) if peer in self.peers:
                 _add(self.peers[peer][1], group, pids)
-                self._tell("join", group, pids)
+                self._notify("join", group, pids)
             case ("leave", Pid() as peer, pids, groups) if peer in self.peers:
                 for group in groups:
                     _remove(self.peers[peer][1], group, pids)
-                    self._tell("leave", group, pids)
+                    self._notify("leave", group, pids)
             case ("nodeup", str() as node):
                 self._send_scope(node, ("discover", erlang.self_()))
             case Down(ref=ref, pid=pid):
@@ -144,9 +144,9 @@ class Scope(GenServer):
             before, after = old.get(group, []), groups.get(group, [])
             left, joined = _difference(before, after), _difference(after, before)
             if left:
-                self._tell("leave", group, left)
+                self._notify("leave", group, left)
             if joined:
-                self._tell("join", group, joined)
+                self._notify("join", group, joined)
 
     def _ended(self, ref: Ref, pid: Any) -> None:
         if ref in self.monitors:
@@ -156,13 +156,13 @@ class Scope(GenServer):
             groups = [group for group, members in self.local.items() for member in members if member is pid]
             for group in groups:
                 _remove(self.local, group, [pid])
-                self._tell("leave", group, [pid])
+                self._notify("leave", group, [pid])
             self._broadcast(("leave", erlang.self_(), [pid], groups))
         elif pid in self.peers:
             for group, pids in self.peers.pop(pid)[1].items():
-                self._tell("leave", group, pids)
+                self._notify("leave", group, pids)
 
-    def _tell(self, what: str, group: Any, pids: list[Pid]) -> None:
+    def _notify(self, what: str, group: Any, pids: list[Pid]) -> None:
         for ref, (owner, wanted) in self.monitors.items():
             if wanted.all or wanted.group == group:
                 erlang.send(owner, (ref, what, group, list(pids)))

@@ -1,4 +1,4 @@
-"""Processes on other nodes: `erlang:spawn/4` and its kin, `erlang:spawn_request/5`.
+"""Processes on other nodes: `erlang:spawn/4`, `spawn_link/4`, `spawn_monitor/4`, `erlang:spawn_request/5`.
 
 A node runs for others only what it exports (`Node.export`), where Erlang trusts everybody.
 """

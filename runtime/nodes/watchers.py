@@ -27,7 +27,7 @@ class Watch:
         self.connection.down(self.number, reason)
 
 
-class Answer:
+class RemoteCaller:
     """Who waits for the answer of a call from the other node: the waiter of the `Call` here."""
 
     __slots__ = ("call", "connection", "number", "told")
@@ -55,7 +55,7 @@ class Answer:
 
 
 class Terminate(TerminateRequest):
-    """`gen_server:stop` from the other node, which wants to know that it was heard."""
+    """`gen_server:stop` from the other node, which wants to know that it was taken."""
 
     __slots__ = ("connection", "number")
 
@@ -65,5 +65,5 @@ class Terminate(TerminateRequest):
         self.number = number
 
     def perform(self, cell: Cell) -> Coroutine[Any, Any, None] | None:
-        self.connection.heard(self.number)
+        self.connection.acknowledge_terminate(self.number)
         return super().perform(cell)

@@ -2,7 +2,7 @@
 
 It reads the engine's tables directly and sends no message, so it sees a process that hangs, is suspended or is restarting its
 children as well as any other, and never waits. It owns nothing. Everything it returns is plain JSON values; a pid is its
-URL-safe form `0.17.0`. State, mail and dictionaries go through `runtime.observe.term`, which masks secrets.
+URL-safe form `0.17.0`. State, messages and dictionaries go through `runtime.observe.term`, which masks secrets.
 
 Status in the tree is the supervisor's view (`running`, `suspended`, `restarting`, `stopped`), in the process table it is
 `process_info`'s (`running`, `runnable`, `waiting`, `suspended`).
@@ -407,7 +407,10 @@ def scan(
 
 
 def process(pid: Pid) -> dict[str, Any] | None:
-    """Everything about one process; None if it is dead. Mail, message and state are masked samples, not the values."""
+    """Everything about one process; None if it is dead.
+
+    Queued messages, current message and state are masked samples, not the values.
+    """
     cell = pid.cell
     if cell.execution.mode == DEAD:
         return None

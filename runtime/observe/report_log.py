@@ -1,6 +1,6 @@
 """The last reports of the runtime (SASL's `rb`): crashes, supervisor reports, long schedules, newest last.
 
-Owns a bounded list. It hears of reports by telemetry; progress reports are counted as starts but not kept. Listeners hear
+Owns a bounded list. Reports come to it by telemetry; progress reports are counted as starts but not kept. Listeners hear
 each report at once, these too; what they do must be cheap, for they run where the process died.
 """
 

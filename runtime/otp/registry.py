@@ -88,7 +88,7 @@ class Registry:
             holder.cell.on_exit(self._gone)
         held.append(key)
         if self.listeners:
-            self._tell(("register", self.name, key, holder, value))
+            self._notify_listeners(("register", self.name, key, holder, value))
         return holder
 
     def unregister(self, key: Hashable, pid: Pid | None = None) -> None:
@@ -113,7 +113,7 @@ class Registry:
         for _ in range(gone):
             held.pop(next(index for index, other in enumerate(held) if exact(other) == place))
         if self.listeners:
-            self._tell(("unregister", self.name, key, holder))
+            self._notify_listeners(("unregister", self.name, key, holder))
 
     def lookup(self, key: Hashable) -> list[tuple[Pid, Any]]:
         """`Registry.lookup/2`: `(pid, value)` pairs in the order of registration."""
@@ -227,7 +227,7 @@ class Registry:
             original = self._originals[key]
             self._put(key, [entry for entry in self._entries[key] if entry[0] is not pid])
             if self.listeners:
-                self._tell(("unregister", self.name, original, pid))
+                self._notify_listeners(("unregister", self.name, original, pid))
 
     def _put(self, place: Hashable, entries: list[tuple[Pid, Any]]) -> None:
         if entries:
@@ -236,7 +236,7 @@ class Registry:
             self._entries.pop(place, None)
             self._originals.pop(place, None)
 
-    def _tell(self, message: tuple[Any, ...]) -> None:
+    def _notify_listeners(self, message: tuple[Any, ...]) -> None:
         for listener in self.listeners:
             pid = listener if isinstance(listener, Pid) else current_engine().names.get(listener)
             if pid is not None:

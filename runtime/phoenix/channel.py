@@ -300,14 +300,14 @@ class Channel(GenServer):
         if type(result) is Stop:
             if from_ is None:
                 return self._close(result.reason)
-            self._tell(result.reason)
+            self._notify_transport(result.reason)
         return super()._apply(result, from_)
 
     def _close(self, reason: Any) -> Coroutine[Any, Any, Any] | None:
-        self._tell(reason)
+        self._notify_transport(reason)
         return self._stop(reason)
 
-    def _tell(self, reason: Any) -> None:
+    def _notify_transport(self, reason: Any) -> None:
         """A callback wants to stop: an orderly reason closes the channel for the client, any other is an
         error to it.
         """

@@ -1,4 +1,4 @@
-"""The keeper of all live connections: who is there, who has been silent too long, who leaves first at a
+"""The owner of all live connections: who is there, who has been silent too long, who leaves first at a
 shutdown.
 
 `Sockets` is a GenServer under a registered name. It starts transports as processes, and looks through them at

@@ -1,6 +1,6 @@
 """The endpoint: what channels and transports share, and broadcasts to topics (`Phoenix.Endpoint`).
 
-It owns nothing that runs. PubSub, the supervisor of the channels and the keeper of the sockets are processes
+It owns nothing that runs. PubSub, the supervisor of the channels and the owner of the sockets are processes
 under the names given here, looked up when they are needed, so that a restarted one is found.
 """
 

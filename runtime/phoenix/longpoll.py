@@ -97,7 +97,7 @@ class LongPollSession(SocketTransport):
         if current_engine().node is not None:
             erlang.register(_name(self.token), self.pid)
         self.on_exit(self._forgotten)
-        erlang.send_after(self._patience, self.pid, _CHECK)
+        erlang.send_after(self._poll_timeout, self.pid, _CHECK)
 
     def release(self) -> None:
         """What is unread goes as well."""
@@ -109,7 +109,7 @@ class LongPollSession(SocketTransport):
         self.socket.endpoint.sessions.pop(self.token, None)
 
     @property
-    def _patience(self) -> int:
+    def _poll_timeout(self) -> int:
         return self.options.window_ms * 3 // 2
 
     # ---- out
@@ -179,9 +179,9 @@ class LongPollSession(SocketTransport):
                 return Stop(("shutdown", "slow_reader"))
             return None
         if message == _CHECK:
-            if erlang.monotonic_time() - self.last_poll > self._patience:
+            if erlang.monotonic_time() - self.last_poll > self._poll_timeout:
                 return Stop(("shutdown", "inactive"))
-            erlang.send_after(self._patience, self.pid, _CHECK)
+            erlang.send_after(self._poll_timeout, self.pid, _CHECK)
             return None
         return self.info(message)
 

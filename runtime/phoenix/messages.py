@@ -1,5 +1,5 @@
-"""What travels between clients, transports and channels (`Phoenix.Socket.Message`, `Broadcast` and their
-kin).
+"""What travels between clients, transports and channels (`Phoenix.Socket.Message`,
+`Broadcast` and others).
 
 A payload is any JSON value, or `bytes` for a binary payload. A `ref` or `join_ref` is whatever the client
 sent: usually a string, but any JSON value is echoed as it came.
@@ -106,7 +106,7 @@ class Accept:
     """`{:ok, reply, socket}` of join, `{:ok, socket}` of connect: the client is let in.
 
     With `subscribe` False a joined channel gets no broadcasts until it calls `self.subscribe()`: time to
-    tell the client what it missed first. (Phoenix has no such thing.)
+    push to the client what it missed first. (Phoenix has no such thing.)
     """
 
     reply: Any = field(default_factory=dict)

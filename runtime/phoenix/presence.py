@@ -1,8 +1,8 @@
 """Phoenix.Presence: who is in a topic, on all nodes, as the `phoenix` client's Presence class reads it.
 
-A `Presence` is a `Tracker` (see there for its life and its replicas) that tells the sockets of its own node what changed: one
-"presence_diff" for each topic of a diff, broadcast on this node only, since the tracker of each node tells its own. A linked
-process fetches and broadcasts, in the order of the diffs, so that a slow `fetch` holds up no heartbeat.
+A `Presence` is a `Tracker` (see there for its life and its replicas) that broadcasts changes to the sockets of its own node: one
+"presence_diff" for each topic of a diff, on this node only, since the tracker of each node does so. A linked process
+fetches and broadcasts, in the order of the diffs, so that a slow `fetch` holds up no heartbeat.
 """
 
 from __future__ import annotations

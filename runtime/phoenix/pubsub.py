@@ -2,7 +2,7 @@
 
 A `PubSub` is a GenServer whose tables every process reads and writes directly (one thread): the process is there to be
 supervised, and its end takes the subscriptions along, as the end of a registry does. What comes for it goes to its adapter:
-broadcasts of other nodes. A subscription ends the moment its subscriber does, before any other process hears of the death.
+broadcasts of other nodes. A subscription ends the moment its subscriber does, before any monitor of it fires.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ channels.
 
 `Socket` is what an application writes: who may connect, the socket's id, which topic goes to which
 channel. `SocketTransport` is the process behind one connection; the WebSocket connection and the longpoll
-session are its subclasses. It takes the client's messages from them and, as mail: `SocketClose` and `Down` of
+session are its subclasses. It takes the client's messages from them and the messages `SocketClose` and `Down` of
 its channels, `SocketDrain`, the "disconnect" `Broadcast` on its id, and `Frame`s to pass on. It starts
 channels under the endpoint's DynamicSupervisor and monitors them; a channel that crashes costs its client one
 phx_error. If the transport itself crashes, its channels see the Down and end with its reason.
@@ -148,8 +148,8 @@ class BadMessage(Exception):
     """The client sent what is no message: its fault, and no crash of ours."""
 
 
-class _Gone:
-    """The transport of a socket that has ended: its channels may write to it until they hear of that."""
+class _Closed:
+    """The transport of a socket that has ended: its channels may write to it until their monitor fires."""
 
     __slots__ = ()
 
@@ -157,7 +157,7 @@ class _Gone:
         """Goes nowhere."""
 
 
-_GONE: Final[Any] = _Gone()
+_CLOSED: Final[Any] = _Closed()
 
 
 class SocketTransport(GenServer):
@@ -208,7 +208,7 @@ class SocketTransport(GenServer):
 
     def release(self) -> None:
         """The process has ended. Socket and transport hold each other, and would wait for the garbage collector."""
-        self.socket.transport = _GONE
+        self.socket.transport = _CLOSED
         self.channels.clear()
 
     # ---- Phoenix.Socket.__init__/1
@@ -330,7 +330,7 @@ class SocketTransport(GenServer):
     # ---- Phoenix.Socket.__info__/2
 
     def info(self, message: Any) -> Any:
-        """Handles mail that is not the transport's own. What it returns is a GenServer's return value."""
+        """Handles messages that are not the transport's own. What it returns is a GenServer's return value."""
         kind: type[Any] = type(message)
         if kind is Frame:
             self.emit(message)

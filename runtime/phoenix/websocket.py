@@ -1,8 +1,8 @@
 """The process behind one WebSocket: frames in, frames out, limits (`Phoenix.Transports.WebSocket` on Bandit's
 WebSock).
 
-It takes from its IO side, as mail: `bytes` that came in, `PeerClosed`; from others `Frame`s to send,
-`CloseConnection`, and what `SocketTransport` takes. A join blocks it; meanwhile mail waits, so that frames
+It takes these messages: from its IO side `bytes` that came in, `PeerClosed`; from others `Frame`s to send,
+`CloseConnection`, and what `SocketTransport` takes. A join blocks it; meanwhile messages wait, so that frames
 leave in the order in which Phoenix would send them. When it crashes the client is closed with 1011 and its
 channels end.
 """
@@ -239,7 +239,7 @@ class WebSocketConnection(SocketTransport):
         return None
 
     async def _blocked(self, waiting: Coroutine[Any, Any, None], events: Iterator[Event]) -> None:
-        """A join or a pause is under way; what came behind it in the same read comes next, before any mail."""
+        """A join or a pause is under way; what came behind it in the same read comes next, before any message."""
         try:
             await waiting
             for opcode, payload in events:

@@ -153,17 +153,17 @@ class Cluster:
         await self.start()
         return self.url()
 
-    async def stop(self, patience: float = 6.0) -> None:
-        """End the postmaster if it is ours (fast shutdown; after `patience` seconds by force) and let go of
+    async def stop(self, timeout: float = 6.0) -> None:
+        """End the postmaster if it is ours (fast shutdown; after `timeout` seconds by force) and let go of
         the cluster.
         """
-        await asyncio.to_thread(self.stop_blocking, patience)
+        await asyncio.to_thread(self.stop_blocking, timeout)
 
-    def stop_blocking(self, patience: float = 6.0) -> None:
+    def stop_blocking(self, timeout: float = 6.0) -> None:
         """`stop` for callers without a loop."""
         with self._preparing:
             if self.postmaster is not None:
-                self.postmaster.stop(patience)
+                self.postmaster.stop(timeout)
                 self.postmaster = None
             self._release()
 
@@ -255,8 +255,8 @@ class Cluster:
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-20:]
-        telling = [line for line in lines if "FATAL" in line or "PANIC" in line]
-        return (telling or lines or ["it wrote nothing"])[-1]
+        errors = [line for line in lines if "FATAL" in line or "PANIC" in line]
+        return (errors or lines or ["it wrote nothing"])[-1]
 
     async def _ensure_database(self) -> None:
         """The role and the database of BitNexus. They are made on the first start; later this is one quick

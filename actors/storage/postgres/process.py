@@ -53,9 +53,9 @@ def says_ready(data: Path, pid: int) -> bool:
     return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
 
-def clear_remains(data: Path, patience: float = 5.0) -> None:
+def clear_remains(data: Path, timeout: float = 5.0) -> None:
     """End whatever an earlier server left running in `data` and remove its stale files. Blocks, 3 *
-    `patience` s at most.
+    `timeout` s at most.
 
     The caller holds the lock of the data directory, so none of it can belong to a running server.
     """
@@ -72,7 +72,7 @@ def clear_remains(data: Path, patience: float = 5.0) -> None:
                 os.kill(pid, order)
             except ProcessLookupError:
                 continue
-        deadline = time.monotonic() + (patience if targets else 1.0)
+        deadline = time.monotonic() + (timeout if targets else 1.0)
         while living_in(data) and time.monotonic() < deadline:
             time.sleep(0.02)
     if left := living_in(data):
@@ -160,11 +160,11 @@ class Postmaster:
         """Block until it ended, at most `seconds`; whether it has."""
         return self._ended.wait(seconds)
 
-    def stop(self, patience: float = 6.0) -> None:
-        """Fast shutdown; after `patience` seconds immediate, then kill. Blocks."""
+    def stop(self, timeout: float = 6.0) -> None:
+        """Fast shutdown; after `timeout` seconds immediate, then kill. Blocks."""
         for order in (FAST, IMMEDIATE, KILL):
             self.signal(order)
-            if self.wait(patience if order is FAST else 2.0):
+            if self.wait(timeout if order is FAST else 2.0):
                 return
 
     def _wait(self) -> None:
