@@ -98,16 +98,18 @@ async def open_pool(url: str, size: int, name: str, node_id: str, command_timeou
     )
 
 
-async def open_connection(url: str, *, timeout: float, **options: Any) -> asyncpg.Connection:
+async def open_connection(
+    url: str, *, timeout: float, driver: Any = None, **options: Any
+) -> asyncpg.Connection:
     """A connection as asyncpg makes it, to the first host that is what the URL wants; at most `timeout` seconds.
 
-    Raises what the last host's attempt raised, TimeoutError if none has answered.
+    `driver` defaults to the server's; a program that runs none names its own. Raises what the last host's attempt
+    raised, TimeoutError if none has answered.
     """
+    driver = server_state().driver if driver is None else driver
     options["target_session_attrs"] = session_attributes(url)
     async with asyncio.timeout(timeout):
-        return await _first(
-            [server_state().driver.connect(host, timeout=timeout, **options) for host in each_host(url)]
-        )
+        return await _first([driver.connect(host, timeout=timeout, **options) for host in each_host(url)])
 
 
 async def _session(

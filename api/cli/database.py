@@ -71,7 +71,7 @@ async def connected(settings: Settings, migrated: bool = True) -> AsyncIterator[
     """
     async with database_url(settings) as url:
         try:
-            connection = await open_connection(url, timeout=10)
+            connection = await open_connection(url, timeout=10, driver=asyncpg)
         except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise DatabaseError(f"DATABASE_URL: can't connect to {address(url)}: {reason(error)}") from None
         try:
