@@ -55,8 +55,8 @@ class Address:
 
 
 class Endpoint(Server):
-    """Serves the handler that `app` ("module:factory") makes. Of its attributes `upgradable` and `refusal` are the
-    server's options, `session_changed` is called for each session that has ended and each user whose
+    """Serves the handler that `app` ("module:factory") makes. Of its attributes `upgradable`, `refusal` and `sheddable` are
+    the server's options, `session_changed` is called for each session that has ended and each user whose
     rights have changed, and `close` is called in the
     end. `host` and `port` default to the settings in force.
     """
@@ -81,7 +81,7 @@ class Endpoint(Server):
         self.port = server_state().port = sockets[0].getsockname()[1]
         chosen = {
             name: getattr(application, name)
-            for name in ("upgradable", "refusal")
+            for name in ("upgradable", "refusal", "sheddable")
             if hasattr(application, name)
         }
         options = HttpOptions(trusted_proxies=tuple(current.trusted_proxies), **chosen)

@@ -21,7 +21,7 @@ from actors.storage.change_events import Change
 from api.context import Context
 from api.http import openapi
 from api.http.cors import Cors
-from api.http.errors import ApiError, FailureLog, from_exception
+from api.http.errors import ApiError, FailureLog, from_exception, overloaded
 from api.http.request import JSON_HEADER, ApiRequest, Headers, Response, query_pairs, refuse_query
 from api.http.router import Operation, Router, Routes
 from api.operators import actions as admin_actions
@@ -92,8 +92,16 @@ class App:
 
     def refusal(self, status: int, reason: str) -> Response:
         """The answer to what is no request, in the one error form."""
-        error = ApiError(status, f"{reason[:1].upper()}{reason[1:]}")
-        return Response(status, error.body(), [JSON_HEADER, NOSNIFF, NO_STORE])
+        error = overloaded() if status == 503 else ApiError(status, f"{reason[:1].upper()}{reason[1:]}")
+        return Response(status, error.body(), [JSON_HEADER, NOSNIFF, NO_STORE, *error.headers])
+
+    def sheddable(self, request: http.Request) -> bool:
+        """Whether a request may be refused for want of time: what has a lane may."""
+        if request.upgrade:
+            return False
+        found = self.router.find(request.path)
+        operation = None if found is None else found[0].get(request.method)
+        return operation is not None and operation.lane is not None
 
     def session_changed(self, change: Change) -> None:
         """A session has ended, or a user's rights have changed: here, on another server, or by somebody in the database."""
@@ -174,6 +182,7 @@ class App:
                 return self._other_method(method, methods, headers)
         request.operation = operation
         current_request.set(request)
+        self.context.lanes.check(operation.lane)
         if operation.roles is not None:
             try:
                 await self._authorize(request, operation)
@@ -195,7 +204,9 @@ class App:
         elif operation.raw_body:
             request.content_type = _media_type(headers)
             request.body = await request.http.body.read(self._max_body)
-        return await operation.handler(request)
+        owner = request.principal.subject if request.has_principal else request.caller
+        with self.context.lanes.admitted(operation.lane, owner):
+            return await operation.handler(request)
 
     def _other_method(
         self, method: str, methods: dict[str, Operation], headers: dict[bytes, bytes]

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from actors.settings import Settings
 from api.http import request
+from api.http.lanes import Lanes
 from api.http.throttle import Bucket
 from api.security.guessing import Guesses
 from api.security.passwords import Passwords
@@ -24,6 +25,7 @@ class Context:
         self.passwords = Passwords()
         self.guesses = Guesses()
         self.sign_ups = Bucket(burst=30, rate=0.5)  # of e-mail addresses
+        self.lanes = Lanes()
         self.started = time.time()
 
     def close(self) -> None:

@@ -47,7 +47,7 @@ from schema.rows import LedgerHead, TransactionRow
 
 log = logging.getLogger("bitnexus.db_writer")
 
-MAX_BATCH = 500
+MAX_BATCH = 250  # as many answers, and no more, come at once: others have their turn in between
 PENDING_PAGE = 250
 SERVER_MS = 4000  # the database ends a statement of ours itself
 SQL_SECONDS = 4.5  # we give up after that, and still below the caller's 5 s, so that it gets the reason

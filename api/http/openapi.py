@@ -26,7 +26,7 @@ from api.version import VERSION
 if TYPE_CHECKING:
     from api.http.router import Router
 
-routes = Routes("contract")
+routes = Routes("contract", lane=None)
 
 TEMPLATE = "#/components/schemas/{name}"
 

@@ -30,6 +30,7 @@ ADMINS_AND_SERVICES: frozenset[str] = frozenset({ADMIN, SERVICE})
 
 JSON = "application/json"
 ANYTHING = "*/*"
+WORK, WRITE, SIGN_IN = "work", "write", "sign_in"  # lanes of admission
 UUID_TEXT = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 FLAG = re.compile("[a-z][a-z0-9_.-]{0,99}")
 
@@ -80,7 +81,8 @@ class Operation:
     `body` and `query` are msgspec structs; a query without one is refused, unless `any_query`. `raw_body` hands the handler
     the bytes unread, of which `body_schema` tells readers the form. `cors_any` lets every origin call. `errors` lists the error
     statuses beyond those that follow from the rest (400, 401, 403, 413, 415, 422 and 500, 503); `error_format` is the
-    form of errors where it is not the API's own.
+    form of errors where it is not the API's own. `lane` is what the operation has to be admitted to (api/http/lanes.py);
+    None for what operators need most when there is too much of everything else.
     """
 
     method: str
@@ -101,6 +103,7 @@ class Operation:
     cors_any: bool = False
     error_format: ErrorFormat | None = None
     token_optional: bool = False
+    lane: str | None = WORK
 
     @property
     def takes_no_query(self) -> bool:
@@ -132,10 +135,11 @@ def _segments(path: str) -> list[str]:
 
 
 class Routes:
-    """The operations of one module, gathered by its decorators."""
+    """The operations of one module, gathered by its decorators. `lane` is theirs where they name none."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, lane: str | None = WORK) -> None:
         self.tag = tag
+        self.lane = lane
         self.operations: list[Operation] = []
 
     def add(
@@ -151,6 +155,8 @@ class Routes:
         **rest: Any,
     ) -> Callable[[Handler], Handler]:
         """Adds the decorated handler. `responses` maps a status to a body type or a `ResponseSpec`."""
+
+        rest.setdefault("lane", self.lane)
 
         def decorate(handler: Handler) -> Handler:
             self.operations.append(

@@ -35,7 +35,7 @@ from runtime.otp import sys as debug
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.phoenix import drainer
 
-routes = Routes("admin")
+routes = Routes("admin", lane=None)
 
 WAIT_SECONDS = 1.5  # how long an answer waits for an action that goes on by itself
 REPLACED_SECONDS = 0.5

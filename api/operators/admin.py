@@ -21,7 +21,7 @@ from runtime.core.engine import current_engine
 from runtime.core.pid import Pid
 from runtime.observe import observer
 
-routes = Routes("admin")
+routes = Routes("admin", lane=None)
 
 _ONE_LINE = "^[^\\u0000]*$"
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_ONE_LINE)]

@@ -30,7 +30,7 @@ from runtime.core.engine import Engine, current_engine
 from runtime.observe import observer
 from runtime.observe.telemetry_metrics import MAX_SERIES, Counter, Distribution, LastValue, Metric, Sum
 
-routes = Routes("metrics")
+routes = Routes("metrics", lane=None)
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 

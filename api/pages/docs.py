@@ -9,7 +9,7 @@ from api.http.request import ApiRequest, Response
 from api.http.router import ResponseSpec, Routes
 from api.pages.routes import POLICY
 
-routes = Routes("contract")
+routes = Routes("contract", lane=None)
 
 PAGE = Path(__file__).parent / "docs_page" / "index.html"
 SCRIPT = Path(__file__).parent / "docs_page" / "docs.js"

@@ -17,7 +17,7 @@ from actors.storage import repo
 from api.context import ApiRequest
 from api.http.errors import ApiError, unauthorized
 from api.http.request import Response, json_response
-from api.http.router import ResponseSpec, Routes
+from api.http.router import SIGN_IN, ResponseSpec, Routes
 from api.security import disconnect
 from api.security.sessions import revoke
 from api.security.tokens import refresh_hash, refresh_token
@@ -94,6 +94,7 @@ WRONG = "The e-mail address or the password is wrong"
     body=Login,
     responses={200: SignedIn},
     errors=(401, 429),
+    lane=SIGN_IN,
 )
 async def login(request: ApiRequest) -> Response:
     """Answers alike, and after the same work, whether the account is unknown, inactive or the password

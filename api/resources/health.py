@@ -21,7 +21,7 @@ from runtime.core.exits import Exit
 from runtime.nodes.nats import NatsFabric
 from runtime.otp import erlang, gen_server, state_machine
 
-routes = Routes("health")
+routes = Routes("health", lane=None)
 
 
 class Alive(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from api.http.cursor import Cursor, Limit
 from api.http.errors import ApiError, database_unavailable, invalid, outcome_unknown
 from api.http.fields import Amount, Currency, CurrencyText, Moment, Text, Zoned
 from api.http.request import ApiRequest, Response, json_response
-from api.http.router import ResponseSpec, Routes
+from api.http.router import WRITE, ResponseSpec, Routes
 from api.security.access import may_see, whose
 from runtime.otp import gen_server
 from schema import transaction_lists
@@ -134,6 +134,7 @@ IdempotencyKey = Annotated[
         )
     },
     errors=(404, 409),
+    lane=WRITE,
     request_headers={
         "Idempotency-Key": (
             IdempotencyKey,

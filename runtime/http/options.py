@@ -26,6 +26,11 @@ def refusal(status: int, reason: str) -> Response:
     return Response(status, reason.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
 
 
+def everything(_request: Request) -> bool:
+    """Any request."""
+    return True
+
+
 def nothing_mounted(_request: Request) -> bool:
     """No path takes WebSockets."""
     return False
@@ -49,8 +54,9 @@ class HttpOptions:
     what its peer still sends.
 
     upgradable: says of a WebSocket request whether its path takes sockets; elsewhere an Upgrade is ignored (RFC 9110
-    7.8). refusal: makes the answer for what is no request. trusted_proxies: whose X-Forwarded-For and -Proto are
-    believed.
+    7.8). refusal: makes the answer for what is no request. sheddable: says of the first request of a connection whether
+    it may be refused with 503 when more connections come than can be served. trusted_proxies: whose X-Forwarded-For and
+    -Proto are believed.
     """
 
     max_head: int = 65_536
@@ -71,6 +77,7 @@ class HttpOptions:
     linger_timeout: float = 5.0
     upgradable: Callable[[Request], bool] = nothing_mounted
     refusal: Callable[[int, str], Response] = refusal
+    sheddable: Callable[[Request], bool] = everything
     trusted_proxies: tuple[str, ...] = field(default=())
 
 

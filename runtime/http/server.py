@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from runtime.core.pid import Pid
+from runtime.http.accept_queue import AcceptQueue
 from runtime.http.forwarded import Forwarded
 from runtime.http.messages import Request, Response
 from runtime.http.options import HttpOptions, ServerOptions
@@ -27,7 +28,7 @@ from runtime.otp.gen_server import GenServer, Reply, Stop
 
 Handler = Callable[[Request], Awaitable[Response | None] | Response | None]
 
-BACKLOG: Final = 2048
+BACKLOG: Final = 4096  # `AcceptQueue` keeps it short; what finds it full would come again after a second
 LONGEST_SWEEP: Final = 1.0  # seconds between two looks at all connections
 SHORTEST_SWEEP: Final = 0.02
 _POLL: Final = 0.01
@@ -54,6 +55,7 @@ class Listener:
         "loop",
         "now",
         "options",
+        "queues",
         "scheme",
         "servers",
     )
@@ -67,10 +69,13 @@ class Listener:
         self.forwarded = Forwarded(options.trusted_proxies) if options.trusted_proxies else None
         self.connections: set[Any] = set()  # HttpProtocol, and what became of them by an upgrade
         self.servers: list[asyncio.Server] = []
+        self.queues: list[AcceptQueue] = []
         self.closing = False
 
     def make(self) -> HttpProtocol:
         """A new connection."""
+        for queue in self.queues:
+            queue.look(self.now())
         return HttpProtocol(self)
 
     async def listen(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None = None) -> None:
@@ -79,6 +84,8 @@ class Listener:
             create: Any = self.loop.create_server
             if bound.family == socket.AF_UNIX:
                 create = self.loop.create_unix_server
+            elif tls is None:
+                self.queues.append(AcceptQueue(self, bound))
             self.servers.append(await create(self.make, sock=bound, ssl=tls, backlog=BACKLOG))
 
     def interval(self) -> float:
@@ -101,6 +108,8 @@ class Listener:
         self.closing = True
         for server in self.servers:
             server.close()
+        for queue in self.queues:
+            queue.close()
 
     async def finish(self, grace: float) -> None:
         """Lets what is under way finish for `grace` seconds."""

@@ -1,0 +1,49 @@
+"""The lanes of the front: each kind of work is admitted by its own waiting time, so that one does not use up the others'.
+
+What operators need has none: health, metrics and admin are served however much of the rest is refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from api.http.errors import ApiError, overloaded
+from api.http.router import SIGN_IN, WORK, WRITE
+from runtime.core import telemetry
+from runtime.http.admission import Admission
+
+SHED: Final = ("http", "shed")
+ASSUMED: Final = {WORK: 1000.0, WRITE: 2000.0, SIGN_IN: 50.0}  # served a second, until it has been measured
+
+
+class Lanes:
+    """Those of one server."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, Admission] = {lane: Admission(assumed) for lane, assumed in ASSUMED.items()}
+
+    def check(self, lane: str | None) -> None:
+        """Before anything is known but the lane. Raises ApiError 503 when nobody can be let in."""
+        if lane is not None and self.of[lane].full(now := time.monotonic()):
+            raise self._refused(lane, now)
+
+    @contextmanager
+    def admitted(self, lane: str | None, owner: Hashable) -> Iterator[None]:
+        """Around a piece of work. Raises ApiError 503 when it would wait too long, or its owner has too much there."""
+        if lane is None:
+            yield
+            return
+        admission = self.of[lane]
+        if not admission.enter(owner, now := time.monotonic()):
+            raise self._refused(lane, now)
+        try:
+            yield
+        finally:
+            admission.leave(owner, time.monotonic())
+
+    def _refused(self, lane: str, now: float) -> ApiError:
+        telemetry.execute(SHED, {"count": 1}, {"lane": lane})
+        return overloaded(self.of[lane].retry_after(now))

@@ -1,0 +1,85 @@
+"""More connections than can be served: those who wait too long are refused, and what operators need is not among them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+import pytest
+import uvloop
+
+from runtime.http import HttpOptions
+from runtime.http.accept_queue import AcceptQueue
+from runtime.http.messages import Request, Response
+from runtime.http.options import refusal
+from runtime.http.server import Listener, bind
+
+CLIENTS = 600
+pytestmark = pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="Linux alone tells")
+
+
+def ask(port: int, path: bytes) -> socket.socket:
+    """A connection with its whole request, which the kernel keeps until somebody accepts."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=60)
+    client.send(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi" % path)
+    return client
+
+
+def answers(clients: list[socket.socket]) -> tuple[list[int], float]:
+    """The status of each, and when the last came."""
+    found: list[int] = []
+    for client in clients:
+        with client, client.makefile("rb") as lines:
+            found.append(int(lines.readline().split()[1]))
+            rest = lines.read()
+            assert found[-1] != 503 or rest.endswith(b"\r\n\r\ntoo many connections wait")
+    return found, time.monotonic()
+
+
+async def flood(seconds: float) -> tuple[tuple[list[int], float], tuple[list[int], float]]:
+    """CLIENTS at once for work that holds the loop for so long each, and behind them some who ask for what is urgent."""
+
+    def work(request: Request) -> Response:
+        if request.path == "/work":
+            time.sleep(seconds)
+        return Response(200, b"done")
+
+    options = HttpOptions(sheddable=lambda request: request.path == "/work", refusal=refusal)
+    [bound] = bind("127.0.0.1", 0)
+    port = bound.getsockname()[1]
+    workers = [ask(port, b"/work") for _ in range(CLIENTS)]
+    urgent = [ask(port, b"/urgent") for _ in range(20)]
+    listener = Listener(work, options)
+    await listener.listen([bound])
+    try:
+        async with asyncio.timeout(60):
+            return await asyncio.gather(
+                asyncio.to_thread(answers, workers), asyncio.to_thread(answers, urgent)
+            )
+    finally:
+        listener.abort()
+
+
+def test_who_would_wait_too_long_is_refused_and_what_is_urgent_is_served() -> None:
+    (work, work_done), (urgent, urgent_done) = uvloop.run(flood(0.01))
+    assert set(work) == {200, 503} and work.count(200) >= 16
+    assert urgent == [200] * 20 and urgent_done < work_done
+
+
+def test_a_burst_that_is_soon_done_is_served() -> None:
+    (work, _), (urgent, _) = uvloop.run(flood(0.0))
+    assert work.count(200) > CLIENTS / 2 and urgent == [200] * 20
+
+
+def test_the_length_of_the_queue_is_the_kernels() -> None:
+    async def main() -> None:
+        [bound] = bind("127.0.0.1", 0)
+        queue = AcceptQueue(Listener(lambda _request: None, HttpOptions()), bound)
+        assert queue.length() == 0
+        clients = [socket.create_connection(bound.getsockname()) for _ in range(5)]
+        assert queue.length() == 5
+        for each in (*clients, bound):
+            each.close()
+
+    uvloop.run(main())
