@@ -25,6 +25,8 @@ LONG_SCHEDULE_SECONDS: Final = 0.05
 CLEANING_SECONDS: Final = 5.0  # how long `stop` waits for what killed code awaits in its finally clauses
 MOST_HANDED_OVER: Final = 8  # each one takes some frames of Python's stack
 
+_turn: Final = Cell.turn
+
 
 class AsyncioEngine(Engine):
     """Runs processes on the running event loop. `start()` makes it the default engine of this thread's code.
@@ -39,10 +41,10 @@ class AsyncioEngine(Engine):
         self.loop = loop or asyncio.get_running_loop()
         self.long_schedule = long_schedule
         self.long_schedules = 0
-        # Of callbacks that are no coroutines; whoever wakes a process does not lend it theirs. The rest are for hand-overs.
+        # Of callbacks that are no coroutines; whoever wakes a process does not lend it theirs. The rest are for hand-overs,
+        # of which each takes one until it is done.
         self._context, *self._contexts = (copy_context() for _ in range(MOST_HANDED_OVER + 1))
         self.scheduled = False
-        self._depth = 0  # how many turns have handed over to another and are not done
         self._handle: asyncio.Handle | None = None
         self._wakes = 0.0  # when _handle is due; uvloop's handles do not know it if that was the past
         self._stopped = False
@@ -104,25 +106,28 @@ class AsyncioEngine(Engine):
 
     def hand_over(self, caller: Cell, server: Cell) -> None:
         # As if the caller had been preempted by the server: what it sent before to others is handled later, as may be.
+        execution, contexts, queue = caller.execution, self._contexts, self.queue
         before = perf_counter()
         if (
-            caller.execution.mode != RUNNING
-            or caller.execution.engine is not self
-            or self._depth == MOST_HANDED_OVER
+            execution.mode != RUNNING
+            or execution.engine is not self
+            or not contexts
             or before - self.turn_began > TURN_SECONDS
         ):
             return
-        self.queue.pop()
-        loop, context = self.loop, self._contexts[self._depth]
-        self._depth += 1
+        last = queue.pop()
+        if last is not server:
+            queue.append(last)
+            return
+        loop, context = self.loop, contexts.pop()
         _leave_task(loop, caller)  # type: ignore[arg-type]
         scheduler.entered = None
         try:
-            context.run(server.turn)
+            context.run(_turn, server)
         finally:
             _enter_task(loop, caller)  # type: ignore[arg-type]
             scheduler.current = scheduler.entered = caller
-            self._depth -= 1
+            contexts.append(context)
         after = perf_counter()
         if after - before > self.long_schedule:
             self._report_long_schedule(server, after - before)

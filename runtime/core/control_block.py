@@ -71,7 +71,7 @@ class ExecutionState:
 
     __slots__ = (
         "cancels", "context", "coro", "engine", "mailbox", "message", "mode", "must_cancel", "pending_exit",
-        "queued", "shared", "suspended", "waiting", "waiting_since", "watcher",
+        "queued", "reductions", "shared", "suspended", "waiting", "waiting_since", "watcher",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, mode: Mode = IDLE, shared: bool = False) -> None:
@@ -82,6 +82,7 @@ class ExecutionState:
         self.suspended = False  # suspended by sys
         self.must_cancel = False
         self.cancels = 0
+        self.reductions = 0  # those that `relations` does not count yet
         self.mailbox: Mailbox | None = None
         self.coro: Coroutine[Any, Any, Any] | None = None
         self.context: Context | None = None
@@ -100,7 +101,7 @@ class ExecutionState:
         """As new, after the end of its process, which has left no mail here."""
         self.mode = IDLE
         self.queued = self.suspended = self.must_cancel = False
-        self.cancels = 0
+        self.cancels = self.reductions = 0
         self.coro = self.context = self.waiting_since = None
         self.pending_exit = UNSET
 
@@ -119,7 +120,7 @@ class Relations(Struct, eq=False):
     extra: dict[str, Any] | None = None  # rare state: sys debug, a server's timeout, Thespian's side
     name: str | None = None
     overload: int = 0  # the mailbox's bound; 0 is none
-    reductions: int = 0
+    reductions: int = 0  # messages handled before its last rest
     trap_exit: bool = False
 
     def blank(self) -> bool:

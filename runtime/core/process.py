@@ -73,6 +73,11 @@ class Cell(AsyncioTask, ActorReference, Linked):
         """Itself, as others see it."""
         return self
 
+    @property
+    def reductions(self) -> int:
+        """Messages it has begun to handle."""
+        return self.relations.reductions + self.execution.reductions
+
     def own_execution(self) -> ExecutionState:
         """Its `ExecutionState`, to be written to. The process must be alive."""
         execution = self.execution
@@ -121,7 +126,7 @@ class Cell(AsyncioTask, ActorReference, Linked):
         """It has made a reference: a receive for it may skip the mail that is here already."""
         mailbox = self.execution.mailbox
         if mailbox and len(mailbox) > LONG:
-            mailbox.made(ref, self.relations.reductions)
+            mailbox.made(ref, self.reductions)
 
     def wake(self, wait: Any) -> None:
         """The thing this process waits for has come. A wake for an earlier wait is stale and ignored."""
@@ -149,49 +154,8 @@ class Cell(AsyncioTask, ActorReference, Linked):
                 self._begin(execution)
             elif execution.coro is not None:
                 self._step(execution)
-            mailbox = execution.mailbox
-            plain = type(self) is Cell
-            budget = engine.turn_messages
-            look, stride, until = budget - 1, 1, 0.0
-            while execution.mode == IDLE and mailbox:
-                if not execution.suspended:
-                    message = mailbox.popleft()
-                elif taken := mailbox.take(self._passes_suspended):
-                    message = taken[0]
-                else:
-                    break
-                execution.message = message
-                relations = self.relations
-                if relations.shared:
-                    relations = self.own_relations()
-                relations.reductions += 1
-                execution.mode = RUNNING
-                try:
-                    coro = self.actor._handle(message) if plain else self.handle(message)
-                except Unwind:
-                    break
-                except BaseException as exc:
-                    self.crash(exc)
-                    break
-                if coro is not None:
-                    self._drive(execution, coro)
-                elif execution.mode == RUNNING:
-                    execution.mode = IDLE
-                if execution.pending_exit is not UNSET or not mailbox:
-                    break
-                budget -= 1
-                if budget > look:
-                    continue
-                if budget <= 0:
-                    break
-                # The clock costs as much as a small message: it is looked at less and less while messages are small.
-                now = perf_counter()
-                if until == 0.0:
-                    until = (engine.turn_began or now) + TURN_SECONDS
-                if now > until:
-                    break
-                stride = min(stride * 2, _MOST_BETWEEN_LOOKS) if until - now > _HALF_A_TURN else 1
-                look -= stride
+            if execution.mode == IDLE and execution.mailbox:
+                self._handle_mail(execution, execution.mailbox, engine)
         finally:
             scheduler.current = None
         if execution.pending_exit is not UNSET and execution.mode != DEAD:
@@ -203,6 +167,52 @@ class Cell(AsyncioTask, ActorReference, Linked):
         elif len(engine.spare_executions) < _POOLED:
             execution.reset()
             engine.spare_executions.append(execution)
+
+    def _handle_mail(self, execution: ExecutionState, mailbox: Mailbox, engine: Engine) -> None:
+        plain = type(self) is Cell
+        budget = engine.turn_messages
+        look, stride, until = budget - 1, 1, 0.0
+        execution.mode = RUNNING
+        while True:
+            if not execution.suspended:
+                message = mailbox.popleft()
+            elif taken := mailbox.take(self._passes_suspended):
+                message = taken[0]
+            else:
+                break
+            execution.message = message
+            execution.reductions += 1
+            try:
+                coro = self.actor._handle(message) if plain else self.handle(message)
+            except Unwind:
+                break
+            except BaseException as exc:
+                self.crash(exc)
+                break
+            if coro is not None:
+                self._drive(execution, coro)
+                if execution.mode != IDLE:
+                    break
+                execution.mode = RUNNING
+            elif execution.mode != RUNNING:
+                break
+            if not mailbox or execution.pending_exit is not UNSET:
+                break
+            budget -= 1
+            if budget > look:
+                continue
+            if budget <= 0:
+                break
+            # The clock costs as much as a small message: it is looked at less and less while messages are small.
+            now = perf_counter()
+            if until == 0.0:
+                until = (engine.turn_began or now) + TURN_SECONDS
+            if now > until:
+                break
+            stride = min(stride * 2, _MOST_BETWEEN_LOOKS) if until - now > _HALF_A_TURN else 1
+            look -= stride
+        if execution.mode == RUNNING:
+            execution.mode = IDLE
 
     def _rest(self, execution: ExecutionState, engine: Engine) -> None:
         """After a turn that has ended between two messages."""
@@ -217,7 +227,15 @@ class Cell(AsyncioTask, ActorReference, Linked):
         execution.queued = False
         if execution.suspended:
             return
+        if execution.reductions:
+            relations = self.relations
+            if relations.shared:
+                relations = self.own_relations()
+            relations.reductions += execution.reductions
+            execution.reductions = 0
         # The execution state goes back, with its deque: that alone is larger than all that an idle process has.
+        if mailbox is not None:
+            mailbox.skips = None
         watcher = execution.watcher
         if watcher is not None:
             execution.watcher = None
@@ -232,6 +250,7 @@ class Cell(AsyncioTask, ActorReference, Linked):
         mailbox = execution.mailbox
         if mailbox is not None and not mailbox:
             execution.mailbox = None
+            mailbox.skips = None
             if len(engine.spare_mailboxes) < _POOLED:
                 engine.spare_mailboxes.append(mailbox)
         if execution.waiting_since is None:
@@ -363,11 +382,10 @@ class Cell(AsyncioTask, ActorReference, Linked):
             execution.mode = DEAD
         self.execution = engine.dead
         engine.exited(self, reason)
-        for hook in self.relations.exit_hooks or ():
-            try:
-                hook(self)
-            except Exception:  # whoever hooked in must not keep the process half alive
-                _log.exception("an exit hook of %s failed", self)
+        relations = self.relations  # its own, now that it has left the table
+        if relations.exit_hooks is not None:
+            self._run_exit_hooks(relations.exit_hooks)
+            relations.exit_hooks = None
         coro = execution.coro
         if coro is not None and not was_running:
             execution.coro = None
@@ -375,8 +393,26 @@ class Cell(AsyncioTask, ActorReference, Linked):
             engine.unwind(coro, execution.waiting, execution.context)
         if isinstance(self.actor, Process):
             self.actor._cancel_timers()
-        signals = engine.signals
-        relations = self.relations
+        if relations.monitors or relations.links or relations.monitored_by or execution.watcher is not None:
+            self._signal_end(execution, reason)
+        if relations.extra is not None:
+            relations.extra = None
+        if not execution.shared:
+            execution.mailbox = execution.message = execution.waiting = execution.watcher = None
+        self.actor = None
+        if engine.signals:
+            engine.drain()
+
+    def _run_exit_hooks(self, hooks: list[Callable[[Pid], object]]) -> None:
+        for hook in hooks:
+            try:
+                hook(self)
+            except Exception:  # whoever hooked in must not keep the process half alive
+                _log.exception("an exit hook of %s failed", self)
+
+    def _signal_end(self, execution: ExecutionState, reason: Any) -> None:
+        """Undoes what binds it to others, who are to hear of its end."""
+        relations, signals = self.relations, execution.engine.signals
         for monitor in relations.monitors:
             if monitor.target is not None:
                 monitor.target.drop_monitor(monitor)
@@ -387,11 +423,6 @@ class Cell(AsyncioTask, ActorReference, Linked):
         if execution.watcher is not None:
             signals.append((None, execution.watcher, self, reason))
         relations.links = relations.monitors = relations.monitored_by = ()
-        relations.exit_hooks = relations.extra = None
-        if not execution.shared:
-            execution.mailbox = execution.message = execution.waiting = execution.watcher = None
-        self.actor = None
-        engine.drain()
 
     def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
         """An exit signal arrives: from `exit/2`, or (`linked`) from the end of a linked process."""

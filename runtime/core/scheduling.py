@@ -117,9 +117,9 @@ class Receive(Wait):
             raise RuntimeError("receive() works only inside a process")
         timer = None
         match = self.match
-        execution, relations = cell.execution, cell.own_relations()
-        relations.reductions += 1
-        turn = relations.reductions
+        execution = cell.execution
+        execution.reductions += 1
+        turn = cell.relations.reductions + execution.reductions
         seen = 0  # so many messages do not match
         mailbox = execution.mailbox
         if mailbox and mailbox.skips is not None:

@@ -52,8 +52,6 @@ async def execute_call(ref: Ref, function: str, args: Sequence[Any]) -> None:
         outcome = ("exit", ended.reason)
     except Error as failed:
         outcome = ("error", failed.reason, Stack(failed.__traceback__))
-    except Unwind:
-        raise
     except Exception as failed:
         outcome = ("error", failed, Stack(failed.__traceback__))
     raise Exit((ref, *outcome))

@@ -84,7 +84,7 @@ def mailbox(pid: Pid) -> int:
 
 def reductions(pid: Pid) -> int:
     """How many messages it has handled."""
-    return pid.cell.relations.reductions
+    return pid.cell.reductions
 
 
 def behaviour(pid: Pid) -> type | None:
@@ -307,7 +307,7 @@ def row(cell: Cell) -> dict[str, Any]:
         "module": module_of(cell.actor),
         "status": status(cell),
         "message_queue_len": len(cell.execution.mailbox) if cell.execution.mailbox else 0,
-        "reductions": cell.relations.reductions,
+        "reductions": cell.reductions,
         "memory": erlang.memory_of(cell),
         "links": len(cell.relations.links),
         "restarts": restarts_of(cell),
@@ -315,7 +315,7 @@ def row(cell: Cell) -> dict[str, Any]:
 
 
 _KEYS: Final[dict[str, Callable[[Cell], Any]]] = {
-    "reductions": attrgetter("relations.reductions"),
+    "reductions": attrgetter("reductions"),
     "message_queue_len": lambda cell: len(cell.execution.mailbox) if cell.execution.mailbox else 0,
     "memory": erlang.memory_of,
     "restarts": restarts_of,

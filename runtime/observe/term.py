@@ -109,10 +109,8 @@ def show(value: object) -> Any:
     return _show(value, MAX_DEPTH, _Budget(), set())
 
 
-def _show(value: object, depth: int, budget: _Budget, above: set[int]) -> Any:
-    budget.left -= 1
-    if value is None or isinstance(value, bool):
-        return value
+def _scalar(value: object) -> Any:
+    """A value without parts as JSON can hold it; None if it is none."""
     match value:
         case Enum():
             return f"{type(value).__name__}.{value.name}"
@@ -128,6 +126,16 @@ def _show(value: object, depth: int, budget: _Budget, above: set[int]) -> Any:
             return value.isoformat()
         case bytes() | bytearray() | memoryview():
             return f"<{len(value)} bytes>"
+    return None
+
+
+def _show(value: object, depth: int, budget: _Budget, above: set[int]) -> Any:
+    budget.left -= 1
+    if value is None or isinstance(value, bool):
+        return value
+    shown = _scalar(value)
+    if shown is not None:
+        return shown
     if depth <= 0 or budget.left <= 0 or id(value) in above:
         return text(value, 120) if isinstance(value, (tuple, list, dict)) else f"<{type(value).__name__}>"
     above.add(id(value))

@@ -519,7 +519,7 @@ def _process_info(pid: Pid) -> dict[str, Any] | None:
         "monitors": monitors,
         "monitored_by": [m.owner.pid for m in cell.relations.monitored_by if isinstance(m, Monitor)],
         "trap_exit": cell.relations.trap_exit,
-        "reductions": cell.relations.reductions,
+        "reductions": cell.reductions,
         "parent": cell.relations.parent,
         "ancestors": ancestors(cell),
         "memory": memory_of(cell),

@@ -67,7 +67,7 @@ class Call(PendingReply):
             if not self.done:
                 caller, target = scheduler.current, self.target
                 engine = target.execution.engine
-                if caller is not None and engine.queue and engine.queue[-1] is target:
+                if caller is not None and engine.queue:
                     engine.hand_over(caller, target)
                 if not self.done:
                     if self.due is not None:

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.core import reports
-from runtime.core.exits import Throw, Unwind, reason_of
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.core.signals import ExitMessage
 from runtime.otp import gen_server
+from runtime.otp.callback import Raised, run
 from runtime.otp.erlang import self_
 from runtime.otp.gen import DEFAULT_TIMEOUT, Dest
 from runtime.otp.gen_server import From, GenServer, Reply, start_actor
@@ -173,15 +173,10 @@ class Manager(GenServer):
 
     def _add(self, handler: Any, args: Any, supervisor: Pid | None) -> Any:
         kind = handler[0] if isinstance(handler, tuple) else handler
-        try:
-            instance = kind()
-            result = instance.init(args)
-        except Unwind:
-            raise
-        except Throw as thrown:
-            return thrown.value
-        except Exception as exc:
-            return ("EXIT", reason_of(exc))
+        instance = run(kind)
+        result = run(instance.init, args) if isinstance(instance, EventHandler) else instance
+        if isinstance(result, Raised):
+            return ("EXIT", result.reason)
         if result is not None and result != "ok":
             return result
         cell = None if supervisor is None else supervisor.cell
@@ -192,16 +187,11 @@ class Manager(GenServer):
 
     def _all(self, hear: Callable[[EventHandler], Any], event: Any) -> None:
         for one in list(self.handlers):
-            try:
-                result = hear(one.instance)
-            except Unwind:
-                raise
-            except Throw as thrown:
-                result = thrown.value
-            except Exception as exc:
-                self._crashed(one, reason_of(exc))
-                continue
-            self._follow(one, result)
+            result = run(hear, one.instance)
+            if isinstance(result, Raised):
+                self._crashed(one, result.reason)
+            else:
+                self._follow(one, result)
 
     def _follow(self, one: _Installed, result: Any) -> None:
         match result:
@@ -218,16 +208,10 @@ class Manager(GenServer):
         one = self._find(handler)
         if one is None:
             return ("error", "bad_module")
-        try:
-            result = one.instance.handle_call(request)
-        except Unwind:
-            raise
-        except Throw as thrown:
-            result = thrown.value
-        except Exception as exc:
-            reason = reason_of(exc)
-            self._crashed(one, reason)
-            return ("error", ("EXIT", reason))
+        result = run(one.instance.handle_call, request)
+        if isinstance(result, Raised):
+            self._crashed(one, result.reason)
+            return ("error", ("EXIT", result.reason))
         self._follow(one, result)
         match result:
             case Reply(value) | RemoveHandler(value) | SwapHandler(reply=value):
@@ -243,12 +227,9 @@ class Manager(GenServer):
         if one not in self.handlers:
             return None
         self.handlers.remove(one)
-        try:
-            last = one.instance.terminate(arg)
-        except Unwind:
-            raise
-        except Exception as exc:
-            last = ("EXIT", reason_of(exc))
+        last = run(one.instance.terminate, arg)
+        if isinstance(last, Raised):
+            last = ("EXIT", last.reason)
         if one.supervisor is not None:
             if told is not None:
                 one.supervisor.deliver(("gen_event_EXIT", one.handler, told))

@@ -21,20 +21,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from inspect import iscoroutine
-from types import NoneType
-from typing import Any, ClassVar, Final, NoReturn
-
-from msgspec import Struct
+from types import CoroutineType, NoneType
+from typing import Any, ClassVar, NoReturn
 
 from runtime.core.durations import check_duration, check_timeout
-from runtime.core.exits import CallSite, Error, Exit, Throw, Unwind, is_shutdown, reason_of
-from runtime.core.modes import DEAD
+from runtime.core.exits import CallSite, Error, Exit, Unwind, is_shutdown
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell, Process
 from runtime.core.scheduling import TIMEOUT, scheduler
 from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
 from runtime.core.timers import Timer
+from runtime.otp.callback import NO_REPLY, Ignore, NoReply, Ok, Raised, Reply, Stop, completed, outcome, run
 from runtime.otp.child_spec import ChildSpec
 from runtime.otp.erlang import demonitor
 from runtime.otp.gen import (
@@ -54,63 +51,6 @@ from runtime.otp.gen import (
     stop,
     wait_response,
 )
-
-# ---- what callbacks return
-
-
-class Ok(Struct, frozen=True):
-    """`{ok, State}` from init; `timeout` in ms, `continue_` is handed to handle_continue."""
-
-    timeout: float | None = None
-    continue_: Any = None
-    hibernate: bool = False
-
-
-class Reply(Struct, frozen=True):
-    """`{reply, Value, State}` from handle_call."""
-
-    value: Any = None
-    timeout: float | None = None
-    continue_: Any = None
-    hibernate: bool = False
-
-
-class NoReply(Struct, frozen=True):
-    """`{noreply, State}`: from handle_call the answer comes later by `reply(from_, value)`."""
-
-    timeout: float | None = None
-    continue_: Any = None
-    hibernate: bool = False
-
-
-NO_REPLY: Final = object()
-
-
-class Stop(Struct, frozen=True):
-    """`{stop, Reason, State}`, or `{stop, Reason, Reply, State}` if a `reply` is given."""
-
-    reason: Any = "normal"
-    reply: Any = NO_REPLY
-
-
-class Ignore(Struct, frozen=True):
-    """`ignore` from init: the process ends with `normal`, start returns None."""
-
-
-class Raised:
-    """A callback raised: what its exception means for the server."""
-
-    __slots__ = ("reason",)
-
-    def __init__(self, exc: BaseException) -> None:
-        self.reason = reason_of(exc)
-
-
-def outcome(exc: BaseException) -> Any:
-    if isinstance(exc, KeyboardInterrupt):
-        raise exc  # meant for the program, as in `Cell.crash`
-    # throw(X) in a callback is the return value X.
-    return exc.value if isinstance(exc, Throw) else Raised(exc)
 
 
 class GenServer(Process):
@@ -238,13 +178,8 @@ class GenServer(Process):
                 name[1].register_name(name[2], cell)
             else:
                 cell.engine.register(name, cell)
-        try:
-            result = init()
-        except Unwind:
-            raise
-        except BaseException as exc:
-            result = outcome(exc)
-        if iscoroutine(result):
+        result = run(init)
+        if type(result) is CoroutineType:
             return self._await_init(result, name, started)
         return self._initialised(result, name, started)
 
@@ -257,23 +192,12 @@ class GenServer(Process):
             taken = resolve(name)
             raise Exit(("already_started", None if taken is None else taken.pid))
         result = init()
-        return await result if iscoroutine(result) else result
+        return await result if type(result) is CoroutineType else result
 
     async def _await_init(self, coro: Awaitable[Any], name: Any, started: StartReply | None) -> None:
-        follow = self._initialised(await self._completed(coro), name, started)
+        follow = self._initialised(await completed(coro), name, started)
         if follow is not None:
             await follow
-
-    async def _completed(self, coro: Awaitable[Any]) -> Any:
-        """What a callback's coroutine returned, or what its exception stands for."""
-        try:
-            return await coro
-        except (Unwind, GeneratorExit):
-            raise
-        except BaseException as exc:
-            if self._myRef.execution.mode == DEAD:  # killed meanwhile, its code is only cleaning up
-                raise
-            return outcome(exc)
 
     def _initialised(
         self, result: Any, name: Any, started: StartReply | None
@@ -311,50 +235,51 @@ class GenServer(Process):
         extra = self._myRef.relations.extra
         if extra is not None and not self._hear(extra, message):
             return None
+        kind = type(message)
         try:
-            if type(message) is Call:
+            if kind is Call:
                 result = self.handle_call(message.request, message)
                 if type(result) is Reply:  # the common case, without the detour
                     message.answer(result.value)
                     if result.timeout is None and result.continue_ is None:
                         return None
                     return self._options(result)
-                if iscoroutine(result):
-                    return self._await(result, message)
-                return self._apply(result, message)
-            if type(message) is Cast:
+            elif kind is Cast:
                 result = self.handle_cast(message.request)
-            elif not isinstance(message, NeverRefused):
-                result = self.handle_info(message)
-            elif isinstance(message, SystemMessage):
-                return self._system(message)
-            elif type(message) is ExitMessage and message.pid is (
-                self._myRef.relations.parent or self._myRef
-            ):
-                return self._stop(message.reason)
-            elif type(message) is _ServerTimeout:
-                if message.stale:
-                    return None
-                result = self.handle_info("timeout")
+            elif isinstance(message, NeverRefused):
+                return self._handle_own(message)
             else:
                 result = self.handle_info(message)
-        except Unwind:
-            raise
-        except BaseException as exc:
-            result = outcome(exc)
-        if result is None:
+        except BaseException as error:
+            result = outcome(error)
+        if result is None and kind is not Call:
             return None
-        if iscoroutine(result):
-            return self._await(result, None)
-        return self._apply(result, message if type(message) is Call else None)
+        from_: Call | None = message if kind is Call else None  # type: ignore[assignment]
+        if type(result) is CoroutineType:
+            return self._await(result, from_)
+        return self._apply(result, from_)
+
+    def _handle_own(self, message: NeverRefused) -> Coroutine[Any, Any, Any] | None:
+        """What the runtime itself has sent."""
+        info: Any = message
+        if isinstance(message, SystemMessage):
+            return self._system(message)
+        if type(message) is ExitMessage and message.pid is (self._myRef.relations.parent or self._myRef):
+            return self._stop(message.reason)
+        if type(message) is _ServerTimeout:
+            if message.stale:
+                return None
+            info = "timeout"
+        result = run(self.handle_info, info)
+        return self._await(result, None) if type(result) is CoroutineType else self._apply(result, None)
 
     async def _await(self, result: Any, from_: Call | None) -> None:
         while True:
-            if iscoroutine(result):
-                result = await self._completed(result)
+            if type(result) is CoroutineType:
+                result = await completed(result)
             if type(result) is not NoReply or result.continue_ is None:
                 break
-            result, from_ = self._continue(result.continue_), None
+            result, from_ = run(self.handle_continue, result.continue_), None
         follow = self._apply(result, from_)
         if follow is not None:
             await follow
@@ -381,8 +306,8 @@ class GenServer(Process):
     def _options(self, result: Ok | Reply | NoReply) -> Coroutine[Any, Any, Any] | None:
         # A loop, and another in `_await`: a server may continue for ever, so a step must not cost any stack.
         while result.continue_ is not None:
-            follow = self._continue(result.continue_)
-            if iscoroutine(follow):
+            follow = run(self.handle_continue, result.continue_)
+            if type(follow) is CoroutineType:
                 return self._await(follow, None)
             if type(follow) is not NoReply:
                 return self._apply(follow, None)
@@ -396,14 +321,6 @@ class GenServer(Process):
                 cell.own_extra()["timeout"] = marker
                 marker.arm(cell)
         return None
-
-    def _continue(self, argument: Any) -> Any:
-        try:
-            return self.handle_continue(argument)
-        except Unwind:
-            raise
-        except BaseException as exc:
-            return outcome(exc)
 
     def _hear(self, extra: dict[str, Any], message: Any) -> bool:
         """Something came: a pending timeout is void, a trace is told, statistics count. False if it is
@@ -444,13 +361,8 @@ class GenServer(Process):
 
     def _stop(self, reason: Any, answer: tuple[Call, Any] | None = None) -> Coroutine[Any, Any, Any] | None:
         """`terminate`, then the end. terminate may change the reason by failing; a throw in it is harmless."""
-        try:
-            result = self.terminate(reason)
-        except Unwind:
-            raise
-        except BaseException as exc:
-            result = outcome(exc)
-        if iscoroutine(result):
+        result = run(self.terminate, reason)
+        if type(result) is CoroutineType:
             return self._await_terminate(result, reason, answer)
         self._end(result, reason, answer)
         return None
@@ -458,15 +370,7 @@ class GenServer(Process):
     async def _await_terminate(
         self, coro: Awaitable[Any], reason: Any, answer: tuple[Call, Any] | None
     ) -> None:
-        try:
-            result = await coro
-        except (Unwind, GeneratorExit):
-            raise
-        except BaseException as exc:
-            if self._myRef.execution.mode == DEAD:  # killed meanwhile, its code is only cleaning up
-                raise
-            result = outcome(exc)
-        self._end(result, reason, answer)
+        self._end(await completed(coro), reason, answer)
 
     def _end(self, result: Any, reason: Any, answer: tuple[Call, Any] | None) -> None:
         if answer is not None:

@@ -33,14 +33,14 @@ from inspect import iscoroutine
 from typing import Any, ClassVar, Final, Literal
 
 from runtime.core.control_block import UNSET
-from runtime.core.exits import CallSite, Error, Exit, Stack, Throw, Unwind, reason_of
-from runtime.core.modes import DEAD
+from runtime.core.exits import CallSite, Error, Exit, Stack, Throw, reason_of
 from runtime.core.process import Cell
 from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
 from runtime.core.timers import Timer
 from runtime.otp import gen_server
+from runtime.otp.callback import Ignore, Raised, Stop, completed, own, run
 from runtime.otp.gen import Cast, Dest, Failed, StartError, StartReply
-from runtime.otp.gen_server import Call, From, GenServer, Ignore, Raised, Stop, cast, stop
+from runtime.otp.gen_server import Call, From, GenServer, cast, stop
 from runtime.otp.transition import (
     Action,
     CallbackAction,
@@ -227,48 +227,37 @@ class StateMachine(GenServer):
         return self._loop(("info", message))
 
     async def _loop(self, event: tuple[Event, Any] | None, result: Any = None) -> None:
-        """Handles an event and all that follow from it, until only mail can bring the next. At the start
+        """Handles an event and all that follow from it, until only mail can bring the next or the machine stops. At the start
         there is none.
         """
+        try:
+            await self._handle_events(event, result)
+        except BaseException as error:
+            reason = reason_of(own(error))
+            # gen_statem tells terminate no stack.
+            told = reason if isinstance(error, Exit) else reason[0]
+        else:
+            return
+        last = run(self.terminate, told)
+        self._end(await completed(last) if iscoroutine(last) else last, reason, None)
+
+    async def _handle_events(self, event: tuple[Event, Any] | None, result: Any) -> None:
         cell, machine = self._myRef, self._machine
         assert machine is not None
         handled = 0
-        try:
-            if event is None:
-                await self._transition(None, result)
-                event = machine.next()
-            while event is not None:
-                machine.cancel("timeout")  # any event ends the wait for one
-                result = await self._call_back(*event)
-                await self._transition(event, result)
-                event = machine.next()
-                handled += 1
-                if cell.execution.pending_exit is not UNSET:
-                    return  # a signal has ended it
-                if handled % _EVENTS_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-        except (Unwind, GeneratorExit, KeyboardInterrupt):
-            raise
-        except _Stopping as stopping:
-            told = reason = stopping.reason
-        except BaseException as exc:
-            if cell.execution.mode == DEAD:  # killed meanwhile, its code is only cleaning up
-                raise
-            reason = reason_of(exc)
-            told = reason if isinstance(exc, Exit) else reason[0]  # gen_statem tells terminate no stack
-        else:
-            return
-        try:
-            outcome = self.terminate(told)
-            if iscoroutine(outcome):
-                outcome = await outcome
-        except (Unwind, GeneratorExit):
-            raise
-        except BaseException as exc:
-            if cell.execution.mode == DEAD:
-                raise
-            outcome = gen_server.outcome(exc)
-        self._end(outcome, reason, None)
+        if event is None:
+            await self._transition(None, result)
+            event = machine.next()
+        while event is not None:
+            machine.cancel("timeout")  # any event ends the wait for one
+            result = await self._call_back(*event)
+            await self._transition(event, result)
+            event = machine.next()
+            handled += 1
+            if cell.execution.pending_exit is not UNSET:
+                return  # a signal has ended it
+            if handled % _EVENTS_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def _call_back(self, event: Event, content: Any) -> Any:
         machine = self._machine
@@ -300,10 +289,10 @@ class StateMachine(GenServer):
             case InitialState() | KeepState() | RepeatState() | NextState():
                 self._act(result.actions)
             case Stop(reason=reason):
-                raise _Stopping(reason)
+                raise Exit(reason)
             case StopAndReply(reason=reason, replies=replies):
                 self._reply_all(replies)
-                raise _Stopping(reason)
+                raise Exit(reason)
             case _:
                 raise Error(("bad_return_from_state_function", result))
         if machine.postpone and event is not None:
@@ -334,10 +323,10 @@ class StateMachine(GenServer):
                 case NextState() if result.state == machine.state:
                     self._act(result.actions, entering=True)
                 case Stop(reason=reason):
-                    raise _Stopping(reason)
+                    raise Exit(reason)
                 case StopAndReply(reason=reason, replies=replies):
                     self._reply_all(replies)
-                    raise _Stopping(reason)
+                    raise Exit(reason)
                 case _:
                     raise Error(("bad_state_enter_return_from_state_function", result))
             if not isinstance(result, RepeatState):
@@ -405,12 +394,6 @@ class StateMachine(GenServer):
         machine.state = state
         super()._replace_state(lambda _data: {**data, "_machine": machine})
         return (state, data)
-
-
-class _Stopping(Exception):
-    def __init__(self, reason: Any) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 def call(dest: Dest, request: Any, timeout: float | None = None) -> Awaitable[Any]:

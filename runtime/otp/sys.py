@@ -342,7 +342,7 @@ async def statistics(
         debug = _debug(cell)
         found = debug.statistics
         if flag is True:
-            debug.statistics = _Statistics(cell.relations.reductions)
+            debug.statistics = _Statistics(cell.reductions)
         elif flag is False:
             debug.statistics = None
         debug.tidy(cell)
@@ -353,7 +353,7 @@ async def statistics(
         return {
             "start_time": found.start_time,
             "current_time": time(),
-            "reductions": cell.relations.reductions - found.reductions,
+            "reductions": cell.reductions - found.reductions,
             "messages_in": found.messages_in,
             "messages_out": found.messages_out,
         }

@@ -10,19 +10,16 @@ dynamic supervisor; all functions work on those too. Tasks are `temporary`: they
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final, Literal
 
 from runtime.core.durations import check_timeout
-from runtime.core.exits import CallSite, Exit
 from runtime.core.modes import DEAD
-from runtime.core.pid import Pid, Ref
-from runtime.core.process import Cell
+from runtime.core.pid import Pid
 from runtime.core.scheduling import scheduler
-from runtime.core.signals import ExitMessage
 from runtime.otp import dynamic_supervisor, erlang
+from runtime.otp.async_stream import StreamOptions, stream
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
-from runtime.otp.erlang import TIMEOUT, Down
 from runtime.otp.gen import Dest
 from runtime.otp.supervisor import ChildSpec
 from runtime.otp.task import DEFAULT_TIMEOUT, Task, TaskProcess, await_, shutdown, yield_
@@ -123,7 +120,8 @@ def async_stream(
     Without a supervisor (`sup` None) it is `Task.async_stream/3`. Raises ValueError for an option that is wrong.
     """
     _check_options(max_concurrency, on_timeout, timeout)
-    return _stream(sup, items, fn, max_concurrency, ordered, timeout, on_timeout, True, zip_input_on_exit)
+    options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
+    return stream(items, _starter(sup, fn, True), options)
 
 
 def async_stream_nolink(
@@ -141,7 +139,15 @@ def async_stream_nolink(
     nobody else.
     """
     _check_options(max_concurrency, on_timeout, timeout)
-    return _stream(sup, items, fn, max_concurrency, ordered, timeout, on_timeout, False, zip_input_on_exit)
+    options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
+    return stream(items, _starter(sup, fn, False), options)
+
+
+def _starter(sup: Dest | None, fn: Callable[[Any], Any], link: bool) -> Callable[[Any], Awaitable[Task]]:
+    async def start(item: Any) -> Task:
+        return alone(fn, item) if sup is None else await _async(sup, fn, (item,), link)
+
+    return start
 
 
 def _check_options(max_concurrency: int, on_timeout: str, timeout: float | None) -> None:
@@ -150,110 +156,6 @@ def _check_options(max_concurrency: int, on_timeout: str, timeout: float | None)
         raise ValueError(f"max_concurrency: expected 1 or more, got {max_concurrency!r}")
     if on_timeout not in ("exit", "kill_task"):
         raise ValueError(f'on_timeout: expected "exit" or "kill_task", got {on_timeout!r}')
-
-
-class _Running:
-    __slots__ = ("deadline", "index", "item", "task")
-
-    def __init__(self, index: int, item: Any, task: Task, deadline: float | None) -> None:
-        self.index = index
-        self.item = item
-        self.task = task
-        self.deadline = deadline
-
-
-async def _stream(
-    sup: Dest | None,
-    items: Iterable[Any],
-    fn: Callable[[Any], Any],
-    max_concurrency: int,
-    ordered: bool,
-    timeout: float | None,
-    on_timeout: str,
-    link: bool,
-    zip_input: bool,
-) -> AsyncIterator[tuple[str, Any]]:
-    owner = scheduler.current
-    if owner is None:
-        raise RuntimeError("a stream of tasks needs an owner: this works only inside a process")
-    running: dict[Ref, _Running] = {}
-    results: dict[int, tuple[str, Any]] = {}  # done, not yet given out
-    source = enumerate(items)
-    given = 0
-    more = True
-
-    def exit_of(ended: _Running, reason: Any) -> tuple[str, Any]:
-        return ("exit", (ended.item, reason) if zip_input else reason)
-
-    def is_ours(message: Any) -> bool:
-        if isinstance(message, Down):
-            return message.ref in running
-        return (
-            isinstance(message, tuple)
-            and len(message) == 2
-            and isinstance(message[0], Ref)
-            and message[0] in running
-        )
-
-    try:
-        while True:
-            while more and len(running) + len(results) < max_concurrency:
-                entry = next(source, None)
-                if entry is None:
-                    more = False
-                    break
-                item = entry[1]
-                task = alone(fn, item) if sup is None else await _async(sup, fn, (item,), link)
-                deadline = None if timeout is None else erlang.monotonic_time() + timeout
-                running[task.ref] = _Running(entry[0], item, task, deadline)
-            if ordered:
-                while given in results:
-                    yield results.pop(given)
-                    given += 1
-            else:
-                while results:
-                    yield results.pop(next(iter(results)))
-            if not running:
-                if not more:
-                    return
-                continue
-            if more and len(running) + len(results) < max_concurrency:
-                continue
-            first = next(iter(running.values()))  # all have the same patience: the oldest runs out first
-            left = None if first.deadline is None else max(0.0, first.deadline - erlang.monotonic_time())
-            message = await erlang.receive(is_ours, left)
-            if message is TIMEOUT:
-                if on_timeout != "kill_task":
-                    raise Exit(("timeout", CallSite("task_supervisor", "async_stream", (timeout,))))
-                del running[first.task.ref]
-                outcome = await shutdown(first.task, "brutal_kill")
-                results[first.index] = outcome if outcome else exit_of(first, "timeout")
-            elif isinstance(message, Down):
-                ended = running.pop(message.ref)
-                _detach(owner, ended.task)
-                results[ended.index] = exit_of(ended, message.reason)
-            else:
-                ended = running.pop(message[0])
-                _detach(owner, ended.task)
-                results[ended.index] = ("ok", message[1])
-    finally:
-        # Also reached when the consumer breaks off, then outside of the process: nothing here may wait.
-        for left_over in running.values():
-            _detach(owner, left_over.task)
-            left_over.task.pid.cell.exit_signal(owner.pid, "shutdown", False)
-
-
-def _detach(owner: Cell, task: Task) -> None:
-    """Nothing of this task reaches the owner any more: no link, no monitor, no mail."""
-    owner.unlink(task.pid)
-    owner.drop(task.ref)
-    task.pid.cell.drop_monitor(task.ref)
-
-    def is_of_task(message: Any) -> bool:
-        return task.is_mail(message) or (isinstance(message, ExitMessage) and message.pid is task.pid)
-
-    while owner.take(is_of_task):
-        pass
 
 
 __all__ = [

@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from inspect import iscoroutine
 from typing import Any, ClassVar, Final
 
-from runtime.core.exits import Throw, Unwind, is_atom, is_shutdown, reason_of
+from runtime.core.exits import Throw, is_atom, is_shutdown, reason_of
 from runtime.core.pid import Pid, Ref
 from runtime.core.signals import Down
 from runtime.otp import erlang
+from runtime.otp.callback import own
 from runtime.otp.gen_server import NO_REPLY, Call, GenServer, NoReply, Reply, Stop, start_actor
 from runtime.phoenix.endpoint import Fastlane, broadcast, broadcast_from
 from runtime.phoenix.messages import (
@@ -215,29 +216,23 @@ class Channel(GenServer):
                 if iscoroutine(result):
                     return self._await_join(result, message)
                 return self._after_join(result, message)
-        except Unwind:
-            raise
         except BaseException as exc:
-            return self._raised(exc)
+            return self._raised(own(exc))
         return super()._handle(message)
 
     async def _await_in(self, coro: Any) -> None:
         try:
             follow = self._handled_in(await coro)
-        except (Unwind, GeneratorExit):
-            raise
         except BaseException as exc:
-            follow = self._raised(exc)
+            follow = self._raised(own(exc))
         if follow is not None:
             await follow
 
     async def _await_join(self, coro: Any, call: Call) -> None:
         try:
             follow = self._after_join(await coro, call)
-        except (Unwind, GeneratorExit):
-            raise
         except BaseException as exc:
-            follow = self._raised(exc)
+            follow = self._raised(own(exc))
         if follow is not None:
             await follow
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from runtime.core import telemetry
-from runtime.core.exits import Reported, Unwind, reason_of
+from runtime.core.exits import Reported, reason_of
 from runtime.core.modes import IDLE
+from runtime.otp.callback import own
 from runtime.phoenix.deflate import Deflate
 from runtime.phoenix.fanout import flush, pending
 from runtime.phoenix.frames import (
@@ -214,10 +215,8 @@ class WebSocketConnection(SocketTransport):
                 return self._finish(("shutdown", "peer_closed"))
             if kind is SlowReader:
                 return self._slow_reader()
-        except (Unwind, GeneratorExit):
-            raise
         except BaseException as exc:
-            return self._fail(exc)
+            return self._fail(own(exc))
         return super()._handle(message)
 
     def handle_info(self, message: Any) -> Any:
@@ -250,8 +249,6 @@ class WebSocketConnection(SocketTransport):
                     return
             self.last_seen = self.now()  # the client may have waited for this to go on
             self._read_on()
-        except (Unwind, GeneratorExit):
-            raise
         except Exception as exc:
             self._fail(exc)
 

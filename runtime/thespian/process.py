@@ -22,7 +22,6 @@ from thespian.actors import (
     Thespian_StatusReq,
 )
 
-from runtime.core.exits import Unwind
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
@@ -76,8 +75,6 @@ class ThespianCell(Cell):
             return self._system_message(body, sender)
         try:
             result = self.actor.receiveMessage(body, sender)
-        except Unwind:
-            raise
         except Exception:
             return self._failed(body, sender, 1)
         if iscoroutine(result):
@@ -88,8 +85,6 @@ class ThespianCell(Cell):
         try:
             # Looked up each time: initializing messages rebind it on the instance.
             result = self.actor.receiveMessage(message, sender)
-        except Unwind:
-            raise
         except Exception:
             return self._failed(message, sender, attempt)
         if iscoroutine(result):
@@ -99,8 +94,6 @@ class ThespianCell(Cell):
     async def _await(self, coro: Coroutine[Any, Any, Any], message: Any, sender: Any, attempt: int) -> None:
         try:
             await coro
-        except (Unwind, GeneratorExit):
-            raise
         except Exception:
             if self.execution.mode == DEAD:
                 raise

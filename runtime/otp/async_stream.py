@@ -1,0 +1,163 @@
+"""The stream of tasks of `Task.async_stream`: what runs, what is done and not yet given out, what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from runtime.core.exits import CallSite, Exit
+from runtime.core.pid import Ref
+from runtime.core.process import Cell
+from runtime.core.scheduling import scheduler
+from runtime.core.signals import ExitMessage
+from runtime.otp import erlang
+from runtime.otp.erlang import TIMEOUT, Down
+from runtime.otp.task import Task, shutdown
+
+Result = tuple[str, Any]  # ("ok", value) or ("exit", reason)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """`timeout` of a task in ms; the rest as of `async_stream`."""
+
+    max_concurrency: int
+    ordered: bool
+    timeout: float | None
+    on_timeout: str
+    zip_input_on_exit: bool
+
+
+class _Running(NamedTuple):
+    index: int
+    item: Any
+    task: Task
+    deadline: float | None
+
+
+class _Stream:
+    """The owner runs it: `start(item)` starts a task of its own. At most `max_concurrency` results are on their way or wait."""
+
+    def __init__(
+        self,
+        owner: Cell,
+        items: Iterable[Any],
+        start: Callable[[Any], Awaitable[Task]],
+        options: StreamOptions,
+    ) -> None:
+        self.owner = owner
+        self.options = options
+        self.running: dict[Ref, _Running] = {}
+        self._start = start
+        self._source = enumerate(items)
+        self._more = True  # items, as far as we know
+        self._results: dict[int, Result] = {}  # done, not yet given out
+        self._given = 0
+
+    @property
+    def _room(self) -> bool:
+        return self._more and len(self.running) + len(self._results) < self.options.max_concurrency
+
+    async def fill(self) -> None:
+        """Starts as many tasks as there is room for."""
+        while self._room:
+            entry = next(self._source, None)
+            if entry is None:
+                self._more = False
+                return
+            index, item = entry
+            task = await self._start(item)
+            timeout = self.options.timeout
+            deadline = None if timeout is None else erlang.monotonic_time() + timeout
+            self.running[task.ref] = _Running(index, item, task, deadline)
+
+    def ready(self) -> Result | None:
+        """Takes the next result to be given out; None if it is not there yet."""
+        if not self.options.ordered:
+            return self._results.pop(next(iter(self._results))) if self._results else None
+        result = self._results.pop(self._given, None)
+        if result is not None:
+            self._given += 1
+        return result
+
+    @property
+    def over(self) -> bool:
+        """True once all has been given out."""
+        return not self.running and not self._more and not self._results
+
+    async def wait(self) -> None:
+        """Waits until a task has ended, or the patience with the oldest."""
+        if not self.running or self._room:
+            return
+        first = next(iter(self.running.values()))  # all have the same patience: the oldest runs out first
+        left = None if first.deadline is None else max(0.0, first.deadline - erlang.monotonic_time())
+        message = await erlang.receive(self._is_ours, left)
+        if message is TIMEOUT:
+            await self._too_late(first)
+        elif isinstance(message, Down):
+            self._ended(message.ref, "exit", message.reason)
+        else:
+            self._ended(message[0], "ok", message[1])
+
+    def _is_ours(self, message: Any) -> bool:
+        if isinstance(message, Down):
+            return message.ref in self.running
+        return (
+            isinstance(message, tuple)
+            and len(message) == 2
+            and isinstance(message[0], Ref)
+            and message[0] in self.running
+        )
+
+    async def _too_late(self, first: _Running) -> None:
+        if self.options.on_timeout != "kill_task":
+            raise Exit(("timeout", CallSite("task_supervisor", "async_stream", (self.options.timeout,))))
+        del self.running[first.task.ref]
+        outcome = await shutdown(first.task, "brutal_kill")
+        self._results[first.index] = outcome or self._exit_of(first, "timeout")
+
+    def _ended(self, ref: Ref, kind: str, value: Any) -> None:
+        ended = self.running.pop(ref)
+        detach(self.owner, ended.task)
+        self._results[ended.index] = self._exit_of(ended, value) if kind == "exit" else ("ok", value)
+
+    def _exit_of(self, ended: _Running, reason: Any) -> Result:
+        return ("exit", (ended.item, reason) if self.options.zip_input_on_exit else reason)
+
+    def leave(self) -> None:
+        """Stops what runs. Also called when the consumer breaks off, then outside of the process: nothing here may wait."""
+        for left_over in self.running.values():
+            detach(self.owner, left_over.task)
+            left_over.task.pid.cell.exit_signal(self.owner.pid, "shutdown", False)
+
+
+async def stream(
+    items: Iterable[Any], start: Callable[[Any], Awaitable[Task]], options: StreamOptions
+) -> AsyncIterator[Result]:
+    """The results of the tasks that `start(item)` starts. Raises RuntimeError outside of processes."""
+    owner = scheduler.current
+    if owner is None:
+        raise RuntimeError("a stream of tasks needs an owner: this works only inside a process")
+    tasks = _Stream(owner, items, start, options)
+    try:
+        while not tasks.over:
+            await tasks.fill()
+            while (result := tasks.ready()) is not None:
+                yield result
+            await tasks.wait()
+    finally:
+        tasks.leave()
+
+
+def detach(owner: Cell, task: Task) -> None:
+    """Nothing of this task reaches the owner any more: no link, no monitor, no mail."""
+    owner.unlink(task.pid)
+    owner.drop(task.ref)
+    task.pid.cell.drop_monitor(task.ref)
+
+    def is_of_task(message: Any) -> bool:
+        return task.is_mail(message) or (isinstance(message, ExitMessage) and message.pid is task.pid)
+
+    while owner.take(is_of_task):
+        pass
