@@ -1,15 +1,16 @@
 """`global`: names and locks that hold on all connected nodes. Imported as a module it reads `global_names.register_name(...)`.
 
-A server of the name `global_name_server` on each node holds the whole table; a registration takes a lock on all
-nodes, looks whether the name is free here, and is told to all. When nodes come together each tells the other the names of its
-own processes; of two processes with one name the registration's resolver says who keeps it (the lower node of the two
-does what it says, and tells all). When a node is lost its processes' names are forgotten. Source: OTP's `global`.
+A server of the name `global_name_server` on each node holds the whole table, and knows the nodes whose tables are the same as
+its own. A registration looks whether the name is free here and goes to all of them, under a lock on all of them
+(`global_locks`). When two nodes meet that do not know each other, a process of the one whose name sorts lower takes the lock on
+both parts of the cluster, puts the two tables together (`global_merge`) and sends what is to be done to all nodes of both. When
+a node is lost the names of its processes are forgotten, and so is that it is known. Source: OTP's `global`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,67 +19,90 @@ from runtime.core.exits import Error, Exit
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
 from runtime.nodes import codec, net_kernel
+from runtime.nodes.global_locks import (
+    GLOBAL,
+    SERVER,
+    Acquire,
+    DelLock,
+    LockId,
+    Locks,
+    SetLock,
+    del_lock,
+    set_lock,
+    trans,
+    under_lock,
+)
+from runtime.nodes.global_merge import Names, Operations, Resolver, merged
 from runtime.nodes.multi_call import multi_call
-from runtime.otp import erlang
+from runtime.otp import erlang, gen_server
 from runtime.otp.erlang import Down
 from runtime.otp.gen_server import GenServer, NoReply, Reply
 
-SERVER: Final = "global_name_server"
-RETRY_MS: Final = 250  # the longest first wait for a lock that somebody else has
+__all__ = [
+    "RESOLVERS", "SERVER", "GlobalNameServer", "LockId", "Resolver", "del_lock", "re_register_name", "register_name",
+    "registered_names", "send", "set_lock", "start_link", "trans", "unregister_name", "whereis_name",
+]  # fmt: skip
 
-Resolver = Callable[[str, Pid, Pid], Pid | None]
-LockId = tuple[Any, Any]
-
-
-@codec.register
-@dataclass(frozen=True, slots=True)
-class _Register:
-    name: str
-    pid: Pid
-    resolver: str
+Known = dict[str, int]  # node -> its incarnation
 
 
 @codec.register
 @dataclass(frozen=True, slots=True)
-class _Unregister:
-    name: str
+class _Change:
+    """What is to be done to the table, by who holds the lock; `known` have the same table once it is done."""
 
-
-@codec.register
-@dataclass(frozen=True, slots=True)
-class _SetLock:
-    id: LockId
     holder: Pid
+    operations: Operations
+    known: Known
 
 
 @codec.register
 @dataclass(frozen=True, slots=True)
-class _DelLock:
-    id: LockId
-    holder: Pid
+class _GetKnown:
+    """Asks for the nodes whose tables are the same, this one included."""
 
 
-def random_exit_name(name: str, low: Pid, high: Pid) -> Pid | None:
+@codec.register
+@dataclass(frozen=True, slots=True)
+class _GetNames:
+    """Asks for the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Forget:
+    """A node of which others said that its table is the same cannot be reached."""
+
+    node: str
+    creation: int
+
+
+def _by_node(one: Pid, other: Pid) -> tuple[Pid, Pid]:
+    return (one, other) if net_kernel.node(one) < net_kernel.node(other) else (other, one)
+
+
+def random_exit_name(name: str, theirs: Pid, ours: Pid) -> Pid | None:
     """The default: the process on the node that sorts higher is killed."""
+    low, high = _by_node(theirs, ours)
     erlang.exit(high, "kill")
     return low
 
 
-def random_notify_name(name: str, low: Pid, high: Pid) -> Pid | None:
-    """The process on the node that sorts higher is told, and loses the name."""
+def random_notify_name(name: str, theirs: Pid, ours: Pid) -> Pid | None:
+    """The process on the node that sorts higher is notified, and loses the name."""
+    low, high = _by_node(theirs, ours)
     erlang.send(high, ("global_name_conflict", name))
     return low
 
 
-def notify_all_name(name: str, low: Pid, high: Pid) -> Pid | None:
-    """Both are told, and nobody keeps the name."""
-    erlang.send(low, ("global_name_conflict", name, high))
-    erlang.send(high, ("global_name_conflict", name, low))
+def notify_all_name(name: str, theirs: Pid, ours: Pid) -> Pid | None:
+    """Both are notified, and nobody keeps the name."""
+    erlang.send(theirs, ("global_name_conflict", name, ours))
+    erlang.send(ours, ("global_name_conflict", name, theirs))
     return None
 
 
-def none(name: str, low: Pid, high: Pid) -> Pid | None:
-    """Nobody keeps the name, and nobody is told."""
+def none(name: str, theirs: Pid, ours: Pid) -> Pid | None:
+    """Nobody keeps the name, and nobody is notified."""
     return None
 
 
@@ -92,120 +116,120 @@ class GlobalNameServer(GenServer):
 
     def init(self) -> None:
         self.names: dict[str, tuple[Pid, str, Ref]] = {}
-        self.locks: dict[Any, tuple[Any, list[tuple[Pid, Ref]]]] = {}
+        self.known: Known = {}
+        self.locks = Locks()
         node = net_kernel.this_node()
         if node is not None:
             node.global_names = sys.modules[__name__]
         if _is_cluster():
             net_kernel.monitor_nodes(True)
-            for node in net_kernel.nodes():
-                self._send_names(node)
-
-    # ---- names
+            for name in net_kernel.nodes():
+                self._meet(name)
 
     def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
-            case _Register(name, pid, resolver):
-                self._insert(name, pid, resolver)
-                return Reply("yes")
-            case _Unregister(name):
-                self._delete(name)
-                return Reply("ok")
-            case _SetLock(id, holder):
-                return Reply(self._set_lock(id, holder))
-            case _DelLock(id, holder):
-                self._del_lock(id, holder)
+            case SetLock(id, holder):
+                return Reply(self.locks.set(id, holder))
+            case Acquire(id, holder):
+                return Reply(True) if self.locks.acquire(id, holder, from_) else NoReply()
+            case DelLock(id, holder):
+                self.locks.delete(id, holder)
                 return Reply(True)
+            case _Change(holder, operations, known):
+                # Without the lock it comes from before a break of the connection, and the others have gone on.
+                if self.locks.holds(GLOBAL, holder):
+                    self._change(operations, known)
+                return Reply("ok")
+            case _GetKnown():
+                return Reply(self.with_known())
+            case _GetNames():
+                return Reply(self.table())
         return NoReply()
-
-    def _insert(self, name: str, pid: Pid, resolver: str) -> None:
-        self._delete(name)
-        self.names[name] = (pid, resolver, erlang.monitor(pid))
-
-    def _delete(self, name: str) -> None:
-        entry = self.names.pop(name, None)
-        if entry is not None:
-            erlang.demonitor(entry[2], flush=True)
 
     def handle_info(self, message: Any) -> Any:
         match message:
             case ("nodeup", str() as node):
-                self._send_names(node)
-            case ("names", str() as node, list() as entries):
-                for name, pid, resolver in entries:
-                    self._merge_name(node, name, pid, resolver)
-            case ("resolved", str() as name, Pid() as pid, str() as resolver):
-                self._insert(name, pid, resolver)
-            case ("resolved", str() as name, None, _):
-                self._delete(name)
+                self._meet(node)
+            case ("nodedown", str() as node):
+                self.known.pop(node, None)
+            case _Forget(node, creation):
+                if self.known.get(node) == creation and node not in net_kernel.nodes():
+                    del self.known[node]
             case Down(ref=ref):
-                self._ended(ref)
+                self.locks.ended(ref)
+                for name, entry in list(self.names.items()):
+                    if entry[2] is ref:
+                        del self.names[name]
 
-    def _send_names(self, node: str) -> None:
-        mine = [
-            (name, pid, resolver)
-            for name, (pid, resolver, _) in self.names.items()
-            if net_kernel.node(pid) == net_kernel.node()
-        ]
-        net_kernel.send((SERVER, node), ("names", net_kernel.node(), mine), ["noconnect"])
+    # ---- the table
 
-    def _merge_name(self, node: str, name: str, theirs: Pid, resolver: str) -> None:
-        if name not in self.names:
-            self._insert(name, theirs, resolver)
+    def table(self) -> Names:
+        """All names."""
+        return {name: (pid, method) for name, (pid, method, _) in self.names.items()}
+
+    def with_known(self) -> Known:
+        """This node, and those whose tables are the same."""
+        return {net_kernel.node(): _creation(net_kernel.node()), **self.known}
+
+    def _change(self, operations: Operations, known: Known) -> None:
+        for name, pid, method in operations:
+            entry = self.names.pop(name, None)
+            if entry is not None:
+                erlang.demonitor(entry[2], flush=True)
+            if pid is not None:
+                self.names[name] = (pid, method, erlang.monitor(pid))
+        for node, creation in known.items():
+            if node != net_kernel.node() and self.known.get(node) != creation:
+                self.known[node] = creation
+                if node not in net_kernel.nodes():
+                    erlang.spawn(_reach, erlang.self_(), node, creation)
+
+    # ---- other parts of the cluster
+
+    def _meet(self, node: str) -> None:
+        if net_kernel.node() < node and not self._knows(node):
+            erlang.spawn(self._merge, node)
+
+    def _knows(self, node: str) -> bool:
+        return self.known.get(node) == _creation(node)
+
+    async def _merge(self, node: str) -> None:
+        """The process that makes one part of two; if the other node is lost meanwhile, the next connection begins anew."""
+        try:
+            while not self._knows(node) and node in net_kernel.nodes():
+                theirs: Known = await gen_server.call((SERVER, node), _GetKnown(), None)
+                nodes = {*self.with_known(), *theirs}
+                await under_lock(sorted(nodes), lambda: self._exchange(node, nodes))  # noqa: B023
+        except Exit:
             return
-        ours, method, _ = self.names[name]
-        if ours is theirs or net_kernel.node(ours) != net_kernel.node() or net_kernel.node() > node:
-            return  # somebody else's to resolve: the two nodes whose processes they are meet as well
-        resolve = RESOLVERS.get(method, random_exit_name)
-        winner = resolve(name, ours, theirs)
-        for other in [net_kernel.node(), *net_kernel.nodes()]:
-            erlang.send((SERVER, other), ("resolved", name, winner, method))
 
-    def _ended(self, ref: Ref) -> None:
-        for name, entry in list(self.names.items()):
-            if entry[2] is ref:
-                del self.names[name]
-        for resource, (requester, holders) in list(self.locks.items()):
-            left = [holder for holder in holders if holder[1] is not ref]
-            if left:
-                self.locks[resource] = (requester, left)
-            else:
-                del self.locks[resource]
+    async def _exchange(self, node: str, locked: set[str]) -> None:
+        theirs: Known = await gen_server.call((SERVER, node), _GetKnown(), None)
+        ours = self.with_known()
+        if self._knows(node) or not locked.issuperset({*ours, *theirs}):
+            return  # another one was faster: it has grown, and so must the lock
+        names: Names = await gen_server.call((SERVER, node), _GetNames(), None)
+        here, there = merged(self.table(), names, lambda method: RESOLVERS.get(method, random_exit_name))
+        for part, operations, others in ((ours, here, theirs), (theirs, there, ours)):
+            change = _Change(erlang.self_(), operations, others)
+            await multi_call(SERVER, change, nodes=sorted(part))
 
-    # ---- locks
 
-    def _set_lock(self, id: LockId, holder: Pid) -> bool:
-        resource, requester = id
-        held = self.locks.get(resource)
-        if held is not None and held[0] != requester:
-            return False
-        holders = [] if held is None else held[1]
-        if any(one[0] is holder for one in holders):
-            return True  # it has it already, and has it once
-        self.locks[resource] = (requester, [*holders, (holder, erlang.monitor(holder))])
-        return True
+async def _reach(server: Pid, node: str, creation: int) -> None:
+    if not await net_kernel.connect_node(node):
+        erlang.send(server, _Forget(node, creation))
 
-    def _del_lock(self, id: LockId, holder: Pid) -> None:
-        resource, requester = id
-        held = self.locks.get(resource)
-        if held is None or held[0] != requester:
-            return
-        for one in held[1]:
-            if one[0] is holder:
-                erlang.demonitor(one[1], flush=True)
-                held[1].remove(one)
-                break
-        if not held[1]:
-            del self.locks[resource]
+
+def _creation(name: str) -> int:
+    node = current_engine().node
+    if node is None:
+        return 0
+    return node.creation if name == node.name else node.connection(name).creation
 
 
 def _is_cluster() -> bool:
     node = current_engine().node
     return node is not None and node.config.connect_all
-
-
-def _everywhere() -> list[str]:
-    return [net_kernel.node(), *net_kernel.nodes()] if _is_cluster() else [net_kernel.node()]
 
 
 def _server() -> GlobalNameServer:
@@ -226,21 +250,20 @@ async def register_name(name: str, pid: Pid, resolver: str = "random_exit_name")
     `resolver` is the name of one in `RESOLVERS`, on every node.
     """
 
-    async def register() -> str:
-        names = _server().names
-        if name in names or any(entry[0] is pid for entry in names.values()):
+    async def register(nodes: Iterable[str]) -> str:
+        if whereis_name(name) is not None or any(entry[0] is pid for entry in _server().names.values()):
             return "no"
-        await multi_call(SERVER, _Register(name, pid, resolver), nodes=_everywhere())
+        await _apply(nodes, name, pid, resolver)
         return "yes"
 
     return await _transaction(register)
 
 
 async def re_register_name(name: str, pid: Pid, resolver: str = "random_exit_name") -> str:
-    """`global:re_register_name/3`: moves the name; nobody is told."""
+    """`global:re_register_name/3`: moves the name; nobody is notified."""
 
-    async def register() -> str:
-        await multi_call(SERVER, _Register(name, pid, resolver), nodes=_everywhere())
+    async def register(nodes: Iterable[str]) -> str:
+        await _apply(nodes, name, pid, resolver)
         return "yes"
 
     return await _transaction(register)
@@ -249,22 +272,29 @@ async def re_register_name(name: str, pid: Pid, resolver: str = "random_exit_nam
 async def unregister_name(name: str) -> None:
     """`global:unregister_name/1`: anybody may."""
 
-    async def unregister() -> str:
-        await multi_call(SERVER, _Unregister(name), nodes=_everywhere())
+    async def unregister(nodes: Iterable[str]) -> str:
+        await _apply(nodes, name, None, "")
         return "ok"
 
-    if name in _server().names:
+    if whereis_name(name) is not None:
         await _transaction(unregister)
 
 
-async def _transaction(step: Callable[[], Any]) -> str:
-    id = ("global", erlang.self_())
-    nodes = _everywhere()
-    await set_lock(id, nodes)
-    try:
-        return await step()
-    finally:
-        await del_lock(id, nodes)
+async def _apply(nodes: Iterable[str], name: str, pid: Pid | None, resolver: str) -> None:
+    change = _Change(erlang.self_(), [(name, pid, resolver)], {})
+    await multi_call(SERVER, change, nodes=sorted(nodes))
+
+
+async def _transaction(step: Callable[[Iterable[str]], Awaitable[str]]) -> str:
+    async def checked() -> str | None:
+        # Who has become known while the lock was awaited must hear of the change as well.
+        return await step(nodes) if nodes.keys() >= _server().with_known().keys() else None
+
+    while True:
+        nodes = _server().with_known()
+        done = await under_lock(list(nodes), checked)
+        if done is not None:
+            return done
 
 
 def whereis_name(name: str) -> Pid | None:
@@ -288,28 +318,3 @@ def send(name: str, message: Any) -> Pid:
         raise Exit(("badarg", (name, message)))
     erlang.send(pid, message)
     return pid
-
-
-async def set_lock(id: LockId, nodes: Sequence[str] | None = None, retries: int | None = None) -> bool:
-    """`global:set_lock/3`: `(resource, requester)`; the same requester may have it again. False after so many retries."""
-    asked = _everywhere() if nodes is None else list(nodes)
-    holder = erlang.self_()
-    tries = 0
-    while True:
-        replies, _ = await multi_call(SERVER, _SetLock(id, holder), nodes=sorted(asked))
-        if all(answer for _, answer in replies):
-            return True
-        got = [node for node, answer in replies if answer]
-        await multi_call(SERVER, _DelLock(id, holder), nodes=got)
-        if retries is not None and tries >= retries:
-            return False
-        tries += 1
-        spread = int.from_bytes(current_engine().unique_bytes(2), "big") / 65536
-        await erlang.sleep(min(8000, RETRY_MS * 2 ** min(tries - 1, 5)) * spread)
-
-
-async def del_lock(id: LockId, nodes: Sequence[str] | None = None) -> bool:
-    """`global:del_lock/2`: True, also for a stranger's lock, which stays."""
-    asked = _everywhere() if nodes is None else list(nodes)
-    await multi_call(SERVER, _DelLock(id, erlang.self_()), nodes=asked)
-    return True

@@ -123,7 +123,8 @@ class Link:
     """One node's end of its link to `peer`. Times are seconds of the caller's clock.
 
     Invariants: `session` is the one connection that is up, if any; `asking` is set exactly while our hello is unanswered;
-    `proposed` holds sessions that the other side has not proven yet, by our nonce.
+    `proposed` holds sessions that the other side has not proven yet, by our nonce; `answering` says that one of them was
+    proposed while no connection was up.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class Link:
         self.session: _Session | None = None
         self.asking: bytes | None = None
         self.proposed: dict[bytes, tuple[_Session, int]] = {}
+        self.answering = False
         self.frames_in = self.frames_out = self.bytes_in = self.bytes_out = 0
         self._last_received = self._last_sent = self._asked_at = 0.0
 
@@ -149,7 +151,7 @@ class Link:
     @property
     def is_being_made(self) -> bool:
         """True while a handshake is under way that ends in Up or Down; whose hello it was does not matter."""
-        return self.session is None and (self.asking is not None or bool(self.proposed))
+        return self.session is None and (self.asking is not None or self.answering)
 
     def connect(self, now: float) -> list[Event]:
         """Says hello, unless the link is up or is being made."""
@@ -238,8 +240,9 @@ class Link:
     def _hello(self, creation: int, nonce: bytes, now: float) -> list[Event]:
         if self.asking is not None and self.me < self.peer:
             return []  # both asked: ours counts, they will answer it
-        if not self.is_being_made:
+        if self.session is None and not self.is_being_made:
             self._asked_at = now
+            self.answering = True
         mine = self._nonce(NONCE)
         session = _Session(
             self._key, self._transcript(self.peer, creation, nonce, self.creation, mine), False
@@ -263,6 +266,7 @@ class Link:
     def _begin(self, session: _Session, creation: int, now: float) -> list[Event]:
         before = [] if self.session is None else self._end("connection_closed")
         self.asking = None
+        self.answering = False
         self.proposed.clear()
         self.session = session
         self._last_received = self._last_sent = now
@@ -299,5 +303,6 @@ class Link:
     def _give_up(self, reason: str) -> list[Event]:
         was_being_made = self.is_being_made
         self.asking = None
+        self.answering = False
         self.proposed.clear()
         return [Down(reason)] if was_being_made else []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error
@@ -265,8 +265,8 @@ async def monitor_scope(scope: str) -> tuple[Ref, Groups]:
     return await gen_server.call(scope, _Monitor(erlang.self_(), all=True), None)
 
 
-async def demonitor(scope: str, ref: Ref) -> bool:
-    """`pg:demonitor/2`: False if there was no such monitor. No message comes any more, nor is one left."""
+async def demonitor(scope: str, ref: Ref) -> Literal["ok", False]:
+    """`pg:demonitor/2`: `"ok"`; False if there was no such monitor. No message comes any more, nor is one left."""
     known = await gen_server.call(scope, _Demonitor(ref), None)
     if not known:
         return False
@@ -275,7 +275,7 @@ async def demonitor(scope: str, ref: Ref) -> bool:
         is not erlang.TIMEOUT
     ):
         pass
-    return True
+    return "ok"
 
 
 __all__ = [

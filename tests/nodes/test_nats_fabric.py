@@ -72,7 +72,8 @@ async def miss_one() -> None:
         sender, heard = await joined(server.url, "sender")
         other, _ = await joined(server.url, "other")
         await other.close()
-        sender.publish("other", b"hello")
-        await heard.until("missing")
-        assert heard.missing == ["other"]
+        while not heard.missing:  # the server takes frames for it until it has seen the connection close
+            sender.publish("other", b"hello")
+            await asyncio.sleep(0.02)
+        assert set(heard.missing) == {"other"}
         await sender.close()

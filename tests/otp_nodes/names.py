@@ -69,6 +69,11 @@ class NodeNames(Names):
                         self.by_key[key] = cell
         return super().add(id, pid)
 
+    def add_new(self, id: str, pid: Pid) -> None:
+        """Both ends of a spawn name the process; the first that knows it does."""
+        if pid not in self.labels:
+            self.add(id, pid)
+
     def find(self, who: str) -> Pid | None:
         pid = super().find(who)
         return None if pid is None else self._as_seen_here(pid)
@@ -117,7 +122,7 @@ class NodeNames(Names):
     def encode(self, value: Any) -> Json:
         match value:
             case ("spawn_reply", Ref() as ref, "ok", Pid() as pid) if pid not in self.labels:
-                self.add(self.requested[self.here().name_of_ref(ref)], pid)
+                self.add_new(self.requested[self.here().name_of_ref(ref)], pid)
             case Ref():
                 return {"ref": self._ref_name(value)}
             case Down(ref=ref, pid=(str() as name, str() as node), reason=reason):

@@ -68,10 +68,10 @@ class NodeOperations(Operations):
     async def _spawn(self, op: Json) -> Any:
         node = op.get("node", net_kernel.node())
         monitor = op.get("monitor", False)
-        args = (op.get("mode", "auto"), erlang.self_(), op.get("trap", False))
+        args = (op["id"], op.get("mode", "auto"), erlang.self_(), op.get("trap", False))
         result = await spawning.spawn(node, "plain", *args, link=op.get("link", False), monitor=monitor)
         pid: Pid = result[0] if monitor else result
-        self.names.add(op["id"], pid)
+        self.names.add_new(op["id"], pid)
         if monitor:
             self.names.add_ref(op.get("as"), result[1])
         if net_kernel.node(pid) == node:
@@ -81,7 +81,7 @@ class NodeOperations(Operations):
     def _spawn_request(self, op: Json) -> Any:
         options = op.get("opts", [])
         ref = spawning.spawn_request(
-            op["node"], "plain", op.get("mode", "auto"), None, op.get("trap", False),
+            op["node"], "plain", op["id"], op.get("mode", "auto"), None, op.get("trap", False),
             link="link" in options, monitor="monitor" in options,
         )  # fmt: skip
         self.names.add_ref(op.get("as"), ref)

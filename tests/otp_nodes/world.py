@@ -47,8 +47,9 @@ class NodeProcesses(Processes):
 
     operations: NodeOperations
 
-    async def exported_plain(self, mode: str, spawner: Pid | None, trap: bool) -> None:
+    async def exported_plain(self, id: str, mode: str, spawner: Pid | None, trap: bool) -> None:
         """The body of a plain process that any node may spawn."""
+        self.operations.names.add_new(id, erlang.self_())
         erlang.trap_exit(trap)
         await self.plain(mode, spawner)
 
@@ -145,7 +146,11 @@ class World:
             case {"op": "node_stop", "node": node}:
                 cluster.crash(node)
             case {"op": "node_stop_gracefully", "node": node}:
+                leaving = cluster[node].node
                 cluster.stop(node)
+                # Nobody was there to see what its processes did last.
+                events = self.operations.events
+                events[:] = [event for event in events if self.names.home_of(event[1])[1] is not leaving]
             case {"op": "node_start", "node": node}:
                 cluster.start(node)
             case {"op": "node_suspend", "node": node}:

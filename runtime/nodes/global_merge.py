@@ -1,0 +1,44 @@
+"""How the names of two parts of a cluster become one: what `global` does when two nodes meet that did not know each other.
+
+A pure function of both tables. The names of one side that the other lacks are inserted there; for a name that both have, for
+different processes, the resolver of this side's registration is asked once. Source: OTP's `global:exchange_names`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from runtime.core.pid import Pid
+
+Resolver = Callable[[str, Pid, Pid], Pid | None]
+Names = dict[str, tuple[Pid, str]]  # name -> process, name of the resolver
+Operations = list[
+    tuple[str, Pid | None, str]
+]  # name, whom it is for now (None: nobody), name of the resolver
+
+
+def merged(ours: Names, theirs: Names, resolver: Callable[[str], Resolver]) -> tuple[Operations, Operations]:
+    """What is to be done on our side and on theirs. A resolver that raises, or returns neither process, frees the name."""
+    here: Operations = [(name, *entry) for name, entry in theirs.items() if name not in ours]
+    there: Operations = [(name, *entry) for name, entry in ours.items() if name not in theirs]
+    for name, (pid, method) in ours.items():
+        other, other_method = theirs.get(name, (pid, method))
+        if other is pid:
+            continue
+        winner = _resolved(resolver(method), name, other, pid)
+        if winner is pid:
+            there.append((name, pid, method))
+        elif winner is other:
+            here.append((name, other, other_method))
+        else:
+            here.append((name, None, method))
+            there.append((name, None, method))
+    return here, there
+
+
+def _resolved(resolve: Resolver, name: str, theirs: Pid, ours: Pid) -> Any:
+    try:
+        return resolve(name, theirs, ours)
+    except Exception:  # of whoever wrote it; the name must not be left to two
+        return None
