@@ -160,6 +160,12 @@ def _path(value: str) -> Path:
     return Path(value).expanduser()
 
 
+def _access_log(value: str) -> str:
+    if value not in ("off", "errors", "all"):
+        raise ValueError("expected off, errors or all")
+    return value
+
+
 def _log_level(value: str) -> str:
     if value.lower() not in ("debug", "info", "warning", "error", "critical"):
         raise ValueError("expected debug, info, warning, error or critical")
@@ -280,6 +286,11 @@ class Settings:
         "", _descriptors, "inherited socket to the parent; set by serve --nodes"
     )
     log_level: str = variable("info", _log_level, "debug, info, warning, error or critical")
+    access_log: str = variable(
+        "off",
+        _access_log,
+        "off, errors (a line for each answer of 400 and more, bounded for each client) or all",
+    )
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property

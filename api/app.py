@@ -8,11 +8,13 @@ actor or the database.
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import itertools
 import os
 import re
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from actors import settings as settings_module
@@ -20,6 +22,7 @@ from actors.settings import Settings
 from actors.storage.change_events import Change
 from api.context import Context
 from api.http import openapi
+from api.http.access_log import access_log
 from api.http.cors import Cors
 from api.http.errors import ApiError, FailureLog, from_exception, overloaded
 from api.http.request import JSON_HEADER, ApiRequest, Headers, Response, query_pairs, refuse_query
@@ -80,15 +83,16 @@ class App:
         openapi.describe(self.router)
         self.cors = Cors(settings)
         self.pages = Pages()
-        self._failures = FailureLog()
+        self._failures = FailureLog(_later)
         self._max_body = settings.max_body_bytes
         self._prefix = os.urandom(5).hex()
         self._count = itertools.count(1)
         self._sockets = SocketTransports(self._http, *user_socket.mounts(self.context))
         self.upgradable = self._sockets.upgradable
+        self._handler = access_log(self._sockets, settings.access_log)
 
     def __call__(self, request: http.Request) -> Awaitable[http.Response | None] | http.Response | None:
-        return self._sockets(request)
+        return self._handler(request)
 
     def refusal(self, status: int, reason: str) -> Response:
         """The answer to what is no request, in the one error form."""
@@ -225,6 +229,11 @@ class App:
         if principal.role not in operation.roles:
             raise ApiError(403)
         request.principal = principal
+
+
+def _later(seconds: float, call: Callable[[], None]) -> None:
+    # Not in the context of the request at hand: the line is not about that one alone.
+    asyncio.get_running_loop().call_later(seconds, call, context=contextvars.Context())
 
 
 def _protect(out: Headers) -> None:

@@ -8,7 +8,7 @@ errors have another form says so itself (`router.ErrorFormat`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -54,7 +54,7 @@ CODES: Mapping[int, tuple[str, str]] = {
     500: ("internal_server_error", "Something broke on our side"),
     501: ("not_implemented", "The request uses what is not implemented here"),
     502: ("bad_gateway", "The service behind answered nonsense"),
-    503: ("service_unavailable", "Not available right now; try again soon"),
+    503: ("unavailable", "Not available right now; try again soon"),
     504: ("gateway_timeout", "The service behind did not answer in time"),
     505: ("http_version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here"),
 }
@@ -170,16 +170,23 @@ class FailureLog:
 
     EVERY = 10.0
 
-    def __init__(self) -> None:
+    def __init__(self, later: Callable[[float, Callable[[], None]], Any]) -> None:
+        """`later(seconds, call)` calls after so long (an event loop's `call_later`)."""
+        self._later = later
         self._seen: dict[tuple[int, str, str], tuple[float, int]] = {}  # when told, and how many since
 
     def note(self, error: ApiError, route: str, now: float) -> None:
         """An answer with `error` to a request of `route` (a pattern: there are few) at `now`, monotonic seconds."""
         key = (error.status, error.detail.code, route)
         told, repeats = self._seen.get(key, (-self.EVERY, 0))
-        if now - told < self.EVERY:
+        if repeats or now - told < self.EVERY:  # with repeats, their line is still to come
+            if not repeats:
+                self._later(self.EVERY - (now - told), lambda: self._count(key))
             self._seen[key] = (told, repeats + 1)
             return
         self._seen[key] = (now, 0)
-        again = f" ({repeats} more since the last line)" if repeats else ""
-        log.warning("answered %d %s to %s: %s%s", *key, error.detail.message, again)
+        log.warning("answered %d %s to %s: %s", *key, error.detail.message)
+
+    def _count(self, key: tuple[int, str, str]) -> None:
+        _, repeats = self._seen.pop(key)
+        log.warning("answered %d %s to %s %d times more within %d s", *key, repeats, self.EVERY)

@@ -36,6 +36,7 @@ MAX_EVENT = 4_000  # characters of one line
 CLIENTS = (
     "runtime.http",
     "runtime.phoenix",
+    "api.access.errors",
     "api.errors",
     "uvicorn",
 )  # loggers that speak of what clients do
@@ -92,7 +93,7 @@ def _who(logger: Any, method: str, event: Event) -> Event:
 
 def _extra(logger: Any, method: str, event: Event) -> Event:
     record = event["_record"]
-    for name in ("report", "audit", "request_id"):
+    for name in ("report", "audit", "request_id", "access"):
         if (value := getattr(record, name, None)) is not None:
             event[name] = value
     if "report" in event:  # the rest of its text comes in SASL's form
@@ -122,7 +123,9 @@ class Flood(logging.Filter):
         if record.levelno >= logging.ERROR or not record.name.startswith(CLIENTS):
             return True
         request = current_request.get() if scheduler.current is None else None
-        key = (record.name, "" if request is None else request.caller)
+        told = getattr(record, "access", None)  # where nothing was found, no request is current
+        caller = told["client"] if told is not None else "" if request is None else request.caller
+        key = (record.name, caller)
         if self._bucket.take(key) > 0:
             if len(self._left_out) < MAX_KEYS:
                 self._left_out[key] = self._left_out.get(key, 0) + 1
@@ -179,6 +182,7 @@ class _Readable:
             shown = f"\x1b[{self.LEVELS.get(level, '0')}m{shown}\x1b[0m"
         name, text = event.pop("logger", ""), event.pop("event")
         event.pop("audit", None)
+        event.pop("access", None)
         rest = "".join(f" {key}={value}" for key, value in event.items())
         line = f"{head} {shown} {name}: {text}{rest}"
         if isinstance(report, Report):

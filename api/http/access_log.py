@@ -1,0 +1,67 @@
+"""The access log: a line for each answer (ACCESS_LOG=all), or for those of 400 and more (errors), bounded for each client.
+
+It covers what the application answers, sockets and pages among it. What is no request at all is told by `runtime.http`. A path is
+told without its query, which may hold a token.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from runtime.http.messages import Request, Response
+
+ALL: Final = logging.getLogger("api.access")
+ERRORS: Final = logging.getLogger(
+    "api.access.errors"
+)  # what clients can make without end: see api/operators/logs.py
+
+Outcome = Awaitable[Response | None] | Response | None
+Handler = Callable[[Request], Outcome]
+
+
+def access_log(handler: Handler, which: str) -> Handler:
+    """The handler itself when `which` is off; else one that tells of the answers of `handler`, "all" or "errors"."""
+    if which == "off":
+        return handler
+    least, log = (0, ALL) if which == "all" else (400, ERRORS)
+    ALL.setLevel(logging.INFO)  # who asks for it gets it, whatever LOG_LEVEL is
+
+    def logged(request: Request) -> Outcome:
+        began = time.perf_counter()
+        outcome = handler(request)
+        if outcome is None or isinstance(outcome, Response):
+            tell(request, outcome, began)
+            return outcome
+        return later(request, outcome, began)
+
+    async def later(request: Request, outcome: Awaitable[Response | None], began: float) -> Response | None:
+        response = await outcome
+        tell(request, response, began)
+        return response
+
+    def tell(request: Request, response: Response | None, began: float) -> None:
+        status = 499 if response is None else response.status  # 499: the client has gone
+        if status < least:
+            return
+        seconds = time.perf_counter() - began
+        client = request.client[0] if request.client else "-"
+        method, path = request.method, request.path.encode("ascii", "backslashreplace").decode()
+        access = {
+            "method": method,
+            "path": path,
+            "status": status,
+            "bytes": len(response.body)
+            if response is not None and isinstance(response.body, bytes)
+            else None,
+            "seconds": round(seconds, 6),
+            "client": client,
+            "agent": (request.header(b"user-agent") or "")[:200],
+        }
+        log.info(
+            "%s %s %d %.1f ms %s", method, path, status, seconds * 1000, client, extra={"access": access}
+        )
+
+    return logged
