@@ -24,7 +24,7 @@ from actors.storage.listener import OWN_SESSIONS
 from runtime.core.exits import Error
 from runtime.http import HttpOptions, Server, ServerOptions
 from runtime.otp import erlang
-from runtime.otp.gen_server import Reply
+from runtime.otp.gen_server import CallRequest, Reply
 from runtime.phoenix import drainer, pubsub
 
 log = logging.getLogger("bitnexus.endpoint")
@@ -36,7 +36,7 @@ DRAINED_PER_SECOND = 1_000  # sockets sent away at a stop, or more if there are 
 
 
 @dataclass(frozen=True, slots=True)
-class GetAddress:
+class GetAddress(CallRequest["Address"]):
     """Asks where the server listens."""
 
 

@@ -20,12 +20,12 @@ from uuid import UUID
 from actors import settings as settings_module
 from actors.settings import Settings
 from actors.storage.change_events import Change
-from api.context import Context
+from api.context import ApiRequest, Context
 from api.http import openapi
 from api.http.access_log import access_log
 from api.http.cors import Cors
 from api.http.errors import ApiError, FailureLog, from_exception, overloaded
-from api.http.request import JSON_HEADER, ApiRequest, Headers, Response, query_pairs, refuse_query
+from api.http.request import JSON_HEADER, Headers, Response, query_pairs, refuse_query
 from api.http.router import Operation, Router, Routes
 from api.operators import actions as admin_actions
 from api.operators import admin, metrics

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.core import telemetry
+from runtime.otp.gen_server import CallRequest
 from runtime.otp.state_machine import (
     InitialState,
     KeepState,
@@ -30,12 +31,12 @@ log = logging.getLogger("bitnexus.bridges")
 
 
 @dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(CallRequest["Granted | Refused"]):
     """May an attempt be made? The answer is `Granted` or `Refused`."""
 
 
 @dataclass(frozen=True, slots=True)
-class GetState:
+class GetState(CallRequest[str]):
     """The state: "closed", "open" or "half_open"."""
 
 

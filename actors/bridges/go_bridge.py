@@ -22,7 +22,7 @@ from runtime.core import telemetry
 from runtime.core.pid import Ref
 from runtime.otp import erlang, gen_server, state_machine
 from runtime.otp.erlang import Down
-from runtime.otp.gen_server import From, GenServer, NoReply, Reply, Stop
+from runtime.otp.gen_server import CallRequest, From, GenServer, NoReply, Reply, Stop
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 RETRIES: Final = 2
@@ -38,7 +38,7 @@ _NOT_PASSED_ON: Final = frozenset(  # of this connection alone, or said by us
 
 
 @dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(CallRequest["ServiceResponse | BridgeError"]):
     """One call for the service: `target` is path and query, as sent; `headers` what the caller's request
     carries on.
     """

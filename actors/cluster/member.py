@@ -22,7 +22,7 @@ from runtime.nodes import net_kernel
 from runtime.nodes.nats import FabricError, NatsFabric, NatsOptions, probe
 from runtime.nodes.node import Node
 from runtime.otp import erlang
-from runtime.otp.gen_server import GenServer, Reply, Stop
+from runtime.otp.gen_server import CallRequest, GenServer, Reply, Stop
 
 log = logging.getLogger("bitnexus.cluster")
 
@@ -37,7 +37,7 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True)
-class GetFabric:
+class GetFabric(CallRequest[NatsFabric]):
     """Asks for the fabric of this server's node."""
 
 

@@ -28,7 +28,7 @@ from actors import settings
 from actors.storage.postgres.files import Account, write_private
 from actors.storage.postgres.process import command, environment
 from runtime.otp import erlang
-from runtime.otp.gen_server import GenServer, Reply, Stop
+from runtime.otp.gen_server import CallRequest, GenServer, Reply, Stop
 
 USER = "bitnexus"
 MAX_PAYLOAD = 8 * 1024 * 1024
@@ -42,7 +42,7 @@ class NatsServerError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class GetUrl:
+class GetUrl(CallRequest[str]):
     """Asks for the URL of the server, credentials included."""
 
 

@@ -23,10 +23,10 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from runtime.otp import erlang, gen_server
-from runtime.otp.gen_server import From, GenServer, NoReply, Reply, Stop
+from runtime.otp.gen_server import CallRequest, From, GenServer, NoReply, Reply, Stop
 
 log = logging.getLogger("bitnexus.servers")
 
@@ -35,13 +35,16 @@ STOP_SECONDS = 15.0
 SERVES = b"serves\n"
 
 
+Replacement = Literal["ok"] | tuple[Literal["error"], str]
+
+
 @dataclass(frozen=True, slots=True)
-class Replace:
+class Replace(CallRequest[Replacement]):
     """Start a new process in this place, then stop the old one."""
 
 
 @dataclass(frozen=True, slots=True)
-class GetServer:
+class GetServer(CallRequest["ServerStatus"]):
     """Asks for `ServerStatus`."""
 
 
@@ -213,7 +216,7 @@ class ServerProcess(GenServer):
             erlang.send_after(EARLY_EXIT_MS, erlang.self_(), GiveUp(status))
         return None
 
-    def _answer(self, answer: Any) -> None:
+    def _answer(self, answer: Replacement) -> None:
         if self.replacing is not None:
             gen_server.reply(self.replacing, answer)
             self.replacing = None

@@ -18,13 +18,13 @@ from typing import Any
 
 from actors import settings
 from actors.cluster.nats_server import GetUrl
-from actors.cluster.server_process import Replace, ServerProcess
+from actors.cluster.server_process import Replace, Replacement, ServerProcess
 from actors.listening import open_shared
 from actors.server_state import server_state
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid
 from runtime.otp import gen_server
-from runtime.otp.gen_server import From, GenServer, NoReply, start_actor
+from runtime.otp.gen_server import CallRequest, From, GenServer, NoReply, start_actor
 from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags
 
 log = logging.getLogger("bitnexus.servers")
@@ -91,7 +91,7 @@ def _numbers(sockets: list[socket.socket]) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Roll:
+class Roll(CallRequest[Replacement]):
     """Replace all servers, one by one."""
 
 
@@ -114,7 +114,7 @@ class RollingUpgrade(GenServer):
         return super().handle_cast(request)
 
     async def _roll(self, from_: From | None) -> NoReply | None:
-        answer: Any = "ok"
+        answer: Replacement = "ok"
         for number in range(1, self.count + 1):
             try:
                 answer = await gen_server.call(place(number), Replace(), None)

@@ -1,4 +1,4 @@
-"""Callers of one batch, and what idempotency keys mean inside it."""
+"""What is asked of the writer and how it answers, the callers of one batch, and what idempotency keys mean inside it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,39 @@ from asyncpg.pgproto.pgproto import (
     UUID as PgUUID,
 )  # asyncpg's own: a uuid.UUID that is cheap to make and to encode
 
+from actors.storage.failures import OutcomeUnknown, Unavailable
 from runtime.otp import gen_server
-from runtime.otp.gen_server import From
+from runtime.otp.gen_server import CallRequest, From
 from schema.rows import TransactionRow
 
 
-class RecordTransaction(msgspec.Struct, frozen=True):
+class Recorded(msgspec.Struct, frozen=True):
+    """It is durable, with its ledger entry. `replayed`: it was so before, under the same idempotency key."""
+
+    transaction: TransactionRow
+    seq: int
+    hash: bytes
+    replayed: bool = False
+
+
+class IdempotencyConflict(msgspec.Struct, frozen=True):
+    """The key stands for another body."""
+
+
+class UserMissing(msgspec.Struct, frozen=True):
+    """There is no such user."""
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """The database refused this row."""
+
+    message: str
+
+
+Outcome = Recorded | IdempotencyConflict | UserMissing | Rejected | Unavailable | OutcomeUnknown
+
+
+class RecordTransaction(msgspec.Struct, CallRequest[Outcome], frozen=True):
     """One transaction to record. `request_hash` identifies what `idempotency_key` stands for; None leaves it to the
     function of that name."""
 

@@ -21,14 +21,14 @@ import msgspec
 
 from actors.ledger import entry as ledger_entry
 from actors.ledger import proofs as ledger_proofs
-from actors.ledger.batch import RecordTransaction
+from actors.ledger.batch import Outcome, RecordTransaction
 from actors.ledger.merkle import Frontier, Subtree
 from actors.ledger.proofs import HistoryItem, HistoryPage, Verification
 from actors.storage import repo
 from runtime.core import telemetry
 from runtime.core.exits import Exit
 from runtime.otp import gen_server
-from runtime.otp.gen_server import GenServer, Reply
+from runtime.otp.gen_server import CallRequest, GenServer, Reply
 from schema.rows import LedgerHead, TransactionRow
 
 __all__ = [
@@ -49,7 +49,7 @@ __all__ = [
 log = logging.getLogger("bitnexus.ledger")
 
 
-class Prepare(msgspec.Struct, frozen=True):
+class Prepare(msgspec.Struct, CallRequest["Prepared | repo.Unavailable"], frozen=True):
     """Asks for the entries of these rows, to follow `head`, or the cached head if None."""
 
     rows: list[TransactionRow]
@@ -72,7 +72,7 @@ class Moved(msgspec.Struct, frozen=True):
     head: LedgerHead
 
 
-class GetHead(msgspec.Struct, frozen=True):
+class GetHead(msgspec.Struct, CallRequest[LedgerHead | repo.Unavailable], frozen=True):
     """Asks for the cached head."""
 
 
@@ -139,7 +139,7 @@ def prepare(before: LedgerHead, rows: list[TransactionRow]) -> Prepared:
 
 async def record_transaction(
     transaction: RecordTransaction | Mapping[str, Any], timeout: float = 5000
-) -> Any:
+) -> Outcome:
     """The guide's `record_transaction`: the row, its ledger entry and the broadcast, as `POST /api/v1/transactions` does it.
 
     A mapping has the fields of `RecordTransaction`, user_id and amount as their own types or as text. Waits `timeout` ms;

@@ -31,7 +31,18 @@ import asyncpg
 import msgspec
 
 from actors.ledger import feed as ledger_feed
-from actors.ledger.batch import RecordTransaction, Waiting, as_pg_uuid, fold_idempotent, new_ids, request_hash
+from actors.ledger.batch import (
+    IdempotencyConflict,
+    Recorded,
+    RecordTransaction,
+    Rejected,
+    UserMissing,
+    Waiting,
+    as_pg_uuid,
+    fold_idempotent,
+    new_ids,
+    request_hash,
+)
 from actors.ledger.feed import Committed
 from actors.ledger.server import Moved, Prepare, Prepared
 from actors.server_state import server_state
@@ -54,29 +65,6 @@ SQL_SECONDS = 4.5  # we give up after that, and still below the caller's 5 s, so
 STALE_RETRIES = 50  # each with the head that the last one found; another server got there first as often
 PROBE_MS = 2000
 USER_OF = "transactions_user_id_fkey"
-
-
-class Recorded(msgspec.Struct, frozen=True):
-    """It is durable, with its ledger entry. `replayed`: it was so before, under the same idempotency key."""
-
-    transaction: TransactionRow
-    seq: int
-    hash: bytes
-    replayed: bool = False
-
-
-class IdempotencyConflict(msgspec.Struct, frozen=True):
-    """The key stands for another body."""
-
-
-class UserMissing(msgspec.Struct, frozen=True):
-    """There is no such user."""
-
-
-class Rejected(msgspec.Struct, frozen=True):
-    """The database refused this row."""
-
-    message: str
 
 
 class RecordPending(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ from actors.storage.local_broadcast import local_broadcast
 from runtime.core import telemetry
 from runtime.core.exits import Error
 from runtime.otp import erlang, gen_server
-from runtime.otp.gen_server import GenServer, Reply, Stop
+from runtime.otp.gen_server import CallRequest, GenServer, Reply, Stop
 from runtime.phoenix.pubsub import whereis
 from schema import changes, ledger
 
@@ -77,7 +77,7 @@ class ConnectionLost:
 
 
 @dataclass(frozen=True, slots=True)
-class GetListenerStatus:
+class GetListenerStatus(CallRequest["ListenerStatus"]):
     """Asks for `ListenerStatus`."""
 
 

@@ -29,7 +29,7 @@ from actors.storage import connecting, pgbouncer
 from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, meaning, reason, rolled_back
 from actors.storage.postgres import server as postgres
 from runtime.otp import erlang, gen_server
-from runtime.otp.gen_server import GenServer, Reply, Stop
+from runtime.otp.gen_server import CallRequest, GenServer, Reply, Stop
 from schema.migrate import MigrationError, migrate
 
 log = logging.getLogger("bitnexus.repo")
@@ -69,7 +69,7 @@ class DatabaseError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class GetRepoStatus:
+class GetRepoStatus(CallRequest["RepoStatus"]):
     """Asks for `RepoStatus`."""
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import uvloop
 
 from actors import cluster
-from actors.cluster.server_process import GetServer, ServerStatus
+from actors.cluster.server_process import GetServer
 from actors.cluster.servers import Roll, place
 from actors.endpoint import Address
 from actors.listening import EndpointError, check_port
@@ -83,7 +83,7 @@ async def _until_all_serve(count: int, root: Pid) -> str | None:
     for number in range(1, count + 1):
         while True:
             try:
-                status: ServerStatus = await gen_server.call(place(number), GetServer())
+                status = await gen_server.call(place(number), GetServer())
             except Exit as error:
                 return f"{place(number)} did not start: {explain(error.reason)}"
             if status.serves:
@@ -116,7 +116,7 @@ class _Upgrades:
     async def _roll(self) -> None:
         self._say("rolling")
         try:
-            answer: Any = await gen_server.call("upgrade", Roll(), None)
+            answer = await gen_server.call("upgrade", Roll(), None)
         except Exit as error:
             answer = ("error", f"the upgrade ended: {error.reason}")
         self._say("done" if answer == "ok" else str(answer[1]))

@@ -20,9 +20,10 @@ from typing import Annotated, Any, Literal
 import asyncpg
 import msgspec
 
+from api.context import ApiRequest
 from api.http.errors import ApiError, invalid
 from api.http.fields import Decoder
-from api.http.request import ApiRequest, Response, json_response
+from api.http.request import Response, json_response
 from api.http.router import ADMINS, Routes
 from api.operators.admin import process_of
 from api.security import audit

@@ -13,9 +13,10 @@ import msgspec
 
 from actors.instruments import instruments
 from actors.storage import repo
+from api.context import ApiRequest
 from api.http.errors import ApiError
 from api.http.fields import Zoned
-from api.http.request import ApiRequest, Response, json_response
+from api.http.request import Response, json_response
 from api.http.router import ADMINS, Routes
 from runtime.core.engine import current_engine
 from runtime.core.pid import Pid

@@ -26,7 +26,7 @@ from runtime.observe import observer, term
 from runtime.observe.sasl_format import sasl_format
 
 if TYPE_CHECKING:
-    from api.http.request import ApiRequest
+    from api.context import ApiRequest
 
 current_request: ContextVar[ApiRequest | None] = ContextVar("current_request", default=None)
 

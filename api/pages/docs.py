@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from api.http.request import ApiRequest, Response
+from api.context import ApiRequest
+from api.http.request import Response
 from api.http.router import ResponseSpec, Routes
 from api.pages.routes import POLICY
 

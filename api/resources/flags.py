@@ -15,9 +15,10 @@ from typing import Annotated, Any
 import msgspec
 
 from actors.storage import repo
+from api.context import ApiRequest
 from api.http.errors import ApiError, invalid
 from api.http.fields import Text, Zoned
-from api.http.request import ApiRequest, Response, json_response, no_content
+from api.http.request import Response, json_response, no_content
 from api.http.router import ADMINS, FLAG, ResponseSpec, Routes
 from api.security import audit
 from runtime.core import telemetry

@@ -18,7 +18,6 @@ from api.http.request import Response, json_response
 from api.http.router import ResponseSpec, Routes
 from api.version import VERSION
 from runtime.core.exits import Exit
-from runtime.nodes.nats import NatsFabric
 from runtime.otp import erlang, gen_server, state_machine
 
 routes = Routes("health", lane=None)
@@ -117,7 +116,7 @@ async def _cluster(request: ApiRequest) -> Check:
     if not request.context.settings.cluster_url:
         return Check("not_configured")
     try:
-        fabric: NatsFabric = await gen_server.call("cluster", GetFabric(), 1000)
+        fabric = await gen_server.call("cluster", GetFabric(), 1000)
     except Exit:
         return Check("down", "not running")
     return OK if fabric.connected else Check("down", "NATS is away: this server is alone until it comes")

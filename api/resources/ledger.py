@@ -12,8 +12,9 @@ import msgspec
 from actors.ledger import server as ledger_server
 from actors.ledger.proofs import MissingNodes
 from actors.storage import repo
+from api.context import ApiRequest
 from api.http.errors import ApiError
-from api.http.request import ApiRequest, Response, json_response
+from api.http.request import Response, json_response
 from api.http.router import Routes
 from api.resources.transactions import NO_TRANSACTION
 from api.security.access import may_see

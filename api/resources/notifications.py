@@ -10,11 +10,12 @@ import asyncpg
 import msgspec
 
 from actors.storage import repo
+from api.context import ApiRequest
 from api.http import cursor
 from api.http.cursor import Cursor, Limit
 from api.http.errors import ApiError
 from api.http.fields import Text, Title, Zoned
-from api.http.request import ApiRequest, Response, json_response
+from api.http.request import Response, json_response
 from api.http.router import ADMINS_AND_SERVICES, Routes
 from api.security.access import own
 from schema import notifications

@@ -13,11 +13,12 @@ from uuid import UUID
 import msgspec
 
 from actors.storage import repo
+from api.context import ApiRequest
 from api.http import cursor
 from api.http.cursor import Cursor, Limit
 from api.http.errors import ApiError
 from api.http.fields import Moment, Name, Text, Title, Zoned
-from api.http.request import ApiRequest, Response, json_response, no_content
+from api.http.request import Response, json_response, no_content
 from api.http.router import ResponseSpec, Routes
 from schema import tasks
 

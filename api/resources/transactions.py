@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, assert_never
 from uuid import UUID
 
 import msgspec
@@ -19,11 +19,12 @@ from actors.ledger.writer import (
     UserMissing,
 )
 from actors.storage import repo
+from api.context import ApiRequest
 from api.http import cursor
 from api.http.cursor import Cursor, Limit
 from api.http.errors import ApiError, database_unavailable, invalid, outcome_unknown
 from api.http.fields import Amount, Currency, CurrencyText, Moment, Text, Zoned
-from api.http.request import ApiRequest, Response, json_response
+from api.http.request import Response, json_response
 from api.http.router import WRITE, ResponseSpec, Routes
 from api.security.access import may_see, whose
 from runtime.otp import gen_server
@@ -147,7 +148,7 @@ async def create(request: ApiRequest) -> Response:
     body: NewTransaction = request.body
     user_id = whose(request, body.user_id)
     key = _idempotency_key(request)
-    reply = await gen_server.call(
+    outcome = await gen_server.call(
         "db_writer",
         RecordTransaction(
             user_id,
@@ -158,7 +159,7 @@ async def create(request: ApiRequest) -> Response:
         ),
         timeout=WRITE_TIMEOUT,
     )
-    match reply:
+    match outcome:
         case Recorded(row, seq, chain_hash, replayed):
             return json_response(
                 RecordedBody(
@@ -184,7 +185,7 @@ async def create(request: ApiRequest) -> Response:
             raise database_unavailable()
         case OutcomeUnknown():
             raise outcome_unknown()
-    raise TypeError(f"db_writer answered {reply!r}")
+    assert_never(outcome)
 
 
 REPLAYED = ((b"idempotency-replayed", b"true"),)

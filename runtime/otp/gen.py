@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine, Generator
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar, overload
 
 from msgspec import Struct
 
@@ -24,6 +24,8 @@ from runtime.core.reports import module_of
 from runtime.core.scheduling import TIMEOUT, PendingReply, scheduler
 from runtime.core.signals import DownReply, ExitMessage, SystemMessage
 from runtime.core.timers import Timer
+
+R = TypeVar("R", covariant=True)
 
 Dest = Any  # a Pid, a registered name, (name, node), or ("via", registry, key)
 
@@ -176,6 +178,14 @@ class Call(PendingReply):
 From = Call
 
 
+class CallRequest(Generic[R]):
+    """A request that says what it is answered with: `class GetHead(CallRequest[Head])`, and `await call(server, GetHead())` is a
+    `Head`. Requests of any other type are answered with Any.
+    """
+
+    __slots__ = ()
+
+
 class Failed(PendingReply):
     """A call that failed before it was sent; raises where it is awaited."""
 
@@ -223,6 +233,10 @@ def lost(target: Any, reason: Any) -> Any:
     return reason
 
 
+@overload
+def call(dest: Dest, request: CallRequest[R], timeout: float | None = DEFAULT_TIMEOUT) -> Awaitable[R]: ...
+@overload
+def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Awaitable[Any]: ...
 def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Awaitable[Any]:
     """`gen_server:call/3`: await it for the reply. `timeout` in ms, None waits for ever.
 
@@ -282,6 +296,10 @@ def reply(from_: From, value: Any) -> None:
     from_.answer(value)
 
 
+@overload
+def send_request(dest: Dest, request: CallRequest[R]) -> Awaitable[R]: ...
+@overload
+def send_request(dest: Dest, request: Any) -> Awaitable[Any]: ...
 def send_request(dest: Dest, request: Any) -> Awaitable[Any]:
     """`gen_server:send_request/2`: the request is sent, `receive_response` awaits the answer."""
     return call(dest, request, None)

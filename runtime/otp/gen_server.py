@@ -37,6 +37,7 @@ from runtime.otp.erlang import demonitor
 from runtime.otp.gen import (
     DEFAULT_TIMEOUT,
     Call,
+    CallRequest,
     Cast,
     From,
     StartError,
@@ -443,7 +444,7 @@ def enter_loop(server: GenServer, timeout: float | None = None) -> NoReturn:
 
 
 __all__ = [
-    "DEFAULT_TIMEOUT", "TIMEOUT", "Call", "CallSite", "Cast", "Exit", "From", "GenServer", "Ignore", "NoReply", "Ok",
-    "Pid", "Ref", "Reply", "StartError", "Stop", "call", "cast", "enter_loop", "is_shutdown", "receive_response", "reply",
-    "send_request", "start_actor", "stop", "wait_response",
+    "DEFAULT_TIMEOUT", "TIMEOUT", "Call", "CallRequest", "CallSite", "Cast", "Exit", "From", "GenServer", "Ignore", "NoReply",
+    "Ok", "Pid", "Ref", "Reply", "StartError", "Stop", "call", "cast", "enter_loop", "is_shutdown", "receive_response",
+    "reply", "send_request", "start_actor", "stop", "wait_response",
 ]  # fmt: skip

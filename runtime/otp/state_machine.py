@@ -30,7 +30,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from inspect import iscoroutine
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, TypeVar, overload
 
 from runtime.core.control_block import UNSET
 from runtime.core.exits import CallSite, Error, Exit, Stack, Throw, reason_of
@@ -39,7 +39,7 @@ from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
 from runtime.core.timers import Timer
 from runtime.otp import gen_server
 from runtime.otp.callback import Ignore, Raised, Stop, completed, own, run
-from runtime.otp.gen import Cast, Dest, Failed, StartError, StartReply
+from runtime.otp.gen import CallRequest, Cast, Dest, Failed, StartError, StartReply
 from runtime.otp.gen_server import Call, From, GenServer, cast, stop
 from runtime.otp.transition import (
     Action,
@@ -65,6 +65,8 @@ from runtime.otp.transition import (
     UpdateTimeout,
     is_sound,
 )
+
+R = TypeVar("R")
 
 _EVENTS_AT_ONCE: Final = 256  # so many of its own events a machine handles before the others get a turn
 
@@ -396,6 +398,10 @@ class StateMachine(GenServer):
         return (state, data)
 
 
+@overload
+def call(dest: Dest, request: CallRequest[R], timeout: float | None = None) -> Awaitable[R]: ...
+@overload
+def call(dest: Dest, request: Any, timeout: float | None = None) -> Awaitable[Any]: ...
 def call(dest: Dest, request: Any, timeout: float | None = None) -> Awaitable[Any]:
     """`gen_statem:call/2,3`: as `gen_server.call`, but without `timeout` (ms) it waits for ever."""
     pending = gen_server.call(dest, request, timeout)

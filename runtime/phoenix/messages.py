@@ -13,6 +13,7 @@ from struct import pack
 from typing import Any, Final
 
 from runtime.core.pid import Pid
+from runtime.otp.gen import CallRequest
 
 TEXT: Final = 1
 BINARY: Final = 2
@@ -121,7 +122,7 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
-class Join:
+class Join(CallRequest[Accept | Refuse]):
     """A transport asks its new channel to let the client in: answered with `Accept` or `Refuse`."""
 
     payload: Any

@@ -287,7 +287,7 @@ class SocketTransport(GenServer):
             pid = await dynamic_supervisor.start_child(socket.endpoint.channels, spec)
             if pid is not None:
                 outcome = await gen_server.call(pid, Join(message.payload), socket.join_timeout)
-                if type(outcome) is Accept:
+                if isinstance(outcome, Accept):
                     status, payload = "ok", outcome.reply
                 else:
                     payload = {} if outcome.reason is None else outcome.reason

@@ -22,7 +22,7 @@ from actors.server_state import server_state
 from actors.storage.postgres.cluster import Cluster
 from actors.storage.postgres.files import PostgresError
 from runtime.otp import erlang
-from runtime.otp.gen_server import GenServer, Reply, Stop
+from runtime.otp.gen_server import CallRequest, GenServer, Reply, Stop
 
 __all__ = ["GetPostgresStatus", "Postgres", "PostgresError", "PostgresStatus", "binaries", "url"]
 
@@ -33,7 +33,7 @@ log = logging.getLogger("bitnexus.postgres")
 
 
 @dataclass(frozen=True, slots=True)
-class GetPostgresStatus:
+class GetPostgresStatus(CallRequest["PostgresStatus"]):
     """Asks how the database server is run."""
 
 
