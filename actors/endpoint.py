@@ -97,7 +97,7 @@ class Endpoint(Server):
 
     def handle_info(self, message: Any) -> Any:
         match message:
-            case Change():
+            case Change() if self.session_changed is not None:
                 self.session_changed(message)
                 return None
         return super().handle_info(message)

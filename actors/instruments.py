@@ -192,7 +192,9 @@ class Instruments:
                 self.store.begin("bitnexus_crashes_total", (known.module,))
         for pid in _breakers(engine).values():
             service = observer.peek(pid, "service")
-            for state in BREAKER_STATES if service is not None else ():
+            if service is None:
+                continue
+            for state in BREAKER_STATES:
                 self.store.begin("bitnexus_breaker_transitions_total", (service, state))
 
     def histogram(self, name: str) -> Mapping[tuple[str, ...], Histogram]:

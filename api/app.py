@@ -215,10 +215,10 @@ class App:
     def _other_method(
         self, method: str, methods: dict[str, Operation], headers: dict[bytes, bytes]
     ) -> Response:
-        allowed = sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])})
+        allowed: list[str] = sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])})
         allow = (b"allow", ", ".join(allowed).encode())
         if method == "OPTIONS":
-            out = [allow]
+            out: Headers = [allow]
             self.cors.preflight(out, headers, allowed, next(iter(methods.values())))
             return Response(204, b"", out)
         raise ApiError(405, headers=[allow])

@@ -124,7 +124,8 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
             )
     except asyncpg.PostgresError as error:
         line = ""
-        if error.position:
-            line = f", line {migration.sql[: int(error.position)].count(chr(10)) + 1}"
+        position = getattr(error, "position", None)
+        if position:
+            line = f", line {migration.sql[: int(position)].count(chr(10)) + 1}"
         raise MigrationError(f"{migration.name}.sql{line}: {str(error).splitlines()[0]}") from error
     log.info("applied migration %s", migration.name)

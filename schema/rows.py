@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -16,6 +15,12 @@ import msgspec
 def iso(moment: datetime) -> str:
     """A moment as our JSON writes it: UTC, microseconds, Z."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+class Columns(Protocol):
+    """A database record, read by the names of its columns."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
 
 
 class TransactionRow(msgspec.Struct, frozen=True):
@@ -31,7 +36,7 @@ class TransactionRow(msgspec.Struct, frozen=True):
     request_hash: bytes | None = None
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> TransactionRow:
+    def from_record(cls, record: Columns) -> TransactionRow:
         """From a database record that has (at least) the table's columns."""
         return cls(
             record["id"],
@@ -65,7 +70,7 @@ class LedgerHead(msgspec.Struct, frozen=True):
     frontier: tuple[bytes, ...]
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> LedgerHead:
+    def from_record(cls, record: Columns) -> LedgerHead:
         """From a record with the columns seq, hash, root_hash, frontier."""
         return cls(record["seq"], record["hash"], record["root_hash"], tuple(record["frontier"]))
 

@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 
 from actors.server_state import server_state
+from actors.storage.connecting import SqlConnection
 from actors.storage.local_broadcast import local_broadcast
 from runtime.core.exits import Error
 from runtime.nodes import codec
@@ -41,7 +42,7 @@ class Committed:
 codec.register(Committed)
 
 
-async def begin(connection: asyncpg.Connection) -> int:
+async def begin(connection: SqlConnection) -> int:
     """The position; on the first call of this server, the end of the ledger."""
     state = server_state()
     if state.ledger_position is None:
@@ -77,12 +78,12 @@ def begin_again_at(seq: int) -> None:
         state.ledger_position = seq
 
 
-async def catch_up(connection: asyncpg.Connection, pubsub: str, until: int | None = None) -> None:
+async def catch_up(connection: SqlConnection, pubsub: str, until: int | None = None) -> None:
     """Publish all committed entries after the position, up to `until` or the end of the ledger."""
     position = await begin(connection)
     last = until
     if last is None:
-        last = await connection.fetchval(ledger.HEAD_SEQ)
+        last = int(await connection.fetchval(ledger.HEAD_SEQ) or 0)
         begin_again_at(last)
     while position < last:
         page = await connection.fetch(ledger.ENTRIES, position, last, PAGE)

@@ -7,7 +7,7 @@ hundred hashes, whatever the size of the ledger.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -60,7 +60,7 @@ class MissingNodes(Exception):
 
 
 @asynccontextmanager
-async def snapshot() -> AsyncIterator[asyncpg.Connection]:
+async def snapshot() -> AsyncGenerator[asyncpg.Connection, None]:
     """A connection on which every query sees the same moment."""
     async with (
         repo.connection() as connection,
@@ -182,7 +182,7 @@ async def _fault(
         return "transaction_changed"
     if not merkle.verify_inclusion(leaf, seq - 1, head.tree_size, proof, head.root_hash):
         return "proof_failed"
-    before = await connection.fetchval(ledger.ENTRY_HASH, seq - 1) if seq > 1 else ledger_entry.GENESIS
+    before: Any = await connection.fetchval(ledger.ENTRY_HASH, seq - 1) if seq > 1 else ledger_entry.GENESIS
     if before != record["prev_hash"] or ledger_entry.entry_hash(before, seq, leaf) != record["hash"]:
         return "chain_broken"
     return None

@@ -31,6 +31,7 @@ import asyncpg
 import msgspec
 
 from actors.ledger import feed as ledger_feed
+from actors.ledger import proofs as ledger_proofs
 from actors.ledger.batch import (
     IdempotencyConflict,
     Recorded,
@@ -288,7 +289,7 @@ class DbWriter(GenServer):
             await self._not_written(error)
 
     async def _record_page(self, connection: asyncpg.Connection) -> None:
-        head = LedgerHead.from_record(await connection.fetchrow(ledger.HEAD))
+        head = await ledger_proofs.read_head(connection)
         queue = await connection.fetch(ledger.PENDING, PENDING_PAGE)
         rows = list({r["id"]: TransactionRow.from_record(r) for r in queue if r["id"] is not None}.values())
         prepared = await self._prepare(rows, head)
@@ -309,7 +310,9 @@ class DbWriter(GenServer):
             await ledger_feed.receive(self._connected, self.pubsub, committed)
         except Unavailable:
             return
-        except (*repo.CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+        except Exception as error:
+            if meaning(error) is Meaning.OURS:
+                raise
             await self._drop_connection()
             repo.suspect(error)
 
@@ -479,5 +482,5 @@ def _answer_all(batch: list[Waiting], value: Any) -> None:
 def _is_about_a_row(error: Exception) -> bool:
     """Whether it is a row of ours that the database refused a value of; not one of the ledger."""
     if isinstance(error, asyncpg.IntegrityConstraintViolationError):
-        return error.table_name == "transactions"
+        return getattr(error, "table_name", None) == "transactions"
     return True

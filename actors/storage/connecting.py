@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 import orjson
@@ -22,6 +22,9 @@ from actors.connection_string import each_host, session_attributes
 from actors.server_state import server_state
 from actors.storage.failures import Unavailable, reason
 from runtime.core import telemetry
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
 
 QUERY = telemetry.Span("sql", "query")
 CONNECT_SECONDS: Final = 2.0
@@ -41,6 +44,9 @@ SESSION: Final = {
     "tcp_keepalives_count": "2",
     "tcp_user_timeout": str(PEER_MS),
 }
+
+
+SqlConnection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"  # opened alone, or lent by a pool
 
 
 class Connection(asyncpg.Connection):

@@ -41,7 +41,7 @@ def meaning(error: BaseException) -> Meaning:
     if isinstance(error, (Unavailable, OutcomeUnknown)):
         return Meaning.AWAY
     if isinstance(error, asyncpg.PostgresError):
-        kind = (error.sqlstate or "XX")[:2]
+        kind = str(getattr(error, "sqlstate", None) or "XX")[:2]
         return Meaning.AWAY if kind in _AWAY else Meaning.ROW if kind in _ROW else Meaning.OURS
     if isinstance(error, (OSError, TimeoutError, EOFError)):
         return Meaning.AWAY

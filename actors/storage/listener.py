@@ -203,7 +203,7 @@ class DbListener(GenServer):
         assert connection is not None
         published = server_state().ledger_position or 0
         try:
-            seq, pending = await connection.fetchrow(ledger.HEAD_AND_PENDING, timeout=HEAD_POLL_SECONDS)
+            seq, pending = await self._head_and_pending(connection)
         except Exception as error:
             if meaning(error) is Meaning.OURS:
                 raise
@@ -215,6 +215,11 @@ class DbListener(GenServer):
         elif seq > (server_state().ledger_position or 0):
             gen_server.cast("db_writer", HeadMoved(seq))
         erlang.send_after(HEAD_POLL_MS, erlang.self_(), PollHead(connection))
+
+    async def _head_and_pending(self, connection: asyncpg.Connection) -> tuple[int, bool]:
+        row = await connection.fetchrow(ledger.HEAD_AND_PENDING, timeout=HEAD_POLL_SECONDS)
+        assert row is not None  # of two subqueries: there is always one
+        return row[0], row[1]
 
     async def _read(self, connection: asyncpg.Connection) -> None:
         state = server_state()
@@ -255,7 +260,8 @@ class DbListener(GenServer):
         stored = await connection.fetchval(changes.POSITION, self.position_name)
         if stored is not None and await connection.fetchval(changes.IS_FROM_HERE, stored):
             return stored
-        return await connection.fetchval(changes.NOW)
+        now: Any = await connection.fetchval(changes.NOW)
+        return now
 
     def _publish(self, record: asyncpg.Record) -> None:
         change = Change(record["table_name"], record["operation"], record["row"])

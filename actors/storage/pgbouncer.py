@@ -54,7 +54,7 @@ async def _backend(connection: asyncpg.Connection) -> int:
     said: list[str] = []
 
     def listen(_connection: asyncpg.Connection, message: asyncpg.PostgresLogMessage) -> None:
-        said.append(str(message.message))
+        said.append(str(getattr(message, "message", "")))
 
     connection.add_log_listener(listen)
     try:

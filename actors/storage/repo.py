@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -235,7 +235,7 @@ def pool() -> asyncpg.Pool:
 
 
 @asynccontextmanager
-async def connection(timeout: float = 2.0) -> AsyncIterator[asyncpg.Connection]:
+async def connection(timeout: float = 2.0) -> AsyncGenerator[asyncpg.Connection, None]:
     """A connection of the pool for an `async with` block; waits at most `timeout` seconds for a free one.
 
     Raises `Unavailable` for a database that is down, goes down meanwhile, or has no connection left; errors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,7 +50,7 @@ def base_url(settings: Settings, options: Any) -> str:
 
 
 @asynccontextmanager
-async def database_url(settings: Settings) -> AsyncIterator[str]:
+async def database_url(settings: Settings) -> AsyncGenerator[str, None]:
     """The URL of the configured database; an embedded server that is down is started and stopped again."""
     if settings.database_url:
         yield settings.database_url
@@ -64,7 +64,7 @@ async def database_url(settings: Settings) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def connected(settings: Settings, migrated: bool = True) -> AsyncIterator[asyncpg.Connection]:
+async def connected(settings: Settings, migrated: bool = True) -> AsyncGenerator[asyncpg.Connection, None]:
     """A connection to the configured database, its schema up to date unless `migrated` is False.
 
     Raises DatabaseError or MigrationError, one line.

@@ -109,6 +109,7 @@ async def _main_job(
         channel = PhoenixClient(socket, topic)
         await channel.push("phx_join", {})
         teller.say(f"joined {topic}")
+        made: dict[str, Any] = {}
         for number in range(1, count + 1):
             body = {"amount": f"{number}.50", "currency": "EUR", "description": f"demo {number}"}
             recorded, event = await asyncio.gather(
@@ -120,7 +121,7 @@ async def _main_job(
                 f"ledger seq {entry['seq']}"
             )
             if event["id"] != made["id"]:
-                raise CommandError(f"demo: the channel told of {event['id']}, not of {made['id']}")
+                raise CommandError(f"demo: the channel got {event['id']}, not of {made['id']}")
             teller.say(f"the channel got new_transaction {event['id']}, ledger_seq {event['ledger_seq']}")
         await channel.push("phx_leave", {})
         teller.say(f"left {topic}")

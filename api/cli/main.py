@@ -296,6 +296,7 @@ def _create_user(settings: Settings, options: Any) -> int:
                 )
             except asyncpg.UniqueViolationError:
                 raise CommandError(f"user create: a user with the address {email} exists") from None
+        assert row is not None  # INSERT ... RETURNING
         print(json.dumps(msgspec.to_builtins({name: row[name] for name in ("id", "email", "name", "role")})))
 
     asyncio.run(run())
@@ -311,7 +312,8 @@ def _new_password(given: str | None, email: str) -> str:
         if getpass.getpass("Once more: ") != given:
             raise CommandError("user create: these are two passwords")
     elif given is None or given == "-":
-        given = sys.stdin.readline().rstrip("\r\n")
+        line: str = sys.stdin.readline()
+        given = line.rstrip("\r\n")
     if not MIN_LENGTH <= len(given) <= MAX_LENGTH:
         raise CommandError(f"user create: expected a password of {MIN_LENGTH} to {MAX_LENGTH} characters")
     return given

@@ -10,7 +10,7 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
@@ -60,7 +60,7 @@ class Client:
 
 
 @asynccontextmanager
-async def connect(settings: Settings, options: Any) -> AsyncIterator[Client]:
+async def connect(settings: Settings, options: Any) -> AsyncGenerator[Client, None]:
     """A client of the server that the options name. Raises CommandError, one line."""
     base = base_url(settings, options)
     timeout = aiohttp.ClientTimeout(total=90, connect=5)
@@ -90,6 +90,7 @@ async def _token(client: Client, settings: Settings, options: Any) -> str:
         row = await connection.fetchrow(users.BY_EMAIL, OPERATOR)
         if row is None:
             row = await connection.fetchrow(users.CREATE, OPERATOR, "The command line", "admin", None)
+            assert row is not None  # INSERT ... RETURNING
     return Keyring(settings).issue(row["id"], "admin", OPERATOR, None)
 
 

@@ -210,14 +210,14 @@ CurrencyText = Annotated[str, msgspec.Meta(examples=["EUR"])]
 CUSTOM = (Amount, Currency, Email, Moment)
 
 
-def _text(low: int, high: int) -> Any:
+def _text(low: int, high: int) -> msgspec.Meta:
     """Text of low to high characters without NUL, which PostgreSQL can't hold."""
-    return Annotated[str, msgspec.Meta(min_length=low, max_length=high, pattern="^[^\\u0000]*$")]
+    return msgspec.Meta(min_length=low, max_length=high, pattern="^[^\\u0000]*$")
 
 
-Name = _text(0, 200)
-Title = _text(1, 200)
-Text = _text(0, 1000)
+Name = Annotated[str, _text(0, 200)]
+Title = Annotated[str, _text(1, 200)]
+Text = Annotated[str, _text(0, 1000)]
 
 
 def dec_hook(kind: type, value: Any) -> Any:
@@ -253,10 +253,9 @@ class Decoder:
         self._lenient = lenient
         self._nothing = not any(field.required for field in msgspec.structs.fields(kind))
         # With an unknown field the slow path decides.
+        subclass: Any = type(kind)
         strict = (
-            kind
-            if lenient
-            else type(kind)(kind.__name__, (kind,), {}, forbid_unknown_fields=True, frozen=True)
+            kind if lenient else subclass(kind.__name__, (kind,), {}, forbid_unknown_fields=True, frozen=True)
         )
         self._decode = msgspec.json.Decoder(strict, dec_hook=dec_hook, float_hook=Decimal).decode
         self._fields = msgspec.structs.fields(kind)

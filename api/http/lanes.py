@@ -6,7 +6,7 @@ What operators need has none: health, metrics and admin are served however much 
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Generator, Hashable
 from contextlib import contextmanager
 from typing import Final
 
@@ -31,7 +31,7 @@ class Lanes:
             raise self._refused(lane, now)
 
     @contextmanager
-    def admitted(self, lane: str | None, owner: Hashable) -> Iterator[None]:
+    def admitted(self, lane: str | None, owner: Hashable) -> Generator[None, None, None]:
         """Around a piece of work. Raises ApiError 503 when it would wait too long, or its owner has too much there."""
         if lane is None:
             yield

@@ -56,7 +56,7 @@ class Described(msgspec.Struct, frozen=True):
 
 
 @routes.get("/openapi.json", summary="This description", roles=None, responses={200: Described})
-async def document(request: ApiRequest) -> Response:
+async def document(request: ApiRequest[Any]) -> Response:
     """OpenAPI 3.1."""
     return Response(200, _document, [(b"content-type", b"application/json")])
 

@@ -45,9 +45,9 @@ BURST, RATE = 50, 5.0
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
     """Sends all logging from LOG_LEVEL up to `stream` (standard error); replaces what was configured before."""
-    stream = stream or sys.stderr
-    renderer: Any = _json if settings.production else _Readable(stream)
-    handler = logging.StreamHandler(stream)
+    out = stream or sys.stderr
+    renderer: Any = _json if settings.production else _Readable(out)
+    handler = logging.StreamHandler(out)
     handler.setFormatter(
         ProcessorFormatter(
             foreign_pre_chain=[

@@ -107,7 +107,7 @@ async def login(request: ApiRequest) -> Response:
     # One check at a time, so that a burst of guesses is counted guess by guess.
     async with request.context.guesses.guarded(account, request.caller):
         usable = row is not None and row["active"]
-        stored = row["password_hash"] if usable else None
+        stored = row["password_hash"] if row is not None and usable else None
         fits, better = await passwords.check(stored, body.password, request.caller)
         if not fits:
             request.context.guesses.failed(account, request.caller)

@@ -11,9 +11,8 @@ import logging
 from collections import deque
 from typing import Any, Final
 
-import asyncpg
-
 from actors.storage import repo
+from actors.storage.connecting import SqlConnection
 from api.http.request import ApiRequest
 
 log = logging.getLogger("bitnexus.audit")
@@ -28,7 +27,7 @@ _late: deque[tuple[Any, ...]] = deque(maxlen=KEPT)
 
 
 async def record(
-    connection: asyncpg.Connection, request: ApiRequest, action: str, subject: str, details: dict[str, Any]
+    connection: SqlConnection, request: ApiRequest[Any], action: str, subject: str, details: dict[str, Any]
 ) -> None:
     """Writes a line of the audit log in the caller's transaction: what can't be audited does not happen. Raises as any
     query does.
@@ -36,7 +35,7 @@ async def record(
     await connection.execute(INSERT, *_row(request, action, subject, details))
 
 
-async def act(request: ApiRequest, action: str, subject: str, details: dict[str, Any]) -> None:
+async def act(request: ApiRequest[Any], action: str, subject: str, details: dict[str, Any]) -> None:
     """Writes a line to the log and to the table, within a second or later. Never raises for a database that is down."""
     row = _row(request, action, subject, details)
     log.warning(
@@ -62,5 +61,5 @@ async def act(request: ApiRequest, action: str, subject: str, details: dict[str,
             return
 
 
-def _row(request: ApiRequest, action: str, subject: str, details: dict[str, Any]) -> tuple[Any, ...]:
+def _row(request: ApiRequest[Any], action: str, subject: str, details: dict[str, Any]) -> tuple[Any, ...]:
     return (request.principal.user_id, action, subject, details, request.address, request.request_id)

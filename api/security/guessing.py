@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncGenerator, Hashable
 from contextlib import asynccontextmanager
 
 from api.http.errors import too_many
@@ -21,7 +21,7 @@ class Guesses:
         self._of_caller = FailedAttempts(free=50)
 
     @asynccontextmanager
-    async def guarded(self, account: Hashable, caller: str) -> AsyncIterator[None]:
+    async def guarded(self, account: Hashable, caller: str) -> AsyncGenerator[None, None]:
         """Around one check of a password of this account. Raises ApiError 429 while the caller has to wait."""
         key = (account, caller)
         async with self._checks.of(key):
