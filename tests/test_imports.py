@@ -35,7 +35,7 @@ ROOMS = {
 }
 
 # Parts of the control block. Others say `self.pid`, `self.now()`, `self.on_exit()`, and ask `runtime.observe`.
-PRIVATE = {"cell", "execution", "relations", "own_execution", "own_relations", "own_extra", "_myRef"}
+PRIVATE = {"cell", "execution", "relations", "own_execution", "own_relations", "own_rare", "_myRef"}
 
 
 def modules(file: Path) -> Iterator[str]:

@@ -55,7 +55,8 @@ class ActorReference:
         self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None = None
     ) -> Pid:
         """`Actor.createActor`: the child's source is its parent's unless it names another."""
-        source = sourceHash or (self.relations.extra or {}).get("source")
+        rare = self.relations.rare
+        source = sourceHash or (None if rare is None else rare.source)
         return self._base.create(self, actorClass, requirements, globalName, source)
 
     def wakeupAfter(self, period: Any, payload: Any) -> None:

@@ -20,32 +20,11 @@ if TYPE_CHECKING:
     from runtime.core.engine import Engine
     from runtime.core.mailbox import Mailbox
     from runtime.core.pid import Pid
+    from runtime.core.process import Cell
     from runtime.core.process_table import Page
+    from runtime.core.small_set import Some
 
 UNSET: Final[Any] = object()
-
-# A set in order of arrival. Most have one member, and a dict for one is larger than a process.
-Few = tuple[Any, ...] | dict[Any, None]
-_FEW: Final = 4
-
-
-def including(some: Few, one: Any) -> Few:
-    """`some` and `one`; may be the same object."""
-    if isinstance(some, dict):
-        some[one] = None
-    elif one not in some:
-        return (*some, one) if len(some) < _FEW else dict.fromkeys((*some, one))
-    return some
-
-
-def without(some: Few, one: Any) -> Few:
-    """`some` but for `one`; may be the same object."""
-    if one not in some:
-        return some
-    if isinstance(some, dict):
-        del some[one]
-        return some or ()
-    return tuple(other for other in some if other is not one)
 
 
 class Watcher(Protocol):
@@ -106,18 +85,63 @@ class ExecutionState:
         self.pending_exit = UNSET
 
 
+class Debugging(Protocol):
+    """`sys`'s view of a process that is traced or counted."""
+
+    def heard(self, cell: Cell, message: Any) -> None:
+        """The process takes a message."""
+        ...
+
+    def said(self, cell: Cell, reply: Any, caller: Cell | None) -> None:
+        """A call to the process is answered."""
+        ...
+
+
+class ReceiveTimeout(Protocol):
+    """The timeout of a server's callback."""
+
+    @property
+    def ms(self) -> float:
+        """How long it is, in ms."""
+        ...
+
+    def cancel(self) -> None:
+        """A message came before it."""
+        ...
+
+
+class RareState(Struct, eq=False):
+    """What few processes have. Each part belongs to one module, which puts it there and takes it away."""
+
+    debug: Debugging | None = None  # runtime.otp.sys
+    timeout: ReceiveTimeout | None = None  # runtime.otp.gen_server
+    children: dict[Pid, None] | None = None  # runtime.thespian: the actors that this one has made
+    source: str | None = None  # runtime.thespian: the hash of the source that its class is from
+    watched: bool = False  # runtime.thespian: of an OTP process, whose end its system base is told
+
+    def blank(self) -> bool:
+        """True if there is none of it."""
+        return (
+            self.timeout is None
+            and self.debug is None
+            and self.children is None
+            and self.source is None
+            and not self.watched
+        )
+
+
 class Relations(Struct, eq=False):
-    """What binds a process to others, and what it has been told to be. The dead have no links, no monitors, no extra."""
+    """What binds a process to others, and what it has been told to be. The dead have no links, no monitors, no rare state."""
 
     page: Page | int  # of the process table; of the dead the number alone
     place: int = -1  # on the page; -1 until somebody looks it up
     shared: bool = False
     parent: Pid | None = None
-    links: Few = ()  # of Cells
-    monitors: Few = ()  # of Monitors, its own
-    monitored_by: Few = ()  # of whatever has `fire(pid, reason)`
+    links: Some = ()  # of Cells
+    monitors: Some = ()  # of Monitors, its own
+    monitored_by: Some = ()  # of whatever has `fire(pid, reason)`
     exit_hooks: list[Callable[[Pid], object]] | None = None
-    extra: dict[str, Any] | None = None  # rare state: sys debug, a server's timeout, Thespian's side
+    rare: RareState | None = None
     name: str | None = None
     overload: int = 0  # the mailbox's bound; 0 is none
     reductions: int = 0  # messages handled before its last rest
@@ -131,7 +155,7 @@ class Relations(Struct, eq=False):
             and self.parent is None
             and self.name is None
             and not self.monitored_by
-            and self.extra is None
+            and self.rare is None
             and not self.monitors
             and self.exit_hooks is None
             and not self.trap_exit

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from runtime.core.control_block import Relations, including, without
+from runtime.core.control_block import RareState, Relations
 from runtime.core.pid import Pid, Ref
 from runtime.core.signals import Monitor
+from runtime.core.small_set import including, without
 
 if TYPE_CHECKING:
     from runtime.core.process import Cell
@@ -32,12 +33,18 @@ class Linked(Pid):
             self.relations = relations = Relations(relations.page)
         return relations
 
-    def own_extra(self) -> dict[str, Any]:
+    def own_rare(self) -> RareState:
         """The rare state in its `Relations`, to be written to."""
         relations = self.own_relations()
-        if relations.extra is None:
-            relations.extra = {}
-        return relations.extra
+        if relations.rare is None:
+            relations.rare = RareState()
+        return relations.rare
+
+    def tidy_rare(self) -> None:
+        """A part of its rare state was taken away: without the last there is none."""
+        rare = self.relations.rare
+        if rare is not None and rare.blank():
+            self.relations.rare = None
 
     def link(self, other: Cell) -> None:
         """Makes the one link there may be between two living processes."""

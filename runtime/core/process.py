@@ -26,7 +26,7 @@ from thespian.actors import Actor
 
 from runtime.core.actor_reference import ActorReference
 from runtime.core.asyncio_task import AsyncioTask
-from runtime.core.control_block import UNSET, ExecutionState, Relations, without
+from runtime.core.control_block import UNSET, ExecutionState, Relations
 from runtime.core.exits import Exit, Unwind, is_atom, is_shutdown, reason_of
 from runtime.core.links import Linked
 from runtime.core.mailbox import LONG, Mailbox, Match
@@ -34,6 +34,7 @@ from runtime.core.modes import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING
 from runtime.core.pid import Pid, Ref
 from runtime.core.scheduling import YIELD, Wait, scheduler
 from runtime.core.signals import ExitMessage, SystemMessage
+from runtime.core.small_set import without
 
 if TYPE_CHECKING:
     from runtime.core.engine import Engine
@@ -395,8 +396,8 @@ class Cell(AsyncioTask, ActorReference, Linked):
             self.actor._cancel_timers()
         if relations.monitors or relations.links or relations.monitored_by or execution.watcher is not None:
             self._signal_end(execution, reason)
-        if relations.extra is not None:
-            relations.extra = None
+        if relations.rare is not None:
+            relations.rare = None
         if not execution.shared:
             execution.mailbox = execution.message = execution.waiting = execution.watcher = None
         self.actor = None

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from runtime.core.control_block import ExecutionState, Relations, including, without
+from runtime.core.control_block import ExecutionState, Relations
 from runtime.core.pid import Pid, Ref
+from runtime.core.small_set import including, without
 
 if TYPE_CHECKING:
     from runtime.core.engine import Engine

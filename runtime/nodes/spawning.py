@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from runtime.core.control_block import including
 from runtime.core.engine import current_engine
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
 from runtime.core.scheduling import PendingReply, scheduler
 from runtime.core.signals import Monitor
+from runtime.core.small_set import including
 from runtime.otp import erlang
 
 if TYPE_CHECKING:

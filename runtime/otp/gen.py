@@ -12,7 +12,6 @@ from typing import Any, Final, Generic, TypeVar, overload
 from msgspec import Struct
 
 from runtime.core import telemetry
-from runtime.core.control_block import without
 from runtime.core.durations import MOST_MS, check_timeout
 from runtime.core.engine import current_engine
 from runtime.core.exits import CallSite, Error, Exit, is_atom
@@ -23,6 +22,7 @@ from runtime.core.process import Cell
 from runtime.core.reports import module_of
 from runtime.core.scheduling import TIMEOUT, PendingReply, scheduler
 from runtime.core.signals import DownReply, ExitMessage, SystemMessage
+from runtime.core.small_set import without
 from runtime.core.timers import Timer
 
 R = TypeVar("R", covariant=True)
@@ -122,8 +122,9 @@ class Call(PendingReply):
         if timer is not None:
             self.timer = None
             timer.cancel()
-        if relations.extra is not None and "debug" in relations.extra:
-            relations.extra["debug"].said(self.target, value, self.caller)
+        rare = relations.rare
+        if rare is not None and rare.debug is not None:
+            rare.debug.said(self.target, value, self.caller)
         self.done = True
         self.value = value
         if waiter is None:

@@ -24,6 +24,7 @@ from functools import partial
 from types import CoroutineType, NoneType
 from typing import Any, ClassVar, NoReturn
 
+from runtime.core.control_block import RareState
 from runtime.core.durations import check_duration, check_timeout
 from runtime.core.exits import CallSite, Error, Exit, Unwind, is_shutdown
 from runtime.core.pid import Pid, Ref
@@ -233,8 +234,8 @@ class GenServer(Process):
         cell.terminate(reason)
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
-        extra = self._myRef.relations.extra
-        if extra is not None and not self._hear(extra, message):
+        rare = self._myRef.relations.rare
+        if rare is not None and not self._hear(rare, message):
             return None
         kind = type(message)
         try:
@@ -319,11 +320,11 @@ class GenServer(Process):
             check_duration(result.timeout)
             if _only_system(cell):
                 marker = _ServerTimeout(result.timeout)
-                cell.own_extra()["timeout"] = marker
+                cell.own_rare().timeout = marker
                 marker.arm(cell)
         return None
 
-    def _hear(self, extra: dict[str, Any], message: Any) -> bool:
+    def _hear(self, rare: RareState, message: Any) -> bool:
         """Something came: a pending timeout is void, a trace is told, statistics count. False if it is
         nothing at all.
         """
@@ -331,34 +332,30 @@ class GenServer(Process):
             return True  # sys stands beside the protocol: it is neither traced nor does it end a timeout
         if type(message) is _ServerTimeout and message.stale:
             return False
-        marker = extra.get("timeout")
-        if marker is not None:
-            del extra["timeout"]
-            if marker is not message:
-                marker.cancel()
-            if not extra:
-                self._myRef.relations.extra = None
-        debug = extra.get("debug")
-        if debug is not None:
-            debug.heard(self._myRef, message)
+        timeout = rare.timeout
+        if timeout is not None:
+            rare.timeout = None
+            if timeout is not message:
+                timeout.cancel()
+            self._myRef.tidy_rare()
+        if rare.debug is not None:
+            rare.debug.heard(self._myRef, message)
         return True
 
     def _system(self, message: SystemMessage) -> Coroutine[Any, Any, None] | None:
         cell = self._myRef
         follow = message.perform(cell)
-        extra = cell.relations.extra
-        if extra is not None:
-            marker = extra.get("timeout")
-            if marker is not None:  # as in OTP, the time starts anew
-                marker.cancel()
-                extra["timeout"] = marker = _ServerTimeout(marker.ms)
-                marker.arm(cell)
+        rare = cell.relations.rare
+        if rare is not None and rare.timeout is not None:  # as in OTP, the time starts anew
+            rare.timeout.cancel()
+            rare.timeout = timeout = _ServerTimeout(rare.timeout.ms)
+            timeout.arm(cell)
         return follow
 
     def _cancel_timers(self) -> None:
-        extra = self._myRef.relations.extra
-        if extra is not None and "timeout" in extra:
-            extra["timeout"].cancel()
+        rare = self._myRef.relations.rare
+        if rare is not None and rare.timeout is not None:
+            rare.timeout.cancel()
 
     def _stop(self, reason: Any, answer: tuple[Call, Any] | None = None) -> Coroutine[Any, Any, Any] | None:
         """`terminate`, then the end. terminate may change the reason by failing; a throw in it is harmless."""

@@ -211,8 +211,8 @@ class StateMachine(GenServer):
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         cell, machine = self._myRef, self._machine
         assert machine is not None
-        if cell.relations.extra is not None:
-            self._hear(cell.relations.extra, message)
+        if cell.relations.rare is not None:
+            self._hear(cell.relations.rare, message)
         if type(message) is Call:
             return self._loop((("call", message), message.request))
         if type(message) is Cast:

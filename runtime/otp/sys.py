@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from time import time
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from runtime.core.durations import check_timeout
 from runtime.core.exits import CallSite, Error, Exit, reason_of
@@ -54,7 +54,7 @@ class _Installed:
 
 
 class Debug:
-    """What is traced and counted of one process; lies in `cell.relations.extra["debug"]` while there is anything."""
+    """What is traced and counted of one process; it lies in its rare state while there is anything."""
 
     __slots__ = ("installed", "log", "statistics")
 
@@ -98,11 +98,10 @@ class Debug:
 
     def tidy(self, cell: Cell) -> None:
         """Takes itself away once nobody wants to know."""
-        extra = cell.relations.extra
-        if not self.installed and self.statistics is None and self.log is None and extra is not None:
-            extra.pop("debug", None)
-            if not extra:
-                cell.relations.extra = None
+        rare = cell.relations.rare
+        if not self.installed and self.statistics is None and self.log is None and rare is not None:
+            rare.debug = None
+            cell.tidy_rare()
 
 
 class _Statistics:
@@ -159,7 +158,16 @@ def _ask(
 
 
 def _debug(cell: Cell) -> Debug:
-    return cell.own_extra().setdefault("debug", Debug())
+    """Its Debug, made if there is none."""
+    debug = _debug_of(cell)
+    if debug is None:
+        cell.own_rare().debug = debug = Debug()
+    return debug
+
+
+def _debug_of(cell: Cell) -> Debug | None:
+    rare = cell.relations.rare
+    return None if rare is None else cast("Debug | None", rare.debug)
 
 
 # ---- state
@@ -212,7 +220,7 @@ async def get_status(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> dic
 
 
 def _status_of(cell: Cell) -> dict[str, Any]:
-    debug = (cell.relations.extra or {}).get("debug")
+    debug = _debug_of(cell)
     actor = cell.actor
     return {
         "pid": cell,
@@ -376,7 +384,7 @@ async def get_log(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> list[T
     """`sys:get_log/1`: the events that `log` has kept, oldest first."""
 
     def work(cell: Cell) -> list[TraceEvent]:
-        debug = (cell.relations.extra or {}).get("debug")
+        debug = _debug_of(cell)
         return [] if debug is None or debug.log is None else list(debug.log)
 
     return await _ask(dest, "get_log", (), timeout, work)

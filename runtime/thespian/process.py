@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -22,6 +22,7 @@ from thespian.actors import (
     Thespian_StatusReq,
 )
 
+from runtime.core.control_block import RareState
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
 ATTEMPTS: Final = 3  # deliveries of a message before it is poison
 
 _log = logging.getLogger("runtime")
+
+
+def children_of(rare: RareState | None) -> Iterable[Pid]:
+    """The actors that an actor with this rare state has made and that live."""
+    return () if rare is None or rare.children is None else rare.children
 
 
 class ThespianCell(Cell):
@@ -129,16 +135,16 @@ class ThespianCell(Cell):
     def _exit(self, request: ActorExitRequest) -> None:
         if self.execution.mode == DEAD:
             return
-        if not request.isRecursive and self.relations.extra is not None:
-            self.relations.extra.pop("children", None)
+        if not request.isRecursive and self.relations.rare is not None:
+            self.relations.rare.children = None
         self.terminate("normal")
 
     def terminate(self, reason: Any) -> None:
         if self.execution.mode == DEAD:
             return
-        extra, mailbox = self.relations.extra, self.execution.mailbox
+        rare, mailbox = self.relations.rare, self.execution.mailbox
         super().terminate(reason)
-        self.engine.thespian.ended(self, extra)
+        self.engine.thespian.ended(self, rare)
         for message in mailbox or ():
             if type(message) is tuple:
                 self.engine.thespian.dead_letter(self, message[0])
@@ -147,7 +153,7 @@ class ThespianCell(Cell):
         base: SystemBase = self.engine.thespian
         status = Thespian_ActorStatus(self, type(self.actor).__name__, base.system.pid)
         status.addWakeups(base.wakeups())
-        for child in (self.relations.extra or {}).get("children", ()):
+        for child in children_of(self.relations.rare):
             status.addChild(child)
         for message in self.execution.mailbox or ():
             if type(message) is tuple:

@@ -37,6 +37,7 @@ from thespian.system.timing import ExpirationTimer, timePeriodSeconds, toTimeDel
 from thespian.system.utilis import actualActorClass
 
 from runtime.core import engine as engines
+from runtime.core.control_block import RareState
 from runtime.core.engine import Engine
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
@@ -44,7 +45,7 @@ from runtime.core.process import Cell, Process
 from runtime.thespian.actor_sources import ActorSources
 from runtime.thespian.driven_engine import DrivenEngine
 from runtime.thespian.external_ports import ActorRegistry, Port, PrivateContext, RequestPort, SystemPort
-from runtime.thespian.process import ThespianCell
+from runtime.thespian.process import ThespianCell, children_of
 
 _SLICE: Final = 0.01  # seconds of running before the driver looks up
 _TELL_LIMIT: Final = 1.0  # seconds a tell runs what it caused
@@ -195,11 +196,14 @@ class SystemBase:
         else:
             cell = engine.spawn_actor(actor, parent, False, ThespianCell)
         if source_hash:
-            cell.own_extra()["source"] = source_hash
+            cell.own_rare().source = source_hash
         if parent is None:
             self._primaries[cell] = None
         else:
-            parent.own_extra().setdefault("children", {})[cell] = None
+            rare = parent.own_rare()
+            if rare.children is None:
+                rare.children = {}
+            rare.children[cell] = None
             self._watch(parent)
         if name:
             engine.register(name, cell)
@@ -237,23 +241,23 @@ class SystemBase:
         return cell
 
     def _watch(self, cell: Cell) -> None:
-        if type(cell) is not ThespianCell and "thespian" not in cell.own_extra():
-            cell.own_extra()["thespian"] = True
+        if type(cell) is not ThespianCell and not cell.own_rare().watched:
+            cell.own_rare().watched = True
             cell.on_exit(self._otp_ended)
 
     def _otp_ended(self, pid: Pid) -> None:
-        self.ended(pid.cell, pid.cell.relations.extra)
+        self.ended(pid.cell, pid.cell.relations.rare)
 
-    def ended(self, cell: Cell, extra: dict[str, Any] | None) -> None:
+    def ended(self, cell: Cell, rare: RareState | None) -> None:
         """An actor has ended: its children are asked to exit, its parent hears of it, nobody is told through it."""
-        for child in (extra or {}).get("children", ()):
+        for child in list(children_of(rare)):
             self.route(self.system.pid, child, ActorExitRequest())
         if self._dead_letters is cell:
             self._dead_letters = None
         self.sources.forget(cell)
         self._primaries.pop(cell, None)
         parent = None if cell.relations.parent is None else cell.relations.parent.cell
-        siblings = None if parent is None else (parent.relations.extra or {}).get("children")
+        siblings = None if parent is None or parent.relations.rare is None else parent.relations.rare.children
         if siblings is not None and cell in siblings:
             del siblings[cell]
             self.route(self.system.pid, parent, ChildActorExited(cell))

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.core.control_block import including, without
 from runtime.core.exits import Exit
 from runtime.core.process_table import PAGE, ProcessTable
+from runtime.core.small_set import including, without
 from runtime.otp import erlang
 from runtime.otp import sys as debug
 from runtime.otp.gen_server import GenServer, NoReply, Ok, Reply, call, cast, reply

@@ -516,7 +516,7 @@ def test_an_idle_process_carries_no_empty_table(play: Any) -> None:
         assert run is pid.cell.engine.rest
         assert relations.reductions >= 3
         assert relations.links == relations.monitors == relations.monitored_by == ()
-        assert relations.exit_hooks is relations.extra is None
+        assert relations.exit_hooks is relations.rare is None
 
     play(body)
 

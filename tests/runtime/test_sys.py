@@ -177,7 +177,7 @@ def test_trace_gives_n_events_to_a_function_or_a_pid(play: Any) -> None:
         first = await erlang.receive(timeout=1000)
         assert (first.kind, first.pid) == ("in", pid)
         assert await erlang.receive(timeout=10) is erlang.TIMEOUT
-        assert pid.cell.relations.extra is None  # all traces are over: nothing is left of them
+        assert pid.cell.relations.rare is None  # all traces are over: nothing is left of them
 
     play(body)
 
