@@ -55,10 +55,10 @@ class Address:
 
 
 class Endpoint(Server):
-    """Serves the handler that `app` ("module:factory") makes. Of its attributes `upgradable`, `refusal` and `sheddable` are
-    the server's options, `session_changed` is called for each session that has ended and each user whose
-    rights have changed, and `close` is called in the
-    end. `host` and `port` default to the settings in force.
+    """Serves the application that `app` ("module:factory") makes. Of its attributes `handler` takes the requests (without it,
+    the application itself does), `upgradable`, `refusal` and `sheddable` are the server's options, `session_changed` is told
+    of each session that has ended and each user whose rights have changed, and `close` is called in the end. `host` and
+    `port` default to the settings in force.
     """
 
     def init(self, app: str, host: str | None = None, port: int | None = None) -> Any:
@@ -86,7 +86,10 @@ class Endpoint(Server):
         }
         options = HttpOptions(trusted_proxies=tuple(current.trusted_proxies), **chosen)
         grace = current.shutdown_grace_seconds
-        await self.serve(application, ServerOptions(sockets=sockets, grace=grace, http=options))
+        await self.serve(
+            getattr(application, "handler", application),
+            ServerOptions(sockets=sockets, grace=grace, http=options),
+        )
         log.info("listening on %s", Address(self.host, self.port).url)
 
     def handle_call(self, request: Any, from_: Any) -> Any:

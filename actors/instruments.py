@@ -12,7 +12,6 @@ import resource
 import time
 from collections import deque
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -60,13 +59,9 @@ def _crashed(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {"module": metadata["report"].module}
 
 
-@lru_cache(maxsize=500)
-def _template(route: str) -> str:
-    return re.sub(r":\w+\}", "}", route)
-
-
 def _route(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {"method": metadata["method"], "route": _template(metadata["route"]), "code": metadata["status"]}
+    route = re.sub(r":\w+\}", "}", metadata["route"])
+    return {"method": metadata["method"], "route": route, "code": metadata["status"]}
 
 
 def _topic(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +72,7 @@ def _topic(metadata: Mapping[str, Any]) -> dict[str, Any]:
 METRICS: Final[tuple[Metric, ...]] = (
     Distribution("bitnexus_http_request_duration_seconds", ("http", "request", "stop"),
                  "Time from the request's headers to the answer's last byte", "duration", ("method", "route", "code"),
-                 tag_values=_route),
+                 tag_values=_route, made_of=("method", "route", "status")),
     Counter("bitnexus_socket_slow_readers_closed_total", ("socket", "slow_reader"),
             "Sockets closed because their reader fell behind"),
     Counter("bitnexus_socket_rate_limited_total", ("socket", "rate_limited"),

@@ -15,6 +15,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from uuid import UUID
 
 from actors import settings as settings_module
@@ -25,8 +26,9 @@ from api.http import openapi
 from api.http.access_log import access_log
 from api.http.cors import Cors
 from api.http.errors import ApiError, FailureLog, from_exception, overloaded
-from api.http.request import JSON_HEADER, Headers, Response, query_pairs, refuse_query
-from api.http.router import Operation, Router, Routes
+from api.http.principal import Principal
+from api.http.request import JSON_HEADER, JSON_TYPE, Headers, Response, query_pairs, refuse_query
+from api.http.router import JSON, Operation, Router, Routes
 from api.operators import actions as admin_actions
 from api.operators import admin, metrics
 from api.operators.logs import current_request
@@ -47,6 +49,7 @@ from api.resources import (
 from api.security import access
 from api.sockets import user_socket
 from runtime.core import telemetry
+from runtime.http import answer
 from runtime.http import messages as http
 from runtime.http.body import DISCONNECTED, BodyError
 from runtime.phoenix.transports import SocketTransports
@@ -71,11 +74,14 @@ ROUTES: tuple[Routes, ...] = (
 
 REQUEST = telemetry.Span("http", "request")
 
+NOSNIFF = answer.constant(b"x-content-type-options", b"nosniff")
+NO_STORE = answer.constant(b"cache-control", b"no-store")
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:=+/@-]{1,200}")
 
 
 class App:
-    """The handler of all requests."""
+    """All requests: `handler` takes them, sockets' included."""
 
     def __init__(self, settings: Settings, routes: tuple[Routes, ...] = ROUTES) -> None:
         self.context = Context(settings)
@@ -87,12 +93,9 @@ class App:
         self._max_body = settings.max_body_bytes
         self._prefix = os.urandom(5).hex()
         self._count = itertools.count(1)
-        self._sockets = SocketTransports(self._http, *user_socket.mounts(self.context))
+        self._sockets = SocketTransports(self.handle, *user_socket.mounts(self.context))
         self.upgradable = self._sockets.upgradable
-        self._handler = access_log(self._sockets, settings.access_log)
-
-    def __call__(self, request: http.Request) -> Awaitable[http.Response | None] | http.Response | None:
-        return self._handler(request)
+        self.handler = access_log(self._sockets.handle, settings.access_log)
 
     def refusal(self, status: int, reason: str) -> Response:
         """The answer to what is no request, in the one error form."""
@@ -121,96 +124,194 @@ class App:
         """Ends what the application keeps beside the actors."""
         self.context.close()
 
-    async def _http(self, asked: http.Request) -> Response | None:
+    def handle(self, asked: http.Request) -> Awaitable[Response | None] | Response | None:
+        """The answer to what is no socket's: at once where nothing has to be waited for, without a coroutine, a task, or a
+        context of its own.
+        """
         given = asked.headers.get(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
             request_id = given.decode()
         else:
             request_id = f"{self._prefix}-{next(self._count):x}"
-        span = None
-        if REQUEST.active:
-            span = REQUEST.start({"method": asked.method, "fields": asked.fields, "request_id": request_id})
         request = ApiRequest(self.context, asked, request_id)
+        if REQUEST.told_from_start:
+            return self._traced(request)
+        if REQUEST.active:
+            request.began = perf_counter()
         try:
-            response = await self._answer(request)
-        except BodyError as error:
-            if error.status == DISCONNECTED:
-                if span is not None:
-                    span.exception(error)
-                return None
-            response = self._failure(ApiError(error.status, error.reason), request.operation)
-        except ApiError as error:
-            response = self._failure(error, request.operation)
+            outcome = self._begin(request)
         except Exception as error:
-            operation = request.operation
-            writes = operation is not None and operation.method not in ("GET", "HEAD")
-            response = self._failure(from_exception(error, writes), operation)
-        operation = request.operation
-        out = response.headers
+            outcome = self._failed(request, error)
+        if outcome is None or type(outcome) is Response:
+            self._leave(request)
+            return self._finished(request, outcome)
+        return self._waited(request, outcome)  # type: ignore[arg-type]
+
+    async def _waited(self, request: ApiRequest, answering: Awaitable[Response]) -> Response | None:
+        current_request.set(request)
+        response: Response | None
+        try:
+            response = await answering
+        except Exception as error:
+            response = self._failed(request, error)
+        finally:
+            self._leave(request)
+        return self._finished(request, response)
+
+    async def _traced(self, request: ApiRequest) -> Response | None:
+        """For those who listen to the start of requests: in a context of its own from there on, where a trace can be kept."""
+        asked = request.http
+        span = REQUEST.start(
+            {"method": asked.method, "fields": asked.fields, "request_id": request.request_id}
+        )
+        current_request.set(request)
+        response: Response | None
+        try:
+            outcome = self._begin(request)
+            response = outcome if isinstance(outcome, Response) else await outcome
+        except Exception as error:
+            response = self._failed(request, error)
+            if response is None:
+                span.exception(error)
+        finally:
+            self._leave(request)
+        response = self._finished(request, response)
+        if response is not None:
+            span.stop(route=_route(request), status=response.status)
+        return response
+
+    def _finished(self, request: ApiRequest, response: Response | None) -> Response | None:
+        """The answer with what all answers have; None if there is nobody to take it."""
+        if response is None:
+            return None
+        asked, operation, out = request.http, request.operation, response.headers
         _protect(out)
-        out.append((b"x-request-id", request_id.encode()))
+        out.append((b"x-request-id", request.request_id.encode()))
         origin = asked.headers.get(b"origin")
         if origin is not None:
             self.cors.add(out, origin, operation)
-        if span is not None:
-            span.stop(route=operation.path if operation else "(none)", status=response.status)
+        if request.began:
+            about = {
+                "method": asked.method, "fields": asked.fields, "request_id": request.request_id,
+                "route": _route(request), "status": response.status,
+            }  # fmt: skip
+            REQUEST.ended(perf_counter() - request.began, about)
         return response
 
-    def _failure(self, error: ApiError, operation: Operation | None) -> Response:
-        if error.status >= 500:
-            route = f"{operation.method} {operation.path}" if operation is not None else "(none)"
-            self._failures.note(error, route, time.monotonic())
+    def _failed(self, request: ApiRequest, error: Exception) -> Response | None:
+        operation = request.operation
+        before = current_request.set(request)  # for what is logged here
+        try:
+            if isinstance(error, BodyError):
+                if error.status == DISCONNECTED:
+                    if request.began:
+                        about = {
+                            "method": request.method,
+                            "fields": request.http.fields,
+                            "request_id": request.request_id,
+                        }
+                        REQUEST.ended(perf_counter() - request.began, about, error)
+                    return None
+                error = ApiError(error.status, error.reason)
+            elif not isinstance(error, ApiError):
+                writes = operation is not None and operation.method not in ("GET", "HEAD")
+                error = from_exception(error, writes)
+            if error.status >= 500:
+                route = f"{operation.method} {operation.path}" if operation is not None else "(none)"
+                self._failures.note(error, route, time.monotonic())
+        finally:
+            current_request.reset(before)
         if operation is not None and operation.error_format is not None:
             return operation.error_format.response(error)
         return Response(error.status, error.body(), [JSON_HEADER, *error.headers])
 
-    async def _answer(self, request: ApiRequest) -> Response:
-        method, path, headers = request.method, request.path, request.headers
-        if path == "*":
-            return Response(204, b"", [(b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")])
-        raw = request.http.path
-        # A slash that is encoded is part of its segment: it must not lead to another operation, nor past a proxy's rules.
-        found = self.router.find(path) if "%" not in raw else self.router.find_raw(raw.encode("latin-1"))
+    def _begin(self, request: ApiRequest) -> Response | Awaitable[Response]:
+        """The answer, or what is still to be waited for. Raises what `_failed` takes."""
+        asked = request.http
+        found = self.router.find(asked.path)
         if found is None:
-            page = self.pages.find(method, path, headers)
+            if asked.path == "*":
+                return Response(204, b"", [(b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")])
+            page = self.pages.find(asked.method, request.path, asked.headers)
             if page is not None:
                 return page
             raise ApiError(404)
         methods, request.params = found
-        operation = methods.get(method)
+        operation = methods.get(asked.method)
         if operation is None:
-            if method == "HEAD" and "GET" in methods:
+            if asked.method == "HEAD" and "GET" in methods:
                 operation = methods["GET"]
             else:
                 request.operation = next(iter(methods.values()))  # any of them: they share their CORS
-                return self._other_method(method, methods, headers)
+                return self._other_method(asked.method, methods, asked.headers)
         request.operation = operation
-        current_request.set(request)
-        self.context.lanes.check(operation.lane)
+        if operation.lane is not None:
+            self.context.lanes.check(operation.lane)
         if operation.roles is not None:
-            try:
-                await self._authorize(request, operation)
-            except ApiError as error:
-                if not operation.token_optional or error.status != 401:
-                    raise
-                request.refused = error
+            principal = self._known(request, operation)
+            if principal is None and request.refused is None:
+                return self._authenticated(request, operation)
+            if principal is not None:
+                _admit(request, operation, principal)
+        return self._admitted(request, operation)
+
+    def _known(self, request: ApiRequest, operation: Operation) -> Principal | None:
+        try:
+            return access.known(self.context.sessions, request)
+        except ApiError as error:
+            _excuse(request, operation, error)
+            return None
+
+    async def _authenticated(self, request: ApiRequest, operation: Operation) -> Response:
+        try:
+            _admit(request, operation, await access.principal(self.context.sessions, request))
+        except ApiError as error:
+            _excuse(request, operation, error)
+        outcome = self._admitted(request, operation)
+        return outcome if isinstance(outcome, Response) else await outcome
+
+    def _admitted(self, request: ApiRequest, operation: Operation) -> Response | Awaitable[Response]:
+        asked = request.http
         if operation.query is not None:
-            raw = request.http.query
+            raw = asked.query
             request.query = operation.query.strings(query_pairs(raw.encode("latin-1")) if raw else {})
-        elif request.http.query and operation.takes_no_query:
-            refuse_query(request.http.query)
-        if operation.body is not None:
-            _check_content_type(request, operation)
+        elif asked.query and operation.takes_no_query:
+            refuse_query(asked.query)
+        if operation.body is not None or operation.raw_body:
+            request.content_type = _media_type(asked.headers)
+            if operation.body is not None:
+                _check_content_type(request, operation)
             try:
-                request.body = operation.body.json(await request.http.body.read(self._max_body))
-            except (ApiError, BodyError) as error:
+                data = asked.body.whole(self._max_body)
+            except BodyError as error:
                 raise request.refused or error from None
-        elif operation.raw_body:
-            request.content_type = _media_type(headers)
-            request.body = await request.http.body.read(self._max_body)
-        owner = request.principal.subject if request.has_principal else request.caller
-        with self.context.lanes.admitted(operation.lane, owner):
-            return await operation.handler(request)
+            if data is None:
+                return self._with_body(request, operation)
+            _read_body(request, operation, data)
+        return self._handled(request, operation)
+
+    async def _with_body(self, request: ApiRequest, operation: Operation) -> Response:
+        try:
+            data = await request.http.body.read(self._max_body)
+        except BodyError as error:
+            raise request.refused or error from None
+        _read_body(request, operation, data)
+        outcome = self._handled(request, operation)
+        return outcome if isinstance(outcome, Response) else await outcome
+
+    def _handled(self, request: ApiRequest, operation: Operation) -> Response | Awaitable[Response]:
+        if operation.lane is not None:
+            owner = request.principal.subject if request.has_principal else request.caller
+            self.context.lanes.enter(operation.lane, owner)
+            request.lane_owner = owner
+        return operation.handler(request)
+
+    def _leave(self, request: ApiRequest) -> None:
+        """The work is done, or will not be: the lane that it was admitted to has room again."""
+        owner, operation = request.lane_owner, request.operation
+        if owner is not None:
+            assert operation is not None and operation.lane is not None
+            self.context.lanes.leave(operation.lane, owner)
 
     def _other_method(
         self, method: str, methods: dict[str, Operation], headers: dict[bytes, bytes]
@@ -223,12 +324,33 @@ class App:
             return Response(204, b"", out)
         raise ApiError(405, headers=[allow])
 
-    async def _authorize(self, request: ApiRequest, operation: Operation) -> None:
-        assert operation.roles is not None
-        principal = await access.principal(self.context.sessions, request)
-        if principal.role not in operation.roles:
-            raise ApiError(403)
-        request.principal = principal
+
+def _admit(request: ApiRequest, operation: Operation, principal: Principal) -> None:
+    assert operation.roles is not None
+    if principal.role not in operation.roles:
+        raise ApiError(403)
+    request.principal = principal
+
+
+def _excuse(request: ApiRequest, operation: Operation, error: ApiError) -> None:
+    """Raises the error again, unless the operation can do without a token: then it is told."""
+    if not operation.token_optional or error.status != 401:
+        raise error
+    request.refused = error
+
+
+def _read_body(request: ApiRequest, operation: Operation, data: bytes) -> None:
+    if operation.body is None:
+        request.body = data
+        return
+    try:
+        request.body = operation.body.json(data)
+    except ApiError as error:
+        raise request.refused or error from None
+
+
+def _route(request: ApiRequest) -> str:
+    return request.operation.path if request.operation is not None else "(none)"
 
 
 def _later(seconds: float, call: Callable[[], None]) -> None:
@@ -238,24 +360,25 @@ def _later(seconds: float, call: Callable[[], None]) -> None:
 
 def _protect(out: Headers) -> None:
     """What a browser must not make of an answer: another type than it has, or a copy, unless the answer itself allows one."""
-    names = {name for name, _value in out}
-    if b"x-content-type-options" not in names:
+    typed = cached = False
+    for name, _value in out:
+        if name == b"x-content-type-options":
+            typed = True
+        elif name == b"cache-control":
+            cached = True
+    if not typed:
         out.append(NOSNIFF)
-    if b"cache-control" not in names:
+    if not cached:
         out.append(NO_STORE)
 
 
-NOSNIFF = (b"x-content-type-options", b"nosniff")
-NO_STORE = (b"cache-control", b"no-store")
-
-
 def _media_type(headers: dict[bytes, bytes]) -> str:
-    return headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower().decode("latin-1")
+    given = headers.get(b"content-type", b"")
+    return JSON if given == JSON_TYPE else given.split(b";", 1)[0].strip().lower().decode("latin-1")
 
 
 def _check_content_type(request: ApiRequest, operation: Operation) -> None:
-    given = _media_type(request.headers)
-    request.content_type = given
+    given = request.content_type
     if given and given not in operation.body_types and not given.endswith("+json"):
         raise ApiError(415)
     if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":

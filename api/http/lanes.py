@@ -6,8 +6,7 @@ What operators need has none: health, metrics and admin are served however much 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Hashable
-from contextlib import contextmanager
+from collections.abc import Hashable
 from typing import Final
 
 from api.http.errors import ApiError, overloaded
@@ -25,24 +24,21 @@ class Lanes:
     def __init__(self) -> None:
         self.of: dict[str, Admission] = {lane: Admission(assumed) for lane, assumed in ASSUMED.items()}
 
-    def check(self, lane: str | None) -> None:
+    def check(self, lane: str) -> None:
         """Before anything is known but the lane. Raises ApiError 503 when nobody can be let in."""
-        if lane is not None and self.of[lane].full(now := time.monotonic()):
+        if self.of[lane].full(now := time.monotonic()):
             raise self._refused(lane, now)
 
-    @contextmanager
-    def admitted(self, lane: str | None, owner: Hashable) -> Generator[None, None, None]:
-        """Around a piece of work. Raises ApiError 503 when it would wait too long, or its owner has too much there."""
-        if lane is None:
-            yield
-            return
-        admission = self.of[lane]
-        if not admission.enter(owner, now := time.monotonic()):
+    def enter(self, lane: str, owner: Hashable) -> None:
+        """Before a piece of work; `leave` follows it. Raises ApiError 503 when it would wait too long, or its owner has too
+        much there.
+        """
+        if not self.of[lane].enter(owner, now := time.monotonic()):
             raise self._refused(lane, now)
-        try:
-            yield
-        finally:
-            admission.leave(owner, time.monotonic())
+
+    def leave(self, lane: str, owner: Hashable) -> None:
+        """After a piece of work that has entered."""
+        self.of[lane].leave(owner, time.monotonic())
 
     def _refused(self, lane: str, now: float) -> ApiError:
         telemetry.execute(SHED, {"count": 1}, {"lane": lane})

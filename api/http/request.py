@@ -13,6 +13,7 @@ from api.http.errors import ApiError, invalid
 from api.http.principal import Principal
 from api.http.router import Operation
 from runtime.http import messages as http
+from runtime.http.answer import constant
 from runtime.http.messages import Response
 
 C = TypeVar("C")
@@ -20,7 +21,8 @@ C = TypeVar("C")
 Headers = http.Fields
 
 encode = msgspec.json.Encoder(decimal_format="string").encode
-JSON_HEADER = (b"content-type", b"application/json")
+JSON_TYPE = b"application/json"
+JSON_HEADER = constant(b"content-type", JSON_TYPE)
 
 
 class ApiRequest(Generic[C]):
@@ -31,15 +33,14 @@ class ApiRequest(Generic[C]):
 
     __slots__ = (
         "_principal",
+        "began",
         "body",
         "content_type",
         "context",
-        "headers",
         "http",
-        "method",
+        "lane_owner",
         "operation",
         "params",
-        "path",
         "query",
         "refused",
         "request_id",
@@ -48,17 +49,32 @@ class ApiRequest(Generic[C]):
     def __init__(self, context: C, asked: http.Request, request_id: str) -> None:
         self.context = context
         self.http = asked
-        self.method = asked.method
-        self.path = unquote(asked.path) if "%" in asked.path else asked.path
         self.request_id = request_id
+        self.began = 0.0  # perf_counter's seconds, if it is measured
         self.operation: Operation | None = None
         self.params: dict[str, Any] = {}
-        self.headers = asked.headers
         self.body: Any = None
         self.query: Any = None
         self.content_type = ""
+        self.lane_owner: str | None = None  # as whose work it was admitted to its lane
         self.refused: ApiError | None = None  # why nobody is known, where a token is optional
         self._principal: Principal | None = None
+
+    @property
+    def method(self) -> str:
+        """As it came."""
+        return self.http.method
+
+    @property
+    def path(self) -> str:
+        """Decoded."""
+        path = self.http.path
+        return unquote(path) if "%" in path else path
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """Those of one name joined, names in lower case."""
+        return self.http.headers
 
     @property
     def principal(self) -> Principal:
@@ -89,8 +105,7 @@ class ApiRequest(Generic[C]):
 
     def header(self, name: bytes) -> str | None:
         """A header's value by its lower-case name."""
-        value = self.headers.get(name)
-        return None if value is None else value.decode("latin-1")
+        return self.http.header(name)
 
 
 def query_pairs(raw: bytes) -> dict[str, str]:

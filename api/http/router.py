@@ -21,7 +21,8 @@ from api.http.errors import ApiError
 from api.http.fields import Decoder
 from runtime.http.messages import Response
 
-Handler = Callable[[Any], Awaitable[Response]]  # of an api.http.request.ApiRequest
+# Of an api.http.request.ApiRequest. One that has nothing to wait for is a plain function.
+Handler = Callable[[Any], Awaitable[Response] | Response]
 
 USER, ADMIN, SERVICE = "user", "admin", "service"
 ANYONE: frozenset[str] = frozenset({USER, ADMIN, SERVICE})
@@ -219,7 +220,7 @@ class Router:
 
     def __init__(self, routes: Sequence[Routes]) -> None:
         self.operations: list[Operation] = [operation for r in routes for operation in r.operations]
-        self._fixed: dict[str, Methods] = {}
+        self._fixed: dict[str, tuple[Methods, dict[str, Any]]] = {}
         self._root = _Node()
         for operation in self.operations:
             self._insert(operation)
@@ -247,18 +248,18 @@ class Router:
             raise ValueError(f"{operation.method} {operation.path} stands in the table twice")
         node.methods[operation.method] = operation
         if not any(isinstance(part, Param) for part in parts):
-            self._fixed[operation.path] = node.methods
+            self._fixed[operation.path] = node.methods, {}
 
     def find(self, path: str) -> tuple[Methods, dict[str, Any]] | None:
-        """The operations of a path by method, and its parameters; None when no template fits."""
-        methods = self._fixed.get(path)
-        if methods is not None:
-            return methods, {}
-        return self._walk(self._root, _segments(path), 0)
-
-    def find_raw(self, raw: bytes) -> tuple[Methods, dict[str, Any]] | None:
-        """As `find`, for a path that holds percent-encoded characters: its segments are decoded one by one."""
-        return self._walk(self._root, [unquote(part) for part in _segments(raw.decode("latin-1"))], 0)
+        """The operations of a path by method, and its parameters; None when no template fits. A path that holds
+        percent-encoded characters is decoded segment by segment: a slash that is encoded is part of its segment, and must
+        lead neither to another operation nor past a proxy's rules.
+        """
+        found = self._fixed.get(path)
+        if found is not None:
+            return found
+        segments = _segments(path)
+        return self._walk(self._root, list(map(unquote, segments)) if "%" in path else segments, 0)
 
     def _walk(self, node: _Node, segments: list[str], at: int) -> tuple[Methods, dict[str, Any]] | None:
         if at == len(segments):

@@ -12,22 +12,27 @@ from api.security.sessions import Sessions
 from api.security.tokens import InvalidToken
 
 
+def known(sessions: Sessions, request: ApiRequest[Any]) -> Principal | None:
+    """Whom the request's bearer token speaks for, if that can be said without waiting. Raises ApiError 401 without a token."""
+    return sessions.known(_bearer(request))
+
+
 async def principal(sessions: Sessions, request: ApiRequest[Any]) -> Principal:
     """Whom the request's bearer token speaks for. Raises ApiError 401 without a token that is good."""
-    given = request.headers.get(b"authorization")
+    try:
+        return await sessions.authenticate(_bearer(request).decode("latin-1"))
+    except InvalidToken as error:
+        raise unauthorized(str(error), code="invalid_token") from None
+
+
+def _bearer(request: ApiRequest[Any]) -> bytes:
+    given = request.http.headers.get(b"authorization")
     if given is None:
         raise unauthorized()
     scheme, _, token = given.partition(b" ")
     if scheme.lower() != b"bearer" or not token:
         raise unauthorized("Expected Authorization: Bearer and a token")
-    token = token.strip()
-    found = sessions.known(token)
-    if found is not None:
-        return found
-    try:
-        return await sessions.authenticate(token.decode("latin-1"))
-    except InvalidToken as error:
-        raise unauthorized(str(error), code="invalid_token") from None
+    return token.strip()
 
 
 def own(request: ApiRequest[Any]) -> UUID:

@@ -14,6 +14,7 @@ Event = tuple[str, ...]
 Handler = Callable[[Event, Mapping[str, Any], Mapping[str, Any]], None]
 
 _handlers: dict[Event, dict[str, Handler]] = {}
+_listening: dict[Event, tuple[tuple[str, Handler], ...]] = {}  # the same, as `execute` reads it
 _spans: dict[Event, Span] = {}
 
 
@@ -23,29 +24,30 @@ def attach(handler_id: str, event: Event, handler: Handler) -> None:
     if handler_id in handlers:
         raise ValueError(f"telemetry handler {handler_id!r} is attached to {event} already")
     handlers[handler_id] = handler
-    _look(event)
+    _changed(event)
 
 
 def detach(handler_id: str) -> None:
     """Takes a handler back from all its events."""
     for event in list(_handlers):
-        _handlers[event].pop(handler_id, None)
-        if not _handlers[event]:
-            del _handlers[event]
-            _look(event)
+        if _handlers[event].pop(handler_id, None) is not None:
+            if not _handlers[event]:
+                del _handlers[event]
+            _changed(event)
 
 
-def _look(event: Event) -> None:
+def _changed(event: Event) -> None:
+    if handlers := _handlers.get(event):
+        _listening[event] = tuple(handlers.items())
+    else:
+        _listening.pop(event, None)
     if (kind := _spans.get(event[:-1])) is not None:
         kind.look()
 
 
 def execute(event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
     """Tells the handlers. One that raises is detached, as in Erlang: measuring must not break what is measured."""
-    handlers = _handlers.get(event)
-    if not handlers:
-        return
-    for handler_id, handler in list(handlers.items()):
+    for handler_id, handler in _listening.get(event, ()):
         try:
             handler(event, measurements, metadata)
         except Exception:
@@ -55,27 +57,30 @@ def execute(event: Event, measurements: Mapping[str, Any], metadata: Mapping[str
 
 def attached(event: Event) -> bool:
     """True if anybody listens: lets a hot path skip gathering what nobody reads."""
-    return event in _handlers
+    return event in _listening
 
 
 class Span:
     """A kind of work that takes time (`telemetry:span/3`): `start`, then `stop` or `exception`, both with `duration` in seconds.
 
     One object for each kind, made where the work is done. Ask `active` before anything is gathered: where nobody listens, a
-    span costs the test of that one name. Metadata of all three events has `span`, the same object for one piece of work.
+    span costs the test of that one name. Where nobody listens to its start (`told_from_start`), who does the work may
+    measure it and say `ended`. Metadata of all three events of `start` has `span`, the same object for one piece of work.
     """
 
-    __slots__ = ("active", "name")
+    __slots__ = ("_exception", "_stop", "active", "name", "told_from_start")
 
     def __init__(self, *name: str) -> None:
         self.name: Event = name
+        self._stop, self._exception = (*name, "stop"), (*name, "exception")
         _spans[name] = self
-        self.active = False
+        self.active = self.told_from_start = False
         self.look()
 
     def look(self) -> None:
         """Somebody has come or gone."""
-        self.active = any((*self.name, at) in _handlers for at in ("start", "stop", "exception"))
+        self.told_from_start = (*self.name, "start") in _listening
+        self.active = self.told_from_start or self._stop in _listening or self._exception in _listening
 
     def start(self, metadata: Mapping[str, Any], measurements: Mapping[str, Any] | None = None) -> Running:
         """The work begins; say `stop` or `exception` of what is returned."""
@@ -86,9 +91,9 @@ class Span:
     def ended(self, duration: float, metadata: Mapping[str, Any], error: BaseException | None = None) -> None:
         """Work that somebody else has measured is done, after `duration` seconds."""
         if error is None:
-            execute((*self.name, "stop"), {"duration": duration}, metadata)
+            execute(self._stop, {"duration": duration}, metadata)
         else:
-            execute((*self.name, "exception"), {"duration": duration}, {**metadata, "reason": error})
+            execute(self._exception, {"duration": duration}, {**metadata, "reason": error})
 
 
 class Running:

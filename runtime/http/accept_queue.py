@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime.core import telemetry
-from runtime.http import messages
+from runtime.http import answer
 from runtime.http.admission import Admission
 from runtime.http.connection import END, Connection
 from runtime.http.messages import Request
@@ -40,7 +40,6 @@ TOGETHER: Final = 4  # taken out of the line at once
 LONGEST: Final = 0.25  # seconds in the line
 ASSUMED: Final = 2000.0  # connections a second, until it has been measured
 PEEKED: Final = 16_384
-_CLOSE: Final = b"connection: close\r\n"
 _QUEUED: Final = 24  # where struct tcp_info has, of a listening socket, the length of its queue
 
 
@@ -118,11 +117,10 @@ class AcceptQueue:
 
     def _refuse(self, accepted: socket.socket, request: Request) -> None:
         response = self._listener.options.refusal(503, "too many connections wait")
-        length = messages.length_line(response) or b""
-        head = messages.head(response.status, response.headers, length, _CLOSE, messages.date_line())
+        data = answer.whole(response, answer.CLOSE, request.method != "HEAD")
         with accepted, suppress(OSError):
             accepted.recv(PEEKED)
-            accepted.send(head if request.method == "HEAD" else head + response.body)
+            accepted.send(data)
         if telemetry.attached(SHED):
             telemetry.execute(SHED, {"count": 1}, {"method": request.method, "path": request.path})
 

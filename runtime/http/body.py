@@ -89,16 +89,18 @@ class Body:
 
     # ---- the handler's side
 
-    async def read(self, limit: int) -> bytes:
-        """The whole body. Raises BodyError: 413 if it is longer than `limit` bytes, as early as that is known."""
+    def whole(self, limit: int) -> bytes | None:
+        """The whole body if it has come, without waiting. Raises BodyError 413 if it is longer than `limit` bytes."""
         if self.received > limit or (self.length is not None and self.length > limit):
             raise BodyError(413, f"The body is larger than {limit} bytes")
+        return self._take() if self.complete else None
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises BodyError: 413 if it is longer than `limit` bytes, as early as that is known."""
         self._gathering = True
-        while not self.complete:
+        while (whole := self.whole(limit)) is None:
             await self._more()
-            if self.received > limit:
-                raise BodyError(413, f"The body is larger than {limit} bytes")
-        return self._take()
+        return whole
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The body in pieces, as they come. Raises BodyError."""
@@ -129,3 +131,6 @@ class Body:
             error is not None and not self.complete
         ):  # a new one: one that is kept would hold the frames that hold it
             raise BodyError(error.status, error.reason)
+
+
+EMPTY: Final = Body(0)  # of all requests that have none

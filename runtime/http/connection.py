@@ -13,6 +13,9 @@ other body after its length. So no piece holds the bytes of two messages, which 
   that body.
 
 Trailer fields are counted and dropped (RFC 9110 6.5.1).
+
+What a head says follows from its bytes: one that has no body and has come twice in a row is not parsed again, as long as
+the same bytes come.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ Event = Request | bytes | Literal[True] | Refusal
 _EMPTY_LINE: Final = b"\r\n\r\n"
 _PIECE: Final = 16_384
 _PIECES: Final = 128  # fed for one call of `receive`: a body of empty lines is cut at each of them
+_NONE: Final[list[Event]] = []  # nothing is appended between two calls of `receive`
+_HTTP_1_1: Final = b" HTTP/1.1\r"
 _CHUNK: Final = 16  # bytes beside its data that a chunk may have without being counted
 
 HEAD, LENGTH, CHUNKED, UPGRADED, CLOSED = range(5)
@@ -47,14 +52,17 @@ class Connection:
     """
 
     __slots__ = (
-        "_beside", "_data", "_events", "_fields", "_ignoring", "_left", "_muted", "_options", "_parser", "_raw",
-        "_refusal", "_rest", "_tail", "_trailers", "_url", "count", "pending", "phase", "unfinished",
+        "_again", "_beside", "_data", "_events", "_fields", "_ignoring", "_last", "_left", "_max_ahead", "_max_fields", "_muted",
+        "_options", "_parser", "_raw", "_refusal", "_rest", "_tail", "_trailers", "_url", "count", "pending", "phase",
+        "unfinished",
     )  # fmt: skip
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
+        self._max_ahead = options.max_ahead
+        self._max_fields = options.max_fields
         self._parser: Any = HttpRequestParser(self)
-        self._events: list[Event] = []
+        self._events = _NONE
         self._rest = b""
         self.phase = HEAD
         self.pending = 0
@@ -66,6 +74,8 @@ class Connection:
         self._muted = False
         self._raw = bytearray()  # of the head, but for the piece that is parsed
         self._data = b""
+        self._last = b""  # a whole head
+        self._again: Request | None = None  # what it says, once it has come twice; given out as copies
         self._begin()
 
     def _begin(self) -> None:
@@ -95,16 +105,22 @@ class Connection:
         if self._rest:
             data = self._rest + data
             self._rest = b""
-        events = self._events = []
         position, size, pieces = 0, len(data), 0
         self.unfinished = False
+        if self.phase == HEAD and not self._beside and self.pending < self._max_ahead and size <= _PIECE:
+            again = self._again
+            if again is not None and data == self._last:
+                self.pending += 1
+                self.count += 1
+                return [again.copy()]
+            if data.find(_EMPTY_LINE) == size - 4:  # a head and nothing else, as most reads are
+                return self._receive_head(data)
+        events = self._events = []
         while position < size:
             phase = self.phase
             if phase == CLOSED:
                 break
-            if phase == UPGRADED or (
-                phase == HEAD and self._beside == 0 and self.pending >= self._options.max_ahead
-            ):
+            if phase == UPGRADED or (phase == HEAD and self._beside == 0 and self.pending >= self._max_ahead):
                 self._rest = data[position:]
                 break
             if pieces == _PIECES:
@@ -122,7 +138,20 @@ class Connection:
                 self.phase = CLOSED
                 events.append(refusal)
                 break
-        self._events = []
+        self._events = _NONE
+        return events
+
+    def _receive_head(self, data: bytes) -> list[Event]:
+        events = self._events = []
+        refusal = self._feed(data)
+        self._events = _NONE
+        if refusal is not None:
+            self.phase = CLOSED
+            events.append(refusal)
+        elif events and self.phase == HEAD:  # a request without a body, and more may follow
+            again = events[0] if data == self._last else None
+            self._again = again.copy() if type(again) is Request else None
+            self._last = data
         return events
 
     def answered(self) -> None:
@@ -137,7 +166,7 @@ class Connection:
     def close(self) -> None:
         """Nothing more will be parsed. The parser holds this object, and would keep it for the garbage collector."""
         self.phase = CLOSED
-        self._parser = self._refusal = None
+        self._parser = self._refusal = self._again = None
         self._rest = b""
 
     # ---- pieces
@@ -225,12 +254,12 @@ class Connection:
             return
         if self.phase == HEAD:
             fields = self._fields
-            if len(fields) >= self._options.max_fields:
+            if len(fields) >= self._max_fields:
                 raise self._refuse(431, "too many fields")
             fields.append((name.lower(), value))
         else:
             self._trailers += 1
-            if self._trailers > self._options.max_fields:
+            if self._trailers > self._max_fields:
                 raise self._refuse(400, "too many trailer fields")
 
     def on_headers_complete(self) -> None:
@@ -259,33 +288,36 @@ class Connection:
         if self._ignoring:  # llhttp's end of an upgrade
             self._ignoring = False
             return
-        if self.phase == CHUNKED and self._beside > self._options.max_head:
-            raise self._refuse(400, "too much beside the body's data")
-        if self.phase in (LENGTH, CHUNKED):
+        phase = self.phase
+        if phase != HEAD:
+            if phase > CHUNKED:
+                return
+            if phase == CHUNKED and self._beside > self._options.max_head:
+                raise self._refuse(400, "too much beside the body's data")
             self._events.append(END)
-        if self.phase not in (UPGRADED, CLOSED):
-            self._next(self._parser.should_keep_alive())
-
-    def _next(self, keep_alive: bool) -> None:
         self._begin()
-        if not keep_alive:
+        if not self._parser.should_keep_alive():
             self.phase = CLOSED
 
     # ---- the head
 
     def _request(self) -> Request:
-        parser, fields = self._parser, self._fields
-        method: str = parser.get_method().decode()
-        version: str = parser.get_http_version()
-        if version != "1.1":
-            self._check_version(version)
-        self._check_line(method)
+        parser, fields, url = self._parser, self._fields, self._url
+        verb: bytes = parser.get_method()
+        # The parser makes the version's text anew each time; most request lines say what it would, with one space each.
+        if not self._raw and self._data.startswith(_HTTP_1_1, len(verb) + 1 + len(url)):
+            version = "1.1"
+        else:
+            if (version := parser.get_http_version()) != "1.1":
+                self._check_version(version)
+            self._check_line(verb)
         headers = dict(fields)
         if len(headers) != len(fields):
             headers = joined(fields, self._options.single_fields)
-        if method == "CONNECT":
+        if verb == b"CONNECT":
             raise Refusal(501, "this is no proxy")
-        path, query, authority = split(method, self._url)
+        method = verb.decode()
+        path, query, authority = split(method, url)
         host = headers.get(b"host")
         if host is None:
             if version == "1.1":
@@ -299,12 +331,15 @@ class Connection:
         length = self._length(headers, version)
         keep_alive: bool = parser.should_keep_alive()
         request = Request(method, path, query, fields, headers, version, keep_alive, length)
-        if version == "1.1" and b"expect" in headers and length != 0:
-            if headers[b"expect"].lower() != b"100-continue":
-                raise Refusal(417, "only 100-continue can be expected")
-            request.expects_continue = True
-        self._left = length or 0
-        self._expect_body(request, parser.should_upgrade())
+        if length != 0:
+            self._left = length or 0
+            if b"expect" in headers and version == "1.1":
+                if headers[b"expect"].lower() != b"100-continue":
+                    raise Refusal(417, "only 100-continue can be expected")
+                request.expects_continue = True
+        upgrade: bool = parser.should_upgrade()
+        if upgrade or length != 0:
+            self._expect_body(request, upgrade)
         return request
 
     def _expect_body(self, request: Request, upgrade: bool) -> None:
@@ -328,7 +363,7 @@ class Connection:
             if not request.keep_alive:
                 self.phase = CLOSED
 
-    def _check_line(self, method: str) -> None:
+    def _check_line(self, method: bytes) -> None:
         """One space between the parts of the request line, where llhttp lets more pass (RFC 9112 3)."""
         # Method, target, two spaces and a version of eight bytes; empty lines before it are found by the second look.
         length = len(method) + len(self._url) + 10

@@ -40,7 +40,7 @@ class Forwarded:
         return any(ip in network for network in self._networks)
 
     def apply(self, request: Request) -> None:
-        """Sets `client` and `scheme` of a request that came by a trusted proxy.
+        """Sets `forwarded` of a request that came by a trusted proxy.
 
         The client is the last hop that is not trusted; where the list of schemes is as long as that of hops, its
         scheme is the one beside it, and otherwise the first, which the outermost proxy has written.
@@ -54,13 +54,12 @@ class Forwarded:
         index = len(hops) - 1
         while index > 0 and self.trusts(_address(hops[index])):
             index -= 1
-        if hops[index]:
-            request.client = (_address(hops[index]), 0)
+        client = (_address(hops[index]), 0) if hops[index] else peer
         schemes = [
             each.strip().lower() for each in request.headers.get(b"x-forwarded-proto", b"").split(b",")
         ]
         wanted = schemes[index] if len(schemes) == len(hops) else schemes[0]
-        request.scheme = _SCHEMES.get(wanted, request.scheme)
+        request.forwarded = client, _SCHEMES.get(wanted, request.scheme)
 
 
 def _address(hop: str) -> str:

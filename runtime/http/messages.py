@@ -1,28 +1,22 @@
-"""Requests and answers as a handler sees them, and the bytes of an answer."""
+"""Requests and answers as a handler sees them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from email.utils import formatdate
-from http import HTTPStatus
-from time import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from runtime.http.body import Body
+from runtime.http.body import EMPTY, Body
 
-Fields = list[tuple[bytes, bytes]]
+Field = tuple[bytes, bytes]
+Fields = list[Field]
 Peer = tuple[str, int]
-
-_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
-_LINES: Final = {code: b"HTTP/1.1 %d %b\r\n" % (code, reason) for code, reason in _REASONS.items()}
-_BODILESS: Final = (204, 304)
-_NO_SECOND: Final = -1
 
 
 class Link(Protocol):
     """The connection a request came on, as far as the request needs it."""
+
+    scheme: str
 
     def peer(self) -> Peer | None:
         """Address and port of the other end."""
@@ -38,15 +32,15 @@ class Request:
 
     `path` and `query` are as they came, undecoded; of an absolute-form target only what follows the authority, which
     is then the Host. `fields` are the field lines in order, names in lower case; `headers` joins those of one name by
-    ", ". `upgrade` is True if the client wants a WebSocket here and may have one.
+    ", ". `content_length` is None for a chunked body. `upgrade` is True if the client wants a WebSocket here and may
+    have one. `forwarded` is what a trusted proxy says of client and scheme.
     """
 
     __slots__ = (
-        "body", "client", "content_length", "expects_continue", "fields", "headers", "keep_alive", "link", "method", "path",
-        "query", "scheme", "upgrade", "version",
+        "body", "content_length", "expects_continue", "fields", "forwarded", "headers", "keep_alive", "link", "method",
+        "path", "query", "upgrade", "version",
     )  # fmt: skip
 
-    body: Body
     link: Link
 
     def __init__(
@@ -60,7 +54,6 @@ class Request:
         keep_alive: bool = True,
         content_length: int | None = 0,
     ) -> None:
-        """`content_length` is None for a chunked body."""
         self.method = method
         self.path = path
         self.query = query
@@ -71,8 +64,27 @@ class Request:
         self.content_length = content_length
         self.expects_continue = False
         self.upgrade = False
-        self.scheme = "http"
-        self.client: Peer | None = None  # where it came from, by what a trusted proxy says
+        self.body: Body = EMPTY
+        self.forwarded: tuple[Peer | None, str] | None = None
+
+    def copy(self) -> Request:
+        """The same head. Of a request without a body, on no connection yet."""
+        return Request(self.method, self.path, self.query, self.fields, self.headers, self.version)
+
+    @property
+    def client(self) -> Peer | None:
+        """Where it came from, by what a trusted proxy says; None on a unix socket."""
+        return self.link.peer() if self.forwarded is None else self.forwarded[0]
+
+    @client.setter
+    def client(self, client: Peer) -> None:
+        """Of a request that has come on no connection."""
+        self.forwarded = client, "http"
+
+    @property
+    def scheme(self) -> str:
+        """http or https, by what a trusted proxy says."""
+        return self.link.scheme if self.forwarded is None else self.forwarded[1]
 
     def header(self, name: bytes) -> str | None:
         """A field's value by its lower-case name."""
@@ -128,39 +140,3 @@ class UpgradedProtocol(asyncio.Protocol):
     def abort(self) -> None:
         """Ends the connection now."""
         raise NotImplementedError
-
-
-_date = (_NO_SECOND, b"")
-
-
-def date_line() -> bytes:
-    """The Date field (RFC 9110 6.6.1), made once a second."""
-    global _date
-    second = int(time())
-    if _date[0] != second:
-        _date = (second, b"date: " + formatdate(second, usegmt=True).encode() + b"\r\n")
-    return _date[1]
-
-
-def head(status: int, fields: Fields, *lines: bytes) -> bytes:
-    """The head of an answer. `lines` are whole field lines with their CRLF. Raises ValueError for a field that would
-    break it.
-    """
-    first = _LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-    whole = b"".join([first, *[b"%b: %b\r\n" % pair for pair in fields], *lines, b"\r\n"])
-    count = len(fields) + len(lines) + 2
-    if whole.count(b"\n") != count or whole.count(b"\r") != count or b"\0" in whole:
-        raise ValueError("a field of an answer holds CR, LF or NUL")
-    return whole
-
-
-def length_line(response: Response) -> bytes | None:
-    """The Content-Length line; None where the answer has none (RFC 9110 8.6)."""
-    if response.status in _BODILESS or response.status < 200:
-        return None
-    return b"content-length: %d\r\n" % len(response.body)
-
-
-def has_body(status: int) -> bool:
-    """False for the statuses that end with their head."""
-    return status >= 200 and status not in _BODILESS

@@ -48,11 +48,12 @@ def is_method(line: bytes) -> bool:
 
 def split(method: str, target: bytes) -> tuple[str, str, bytes | None]:
     """Path and query of a target, and its authority if it has one. Raises Refusal."""
-    if b"#" in target:
+    text = target.decode("latin-1")
+    if "#" in text:
         raise Refusal(400, "a target has no fragment")
-    if target.startswith(b"/"):
-        path, _, query = target.partition(b"?")
-        return path.decode("latin-1"), query.decode("latin-1"), None
+    if text[:1] == "/":
+        path, _, query = text.partition("?")
+        return path, query, None
     if target == b"*":
         if method != "OPTIONS":
             raise Refusal(400, "only OPTIONS may ask for *")

@@ -19,10 +19,10 @@ from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime.core import eager_task, telemetry
-from runtime.http import messages
-from runtime.http.body import DISCONNECTED, Body, BodyError
-from runtime.http.clock import Clock
+from runtime.http import answer
+from runtime.http.body import DISCONNECTED, EMPTY, Body, BodyError
 from runtime.http.connection import UPGRADED, Connection
+from runtime.http.deadlines import Deadlines, Phase, Progress
 from runtime.http.messages import Peer, Request, Response, Upgrade
 from runtime.http.target import Refusal
 
@@ -33,11 +33,6 @@ REQUEST_STOP: Final = ("http", "server", "request", "stop")
 REFUSED: Final = ("http", "server", "refused")
 CLOSED: Final = ("http", "server", "connection", "stop")
 
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_CLOSE: Final = b"connection: close\r\n"
-_KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
-_CHUNKED: Final = b"transfer-encoding: chunked\r\n"
-
 _log = logging.getLogger("runtime.http")
 
 
@@ -45,21 +40,25 @@ class HttpProtocol(asyncio.Protocol):
     """A connection of a `Listener`, up to its end or its upgrade."""
 
     __slots__ = (
-        "_arriving", "_clock", "_continued", "_current", "_disconnected", "_dropped", "_eof", "_http", "_lingering", "_listener",
-        "_paused", "_peer", "_pressed", "_queue", "_reading", "_resuming", "_sent", "_task", "_transport",
+        "_arriving", "_continued", "_current", "_deadlines", "_disconnected", "_dropped", "_eof", "_http", "_lingering",
+        "_listener", "_paused", "_peer", "_pressed", "_queue", "_reading", "_resuming", "_sent", "_task", "_transport",
+        "scheme",
     )  # fmt: skip
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
+        self.scheme = listener.scheme
         self._http = Connection(listener.options)
+        self._deadlines = Deadlines(listener.now())
         self._transport: Any = None
-        self._queue: deque[Request | _Refused] = deque()
+        self._queue: deque[Request | Refusal] = (
+            deque()
+        )  # in order: what is not handled yet, and why there is no more
         self._current: Request | None = None  # being handled, or its answer being streamed
         self._task: asyncio.Task[Any] | None = None
         self._arriving: Body | None = None  # that is not complete
         self._peer: Peer | None = None
         self._disconnected: asyncio.Future[None] | None = None
-        self._clock = Clock()
         self._eof = False
         self._lingering = False
         self._dropped = 0  # bytes that came after the last answer
@@ -79,16 +78,15 @@ class HttpProtocol(asyncio.Protocol):
             transport.abort()  # type: ignore[attr-defined]
             return
         listener.connections.add(self)
-        self._clock.spent("head", 0, listener.now())
 
     def data_received(self, data: bytes) -> None:
-        if self._lingering:
-            self._clock.heard = self._listener.now()
+        if not self._lingering:
+            self._take(data)
+        else:
+            self._deadlines.heard = self._listener.now()
             self._dropped += len(data)
             if self._dropped > self._listener.options.max_lingered:
                 self._transport.abort()
-            return
-        self._take(data)
 
     def eof_received(self) -> bool:
         """A peer that sends no more may still wait for its answer; otherwise asyncio closes the transport."""
@@ -128,37 +126,36 @@ class HttpProtocol(asyncio.Protocol):
     # ---- in
 
     def _take(self, data: bytes) -> None:
-        for event in self._http.receive(data):
-            kind = type(event)
-            if kind is Request:
-                self._announced(event)  # type: ignore[arg-type]
-            elif kind is bytes:
+        http = self._http
+        events = http.receive(data)
+        for event in events:
+            if type(event) is Request:
+                event.link = self
+                if event.content_length != 0:
+                    self._arriving = event.body = Body(event.content_length, self._wanted)
+                if len(events) == 1 and self._current is None and not self._queue and not self._pressed:
+                    self._handle(event)
+                else:
+                    self._queue.append(event)
+            elif type(event) is bytes:
                 if self._arriving is not None:
-                    self._arriving.feed(event)  # type: ignore[arg-type]
-            elif kind is Refusal:
-                self._refused(event)  # type: ignore[arg-type]
+                    self._arriving.feed(event)
+            elif type(event) is Refusal:
+                self._refused(event)
                 return
             elif self._arriving is not None:  # END
                 self._arriving.end()
                 self._arriving = None
-        if self._http.unfinished:
+        if http.unfinished:
             self._listener.loop.call_soon(self._take_rest)
-        if self._current is None and self._queue:
+        if self._queue and self._current is None:
             self._start()
-        else:
-            self._regulate()
+        elif http.pending or http.waiting or not self._reading:
+            self._go_on()
 
     def _take_rest(self) -> None:
         if self._transport is not None and not self._lingering and self._http.unfinished:
             self._take(b"")
-
-    def _announced(self, request: Request) -> None:
-        body = request.body = Body(request.content_length)
-        request.link = self
-        if not body.complete:
-            body.wanted = self._wanted
-            self._arriving = body
-        self._queue.append(request)
 
     def _refused(self, refusal: Refusal) -> None:
         if telemetry.attached(REFUSED):
@@ -173,12 +170,13 @@ class HttpProtocol(asyncio.Protocol):
         if self._current is None and not self._queue:
             self._answer_refusal(refusal)
         else:
-            self._queue.append(_Refused(refusal))
+            self._queue.append(refusal)
             if self._current is None:
                 self._start()
 
     def _answer_refusal(self, refusal: Refusal) -> None:
-        self._write(_whole(self._listener.options.refusal(refusal.status, refusal.reason), _CLOSE))
+        response = self._listener.options.refusal(refusal.status, refusal.reason)
+        self._write(answer.whole(response, answer.CLOSE))
         self._finish(True)
 
     def _wanted(self) -> None:
@@ -192,7 +190,7 @@ class HttpProtocol(asyncio.Protocol):
         ):
             self._continued = True
             if not request.body.received:
-                self._write(_CONTINUE)
+                self._write(answer.CONTINUE)
         self._regulate()
 
     def _regulate(self) -> None:
@@ -219,12 +217,16 @@ class HttpProtocol(asyncio.Protocol):
     # ---- the handler
 
     def _start(self) -> None:
-        """Handles what waits, a few at a time: others want the loop as well."""
-        for _ in range(self._listener.options.max_ahead):
-            if self._transport is None or self._pressed or self._current is not None or not self._queue:
-                break
-            self._handle(self._queue.popleft())
-        self._go_on()
+        """Handles what waits, `max_ahead` requests at most: others want the loop as well."""
+        queue = self._queue
+        while queue and self._current is None and not self._pressed and self._transport is not None:
+            waiting = queue.popleft()
+            if type(waiting) is Refusal:
+                self._answer_refusal(waiting)
+            else:
+                self._handle(waiting)  # type: ignore[arg-type]
+        if self._http.pending or self._http.waiting or not self._reading:
+            self._go_on()
 
     def _go_on(self) -> None:
         """Once an answer is out or taken: the next requests."""
@@ -249,22 +251,14 @@ class HttpProtocol(asyncio.Protocol):
         elif self._http.waiting:
             self._take(b"")
 
-    def _handle(self, request: Request | _Refused) -> None:
-        if isinstance(request, _Refused):
-            self._answer_refusal(request.refusal)
-            return
+    def _handle(self, request: Request) -> None:
         listener = self._listener
         self._current = request
-        self._continued = False
-        request.scheme = listener.scheme
-        if not request.upgrade or listener.forwarded is not None:
-            request.client = self.peer()
         if listener.forwarded is not None:
             listener.forwarded.apply(request)
         try:
             outcome = listener.handler(request)
-            if not isinstance(outcome, Response) and outcome is not None:
-                assert iscoroutine(outcome)
+            if type(outcome) is not Response and iscoroutine(outcome):
                 outcome, task = eager_task.begin(outcome, listener.loop)
                 if task is not None:
                     self._task = task
@@ -272,7 +266,7 @@ class HttpProtocol(asyncio.Protocol):
                     return
         except Exception as error:
             outcome = self._failed(error)
-        self._answer(request, outcome)
+        self._answer(request, outcome)  # type: ignore[arg-type]
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._task = None
@@ -307,19 +301,20 @@ class HttpProtocol(asyncio.Protocol):
             self._upgrade(request, response)
             return
         keep, linger = self._goes_on(request)
-        connection = _CLOSE if not keep else _KEEP_ALIVE if request.version == "1.0" else b""
-        if isinstance(response.body, AsyncIterator):
+        connection = answer.CLOSE if not keep else answer.KEEP_ALIVE if request.version == "1.0" else b""
+        if type(response.body) is not bytes and isinstance(response.body, AsyncIterator):
             self._stream(request, response, keep, linger, connection)
-            return
-        data = _whole(response, connection, with_body=request.method != "HEAD")
-        self._write(data)
-        self._answered(request, response.status, keep, linger)
+        else:
+            self._write(answer.whole(response, connection, request.method != "HEAD"))
+            self._answered(request, response.status, keep, linger)
 
     def _goes_on(self, request: Request) -> tuple[bool, bool]:
         """Whether another request may follow, and whether the peer may still be sending."""
         body = request.body
         if request.upgrade:
             return False, True
+        if body is EMPTY and request.keep_alive and not self._listener.closing and not self._eof:
+            return True, False
         if not request.keep_alive or self._listener.closing or self._eof:
             return False, not body.complete
         if body.complete:
@@ -334,7 +329,9 @@ class HttpProtocol(asyncio.Protocol):
         return self._arriving is body, True
 
     def _answered(self, request: Request, status: int, keep: bool, linger: bool) -> None:
-        request.body.discard()
+        if request.body is not EMPTY:
+            request.body.discard()
+            self._continued = False
         self._current = None
         if telemetry.attached(REQUEST_STOP):
             telemetry.execute(
@@ -354,6 +351,8 @@ class HttpProtocol(asyncio.Protocol):
         self, request: Request, response: Response, keep: bool, linger: bool, connection: bytes
     ) -> None:
         self._current = request
+        if answer.ends_with_connection(response, request.version):
+            keep, connection = False, answer.CLOSE
         streaming = self._streamed(request, response, keep, linger, connection)
         self._task = self._listener.loop.create_task(streaming)
         self._task.add_done_callback(self._done_streaming)
@@ -361,23 +360,15 @@ class HttpProtocol(asyncio.Protocol):
     async def _streamed(
         self, request: Request, response: Response, keep: bool, linger: bool, connection: bytes
     ) -> None:
-        sized = any(name == b"content-length" for name, _ in response.headers)
-        chunked = request.version == "1.1" and not sized and messages.has_body(response.status)
-        if not chunked and not sized:
-            keep, connection = False, _CLOSE
-        lines = [line for line in (_CHUNKED if chunked else b"", connection, messages.date_line()) if line]
-        self._write(messages.head(response.status, response.headers, *lines))
-        async for part in response.body:
+        with_body = request.method != "HEAD"
+        async for piece in answer.pieces(response, request.version, connection, with_body):
             if self._transport is None:
                 return
-            if part and request.method != "HEAD":
-                self._write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+            self._write(piece)
             if self._pressed:
                 self._paused = self._listener.loop.create_future()
                 await self._paused
         if self._transport is not None:
-            if chunked and request.method != "HEAD":
-                self._write(b"0\r\n\r\n")
             self._answered(request, response.status, keep, linger)
 
     def _done_streaming(self, task: asyncio.Task[None]) -> None:
@@ -393,7 +384,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _upgrade(self, request: Request, response: Upgrade) -> None:
         transport, listener, protocol = self._transport, self._listener, response.protocol
-        self._write(messages.head(101, response.headers))
+        self._write(answer.head(101, response.headers))
         rest = self._http.take_rest()
         listener.connections.discard(self)
         self._transport = self._current = None
@@ -421,7 +412,7 @@ class HttpProtocol(asyncio.Protocol):
             transport.close()
             return
         self._lingering = True
-        self._clock.heard = self._listener.now()
+        self._deadlines.heard = self._listener.now()
         if transport.can_write_eof():
             transport.write_eof()
         self._regulate()
@@ -441,38 +432,39 @@ class HttpProtocol(asyncio.Protocol):
     # ---- time
 
     def tick(self, now: float) -> None:
-        """From the server's sweep: ends a connection whose phase takes too long. A phase is known by its name and its
-        request.
-        """
-        transport, options, http = self._transport, self._listener.options, self._http
+        """From the server's sweep: ends a connection whose phase takes too long."""
+        transport = self._transport
         if transport is None or transport.is_closing():
             return
-        clock, body = self._clock, self._arriving
-        buffered = transport.get_write_buffer_size()
-        if self._lingering:
-            if clock.spent("linger", 0, now) > options.linger or now - clock.heard > options.linger_timeout:
+        seen = self._progress()
+        if not self._deadlines.is_over(seen, self._listener.options, now):
+            return
+        match seen.phase:
+            case Phase.LINGER:
                 transport.abort()
-        elif buffered:
-            taken = self._sent - buffered
-            if (
-                clock.spent("send", 0, now, taken)
-                > options.send_timeout + (taken - clock.mark) / options.send_rate
-            ):
+            case Phase.IDLE:
+                transport.close()
+            case Phase.HEAD:
+                self._too_slow("sends its head too slowly", 408 if self._http.begun else None)
+            case Phase.BODY:
+                self._too_slow("sends its body too slowly", 408)
+            case _:
                 self._too_slow("takes its answer too slowly", None)
-        elif body is not None:
-            if self._reading:
-                allowed = options.body_timeout + body.received / options.body_rate
-                if clock.spent("body", http.count, now) > allowed:
-                    self._too_slow("sends its body too slowly", 408)
-            else:
-                clock.spent("handler", http.count, now)
-        elif self._current is not None or self._queue or self._resuming:
-            clock.spent("handler", http.count, now)
-        elif http.begun or not http.count:
-            if clock.spent("head", http.count, now) > options.head_timeout:
-                self._too_slow("sends its head too slowly", 408 if http.begun else None)
-        elif clock.spent("idle", http.count, now) > options.keepalive_timeout:
-            transport.close()
+
+    def _progress(self) -> Progress:
+        http, body = self._http, self._arriving
+        buffered = self._transport.get_write_buffer_size()
+        if self._lingering:
+            return Progress(Phase.LINGER)
+        if buffered:
+            return Progress(Phase.SEND, 0, self._sent - buffered)
+        if body is not None and self._reading:
+            return Progress(Phase.BODY, http.count, body.received)
+        if body is not None or self._current is not None or self._queue or self._resuming:
+            return Progress(Phase.HANDLER, http.count)
+        if http.begun or not http.count:
+            return Progress(Phase.HEAD, http.count)
+        return Progress(Phase.IDLE, http.count)
 
     def _too_slow(self, what: str, status: int | None) -> None:
         if status is None:
@@ -498,19 +490,3 @@ class HttpProtocol(asyncio.Protocol):
             if self._transport is None:
                 self._disconnected.set_result(None)
         return self._disconnected
-
-
-class _Refused:
-    """A refusal behind requests that are not answered yet."""
-
-    __slots__ = ("refusal",)
-
-    def __init__(self, refusal: Refusal) -> None:
-        self.refusal = refusal
-
-
-def _whole(response: Response, connection: bytes, with_body: bool = True) -> bytes:
-    length = messages.length_line(response)
-    lines = [line for line in (length, connection, messages.date_line()) if line]
-    head = messages.head(response.status, response.headers, *lines)
-    return head + response.body if with_body and messages.has_body(response.status) else head

@@ -11,6 +11,7 @@ import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final
 
 from runtime.core import telemetry
@@ -29,7 +30,8 @@ _ids = itertools.count(1)
 class Metric:
     """What to keep of `event`: `measurement` names the figure (None counts events), `tags` the metadata that tell series apart.
 
-    `keep` says which executions count; `tag_values` makes tags of metadata that are not plain values.
+    `keep` says which executions count; `tag_values` makes tags of metadata that are not plain values. `made_of` names
+    the metadata that it reads, if that is two or more hashable values: what it made of them is remembered.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Metric:
     tags: tuple[str, ...] = ()
     keep: Callable[[Mapping[str, Any]], bool] | None = None
     tag_values: TagValues | None = None
+    made_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,6 @@ class Histogram:
     count: int = 0
     sum: float = 0.0
 
-    def observe(self, value: float) -> None:
-        """Adds one figure."""
-        self.buckets[bisect_left(self.bounds, value)] += 1
-        self.count += 1
-        self.sum += value
-
 
 def percentile(bounds: Sequence[float], buckets: Sequence[int], share: float) -> float | None:
     """The value below which `share` (0 to 1) of the observations lie, interpolated in its bucket; None without any."""
@@ -96,24 +93,18 @@ def percentile(bounds: Sequence[float], buckets: Sequence[int], share: float) ->
     return bounds[-1]
 
 
-Taker = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
-
-
-def _taker(metric: Metric, series: dict[Tags, Any]) -> Taker:
+def _taker(metric: Metric, series: dict[Tags, Any]) -> telemetry.Handler:
     """What adds one execution to the series of a metric, made once so that little is left to do at each."""
     keep, read_tags, measurement = metric.keep, _tag_reader(metric), metric.measurement
     add = _adder(metric, series)
 
-    def take(measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    def take(_event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
         if keep is not None and not keep(metadata):
             return
         figure = 1 if measurement is None else measurements.get(measurement)
         if figure is None:
             return
-        tags = read_tags(metadata) if read_tags is not None else ()
-        if tags not in series and len(series) >= MAX_SERIES:
-            tags = (OTHER,) * len(tags)
-        add(tags, figure)
+        add(read_tags(metadata) if read_tags is not None else (), figure)
 
     return take
 
@@ -129,28 +120,64 @@ def _tag_reader(metric: Metric) -> Callable[[Mapping[str, Any]], Tags] | None:
         values = values_of(metadata)
         return tuple([str(values.get(name, "")) for name in names])
 
-    return read
+    return _remembering(read, metric.made_of) if metric.made_of else read
+
+
+def _remembering(
+    read: Callable[[Mapping[str, Any]], Tags], made_of: tuple[str, ...]
+) -> Callable[[Mapping[str, Any]], Tags]:
+    values_of, known = itemgetter(*made_of), dict[Any, Tags]()
+
+    def recall(metadata: Mapping[str, Any]) -> Tags:
+        values = values_of(metadata)
+        tags = known.get(values)
+        if tags is None:
+            if len(known) >= MAX_SERIES:
+                known.clear()
+            tags = known[values] = read(metadata)
+        return tags
+
+    return recall
 
 
 def _adder(metric: Metric, series: dict[Tags, Any]) -> Callable[[Tags, float], None]:
+    def bounded(tags: Tags) -> Tags:
+        return tags if tags in series or len(series) < MAX_SERIES else (OTHER,) * len(tags)
+
     match metric:
         case Distribution(buckets=bounds):
 
             def observe(tags: Tags, figure: float) -> None:
                 histogram = series.get(tags)
                 if histogram is None:
-                    histogram = series[tags] = Histogram(bounds, [0] * (len(bounds) + 1))
-                histogram.observe(figure)
+                    begun = Histogram(bounds, [0] * (len(bounds) + 1))
+                    histogram = series.setdefault(bounded(tags), begun)
+                histogram.buckets[bisect_left(bounds, figure)] += 1
+                histogram.count += 1
+                histogram.sum += figure
 
             return observe
         case LastValue():
-            return series.__setitem__
+
+            def replace(tags: Tags, figure: float) -> None:
+                series[bounded(tags)] = figure
+
+            return replace
         case _:
 
             def increase(tags: Tags, figure: float) -> None:
+                tags = bounded(tags)
                 series[tags] = series.get(tags, 0) + figure
 
             return increase
+
+
+def _all(takers: list[telemetry.Handler]) -> telemetry.Handler:
+    def handle(event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        for take in takers:
+            take(event, measurements, metadata)
+
+    return handle
 
 
 class Store:
@@ -160,7 +187,7 @@ class Store:
         self.metrics = tuple(metrics)
         self.series: dict[str, dict[Tags, Any]] = {metric.name: {} for metric in self.metrics}
         self._handler = f"telemetry_metrics-{next(_ids)}"
-        self._takers: dict[Event, list[Taker]] = {}
+        self._takers: dict[Event, list[telemetry.Handler]] = {}
         for metric in self.metrics:
             self._takers.setdefault(metric.event, []).append(_taker(metric, self.series[metric.name]))
 
@@ -173,19 +200,12 @@ class Store:
     def attach(self) -> Store:
         """Begins to listen."""
         for event, takers in self._takers.items():
-            telemetry.attach(self._handler, event, self._handler_of(takers))
+            telemetry.attach(self._handler, event, takers[0] if len(takers) == 1 else _all(takers))
         return self
 
     def detach(self) -> None:
         """Ends it; the figures stay."""
         telemetry.detach(self._handler)
-
-    def _handler_of(self, takers: list[Taker]) -> telemetry.Handler:
-        def handle(_event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-            for take in takers:
-                take(measurements, metadata)
-
-        return handle
 
     def total(self, name: str, where: Callable[[Tags], bool] | None = None) -> float:
         """The sum over all series of a counter or sum, the number of observations of a distribution."""

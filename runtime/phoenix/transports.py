@@ -40,7 +40,8 @@ class SocketTransports:
         found = self.mounts.match(request.path)
         return found is not None and found[0].transport == WEBSOCKET
 
-    def __call__(self, request: http.Request) -> Awaitable[Answer] | Answer:
+    def handle(self, request: http.Request) -> Awaitable[Answer] | Answer:
+        """The answer, of a socket or of the handler behind."""
         found = self.mounts.match(request.path)
         if found is None:
             return self.handler(request)
@@ -49,6 +50,8 @@ class SocketTransports:
             request.keep_alive = False  # whoever is refused here is no HTTP client that goes on
             return self._websocket(route, path_params, request)
         return self._longpoll(route, path_params, request)
+
+    __call__ = handle
 
     # ---- WebSocket
 

@@ -1,0 +1,107 @@
+"""The bytes of an answer: its head, and its body whole or in pieces (RFC 9112)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from email.utils import formatdate
+from http import HTTPStatus
+from time import time
+from typing import Final
+
+from runtime.http.messages import Field, Fields, Response
+
+CLOSE: Final = b"connection: close\r\n"
+KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CHUNKED: Final = b"transfer-encoding: chunked\r\n"
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+_STATUS_LINES: Final = {
+    each.value: b"HTTP/1.1 %d %b\r\n" % (each.value, each.phrase.encode()) for each in HTTPStatus
+}
+_NO_SECOND: Final = -1
+
+_lines: dict[Field, bytes] = {}
+_date = (_NO_SECOND, b"")
+
+
+def constant(name: bytes, value: bytes) -> Field:
+    """A field that many answers have: its line is made and checked once. Raises ValueError for one that would break a head."""
+    field = (name, value)
+    _lines[field] = _line(field)
+    return field
+
+
+def whole(response: Response, connection: bytes, with_body: bool = True) -> bytes:
+    """Head and body of an answer. `connection` is a line of CLOSE or KEEP_ALIVE, or empty. Raises ValueError as `head` does."""
+    status, body = response.status, response.body
+    if not has_body(status):
+        return head(status, response.headers, connection, date_line())
+    parts = _begun(status, response.headers)
+    parts.append(b"content-length: %d\r\n%b%b\r\n" % (len(body), connection, date_line()))
+    if with_body:
+        parts.append(body)
+    return b"".join(parts)
+
+
+def head(status: int, fields: Fields, *lines: bytes) -> bytes:
+    """The head of an answer. `lines` are whole field lines with their CRLF, or empty. Raises ValueError for a field that would
+    break it.
+    """
+    return b"".join([*_begun(status, fields), *lines, b"\r\n"])
+
+
+def ends_with_connection(response: Response, version: str) -> bool:
+    """Whether only the connection's end tells where the body of a streamed answer ends."""
+    return not _is_chunked(response, version) and not _is_sized(response)
+
+
+async def pieces(
+    response: Response, version: str, connection: bytes, with_body: bool
+) -> AsyncIterator[bytes]:
+    """Head and body of an answer whose body is an async iterator, as they come: chunked for a peer that speaks `version` 1.1,
+    unless the answer has its Content-Length. Raises what the iterator raises; the answer is then not whole.
+    """
+    chunked = _is_chunked(response, version)
+    framing = _CHUNKED if chunked else b""
+    yield head(response.status, response.headers, framing, connection, date_line())
+    async for part in response.body:
+        if part and with_body:
+            yield b"%x\r\n%b\r\n" % (len(part), part) if chunked else part
+    if chunked and with_body:
+        yield _LAST_CHUNK
+
+
+def has_body(status: int) -> bool:
+    """False for the statuses that end with their head (RFC 9110 6.4.1); those have no Content-Length either (8.6)."""
+    return status >= 200 and status != 204 and status != 304
+
+
+def date_line() -> bytes:
+    """The Date field (RFC 9110 6.6.1), made once a second."""
+    global _date
+    second = int(time())
+    if _date[0] != second:
+        _date = (second, b"date: " + formatdate(second, usegmt=True).encode() + b"\r\n")
+    return _date[1]
+
+
+def _is_sized(response: Response) -> bool:
+    return any(name == b"content-length" for name, _ in response.headers)
+
+
+def _is_chunked(response: Response, version: str) -> bool:
+    return version == "1.1" and has_body(response.status) and not _is_sized(response)
+
+
+def _begun(status: int, fields: Fields) -> list[bytes]:
+    lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+    for field in fields:
+        lines.append(_lines.get(field) or _line(field))
+    return lines
+
+
+def _line(field: Field) -> bytes:
+    line = b"%b: %b\r\n" % field
+    if len(line.splitlines()) != 1 or line.find(b"\0") >= 0:
+        raise ValueError("a field of an answer holds CR, LF or NUL")
+    return line
