@@ -58,7 +58,8 @@ coverage: $(TEST)      ## how much of runtime/ and of the ledger the quick tests
 	$(BIN)/coverage run --source=runtime,actors/ledger -m pytest -q -m "not long" tests/runtime tests/http tests/phoenix tests/ledger
 	$(BIN)/coverage report --skip-covered --skip-empty
 
-fuzz: $(TEST)          ## hypothesis with many more examples
+fuzz: $(TEST)          ## hypothesis with many more examples, and STREAMS (10000000) random byte streams
+	nice $(BIN)/python -m tests.fuzz --streams $${STREAMS:-10000000}
 	HYPOTHESIS_PROFILE=fuzz $(PYTEST) -m "" -k "fuzz or stateful or property" --timeout 1800 $(ARGS)
 
 soak: $(TEST) $(NODE)  ## the main job under load and kills for SOAK_SECONDS (600)

@@ -46,6 +46,7 @@ CODES: Mapping[int, tuple[str, str]] = {
     408: ("request_timeout", "The request's body did not arrive in time"),
     409: ("conflict", "The request conflicts with what is stored"),
     413: ("payload_too_large", "The request's body is too large"),
+    414: ("uri_too_long", "The request's path and query are too long"),
     417: ("expectation_failed", "Only 100-continue can be expected"),
     415: ("unsupported_media_type", "The body must be application/json"),
     422: ("validation_failed", "Some fields are wrong"),

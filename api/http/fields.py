@@ -8,12 +8,13 @@ api/http/openapi.py reads from the same place.
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
-from decimal import Context, Decimal, Inexact, Underflow
+from decimal import Context, Decimal, Inexact, InvalidOperation, Underflow
 from functools import reduce
 from operator import or_
 from types import NoneType, UnionType
@@ -228,6 +229,7 @@ def dec_hook(kind: type, value: Any) -> Any:
 
 
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+MAX_EXPLAINED = 20  # names that are not known and looked at: a body may hold thousands
 MIN_SHORT = 3  # letters of a name that another may be short for
 _PLACE = re.compile(r" - at `\$(?:\.([A-Za-z0-9_]+))?.*`$")
 
@@ -257,7 +259,7 @@ class Decoder:
         strict = (
             kind if lenient else subclass(kind.__name__, (kind,), {}, forbid_unknown_fields=True, frozen=True)
         )
-        self._decode = msgspec.json.Decoder(strict, dec_hook=dec_hook, float_hook=Decimal).decode
+        self._decode = msgspec.json.Decoder(strict, dec_hook=dec_hook, float_hook=_decimal).decode
         self._fields = msgspec.structs.fields(kind)
         self._plain = [_without_none(field.type) for field in self._fields]
         self._problems = getattr(kind, "problems", None)
@@ -272,8 +274,11 @@ class Decoder:
             value = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             value = None  # _loads says whether it is JSON at all, or only holds what msgspec refuses
-        if value is None or not _is_each_key_once(body):
-            value = self._by_field(_loads(body))
+        try:
+            if value is None or not _is_each_key_once(body):
+                value = self._by_field(_loads(body))
+        except RecursionError:
+            raise ApiError(400, "The body is nested too deep", code="malformed_json") from None
         if self._problems is not None and (bad := self._problems(value)):
             raise invalid(bad)
         return value
@@ -313,7 +318,8 @@ class Decoder:
     def _misspelt(self, given: Mapping[str, Any]) -> dict[str, str]:
         left = [field.encode_name for field in self._fields if field.encode_name not in given]
         names = {field.encode_name for field in self._fields}
-        unknown = {name: _meant(name, left) for name in given if name not in names}
+        others = itertools.islice((name for name in given if name not in names), MAX_EXPLAINED)
+        unknown = {name: _meant(name, left) for name in others}
         return {name: f"is unknown; {meant}" for name, meant in unknown.items() if meant is not None}
 
     def _by_field(self, value: Any) -> Any:
@@ -327,7 +333,7 @@ class Decoder:
                 if field.required:
                     bad[field.encode_name] = "is missing"
                 continue
-            given = known[field.encode_name] = value[field.encode_name]
+            given = known[field.encode_name] = _numbers(value[field.encode_name])
             if _lone_surrogate(given):
                 bad[field.encode_name] = "holds half of a UTF-16 pair"
                 continue
@@ -403,12 +409,33 @@ def _lone_surrogate(value: Any) -> bool:
     return False
 
 
-def _fraction(text: str) -> int | float | Decimal:
-    """71.0 is an integer to JSON Schema, and so it is to us; what a float can't hold stays exact."""
-    number, exact = float(text), Decimal(text)
-    if number.is_integer() and abs(number) < 2**53 and number == exact:
-        return int(number)
-    return number if math.isfinite(number) and Decimal(repr(number)) == exact else exact
+def _decimal(text: str) -> Decimal:
+    """The number that a JSON text is. One whose exponent no Decimal has is as good as infinite, or has too many decimals."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return _TINY if "e-" in text.lower() else _INFINITE
+
+
+_TINY = Decimal("1e-9999")
+_INFINITE = Decimal("Infinity")
+
+
+def _numbers(value: Any) -> Any:
+    """A value of `_loads` with the numbers that msgspec expects: 71.0 is an integer to JSON Schema, and so it is to us; what a
+    float can't hold stays exact.
+    """
+    kind: type[Any] = type(value)
+    if kind is Decimal:
+        number = float(value)
+        if number.is_integer() and abs(number) < 2**53 and number == value:
+            return int(number)
+        return number if math.isfinite(number) and Decimal(repr(number)) == value else value
+    if kind is dict:
+        return {name: _numbers(part) for name, part in value.items()}
+    if kind is list:
+        return [_numbers(part) for part in value]
+    return value
 
 
 def _whole(text: str) -> int | Decimal:
@@ -424,7 +451,7 @@ def _loads(body: bytes) -> Any:
         return json.loads(
             body.decode(),
             object_pairs_hook=_once,
-            parse_float=_fraction,
+            parse_float=_decimal,
             parse_int=_whole,
             parse_constant=_refuse_constant,
         )

@@ -33,6 +33,7 @@ JSON = "application/json"
 ANYTHING = "*/*"
 WORK, WRITE, SIGN_IN = "work", "write", "sign_in"  # lanes of admission
 UUID_TEXT = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+MAX_DECODED = 32  # segments that are decoded one by one; no template has as many
 FLAG = re.compile("[a-z][a-z0-9_.-]{0,99}")
 
 
@@ -259,7 +260,12 @@ class Router:
         if found is not None:
             return found
         segments = _segments(path)
-        return self._walk(self._root, list(map(unquote, segments)) if "%" in path else segments, 0)
+        if "%" in path:
+            rest = segments[MAX_DECODED:]
+            segments = [unquote(part) for part in segments[:MAX_DECODED]]
+            if rest:  # only a `path` takes so many, and that joins them again
+                segments.append(unquote("/".join(rest)))
+        return self._walk(self._root, segments, 0)
 
     def _walk(self, node: _Node, segments: list[str], at: int) -> tuple[Methods, dict[str, Any]] | None:
         if at == len(segments):

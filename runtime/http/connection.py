@@ -311,6 +311,8 @@ class Connection:
             if (version := parser.get_http_version()) != "1.1":
                 self._check_version(version)
             self._check_line(verb)
+        if len(url) > self._options.max_target:
+            raise Refusal(414, "the target is too long")
         headers = dict(fields)
         if len(headers) != len(fields):
             headers = joined(fields, self._options.single_fields)

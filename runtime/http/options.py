@@ -40,12 +40,13 @@ def nothing_mounted(_request: Request) -> bool:
 class HttpOptions:
     """What a connection may do. Times are seconds, sizes bytes.
 
-    max_head: request line and fields; also what a chunked body may have beside its data (sizes, extensions, trailer
-    fields). max_fields: field lines of a head, and of a trailer. max_ahead: requests parsed and not answered.
-    max_buffered: bytes of bodies that wait for a handler before reading pauses. max_drained: what is read and dropped
-    of a body that the handler left, so that the connection can go on; a longer one ends it. max_lingered: what is
-    read and dropped of a connection that is to be closed. max_connections: open at once; the next is closed (0: no
-    bound). single_fields: those that make a request wrong if they come twice.
+    max_target: path and query; reading them costs more than the rest. max_head: request line and fields; also what a
+    chunked body may have beside its data (sizes, extensions, trailer fields). max_fields: field lines of a head, and of
+    a trailer. max_ahead: requests parsed and not answered. max_buffered: bytes of bodies that wait for a handler before
+    reading pauses. max_drained: what is read and dropped of a body that the handler left, so that the connection can go
+    on; a longer one ends it. max_lingered: what is read and dropped of a connection that is to be closed.
+    max_connections: open at once; the next is closed (0: no bound). single_fields: those that make a request wrong if
+    they come twice.
 
     head_timeout: from the first byte of a head to its last, and from the connection to the first head.
     keepalive_timeout: between requests. body_timeout, body_rate: a body must be there within body_timeout and one
@@ -59,6 +60,7 @@ class HttpOptions:
     -Proto are believed.
     """
 
+    max_target: int = 16_384
     max_head: int = 65_536
     max_fields: int = 100
     max_ahead: int = 8

@@ -20,9 +20,10 @@ CONTINUATION: Final = 0
 CLOSE: Final = 8
 PING: Final = 9
 PONG: Final = 10
-PAUSE: Final = 16  # no opcode: much was inflated, and other work should go first
+PAUSE: Final = 16  # no opcode: much was inflated, or many frames were read, and other work should go first
 
 INFLATE_STEP: Final = 64 * 1024  # bytes inflated, or taken of one message, between two pauses
+FRAMES: Final = 128  # between two pauses: 64 KiB may hold ten thousand
 SMALL_FRAGMENT: Final = 1024  # bytes below which a fragment costs more than it carries
 
 _PACKED: Final = 0x40  # RSV1
@@ -47,7 +48,8 @@ class FrameParser:
     with context takeover costs an inflater from its first compressed message on.
 
     A few KB may inflate to all that a message may be. So messages are inflated in steps: `feed` yields PAUSE
-    whenever INFLATE_STEP bytes were inflated, in one message or in many, or taken in, and goes on when asked.
+    whenever INFLATE_STEP bytes were inflated, in one message or in many, or taken in, or FRAMES were read, and goes on
+    when asked.
     """
 
     __slots__ = (
@@ -117,6 +119,8 @@ class FrameParser:
                     if event[0] & _PACKED:
                         event = yield from self._inflated(event[0] ^ _PACKED, event[1])
                     yield event
+                if self.count % FRAMES == 0:
+                    yield PAUSE, b""
         finally:
             if position < end:
                 if buffer is None:
@@ -222,10 +226,14 @@ class FrameParser:
                     raise ProtocolError(1009, "message is too large")
                 rest = inflater.unconsumed_tail
                 more = len(piece) == allowed  # zlib may hold output back even if it has taken all the input
-                assert more or not rest
+                assert (
+                    more or not rest or inflater.eof
+                )  # behind a final block nothing is read (RFC 7692 7.2.3.5)
                 self._step_left = INFLATE_STEP if more else allowed - len(piece)
                 if more:
                     yield PAUSE, b""
+        if inflater.eof:
+            self._inflater = None  # the next message begins a new stream
         return self._checked(opcode, bytes(message))
 
 

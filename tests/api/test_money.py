@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -230,6 +231,26 @@ def test_a_query_parameter_that_comes_twice_is_refused(user: User, query: str) -
 @pytest.mark.parametrize("limit", ["1e1", "5.0", "05", "+5", " 5", "1_0", "٥", "0x5", "", "9" * 5000, "-0"])
 def test_a_whole_number_is_written_with_its_digits_alone(user: User, limit: str) -> None:
     assert "limit" in error_of(user.client.get(PATH, params={"limit": limit}), 422)["fields"]
+
+
+@pytest.mark.parametrize(
+    "number", ["1e99999999999999999999", "-1E+99999999999999999999", "1e-99999999999999999999"]
+)
+@pytest.mark.parametrize("field", ["amount", "x", "description"])
+def test_an_exponent_that_nothing_holds_is_no_fault_of_ours(user: User, field: str, number: str) -> None:
+    body = {"amount": '"1.00"', "currency": '"EUR"', field: number}
+    text = ", ".join(f'"{name}": {value}' for name, value in body.items())
+    answer = user.client.post(PATH, content=f"{{{text}}}", headers={"content-type": "application/json"})
+    assert answer.status_code == (201 if field == "x" else 422), answer.text
+
+
+def test_thousands_of_unknown_fields_cost_little() -> None:
+    decoder = Decoder(NewTransaction)
+    body = ", ".join(f'"amoun{number}": 1.5' for number in range(4000))
+    began = time.thread_time()
+    with pytest.raises(ApiError):
+        decoder.json(f"{{{body}}}".encode())
+    assert time.thread_time() - began < 0.05  # 0.15 with each of them compared with each field
 
 
 def test_a_reason_keeps_the_name_of_its_currency(user: User) -> None:

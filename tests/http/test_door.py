@@ -88,6 +88,8 @@ CHUNKED = b"transfer-encoding: chunked"
         (b"GET / HTTP/1.1\r\nhost: x%zz\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: [::::1]\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: [1.2.3.4]\r\n\r\n", 400),
+        (b"GET /" + b"%" * 16_384 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 414),
+        (b"GET /?" + b"a" * 16_383 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 414),
         (b"GET  / HTTP/1.1\r\nhost: x\r\n\r\n", 400),
         (b"GET /  HTTP/1.1\r\nhost: x\r\n\r\n", 400),
         (b"\r\nGET  / HTTP/1.1\r\nhost: x\r\n\r\n", 400),

@@ -4,6 +4,7 @@ handshake.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import time
@@ -16,7 +17,7 @@ import pytest
 from runtime.phoenix import json_library, query
 from runtime.phoenix.check_origin import OriginPolicy
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
-from runtime.phoenix.frames import INFLATE_STEP, PAUSE, FrameParser, ProtocolError, answer_to_close
+from runtime.phoenix.frames import FRAMES, INFLATE_STEP, PAUSE, FrameParser, ProtocolError, answer_to_close
 from runtime.phoenix.handshake import Candidate, WebSocketUpgrade, check_websocket, upgrade
 from runtime.phoenix.json_library import DecodeError, EncodeError
 from runtime.phoenix.messages import BINARY, TEXT, Broadcast, Frame
@@ -349,6 +350,26 @@ def parser(**options: Any) -> FrameParser:
     return FrameParser(options.pop("frame", 1024), options.pop("message", 4096), options.pop("deflate", None))
 
 
+def test_a_final_block_ends_a_message_and_the_next_begins_anew() -> None:
+    """A client may set BFINAL (RFC 7692 7.2.3.5), and may send more behind it than the message may be long."""
+    packed = zlib.compress(b"abc" * 300, wbits=-15)
+    reader = parser(message=100_000, deflate=negotiate_deflate(["permessage-deflate"]))
+    for payload in (packed, packed + b"x" * 50, packed):
+        frame = client_frame(1, payload, 0xC0)
+        assert [event for event in reader.feed(frame) if event[0] != PAUSE] == [(1, b"abc" * 300)]
+    full = zlib.compress(bytes(INFLATE_STEP), wbits=-15) + b"y" * 50
+    found = [event for event in reader.feed(client_frame(2, full, 0xC0)) if event[0] != PAUSE]
+    assert found == [(2, bytes(INFLATE_STEP))]
+
+
+def test_many_small_frames_give_others_their_turn() -> None:
+    found = list(parser().feed(client_frame(10, b"") * (3 * FRAMES)))
+    turns = [
+        len(list(group)) for kind, group in itertools.groupby(found, lambda event: event[0]) if kind != PAUSE
+    ]
+    assert sum(turns) == 3 * FRAMES and max(turns) <= FRAMES
+
+
 def test_frames_in_any_split() -> None:
     data = client_frame(1, b"hello") + client_frame(2, b"x" * 300) + client_frame(9, b"ping")
     whole = list(parser().feed(data))
@@ -529,10 +550,9 @@ def test_a_stream_that_ends_keeps_nothing_of_what_follows() -> None:
     compressor = zlib.compressobj(wbits=-15)
     ended = compressor.compress(b"last") + compressor.flush()
     ends = parser(deflate=negotiate_deflate(["permessage-deflate"]))
-    assert list(ends.feed(client_frame(1, ended, 0xC0))) == [(1, b"last")]
-    kept = len(ends._inflater.unused_data)
-    list(ends.feed(client_frame(1, b"z" * 500, 0xC0) * 9))
-    assert len(ends._inflater.unused_data) == kept
+    for _ in range(9):
+        assert list(ends.feed(client_frame(1, ended + b"z" * 500, 0xC0))) == [(1, b"last")]
+        assert ends._inflater is None and not ends.pending
 
 
 def test_a_frame_is_made_once() -> None:

@@ -1,0 +1,1 @@
+"""Byte streams by the million through what reads what clients send: see `__main__`."""
