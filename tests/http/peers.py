@@ -5,7 +5,9 @@ Go's net/http, and h11.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -119,8 +121,6 @@ class GoReader:
         threading.Thread(target=self._listen, args=(process,), daemon=True).start()
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
-        import base64
-        import json
 
         assert process.stdout is not None
         for line in process.stdout:
