@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 (
     SEND, SEND_NAME, SEND_ALIAS, LINK, UNLINK, EXIT, EXIT2, MONITOR, DEMONITOR, DOWN, CALL, REPLY, TERMINATE, TERMINATE_ACK,
-    SPAWN, SPAWNED, NODES, LOST,
-) = range(18)  # fmt: skip
+    SPAWN, SPAWNED, NODES, LOST, PROBE, PROBED,
+) = range(20)  # fmt: skip
 
 OnFailure = Callable[[str], None]
 
@@ -443,11 +443,21 @@ class Connection:
         """This node has lost its connection to another one."""
         self._signal(None, self._encode(LOST, name))
 
+    def send_probe(self, by: str) -> None:
+        """Asks whether the other node is there, of which `by` says that it is not."""
+        self._signal(None, self._encode(PROBE, by))
+
     def _on_nodes(self, names: list[str]) -> None:
         self.node.membership.discovered(names)
 
     def _on_lost(self, name: str) -> None:
         self.node.membership.lost_elsewhere(self.name, name)
+
+    def _on_probe(self, by: str) -> None:
+        self._signal(None, self._encode(PROBED, by))
+
+    def _on_probed(self, by: str) -> None:
+        self.node.membership.partitioned(by, self.name)
 
 
 _HANDLERS: Final[dict[int, Callable[..., None]]] = {
@@ -469,4 +479,6 @@ _HANDLERS: Final[dict[int, Callable[..., None]]] = {
     SPAWNED: Connection._on_spawned,
     NODES: Connection._on_nodes,
     LOST: Connection._on_lost,
+    PROBE: Connection._on_probe,
+    PROBED: Connection._on_probed,
 }

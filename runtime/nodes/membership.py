@@ -110,9 +110,12 @@ class Membership:
                     self._node.connection(name).connect()
 
     def lost_elsewhere(self, by: str, name: str) -> None:
-        """`by`, which we see, does not see `name` any more. If we still see both, we would bridge a partition."""
-        if not self._node.config.prevent_overlapping_partitions:
-            return
-        if self._node.connection(name).is_up:
+        """`by` does not see `name` any more: `name` has ended, which we are about to hear, or is cut off from `by`."""
+        if self._node.config.prevent_overlapping_partitions and self._node.connection(name).is_up:
+            self._node.connection(name).send_probe(by)
+
+    def partitioned(self, by: str, name: str) -> None:
+        """`name` lives, and `by` does not see it. If we still see both, we would bridge a partition."""
+        if self._node.connection(name).is_up and self._node.connection(by).is_up:
             self._node.disconnect(name)
             self._node.disconnect(by)

@@ -4,6 +4,8 @@ A frame for one node asks for an answer of the server if nobody takes it ("no re
 known to be gone as soon as something is sent to it. Frames to one node keep their order; one for all may be overtaken by one
 that the same node sent later to a single node.
 
+Frames for one node that were published in the same turn of the loop go as one NATS message, a batch.
+
 What is published while the server is away is dropped, not kept: kept frames would come after nodes have given each other up.
 """
 
@@ -14,7 +16,7 @@ import base64
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -35,6 +37,9 @@ PING_SECONDS: Final = 5  # a half-open connection to the server is noticed after
 PENDING_BYTES: Final = 256 * 1024 * 1024  # of frames that wait for this node's loop
 PENDING_FRAMES: Final = 1_000_000
 ALL: Final = "all"
+BATCH: Final = b"M"  # no frame begins with it
+BATCH_BYTES: Final = 64 * 1024  # of small frames; one that is larger goes alone
+LENGTH: Final = 4
 NO_RESPONDERS: Final = "503"
 
 
@@ -97,6 +102,11 @@ class NatsFabric:
     def connected(self) -> bool:
         """Whether the server can be reached."""
         return self._client is not None and self._client.is_connected
+
+    @property
+    def messages(self) -> int:
+        """NATS messages published since the start: batches, and frames that went alone."""
+        return 0 if self._client is None else self._client.stats["out_msgs"]
 
     @property
     def server(self) -> str:
@@ -180,23 +190,24 @@ class NatsFabric:
     async def _write(self, client: Client) -> None:
         waiting, self._waiting = self._waiting, []
         counts = self.counts
-        for subject, reply, frame in waiting:
-            try:
-                await client.publish(subject, frame, reply)
-            except NatsError as error:
-                counts.dropped += 1
-                await self._failed(error)
-            else:
-                counts.sent += 1
-                counts.sent_bytes += len(frame)
+        for (subject, reply), frames in by_subject(waiting).items():
+            for batch, number in batches(frames):
+                try:
+                    await client.publish(subject, batch, reply)
+                except NatsError as error:
+                    counts.dropped += number
+                    await self._failed(error)
+                else:
+                    counts.sent += number
+                    counts.sent_bytes += len(batch)
 
     async def _received(self, message: Msg) -> None:
-        listener = self._listener
-        if listener is not None:
-            frame = message.data
-            self.counts.received += 1
-            self.counts.received_bytes += len(frame)
-            listener.received(frame)
+        data = message.data
+        self.counts.received_bytes += len(data)
+        for frame in frames_of(data):
+            if self._listener is not None:
+                self.counts.received += 1
+                self._listener.received(frame)
 
     async def _answered(self, message: Msg) -> None:
         headers = message.headers
@@ -226,6 +237,51 @@ class NatsFabric:
         count = self.counts.errors[text] = self.counts.errors.get(text, 0) + 1
         if count == 1:  # the same again and again while it is away
             _log.warning("NATS: %s", text)
+
+
+def by_subject(waiting: list[tuple[str, str, bytes]]) -> dict[tuple[str, str], list[bytes]]:
+    """The frames of each subject and reply subject, in order."""
+    frames: dict[tuple[str, str], list[bytes]] = {}
+    for subject, reply, frame in waiting:
+        frames.setdefault((subject, reply), []).append(frame)
+    return frames
+
+
+def batches(frames: list[bytes]) -> Iterator[tuple[bytes, int]]:
+    """The frames as few NATS messages, with the number of frames in each."""
+    parts: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if parts and size + LENGTH + len(frame) > BATCH_BYTES:
+            yield _batch(parts)
+            parts, size = [], 0
+        parts.append(frame)
+        size += LENGTH + len(frame)
+    if parts:
+        yield _batch(parts)
+
+
+def _batch(frames: list[bytes]) -> tuple[bytes, int]:
+    if len(frames) == 1:
+        return frames[0], 1
+    parts = [BATCH]
+    for frame in frames:
+        parts += (len(frame).to_bytes(LENGTH, "big"), frame)
+    return b"".join(parts), len(frames)
+
+
+def frames_of(data: bytes) -> Iterator[bytes]:
+    """The frames of a NATS message. What is cut off is left out: links find the gap."""
+    if data[:1] != BATCH:
+        yield data
+        return
+    at = len(BATCH)
+    while at + LENGTH <= len(data):
+        end = at + LENGTH + int.from_bytes(data[at : at + LENGTH], "big")
+        if end > len(data):
+            return
+        yield data[at + LENGTH : end]
+        at = end
 
 
 async def probe(options: NatsOptions, node: str | None = None) -> bool:

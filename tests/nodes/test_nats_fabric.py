@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from runtime.nodes.nats import NatsFabric, NatsOptions
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.nodes.nats import BATCH_BYTES, NatsFabric, NatsOptions, batches, frames_of
 from tests.nodes.nats import nats
 from tests.support.server import PATIENCE
 
@@ -77,3 +80,45 @@ async def miss_one() -> None:
             await asyncio.sleep(0.02)
         assert set(heard.missing) == {"other"}
         await sender.close()
+
+
+def test_frames_of_one_turn_are_one_message_and_come_in_order() -> None:
+    asyncio.run(send_many())
+
+
+async def send_many() -> None:
+    with nats() as server:
+        sender, _ = await joined(server.url, "sender")
+        others = [await joined(server.url, name) for name in ("one", "two")]
+        before = sender.messages
+        for number in range(300):
+            for name in ("one", "two"):
+                sender.publish(name, b"D%d" % number)
+        for fabric, heard in others:
+            async with asyncio.timeout(PATIENCE):
+                while len(heard.frames) < 300:
+                    heard.changed.clear()
+                    await heard.changed.wait()
+            assert heard.frames == [b"D%d" % number for number in range(300)]
+            await fabric.close()
+        assert sender.counts.sent == 600
+        assert sender.messages - before == 2
+        await sender.close()
+
+
+FRAMES = st.lists(st.binary(max_size=40).map(lambda data: b"D" + data), min_size=2)
+
+
+@given(FRAMES, st.integers(min_value=1))
+def test_a_batch_gives_back_its_frames_and_of_a_cut_one_a_beginning(frames: list[bytes], cut: int) -> None:
+    [(data, number)] = batches(frames)
+    assert list(frames_of(data)) == frames and number == len(frames)
+    some = list(frames_of(data[: 1 + cut % (len(data) - 1)]))
+    assert some == frames[: len(some)] and len(some) < len(frames)
+
+
+def test_a_batch_is_bounded_and_a_large_frame_goes_alone() -> None:
+    small, large = b"D" * 1000, b"D" * (BATCH_BYTES * 2)
+    messages = list(batches([small] * 100 + [large, small]))
+    assert [data for data, number in messages if number == 1] == [large, small]
+    assert all(len(data) <= BATCH_BYTES + 1 for data, number in messages if number > 1)
