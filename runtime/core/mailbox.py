@@ -17,6 +17,7 @@ from runtime.core.pid import Pid, Ref
 
 Match = Callable[[Any], bool]
 Key = tuple[Any, ...]
+Pattern = tuple[Key, list[Ref]]  # see `pattern`
 
 LONG: Final = 64  # messages; a shorter mailbox is walked sooner than looked up
 _REMEMBERED: Final = 8  # matches, and references, of one mailbox
@@ -59,25 +60,28 @@ def _constant(value: Any) -> bool:
     return all(map(_constant, value)) if type(value) is tuple else isinstance(value, _CONSTANT)
 
 
-def _pattern(match: Match) -> tuple[Key, list[Ref]] | None:
+def pattern(match: Match | None) -> Pattern | None:
     """What tells one match from another: its code and the constants it knows, and apart from these its references.
 
-    None for one whose answer may change: it reads something that can.
+    None for one whose answer may change: it reads something that can. Loops, not expressions: it is worked out for each receive.
     """
-    if not isinstance(match, FunctionType) or match.__kwdefaults__:
+    if type(match) is not FunctionType or match.__kwdefaults__:
         return None
-    code = match.__code__
-    names = match.__globals__
-    if any(isinstance(const, CodeType) for const in code.co_consts) or not all(
-        isinstance(names.get(name), _FIXED) for name in code.co_names
-    ):
-        return None
+    code, names = match.__code__, match.__globals__
+    for const in code.co_consts:
+        if type(const) is CodeType:
+            return None
+    for name in code.co_names:
+        if not isinstance(names.get(name), _FIXED):
+            return None
     key: list[Any] = [code]
     refs: list[Ref] = []
-    try:
-        known = [*(match.__defaults__ or ()), *(cell.cell_contents for cell in match.__closure__ or ())]
-    except ValueError:  # a variable that has no value yet
-        return None
+    known = list(match.__defaults__ or ())
+    for cell in match.__closure__ or ():
+        try:
+            known.append(cell.cell_contents)
+        except ValueError:  # a variable that has no value yet
+            return None
     for value in known:
         if isinstance(value, Ref):
             key.append(Ref)
@@ -138,8 +142,9 @@ class Mailbox(deque[Any]):
             skips = self.skips = _Skips(turn)
         return skips
 
-    def first_unknown(self, match: Match | None, turn: int) -> int:
-        """How many messages need no look: `match`, or one that differs by a newer reference only, has refused them.
+    def first_unknown(self, wanted: Pattern | None, turn: int) -> int:
+        """How many messages need no look: a match of this pattern, or one that differs by a newer reference only, has refused
+        them.
 
         That is sound: neither reference can be in a message that is older than both, and a reference is told from another
         by identity alone.
@@ -151,16 +156,18 @@ class Mailbox(deque[Any]):
             self.skips = None
             return 0
         skips.turn = turn
-        pattern = None if match is None or not skips.refused else _pattern(match)
-        if pattern is None:
+        if wanted is None or not skips.refused:
             return 0
-        key, refs = pattern
-        return min((skips.refused.get(key, 0), *(skips.after.get(ref, 0) for ref in refs)))
+        key, refs = wanted
+        known = skips.refused.get(key, 0)
+        for ref in refs:
+            known = min(known, skips.after.get(ref, 0))
+        return known
 
-    def refused(self, match: Match, count: int, turn: int) -> None:
-        """`match` has looked at so many messages from the first on, and wants none of them."""
-        pattern = _pattern(match)
-        if pattern is not None:
-            skips = self._valid(turn)
-            key, refs = pattern
-            _remember(skips.refused, key, min((count, *(skips.after.get(ref, 0) for ref in refs))))
+    def refused(self, wanted: Pattern, count: int, turn: int) -> None:
+        """A match of this pattern has looked at so many messages from the first on, and wants none of them."""
+        skips = self._valid(turn)
+        key, refs = wanted
+        for ref in refs:
+            count = min(count, skips.after.get(ref, 0))
+        _remember(skips.refused, key, count)

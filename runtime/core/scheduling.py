@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from runtime.core.mailbox import LONG
+from runtime.core.mailbox import LONG, Pattern, pattern
 
 if TYPE_CHECKING:
     from runtime.core.pid import Pid
@@ -110,20 +110,20 @@ class Receive(Wait):
     def __await__(self) -> Generator[Any, None, Any]:
         cell = scheduler.current
         if cell is None:
-            while (
-                scheduler.unwinding
-            ):  # a killed process that catches everything and receives again is not to spin
-                yield self
+            while scheduler.unwinding:
+                yield self  # a killed process that catches everything and receives again is not to spin
             raise RuntimeError("receive() works only inside a process")
         timer = None
         match = self.match
         execution = cell.execution
         execution.reductions += 1
         turn = cell.relations.reductions + execution.reductions
-        seen = 0  # so many messages do not match
+        seen = known = 0  # so many messages do not match, and so many the mailbox knows not to
+        wanted: Pattern | None = None
         mailbox = execution.mailbox
         if mailbox and mailbox.skips is not None:
-            seen = mailbox.first_unknown(match, turn)
+            wanted = pattern(match)
+            seen = known = mailbox.first_unknown(wanted, turn)
         try:
             if turn % TURN_MESSAGES == 0:
                 yield None  # there may always be mail: the others get their turn all the same
@@ -137,8 +137,11 @@ class Receive(Wait):
                     assert match is not None
                     index = mailbox.find(match, seen)
                     seen = len(mailbox) if index < 0 else index
-                    if seen > LONG:
-                        mailbox.refused(match, seen, turn)
+                    if seen > LONG and seen > known:
+                        wanted = wanted or pattern(match)
+                        if wanted is not None:
+                            known = seen
+                            mailbox.refused(wanted, seen, turn)
                     if index >= 0:
                         return mailbox.remove_at(index)
                 if self.fired or self.timeout == 0:

@@ -9,6 +9,7 @@ import pytest
 
 from runtime import TIMEOUT, Down, erlang
 from runtime.core.mailbox import LONG
+from runtime.otp.gen_server import GenServer, Reply, call
 from runtime.testing.simulation import Simulation
 
 LOOKS = 100_000
@@ -178,3 +179,34 @@ def test_every_receive_takes_what_a_walk_would(seed: int) -> None:
         assert rest["messages"] == model
 
     run(body)
+
+
+class Picky(GenServer):
+    """Looks for an answer behind its mail at the first message, then handles the rest."""
+
+    def init(self) -> None:
+        self.handled = 0
+
+    async def handle_info(self, message: Any) -> None:
+        self.handled += 1
+        if self.handled == 1:
+            assert await erlang.receive(lambda m: m == "answer", 0) is TIMEOUT
+
+    def handle_call(self, request: Any, from_: Any) -> Any:
+        return Reply(self.handled)
+
+
+def test_a_mailbox_that_is_given_back_knows_nothing_of_its_messages() -> None:
+    """The next process to get it would have believed that so many of its own are refused."""
+
+    async def body() -> Any:
+        pid = await Picky.start_link()
+        for _ in range(LONG * 2):
+            erlang.send(pid, "junk")
+        assert await call(pid, "handled") == LONG * 2
+        engine: Any = pid.cell.engine  # type: ignore[union-attr]
+        lent = [execution.mailbox for execution in engine.spare_executions if execution.mailbox is not None]
+        return [mailbox.skips for mailbox in (*lent, *engine.spare_mailboxes)]
+
+    skips = run(body)
+    assert skips and set(skips) == {None}
