@@ -60,10 +60,21 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """The client asks for what there is; the answer waits until there is something."""
+    """The client asks for what there is; the answer waits until there is something. With `confirms` it has a number, and whoever
+    asked says `Received` when it has come: the way between two nodes may lose it, and its caller may have given up.
+    """
+
+    confirms: bool = False
 
 
-for _class in (Subscribe, Dispatch, Poll):
+@dataclass(frozen=True, slots=True)
+class Received:
+    """This answer to a poll has come. True: it goes to the client. False: it is another poll's by now."""
+
+    number: int
+
+
+for _class in (Subscribe, Dispatch, Poll, Received):
     codec.register(_class)
 
 
@@ -73,9 +84,13 @@ class _Flush:
 
 
 class LongPollSession(SocketTransport):
-    """One client. What is pushed waits in `buffer` for its next poll."""
+    """One client. What is pushed waits in `buffer` for its next poll. An answer that is to be confirmed is its first
+    `unconfirmed` frames, until it is, or the next poll takes them again.
+    """
 
-    __slots__ = ("buffer", "flushing", "last_poll", "options", "size", "token", "waiting")
+    __slots__ = (
+        "answers", "buffer", "confirms", "flushing", "last_poll", "options", "size", "token", "unconfirmed", "waiting",
+    )  # fmt: skip
 
     name = "longpoll"
 
@@ -86,6 +101,9 @@ class LongPollSession(SocketTransport):
         self.buffer: list[Frame] = []
         self.size = 0
         self.waiting: Call | None = None
+        self.confirms = False
+        self.answers = 0
+        self.unconfirmed = 0
         self.flushing = False
         self.last_poll = 0.0
 
@@ -154,11 +172,14 @@ class LongPollSession(SocketTransport):
                     _log.info("a longpoll session of %s ends: bad_message, %s", self.socket.socket_id, error)
                     return Stop(Reported(("bad_message", str(error))))
                 return Reply() if joining is None else self._joined(joining)
-            case Poll():
+            case Poll(confirms):
                 self.last_poll = erlang.monotonic_time()
-                self.waiting = from_
+                self.waiting, self.confirms = from_, confirms
+                self.unconfirmed = 0  # an answer that nobody has confirmed goes again, before what came since
                 self._flush()
                 return NoReply()
+            case Received(number):
+                return Reply(number == self.answers and self._drop(self.unconfirmed))
             case _:
                 return super().handle_call(request, from_)
 
@@ -191,9 +212,20 @@ class LongPollSession(SocketTransport):
             return
         self.waiting = None
         if not waiting.done:
-            frames, self.buffer, self.size = self.buffer, [], 0
             self.last_poll = erlang.monotonic_time()
-            waiting.answer([frame.payload for frame in frames])
+            payloads = [frame.payload for frame in self.buffer]
+            self.answers += 1
+            waiting.answer((self.answers, payloads) if self.confirms else payloads)
+            if self.confirms:
+                self.unconfirmed = len(payloads)
+            else:
+                self._drop(len(payloads))
+
+    def _drop(self, count: int) -> bool:
+        self.size -= sum(len(frame.payload) for frame in self.buffer[:count])
+        del self.buffer[:count]
+        self.unconfirmed = 0
+        return True
 
 
 # ---- requests
@@ -326,12 +358,16 @@ async def _open(endpoint: Endpoint, candidate: Candidate) -> TransportResponse:
 
 async def _listen(session: Dest, candidate: Candidate, wait: WhileConnected) -> TransportResponse:
     token = candidate.params["token"]
+    remote = not isinstance(session, Pid)
     try:
-        payloads: list[bytes] = await wait(
-            gen_server.call(session, Poll(), candidate.route.options.window_ms)
-        )
+        answer: Any = await wait(gen_server.call(session, Poll(remote), candidate.route.options.window_ms))
     except Exit:
         return _status(204, token=token, messages=[])
+    payloads: list[bytes] = answer
+    if remote:
+        number, payloads = answer
+        if not await _confirmed(session, number, candidate.route.options.pubsub_timeout_ms):
+            return _status(500)  # these messages come again, or have gone: the client is to begin anew
     try:
         messages = [payload.decode() for payload in payloads]
     except UnicodeDecodeError:
@@ -341,6 +377,13 @@ async def _listen(session: Dest, candidate: Candidate, wait: WhileConnected) -> 
         )
         return error_response(500)
     return _status(200, token=token, messages=messages)
+
+
+async def _confirmed(session: Dest, number: int, timeout: int) -> bool:
+    try:
+        return await gen_server.call(session, Received(number), timeout)
+    except Exit:
+        return False
 
 
 async def _publish(

@@ -1,7 +1,7 @@
-"""`python -m tests.campaign --seed N --minutes M`: faults by the seed, clients meanwhile, and the checker's verdict.
+"""`python -m tests.campaign --seed N --minutes M [--nodes 3]`: faults by the seed, clients meanwhile, and the checker's verdict.
 
-Exit code 1 if anything acknowledged was lost, doubled or skipped, if a server ended by itself, or if one could not write within
-10 seconds after a fault.
+Exit code 1 if anything acknowledged was lost, doubled or skipped, if a subscriber missed an event, if a server ended by
+itself, if one could not write within 10 seconds after a fault, or if nodes saw wrongly 15 seconds later who is there.
 """
 
 from __future__ import annotations
@@ -14,38 +14,65 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.campaign.checker import SHOWN, Findings, check
-from tests.campaign.clients import Log, Poster, Subscriber
-from tests.campaign.faults import FAULTS
+from tests.campaign.clients import Log, Poster
+from tests.campaign.faults import FAULTS, OF_NODES
+from tests.campaign.subscribers import LongPollSubscriber, Subscriber, WebSocketSubscriber
 from tests.campaign.world import World, world
 
 HEALTHY_SECONDS = 10.0
-REST_SECONDS = 20.0  # for the last events to arrive
+FAILOVER_SECONDS = 15.0  # the same, after a failover
+PRESENCE_SECONDS = 15.0
+REST_SECONDS = 30.0  # for the last events to arrive
 FAULT_SECONDS = (0.2, 4.0)
 CALM_SECONDS = (0.1, 1.0)
-PEOPLE, POSTERS, SUBSCRIBERS = 4, 8, 8
+TOGETHER = (1, 1, 1, 2, 2, 3)  # faults at a time
+PEOPLE, POSTERS = 4, 8
 
 
 @dataclass
 class Course:
-    """What was done to the servers, and how they took it."""
+    """What was done to the servers, and how they took it. Worst times in seconds."""
 
     faults: Counter[str] = field(default_factory=Counter)
     worst: float = 0.0
+    worst_failover: float = 0.0
+    worst_presence: float = 0.0
     wrong: list[str] = field(default_factory=list)
 
+    @property
+    def line(self) -> str:
+        """For people."""
+        return (
+            f"faults: {dict(sorted(self.faults.items()))}; worst time to health {self.worst:.1f} s, "
+            f"after a failover {self.worst_failover:.1f} s, to presence {self.worst_presence:.1f} s"
+        )
 
-async def campaign(seed: int, minutes: float, patience: float = HEALTHY_SECONDS) -> Findings:
-    """One campaign; prints what happens and returns what the checker found. `patience`: seconds to be healthy after a fault."""
+
+def subscribers_of(made: World, rng: random.Random) -> list[Subscriber]:
+    """For each person: two that resume over links that may fail, two that do not."""
+    found: list[Subscriber] = []
+    for person in made.people:
+        for kind in (WebSocketSubscriber, LongPollSubscriber):
+            found.append(kind(person, made.doors, random.Random(rng.random()), resumes=True))
+            found.append(kind(person, lambda: made.urls, random.Random(rng.random()), resumes=False))
+    for subscriber in found:
+        if isinstance(subscriber, LongPollSubscriber):
+            subscriber.roams = made.nats is not None
+    return found
+
+
+async def campaign(seed: int, minutes: float, nodes: int = 0, patience: float = 1.0) -> Findings:
+    """One campaign; prints what happens and returns what the checker found. `patience`: times the seconds that are allowed."""
     rng = random.Random(seed)
     log, course, running = Log(), Course(), True
-    async with world(PEOPLE) as made:
-        people = made.people
-        subscribers = [Subscriber(people[i % PEOPLE], made.urls, rng) for i in range(SUBSCRIBERS)]
+    async with world(PEOPLE, nodes) as made:
+        subscribers = subscribers_of(made, rng)
         posters = [
-            Poster(people[i % PEOPLE], made.urls, log, random.Random(rng.random())) for i in range(POSTERS)
+            Poster(
+                made.people[number % PEOPLE], made.doors, log, random.Random(rng.random()), number * 1_000_000
+            )
+            for number in range(POSTERS)
         ]
-        for number, poster in enumerate(posters):
-            poster.count = number * 1_000_000  # a description says whose it is, and which
         listening = [asyncio.create_task(subscriber.run()) for subscriber in subscribers]
         posting = [asyncio.create_task(poster.run(lambda: running)) for poster in posters]
         await _afflict(made, rng, minutes * 60, patience, course)
@@ -55,27 +82,57 @@ async def campaign(seed: int, minutes: float, patience: float = HEALTHY_SECONDS)
         for task in listening:
             task.cancel()
         findings = await check(made.database, log, subscribers, course.faults.total())
+        if findings.missed:
+            course.wrong += [f"log of {site.name}: {line}" for site in made.sites for line in _tail(site)]
     findings.wrong += course.wrong
-    print(f"faults: {dict(sorted(course.faults.items()))}; worst time to health {course.worst:.1f} s")
+    print(course.line)
     print(f"answers: {dict(sorted(log.answers.items()))}")
     return findings
+
+
+def _tail(site: object) -> list[str]:
+    server = getattr(site, "server", None)
+    return [] if server is None else server.lines[-10:]
 
 
 async def _afflict(made: World, rng: random.Random, seconds: float, patience: float, course: Course) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    names, weights = list(FAULTS), [weight for _, weight in FAULTS.values()]
+    known = FAULTS | (OF_NODES if made.nats is not None else {})
+    names, weights = list(known), [weight for _, weight in known.values()]
     while loop.time() < end and not course.wrong:
-        chosen = rng.choices(names, weights, k=rng.choice((1, 1, 1, 2)))  # and their combinations
-        await asyncio.gather(*(FAULTS[name][0](made, rng, rng.uniform(*FAULT_SECONDS)) for name in chosen))
+        chosen = sorted(set(rng.choices(names, weights, k=rng.choice(TOGETHER))))
+        happening = (known[name][0](made, rng, rng.uniform(*FAULT_SECONDS)) for name in chosen)
+        for outcome in await asyncio.gather(*happening, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                course.wrong.append(f"{chosen}: {outcome!r}")
         course.faults.update(chosen)
-        took = await made.healthy_within(patience)
-        course.wrong += [f"a server ended by itself after {chosen}: {line}" for line in made.ended()]
-        if took is None:
-            course.wrong.append(f"not healthy {patience:.0f} s after {chosen}")
-        else:
-            course.worst = max(course.worst, took)
+        await judge(made, chosen, patience, course)
+        for repair in made.repairs:
+            await repair()
+        made.repairs.clear()
         await asyncio.sleep(rng.uniform(*CALM_SECONDS))
+
+
+async def judge(made: World, chosen: list[str], patience: float, course: Course) -> None:
+    """What the servers are like after these faults."""
+    allowed = patience * (FAILOVER_SECONDS if "failover" in chosen else HEALTHY_SECONDS)
+    took = await made.healthy_within(allowed)
+    course.wrong += [f"a server ended by itself after {chosen}: {line}" for line in made.ended()]
+    if took is None:
+        course.wrong.append(f"not healthy {allowed:.0f} s after {chosen}")
+        course.wrong += [f"log of {site.name}: {line}" for site in made.sites for line in _tail(site)]
+        return
+    if "failover" in chosen:
+        course.worst_failover = max(course.worst_failover, took)
+    else:
+        course.worst = max(course.worst, took)
+    if made.nats is not None:
+        seen = await made.presence_within(patience * PRESENCE_SECONDS, made.sites)
+        if seen is None:
+            course.wrong.append(f"presence is wrong {patience * PRESENCE_SECONDS:.0f} s after {chosen}")
+        else:
+            course.worst_presence = max(course.worst_presence, took + seen)
 
 
 async def _until_told(subscribers: list[Subscriber], made: World) -> None:
@@ -96,8 +153,11 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=1, help="the faults and their order follow from it")
     parser.add_argument("--minutes", type=float, default=1.0, help="how long faults happen")
+    parser.add_argument(
+        "--nodes", type=int, default=0, help="so many servers as nodes of one cluster over NATS"
+    )
     options = parser.parse_args()
-    findings = asyncio.run(campaign(options.seed, options.minutes))
+    findings = asyncio.run(campaign(options.seed, options.minutes, options.nodes))
     for line in findings.wrong[:SHOWN]:
         print(f"wrong: {line}")
     print(findings.line)

@@ -13,7 +13,8 @@ from typing import Any
 
 import asyncpg
 
-from tests.campaign.clients import Log, Subscriber
+from tests.campaign.clients import Log
+from tests.campaign.subscribers import Event, Subscriber
 from tests.support.chain import QUERY, leaf
 
 SHOWN = 20
@@ -96,11 +97,36 @@ def _check_chain(found: Findings, entries: list[Any], rows: list[Any], head: Any
 
 
 def _check_subscriber(found: Findings, subscriber: Subscriber, entries: list[Any]) -> None:
-    own = [entry["seq"] for entry in entries if str(entry["user_id"]) == subscriber.person.id]
-    found.missed += len(set(own) - set(subscriber.seen))
-    found.doubled += len(subscriber.seen) - len(set(subscriber.seen))
-    if subscriber.seen != sorted(subscriber.seen):
-        found.wrong.append(f"events of {subscriber.person.id} came out of order")
+    own: list[Event] = [
+        (entry["seq"], str(entry["transaction_id"]))
+        for entry in entries
+        if str(entry["user_id"]) == subscriber.person.id
+    ]
+    seen = subscriber.seen
+    if strangers := set(seen) - set(own):
+        found.wrong.append(f"events came of no entry: {sorted(strangers)[:3]}")
+    # Who does not resume may be told again by another server: what comes is what happens, as that server sees it.
+    for told in [seen] if subscriber.resumes else subscriber.sessions:
+        found.doubled += len(told) - len(set(told))
+        if told != sorted(told):
+            found.wrong.append(f"events of {subscriber.person.id} came out of order")
+    missed = _missed(subscriber, own)
+    found.missed += len(missed)
+    if missed:
+        seqs = [seq for seq, _ in sorted(missed)]
+        found.wrong.append(f"{subscriber} missed {seqs[:5]}, {len(seqs)} in all")
+
+
+def _missed(subscriber: Subscriber, own: list[Event]) -> set[Event]:
+    if subscriber.resumes:
+        return set(own) - set(subscriber.seen)
+    missed = set[Event]()
+    for session in filter(None, subscriber.sessions):
+        missed |= {event for event in own if session[0] <= event <= session[-1]} - set(session)
+    last = subscriber.sessions[-1]
+    if subscriber.joined and last:
+        missed |= {event for event in own if event > last[-1]}
+    return missed
 
 
 def merkle_root(leaves: list[bytes]) -> bytes:

@@ -1,17 +1,14 @@
-"""Clients of the campaign. Each writes down what it was told, and nothing else: that log is what the checker compares."""
+"""Posters of the campaign. Each writes down what it was told, and nothing else: that log is what the checker compares."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
 
 POST_SECONDS = 15.0
 PAUSE_SECONDS = 0.05
@@ -27,6 +24,7 @@ class Log:
     )  # descriptions answered "nothing was written", and not tried again
     wrong: list[str] = field(default_factory=list)  # answers that are against the contract
     answers: dict[str, int] = field(default_factory=dict)  # by status and code
+    highest: int = 0  # seq of what was acknowledged
 
 
 @dataclass
@@ -40,45 +38,53 @@ class Person:
 class Poster:
     """Records transactions of one user, in all the ways that clients do."""
 
-    def __init__(self, person: Person, urls: list[str], log: Log, rng: random.Random) -> None:
+    def __init__(
+        self, person: Person, urls: Callable[[], list[str]], log: Log, rng: random.Random, first: int = 0
+    ) -> None:
         self.person, self.urls, self.log, self.rng = person, urls, log, rng
-        self.count = 0
+        self.count = first
         self.keys: list[tuple[str, str, int]] = []  # key, description, seq: to be replayed
 
     async def run(self, running: Callable[[], bool]) -> None:
         """Until `running()` is false."""
         timeout = httpx.Timeout(POST_SECONDS)
         async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
-            kinds = (self._plain, self._keyed, self._twins, self._replay, self._conflict)
+            kinds = (self._plain, self._keyed, self._twins, self._replay, self._conflict, self._head)
             while running():
-                await self.rng.choices(kinds, (4, 4, 2, 1, 1))[0](client)
+                await self.rng.choices(kinds, (4, 4, 2, 1, 1, 1))[0](client)
                 await asyncio.sleep(self.rng.random() * PAUSE_SECONDS)
 
     def _next(self) -> str:
         self.count += 1
         return f"{self.person.id}/{self.count}"
 
-    async def _post(
-        self, client: httpx.AsyncClient, description: str, key: str | None
+    async def _ask(
+        self, client: httpx.AsyncClient, method: str, path: str, **options: Any
     ) -> tuple[int, str, dict[str, Any]]:
-        headers = {"authorization": f"Bearer {self.person.token}"} | (
-            {} if key is None else {"idempotency-key": key}
-        )
-        body = {"amount": "1.00", "currency": "EUR", "description": description}
-        url = f"{self.rng.choice(self.urls)}/api/v1/transactions"
+        headers = {"authorization": f"Bearer {self.person.token}"} | options.pop("headers", {})
         try:
-            answer = await client.post(url, json=body, headers=headers)
+            answer = await client.request(
+                method, f"{self.rng.choice(self.urls())}{path}", headers=headers, **options
+            )
             said = answer.json()
         except (httpx.HTTPError, ValueError):
             return 0, "lost", {}
         code = "" if answer.is_success else said["error"]["code"]
-        name = f"{answer.status_code} {code}".strip()
+        name = f"{method} {answer.status_code} {code}".strip()
         self.log.answers[name] = self.log.answers.get(name, 0) + 1
         return answer.status_code, code, said
+
+    async def _post(
+        self, client: httpx.AsyncClient, description: str, key: str | None
+    ) -> tuple[int, str, dict[str, Any]]:
+        headers = {} if key is None else {"idempotency-key": key}
+        body = {"amount": "1.00", "currency": "EUR", "description": description}
+        return await self._ask(client, "POST", "/api/v1/transactions", json=body, headers=headers)
 
     def _acknowledge(self, said: dict[str, Any], description: str) -> int:
         seq = said["ledger"]["seq"]
         self.log.acknowledged.append((said["transaction"]["id"], seq, description))
+        self.log.highest = max(self.log.highest, seq)
         return seq
 
     async def _plain(self, client: httpx.AsyncClient) -> None:
@@ -128,39 +134,10 @@ class Poster:
             if status not in (0, 409, 503):
                 self.log.wrong.append(f"another body under a known key: {status} {code}")
 
-
-class Subscriber:
-    """Listens to one user's transactions over a WebSocket and comes back with `last_seq` whenever it ends."""
-
-    def __init__(self, person: Person, urls: list[str], rng: random.Random) -> None:
-        self.person, self.urls, self.rng = person, urls, rng
-        self.seen: list[int] = []
-        self.last_seq = 0
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            try:
-                await self._listen(self.rng.choice(self.urls))
-            except (OSError, TimeoutError, WebSocketException):
-                await asyncio.sleep(0.1)
-
-    async def _listen(self, url: str) -> None:
-        address = f"{url.replace('http', 'ws', 1)}/socket/websocket?vsn=2.0.0&token={self.person.token}"
-        async with connect(address, open_timeout=5, proxy=None) as socket:
-            topic = f"transaction:{self.person.id}"
-            await socket.send(json.dumps(["1", "1", topic, "phx_join", {"last_seq": self.last_seq}]))
-            while True:
-                try:
-                    async with asyncio.timeout(5):
-                        _, _, _, event, payload = json.loads(await socket.recv())
-                except TimeoutError:
-                    await socket.send(json.dumps([None, "h", "phoenix", "heartbeat", {}]))
-                    continue
-                if event == "new_transaction":
-                    self.seen.append(payload["ledger_seq"])
-                    self.last_seq = max(self.last_seq, payload["ledger_seq"])
-                elif event in ("phx_error", "phx_close") or (
-                    event == "phx_reply" and payload["status"] == "error"
-                ):
-                    return
+    async def _head(self, client: httpx.AsyncClient) -> None:
+        known = self.log.highest
+        status, code, said = await self._ask(client, "GET", "/api/v1/ledger/head")
+        if status == 200 and said["seq"] < known:
+            self.log.wrong.append(f"the head was {said['seq']}, after entry {known} was acknowledged")
+        elif status not in (0, 200, 503):
+            self.log.wrong.append(f"the head: {status} {code}")

@@ -26,6 +26,9 @@ OPTIONS = {
     "shared_buffers": "32MB",
     "wal_level": "replica",
     "max_wal_senders": "5",
+    "max_wal_size": "64MB",
+    "wal_sender_timeout": "5s",
+    "wal_receiver_timeout": "5s",
     "wal_receiver_status_interval": "1s",
     "wal_retrieve_retry_interval": "200ms",
     "log_min_messages": "warning",
@@ -120,28 +123,34 @@ class Instance:
 
 
 @asynccontextmanager
-async def primary_and_standby(synchronous: bool) -> AsyncIterator[tuple[Instance, Instance]]:
-    """Both running, with a migrated database."""
+async def primary_and_standby(
+    synchronous: bool, one: Path | None = None, two: Path | None = None
+) -> AsyncIterator[tuple[Instance, Instance]]:
+    """Both running, with a migrated database; in these folders, if they are given."""
     folder = pair_folder()
-    one, two = Instance(folder / "one"), Instance(folder / "two")
+    pair = Instance(one or folder / "one"), Instance(two or folder / "two")
     try:
-        await asyncio.to_thread(one.initialize)
-        await one.start()
-        await one.execute(f"CREATE ROLE {ROLE} LOGIN CREATEROLE CREATEDB")
-        await one.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
-        connection = await asyncpg.connect(one.url())
-        await migrate(connection)
-        await connection.close()
-        await asyncio.to_thread(two.copy, one)
-        await two.start()
+        await _set_up(*pair)
         if synchronous:
-            await one.confirm_by_standbys()
-        yield one, two
+            await pair[0].confirm_by_standbys()
+        yield pair
     finally:
-        for instance in (one, two):
+        for instance in pair:
             if instance.postmaster is not None and instance.postmaster.alive:
                 await instance.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _set_up(one: Instance, two: Instance) -> None:
+    await asyncio.to_thread(one.initialize)
+    await one.start()
+    await one.execute(f"CREATE ROLE {ROLE} LOGIN CREATEROLE CREATEDB")
+    await one.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
+    connection = await asyncpg.connect(one.url())
+    await migrate(connection)
+    await connection.close()
+    await asyncio.to_thread(two.copy, one)
+    await two.start()
 
 
 def pair_folder() -> Path:
