@@ -10,8 +10,6 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("runtime", "actors", "api", "schema", "examples", "tests", "bench")
 LINES = 60
 LONGER = {
-    "runtime/core/process.py:turn": "the turn of a process in one piece: a call less for each message",
-    "runtime/otp/task_supervisor.py:_stream": "one loop over what may happen next",
     "tests/phoenix/conformance_channels.py:handle_in": "a table: a case for each event of the conformance app",
     "bench/runtime_peers.py:ours": "a program like those of the peers beside it",
     "bench/runtime_peers.py:triotp": "a program like those of the peers beside it",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from runtime.core import reports
-from runtime.core.exits import is_atom, is_shutdown
+from runtime.core.exits import Error, is_atom, is_shutdown
 from runtime.core.pid import Pid
 from runtime.core.signals import ExitMessage
 from runtime.otp.child_spec import (
@@ -112,7 +112,7 @@ class DynamicSupervisor(GenServer):
                 "restart_child" | "delete_child"
             ):  # as of supervisor's own dynamic strategy
                 return Reply(("error", "simple_one_for_one"))
-        return Stop(("bad_call", request))
+        raise Error("function_clause")  # as Elixir's: what is none of its requests ends it
 
     def _count(self) -> dict[str, int]:
         rows = self._all()

@@ -376,11 +376,12 @@ def _expire_response(request_id: Awaitable[Any]) -> None:
 
 
 class TerminateRequest(SystemMessage):
-    """`sys:terminate/2`. `heard` once the process has come to it."""
+    """`sys:terminate/2`, as `caller` asks for it. `heard` once the process has come to it."""
 
-    __slots__ = ("__weakref__", "heard", "reason")
+    __slots__ = ("__weakref__", "caller", "heard", "reason")
 
     def __init__(self, reason: Any) -> None:
+        self.caller = scheduler.current
         self.reason = reason
         self.heard = False
 
@@ -492,14 +493,15 @@ async def start_actor(
     execution.waiting = (partial(actor._init, *args, **(kwargs or {})), name, started)
     if timeout is None:
         return await started
-    timer = engine.call_later(timeout / 1000, _start_timeout, started)
+    timer = engine.call_later(timeout / 1000, start_timeout, started)
     try:
         return await started
     finally:
         timer.cancel()
 
 
-def _start_timeout(started: StartReply) -> None:
+def start_timeout(started: StartReply) -> None:
+    """The starter's patience is over: the process is killed, and nothing of its end comes to the starter."""
     if started.done:
         return
     cell = started.target

@@ -380,6 +380,10 @@ class GenServer(Process):
     def _get_state(self) -> Any:
         return dict(vars(self))
 
+    def _status(self) -> dict[str, Any]:
+        """What `sys.get_status` shows beside the state."""
+        return {}
+
     def _crash_context(self, source: Any) -> dict[str, Any]:
         context = {"state": self.format_status()}
         return {**context, "client": source.pid} if isinstance(source, Call) else context

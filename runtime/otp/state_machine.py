@@ -64,6 +64,7 @@ from runtime.otp.transition import (
     TimeoutAction,
     UpdateTimeout,
     is_sound,
+    timeout_event,
 )
 
 R = TypeVar("R")
@@ -104,31 +105,39 @@ class _Machine:
         self.next_events: list[tuple[Event, Any]] = []
         self.timeouts: list[TimeoutAction] = []
 
-    def start(self, cell: Cell, action: TimeoutAction) -> None:
-        """Performs a timeout action: a timer of the same event is replaced."""
-        match action:
-            case CancelTimeout(event):
-                self.cancel(event)
-                return
-            case UpdateTimeout(event, content):
-                running = self.timers.get(event)
-                if running is not None:
-                    running.content = content
-                    return
-                ms = 0
-            case GenericTimeout(name, ms, content):
-                event = ("timeout", name)
-            case StateTimeout(ms, content):
-                event = "state_timeout"
-            case EventTimeout(ms, content):
-                event = "timeout"
-        if ms is not None and getattr(action, "abs", False):
-            ms = max(0.0, ms - cell.engine.now() * 1000)
-        self.cancel(event)
-        if ms is not None:
-            self.timers[event] = expired = _Expired(event, content)
-            if ms > 0:
-                expired.timer = cell.engine.call_later(ms / 1000, cell.deliver, expired)
+    def start(self, cell: Cell) -> None:
+        """Performs the timeout actions of a transition: of several for one event the last counts alone.
+
+        As gen_statem does, from the last to the first, so that of timers that are due together the one of the last action fires
+        first; timeouts of time 0 come in the order of their actions.
+        """
+        actions: dict[Event, TimeoutAction] = {}
+        for action in reversed(self.timeouts):
+            actions.setdefault(timeout_event(action), action)
+        self.timeouts = []
+        at_once: list[tuple[Event, Any]] = []
+        for event, action in actions.items():
+            match action:
+                case (
+                    CancelTimeout() | GenericTimeout(ms=None) | StateTimeout(ms=None) | EventTimeout(ms=None)
+                ):
+                    self.cancel(event)
+                case UpdateTimeout(content=content):
+                    if event in self.timers:
+                        self.timers[event].content = content
+                    else:
+                        at_once.append((event, content))
+                case EventTimeout(ms=0) | StateTimeout(ms=0) | GenericTimeout(ms=0):
+                    at_once.append((event, action.content))
+                case EventTimeout(ms=ms) | StateTimeout(ms=ms) | GenericTimeout(ms=ms):
+                    assert ms is not None
+                    self.cancel(event)
+                    self.timers[event] = expired = _Expired(event, action.content)
+                    seconds = ms / 1000 - (cell.engine.now() if action.abs else 0)
+                    expired.timer = cell.engine.call_later(max(0.0, seconds), cell.deliver, expired)
+        for event, content in reversed(at_once):
+            self.cancel(event)
+            self.timers[event] = _Expired(event, content)
 
     def cancel(self, event: Event) -> None:
         """Stops a timer; an expiry that lies in the mailbox is void."""
@@ -146,9 +155,8 @@ class _Machine:
                 return event, expired.content
         return None
 
-    def change(self, state: Any) -> None:
-        """A change of state: its timeout is void, postponed events come again before all that wait."""
-        self.state = state
+    def change(self) -> None:
+        """The state has changed: its timeout is void, postponed events come again before all that wait."""
         self.cancel("state_timeout")
         while self.postponed:
             self.queue.appendleft(self.postponed.pop())
@@ -278,13 +286,15 @@ class StateMachine(GenServer):
             return thrown.value
 
     async def _transition(self, event: tuple[Event, Any] | None, result: Any) -> None:
-        """Does what a callback's result says, in gen_statem's order: replies, postponing, the new state,
-        timeouts.
+        """Does what a callback's result says, in gen_statem's order: replies, the enter call, postponing, the new
+        state, timeouts.
         """
         machine = self._machine
         assert machine is not None
         machine.postpone = False
         old = machine.state
+        if isinstance(result, NextState):
+            machine.state = result.state  # whatever fails from here on, `terminate` is told the new one
         match result:
             case None:
                 pass
@@ -297,26 +307,27 @@ class StateMachine(GenServer):
                 raise Exit(reason)
             case _:
                 raise Error(("bad_return_from_state_function", result))
-        if machine.postpone and event is not None:
-            machine.postponed.append(event)
-        changed = False
-        if isinstance(result, NextState) and result.state != old:
-            changed = True
-            machine.change(result.state)
-        machine.queue.extendleft(reversed(machine.next_events))
-        machine.next_events = []
+        changed = machine.state != old
         if self.state_enter and (changed or isinstance(result, InitialState | RepeatState)):
             await self._enter(old)
-        timeouts, machine.timeouts = machine.timeouts, []
-        for timeout in timeouts:
-            machine.start(self._myRef, timeout)
+        if machine.postpone and event is not None:
+            machine.postponed.append(event)
+        if changed:
+            machine.change()
+        machine.queue.extendleft(reversed(machine.next_events))
+        machine.next_events = []
+        machine.start(self._myRef)
 
     async def _enter(self, old: Any) -> None:
         """The state enter call, again for as long as it returns RepeatState."""
         machine = self._machine
         assert machine is not None
         while True:
-            result = await self._call_back("enter", old)
+            try:
+                result = await self._call_back("enter", old)
+            except Exception:
+                machine.state = old  # as gen_statem has it: the state was never entered
+                raise
             match result:
                 case None:
                     return
@@ -329,8 +340,10 @@ class StateMachine(GenServer):
                 case StopAndReply(reason=reason, replies=replies):
                     self._reply_all(replies)
                     raise Exit(reason)
-                case _:
+                case NextState():
                     raise Error(("bad_state_enter_return_from_state_function", result))
+                case _:
+                    raise Error(("bad_return_from_state_function", result))
             if not isinstance(result, RepeatState):
                 return
 
@@ -388,6 +401,13 @@ class StateMachine(GenServer):
         data = super()._get_state()
         data.pop("_machine", None)
         return (self.state, data)
+
+    def _status(self) -> dict[str, Any]:
+        machine = self._machine
+        if machine is None:
+            return {}
+        timeouts = [(event, expired.content) for event, expired in machine.timers.items()]
+        return {"timeouts": timeouts, "postponed": list(machine.postponed)}
 
     def _replace_state(self, change: Callable[[Any], Any]) -> Any:
         machine = self._machine

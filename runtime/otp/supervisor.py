@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from runtime.core import reports
-from runtime.core.exits import Stack, error, is_atom, is_shutdown
+from runtime.core.exits import Error, Stack, error, is_atom, is_shutdown
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.signals import ExitMessage
@@ -36,7 +36,7 @@ from runtime.otp.child_spec import (
 from runtime.otp.erlang import send_after
 from runtime.otp.exact_key import ExactDict
 from runtime.otp.gen import Dest
-from runtime.otp.gen_server import GenServer, Ignore, NoReply, Ok, Reply, Stop, call, cast
+from runtime.otp.gen_server import GenServer, Ignore, Ok, Reply, Stop, call, cast
 from runtime.otp.strategies import STRATEGIES
 
 
@@ -308,7 +308,8 @@ class Supervisor(GenServer):
                 child = self.dynamic.get(id(key)) if self.simple else self.children.get(key)
                 if child is not None and isinstance(child.pid, Restarting):
                     return await self._or_stop(self._restart(child))
-        return None
+                return None
+        raise Error("function_clause")  # as OTP's: what is none of its requests ends a supervisor
 
     # ---- requests
 
@@ -339,7 +340,7 @@ class Supervisor(GenServer):
                 return Reply(self._count_children())
             case SupervisorRequest("children"):
                 return Reply([replace(child) for child in (*self.children.values(), *self.dynamic.values())])
-        return NoReply()
+        raise Error("function_clause")
 
     def _find(self, key: Any) -> Child | None:
         if not self.simple:

@@ -3,8 +3,9 @@ channels.
 
 Each function sends a system message and waits for the answer; the process performs it between two callbacks,
 also while it is suspended. All raise `Exit((reason, CallSite))` with `noproc`, `timeout` or the reason the
-process died of meanwhile. Plain processes and plain Thespian actors have no callbacks to stand between:
-`get_state` and `get_status` read them as they wait, the rest raises Error("badarg").
+process died of meanwhile. A process that `proc_lib` started answers as its code says (`runtime.otp.special_process`). Other plain
+processes and plain Thespian actors have no callbacks to stand between: `get_state` and `get_status` read them as they wait,
+the rest raises Error("badarg").
 
 Traced and counted are the messages a process takes (`"in"`) and the replies to its calls (`"out"`).
 """
@@ -27,6 +28,7 @@ from runtime.core.scheduling import scheduler
 from runtime.core.signals import SystemMessage
 from runtime.otp.gen import Dest, Failed, resolve
 from runtime.otp.gen_server import DEFAULT_TIMEOUT, Call, GenServer, stop
+from runtime.otp.proc_lib import SpecialProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class _Statistics:
         self.messages_out = 0
 
 
-class _Request(Call, SystemMessage, kw_only=True):
+class SystemRequest(Call, SystemMessage, kw_only=True):
     """A system message with an answer: `work(cell)` runs in the process."""
 
     work: Callable[[Cell], Any]
@@ -126,10 +128,14 @@ class _Request(Call, SystemMessage, kw_only=True):
             value = self.work(cell)
         except Exception as exc:
             error = exc
+        self.finish(value, error)
+        return None
+
+    def finish(self, value: Any, error: Exception | None) -> None:
+        """It is done: the asker hears of it, unless they have given up."""
         if not self.done:
             self._settle()
             self.resolve(value, error)
-        return None
 
 
 def _ask(
@@ -140,7 +146,7 @@ def _ask(
     cell = resolve(dest)
     if cell is None or cell.execution.mode == DEAD:
         return Failed(Exit(("noproc", site)))
-    if not isinstance(cell.actor, GenServer):
+    if not isinstance(cell.actor, GenServer | SpecialProcess):
         if function in ("get_state", "get_status"):
             found = Failed(Exit("normal"))
             found.error = None
@@ -149,7 +155,7 @@ def _ask(
         return Failed(Error("badarg"))
     if cell is scheduler.current:
         return Failed(Exit(("calling_self", site)))
-    request = _Request(cell, None, site, True, scheduler.current, work=work)
+    request = SystemRequest(cell, None, site, True, scheduler.current, work=work)
     cell.add_monitor(request)
     if timeout is not None:
         request.timer = cell.engine.call_later(timeout / 1000, request.expire)
@@ -159,13 +165,14 @@ def _ask(
 
 def _debug(cell: Cell) -> Debug:
     """Its Debug, made if there is none."""
-    debug = _debug_of(cell)
+    debug = debug_of(cell)
     if debug is None:
         cell.own_rare().debug = debug = Debug()
     return debug
 
 
-def _debug_of(cell: Cell) -> Debug | None:
+def debug_of(cell: Cell) -> Debug | None:
+    """What is traced and counted of a process, if anything."""
     rare = cell.relations.rare
     return None if rare is None else cast("Debug | None", rare.debug)
 
@@ -214,13 +221,14 @@ async def replace_state(
 
 async def get_status(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> dict[str, Any]:
     """`sys:get_status/1,2`: who it is, whether it is suspended, what is traced, and `format_status()` as
-    `state`.
+    `state`. Of a state machine also its running `timeouts` as `(event, content)`, and its `postponed` events, oldest first.
     """
-    return await _ask(dest, "get_status", (), timeout, _status_of)
+    return await _ask(dest, "get_status", (), timeout, status_of)
 
 
-def _status_of(cell: Cell) -> dict[str, Any]:
-    debug = _debug_of(cell)
+def status_of(cell: Cell) -> dict[str, Any]:
+    """What `get_status` says of a process."""
+    debug = debug_of(cell)
     actor = cell.actor
     return {
         "pid": cell,
@@ -233,6 +241,7 @@ def _status_of(cell: Cell) -> dict[str, Any]:
         "statistics": debug is not None and debug.statistics is not None,
         "log": [] if debug is None or debug.log is None else list(debug.log),
         "state": _formatted(actor) if isinstance(actor, GenServer) else _state_of(cell),
+        **(actor._status() if isinstance(actor, GenServer) else {}),
     }
 
 
@@ -384,7 +393,7 @@ async def get_log(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> list[T
     """`sys:get_log/1`: the events that `log` has kept, oldest first."""
 
     def work(cell: Cell) -> list[TraceEvent]:
-        debug = _debug_of(cell)
+        debug = debug_of(cell)
         return [] if debug is None or debug.log is None else list(debug.log)
 
     return await _ask(dest, "get_log", (), timeout, work)

@@ -119,6 +119,19 @@ Action = Postpone | NextEvent | ReplyAction | Hibernate | CallbackAction | Timeo
 # ---- what may stand in them
 
 
+def timeout_event(action: TimeoutAction) -> Event:
+    """The event that a timeout action is about."""
+    match action:
+        case EventTimeout():
+            return "timeout"
+        case StateTimeout():
+            return "state_timeout"
+        case GenericTimeout(name=name):
+            return ("timeout", name)
+        case CancelTimeout(event) | UpdateTimeout(event, _):
+            return event
+
+
 def is_event(event: Any) -> bool:
     """True for what NextEvent may insert: gen_statem's event types but for `enter`."""
     match event:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.core.exits import Error, Exit, Throw
 from runtime.core.pid import Pid
-from runtime.otp import erlang, gen_server, supervisor
+from runtime.otp import erlang, gen_server, supervisor, sys
 from runtime.otp.erlang import TIMEOUT
 from runtime.otp.gen_server import StartError
 
+from .machine import Machine
 from .terms import Act, Json, Names
 
 if TYPE_CHECKING:
@@ -189,6 +190,17 @@ class Operations:
             return ("error", error.reason)
         return "ignore" if pid is None else ("ok", pid)
 
+    async def _start_machine(self, op: Json) -> Any:
+        spec = op["machine"]
+        try:
+            return ("ok", await Machine.start_link(self.processes, spec, name=spec["id"]))
+        except StartError as error:
+            return ("error", error.reason)
+
+    async def _sys(self, op: Json) -> Any:
+        await {"suspend": sys.suspend, "resume": sys.resume}[op["op"]](self.dest(op["to"]))
+        return "ok"
+
     async def _which_children(self, op: Json) -> Any:
         rows = [
             (child_id, pid, kind)
@@ -251,6 +263,9 @@ class Operations:
         "gen_stop": _gen_stop,
         "start_tree": lambda self, op: self._start(op["tree"], True),
         "start_worker": lambda self, op: self._start(op["worker"], op.get("link", True)),
+        "start_machine": _start_machine,
+        "suspend": _sys,
+        "resume": _sys,
         "which_children": _which_children,
         "count_children": _count_children,
         "start_child": _start_child,

@@ -148,12 +148,18 @@ class Worker(GenServer):
     # ---- requests
 
     def handle_call(self, request: Any, from_: Any) -> Any:
+        self._check(request)
         self.log("call", request.action[0])
         return self._act(request.action, from_)
 
     def handle_cast(self, request: Any) -> Any:
+        self._check(request)
         self.log("cast", request.action[0])
         return self._act(request.action, None)
+
+    def _check(self, request: Any) -> None:
+        if not isinstance(request, Act):  # of a supervisor's function, say
+            raise Error("function_clause")
 
     def handle_info(self, message: Any) -> Any:
         match message:

@@ -13,8 +13,9 @@ from runtime.core.exits import CallSite, Error, Stack
 from runtime.core.pid import Pid, Ref
 from runtime.otp.child_spec import Child
 from runtime.otp.erlang import Down, ExitMessage, Timeout
+from runtime.otp.gen import TerminateRequest
 from runtime.otp.gen_server import Call, Cast
-from runtime.otp.supervisor import ChildSpec
+from runtime.otp.supervisor import ChildSpec, SupervisorRequest
 
 Json = Any
 
@@ -132,6 +133,10 @@ class Names:
                 return self.encode(("$gen_call", from_, request))
             case Cast(request=request):
                 return self.encode(("$gen_cast", request))
+            case TerminateRequest(reason=reason):
+                return self.encode(("system", (value.caller, Ref()), ("terminate", reason)))
+            case SupervisorRequest(function=function, args=args):
+                return self.encode((function, *args) if args else function)
             case Stack():
                 return "$stack"
             case CallSite(module="gen_server", function="call"):

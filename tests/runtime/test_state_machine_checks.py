@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runtime import Error, StartError, StateMachine, erlang, state_machine
+from runtime import Error, StartError, StateMachine, erlang, state_machine, sys
 from runtime.core.exits import Exit, Stack, Throw
 from runtime.core.signals import ExitMessage
 from runtime.otp.state_machine import (
@@ -190,5 +190,39 @@ def test_callback_modules_change_push_and_pop() -> None:
             "bad_action_from_state_function",
             PopCallbackModule(),
         )
+
+    play(body)
+
+
+def test_get_status_shows_running_timeouts_and_postponed_events() -> None:
+    async def body() -> None:
+        pid = await Machine.start(
+            InitialState("s", StateTimeout(5000, "late"), GenericTimeout("n", 9000, "later"))
+        )
+        await state_machine.call(pid, ("do", KeepState(Postpone(), EventTimeout(7000, "quiet"))))
+        status = await sys.get_status(pid)
+        assert dict(status["timeouts"]) == {
+            ("timeout", "n"): "later",
+            "state_timeout": "late",
+            "timeout": "quiet",
+        }
+        [((_, _), content)] = status["postponed"]
+        assert content[0] == "do"
+
+    play(body)
+
+
+def test_of_several_actions_for_one_timeout_the_last_counts_alone() -> None:
+    async def body() -> None:
+        pid = await Machine.start(InitialState("s"))
+        # The update finds no timer running: the one of the same list was never set.
+        await state_machine.call(
+            pid, ("do", KeepState(StateTimeout(5000, "a"), UpdateTimeout("state_timeout", "b")))
+        )
+        await state_machine.call(
+            pid, ("do", KeepState(GenericTimeout("n", 0, "c"), CancelTimeout(("timeout", "n"))))
+        )
+        await erlang.sleep(1)
+        assert (await sys.get_state(pid))[1]["seen"] == [("state_timeout", "b")]
 
     play(body)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.core import reports, telemetry
+from runtime.core.exits import Exit
 from runtime.otp import dynamic_supervisor, erlang, supervisor
 from runtime.otp.child_spec import RestartIntensity
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
@@ -347,6 +348,37 @@ def test_long_schedule_names_who_holds_the_loop(monkeypatch: pytest.MonkeyPatch)
             await engine.stop()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("start", [Supervisor.start_link, DynamicSupervisor.start_link])
+def test_a_call_that_is_no_request_ends_a_supervisor(start: Any, play: Any) -> None:
+    async def body() -> None:
+        erlang.trap_exit(True)
+        sup = await start()
+        await supervisor.count_children(sup)
+        with pytest.raises(Exit) as caught:
+            await call(sup, "hello")
+        assert caught.value.reason[0][0] == "function_clause"
+
+    play(body)
+
+
+def test_a_cast_that_is_no_request_ends_a_supervisor_but_not_a_dynamic_one(play: Any) -> None:
+    async def body() -> None:
+        erlang.trap_exit(True)
+        sup, dynamic = await Supervisor.start_link(abc()), await DynamicSupervisor.start_link()
+        cast(sup, "hello")
+        cast(dynamic, "hello")
+        assert (await erlang.await_down(sup))[0] == "function_clause"
+        assert log == ["+a", "+b", "+c", "-c", "-b", "-a"]
+        assert await supervisor.count_children(dynamic) == {
+            "specs": 0,
+            "active": 0,
+            "supervisors": 0,
+            "workers": 0,
+        }
+
+    play(body)
 
 
 @given(st.lists(st.floats(0, 3)), st.integers(0, 4), st.floats(0.1, 5))

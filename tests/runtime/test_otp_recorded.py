@@ -1,0 +1,71 @@
+"""What real Erlang/OTP 25 did in scenarios that nobody has written (`python -m tests.otp.differential --record`), replayed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.otp.differential import Case, against_erlang, first_difference
+from tests.otp.machine_scenarios import machine_scenarios
+from tests.otp.mutations import Pool, mutations
+from tests.otp.real_erlang import Recording, term
+from tests.otp.scenario import replay
+
+RECORDED = sorted((Path(__file__).parents[1] / "otp" / "recorded").glob("*.json"))
+
+
+def recordings() -> list[Any]:
+    return [recording for file in RECORDED for recording in json.loads(file.read_text())]
+
+
+def test_there_are_recordings_of_both_kinds() -> None:
+    assert [file.stem for file in RECORDED] == ["mutated", "state_machines"]
+    assert sum(len(recording["steps"]) for recording in recordings()) > 500
+
+
+@pytest.mark.parametrize("recording", recordings(), ids=lambda recording: recording["name"])
+def test_we_do_what_otp_did(recording: Any) -> None:
+    case = Case(recording["name"], recording["steps"])
+    otp = Recording(recording["trace"], recording["alive"])
+    assert first_difference(case, otp, len(case.steps), look_at_alive=recording["alive"] is not None) is None
+
+
+def test_a_difference_is_found() -> None:
+    recording = next(one for one in recordings() if any(one["trace"]))
+    case = Case(recording["name"], recording["steps"])
+    trace = [list(events) for events in recording["trace"]]
+    at = next(at for at, events in enumerate(trace) if events)
+    trace[at] = trace[at][1:]
+    difference = first_difference(case, Recording(trace, []), len(case.steps))
+    assert difference is not None and difference[0] == at
+
+
+def test_one_seed_makes_one_set_of_scenarios() -> None:
+    pool = Pool([recording["steps"] for recording in recordings()])
+    assert list(mutations(pool, 50, 3)) == list(mutations(pool, 50, 3))
+    assert list(mutations(pool, 50, 3)) != list(mutations(pool, 50, 4))
+    assert list(machine_scenarios(20, 3)) == list(machine_scenarios(20, 3))
+    for _, steps in [*mutations(pool, 50, 3), *machine_scenarios(20, 3)]:
+        assert replay(steps, 5) == replay(steps, 5)
+
+
+def test_terms_are_written_as_erlang_reads_them() -> None:
+    value = {"op": "it's", "n": [1, True, {"t": []}]}
+    assert term(value) == "#{'op' => 'it\\'s','n' => [1,true,#{'t' => []}]}"
+
+
+def test_the_comparison_with_erlang_says_what_differs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = [{"do": [{"op": "spawn", "id": "p"}]}, {"do": [{"op": "is_alive", "to": "p"}]}]
+    trace, alive = replay(steps, 0)
+    wrong = [trace[0], [["ok", "driver#1", "is_alive", "false"]]]
+    answers = {"same": Recording(trace, alive), "wrong": Recording(wrong, alive)}
+    monkeypatch.setattr("tests.otp.differential.record", lambda _pairs: answers)
+    assert against_erlang([Case("same", steps), Case("wrong", steps), Case("lost", steps)]) == 1
+    printed = capsys.readouterr().out
+    assert "DIFFERS wrong in step 1" in printed and "lost: not recorded" in printed
+    assert "2 scenarios with 4 steps compared with real OTP, 1 differ" in printed
