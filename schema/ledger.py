@@ -66,24 +66,29 @@ FROM ledger_entries e JOIN transactions t ON t.id = e.transaction_id
 WHERE t.user_id = $1 AND e.seq > $2 AND e.seq <= $3 ORDER BY e.seq LIMIT $4
 """
 
+# All that is said of transaction $1 in one moment: the head, its entry, the entry before, the row; and entry $2.
 ENTRY_OF = f"""
-SELECT e.seq, e.transaction_id, e.leaf_hash, e.prev_hash, e.hash, {TRANSACTION_COLUMNS}
-FROM (SELECT $1::uuid AS id) AS wanted
-LEFT JOIN ledger_entries e ON e.transaction_id = wanted.id
-LEFT JOIN transactions t ON t.id = wanted.id
+SELECT h.seq AS head_seq, h.hash AS head_hash, h.root_hash, h.frontier,
+       e.seq, e.leaf_hash, e.prev_hash, e.hash, b.hash AS before_hash, k.hash AS known_hash, {TRANSACTION_COLUMNS}
+FROM ledger_head h
+LEFT JOIN ledger_entries e ON e.transaction_id = $1
+LEFT JOIN ledger_entries b ON b.seq = e.seq - 1
+LEFT JOIN ledger_entries k ON k.seq = $2
+LEFT JOIN transactions t ON t.id = $1
 """
 
-ENTRY_HASH = "SELECT hash FROM ledger_entries WHERE seq = $1"
-
-LEAF_RANGES = """
-SELECT e.seq, e.leaf_hash FROM unnest($1::bigint[], $2::bigint[]) AS r (first, last)
-JOIN ledger_entries e ON e.seq BETWEEN r.first AND r.last
-"""
-
-NODE_RANGES = """
-SELECT n.level, n.position, n.hash
-FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS r (level, first, last)
-JOIN ledger_nodes n ON n.level = r.level AND n.position BETWEEN r.first AND r.last
+# For each of these ranges, its hashes one after another; level 0 are the leaves. What is missing is not there.
+HASHES = """
+SELECT string_agg(found.hash, ''::bytea ORDER BY found.position) AS hashes
+FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS r (level, first, last, n)
+LEFT JOIN LATERAL (
+    SELECT e.seq - 1 AS position, e.leaf_hash AS hash
+    FROM ledger_entries e WHERE r.level = 0 AND e.seq BETWEEN r.first + 1 AND r.last + 1
+    UNION ALL
+    SELECT s.position, s.hash
+    FROM ledger_nodes s WHERE s.level = r.level AND s.position BETWEEN r.first AND r.last
+) AS found ON true
+GROUP BY r.n ORDER BY r.n
 """
 
 NODES = "SELECT level, position, hash FROM ledger_nodes ORDER BY level, position"

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
 
 
@@ -83,6 +84,16 @@ def fold(hashes: Sequence[bytes]) -> bytes:
     for left in reversed(hashes[:-1]):
         node = node_hash(left, node)
     return node
+
+
+def subtree_root(hashes: bytes) -> bytes:
+    """The root of a complete subtree over 2^n hashes, given one after another."""
+    pair = 2 * HASH_BYTES
+    while len(hashes) > HASH_BYTES:
+        hashes = b"".join(
+            [sha256(b"\x01" + hashes[at : at + pair]).digest() for at in range(0, len(hashes), pair)]
+        )
+    return hashes
 
 
 def subtrees_of(start: int, end: int) -> list[Subtree]:

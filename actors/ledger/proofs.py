@@ -24,6 +24,7 @@ from schema import ledger
 from schema.rows import LedgerHead, TransactionRow
 
 TILE = 8  # levels between stored nodes; migration 0002 has the same
+NO_HEAD = "ledger_head has no row"
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -73,52 +74,32 @@ async def read_head(connection: asyncpg.Connection) -> LedgerHead:
     """The head row."""
     record = await connection.fetchrow(ledger.HEAD)
     if record is None:
-        raise MissingNodes("ledger_head has no row")
+        raise MissingNodes(NO_HEAD)
     return LedgerHead.from_record(record)
 
 
 async def roots_of(connection: asyncpg.Connection, ranges: Iterable[tuple[int, int]]) -> list[bytes]:
     """The tree roots over these leaf ranges (as merkle's *_ranges return them). Raises `MissingNodes`."""
     wanted = [merkle.subtrees_of(start, end) for start, end in ranges]
-    stored = await _fetch(connection, {subtree for group in wanted for subtree in group})
-    return [merkle.fold([_hash_of(subtree, stored) for subtree in group]) for group in wanted]
+    roots = iter(await _roots(connection, [subtree for group in wanted for subtree in group]))
+    return [merkle.fold([next(roots) for _ in group]) for group in wanted]
 
 
-async def _fetch(connection: asyncpg.Connection, subtrees: set[Subtree]) -> dict[tuple[int, int], bytes]:
-    leaves: list[tuple[int, int]] = []
-    nodes: list[tuple[int, int, int]] = []
-    for subtree in subtrees:
-        level = subtree.level - subtree.level % TILE
-        first = subtree.index << (subtree.level - level)
-        last = first + (1 << (subtree.level - level)) - 1
-        if level == 0:
-            leaves.append((first + 1, last + 1))  # leaf i is entry i + 1
-        else:
-            nodes.append((level, first, last))
-    stored: dict[tuple[int, int], bytes] = {}
-    if leaves:
-        firsts, lasts = zip(*leaves, strict=True)
-        for seq, leaf in await connection.fetch(ledger.LEAF_RANGES, firsts, lasts):
-            stored[0, seq - 1] = leaf
-    if nodes:
-        levels, firsts, lasts = zip(*nodes, strict=True)
-        for level, position, node in await connection.fetch(ledger.NODE_RANGES, levels, firsts, lasts):
-            stored[level, position] = node
-    return stored
-
-
-def _hash_of(subtree: Subtree, stored: dict[tuple[int, int], bytes]) -> bytes:
-    level, index = subtree.level, subtree.index
-    base = level - level % TILE
-    count = 1 << (level - base)
-    first = index << (level - base)
-    try:
-        row = [stored[base, position] for position in range(first, first + count)]
-    except KeyError as missing:
-        raise MissingNodes(f"no hash at level {missing.args[0][0]}, position {missing.args[0][1]}") from None
-    while len(row) > 1:
-        row = [merkle.node_hash(row[i], row[i + 1]) for i in range(0, len(row), 2)]
-    return row[0]
+async def _roots(connection: asyncpg.Connection, subtrees: list[Subtree]) -> list[bytes]:
+    """The roots of complete subtrees, each from the hashes that are stored at the next level that has any."""
+    levels = [subtree.level - subtree.level % TILE for subtree in subtrees]
+    firsts = [s.index << (s.level - level) for s, level in zip(subtrees, levels, strict=True)]
+    counts = [1 << (s.level - level) for s, level in zip(subtrees, levels, strict=True)]
+    lasts = [first + count - 1 for first, count in zip(firsts, counts, strict=True)]
+    records = await connection.fetch(ledger.HASHES, levels, firsts, lasts) if subtrees else []
+    roots: list[bytes] = []
+    for level, first, count, (hashes,) in zip(levels, firsts, counts, records, strict=True):
+        if hashes is None or len(hashes) != count * merkle.HASH_BYTES:
+            raise MissingNodes(
+                f"hashes are missing at level {level}, positions {first} to {first + count - 1}"
+            )
+        roots.append(merkle.subtree_root(hashes))
+    return roots
 
 
 async def consistency(first: int, second: int) -> list[bytes]:
@@ -145,16 +126,22 @@ async def verify(transaction_id: UUID, known: LedgerHead | None = None) -> Verif
     head_changed. Raises `repo.Unavailable`.
     """
     async with snapshot() as connection:
-        head = await read_head(connection)
-        record = await connection.fetchrow(ledger.ENTRY_OF, transaction_id)
-        assert record is not None
+        record = await connection.fetchrow(ledger.ENTRY_OF, transaction_id, known.seq if known else None)
+        if record is None:
+            raise MissingNodes(NO_HEAD)
+        head = LedgerHead(
+            record["head_seq"], record["head_hash"], record["root_hash"], tuple(record["frontier"])
+        )
         seq, row = record["seq"], TransactionRow.from_record(record) if record["id"] is not None else None
         if seq is None:
             reason = "unknown_transaction" if row is None else "not_in_ledger"
             return Verification(False, reason, None, None, head.tree_size, head.root_hash, [])
         leaf = record["leaf_hash"] if row is None else ledger_entry.leaf_hash(seq, row)
         proof: list[bytes] = []
-        failed = await _fault(connection, head, record, row, leaf, known, proof)
+        if known is not None and not _continues(head, known, record["known_hash"]):
+            failed: str | None = "head_changed"
+        else:
+            failed = await _fault(connection, head, record, row, leaf, proof)
         return Verification(failed is None, failed, seq, leaf, head.tree_size, head.root_hash, proof)
 
 
@@ -164,12 +151,9 @@ async def _fault(
     record: Any,
     row: TransactionRow | None,
     leaf: bytes,
-    known: LedgerHead | None,
     proof: list[bytes],
 ) -> str | None:
     seq = record["seq"]
-    if known is not None and not await _continues(connection, head, known):
-        return "head_changed"
     if seq > head.seq:
         return "proof_failed"
     try:
@@ -182,20 +166,18 @@ async def _fault(
         return "transaction_changed"
     if not merkle.verify_inclusion(leaf, seq - 1, head.tree_size, proof, head.root_hash):
         return "proof_failed"
-    before: Any = await connection.fetchval(ledger.ENTRY_HASH, seq - 1) if seq > 1 else ledger_entry.GENESIS
+    before = record["before_hash"] if seq > 1 else ledger_entry.GENESIS
     if before != record["prev_hash"] or ledger_entry.entry_hash(before, seq, leaf) != record["hash"]:
         return "chain_broken"
     return None
 
 
-async def _continues(connection: asyncpg.Connection, head: LedgerHead, known: LedgerHead) -> bool:
+def _continues(head: LedgerHead, known: LedgerHead, hash_at_known: bytes | None) -> bool:
     if known.seq == 0:
         return True
     if head.seq == known.seq:
         return head.hash == known.hash and head.root_hash == known.root_hash
-    if head.seq < known.seq:
-        return False
-    return await connection.fetchval(ledger.ENTRY_HASH, known.seq) == known.hash
+    return head.seq > known.seq and hash_at_known == known.hash
 
 
 async def get_history(user_id: UUID, limit: int = 50, cursor: str | None = None) -> HistoryPage:
