@@ -69,7 +69,7 @@ class AsyncioEngine(Engine):
         await asyncio.sleep(0)
         if self._handle is not None:
             self._handle.cancel()
-        if engines._default is self:
+        if engines.default_engine() is self:
             engines.set_default(None)
 
     def report_crash(self, cell: Cell, reason: Any) -> None:

@@ -212,6 +212,11 @@ class Engine:
 _default: Engine | None = None
 
 
+def default_engine() -> Engine | None:
+    """The engine of code outside of all processes, None while none runs."""
+    return _default
+
+
 def set_default(engine: Engine | None) -> None:
     """Names the engine that code outside of all processes means."""
     global _default

@@ -268,7 +268,7 @@ class Cell(AsyncioTask, ActorReference, Linked):
     def become(self, actor: Process) -> None:
         """The plain process that runs goes on as a behaviour: its code ends, by an Unwind that the caller raises, it does not."""
         self.actor = actor
-        actor._myRef = self
+        actor._myRef = self  # pyright: ignore[reportPrivateUsage] - the name is Thespian's
         execution = self.own_execution()
         execution.mode = IDLE
         execution.coro = None
@@ -320,7 +320,7 @@ class Cell(AsyncioTask, ActorReference, Linked):
             execution.cancels, execution.must_cancel = 0, False  # the next one is another task
             if execution.mode == RUNNING:
                 if isinstance(self.actor, FunctionProcess):
-                    self.actor._returned(stop.value)
+                    self.actor._returned(stop.value)  # pyright: ignore[reportPrivateUsage] - of this module
                 else:
                     execution.mode = IDLE
             return
@@ -393,7 +393,7 @@ class Cell(AsyncioTask, ActorReference, Linked):
             assert execution.context is not None
             engine.unwind(coro, execution.waiting, execution.context)
         if isinstance(self.actor, Process):
-            self.actor._cancel_timers()
+            self.actor._cancel_timers()  # pyright: ignore[reportPrivateUsage] - as an underscore keeps off users' names
         if relations.monitors or relations.links or relations.monitored_by or execution.watcher is not None:
             self._signal_end(execution, reason)
         if relations.rare is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from weakref import WeakValueDictionary
 
 from runtime.core.modes import DEAD
@@ -285,7 +285,7 @@ class Connection:
             _log.error("a signal of node %s cannot be read, its connection is given up: %s", self.name, error)
             self._do(self.link.reject())
             return
-        _HANDLERS[code](self, *rest)
+        self._HANDLERS[code](self, *rest)
 
     def _local(self, address: int | str) -> Cell | None:
         engine = self.node.engine
@@ -459,26 +459,25 @@ class Connection:
     def _on_probed(self, by: str) -> None:
         self.node.membership.partitioned(by, self.name)
 
-
-_HANDLERS: Final[dict[int, Callable[..., None]]] = {
-    SEND: Connection._on_send,
-    SEND_NAME: Connection._on_send,
-    SEND_ALIAS: Connection._on_send_alias,
-    LINK: Connection._on_link,
-    UNLINK: Connection._on_unlink,
-    EXIT: Connection._on_exit,
-    EXIT2: Connection._on_exit2,
-    MONITOR: Connection._on_monitor,
-    DEMONITOR: Connection._on_demonitor,
-    DOWN: Connection._on_down,
-    CALL: Connection._on_call,
-    REPLY: Connection._on_reply,
-    TERMINATE: Connection._on_terminate,
-    TERMINATE_ACK: Connection._on_terminate_ack,
-    SPAWN: Connection._on_spawn,
-    SPAWNED: Connection._on_spawned,
-    NODES: Connection._on_nodes,
-    LOST: Connection._on_lost,
-    PROBE: Connection._on_probe,
-    PROBED: Connection._on_probed,
-}
+    _HANDLERS: ClassVar[dict[int, Callable[..., None]]] = {
+        SEND: _on_send,
+        SEND_NAME: _on_send,
+        SEND_ALIAS: _on_send_alias,
+        LINK: _on_link,
+        UNLINK: _on_unlink,
+        EXIT: _on_exit,
+        EXIT2: _on_exit2,
+        MONITOR: _on_monitor,
+        DEMONITOR: _on_demonitor,
+        DOWN: _on_down,
+        CALL: _on_call,
+        REPLY: _on_reply,
+        TERMINATE: _on_terminate,
+        TERMINATE_ACK: _on_terminate_ack,
+        SPAWN: _on_spawn,
+        SPAWNED: _on_spawned,
+        NODES: _on_nodes,
+        LOST: _on_lost,
+        PROBE: _on_probe,
+        PROBED: _on_probed,
+    }

@@ -307,8 +307,9 @@ async def probe(options: NatsOptions, node: str | None = None) -> bool:
     except (NatsError, OSError, ValueError) as error:
         raise _judged([*failures, error]) from None
     try:
-        if "tls" in options.arguments() and not client._server_info.get("tls_required"):
-            # nats-py goes on in the clear, and says so nowhere else.
+        # nats-py goes on in the clear, and says so nowhere else.
+        info = client._server_info  # pyright: ignore[reportPrivateUsage]
+        if "tls" in options.arguments() and not info.get("tls_required"):
             raise FabricError(
                 "TLS is asked for, and the NATS server does not require it: the connection is in the clear"
             )

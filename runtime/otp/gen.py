@@ -115,7 +115,7 @@ class Call(PendingReply):
             if not self.alias and self.caller is not None:
                 self.caller.deliver((self, value))
             return
-        # `_settle`, `resolve` and `wake` in one: every call comes through here.
+        # `settle`, `resolve` and `wake` in one: every call comes through here.
         timer, waiter, relations = self.timer, self.waiter, self.target.relations
         if relations.monitored_by:
             relations.monitored_by = without(relations.monitored_by, self)
@@ -150,21 +150,22 @@ class Call(PendingReply):
     def fire(self, pid: Pid | None, reason: Any) -> None:
         """The server ended before it answered."""
         if not self.done:
-            self._settle()
+            self.settle()
             self.resolve(None, Exit((lost(self.target, reason), self._call_site())))
 
     def expire(self) -> None:
         """The caller's patience ended before the server answered."""
         if not self.done:
-            self._settle()
+            self.settle()
             self.resolve(None, Exit(("timeout", self._call_site())))
 
     def abandon(self) -> None:
         if not self.done:
             self.done = True
-            self._settle()
+            self.settle()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Neither the server's end nor a timeout is waited for any more."""
         self.target.drop_monitor(self)
         timer = self.timer
         if timer is not None:
@@ -370,7 +371,7 @@ def _response_error(reason: Any) -> Any:
 def _expire_response(request_id: Awaitable[Any]) -> None:
     assert isinstance(request_id, PendingReply)
     if isinstance(request_id, Call):
-        request_id._settle()
+        request_id.settle()
         request_id.alias = True
     request_id.resolve(TIMEOUT)
 

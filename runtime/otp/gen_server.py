@@ -440,7 +440,7 @@ def enter_loop(server: GenServer, timeout: float | None = None) -> NoReturn:
         raise Error("badarg")
     check_timeout(timeout)
     cell.become(server)
-    server._options(NoReply(timeout))
+    server._options(NoReply(timeout))  # pyright: ignore[reportPrivateUsage] - of this module
     raise Unwind
 
 

@@ -134,7 +134,7 @@ class SystemRequest(Call, SystemMessage, kw_only=True):
     def finish(self, value: Any, error: Exception | None) -> None:
         """It is done: the asker hears of it, unless they have given up."""
         if not self.done:
-            self._settle()
+            self.settle()
             self.resolve(value, error)
 
 
@@ -190,7 +190,7 @@ async def get_state(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
 
 def _state_of(cell: Cell) -> Any:
     if isinstance(cell.actor, GenServer):
-        return cell.actor._get_state()
+        return cell.actor._get_state()  # pyright: ignore[reportPrivateUsage] - as an underscore keeps off users' names
     if cell.execution.coro is not None:
         coro: Any = cell.execution.coro
         frame = getattr(coro, "cr_frame", None)
@@ -241,7 +241,7 @@ def status_of(cell: Cell) -> dict[str, Any]:
         "statistics": debug is not None and debug.statistics is not None,
         "log": [] if debug is None or debug.log is None else list(debug.log),
         "state": _formatted(actor) if isinstance(actor, GenServer) else _state_of(cell),
-        **(actor._status() if isinstance(actor, GenServer) else {}),
+        **(actor._status() if isinstance(actor, GenServer) else {}),  # pyright: ignore[reportPrivateUsage] - as above
     }
 
 

@@ -76,7 +76,7 @@ class PG2:
         self._pubsub = pubsub
         self._name = name
         self._node = node
-        self._process: Callable[[Any], bool] = pubsub._myRef.deliver
+        self._process: Callable[[Any], bool] = pubsub.pid.cell.deliver
 
     def node_name(self) -> str:
         """The name of this node."""

@@ -32,7 +32,7 @@ class Member:
     def __init__(self, cluster: Cluster, name: str, creation: int) -> None:
         self.name = name
         self.engine = DeterministicEngine(cluster.random.randrange(1 << 30))
-        self.engine._now = cluster.now / 1000
+        self.engine.set_now(cluster.now / 1000)
         if cluster.choices is not None:
             self.engine.random = cluster.choices
         self.running = True  # False: suspended
@@ -172,4 +172,4 @@ class Cluster:
     def _set_now(self, now: float) -> None:
         self._now = now
         for member in self.members.values():
-            member.engine._now = now
+            member.engine.set_now(now)

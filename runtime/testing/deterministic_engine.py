@@ -86,6 +86,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         error = context.get("exception")
         raise error if isinstance(error, Exception) else RuntimeError(context.get("message"))
 
+    def is_ready(self) -> bool:
+        """True if callbacks wait for `run_ready`."""
+        return bool(self._ready)
+
     def run_ready(self) -> bool:
         """Runs the next callback; False if there is none."""
         while self._ready:
@@ -163,6 +167,10 @@ class DeterministicEngine(Engine):
     def now(self) -> float:
         return self._now
 
+    def set_now(self, now: float) -> None:
+        """Sets the clock, in seconds: of a cluster, whose engines have one."""
+        self._now = now
+
     def unique_bytes(self, size: int) -> bytes:
         return self.random.randbytes(size)
 
@@ -202,7 +210,7 @@ class DeterministicEngine(Engine):
         self.run_unwinding()
         runnable = self.queue
         due = self.timers.next()
-        ready, ringing = bool(self._loop._ready), due is not None and due <= self._now
+        ready, ringing = self._loop.is_ready(), due is not None and due <= self._now
         count = len(runnable) + ready + ringing
         if count == 0:
             return False
@@ -292,5 +300,5 @@ class DeterministicEngine(Engine):
         for cell in reversed(list(self.table)):
             cell.terminate("killed")
         self.run()
-        if engines._default is self:
+        if engines.default_engine() is self:
             engines.set_default(None)

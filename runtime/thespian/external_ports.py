@@ -128,5 +128,5 @@ class PrivateContext:
 
     def exit_context(self) -> None:
         """The context's end: its address is dead."""
-        self._base._contexts -= 1
+        self._base.leave_context()
         self._port.close()

@@ -64,7 +64,7 @@ class SystemBase:
         self._own = DrivenEngine() if engine is None else None
         self.engine: Engine = self._own or engine  # type: ignore[assignment]
         self.engine.thespian = self
-        if engines._default is None:
+        if engines.default_engine() is None:
             engines.set_default(self.engine)
         self.sources = ActorSources(self)
         self.system = SystemPort(self.engine)
@@ -122,6 +122,10 @@ class SystemBase:
         """`ActorSystem.private`: an address of its own for a thread."""
         self._contexts += 1
         return PrivateContext(self)
+
+    def leave_context(self) -> None:
+        """A private context has ended."""
+        self._contexts -= 1
 
     def updateCapability(self, name: str, value: Any = None) -> None:
         """`ActorSystem.updateCapability`: counts for actors made from now on; None removes it."""
