@@ -7,6 +7,7 @@ wherever it stands: inside a function and under `TYPE_CHECKING` as well.
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -98,7 +99,10 @@ def test_every_room_of_the_runtime_is_listed() -> None:
     assert there <= set(ROOMS)
 
 
-@pytest.mark.parametrize("floor", ["actors", "api", "schema", "examples"])
+PRODUCT = ("actors", "api", "schema", "examples")
+
+
+@pytest.mark.parametrize("floor", PRODUCT)
 def test_the_control_block_is_private_to_the_runtime(floor: str) -> None:
     wrong = {
         str(file.relative_to(ROOT)): touched
@@ -106,6 +110,74 @@ def test_the_control_block_is_private_to_the_runtime(floor: str) -> None:
         if (touched := privates_touched(file))
     }
     assert wrong == {}
+
+
+def private_imports(file: Path) -> set[str]:
+    """The private names and modules (with an underscore) that a file imports out of another room than its own."""
+    room = file.relative_to(ROOT).parts[:2]
+    found = set[str]()
+    for module in modules(file):
+        parts = module.split(".")
+        private = any(part.startswith("_") and not part.startswith("__") for part in parts)
+        if private and parts[0] in MAY_IMPORT and tuple(parts[:2]) != room:
+            found.add(module)
+    return found
+
+
+@pytest.mark.parametrize("floor", [*MAY_IMPORT, "examples"])
+def test_what_has_an_underscore_stays_in_its_room(floor: str) -> None:
+    wrong = {
+        str(file.relative_to(ROOT)): taken
+        for file in sorted((ROOT / floor).rglob("*.py"))
+        if (taken := private_imports(file))
+    }
+    assert wrong == {}
+
+
+BREACHES = {
+    "a room imports one above it": ("runtime/core/pid.py", "import runtime.otp.gen"),
+    "and under TYPE_CHECKING": (
+        "runtime/core/pid.py",
+        "if TYPE_CHECKING:\n    from runtime.otp.gen import Call",
+    ),
+    "and inside a function": ("runtime/otp/agent.py", "def f():\n    from runtime.phoenix import Channel"),
+    "and by a relative import": ("runtime/http/body.py", "from ..phoenix import socket"),
+    "and by the public face": ("runtime/core/pid.py", "from runtime import GenServer"),
+    "the runtime imports the product": ("runtime/phoenix/endpoint.py", "from actors import settings"),
+    "actors import the API": ("actors/channels.py", "from api.context import Context"),
+    "a room of the API imports one above it": ("api/http/request.py", "from api.resources import tasks"),
+    "a private of the control block is read": ("actors/channels.py", "def f(pid):\n    return pid.cell"),
+    "or written": ("api/app.py", "def f(process):\n    process._myRef = None"),
+    "a private name is imported from another room": ("actors/endpoint.py", "from runtime.otp.gen import _x"),
+}
+
+
+def check_all() -> None:
+    """Every rule over the tree at ROOT."""
+    for package in MAY_IMPORT:
+        test_imports_point_down_only(package)
+    for room in ROOMS:
+        test_no_room_of_the_runtime_imports_one_above_it(room)
+    for floor in PRODUCT:
+        test_the_control_block_is_private_to_the_runtime(floor)
+    for floor in (*MAY_IMPORT, "examples"):
+        test_what_has_an_underscore_stays_in_its_room(floor)
+    test_in_api_rooms_imports_point_down_only_too()
+    test_no_module_of_api_imports_itself_by_way_of_others()
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_a_breach_of_each_rule_is_found(breach: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, line = BREACHES[breach]
+    text = (ROOT / name).read_text()
+    file = tmp_path / name
+    file.parent.mkdir(parents=True)
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    file.write_text(text)
+    check_all()
+    file.write_text(f"{text}\n{line}\n")
+    with pytest.raises(AssertionError, match=name):
+        check_all()
 
 
 def test_the_rules_see_what_breaks_them(tmp_path: Path) -> None:

@@ -118,6 +118,9 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name: archive.getinfo(name).file_size for name in archive.namelist()}
         assert shipped() - held.keys() == set()
+        assert "runtime/py.typed" in held, (
+            "type checkers take no annotation from a package without it (PEP 561)"
+        )
         assert archive.read("api/supervisor.toml") == (ROOT / "supervisor.toml").read_bytes()
 
 
