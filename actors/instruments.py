@@ -19,7 +19,7 @@ from actors.server_state import server_state
 from runtime.core import telemetry
 from runtime.core.engine import Engine, current_engine
 from runtime.core.pid import Pid
-from runtime.observe import observer
+from runtime.observe import process_info, supervision_tree
 from runtime.observe.report_log import ReportLog
 from runtime.observe.telemetry_metrics import (
     SECONDS,
@@ -181,12 +181,12 @@ class Instruments:
 
     def begin_known(self, engine: Engine) -> None:
         """Counters of what the tree is known to hold, its static children and circuit breakers, begin at 0."""
-        for known in observer.entries("root", engine):
+        for known in supervision_tree.entries("root", engine):
             self.store.begin("bitnexus_child_restarts_total", (known.supervisor, known.child))
             if known.module:
                 self.store.begin("bitnexus_crashes_total", (known.module,))
         for pid in _breakers(engine).values():
-            service = observer.peek(pid, "service")
+            service = process_info.peek(pid, "service")
             if service is None:
                 continue
             for state in BREAKER_STATES:
@@ -225,7 +225,7 @@ def gauges(engine: Engine) -> dict[str, Any]:
     longest, name = 0, None
     total = 0
     for registered, pid in names.items():
-        waiting = observer.mailbox(pid)
+        waiting = process_info.mailbox(pid)
         total += waiting
         if waiting > longest:
             longest, name = waiting, registered
@@ -233,8 +233,8 @@ def gauges(engine: Engine) -> dict[str, Any]:
     pool = server_state().pool
     return {
         "processes": len(engine.table),
-        "sockets": len(observer.peek(sockets, "transports") or ()) if sockets else 0,
-        "channels": observer.count_children(names["channels"]) if "channels" in names else 0,
+        "sockets": len(process_info.peek(sockets, "transports") or ()) if sockets else 0,
+        "channels": supervision_tree.count_children(names["channels"]) if "channels" in names else 0,
         "mailbox": total,
         "mailbox_max": longest,
         "mailbox_of": name,
@@ -249,20 +249,20 @@ def gauges(engine: Engine) -> dict[str, Any]:
 
 def ledger_seq(server: Pid | None) -> int | None:
     """The newest entry that the ledger server knows of; None while it does not know."""
-    head = None if server is None else observer.peek(server, "head")
+    head = None if server is None else process_info.peek(server, "head")
     return None if head is None else head.seq
 
 
 def breakers(engine: Engine) -> dict[str, str]:
     """State of each circuit breaker by its name."""
-    return {name: str(observer.peek(pid, "state")) for name, pid in _breakers(engine).items()}
+    return {name: str(process_info.peek(pid, "state")) for name, pid in _breakers(engine).items()}
 
 
 def _breakers(engine: Engine) -> dict[str, Pid]:
     return {
         name: pid
         for name, pid in engine.names.items()
-        if "breaker" in name and issubclass(observer.behaviour(pid) or type(None), StateMachine)
+        if "breaker" in name and issubclass(process_info.behaviour(pid) or type(None), StateMachine)
     }
 
 

@@ -18,7 +18,7 @@ from actors.storage.repo import Unavailable
 from runtime.core import telemetry
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Exit
-from runtime.observe import observer
+from runtime.observe import supervision_tree
 from runtime.observe.report_log import LoggedReport
 from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer
@@ -111,7 +111,7 @@ class Observer(GenServer):
         self._show_tree()
 
     def _show_tree(self) -> None:
-        tree = observer.tree(self.root, limit=0, engine=self.engine)
+        tree = supervision_tree.tree(self.root, limit=0, engine=self.engine)
         if tree is not None and tree != self.shown:
             self.shown = tree
             self._publish("tree", tree)

@@ -30,7 +30,7 @@ from api.security import audit
 from runtime.core.engine import current_engine
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid
-from runtime.observe import observer, term
+from runtime.observe import process_info, supervision_tree, term
 from runtime.otp import erlang, gen_server, supervisor
 from runtime.otp import sys as debug
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
@@ -62,8 +62,8 @@ def action(
     def decorate(handler: Callable[[ApiRequest, Pid], Awaitable[Response]]) -> None:
         async def run(request: ApiRequest) -> Response:
             pid = process_of(request)
-            subject = observer.pid_text(pid)
-            await audit.act(request, f"process.{name}", subject, {"name": observer.label(pid)})
+            subject = process_info.pid_text(pid)
+            await audit.act(request, f"process.{name}", subject, {"name": process_info.label(pid)})
             return await handler(request, pid)
 
         run.__doc__ = handler.__doc__
@@ -83,21 +83,21 @@ def action(
 @action("kill")
 async def kill(request: ApiRequest, pid: Pid) -> Response:
     """`exit(Pid, kill)`: ends it at once; its supervisor does what its restart type says."""
-    place = observer.place_of(pid)
-    name = observer.name(pid)
+    place = supervision_tree.place_of(pid)
+    name = process_info.name(pid)
     if place is None and name == ROOT:
         raise ApiError(409, "Killing the root would end the server; stop it with SIGTERM")
     erlang.exit(pid, "kill")
     return json_response(
-        {"result": "killed", "pid": observer.pid_text(pid), **await _replacement(pid, place, name)}
+        {"result": "killed", "pid": process_info.pid_text(pid), **await _replacement(pid, place, name)}
     )
 
 
 @action("restart")
 async def restart(request: ApiRequest, pid: Pid) -> Response:
     """Stops and starts it by its supervisor."""
-    place = observer.place_of(pid)
-    name = observer.name(pid)
+    place = supervision_tree.place_of(pid)
+    name = process_info.name(pid)
     if place is None:
         raise ApiError(409, "It has no supervisor that could start it again")
     if _is(place.supervisor, DynamicSupervisor) or place.child.spec.restart == "temporary":
@@ -108,17 +108,17 @@ async def restart(request: ApiRequest, pid: Pid) -> Response:
     await asyncio.wait((task,), timeout=WAIT_SECONDS)
     if not task.done():
         return json_response(
-            {"result": "restarting", "pid": observer.pid_text(pid), "new_pid": None, "restarts": None}
+            {"result": "restarting", "pid": process_info.pid_text(pid), "new_pid": None, "restarts": None}
         )
     failed = task.result()
     if failed is not None:
         raise ApiError(409, f"It did not start again: {failed}")
     return json_response(
-        {"result": "restarted", "pid": observer.pid_text(pid), **await _replacement(pid, place, name)}
+        {"result": "restarted", "pid": process_info.pid_text(pid), **await _replacement(pid, place, name)}
     )
 
 
-async def _restart_child(place: observer.Place) -> str | None:
+async def _restart_child(place: supervision_tree.Place) -> str | None:
     # Once it begins it goes to its end, whoever asked: a child that is stopped and not started again would stay away.
     sup, identity = place.supervisor, place.child.spec.id
     await supervisor.terminate_child(sup, identity)
@@ -141,7 +141,7 @@ def _go_on(work: Any) -> asyncio.Task[Any]:
     return task
 
 
-async def _replacement(old: Pid, place: observer.Place | None, name: str | None) -> dict[str, Any]:
+async def _replacement(old: Pid, place: supervision_tree.Place | None, name: str | None) -> dict[str, Any]:
     """The process that took its place, when one does so soon."""
     if place is None or place.child.spec.restart == "temporary":
         return {"new_pid": None, "restarts": None}
@@ -150,12 +150,12 @@ async def _replacement(old: Pid, place: observer.Place | None, name: str | None)
     while engine.now() < deadline:
         found = _now(place, name)
         if found is not None and found is not old:
-            return {"new_pid": observer.pid_text(found), "restarts": place.child.restarts}
+            return {"new_pid": process_info.pid_text(found), "restarts": place.child.restarts}
         await asyncio.sleep(0.005)
     return {"new_pid": None, "restarts": None}
 
 
-def _now(place: observer.Place, name: str | None) -> Pid | None:
+def _now(place: supervision_tree.Place, name: str | None) -> Pid | None:
     if name is not None:
         return erlang.whereis(name)
     pid = place.child.pid
@@ -178,10 +178,10 @@ async def _sys(work: Awaitable[Any]) -> Any:
 async def suspend(request: ApiRequest, pid: Pid) -> Response:
     """`sys:suspend`: its messages wait until `resume`."""
     _behaviour(pid)
-    if observer.name(pid) in ("repo", "endpoint") or observer.is_supervisor(pid):
+    if process_info.name(pid) in ("repo", "endpoint") or supervision_tree.is_supervisor(pid):
         raise ApiError(409, "Suspending it would stop the server, this console included")
     await _sys(debug.suspend(pid, SYS_MS))
-    return json_response({"result": "suspended", "pid": observer.pid_text(pid)})
+    return json_response({"result": "suspended", "pid": process_info.pid_text(pid)})
 
 
 @action("resume")
@@ -189,11 +189,11 @@ async def resume(request: ApiRequest, pid: Pid) -> Response:
     """`sys:resume`."""
     _behaviour(pid)
     await _sys(debug.resume(pid, SYS_MS))
-    return json_response({"result": "resumed", "pid": observer.pid_text(pid)})
+    return json_response({"result": "resumed", "pid": process_info.pid_text(pid)})
 
 
 def _is(pid: Pid, behaviour: type) -> bool:
-    return issubclass(observer.behaviour(pid) or type(None), behaviour)
+    return issubclass(process_info.behaviour(pid) or type(None), behaviour)
 
 
 def _behaviour(pid: Pid) -> None:
@@ -224,7 +224,7 @@ async def trace(request: ApiRequest, pid: Pid) -> Response:
             {
                 "kind": event.kind,
                 "message": term.text(event.message),
-                "peer": None if event.peer is None else observer.pid_text(event.peer),
+                "peer": None if event.peer is None else process_info.pid_text(event.peer),
                 "at_ms": round(event.at, 3),
             }
         )
@@ -244,7 +244,7 @@ async def trace(request: ApiRequest, pid: Pid) -> Response:
                 await debug.no_trace(pid, 200, key)
             except Exit:
                 pass  # busy or gone: the trace ends by its count, or with the process
-    return json_response({"result": "traced", "pid": observer.pid_text(pid), "events": events})
+    return json_response({"result": "traced", "pid": process_info.pid_text(pid), "events": events})
 
 
 def _body(request: ApiRequest, decoder: Decoder) -> Any:
@@ -272,7 +272,7 @@ async def get_state(request: ApiRequest) -> Response:
     pid = process_of(request)
     _behaviour(pid)
     state = await _sys(debug.get_state(pid, SYS_MS))
-    return json_response({"result": "ok", "pid": observer.pid_text(pid), "state": term.show(state)})
+    return json_response({"result": "ok", "pid": process_info.pid_text(pid), "state": term.show(state)})
 
 
 @routes.put(
@@ -292,7 +292,9 @@ async def replace_state(request: ApiRequest) -> Response:
     if problems:
         raise invalid(problems)
     try:
-        await audit.act(request, "process.replace_state", observer.pid_text(pid), {"set": term.show(wanted)})
+        await audit.act(
+            request, "process.replace_state", process_info.pid_text(pid), {"set": term.show(wanted)}
+        )
     except asyncpg.UntranslatableCharacterError:
         raise invalid({"set": "must not hold the NUL character"}) from None
 
@@ -305,7 +307,7 @@ async def replace_state(request: ApiRequest) -> Response:
     return json_response(
         {
             "result": "replaced",
-            "pid": observer.pid_text(pid),
+            "pid": process_info.pid_text(pid),
             "state": term.show(await _sys(debug.get_state(pid, SYS_MS))),
         }
     )
@@ -313,7 +315,7 @@ async def replace_state(request: ApiRequest) -> Response:
 
 def _unfit(pid: Pid, wanted: dict[str, Any]) -> dict[str, str]:
     problems: dict[str, str] = {}
-    there = observer.attributes(pid)
+    there = process_info.attributes(pid)
     for name, value in wanted.items():
         old = there.get(name)
         if name.startswith("_") or name not in there:
@@ -404,7 +406,7 @@ async def drain(request: ApiRequest) -> Response:
     """Sends every socket away, a batch a second, so that its client comes back elsewhere. The server goes on serving."""
     wanted: Drain = _body(request, _DRAIN)
     sockets = erlang.whereis("sockets")
-    count = 0 if sockets is None else len(observer.peek(sockets, "transports") or ())
+    count = 0 if sockets is None else len(process_info.peek(sockets, "transports") or ())
     await audit.act(request, "node.drain", "sockets", {"sockets": count, "per_second": wanted.per_second})
     if sockets is not None:
         _go_on(drainer.drain("sockets", wanted.per_second, 1000, wanted.timeout_ms))

@@ -20,7 +20,7 @@ from api.http.request import Response, json_response
 from api.http.router import ADMINS, Routes
 from runtime.core.engine import current_engine
 from runtime.core.pid import Pid
-from runtime.observe import observer
+from runtime.observe import observer, process_info, supervision_tree
 
 routes = Routes("admin", lane=None)
 
@@ -66,10 +66,10 @@ class TreeQuery(msgspec.Struct, frozen=True):
 async def tree(request: ApiRequest) -> Response:
     """Every supervisor and worker with its status and restart count; large dynamic supervisors are paged."""
     query: TreeQuery = request.query
-    start = observer.parse_pid(query.root)
+    start = process_info.parse_pid(query.root)
     found = None
     if start is not None:
-        found = observer.tree(start, limit=query.limit, after=int(query.cursor or 0))
+        found = supervision_tree.tree(start, limit=query.limit, after=int(query.cursor or 0))
     if found is None:
         raise ApiError(404, "There is no such process")
     return json_response(found)
@@ -155,7 +155,7 @@ def _place(query: ProcessQuery) -> tuple[Any, int] | None:
 
 def process_of(request: ApiRequest) -> Pid:
     """The living process that the path names, by pid or registered name. Raises ApiError 404."""
-    pid = observer.parse_pid(request.params["pid"])
+    pid = process_info.parse_pid(request.params["pid"])
     if pid is None:
         raise ApiError(404, "There is no such process")
     return pid

@@ -22,7 +22,7 @@ from actors.settings import Settings
 from api.http.throttle import MAX_KEYS, Bucket
 from runtime.core.reports import Report
 from runtime.core.scheduling import scheduler
-from runtime.observe import observer, term
+from runtime.observe import process_info, term
 from runtime.observe.sasl_format import sasl_format
 
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ def _stamp(logger: Any, method: str, event: Event) -> Event:
 
 
 def _who(logger: Any, method: str, event: Event) -> Event:
-    pid = observer.running()
+    pid = process_info.running()
     if pid is not None:
         # A process may run in the context of whoever woke the engine: the request at hand is then not its own.
         event["pid"] = str(pid)
-        name = observer.name(pid)
+        name = process_info.name(pid)
         if name is not None:
             event["process"] = name
         return event

@@ -27,7 +27,7 @@ from api.http.errors import ApiError, unauthorized
 from api.http.request import Response
 from api.http.router import ResponseSpec, Routes
 from runtime.core.engine import Engine, current_engine
-from runtime.observe import observer
+from runtime.observe import process_info, supervision_tree
 from runtime.observe.telemetry_metrics import MAX_SERIES, Counter, Distribution, LastValue, Metric, Sum
 
 routes = Routes("metrics", lane=None)
@@ -84,8 +84,8 @@ class Collector:
             "bitnexus_reductions", "Messages a named process has handled", labels=["process"]
         )
         for name, pid in list(self.engine.names.items())[:MAX_SERIES]:
-            mail.add_metric([name], observer.mailbox(pid))
-            work.add_metric([name], observer.reductions(pid))
+            mail.add_metric([name], process_info.mailbox(pid))
+            work.add_metric([name], process_info.reductions(pid))
         yield mail
         yield work
 
@@ -98,7 +98,7 @@ class Collector:
         children = GaugeMetricFamily(
             "bitnexus_supervisor_children", "Children of a supervisor", labels=["supervisor"]
         )
-        root = observer.tree("root", limit=0, engine=self.engine)
+        root = supervision_tree.tree("root", limit=0, engine=self.engine)
         if root is not None:
             _walk(root, restarts, children)
         yield restarts

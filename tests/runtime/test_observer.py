@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from runtime.observe import observer, term
+from runtime.observe import observer, process_info, supervision_tree, term
 from runtime.observe.report_log import ReportLog
 from runtime.otp import erlang, gen_server, supervisor
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
@@ -90,7 +90,7 @@ def run(engine: DeterministicEngine, channels: int = 0) -> None:
 
 def test_the_tree_has_supervisors_workers_and_restarts(engine: DeterministicEngine) -> None:
     run(engine)
-    tree = observer.tree()
+    tree = supervision_tree.tree()
     assert tree is not None
     assert (tree["name"], tree["type"], tree["strategy"]) == ("root", "supervisor", "rest_for_one")
     storage, channels = tree["children"]
@@ -107,31 +107,31 @@ def test_the_tree_has_supervisors_workers_and_restarts(engine: DeterministicEngi
     before = ledger["pid"]
     gen_server.cast("ledger", Boom())
     engine.run()
-    ledger = observer.tree()["children"][0]["children"][0]  # type: ignore[index]
+    ledger = supervision_tree.tree()["children"][0]["children"][0]  # type: ignore[index]
     assert ledger["restarts"] == 1 and ledger["pid"] != before and ledger["status"] == "running"
-    assert observer.parse_pid(before) is None
-    assert observer.parse_pid("ledger") is observer.parse_pid(ledger["pid"])
-    assert observer.tree("nobody") is None
+    assert process_info.parse_pid(before) is None
+    assert process_info.parse_pid("ledger") is process_info.parse_pid(ledger["pid"])
+    assert supervision_tree.tree("nobody") is None
 
 
 def test_a_stopped_child_stays_in_the_tree(engine: DeterministicEngine) -> None:
     run(engine)
     engine.complete(supervisor.terminate_child("storage", "ledger"))
-    ledger = observer.tree("storage")["children"][0]  # type: ignore[index]
+    ledger = supervision_tree.tree("storage")["children"][0]  # type: ignore[index]
     assert (ledger["name"], ledger["status"], ledger["pid"]) == ("ledger", "stopped", None)
 
 
 def test_children_of_a_dynamic_supervisor_come_in_pages(engine: DeterministicEngine) -> None:
     run(engine, channels=25)
-    page = observer.tree("channels", limit=10)
+    page = supervision_tree.tree("channels", limit=10)
     assert page is not None and page["children_count"] == 25 and len(page["children"]) == 10
     assert all(child["restart"] == "temporary" for child in page["children"])
     names = [child["name"] for child in page["children"]]
     # One that has been listed dies meanwhile: nothing is skipped, nothing comes twice.
-    erlang.exit(observer.parse_pid(page["children"][0]["pid"]), "shutdown")  # type: ignore[arg-type]
+    erlang.exit(process_info.parse_pid(page["children"][0]["pid"]), "shutdown")  # type: ignore[arg-type]
     engine.run()
     while page["next_cursor"] is not None:
-        page = observer.tree("channels", limit=10, after=int(page["next_cursor"]))
+        page = supervision_tree.tree("channels", limit=10, after=int(page["next_cursor"]))
         assert page is not None and len(page["children"]) <= 10
         names += [child["name"] for child in page["children"]]
     assert names == [f"topic:{number}" for number in range(25)]
@@ -177,7 +177,7 @@ def test_a_process_in_full_with_its_secrets_masked(engine: DeterministicEngine) 
     gen_server.cast("ledger", Boom())
     engine.run()
     engine.advance(1500)
-    info = observer.process(observer.parse_pid("ledger"))  # type: ignore[arg-type]
+    info = observer.process(process_info.parse_pid("ledger"))  # type: ignore[arg-type]
     assert info is not None
     assert info["state"]["count"] == 3
     assert info["state"]["api_token"] == term.MASK
@@ -191,10 +191,10 @@ def test_a_process_in_full_with_its_secrets_masked(engine: DeterministicEngine) 
 
 def test_a_suspended_process_shows_as_such(engine: DeterministicEngine) -> None:
     run(engine)
-    pid = observer.parse_pid("ledger")
+    pid = process_info.parse_pid("ledger")
     assert pid is not None
     pid.cell.own_execution().suspended = True
-    assert observer.tree("storage")["children"][0]["status"] == "suspended"  # type: ignore[index]
+    assert supervision_tree.tree("storage")["children"][0]["status"] == "suspended"  # type: ignore[index]
     assert observer.processes(status_is="suspended")[0][0]["name"] == "ledger"
 
 
@@ -202,7 +202,7 @@ def test_reports_are_kept_and_found_by_process(engine: DeterministicEngine) -> N
     log = ReportLog(size=10).attach()
     try:
         run(engine)
-        dead = observer.parse_pid("ledger")
+        dead = process_info.parse_pid("ledger")
         gen_server.cast("ledger", Boom())
         engine.run()
     finally:
@@ -213,7 +213,7 @@ def test_reports_are_kept_and_found_by_process(engine: DeterministicEngine) -> N
     crash = log.last(kind="crash")[0].as_dict()
     assert "RuntimeError: boom" in crash["reason"] and "hunter2" not in str(crash)
     assert "\n" not in log.last(kind="crash")[0].as_dict(full=False)["reason"]
-    assert log.last(pid=observer.pid_text(dead)), "the dead one is found by its pid"  # type: ignore[arg-type]
+    assert log.last(pid=process_info.pid_text(dead)), "the dead one is found by its pid"  # type: ignore[arg-type]
     assert log.last(name="ledger") and not log.last(name="channels")
 
 
@@ -280,7 +280,7 @@ def test_ten_thousand_children_are_listed_quickly(engine: DeterministicEngine) -
     times: list[float] = []
     for _ in range(5):  # the quickest counts: the others tell of the machine
         started = perf_counter()
-        tree = observer.tree(limit=100)
+        tree = supervision_tree.tree(limit=100)
         times.append(perf_counter() - started)
     assert tree is not None and tree["children"][1]["children_count"] == 10_000
     assert len(tree["children"][1]["children"]) == 100

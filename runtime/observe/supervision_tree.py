@@ -1,0 +1,203 @@
+"""The supervision tree as it is now: children, their places, the tree as plain JSON values.
+
+Read from the supervisors' tables, not by `which_children`: a supervisor that hangs or restarts its children is seen as any other.
+A status here is the supervisor's view: `running`, `suspended`, `restarting`, `stopped`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from runtime.core.engine import Engine, current_engine
+from runtime.core.modes import DEAD
+from runtime.core.pid import Pid
+from runtime.core.process import Cell
+from runtime.core.reports import module_of
+from runtime.observe import term
+from runtime.observe.process_info import label, pid_text
+from runtime.otp.child_spec import Child
+from runtime.otp.dynamic_supervisor import DynamicSupervisor
+from runtime.otp.state_machine import StateMachine
+from runtime.otp.supervisor import Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a process stands: its supervisor, and what the supervisor knows of it."""
+
+    supervisor: Pid
+    child: Child
+
+
+def children_of(cell: Cell, after: int = 0) -> Iterator[Child]:
+    """The children of a supervisor in start order; of a DynamicSupervisor those younger than process number `after`."""
+    for table in _tables(cell):
+        for child in table:
+            if not after or (isinstance(child.pid, Pid) and child.pid.id > after):
+                yield child
+
+
+def _tables(cell: Cell) -> list[Collection[Child]]:
+    # By attribute: a supervisor that has not run its init yet has none of them.
+    own = getattr(cell.actor, "children", None)
+    dynamic = getattr(cell.actor, "dynamic", None)
+    tables: list[Collection[Child]] = [
+        table.values() for table in (own, dynamic) if isinstance(table, Mapping)
+    ]
+    waiting = getattr(cell.actor, "restarting", None)
+    if isinstance(waiting, list):
+        tables.append(waiting)
+    return tables
+
+
+def count_children(pid: Pid) -> int:
+    """How many children a supervisor has, those that do not run included."""
+    return sum(map(len, _tables(pid.cell)))
+
+
+def is_supervisor(pid: Pid) -> bool:
+    """True for a process that supervises others."""
+    return getattr(pid.cell.actor, "kind", None) == "supervisor"
+
+
+def is_dynamic(pid: Pid) -> bool:
+    """True for a supervisor whose children come and go and have no ids of their own."""
+    actor = pid.cell.actor
+    return isinstance(actor, DynamicSupervisor) or bool(getattr(actor, "dynamic", None))
+
+
+@dataclass(frozen=True, slots=True)
+class ChildEntry:
+    """A child of the tree as reports name it: its supervisor, its id, and `module:Class`, empty while it does not run."""
+
+    supervisor: str
+    child: str
+    module: str
+
+
+def entries(root: str, engine: Engine) -> Iterator[ChildEntry]:
+    """All children below `root`. Those without an id of their own are one entry, under their supervisor's name."""
+    cell = engine.names.get(root)
+    if cell is not None:
+        yield from _entries(cell)
+
+
+def _entries(cell: Cell) -> Iterator[ChildEntry]:
+    name = cell.relations.name or ""
+    if is_dynamic(cell):
+        yield ChildEntry(name, name, "")
+        return
+    for child in children_of(cell):
+        below = child.pid.cell if isinstance(child.pid, Pid) else None
+        runs = below is not None and below.execution.mode != DEAD
+        identity = child.spec.id if isinstance(child.spec.id, str) else name
+        yield ChildEntry(name, identity, module_of(below.actor) if below is not None and runs else "")
+        if below is not None and runs and is_supervisor(below):
+            yield from _entries(below)
+
+
+def strategy(cell: Cell) -> str:
+    """A supervisor's restart strategy; `one_for_one` for dynamic ones."""
+    flags = getattr(cell.actor, "flags", None)
+    return getattr(flags, "strategy", "one_for_one")
+
+
+def tree(
+    root: str | Pid = "root",
+    *,
+    limit: int = 100,
+    after: int = 0,
+    depth: int = 50,
+    engine: Engine | None = None,
+) -> dict[str, Any] | None:
+    """The tree below `root` (a registered name or pid); None if it does not run.
+
+    Of a supervisor with dynamic children at most `limit` are shown; `children_count` says how many there are, and
+    `next_cursor`, when there are more, is the `after` of a call for the rest with that supervisor as the root.
+    """
+    engine = engine or current_engine()
+    cell = root.cell if isinstance(root, Pid) else engine.names.get(root)
+    if cell is None or cell.execution.mode == DEAD:
+        return None
+    place = place_of(cell)
+    return _node(cell, place.child if place else None, limit, after, depth)
+
+
+def _node(cell: Cell, child: Child | None, limit: int, after: int, depth: int) -> dict[str, Any]:
+    supervises = is_supervisor(cell)
+    node: dict[str, Any] = {
+        "name": label(cell) or (_id_text(child) if child else None) or pid_text(cell),
+        "pid": pid_text(cell),
+        "type": "supervisor" if supervises else "worker",
+        "module": module_of(cell.actor),
+        "status": "suspended" if cell.execution.suspended else "running",
+        "restart": child.spec.restart if child else "permanent",
+        "restarts": child.restarts if child else 0,
+        "message_queue_len": len(cell.execution.mailbox) if cell.execution.mailbox else 0,
+        "children": [],
+    }
+    if isinstance(cell.actor, StateMachine):
+        node["state"] = term.text(cell.actor.state, 80).strip("'")
+    if not supervises:
+        return node
+    node["strategy"] = strategy(cell)
+    node["dynamic"] = is_dynamic(cell)
+    node["children_count"] = count_children(cell)
+    if depth <= 0:
+        return node
+    if not node["dynamic"]:
+        node["children"] = [_child(one, limit, depth - 1) for one in children_of(cell)]
+        return node
+    page = list(islice(children_of(cell, after), limit + 1))
+    more = len(page) > limit
+    del page[limit:]
+    node["children"] = [_child(one, limit, depth - 1) for one in page]
+    last = page[-1].pid if more and page else None
+    node["next_cursor"] = str(last.id) if isinstance(last, Pid) else None
+    return node
+
+
+def _child(child: Child, limit: int, depth: int) -> dict[str, Any]:
+    if isinstance(child.pid, Pid) and child.pid.cell.execution.mode != DEAD:
+        return _node(child.pid.cell, child, limit, 0, depth)
+    return {
+        "name": _id_text(child) or "?",
+        "pid": None,
+        "type": child.spec.type,
+        "module": str(child.spec.modules[0]) if child.spec.modules else "",
+        "status": "stopped" if child.pid is None else "restarting",
+        "restart": child.spec.restart,
+        "restarts": child.restarts,
+        "message_queue_len": 0,
+        "children": [],
+    }
+
+
+def _id_text(child: Child) -> str | None:
+    identity = child.spec.id
+    return None if identity is None else identity if isinstance(identity, str) else term.text(identity, 120)
+
+
+def place_of(pid: Pid) -> Place | None:
+    """The supervisor that a process is a child of, and its entry there; None for a process outside of the tree."""
+    cell = pid.cell
+    parent = cell.relations.parent.cell if cell.relations.parent is not None else None
+    if parent is None or parent.execution.mode == DEAD or not is_supervisor(parent):
+        return None
+    actor = parent.actor
+    if isinstance(actor, DynamicSupervisor):
+        child = getattr(actor, "children", {}).get(cell)
+    elif isinstance(actor, Supervisor) and getattr(actor, "dynamic", None):
+        child = actor.dynamic.get(id(cell))
+    else:
+        child = next((one for one in children_of(parent) if one.pid is cell), None)
+    return None if child is None else Place(parent.pid, child)
+
+
+def restarts_of(cell: Cell) -> int:
+    """How often its supervisor has restarted this child."""
+    place = place_of(cell)
+    return place.child.restarts if place is not None else 0

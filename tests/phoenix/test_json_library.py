@@ -1,0 +1,91 @@
+"""JSON as Phoenix's Jason reads and writes it."""
+
+from __future__ import annotations
+
+import json
+import time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from runtime.phoenix import json_library
+from runtime.phoenix.json_library import DecodeError, EncodeError
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a":1,"a":2}', {"a": 1}),
+        ('{"a":{"b":1,"b":2,"c:d":3}}', {"a": {"b": 1, "c:d": 3}}),
+        ('{"a": "x:y", "b": ":"}', {"a": "x:y", "b": ":"}),
+        ("123456789012345678901234567890", 123456789012345678901234567890),
+        ("-9223372036854775809", -9223372036854775809),
+        ("1.0e2", 100.0),
+        ("1e22", 1e22),
+        (' [1 , "\\u00e9"] ', [1, "é"]),
+        ('"\\ud83d\\ude00"', "😀"),
+    ],
+)
+def test_json_is_read_as_jason_reads_it(text: str, value: Any) -> None:
+    got = json_library.decode(text.encode())
+    assert got == value and type(got) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "NaN",
+        "Infinity",
+        "[1,]",
+        "01",
+        '"\\ud800"',
+        '"\\udc00"',
+        "1e400",
+        '"\x01"',
+        "[] x",
+        "\ufeff[]",
+        "[][]",
+    ],
+)
+def test_what_is_not_json(text: str) -> None:
+    with pytest.raises(DecodeError):
+        json_library.decode(text.encode())
+
+
+@pytest.mark.parametrize("depth", [1, 200, 400, 900])
+def test_deep_json_goes_both_ways(depth: int) -> None:
+    text = '{"k":[' * depth + '"v",1,-2.5,true,null,{}' + "]}" * depth
+    value = json_library.decode(text.encode())
+    assert json_library.encode(value).decode() == text
+
+
+@pytest.mark.parametrize("opening", ["[", '{"k":', '{"k":1,"k":', "[[],"])
+def test_json_that_is_nested_too_deep_costs_nothing(opening: str) -> None:
+    text = ('[null,"1","phoenix","heartbeat",' + opening * 60_000).encode()
+    began = time.process_time()
+    for _ in range(20):
+        with pytest.raises(DecodeError):
+            json_library.decode(text)
+    deep = time.process_time() - began
+    flat = json.dumps(["x" * 20] * (len(text) // 24)).encode()
+    began = time.process_time()
+    for _ in range(20):
+        json_library.decode(flat)
+    assert deep < 20 * (time.process_time() - began) + 0.5
+
+
+def test_json_is_written_as_jason_writes_it() -> None:
+    assert (
+        json_library.encode({"n": 10**30, "d": Decimal("1.10")})
+        == b'{"n":1000000000000000000000000000000,"d":"1.10"}'
+    )
+    for value in (b"bytes", {"a": b"bytes"}, {"n": 10**30, "b": b""}, {"n": 10**30, "s": "\udc80"}, object()):
+        with pytest.raises(EncodeError):
+            json_library.encode(value)
+    circular: list[Any] = []
+    circular.append(circular)
+    with pytest.raises(EncodeError):
+        json_library.encode(circular)
