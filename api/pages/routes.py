@@ -1,4 +1,4 @@
-"""Files of the pages: the demo at `/` and the operators' console at `/admin`, with what they load.
+"""Files of the pages: the demo at `/` and the operators' console at `/admin`, with what they share and load.
 
 A folder becomes part of the site by standing in `FOLDERS`. Files are read once and again when they change;
 a request can name only what is inside the folder.
@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 
 FOLDERS: tuple[tuple[str, Path], ...] = (
     ("/admin", HERE / "console"),
+    ("/shared", HERE / "shared"),
     ("/vendor", HERE / "vendor"),
     ("", HERE / "demo"),
 )

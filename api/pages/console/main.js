@@ -1,7 +1,7 @@
 // The console: signs the operator in, follows `admin:observer`, and hands what comes to the views.
 
 import { Socket } from "/vendor/phoenix.mjs";
-import * as session from "/session.js";
+import * as session from "/shared/session.js";
 import { Charts } from "./charts.js";
 import { $, bytes, clock, el, ms, number, toast } from "./dom.js";
 import { Pane } from "./pane.js";

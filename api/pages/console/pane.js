@@ -1,6 +1,6 @@
 // The pane of one process: what it is and does, and what an operator can do with it. Read again every second.
 
-import { ApiError, call } from "/session.js";
+import { ApiError, call } from "/shared/session.js";
 import { $, bytes, clock, el, ms, number, toast } from "./dom.js";
 
 const PAGE = 50;

@@ -1,6 +1,6 @@
 // The process table: sorted and filtered by the server, read again every two seconds while it is on the screen.
 
-import { call } from "/session.js";
+import { call } from "/shared/session.js";
 import { $, bytes, el, number } from "./dom.js";
 
 const COLUMNS = [

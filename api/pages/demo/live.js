@@ -1,7 +1,7 @@
 // The live side: one Phoenix socket, the user's transaction channel, and the state of the connection in words.
 
 import { Socket } from "/vendor/phoenix.mjs";
-import * as session from "./session.js";
+import * as session from "/shared/session.js";
 
 /**
  * Joins the user's channel and stays joined. `shown(state, text)` tells of the connection, `joined()` of every (re)join,

@@ -2,7 +2,7 @@
 
 import { form } from "./form.js";
 import { follow } from "./live.js";
-import * as session from "./session.js";
+import * as session from "/shared/session.js";
 import * as transactions from "./transactions.js";
 
 const at = (id) => document.getElementById(id);

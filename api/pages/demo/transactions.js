@@ -1,6 +1,6 @@
 // The list: what is known of each transaction, newest first, and how it looks.
 
-import { call } from "./session.js";
+import { call } from "/shared/session.js";
 
 const PAGE = 25;
 const byId = new Map();
