@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import asyncpg
 
+from actors.storage.statements import Activity
 from runtime.core.engine import Engine, current_engine
 
 
@@ -33,6 +34,7 @@ class ServerState:
     failed_pings: int = 0  # one after another
     written_at: float | None = None  # seconds of the engine's clock: the last write that succeeded
     write_error: str | None = None  # why the last one did not
+    activity: Activity = field(default_factory=Activity)  # of the database, as it was seen last
     postgres_starts: int = 0  # failed ones, one after another
     writer_connection: asyncpg.Connection | None = None
     ledger_position: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -24,11 +25,16 @@ from actors.settings import (
     weakness,
 )
 from actors.storage import pgbouncer
+from actors.storage.failures import reason
+from actors.storage.statements import LOW_BYTES
 from api.cli.database import ONE_LINE, connected
 from api.security.tokens import InvalidToken, Keyring
+from schema import ledger
 from schema.migrate import pending
 
 SECONDS = 3.0
+SERVES = "BitNexus serves on"
+LOCK_MS = 3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +58,15 @@ async def run(settings: Settings, token: str | None = None) -> int:
 
 
 async def findings(settings: Settings, token: str | None = None) -> AsyncIterator[Finding]:
-    """Port, database, secret, keys, the token, Go services, in this order."""
-    yield await _port(settings)
-    yield await _database(settings)
+    """Port, database, whether it can be written, disk, secret, keys, the token, Go services, in this order."""
+    port = await _port(settings)
+    yield port
+    database = await _database(settings)
+    yield database
+    if database.ok:
+        yield await _writing(settings, serves=port.text.startswith(SERVES))
+    if settings.embedded_database:
+        yield _disk(settings)
     yield _secret(settings)
     if settings.jwt_private_key or settings.jwt_previous_keys:
         yield _keys(settings)
@@ -80,7 +92,7 @@ async def _port(settings: Settings) -> Finding:
             ):
                 alive = await response.json(content_type=None)
             if isinstance(alive, dict) and alive.get("status") == "ok":
-                return Finding("port", True, f"BitNexus serves on {url}")
+                return Finding("port", True, f"{SERVES} {url}")
         except (aiohttp.ClientError, TimeoutError, ValueError):
             pass
         problem, _, advice = str(error).partition("; ")
@@ -113,6 +125,68 @@ async def _database(settings: Settings) -> Finding:
             f"{where} answers, PostgreSQL {version}; {len(left)} migrations wait: serve applies them",
         )
     return Finding("database", True, f"{where} answers, PostgreSQL {version}, the schema is up to date")
+
+
+async def _writing(settings: Settings, serves: bool) -> Finding:
+    """Whether a write works: asks the server that serves here; without one, tries it."""
+    if serves:
+        return await _readiness(Address(settings.host, settings.port).url)
+    try:
+        async with connected(settings, migrated=False) as connection:
+            if await pending(connection):
+                return Finding("writing", True, "not tried: the schema is not up to date")
+            await connection.execute(f"SET lock_timeout = {LOCK_MS}")
+            await connection.fetchval(ledger.PROBE_WRITE, timeout=2 * LOCK_MS / 1000)
+    except (*ONE_LINE, OSError, TimeoutError, asyncpg.PostgresError) as error:
+        advice = (
+            "see Database connection errors in docs/operations.md: a read-only database, a full disk, a lock"
+        )
+        return Finding("writing", False, f"a write fails: {reason(error)}", advice)
+    return Finding("writing", True, "a write that changes nothing works")
+
+
+async def _readiness(url: str) -> Finding:
+    timeout = aiohttp.ClientTimeout(total=SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(f"{url}/api/v1/health/ready") as response,
+        ):
+            told = await response.json(content_type=None)
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        advice = "look at its log; `bitnexus tree` shows what hangs"
+        return Finding(
+            "writing", False, f"the server does not say whether it can write: {reason(error)}", advice
+        )
+    down = [
+        f"{name}: {check.get('reason')}"
+        for name, check in told["checks"].items()
+        if check["status"] == "down"
+    ]
+    if told["status"] == "ready":
+        return Finding("writing", True, "; ".join(["the server can write", *down]))
+    return Finding(
+        "writing",
+        False,
+        f"the server can't serve: {'; '.join(down)}",
+        "put right what it names; it goes on by itself",
+    )
+
+
+def _disk(settings: Settings) -> Finding:
+    try:
+        free = shutil.disk_usage(settings.data_dir).free
+    except OSError as error:
+        return Finding(
+            "disk", True, f"DATA_DIR={settings.data_dir}: {error.strerror or error}; serve makes it"
+        )
+    text = f"{free >> 20} MB are left in DATA_DIR={settings.data_dir}"
+    return Finding(
+        "disk",
+        free >= LOW_BYTES,
+        text,
+        "" if free >= LOW_BYTES else "make room; the database can't write without",
+    )
 
 
 def _secret(settings: Settings) -> Finding:

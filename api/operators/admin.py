@@ -6,13 +6,16 @@ message, so it answers while actors hang or restart.
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 
 from actors.instruments import instruments
+from actors.server_state import server_state
 from actors.storage import repo
+from actors.storage.statements import Statement
 from api.context import ApiRequest
 from api.http.errors import ApiError
 from api.http.fields import Zoned
@@ -244,6 +247,32 @@ async def stats(request: ApiRequest) -> Response:
             "now": gauges(current_engine()),
         }
     )
+
+
+class DatabaseActivity(msgspec.Struct, frozen=True):
+    """What the database is busy with. `slowest` are the longest runs that were seen, of other programs too; `waits` wait for a
+    lock now. `disk_free` is bytes, null for a database that is not on this machine; `write_age` the seconds since a write
+    succeeded."""
+
+    slowest: tuple[Statement, ...]
+    waits: tuple[Statement, ...]
+    disk_free: int | None
+    write_age: float | None
+    write_error: str | None
+
+
+@routes.get(
+    "/admin/database",
+    summary="Slowest statements and waits for locks",
+    roles=ADMINS,
+    responses={200: DatabaseActivity},
+)
+async def database(request: ApiRequest) -> Response:
+    """As the server saw it in its last look, every two seconds; statements below 100 ms are not seen."""
+    state = server_state()
+    seen = state.activity
+    age = None if state.written_at is None else round(time.monotonic() - state.written_at, 3)
+    return json_response(DatabaseActivity(seen.slowest, seen.waits, seen.disk_free, age, state.write_error))
 
 
 class AuditRow(msgspec.Struct, frozen=True):

@@ -10,6 +10,8 @@ Open to loopback; from elsewhere METRICS_TOKEN is needed as a bearer token, and 
 from __future__ import annotations
 
 import hmac
+import math
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any, Final
@@ -22,6 +24,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from actors.instruments import BREAKER_STATES, Instruments, gauges, instruments
+from actors.server_state import server_state
 from api.context import ApiRequest
 from api.http.errors import ApiError, unauthorized
 from api.http.request import Response
@@ -58,6 +61,7 @@ class Collector:
         yield GaugeMetricFamily(
             "bitnexus_database_up", "1 while the database answers", value=now["database"] == "up"
         )
+        yield from _writing()
         if now["ledger_seq"] is not None:
             yield GaugeMetricFamily(
                 "bitnexus_ledger_head_seq", "Newest entry of the ledger", value=now["ledger_seq"]
@@ -103,6 +107,34 @@ class Collector:
             _walk(root, restarts, children)
         yield restarts
         yield children
+
+
+def _writing() -> Iterator[Family]:
+    """Whether this server can write, and what could keep it from it."""
+    state = server_state()
+    activity = state.activity
+    written = state.written_at
+    yield GaugeMetricFamily(
+        "bitnexus_writable",
+        "1 while the last write succeeded",
+        value=written is not None and state.write_error is None,
+    )
+    if written is not None:
+        yield GaugeMetricFamily(
+            "bitnexus_last_write_age_seconds",
+            "Time since a write succeeded",
+            value=time.monotonic() - written,
+        )
+    free = (
+        math.nan if activity.disk_free is None else activity.disk_free
+    )  # only a database of ours is on our disk
+    yield GaugeMetricFamily("bitnexus_disk_free_bytes", "Room for the embedded database's files", value=free)
+    yield GaugeMetricFamily(
+        "bitnexus_lock_waits", "Statements that wait for a lock", value=len(activity.waits)
+    )
+    yield GaugeMetricFamily(
+        "bitnexus_longest_lock_wait_seconds", "The longest of them", value=activity.longest_wait
+    )
 
 
 GAUGES: Final = (

@@ -47,8 +47,9 @@ class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 OK = Check("ok")
+LONG_WAIT_SECONDS = 1.0  # for a lock
 STALE_WRITE_SECONDS = 8.0  # two tries, each with its statement's time limit
-OPTIONAL = ("bridge", "cluster")  # requests are served without them
+OPTIONAL = ("bridge", "cluster", "locks")  # requests are served without them, or without some of them
 
 
 def alive(request: ApiRequest) -> Response:
@@ -73,11 +74,14 @@ for _path in ("/health", "/api/v1/health"):
     },
 )
 async def ready(request: ApiRequest) -> Response:
-    """State of the database, the ledger, the writer (whether a write works) and the bridge to the Go services."""
+    """State of the database, the ledger, the writer (whether a write works), the disk of the embedded database, waits for locks,
+    and the bridge to the Go services."""
     checks = {
         "database": _database(),
         "ledger": _actor("ledger_server"),
         "writer": _writer(),
+        "disk": _disk(),
+        "locks": _locks(),
         "bridge": await _bridge(request),
         "cluster": await _cluster(request),
     }
@@ -105,6 +109,26 @@ def _writer() -> Check:
     if age > STALE_WRITE_SECONDS:  # it tries one every 2 s when nothing else is written
         return Check("down", f"no write has succeeded for {age:.0f} s: the writer is suspended or stuck")
     return OK
+
+
+def _disk() -> Check:
+    activity = server_state().activity
+    if activity.disk_free is None:
+        return Check("not_configured")  # it is the database's own machine that knows
+    if activity.disk_low:
+        return Check("down", f"{activity.disk_free >> 20} MB are left where the database keeps its files")
+    return OK
+
+
+def _locks() -> Check:
+    waits = server_state().activity.waits
+    if not waits or (longest := max(waits, key=lambda each: each.seconds)).seconds < LONG_WAIT_SECONDS:
+        return OK
+    return Check(
+        "down",
+        f"{len(waits)} statements wait for locks, the longest for {longest.seconds:.1f} s, "
+        f"held by session {longest.waits_for} ({longest.held_by})",
+    )
 
 
 def _actor(name: str) -> Check:

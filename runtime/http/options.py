@@ -60,7 +60,7 @@ class HttpOptions:
     -Proto are believed.
     """
 
-    max_target: int = 16_384
+    max_target: int = 10_000
     max_head: int = 65_536
     max_fields: int = 100
     max_ahead: int = 8

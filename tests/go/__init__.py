@@ -12,24 +12,25 @@ import httpx
 
 HERE = Path(__file__).parent
 BIN = HERE / "bin"
-PROGRAM = BIN / "service"
+SERVICE, READER, CLIENT = ".", "./reader", "./client"  # packages
 
 
-def build() -> Path:
-    """The compiled service. Compiles when a source is newer; several test processes may ask at once."""
+def build(package: str = SERVICE) -> Path:
+    """A compiled program. Compiles when a source is newer; several test processes may ask at once."""
+    program = BIN / (Path(package).name or "service")
     BIN.mkdir(exist_ok=True)
     with (BIN / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        newest = max(source.stat().st_mtime for source in [HERE / "go.mod", *HERE.glob("*.go")])
-        if not PROGRAM.exists() or PROGRAM.stat().st_mtime < newest:
-            _compile()
-    return PROGRAM
+        newest = max(source.stat().st_mtime for source in [HERE / "go.mod", *(HERE / package).glob("*.go")])
+        if not program.exists() or program.stat().st_mtime < newest:
+            _compile(package, program)
+    return program
 
 
-def _compile() -> None:
+def _compile(package: str, program: Path) -> None:
     go = Path(sys.executable).parent / "go"
     done = subprocess.run(
-        [str(go), "build", "-trimpath", "-o", str(PROGRAM), "."],
+        [str(go), "build", "-trimpath", "-o", str(program), package],
         cwd=HERE,
         env={
             **os.environ,

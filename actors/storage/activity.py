@@ -1,0 +1,100 @@
+"""What the database is busy with: statements that take long, who waits for whose lock, and how much room its disk has.
+
+It owns a connection of its own, so that it sees why a pool is busy, and looks every LOOK_MS. What it found last stands in
+`ServerState.activity`, where readiness, metrics and operators read it, and outlives it. While the database is away there is
+nothing to see.
+
+Messages: `Look`, its own timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import asyncpg
+
+from actors import settings
+from actors.server_state import server_state
+from actors.storage import connecting
+from actors.storage.postgres import server as postgres
+from actors.storage.statements import STATEMENTS, Activity, Statement
+from runtime.otp import erlang
+from runtime.otp.gen_server import GenServer
+
+log = logging.getLogger("bitnexus.activity")
+
+LOOK_MS: Final = 2000
+LOOK_SECONDS: Final = 1.5
+SLOW_SECONDS: Final = 0.1
+LOG_SECONDS: Final = 1.0  # a wait for a lock that is worth a line
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Time to look."""
+
+
+class DatabaseActivity(GenServer):
+    """Looks every `pause` milliseconds."""
+
+    def init(self, pause: int = LOOK_MS) -> None:
+        self.pause = pause
+        self._link: asyncpg.Connection | None = None
+        self._blocked = False
+        self.on_exit(lambda _pid: self._disconnect())  # also when it is killed
+        erlang.send(erlang.self_(), Look())
+
+    async def handle_info(self, message: Any) -> None:
+        """`Look`; everything else is nobody's."""
+        match message:
+            case Look():
+                await self._look()
+                erlang.send_after(self.pause, erlang.self_(), Look())
+
+    async def _look(self) -> None:
+        state = server_state()
+        current = settings.current()
+        if current.embedded_database:
+            state.activity = replace(state.activity, disk_free=await asyncio.to_thread(_free, current))
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                if self._link is None or self._link.is_closed():
+                    self._link = await connecting.connect(
+                        postgres.url(), "bitnexus activity", command_timeout=LOOK_SECONDS
+                    )
+                found = await self._link.fetch(STATEMENTS, SLOW_SECONDS)
+        except Exception:  # the repo says so
+            self._disconnect()
+            state.activity = replace(state.activity, waits=())
+            return
+        state.activity = state.activity.after([Statement(**row) for row in found])
+        self._tell(state.activity)
+
+    def _tell(self, activity: Activity) -> None:
+        """A line when a lock is waited for for long, and one when no more."""
+        blocked = activity.longest_wait >= LOG_SECONDS
+        if blocked and not self._blocked:
+            first = max(activity.waits, key=lambda each: each.seconds)
+            log.warning(
+                "%d statements wait for locks, one for %.1f s: %s (%s), held by session %s (%s)",
+                len(activity.waits), first.seconds, first.query, first.program, first.waits_for, first.held_by,
+            )  # fmt: skip
+        elif self._blocked and not activity.waits:
+            log.warning("no statement waits for a lock any more")
+        self._blocked = blocked or (self._blocked and bool(activity.waits))
+
+    def _disconnect(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.terminate()
+
+
+def _free(current: settings.Settings) -> int | None:
+    try:
+        return shutil.disk_usage(current.data_dir).free
+    except OSError:
+        return None
