@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import msgspec
 import orjson
 
 from api.app import ROUTES
@@ -330,7 +331,9 @@ def open_router() -> Target:
 
         def ask() -> None:
             assert asking.query is not None
-            cursor.decode(getattr(asking.query.strings(query_pairs(asked)), "cursor", None))
+            query = asking.query.strings(query_pairs(asked))
+            if any(field.type == cursor.Cursor | None for field in msgspec.structs.fields(type(query))):
+                cursor.decode(query.cursor)
 
         for attempt in (
             ask,
