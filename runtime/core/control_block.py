@@ -117,6 +117,7 @@ class RareState(Struct, eq=False):
     timeout: ReceiveTimeout | None = None  # runtime.otp.gen_server
     children: dict[Pid, None] | None = None  # runtime.thespian: the actors that this one has made
     source: str | None = None  # runtime.thespian: the hash of the source that its class is from
+    dictionary: Any = None  # runtime.otp.process_dictionary: an ExactDict, kept until the process ends
     watched: bool = False  # runtime.thespian: of an OTP process, whose end its system base is told
 
     def blank(self) -> bool:
@@ -126,6 +127,7 @@ class RareState(Struct, eq=False):
             and self.debug is None
             and self.children is None
             and self.source is None
+            and self.dictionary is None
             and not self.watched
         )
 

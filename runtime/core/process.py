@@ -487,6 +487,10 @@ class Process(Actor):
         """What a crash report says of it beside the reason; `source` is the message at hand."""
         return {}
 
+    def initial_dictionary(self) -> dict[str, Any]:
+        """What its process dictionary has in it from the start."""
+        return {}
+
     def _cancel_timers(self) -> None:
         """The process is dead, however it came: its timers must not keep it in memory."""
 

@@ -24,11 +24,13 @@ from runtime.core.reports import ancestors, module_of
 from runtime.core.scheduling import TIMEOUT, PendingReply, Receive, scheduler
 from runtime.core.signals import NODE, Alias, Down, ExitMessage, Monitor
 from runtime.core.timers import Timer
+from runtime.otp.process_dictionary import dictionary_of, erase, get, get_keys, put
 
 __all__ = [
     "NODE", "TIMEOUT", "Down", "ExitMessage", "Timeout",
-    "alias", "await_down", "cancel_timer", "demonitor", "exit", "is_process_alive", "link", "make_ref", "monitor",
-    "monotonic_time", "process_info", "processes", "read_timer", "receive", "register", "registered", "self_", "send",
+    "alias", "await_down", "cancel_timer", "demonitor", "erase", "exit", "get",
+    "get_keys", "is_process_alive", "link", "make_ref", "monitor",
+    "monotonic_time", "process_info", "processes", "put", "read_timer", "receive", "register", "registered", "self_", "send",
     "send_after", "sleep", "spawn", "spawn_link", "spawn_monitor", "start_timer", "trap_exit", "unalias", "unlink", "unregister",
     "whereis",
 ]  # fmt: skip
@@ -485,6 +487,11 @@ def process_info(pid: Pid, items: str | list[str] | None = None) -> Any:
         raise Error("badarg")
     if found is None:
         return None
+    for item in wanted:  # what few ask for, and nobody is to find in a list of all
+        if item == "dictionary":
+            found[item] = dictionary_of(_local(pid))
+        elif item == "initial_call":
+            found[item] = found["module"]
     pairs = [(item, found[item]) for item in wanted]
     return pairs[0] if isinstance(items, str) else pairs
 
@@ -492,7 +499,7 @@ def process_info(pid: Pid, items: str | list[str] | None = None) -> Any:
 _ITEMS: Final = frozenset(
     {
         "pid", "registered_name", "module", "status", "message_queue_len", "messages", "current_message", "links", "monitors",
-        "monitored_by", "trap_exit", "reductions", "parent", "ancestors", "memory",
+        "monitored_by", "trap_exit", "reductions", "parent", "ancestors", "memory", "dictionary", "initial_call",
     }
 )  # fmt: skip
 

@@ -53,6 +53,7 @@ from runtime.otp.gen import (
     stop,
     wait_response,
 )
+from runtime.otp.process_dictionary import ancestors_of
 
 
 class GenServer(Process):
@@ -379,6 +380,9 @@ class GenServer(Process):
 
     def _get_state(self) -> Any:
         return dict(vars(self))
+
+    def initial_dictionary(self) -> dict[str, Any]:
+        return {"$ancestors": ancestors_of(self._myRef)}
 
     def _status(self) -> dict[str, Any]:
         """What `sys.get_status` shows beside the state."""

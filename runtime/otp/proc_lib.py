@@ -28,6 +28,7 @@ from runtime.core.scheduling import scheduler
 from runtime.core.signals import ExitMessage
 from runtime.otp.erlang import demonitor
 from runtime.otp.gen import StartReply, start_timeout
+from runtime.otp.process_dictionary import ancestors_of
 
 __all__ = ["init_ack", "init_fail", "start", "start_link", "start_monitor"]
 
@@ -62,6 +63,9 @@ class SpecialProcess(FunctionProcess):
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         super().__init__(fn, args)
         self.started: _Acknowledgement | None = None
+
+    def initial_dictionary(self) -> dict[str, Any]:
+        return {"$ancestors": ancestors_of(self._myRef)}
 
 
 async def start_link(fn: Callable[..., Any], *args: Any, timeout: float | None = None) -> Any:

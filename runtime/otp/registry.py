@@ -7,14 +7,16 @@ are three.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from inspect import isawaitable
 from typing import Any, Final, Literal
 
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
-from runtime.core.scheduling import scheduler
+from runtime.core.scheduling import PendingReply, scheduler
 from runtime.otp.exact_key import exact
 
 
@@ -67,6 +69,9 @@ class Registry:
         self.partitions = partitions
         self._entries: dict[Hashable, list[tuple[Pid, Any]]] = {}
         self._keys: dict[Pid, list[Hashable]] = {}  # of each process, as it gave them
+        self._locks: dict[
+            Hashable, deque[PendingReply]
+        ] = {}  # who has the lock of a key, and who waits for it
         self._originals: dict[Hashable, Hashable] = {}  # of the keys in _entries
 
     def register(self, key: Hashable, value: Any = None, pid: Pid | None = None) -> Pid:
@@ -193,13 +198,26 @@ class Registry:
             for pid, value in entries:
                 yield self._originals[place], pid, value
 
-    def lock(self, key: Hashable, function: Callable[[], Any]) -> Any:
-        """`Registry.lock/3` (Elixir 1.16): `function()` while nobody else has the lock of the key; its result.
+    async def lock(self, key: Hashable, function: Callable[[], Any]) -> Any:
+        """`Registry.lock/3` (Elixir 1.16): the result of `function()`, plain or `async def`, while no one else has the lock.
 
-        `function` is a plain one, so on one thread it is alone as it stands.
+        Who waits gets it in the order of asking. A holder that ends, however it ends, has given it back. It is not reentrant.
         """
-        exact(key)
-        return function()
+        place = exact(key)
+        queue = self._locks.setdefault(place, deque())
+        turn = PendingReply()
+        queue.append(turn)
+        queue[0].resolve(None)
+        try:
+            await turn
+            result = function()
+            return await result if isawaitable(result) else result
+        finally:
+            queue.remove(turn)
+            if queue:
+                queue[0].resolve(None)
+            else:
+                del self._locks[place]
 
     # ---- the callbacks of a `via` module
 

@@ -24,6 +24,7 @@ from runtime.core.scheduling import scheduler
 from runtime.core.signals import ExitMessage, Monitor
 from runtime.otp import erlang
 from runtime.otp.erlang import TIMEOUT, Down
+from runtime.otp.process_dictionary import ancestors_of, dictionary_of
 
 DEFAULT_TIMEOUT: Final = 5000  # ms
 
@@ -70,6 +71,11 @@ class TaskProcess(FunctionProcess):
     def __init__(self, task: Task, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         super().__init__(fn, args)
         self._task = task
+
+    def initial_dictionary(self) -> dict[str, Any]:
+        owner = self._task.owner
+        callers = next((value for key, value in dictionary_of(owner.cell) if key == "$callers"), [])
+        return {"$ancestors": ancestors_of(self._myRef), "$callers": [owner, *callers]}
 
     def _begin(self) -> Any:
         result = self._fn(*self._args)

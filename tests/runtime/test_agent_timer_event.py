@@ -444,7 +444,7 @@ def test_what_elixirs_registry_has() -> None:
             ("k", (2, "b"))
         ]
         assert registry.count_select((1, ANY, ANY)) == 1
-        assert registry.lock("k", lambda: 7) == 7
+        assert await registry.lock("k", lambda: 7) == 7
         registry.unregister_match("k", (1, ANY))
         assert registry.keys(me) == ["k", 1]
         assert await mail() == [
