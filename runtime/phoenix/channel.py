@@ -20,8 +20,9 @@ the others run. When it crashes its client gets phx_error and joins again; nobod
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from inspect import iscoroutine
 from typing import Any, ClassVar, Final
 
@@ -185,54 +186,66 @@ class Channel(GenServer):
         """Watches the transport from the start: without it a channel has no reason to be."""
         self._monitor: Ref = erlang.monitor(self.socket.transport_pid)
 
-    # ---- the engine's side
+    # ---- Phoenix.Channel.Server: its own messages; all others are an ordinary GenServer's
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         kind: type[Any] = type(message)
+        rare = self._myRef.relations.rare
+        if rare is not None and kind in (Message, Broadcast) and not self._hear(rare, message):
+            return None
+        # Nearly all that comes is a client's message or an intercepted broadcast: these go the short way.
         try:
-            if kind is Message:
-                if message.event == "phx_leave":
-                    self.ref = message.ref
-                    return self._handled_in(Stop(("shutdown", "left"), "ok"))
+            if kind is Message:  # `handle_info(%Message{}, socket)`
                 self.ref = message.ref
+                if message.event == "phx_leave":
+                    return self._after_in(Stop(("shutdown", "left"), "ok"))
                 result = self.handle_in(message.event, message.payload)
                 if iscoroutine(result):
-                    return self._await_in(result)
-                return self._handled_in(result)
-            if kind is Broadcast:
+                    return self._await_callback(result, self._after_in)
+                return self._after_in(result)
+            if kind is Broadcast:  # `handle_info(%Broadcast{}, socket)`
                 if message.event == "phx_drain":
-                    self.socket.transport_pid.cell.deliver(SocketDrain())
-                    return self._stop(("shutdown", "draining"))
+                    return self._drain()
                 if message.topic == self.topic:
                     result = self.handle_out(message.event, message.payload)
                 else:
                     result = self.handle_info(message)
-                return self._handled(result)
+                if result is None:
+                    return None
+                return (
+                    self._await_callback(result, self._after_info)
+                    if iscoroutine(result)
+                    else self._after_info(result)
+                )
             if kind is Down and message.ref is self._monitor:
-                reason = message.reason
-                return self._stop(("shutdown", "closed") if is_atom(reason, "normal") else reason)
+                return self._on_transport_down(message)
             if kind is Call and type(message.request) is Join:
-                result = self.join(self.topic, message.request.payload, self.socket)
-                if iscoroutine(result):
-                    return self._await_join(result, message)
-                return self._after_join(result, message)
-        except BaseException as exc:
-            return self._raised(own(exc))
+                return self._on_join(message)
+        except BaseException as error:
+            return self._raised(own(error))
         return super()._handle(message)
 
-    async def _await_in(self, coro: Any) -> None:
-        try:
-            follow = self._handled_in(await coro)
-        except BaseException as exc:
-            follow = self._raised(own(exc))
-        if follow is not None:
-            await follow
+    def _drain(self) -> Coroutine[Any, Any, Any] | None:
+        """`handle_info(:phx_drain, socket)`."""
+        self.socket.transport_pid.cell.deliver(SocketDrain())
+        return self._stop(("shutdown", "draining"))
 
-    async def _await_join(self, coro: Any, call: Call) -> None:
+    def _on_transport_down(self, message: Down) -> Coroutine[Any, Any, Any] | None:
+        """`handle_info({:DOWN, ref, _, _, reason}, socket)` of the transport's monitor."""
+        reason = message.reason
+        return self._stop(("shutdown", "closed") if is_atom(reason, "normal") else reason)
+
+    def _on_join(self, call: Call) -> Coroutine[Any, Any, Any] | None:
+        """`handle_call` of the transport, which waits for the outcome of the join."""
+        after = partial(self._after_join, call)
+        result = self.join(self.topic, call.request.payload, self.socket)
+        return self._await_callback(result, after) if iscoroutine(result) else after(result)
+
+    async def _await_callback(self, callback: Any, after: Callable[[Any], Any]) -> None:
         try:
-            follow = self._after_join(await coro, call)
-        except BaseException as exc:
-            follow = self._raised(own(exc))
+            follow = after(await callback)
+        except BaseException as error:
+            follow = self._raised(own(error))
         if follow is not None:
             await follow
 
@@ -241,7 +254,7 @@ class Channel(GenServer):
             raise exc
         return self._stop(("bad_return_value", exc.value) if isinstance(exc, Throw) else reason_of(exc))
 
-    def _after_join(self, result: Any, call: Call) -> Coroutine[Any, Any, Any] | None:
+    def _after_join(self, call: Call, result: Any) -> Coroutine[Any, Any, Any] | None:
         match result:
             case Accept():
                 self.joined = self._entered = True
@@ -256,7 +269,7 @@ class Channel(GenServer):
             case _:
                 raise _bad_return(f"{type(self).__name__}.join", "Accept() or Refuse()", result)
 
-    def _handled_in(self, result: Any) -> Coroutine[Any, Any, Any] | None:
+    def _after_in(self, result: Any) -> Coroutine[Any, Any, Any] | None:
         kind: type[Any] = type(result)
         if result is None:
             self.ref = None
@@ -284,12 +297,8 @@ class Channel(GenServer):
         frame = socket.serializer.encode_reply(self.join_ref, self.ref, self.topic, status, payload)
         socket.transport.push(frame)
 
-    def _handled(self, result: Any) -> Coroutine[Any, Any, Any] | None:
-        if result is None:
-            return None
-        if iscoroutine(result):
-            return self._await(result, None)
-        return self._apply(result, None)
+    def _after_info(self, result: Any) -> Coroutine[Any, Any, Any] | None:
+        return None if result is None else self._apply(result, None)
 
     def _apply(self, result: Any, from_: Call | None) -> Coroutine[Any, Any, Any] | None:
         if type(result) is Stop:

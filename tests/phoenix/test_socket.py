@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from runtime.otp import dynamic_supervisor, erlang, gen_server
+from runtime.otp import dynamic_supervisor, erlang, gen_server, sys
 from runtime.otp.erlang import Down
-from runtime.phoenix import (
-    Broadcast,
-    Stop,
-)
+from runtime.phoenix import Broadcast, NoReply, Stop
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
+from runtime.phoenix.messages import Message
 from runtime.phoenix.pubsub import PubSub
 from tests.phoenix.client import Client, client_frame, start_endpoint
 from tests.phoenix.client import reply as phx_reply
@@ -415,5 +413,41 @@ def test_broadcasts_go_to_the_adapter_too(play: Any) -> None:
         pubsub.broadcast_from(None, "t", 2)
         pubsub.local_broadcast("t", 3)
         assert sent == [("t", 1), ("t", 2)]
+
+    play(body)
+
+
+def test_a_message_of_the_client_voids_a_timeout_and_is_seen_by_sys(play: Any) -> None:
+    """A channel is a GenServer: what comes ends the timeout of the callback before, is traced and counted."""
+    timeouts: list[Any] = []
+
+    class Timed(Room):
+        async def handle_in(self, event: Any, payload: Any) -> Any:
+            return NoReply(timeout=100) if event == "wait" else await super().handle_in(event, payload)
+
+        def handle_info(self, message: Any) -> Any:
+            timeouts.append(message)
+
+    class TimedSocket(UserSocket):
+        channels = {"room:*": Timed}
+
+    async def body() -> None:
+        client = Client(await start_endpoint(), TimedSocket)
+        await client.ask(join())
+        channel = channel_of(client)
+        seen: list[Any] = []
+        await sys.trace(channel, None, seen.append)
+        await sys.statistics(channel, True)
+        for ref in ("2", "3"):
+            await client.ask(["1", ref, "room:a", "wait", {}])
+            await erlang.sleep(60)
+        assert timeouts == []
+        await erlang.sleep(60)
+        assert timeouts == ["timeout"]
+        assert [event.message.event for event in seen if isinstance(event.message, Message)] == [
+            "wait",
+            "wait",
+        ]
+        assert (await sys.statistics(channel, "get"))["messages_in"] >= 2
 
     play(body)
