@@ -117,8 +117,7 @@ class AdminChannel(Channel):
 
 
 def answer(event: Any, payload: Any) -> Any:
-    """`ping` is answered with its payload; what else a client may say is an error to it, not a crash of its
-    channel."""
+    """`ping` is answered with its payload; what else a client may say is an error to it, not a crash of its channel."""
     match event:
         case "ping":
             return Reply(("ok", payload))

@@ -125,8 +125,9 @@ class App:
         self.context.close()
 
     def handle(self, asked: http.Request) -> Awaitable[Response | None] | Response | None:
-        """The answer to what is no socket's: at once where nothing has to be waited for, without a coroutine, a task, or a
-        context of its own.
+        """The answer to what is no socket's.
+
+        At once where nothing has to be waited for: without a coroutine, a task, or a context of its own.
         """
         given = asked.headers.get(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):

@@ -1,5 +1,4 @@
-"""The migration runner: forward only, each migration in a transaction of its own, all under one advisory
-lock.
+"""The migration runner: forward only, each migration in a transaction of its own, all under one advisory lock.
 
 A migration is a file NNNN_name.sql in schema/migrations. What was applied stands in the table
 schema_migrations with the file's checksum, so an applied file that was edited afterwards is an error, not a
@@ -39,9 +38,7 @@ class Migration:
 
 
 def load(directory: Path = MIGRATIONS) -> list[Migration]:
-    """Every migration in `directory`, in order. Raises `MigrationError` on a wrong name or a number used
-    twice.
-    """
+    """Every migration in `directory`, in order. Raises `MigrationError` on a wrong name or a number used twice."""
     found: dict[int, Migration] = {}
     for path in sorted(directory.glob("*.sql")):
         match = re.fullmatch(r"(\d{4})_([a-z0-9_]+)\.sql", path.name)

@@ -1,5 +1,4 @@
-"""The circuit breaker of one Go service: lets calls pass while the service answers, spares it while it does
-not.
+"""The circuit breaker of one Go service: lets calls pass while the service answers, spares it while it does not.
 
 It owns nothing but its state. Calls it takes: `Permit` before each attempt, `GetState` for its state; casts:
 `AttemptSucceeded` and `AttemptFailed` after each. `closed` lets all pass; after `failures` failures in a row it is `open`

@@ -39,9 +39,7 @@ _NOT_PASSED_ON: Final = frozenset(  # of this connection alone, or said by us
 
 @dataclass(frozen=True, slots=True)
 class Forward(CallRequest["ServiceResponse | BridgeError"]):
-    """One call for the service: `target` is path and query, as sent; `headers` what the caller's request
-    carries on.
-    """
+    """One call for the service: `target` is path and query, as sent; `headers` what the caller's request carries on."""
 
     method: str
     target: str

@@ -1,5 +1,4 @@
-"""The supervisor of the bridges to Go services: under it one supervisor a service, with its breaker and its
-bridge.
+"""The supervisor of the bridges to Go services: under it one supervisor a service, with its breaker and its bridge.
 
     bridges - services.go - breaker.go, bridge.go
 

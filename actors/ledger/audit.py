@@ -1,6 +1,4 @@
-"""Verification of the whole ledger: every row, every entry, the chain, the tree, the head. `bitnexus ledger
-verify` shows it.
-"""
+"""Verification of the whole ledger: every row, every entry, the chain, the tree, the head. `bitnexus ledger verify` shows it."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """Progress: entries checked of how many. The last step has `done`; the ledger is sound if it has no
-    fault.
-    """
+    """Progress: entries checked of how many. The last step has `done`; the ledger is sound if it has no fault."""
 
     checked: int
     total: int

@@ -47,8 +47,10 @@ Outcome = Recorded | IdempotencyConflict | UserMissing | Rejected | Unavailable 
 
 
 class RecordTransaction(msgspec.Struct, CallRequest[Outcome], frozen=True):
-    """One transaction to record. `request_hash` identifies what `idempotency_key` stands for; None leaves it to the
-    function of that name."""
+    """One transaction to record.
+
+    `request_hash` identifies what `idempotency_key` stands for; None leaves it to the function of that name.
+    """
 
     user_id: UUID
     amount: Decimal
@@ -64,9 +66,7 @@ def request_hash(user_id: UUID, amount: Decimal, currency: str, description: str
 
 
 class Waiting:
-    """A row to write, its caller, and later callers of the same batch who brought the same idempotency
-    key.
-    """
+    """A row to write, its caller, and later callers of the same batch who brought the same idempotency key."""
 
     __slots__ = ("followers", "from_", "row")
 
@@ -76,8 +76,9 @@ class Waiting:
         self.followers: list[Waiting] | None = None
 
     def answer(self, value: Any, conflict: Any, replay: Any = None) -> None:
-        """`value` for the caller and `replay` (by default the same) for the followers if `value.transaction`
-        came from their body too, else `conflict`.
+        """Replies to the caller with `value` and to the followers with `replay`, by default the same.
+
+        Who came with another body than `value.transaction` is answered with `conflict`.
         """
         recorded = value.transaction
         gen_server.reply(self.from_, value if recorded.request_hash == self.row.request_hash else conflict)

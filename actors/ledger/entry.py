@@ -1,5 +1,4 @@
-"""What a ledger entry is made of: the bytes of its leaf and the hash chain. docs/ledger.md has the same for
-outsiders.
+"""What a ledger entry is made of: the bytes of its leaf and the hash chain; docs/ledger.md has the same for outsiders.
 
 leaf data  = "bitnexus.transaction.1\\n" then, for each field, its length in bytes, ":", its UTF-8 bytes, ","
              fields: seq, id, user_id, amount, currency, description, idempotency_key, request_hash (hex), and
@@ -23,9 +22,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def leaf_data(seq: int, row: TransactionRow) -> bytes:
-    """The bytes that the leaf of this row at this place hashes. Raises UnicodeEncodeError for text that is no
-    UTF-8.
-    """
+    """The bytes that the leaf of this row at this place hashes. Raises UnicodeEncodeError for text that is no UTF-8."""
     return _prefixed(seq, row)[1:]
 
 

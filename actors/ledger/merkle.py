@@ -38,9 +38,7 @@ class Subtree:
 
 
 class Frontier:
-    """The right edge of a growing tree: the roots of its complete subtrees, largest first, one for each bit
-    of its size.
-    """
+    """The right edge of a growing tree: the roots of its complete subtrees, largest first, one for each bit of its size."""
 
     __slots__ = ("hashes", "size")
 
@@ -59,9 +57,7 @@ class Frontier:
     def append(
         self, leaf: bytes, completed: list[tuple[Subtree, bytes]] | None = None, every: int = 8
     ) -> None:
-        """Add a leaf hash. Complete subtrees of a level divisible by `every` that it finishes go to
-        `completed`.
-        """
+        """Add a leaf hash. Complete subtrees of a level divisible by `every` that it finishes go to `completed`."""
         size, level, node, hashes = self.size, 0, leaf, self.hashes
         while size >> level & 1:
             node = sha256(b"\x01" + hashes.pop() + node).digest()
@@ -97,9 +93,7 @@ def subtree_root(hashes: bytes) -> bytes:
 
 
 def subtrees_of(start: int, end: int) -> list[Subtree]:
-    """The complete subtrees that make up leaves [start, end), a range that begins at a multiple of its
-    largest one.
-    """
+    """The complete subtrees that make up leaves [start, end), a range that begins at a multiple of its largest one."""
     found: list[Subtree] = []
     while start < end:
         level = (end - start).bit_length() - 1
@@ -109,9 +103,7 @@ def subtrees_of(start: int, end: int) -> list[Subtree]:
 
 
 def inclusion_ranges(index: int, size: int) -> list[tuple[int, int]]:
-    """The leaf ranges whose roots are the inclusion proof PATH(index, D[size]), in the proof's order (leaf to
-    root).
-    """
+    """The leaf ranges whose roots are the inclusion proof PATH(index, D[size]), in the proof's order (leaf to root)."""
     if not 0 <= index < size:
         raise ValueError(f"there is no leaf {index} in a tree of {size}")
     ranges: list[tuple[int, int]] = []
@@ -173,9 +165,7 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[byte
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
-    """Whether `proof` shows that the tree of `size` leaves with this root has the leaf hash `leaf` at
-    `index`.
-    """
+    """Whether `proof` shows that the tree of `size` leaves with this root has the leaf hash `leaf` at `index`."""
     return root_from_inclusion(leaf, index, size, proof) == root
 
 

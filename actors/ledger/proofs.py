@@ -1,5 +1,6 @@
-"""Reads from the ledger: proofs, verification of one transaction, history. Each runs in the caller's process,
-on one snapshot of the database, so that a long proof never holds up the ledger's own process.
+"""Reads from the ledger: proofs, verification of one transaction, history.
+
+Each runs in the caller's process, on one snapshot of the database, so that a long proof never holds up the ledger's own process.
 
 A proof fetches the leaves of at most a few 256-leaf tiles and stored nodes of complete subtrees: a few
 hundred hashes, whatever the size of the ledger.
@@ -40,9 +41,7 @@ class Verification(msgspec.Struct, frozen=True):
 
 
 class HistoryItem(msgspec.Struct, frozen=True):
-    """A transaction and its place in the ledger; both None in the moment before a foreign row has its
-    entry.
-    """
+    """A transaction and its place in the ledger; both None in the moment before a foreign row has its entry."""
 
     transaction: TransactionRow
     seq: int | None
@@ -103,8 +102,7 @@ async def _roots(connection: asyncpg.Connection, subtrees: list[Subtree]) -> lis
 
 
 async def consistency(first: int, second: int) -> list[bytes]:
-    """The RFC 6962 proof that the tree of `first` leaves is a beginning of that of `second`; empty for
-    `first` 0 or equal sizes.
+    """The RFC 6962 proof that the tree of `first` leaves is a beginning of that of `second`; empty for `first` 0 or equal sizes.
 
     Raises ValueError if the ledger never had these sizes in this order, `repo.Unavailable`.
     """
@@ -118,8 +116,7 @@ async def consistency(first: int, second: int) -> list[bytes]:
 
 
 async def verify(transaction_id: UUID, known: LedgerHead | None = None) -> Verification:
-    """Whether the row in the shared database is the one that was recorded, and the proof that its leaf is in
-    the tree.
+    """Whether the row in the shared database is the one that was recorded, and the proof that its leaf is in the tree.
 
     `known` is a head that was seen earlier: a ledger that does not continue it was rewritten. Reasons:
     unknown_transaction, not_in_ledger, transaction_removed, transaction_changed, chain_broken, proof_failed,
@@ -181,8 +178,9 @@ def _continues(head: LedgerHead, known: LedgerHead, hash_at_known: bytes | None)
 
 
 async def get_history(user_id: UUID, limit: int = 50, cursor: str | None = None) -> HistoryPage:
-    """A user's transactions, newest first, `limit` at most. Raises ValueError for a cursor that is not ours,
-    `repo.Unavailable`.
+    """A user's transactions, newest first, `limit` at most.
+
+    Raises ValueError for a cursor that is not ours, `repo.Unavailable`.
     """
     moment, last = _read_cursor(cursor)
     async with repo.connection() as connection:

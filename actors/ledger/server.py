@@ -174,9 +174,7 @@ async def current_head() -> LedgerHead:
 
 
 async def verify(transaction_id: UUID) -> Verification:
-    """See `ledger_proofs.verify`; the head this server has seen must be in the ledger too. Raises
-    `repo.Unavailable`.
-    """
+    """See `ledger_proofs.verify`; the head this server has seen must be in the ledger too. Raises `repo.Unavailable`."""
     return await ledger_proofs.verify(transaction_id, await head())
 
 

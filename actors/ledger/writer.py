@@ -365,9 +365,7 @@ class DbWriter(GenServer):
     # ---- the connection
 
     async def _connected(self) -> asyncpg.Connection:
-        """The writer's own connection. The node keeps it, so that one that a killed writer held does not
-        leak.
-        """
+        """The writer's own connection. The node keeps it, so that one that a killed writer held does not leak."""
         connection = self.connection
         with suppress(asyncpg.InterfaceError):  # the repo has replaced the pool that it belonged to
             if connection is not None and not connection.is_closed():

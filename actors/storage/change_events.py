@@ -29,8 +29,9 @@ PRIVATE = ("request_hash", "idempotency_key")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row of the change log: `operation` is INSERT, UPDATE or DELETE; `row` as PostgreSQL's to_jsonb made
-    it, but for amounts: they are decimal strings.
+    """A row of the change log: `operation` is INSERT, UPDATE or DELETE.
+
+    `row` is as PostgreSQL's to_jsonb made it, but for amounts: they are decimal strings.
     """
 
     table: str

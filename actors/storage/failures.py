@@ -55,8 +55,9 @@ def meaning(error: BaseException) -> Meaning:
 
 
 def rolled_back(error: BaseException) -> bool:
-    """Whether it is certain that the statement wrote nothing: the server itself says that it failed. Not so when the connection
-    ended, or the server ended it (FATAL, PANIC), or nobody answered in time.
+    """Whether it is certain that the statement wrote nothing: the server itself says that it failed.
+
+    Not so when the connection ended, or the server ended it (FATAL, PANIC), or nobody answered in time.
     """
     if isinstance(error, (Unavailable, UnicodeError)):
         return True

@@ -90,9 +90,7 @@ class ListenerStatus:
 
 
 class DbListener(GenServer):
-    """The listener of a server. `name` is under which its position is kept in the database; `pubsub` where
-    events go.
-    """
+    """The listener of a server. `name` is under which its position is kept in the database; `pubsub` where events go."""
 
     def init(self, name: str = "default", pubsub: str = "pubsub") -> None:
         erlang.trap_exit(True)

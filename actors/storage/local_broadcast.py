@@ -15,8 +15,9 @@ log = logging.getLogger("bitnexus.broadcast")
 
 
 def local_broadcast(pubsub: str, events: Iterable[tuple[str, str, Any]]) -> None:
-    """Send each (topic, event, payload) to the channels of this server. Never raises: what happened in the
-    database stands, and an event that can't be encoded must not hold up those that follow.
+    """Send each (topic, event, payload) to the channels of this server.
+
+    Never raises: what happened in the database stands, and an event that can't be encoded must not hold up those that follow.
     """
     try:
         found: PubSub | None = whereis(pubsub)

@@ -24,8 +24,9 @@ ADVICE: Final = (
 
 
 async def shares_sessions(one: asyncpg.Connection, url: str) -> bool:
-    """Whether what is between `one` and PostgreSQL serves another connection to `url` with the same session. Raises what
-    connecting raises.
+    """Whether what is between `one` and PostgreSQL serves another connection to `url` with the same session.
+
+    Raises what connecting raises.
     """
     if await _backend(one) == one.get_server_pid():  # a pooler makes up the number that it gives at the start
         return False

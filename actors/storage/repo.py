@@ -98,9 +98,7 @@ class RepoStatus:
 
 
 class Repo(GenServer):
-    """The owner of the pool. `pool_size` defaults to DATABASE_POOL_SIZE; `migrations` false leaves the schema
-    as it is.
-    """
+    """The owner of the pool. `pool_size` defaults to DATABASE_POOL_SIZE; `migrations` false leaves the schema as it is."""
 
     def init(self, pool_size: int | None = None, migrations: bool = True) -> Any:
         erlang.trap_exit(True)
@@ -252,17 +250,13 @@ async def connection(timeout: float = 2.0) -> AsyncGenerator[asyncpg.Connection,
 
 
 def suspect(error: BaseException) -> Unavailable:
-    """For a connection error that a caller met: has the repo ping at once, and returns the `Unavailable` to
-    raise.
-    """
+    """For a connection error that a caller met: has the repo ping at once, and returns the `Unavailable` to raise."""
     gen_server.cast("repo", Suspect())
     return Unavailable(reason(error))
 
 
 def unavailable(error: BaseException) -> Unavailable | OutcomeUnknown:
-    """For a statement that failed because the database is away: what to tell who asked for it, by whether it is
-    certain that nothing was written.
-    """
+    """What to raise for a statement that failed because the database is away: certain not to be written, or not known."""
     gone = suspect(error)
     return gone if rolled_back(error) else OutcomeUnknown(str(gone))
 

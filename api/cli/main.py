@@ -1,5 +1,7 @@
-"""The command `bitnexus`. Each sub-command is a function here or in the module that it is about; errors are
-one line, exit code 1."""
+"""The command `bitnexus`.
+
+Each sub-command is a function here or in the module that it is about; errors are one line, exit code 1.
+"""
 
 from __future__ import annotations
 

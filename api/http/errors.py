@@ -145,8 +145,9 @@ def from_exception(error: BaseException, writes: bool = False) -> ApiError:
 
 
 def is_away(error: BaseException) -> bool:
-    """True when the error says that the database can't be reached or can't serve now. Not so of a bare timeout or an error of the
-    operating system: that may come from elsewhere.
+    """True when the error says that the database can't be reached or can't serve now.
+
+    Not so of a bare timeout or an error of the operating system: that may come from elsewhere.
     """
     plain = isinstance(error, (TimeoutError, OSError)) and not isinstance(error, ConnectionError)
     return not plain and meaning(error) is Meaning.AWAY

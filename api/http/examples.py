@@ -16,9 +16,10 @@ _TEXTS = ("text", "new_ui", "0" * 64, "ada@example.com")  # tried in this order 
 
 
 def example(schema: Mapping[str, Any], components: Mapping[str, Any]) -> Any:
-    """A value that `schema` allows, its references looked up in `components` by name. An object has all its properties, a
-    mapping one; a list
-    has one element, or none where the element would hold the list again. Raises ValueError when no text tried fits a pattern.
+    """A value that `schema` allows, its references looked up in `components` by name.
+
+    An object has all its properties, a mapping one; a list has one element, or none where the element would hold the list again.
+    Raises ValueError when no text tried fits a pattern.
     """
     return _example(schema, components, ())
 

@@ -33,8 +33,10 @@ _AMOUNT = re.compile(r"-?([0-9]+)(?:\.([0-9]+))?")
 
 
 class Amount(Decimal):
-    """Money: a decimal string or a JSON number, not zero, within the column's bounds. How many decimals it may have is the
-    currency's to say (`misfit`)."""
+    """Money: a decimal string or a JSON number, not zero, within the column's bounds.
+
+    How many decimals it may have is the currency's to say (`misfit`).
+    """
 
     @classmethod
     def parse(cls, value: Any) -> Amount:
@@ -62,8 +64,10 @@ class Amount(Decimal):
         return cls(number if isinstance(value, str) else number.normalize(_WIDE))
 
     def misfit(self, currency: str) -> str | None:
-        """Why this is no amount in that currency; None when it is one. All decimals of a string count, those of a number that
-        it needs."""
+        """Why this is no amount in that currency; None when it is one.
+
+        All decimals of a string count, those of a number that it needs.
+        """
         allowed, exponent = decimals(currency), self.as_tuple().exponent
         if isinstance(exponent, int) and -exponent <= allowed:
             return None
@@ -75,8 +79,10 @@ class Amount(Decimal):
 
     @staticmethod
     def schema(places: int) -> dict[str, Any]:
-        """The JSON schema of amounts with at most this many decimals. It can't count those of a number: `multipleOf` reckons in
-        floats, of which 0.57 is no multiple of 0.01."""
+        """The JSON schema of amounts with at most this many decimals.
+
+        It can't count those of a number: `multipleOf` reckons in floats, of which 0.57 is no multiple of 0.01.
+        """
         fraction = rf"(\.[0-9]{{1,{places}}})?" if places else ""
         return {
             "anyOf": [
@@ -119,8 +125,11 @@ _WIDE = Context(prec=40, traps=[Inexact, Underflow])
 
 
 def _shortest(number: Decimal) -> Decimal:
-    """The shortest decimal of the number that a JSON text stands for. Some languages write all 17 digits of a float, 0.57 as
-    0.56999999999999995: that is the same float, so 0.57 is meant. A text that no float is written as stays what it is."""
+    """The shortest decimal of the number that a JSON text stands for.
+
+    Some languages write all 17 digits of a float, 0.57 as 0.56999999999999995: that is the same float, so 0.57 is meant. A text
+    that no float is written as stays what it is.
+    """
     if places(number) <= MAX_DECIMALS:
         return number
     near = float(number)
@@ -181,8 +190,11 @@ class Email(str):
 
 
 class Moment(datetime):
-    """A moment with its offset from UTC. The first and the last year are left out: there a moment may have no
-    place in UTC, and their ends mean -infinity and infinity to PostgreSQL's driver."""
+    """A moment with its offset from UTC.
+
+    The first and the last year are left out: there a moment may have no place in UTC, and their ends mean -infinity and infinity
+    to PostgreSQL's driver.
+    """
 
     @classmethod
     def parse(cls, value: Any) -> Moment:
@@ -265,8 +277,9 @@ class Decoder:
         self._problems = getattr(kind, "problems", None)
 
     def json(self, body: bytes) -> Any:
-        """The value in a JSON body; one whose fields may all be left out may be left out itself. Raises ApiError 400 for what
-        is no JSON, 422 for what doesn't fit.
+        """The value in a JSON body; one whose fields may all be left out may be left out itself.
+
+        Raises ApiError 400 for what is no JSON, 422 for what doesn't fit.
         """
         if not body and self._nothing:
             return self.kind()
@@ -422,8 +435,9 @@ _INFINITE = Decimal("Infinity")
 
 
 def _numbers(value: Any) -> Any:
-    """A value of `_loads` with the numbers that msgspec expects: 71.0 is an integer to JSON Schema, and so it is to us; what a
-    float can't hold stays exact.
+    """A value of `_loads` with the numbers that msgspec expects.
+
+    71.0 is an integer to JSON Schema, and so it is to us; what a float can't hold stays exact.
     """
     kind: type[Any] = type(value)
     if kind is Decimal:

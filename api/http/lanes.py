@@ -30,8 +30,9 @@ class Lanes:
             raise self._refused(lane, now)
 
     def enter(self, lane: str, owner: Hashable) -> None:
-        """Before a piece of work; `leave` follows it. Raises ApiError 503 when it would wait too long, or its owner has too
-        much there.
+        """Before a piece of work; `leave` follows it.
+
+        Raises ApiError 503 when it would wait too long, or its owner has too much there.
         """
         if not self.of[lane].enter(owner, now := time.monotonic()):
             raise self._refused(lane, now)

@@ -1,5 +1,4 @@
-"""The OpenAPI 3.1 description, made from the routing table and from the very types that validate and
-answer."""
+"""The OpenAPI 3.1 description, made from the routing table and from the very types that validate and answer."""
 
 from __future__ import annotations
 

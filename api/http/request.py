@@ -26,9 +26,10 @@ JSON_HEADER = constant(b"content-type", JSON_TYPE)
 
 
 class ApiRequest(Generic[C]):
-    """One HTTP request as a handler is given it: `http` is what came, `body` and `query` are validated values,
-    `principal` is set where a token is asked for. `context` is what the server's operations share; which type it has
-    is not known in this room (see api/context.py).
+    """One HTTP request as a handler is given it.
+
+    `http` is what came, `body` and `query` are validated values, `principal` is set where a token is asked for. `context` is what
+    the server's operations share; which type it has is not known in this room (see api/context.py).
     """
 
     __slots__ = (

@@ -252,9 +252,10 @@ class Router:
             self._fixed[operation.path] = node.methods, {}
 
     def find(self, path: str) -> tuple[Methods, dict[str, Any]] | None:
-        """The operations of a path by method, and its parameters; None when no template fits. A path that holds
-        percent-encoded characters is decoded segment by segment: a slash that is encoded is part of its segment, and must
-        lead neither to another operation nor past a proxy's rules.
+        """The operations of a path by method, and its parameters; None when no template fits.
+
+        A path that holds percent-encoded characters is decoded segment by segment: a slash that is encoded is part of its
+        segment, and must lead neither to another operation nor past a proxy's rules.
         """
         found = self._fixed.get(path)
         if found is not None:

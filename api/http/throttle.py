@@ -19,8 +19,7 @@ Clock = Callable[[], float]
 
 
 class FailedAttempts:
-    """Failed attempts by key. `free` failures cost nothing, then waits double from `first` up to `longest`
-    seconds."""
+    """Failed attempts by key. `free` failures cost nothing, then waits double from `first` up to `longest` seconds."""
 
     def __init__(
         self,

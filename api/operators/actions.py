@@ -57,7 +57,9 @@ def action(
     name: str, body: type[msgspec.Struct] | None = None
 ) -> Callable[[Callable[[ApiRequest, Pid], Awaitable[Response]]], None]:
     """Adds `POST /admin/processes/{pid}/NAME`: the process is looked up, the action audited, then done.
-    `body` describes what may be sent with it."""
+
+    `body` describes what may be sent with it.
+    """
 
     def decorate(handler: Callable[[ApiRequest, Pid], Awaitable[Response]]) -> None:
         async def run(request: ApiRequest) -> Response:

@@ -97,8 +97,7 @@ WRONG = "The e-mail address or the password is wrong"
     lane=SIGN_IN,
 )
 async def login(request: ApiRequest) -> Response:
-    """Answers alike, and after the same work, whether the account is unknown, inactive or the password
-    wrong."""
+    """Answers alike, and after the same work, whether the account is unknown, inactive or the password wrong."""
     body: Login = request.body
     passwords = request.context.passwords
     row = await repo.pool().fetchrow(users.BY_EMAIL, body.email)
@@ -150,8 +149,11 @@ NO_STORE = [(b"cache-control", b"no-store")]
     errors=(401,),
 )
 async def refresh(request: ApiRequest) -> Response:
-    """New tokens for a refresh token. One that was replaced stays good for REFRESH_REUSE_SECONDS, for another tab or an answer
-    that was lost, until what replaced it is used; a later use ends the session, since one of both users stole it."""
+    """New tokens for a refresh token.
+
+    One that was replaced stays good for REFRESH_REUSE_SECONDS, for another tab or an answer that was lost, until what replaced it
+    is used; a later use ends the session, since one of both users stole it.
+    """
     refused = unauthorized("The refresh token is not valid", code="invalid_refresh_token")
     reuse = float(request.context.settings.refresh_reuse_seconds)
     reused = False
@@ -181,8 +183,10 @@ async def refresh(request: ApiRequest) -> Response:
     token_optional=True,
 )
 async def logout(request: ApiRequest) -> Response:
-    """Ends the session of the access token, and the refresh token's when one is named; their tokens work no more. Who has the
-    refresh token needs no access token, and is not told whether the token was valid (RFC 7009)."""
+    """Ends the session of the access token, and the refresh token's when one is named; their tokens work no more.
+
+    Who has the refresh token needs no access token, and is not told whether the token was valid (RFC 7009).
+    """
     named: str | None = request.body.refresh_token
     principal = request.principal if request.has_principal else None
     if principal is None and named is None:

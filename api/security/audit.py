@@ -29,8 +29,9 @@ _late: deque[tuple[Any, ...]] = deque(maxlen=KEPT)
 async def record(
     connection: SqlConnection, request: ApiRequest[Any], action: str, subject: str, details: dict[str, Any]
 ) -> None:
-    """Writes a line of the audit log in the caller's transaction: what can't be audited does not happen. Raises as any
-    query does.
+    """Writes a line of the audit log in the caller's transaction: what can't be audited does not happen.
+
+    Raises as any query does.
     """
     await connection.execute(INSERT, *_row(request, action, subject, details))
 

@@ -214,8 +214,11 @@ class Sessions:
 
 
 async def revoke(connection: Any, statement: str, key: UUID) -> set[UUID]:
-    """Ends sessions by one of the statements `REVOKE_...`, and says which. Until none of their tokens is left: a refresh that is
-    under way adds one that the statement, once it has waited for it, still does not see."""
+    """Ends sessions by one of the statements `REVOKE_...`, and says which.
+
+    Until none of their tokens is left: a refresh that is under way adds one that the statement, once it has waited for it, still
+    does not see.
+    """
     ended: set[UUID] = set()
     while rows := await connection.fetch(statement, key):
         ended.update(row["family_id"] for row in rows)

@@ -98,8 +98,7 @@ def mounts(context: Context) -> tuple[Endpoint, Mounts]:
 
 
 def check_origin(settings: Settings) -> CheckOrigin:
-    """Which pages may open a socket: those of CORS_ORIGINS; unset, this server's own, and in dev those of
-    this machine."""
+    """Which pages may open a socket: those of CORS_ORIGINS; unset, this server's own, and in dev those of this machine."""
     if "*" in settings.cors_origins:
         return False
     if settings.cors_origins:

@@ -1,5 +1,6 @@
-"""HTTP/1.1 for a server: a connection as a state machine on llhttp, its asyncio transport, a supervised server,
-WebSocket upgrades.
+"""HTTP/1.1 for a server.
+
+A connection as a state machine on llhttp, its asyncio transport, a supervised server, WebSocket upgrades.
 """
 
 from runtime.http.body import BodyError

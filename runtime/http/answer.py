@@ -44,8 +44,9 @@ def whole(response: Response, connection: bytes, with_body: bool = True) -> byte
 
 
 def head(status: int, fields: Fields, *lines: bytes) -> bytes:
-    """The head of an answer. `lines` are whole field lines with their CRLF, or empty. Raises ValueError for a field that would
-    break it.
+    """The head of an answer.
+
+    `lines` are whole field lines with their CRLF, or empty. Raises ValueError for a field that would break it.
     """
     return b"".join([*_begun(status, fields), *lines, b"\r\n"])
 
@@ -58,8 +59,10 @@ def ends_with_connection(response: Response, version: str) -> bool:
 async def pieces(
     response: Response, version: str, connection: bytes, with_body: bool
 ) -> AsyncIterator[bytes]:
-    """Head and body of an answer whose body is an async iterator, as they come: chunked for a peer that speaks `version` 1.1,
-    unless the answer has its Content-Length. Raises what the iterator raises; the answer is then not whole.
+    """Head and body of an answer whose body is an async iterator, as they come.
+
+    Chunked for a peer that speaks `version` 1.1, unless the answer has its Content-Length. Raises what the iterator raises; the
+    answer is then not whole.
     """
     chunked = _is_chunked(response, version)
     framing = _CHUNKED if chunked else b""

@@ -1,5 +1,6 @@
-"""An ASGI 3 application as a handler: a FastAPI or Starlette app shares the port (HTTP scopes; WebSockets are
-`runtime.phoenix`'s).
+"""An ASGI 3 application as a handler.
+
+A FastAPI or Starlette app shares the port (HTTP scopes; WebSockets are `runtime.phoenix`'s).
 
 handler = asgi(app, otherwise=our_handler, prefix="/legacy")
 """

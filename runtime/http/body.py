@@ -10,9 +10,7 @@ DISCONNECTED: Final = 0
 
 
 class BodyError(Exception):
-    """The body can't be had: `status` is the answer that says so (413, 408, 400), or DISCONNECTED if nobody is there for
-    one.
-    """
+    """The body can't be had: `status` is the answer that says so (413, 408, 400), or DISCONNECTED if nobody is there for one."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)

@@ -47,8 +47,9 @@ HEAD, LENGTH, CHUNKED, UPGRADED, CLOSED = range(5)
 
 
 class Connection:
-    """The state between two reads. Invariants: `pending` requests were given out and not `answered`; `waiting` bytes are
-    unparsed.
+    """The state between two reads.
+
+    Invariants: `pending` requests were given out and not `answered`; `waiting` bytes are unparsed.
     """
 
     __slots__ = (

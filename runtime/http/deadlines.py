@@ -25,8 +25,10 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a sweep sees. `request` is its number, so that two phases of one kind are told apart; `count`: bytes of its body
-    that have come, or bytes of answers that the peer has taken.
+    """What a sweep sees.
+
+    `request` is its number, so that two phases of one kind are told apart; `count`: bytes of its body that have come, or bytes of
+    answers that the peer has taken.
     """
 
     phase: Phase

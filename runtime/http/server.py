@@ -128,8 +128,9 @@ class Listener:
 
 
 class Server(GenServer):
-    """Serves a handler. `Server.start_link(handler, ServerOptions(...))`, or a subclass whose `init` returns
-    `self.serve(...)`.
+    """Serves a handler.
+
+    `Server.start_link(handler, ServerOptions(...))`, or a subclass whose `init` returns `self.serve(...)`.
     """
 
     def init(self, handler: Handler, options: ServerOptions | None = None) -> Any:

@@ -1,5 +1,4 @@
-"""One connection on asyncio: bytes from the socket into the state machine, requests to the handler, answers to the
-socket.
+"""One connection on asyncio: bytes from the socket into the state machine, requests to the handler, answers to the socket.
 
 Requests are handled one at a time, in order. Reading stops while answers are not taken, while `max_ahead` requests
 wait, and while a body has more than `max_buffered` bytes unread. Every phase has a deadline, which the server's sweep

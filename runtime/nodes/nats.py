@@ -49,8 +49,9 @@ class FabricError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NatsOptions:
-    """How to reach the servers. `prefix` begins all subjects, so that several clusters can share servers; `credentials` is the
-    path of a .creds file.
+    """How to reach the servers.
+
+    `prefix` begins all subjects, so that several clusters can share servers; `credentials` is the path of a .creds file.
     """
 
     servers: tuple[str, ...]

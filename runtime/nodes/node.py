@@ -256,8 +256,9 @@ class Node:
     def export(
         self, name: str, function: Callable[..., Any], process: type[FunctionProcess] = FunctionProcess
     ) -> None:
-        """Lets other nodes spawn processes that run this function, and call it by `erpc`. Raises Error("badarg") if the
-        name is taken.
+        """Lets other nodes spawn processes that run this function, and call it by `erpc`.
+
+        Raises Error("badarg") if the name is taken.
         """
         if name in self.exports:
             raise Error("badarg")

@@ -1,5 +1,6 @@
-"""`pg`: process groups over all nodes. A scope is a server of that name on each node; it owns the memberships of its own
-node's processes and a copy of the others'.
+"""`pg`: process groups over all nodes.
+
+A scope is a server of that name on each node; it owns the memberships of its own node's processes and a copy of the others'.
 
 Messages between scopes: `("discover", peer)`, `("sync", peer, groups)`, `("join", peer, group, pids)`, `("leave", peer, pids,
 groups)`. A scope that crashes takes its memberships out everywhere; the processes live, and have to join again.

@@ -73,9 +73,7 @@ _NONE: Final[Any] = object()
 
 
 def reply(ref: SocketRef, status: str = "ok", payload: Any = _NONE) -> None:
-    """`Phoenix.Channel.reply/2`: answers the message that `ref` stands for. Raises what the serializer
-    raises.
-    """
+    """`Phoenix.Channel.reply/2`: answers the message that `ref` stands for. Raises what the serializer raises."""
     frame = ref.serializer.encode_reply(
         ref.join_ref, ref.ref, ref.topic, status, {} if payload is _NONE else payload
     )
@@ -97,9 +95,7 @@ class Channel(GenServer):
     # ---- callbacks
 
     def join(self, topic: str, payload: Any, socket: Socket) -> Any:
-        """Lets the client in with `Accept()` or `Accept(reply)`, refuses it with `Refuse(reply)`. Anything else is a
-        crash.
-        """
+        """Lets the client in with `Accept()` or `Accept(reply)`, refuses it with `Refuse(reply)`. Anything else is a crash."""
         raise NotImplementedError(f"{type(self).__name__} has no join callback")
 
     def handle_in(self, event: Any, payload: Any) -> Any:
@@ -110,17 +106,13 @@ class Channel(GenServer):
         raise LookupError(f"{type(self).__name__} does not handle {event!r}")
 
     def handle_out(self, event: str, payload: Any) -> Any:
-        """A broadcast of an event in `intercept`: None or `NoReply()`, `Stop(reason)`. Passing it on is up to
-        this callback.
-        """
+        """A broadcast of an event in `intercept`: None or `NoReply()`, `Stop(reason)`. Passing it on is up to this callback."""
         raise LookupError(f"{type(self).__name__} does not handle out {event!r}")
 
     # ---- what a callback may do
 
     def push(self, event: str, payload: Any = _NONE) -> None:
-        """`push/3`: sends an event to this client. Raises RuntimeError inside join, and what the serializer
-        raises.
-        """
+        """`push/3`: sends an event to this client. Raises RuntimeError inside join, and what the serializer raises."""
         self._assert_joined()
         frame = self.socket.serializer.encode_message(
             self.join_ref, None, self.topic, event, {} if payload is _NONE else payload
@@ -139,8 +131,9 @@ class Channel(GenServer):
         broadcast_from(pubsub, self.pid, self.topic, event, {} if payload is _NONE else payload)
 
     def subscribe(self) -> None:
-        """Lets the topic's broadcasts through to the client from now on. A join does so by itself, unless it
-        returned `Accept(subscribe=False)`.
+        """Lets the topic's broadcasts through to the client from now on.
+
+        A join does so by itself, unless it returned `Accept(subscribe=False)`.
         """
         self._assert_joined()
         socket = self.socket
@@ -148,9 +141,7 @@ class Channel(GenServer):
         socket.endpoint.pubsub.subscribe(self.topic, self.pid, lane)
 
     def socket_ref(self) -> SocketRef:
-        """`socket_ref/1`: to `reply` to the message at hand later. Raises ValueError outside of handle_in, or
-        without a ref.
-        """
+        """`socket_ref/1`: to `reply` to the message at hand later. Raises ValueError outside of handle_in, or without a ref."""
         if not self.joined or self.ref is None:
             raise ValueError("socket refs can only be made for a message with a push ref, in handle_in")
         return SocketRef(self.socket.transport, self.socket.serializer, self.topic, self.ref, self.join_ref)
@@ -312,9 +303,7 @@ class Channel(GenServer):
         return self._stop(reason)
 
     def _notify_transport(self, reason: Any) -> None:
-        """A callback wants to stop: an orderly reason closes the channel for the client, any other is an
-        error to it.
-        """
+        """A callback wants to stop: an orderly reason closes the channel for the client, any other is an error to it."""
         if is_shutdown(reason):
             self.socket.transport_pid.cell.deliver(SocketClose(self.pid, reason))
 

@@ -28,8 +28,9 @@ CheckOrigin = bool | Literal["conn"] | Sequence[str] | Callable[[Origin], bool]
 
 
 def parse(text: str) -> Origin | None:
-    """`URI.parse/1` as far as origins go: None if there is no host (as in `null`). What follows the digits of
-    a port is ignored.
+    """`URI.parse/1` as far as origins go: None if there is no host (as in `null`).
+
+    What follows the digits of a port is ignored.
     """
     found = _URI.match(text)
     if found is None or not found[2]:
@@ -63,9 +64,7 @@ class OriginPolicy:
                 self._allowed.append(origin)
 
     def allows(self, header: str | None, scheme: str, host: str, port: int | None) -> bool:
-        """Whether a request with this Origin header may connect; `scheme`, `host` and `port` are those of the
-        request.
-        """
+        """Whether a request with this Origin header may connect; `scheme`, `host` and `port` are those of the request."""
         setting = self._setting
         if header is None or setting is False:
             return True

@@ -16,9 +16,7 @@ _BITS: Final = ("server_max_window_bits", "client_max_window_bits")
 
 @dataclass(frozen=True, slots=True)
 class Deflate:
-    """What was agreed: the response header, the server's window, and whether each of the client's messages
-    stands alone.
-    """
+    """What was agreed: the response header, the server's window, and whether each of the client's messages stands alone."""
 
     header: str
     window_bits: int

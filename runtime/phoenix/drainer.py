@@ -1,5 +1,4 @@
-"""The owner of all live connections: who is there, who has been silent too long, who leaves first at a
-shutdown.
+"""The owner of all live connections: who is there, who has been silent too long, who leaves first at a shutdown.
 
 `Sockets` is a GenServer under a registered name. It starts transports as processes, and looks through them at
 one interval for those past their timeout, so that no connection needs a timer of its own. It takes its own
@@ -150,8 +149,9 @@ def _drain_one(transport: SocketTransport) -> None:
 async def drain(
     name: str = "sockets", batch_size: int = 1_000, batch_interval: float = 1_000, timeout: float = 30_000
 ) -> int:
-    """Sends all clients away: each channel ends with `("shutdown", "draining")`, its socket closes with 1012,
-    one without channels with 1000. Returns how many there were.
+    """Sends all clients away; returns how many there were.
+
+    Each channel ends with `("shutdown", "draining")`, its socket closes with 1012, one without channels with 1000.
 
     `batch_size` sockets are closed per `batch_interval` ms, each at a random moment of it. What is still
     there after `timeout` ms is closed without asking its channels, and so is who came meanwhile: a client

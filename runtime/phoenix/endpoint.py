@@ -25,9 +25,7 @@ BROADCAST: Final = ("phoenix", "broadcast")
 
 
 class Fastlane:
-    """Metadata of a channel's subscription: broadcasts go straight to its transport, but for what it
-    intercepts.
-    """
+    """Metadata of a channel's subscription: broadcasts go straight to its transport, but for what it intercepts."""
 
     __slots__ = ("intercepts", "serializer", "transport")
 
@@ -40,8 +38,7 @@ class Fastlane:
 
 
 def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: Broadcast) -> None:
-    """`Phoenix.Channel.Server.dispatch/3`: one encoding per serializer, written to each transport; no channel
-    wakes.
+    """`Phoenix.Channel.Server.dispatch/3`: one encoding per serializer, written to each transport; no channel wakes.
 
     Raises what the serializer raises; subscribers after that one then get nothing, as in Phoenix.
     """
@@ -74,8 +71,7 @@ def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: 
 
 
 class Endpoint:
-    """What a socket mount needs to know of its surroundings: the registered names of its processes, its own
-    host.
+    """What a socket mount needs to know of its surroundings: the registered names of its processes, its own host.
 
     `pubsub`, `channels` (a DynamicSupervisor) and `sockets` (a `drainer.Sockets`) are registered names;
     `url_host` is the host that `check_origin=True` compares with.
@@ -123,8 +119,7 @@ class Endpoint:
 
 
 def broadcast(pubsub_name: str | PubSub, topic: str, event: str, payload: Any) -> None:
-    """`Endpoint.broadcast!/3`: every channel that joined `topic` gets the event, every other subscriber a
-    `Broadcast`.
+    """`Endpoint.broadcast!/3`: every channel that joined `topic` gets the event, every other subscriber a `Broadcast`.
 
     `payload` is a dict (or bytes for a binary message). Raises TypeError if topic or event is no string,
     Error("noproc") if the PubSub does not run, and what a serializer raises for the payload.

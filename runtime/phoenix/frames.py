@@ -1,5 +1,4 @@
-"""WebSocket framing of a server (RFC 6455, 7692): bytes in, messages out, with Bandit's checks and close
-codes.
+"""WebSocket framing of a server (RFC 6455, 7692): bytes in, messages out, with Bandit's checks and close codes.
 
 Pure. `FrameParser.feed` yields what has come in whole; it raises `ProtocolError` where the connection has to
 close.
@@ -201,8 +200,9 @@ class FrameParser:
         return opcode, payload
 
     def _inflated(self, opcode: int, payload: bytes) -> Generator[Event, None, Event]:
-        """The message inflated, after as many pauses as it takes. Raises ProtocolError at the first step that
-        passes the bound.
+        """The message inflated, after as many pauses as it takes.
+
+        Raises ProtocolError at the first step that passes the bound.
         """
         inflater = self._inflater or zlib.decompressobj(-zlib.MAX_WBITS)
         if self.deflate is not None and not self.deflate.client_no_context:

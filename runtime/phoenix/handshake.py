@@ -1,5 +1,4 @@
-"""From an HTTP request to a socket: the checks of `Phoenix.Transports.WebSocket` and `LongPoll`, in their
-order.
+"""From an HTTP request to a socket: the checks of `Phoenix.Transports.WebSocket` and `LongPoll`, in their order.
 
 Pure, but for the user's connect callback, which may be a coroutine. Each step gives the next state or a
 `TransportResponse` that refuses the client.
@@ -92,9 +91,7 @@ def check_websocket(
 def check_longpoll(
     route: Route, path_params: dict[str, str], request: TransportRequest
 ) -> Candidate | TransportResponse:
-    """Query and origin of a longpoll request; the origin is checked before the method. Status 403 goes into
-    the body.
-    """
+    """Query and origin of a longpoll request; the origin is checked before the method. Status 403 goes into the body."""
     try:
         params = {**request.query_params(), **path_params}
     except InvalidQuery:
@@ -145,9 +142,7 @@ def _decode_token(encoded: str) -> str | None:
 
 
 def connect(candidate: Candidate, endpoint: Endpoint) -> Any:
-    """`Phoenix.Socket.__connect__/3`: a Socket that is let in, or a TransportResponse; a coroutine if the callback
-    is one.
-    """
+    """`Phoenix.Socket.__connect__/3`: a Socket that is let in, or a TransportResponse; a coroutine if the callback is one."""
     options = candidate.route.options
     try:
         vsn = candidate.params.get("vsn")

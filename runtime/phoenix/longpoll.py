@@ -60,8 +60,10 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """The client asks for what there is; the answer waits until there is something. With `confirms` it has a number, and whoever
-    asked says `Received` when it has come: the way between two nodes may lose it, and its caller may have given up.
+    """The client asks for what there is; the answer waits until there is something.
+
+    With `confirms` it has a number, and whoever asked says `Received` when it has come: the way between two nodes may lose it,
+    and its caller may have given up.
     """
 
     confirms: bool = False
@@ -84,8 +86,10 @@ class _Flush:
 
 
 class LongPollSession(SocketTransport):
-    """One client. What is pushed waits in `buffer` for its next poll. An answer that is to be confirmed is its first
-    `unconfirmed` frames, until it is, or the next poll takes them again.
+    """One client.
+
+    What is pushed waits in `buffer` for its next poll. An answer that is to be confirmed is its first `unconfirmed` frames, until
+    it is, or the next poll takes them again.
     """
 
     __slots__ = (

@@ -1,5 +1,4 @@
-"""What travels between clients, transports and channels (`Phoenix.Socket.Message`,
-`Broadcast` and others).
+"""What travels between clients, transports and channels (`Phoenix.Socket.Message`, `Broadcast` and others).
 
 A payload is any JSON value, or `bytes` for a binary payload. A `ref` or `join_ref` is whatever the client
 sent: usually a string, but any JSON value is echoed as it came.
@@ -61,9 +60,7 @@ class Frame:
         return wire
 
     def deflated(self, window_bits: int) -> bytes:
-        """The frame compressed by permessage-deflate without context takeover; payloads it cannot shorten
-        stay as they are.
-        """
+        """The frame compressed by permessage-deflate without context takeover; payloads it cannot shorten stay as they are."""
         cache = self._deflated
         if cache is None:
             cache = self._deflated = {}

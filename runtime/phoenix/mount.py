@@ -1,6 +1,4 @@
-"""Socket mounts: which socket answers under which path, by which transports, with which options
-(`Phoenix.Endpoint.socket/3`).
-"""
+"""Socket mounts: which socket answers under which path, by which transports, with which options (`Phoenix.Endpoint.socket/3`)."""
 
 from __future__ import annotations
 
@@ -66,8 +64,9 @@ class WebSocketOptions:
 
 @dataclass(frozen=True, slots=True)
 class LongPollOptions:
-    """Options of the longpoll transport; names and defaults are Phoenix's, but for `max_buffer`,
-    `connect_timeout` and `join_timeout`, which are as in WebSocketOptions.
+    """Options of the longpoll transport.
+
+    Names and defaults are Phoenix's, but for `max_buffer`, `connect_timeout` and `join_timeout`, as in WebSocketOptions.
 
     window_ms: how long a poll waits; a session ends that is not polled for 1.5 windows. pubsub_timeout_ms:
     how long a request waits for a session that is busy. max_body: bytes of one POST. max_batch: lines of one

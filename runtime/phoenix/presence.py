@@ -72,8 +72,10 @@ class Presence(Tracker):
         return presences
 
     def handle_metas(self, topic: str, diff: dict[str, State], presences: dict[str, list[Meta]]) -> Any:
-        """`handle_metas/4`: after a diff was broadcast. `diff` is what was, `presences` all metas of the topic by key. Must
-        return None, or something to await that gives None; anything else ends the presence.
+        """`handle_metas/4`: after a diff was broadcast.
+
+        `diff` is what was, `presences` all metas of the topic by key. Must return None, or something to await that gives None;
+        anything else ends the presence.
         """
 
     def handle_diff(self, diff: Diff) -> None:

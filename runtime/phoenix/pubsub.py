@@ -31,8 +31,10 @@ Dispatcher = Callable[[Iterable[Subscription], Pid | None, Any], None]
 
 
 class Adapter(Protocol):
-    """The way to other nodes (`Phoenix.PubSub.Adapter`): what is broadcast here is handed to it first; what comes from there
-    goes to `PubSub.local_broadcast`. It keeps the order of what one process sends to one node, whichever function sends it.
+    """The way to other nodes (`Phoenix.PubSub.Adapter`).
+
+    What is broadcast here is handed to it first; what comes from there goes to `PubSub.local_broadcast`. It keeps the order of
+    what one process sends to one node, whichever function sends it.
     """
 
     def node_name(self) -> str:

@@ -11,9 +11,7 @@ class InvalidQuery(ValueError):
 
 
 class _Level:
-    """What was put on one level (`a`, `a[b]`, `a[]`), in the order in which it came; the name of `[]` is
-    None.
-    """
+    """What was put on one level (`a`, `a[b]`, `a[]`), in the order in which it came; the name of `[]` is None."""
 
     __slots__ = ("below", "entries")
 

@@ -1,6 +1,4 @@
-"""The HTTP request behind a connection, as transports hand it to the protocol, and the answers that refuse
-one.
-"""
+"""The HTTP request behind a connection, as transports hand it to the protocol, and the answers that refuse one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""`Phoenix.Socket`: the user's socket class, and the state machine between one client's messages and its
-channels.
+"""`Phoenix.Socket`: the user's socket class, and the state machine between one client's messages and its channels.
 
 `Socket` is what an application writes: who may connect, the socket's id, which topic goes to which
 channel. `SocketTransport` is the process behind one connection; the WebSocket connection and the longpoll
@@ -89,14 +88,13 @@ class Socket:
         raise NotImplementedError(f"{type(self).__name__} has no connect callback")
 
     def id(self) -> str | None:
-        """The name under which all sockets of this client can be closed by a "disconnect" broadcast; None for
-        none.
-        """
+        """The name under which all sockets of this client can be closed by a "disconnect" broadcast; None for none."""
         return None
 
     def disconnects(self, payload: Any) -> bool:
-        """Whether a "disconnect" broadcast with this payload closes this socket. As in Phoenix each does; a socket of one of
-        several sessions of its user may look which of them is meant.
+        """Whether a "disconnect" broadcast with this payload closes this socket.
+
+        As in Phoenix each does; a socket of one of several sessions of its user may look which of them is meant.
         """
         return True
 
@@ -161,9 +159,7 @@ _CLOSED: Final[Any] = _Closed()
 
 
 class SocketTransport(GenServer):
-    """The process of one client connection. A subclass says how a frame goes out (`emit`, `push`) and how it
-    ends (`stop`).
-    """
+    """The process of one client connection. A subclass says how a frame goes out (`emit`, `push`) and how it ends (`stop`)."""
 
     __slots__ = ("channels", "rate", "socket")
 
@@ -175,9 +171,7 @@ class SocketTransport(GenServer):
         self.rate = (0, 0)  # the second that runs, and the messages in it
 
     def too_fast(self, limit: int | None, more: int = 1) -> bool:
-        """Counts `more` messages of the client: True if there are more than `limit` in this second (None: no
-        bound).
-        """
+        """Counts `more` messages of the client: True if there are more than `limit` in this second (None: no bound)."""
         if limit is None:
             return False
         second = int(self.now())
@@ -229,8 +223,7 @@ class SocketTransport(GenServer):
     # ---- Phoenix.Socket.__in__/2
 
     def receive(self, data: bytes, opcode: int) -> Coroutine[Any, Any, None] | None:
-        """Handles one message of the client. A coroutine means a join is under way: it blocks the whole
-        socket.
+        """Handles one message of the client. A coroutine means a join is under way: it blocks the whole socket.
 
         Raises BadMessage for one that cannot be read.
         """
@@ -311,9 +304,7 @@ class SocketTransport(GenServer):
             )
 
     async def _join_again(self, entry: ChannelEntry, message: Message) -> None:
-        """A second join of a topic replaces the channel: its phx_close comes behind the answer to the new
-        join.
-        """
+        """A second join of a topic replaces the channel: its phx_close comes behind the answer to the new join."""
         pid = entry.pid
         erlang.exit(pid, DUPLICATE_JOIN)
         if (

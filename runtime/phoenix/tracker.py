@@ -72,8 +72,10 @@ class DiffFailed:
 
 
 class Tracker(GenServer):
-    """`Phoenix.Tracker`. Start it by `start_link(pubsub, name=...)`, `pubsub` being the registered name of a PubSub; `Options`
-    may follow, or their fields by name (in supervisor.toml). Override `handle_diff`.
+    """`Phoenix.Tracker`.
+
+    Start it by `start_link(pubsub, name=...)`, `pubsub` being the registered name of a PubSub; `Options` may follow, or their
+    fields by name (in supervisor.toml). Override `handle_diff`.
     """
 
     def init(self, pubsub: str, options: Options | None = None, **more: Any) -> None:
@@ -164,8 +166,9 @@ class Tracker(GenServer):
     # ---- the callback
 
     def handle_diff(self, diff: Diff) -> None:
-        """`handle_diff/2`: topic -> (joins, leaves), for every change on any node. Runs where the change was made: it must be
-        quick and must not wait.
+        """`handle_diff/2`: topic -> (joins, leaves), for every change on any node.
+
+        Runs where the change was made: it must be quick and must not wait.
         """
 
     # ---- the process

@@ -205,8 +205,9 @@ class State:
         self._ended: set[int] = set()
 
     def clocks(self) -> Clocks:
-        """How far the ticks of each replica are seen, but for those that are down: a newcomer who never heard of one of these
-        would ask for everything again and again.
+        """How far the ticks of each replica are seen, but for those that are down.
+
+        A newcomer who never heard of one of these would ask for everything again and again.
         """
         return {replica: clock for replica, clock in self.context.items() if replica not in self.downs}
 

@@ -117,8 +117,9 @@ class ClientGone(BaseException):
 
 
 async def while_connected(request: http.Request, answer: Awaitable[Any]) -> Any:
-    """Waits for an answer as long as the client is there. Raises ClientGone: a client that went away must not take the
-    messages that its next poll should get.
+    """Waits for an answer as long as the client is there.
+
+    Raises ClientGone: a client that went away must not take the messages that its next poll should get.
     """
     polling = asyncio.ensure_future(_await(answer))
     gone = request.disconnected()

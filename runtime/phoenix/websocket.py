@@ -1,5 +1,4 @@
-"""The process behind one WebSocket: frames in, frames out, limits (`Phoenix.Transports.WebSocket` on Bandit's
-WebSock).
+"""The process behind one WebSocket: frames in, frames out, limits (`Phoenix.Transports.WebSocket` on Bandit's WebSock).
 
 It takes these messages: from its IO side `bytes` that came in, `PeerClosed`; from others `Frame`s to send,
 `CloseConnection`, and what `SocketTransport` takes. A join blocks it; meanwhile messages wait, so that frames
@@ -88,8 +87,9 @@ def _discard(data: bytes) -> None:
 
 
 class WebSocketConnection(SocketTransport):
-    """One client. `last_seen` is when its last byte came, or was handled if that took a join, in seconds of
-    the engine's clock.
+    """One client.
+
+    `last_seen` is when its last byte came, or was handled if that took a join, in seconds of the engine's clock.
     """
 
     __slots__ = (

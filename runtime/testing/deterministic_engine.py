@@ -138,9 +138,7 @@ class TracedCell(Cell):
 
 
 class DeterministicEngine(Engine):
-    """Runs processes under `seed`. `trace` records every step as `(ms, what, who, detail)`; see
-    `runtime.testing.simulation`.
-    """
+    """Runs processes under `seed`. `trace` records every step as `(ms, what, who, detail)`; see `runtime.testing.simulation`."""
 
     def __init__(self, seed: int = 0, *, trace: bool = False, choices: Sequence[int] | None = None) -> None:
         super().__init__()
@@ -205,8 +203,10 @@ class DeterministicEngine(Engine):
         self.record("exit", pid.cell.get_name(), reports.describe(reason).splitlines()[0])
 
     def _step(self) -> bool:
-        """One turn of one runnable, the seed's choice. The callbacks of asyncio count as one runnable, in
-        their order, and so do the timers that are due."""
+        """One turn of one runnable, the seed's choice.
+
+        The callbacks of asyncio count as one runnable, in their order, and so do the timers that are due.
+        """
         self.run_unwinding()
         runnable = self.queue
         due = self.timers.next()
@@ -238,9 +238,7 @@ class DeterministicEngine(Engine):
             events._set_running_loop(previous)
 
     def run(self, max_steps: int = 1_000_000) -> int:
-        """Runs until nothing can run; no time passes. Returns the steps taken. Raises RuntimeError after
-        `max_steps`.
-        """
+        """Runs until nothing can run; no time passes. Returns the steps taken. Raises RuntimeError after `max_steps`."""
         previous = events._get_running_loop()
         events._set_running_loop(self._loop)
         engines.set_default(self)

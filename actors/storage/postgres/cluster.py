@@ -80,9 +80,7 @@ class Cluster:
 
     @classmethod
     def at(cls, data_dir: Path | str, options: dict[str, str] | None = None) -> Cluster:
-        """The cluster of `data_dir`; `options` are postgresql.conf settings that replace ours, for its next
-        start.
-        """
+        """The cluster of `data_dir`; `options` are postgresql.conf settings that replace ours, for its next start."""
         path = Path(data_dir).expanduser().resolve()
         with cls._known_lock:
             cluster = cls._known.get(path)
@@ -128,8 +126,7 @@ class Cluster:
     # ---- life
 
     async def start(self) -> bool:
-        """Own the cluster and have it serve: True. False when another process owns it: then connect by
-        `url()`.
+        """Own the cluster and have it serve: True. False when another process owns it: then connect by `url()`.
 
         Must run on a thread that lives as long as the server (see `Postmaster`). Raises `PostgresError`.
         """
@@ -154,9 +151,7 @@ class Cluster:
         return self.url()
 
     async def stop(self, timeout: float = 6.0) -> None:
-        """End the postmaster if it is ours (fast shutdown; after `timeout` seconds by force) and let go of
-        the cluster.
-        """
+        """End the postmaster if it is ours (fast shutdown; after `timeout` seconds by force) and let go of the cluster."""
         await asyncio.to_thread(self.stop_blocking, timeout)
 
     def stop_blocking(self, timeout: float = 6.0) -> None:
@@ -259,9 +254,7 @@ class Cluster:
         return (errors or lines or ["it wrote nothing"])[-1]
 
     async def _ensure_database(self) -> None:
-        """The role and the database of BitNexus. They are made on the first start; later this is one quick
-        connect.
-        """
+        """The role and the database of BitNexus. They are made on the first start; later this is one quick connect."""
         marker = self.data_dir / "postgres.ready"
         if marker.exists():
             return

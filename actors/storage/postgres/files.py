@@ -68,9 +68,7 @@ def _has(status: os.stat_result, who: Account, bit: int) -> bool:
 
 
 def wheel_directory() -> Path:
-    """The folder with bin, lib and share of the installed PostgreSQL wheel, found without importing the
-    wheel's code.
-    """
+    """The folder with bin, lib and share of the installed PostgreSQL wheel, found without importing the wheel's code."""
     for package, folder in WHEELS:
         spec = importlib.util.find_spec(package)
         for location in (spec.submodule_search_locations or ()) if spec is not None else ():
@@ -126,9 +124,7 @@ def _make_fallback() -> None:
 
 
 def home_in(data_dir: Path, who: Account) -> Path:
-    """The directory of the cluster that belongs to `data_dir`, made on first use and owned by `who`, closed
-    to others.
-    """
+    """The directory of the cluster that belongs to `data_dir`, made on first use and owned by `who`, closed to others."""
     note = data_dir / "postgres.location"
     if note.exists():
         home = Path(note.read_text().strip())

@@ -1,5 +1,4 @@
-"""Run as a script, between fork and exec of a PostgreSQL binary: drops root and ties the child's life to its
-parent's.
+"""Run as a script, between fork and exec of a PostgreSQL binary: drops root and ties the child's life to its parent's.
 
     python -I -S postgres_launcher.py PARENT_PID UID GID DIRECTORY PROGRAM [ARGUMENT ...]
 

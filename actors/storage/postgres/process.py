@@ -54,8 +54,7 @@ def says_ready(data: Path, pid: int) -> bool:
 
 
 def clear_remains(data: Path, timeout: float = 5.0) -> None:
-    """End whatever an earlier server left running in `data` and remove its stale files. Blocks, 3 *
-    `timeout` s at most.
+    """End whatever an earlier server left running in `data` and remove its stale files. Blocks, 3 * `timeout` s at most.
 
     The caller holds the lock of the data directory, so none of it can belong to a running server.
     """
@@ -111,9 +110,10 @@ def run(who: Account, directory: Path, program: Path, *arguments: str) -> None:
 
 
 class Postmaster:
-    """A postmaster that this process started. Start it on a thread that lives as long as the server: the
-    kernel ends the postmaster when that thread ends. `on_exit` callables run on a thread of their own, once,
-    with the exit status.
+    """A postmaster that this process started.
+
+    Start it on a thread that lives as long as the server: the kernel ends the postmaster when that thread ends. `on_exit`
+    callables run on a thread of their own, once, with the exit status.
     """
 
     def __init__(self, who: Account, data: Path, program: Path, arguments: Sequence[str], log: Path) -> None:

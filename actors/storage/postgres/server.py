@@ -1,5 +1,4 @@
-"""The PostgreSQL that BitNexus uses: the embedded one as a supervised postmaster, or the one DATABASE_URL
-names.
+"""The PostgreSQL that BitNexus uses: the embedded one as a supervised postmaster, or the one DATABASE_URL names.
 
 Owns the postmaster's life. When the postmaster ends by itself (killed, crashed) this process ends with
 `("postmaster_exit", status)` and its supervisor starts both again. When this process is killed the postmaster
