@@ -162,7 +162,7 @@ const TILES = [
   ["errors", "Errors/s", number, (value) => (value > 0 ? "bad" : "")],
   ["sockets", "Sockets", number],
   ["processes", "Processes", number],
-  ["mailbox", "Waiting mail", number, (value) => (value > 1000 ? "bad" : value > 100 ? "warn" : "")],
+  ["mailbox", "Queued", number, (value) => (value > 1000 ? "bad" : value > 100 ? "warn" : "")],
   ["lag_ms", "Loop lag", ms, (value) => (value > 250 ? "bad" : value > 50 ? "warn" : "")],
   ["cpu", "CPU", (value) => (value === undefined ? "–" : `${number(value)} %`)],
   ["memory", "Memory", bytes],

@@ -154,7 +154,7 @@ export class Pane {
       process.supervisor && button("restart", "Restart", "", () => post("restart"), (done) => `${process.name ?? process.pid} ${done.result}${replaced(done)}`),
       process.suspended
         ? button("resume", "Resume", "quiet", () => post("resume"), () => "Resumed")
-        : button("suspend", "Suspend", "quiet", () => post("suspend"), () => "Suspended: its mail waits"),
+        : button("suspend", "Suspend", "quiet", () => post("suspend"), () => "Suspended: its messages wait"),
       button("trace", "Trace 10", "quiet", () => post("trace", { messages: 10, timeout_ms: 5000 }), (done) => {
         this.traced = done.events;
         return `${done.events.length} messages traced`;

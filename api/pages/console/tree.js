@@ -124,7 +124,7 @@ export class Tree {
     const list = [];
     if (node.state) list.push([node.state, node.state === "open" ? "alarm" : "state-name"]);
     if (node.dynamic) list.push([number(node.children_count), "children"]);
-    if (node.message_queue_len > 0) list.push([`✉ ${number(node.message_queue_len)}`, "mail"]);
+    if (node.message_queue_len > 0) list.push([`✉ ${number(node.message_queue_len)}`, "queued"]);
     if (node.restarts > 0) list.push([`↻ ${node.restarts}`, "restarts"]);
     group.dataset.restarts = node.restarts;
     const summary = list.map((one) => one.join()).join("|");
