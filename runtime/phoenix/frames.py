@@ -43,8 +43,8 @@ class FrameParser:
     """The state between two reads: a frame that has not come in whole, and the fragments of a message.
 
     max_frame_size: bytes of a frame with its header; 0 leaves it to the other bound. max_message_size: bytes
-    of a message, all fragments together, inflated. deflate: what was negotiated, if anything was; a client
-    with context takeover costs an inflater from its first compressed message on.
+    of a message, all fragments together. deflate: what was negotiated, if anything was; a client with context
+    takeover costs an inflater from its first compressed message on. max_inflated: bytes of a message that came compressed.
 
     A few KB may inflate to all that a message may be. So messages are inflated in steps: `feed` yields PAUSE
     whenever INFLATE_STEP bytes were inflated, in one message or in many, or taken in, or FRAMES were read, and goes on
@@ -53,12 +53,21 @@ class FrameParser:
 
     __slots__ = (
         "_buffer", "_fragments", "_inflater", "_opcode", "_packed", "_step_left", "count", "deflate",
-        "max_frame_size", "max_message_size", "small_fragments",
+        "max_frame_size", "max_inflated", "max_message_size", "small_fragments",
     )  # fmt: skip
 
-    def __init__(self, max_frame_size: int, max_message_size: int, deflate: Deflate | None = None) -> None:
+    def __init__(
+        self,
+        max_frame_size: int,
+        max_message_size: int,
+        deflate: Deflate | None = None,
+        max_inflated: int | None = None,
+    ) -> None:
         self.max_frame_size = max_frame_size or max_message_size + 14
         self.max_message_size = max_message_size
+        self.max_inflated = (
+            max_message_size if max_inflated is None else min(max_inflated, max_message_size)
+        )
         self.deflate = deflate
         self.count = 0  # of whole frames
         self.small_fragments = 0  # that ended no message; who bounds the rate counts them, and sets it to 0
@@ -222,7 +231,7 @@ class FrameParser:
                 except zlib.error as error:
                     raise ProtocolError(1007, f"received a frame that does not inflate: {error}") from None
                 message += piece
-                if len(message) > self.max_message_size:
+                if len(message) > self.max_inflated:
                     raise ProtocolError(1009, "message is too large")
                 rest = inflater.unconsumed_tail
                 more = len(piece) == allowed  # zlib may hold output back even if it has taken all the input

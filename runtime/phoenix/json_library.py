@@ -28,6 +28,7 @@ MAX_EXACT: Final = 1 << 22  # parts of a value that is encoded without orjson
 _EXACT_FLOAT: Final = 1e15  # a larger float may be an integer that orjson could not hold
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:(\.\d+)?([eE][-+]?\d+)?)")
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
+_PLAIN: Final = frozenset({int, bool, type(None)})  # values without colons, none of which has lost digits
 _LITERALS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
 
 
@@ -71,7 +72,8 @@ def _colons(root: Any) -> int:
                     total += key.count(":")
             stack.extend(value.values())
         elif kind is list:
-            stack.extend(value)
+            if not _PLAIN.issuperset(map(type, value)):
+                stack.extend(value)
         elif kind is float and not -_EXACT_FLOAT < value < _EXACT_FLOAT:
             return -1
     return total

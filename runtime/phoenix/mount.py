@@ -18,6 +18,10 @@ ErrorHandler = Callable[[TransportRequest, Any], TransportResponse]
 WEBSOCKET: Final = "websocket"
 LONGPOLL: Final = "longpoll"
 
+# A person makes a few messages a second, a page that loads some dozens: ten times that is a program that has gone wild. What
+# so many cost is some percent of a CPU, with each socket of a client.
+MESSAGES_PER_SECOND: Final = 1_000
+
 
 def _check_keys(keys: Sequence[str]) -> None:
     for key in keys:
@@ -35,9 +39,9 @@ class WebSocketOptions:
     `sec-websocket-protocol` may ask for. error_handler: makes the answer when connect refuses with a reason.
     compress: offer permessage-deflate.
 
-    max_message_size: bytes of one message in all its fragments, inflated. max_buffer: bytes that may wait for
-    a slow reader before it is closed with 1013. max_messages_per_second: of one socket (None: no bound), else
-    closed with 1008; pings, pongs and fragments below 1 KB count as messages. connect_timeout,
+    max_message_size: bytes of one message in all its fragments. max_inflated: bytes of one that came compressed: what
+    a few KB may become is handled in one turn of the loop. max_buffer: bytes that may wait for a slow reader before it is
+    closed with 1013. max_messages_per_second: of one socket (None: no bound), else closed with 1008; pings, pongs and fragments below 1 KB count as messages. connect_timeout,
     join_timeout: ms that connect and join callbacks may take (None: no bound).
     """
 
@@ -52,8 +56,9 @@ class WebSocketOptions:
     serializers: tuple[Serializer, ...] = SERIALIZERS
     compress: bool = False
     max_message_size: int = 8_000_000
+    max_inflated: int = 1_000_000
     max_buffer: int = 1 << 20
-    max_messages_per_second: int | None = None
+    max_messages_per_second: int | None = MESSAGES_PER_SECOND
     connect_timeout: int | None = 10_000
     join_timeout: int | None = None
     frame_timeout: int = 30_000
@@ -83,7 +88,7 @@ class LongPollOptions:
     max_body: int = 8_000_000
     max_batch: int = 100
     max_buffer: int = 4 << 20
-    max_messages_per_second: int | None = None
+    max_messages_per_second: int | None = MESSAGES_PER_SECOND
     connect_timeout: int | None = 10_000
     join_timeout: int | None = None
     max_sessions: int = 100

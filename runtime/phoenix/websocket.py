@@ -119,7 +119,9 @@ class WebSocketConnection(SocketTransport):
         self.write = io.write  # held at hand: a broadcast comes by here once for every socket
         self.options = options
         self.window_bits = 0 if deflate is None else deflate.window_bits
-        self.parser = FrameParser(options.max_frame_size, options.max_message_size, deflate)
+        self.parser = FrameParser(
+            options.max_frame_size, options.max_message_size, deflate, options.max_inflated
+        )
         self.last_seen = 0.0
         self.frame_since = (-1, 0.0)  # the frame that the last look found unfinished, and since when
         self.queued = 0  # bytes of frames in the mailbox

@@ -21,6 +21,7 @@ from runtime.phoenix import (
 from runtime.phoenix.deflate import negotiate
 from runtime.phoenix.longpoll import LongPollSession, Poll
 from runtime.phoenix.messages import TEXT, Frame
+from runtime.phoenix.mount import MESSAGES_PER_SECOND
 from runtime.phoenix.serializer import V2_SERIALIZER
 from tests.phoenix.client import Client, client_frame, start_endpoint
 from tests.phoenix.client import reply as phx_reply
@@ -100,6 +101,35 @@ def test_fragments_of_a_large_message_are_one_message(play: Any) -> None:
         client.send_bytes(client_frame(1, b" " * 2000, 0) + client_frame(0, b" " * 2000, 0) * 20)
         client.send_bytes(client_frame(0, orjson.dumps(HEARTBEAT)))
         assert len(await client.settle()) == 1 and not client.io.closed
+
+    play(body)
+
+
+def test_a_flood_has_a_bound_that_a_busy_client_does_not_meet(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        busy, wild = Client(endpoint, UserSocket), Client(endpoint, UserSocket)
+        busy.send_bytes(client_frame(1, orjson.dumps(HEARTBEAT)) * 500)
+        wild.send_bytes(client_frame(1, orjson.dumps(HEARTBEAT)) * 3000)
+        assert len(await busy.settle()) == 500 and not busy.io.closed
+        answers = await wild.settle()
+        assert answers[-1] == ("close", 1008) and len(answers) <= 2 * MESSAGES_PER_SECOND + 1
+
+    play(body)
+
+
+def test_what_a_few_bytes_inflate_to_has_a_bound_of_its_own(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        compressor = zlib.compressobj(9, wbits=-15)
+        text = orjson.dumps(HEARTBEAT) + b" " * 1_000_000
+        packed = compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        large = Client(endpoint, UserSocket, deflate=negotiate(["permessage-deflate"]))
+        large.send_bytes(client_frame(1, packed[:-4], 0xC0))
+        assert await large.settle() == [("close", 1009)]
+        plain = Client(endpoint, UserSocket)
+        plain.send_bytes(client_frame(1, text))
+        assert len(await plain.settle()) == 1 and not plain.io.closed
 
     play(body)
 
