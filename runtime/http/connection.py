@@ -346,17 +346,24 @@ class Connection:
         return request
 
     def _expect_body(self, request: Request, upgrade: bool) -> None:
-        """Sets the phase that follows this head. With `upgrade` llhttp ends the message here, whatever its length."""
+        """Sets the phase that follows this head. With `upgrade` llhttp ends the message here, whatever its length.
+
+        An Upgrade that is ignored changes nothing (RFC 9110 7.8): the client waits for the 101 before it speaks otherwise.
+        """
         length = request.content_length
         self._ignoring = upgrade
-        if upgrade and b"websocket" in tokens(request.headers.get(b"upgrade", b"")):
-            if request.method == "GET" and request.version == "1.1" and self._options.upgradable(request):
-                if length != 0:
-                    raise Refusal(400, "a WebSocket request has no body")
-                request.upgrade = True
-                self.phase = UPGRADED
-                return
-            request.keep_alive = False  # what follows may be frames
+        if (
+            upgrade
+            and request.method == "GET"
+            and request.version == "1.1"
+            and b"websocket" in tokens(request.headers.get(b"upgrade", b""))
+            and self._options.upgradable(request)
+        ):
+            if length != 0:
+                raise Refusal(400, "a WebSocket request has no body")
+            request.upgrade = True
+            self.phase = UPGRADED
+            return
         if length != 0:
             self.phase = CHUNKED if length is None else LENGTH
             self._beside = 0

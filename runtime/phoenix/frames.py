@@ -65,9 +65,7 @@ class FrameParser:
     ) -> None:
         self.max_frame_size = max_frame_size or max_message_size + 14
         self.max_message_size = max_message_size
-        self.max_inflated = (
-            max_message_size if max_inflated is None else min(max_inflated, max_message_size)
-        )
+        self.max_inflated = max_message_size if max_inflated is None else min(max_inflated, max_message_size)
         self.deflate = deflate
         self.count = 0  # of whole frames
         self.small_fragments = 0  # that ended no message; who bounds the rate counts them, and sets it to 0

@@ -41,8 +41,9 @@ class WebSocketOptions:
 
     max_message_size: bytes of one message in all its fragments. max_inflated: bytes of one that came compressed: what
     a few KB may become is handled in one turn of the loop. max_buffer: bytes that may wait for a slow reader before it is
-    closed with 1013. max_messages_per_second: of one socket (None: no bound), else closed with 1008; pings, pongs and fragments below 1 KB count as messages. connect_timeout,
-    join_timeout: ms that connect and join callbacks may take (None: no bound).
+    closed with 1013. max_messages_per_second: of one socket (None: no bound), else closed with 1008; pings, pongs and
+    fragments below 1 KB count as messages. connect_timeout, join_timeout: ms that connect and join callbacks may take
+    (None: no bound).
     """
 
     path: str = "/websocket"

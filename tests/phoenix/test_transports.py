@@ -39,6 +39,7 @@ UPGRADE = {
     "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
     "sec-websocket-version": "13",
 }
+CLOSING_UPGRADE = {**UPGRADE, "connection": "Upgrade, close"}
 
 
 class Room(Channel):
@@ -188,12 +189,14 @@ def test_a_client_that_leaves_while_connect_runs() -> None:
 
 def test_paths() -> None:
     async def body(server: ConformanceServer, port: int) -> None:
-        for headers in (None, UPGRADE):
+        for headers in (None, CLOSING_UPGRADE):
             status, fields, text = await http(port, "GET", "/conformance_idle/longpoll?vsn=2.0.0", headers)
             assert status == 404 and json.loads(text) == {"errors": {"detail": "Not Found"}}
             assert fields["content-type"] == "application/json; charset=utf-8"
         # An Upgrade header means nothing to longpoll.
-        status, _fields, text = await http(port, "GET", "/conformance/longpoll?vsn=2.0.0&auth=ok&", UPGRADE)
+        status, _fields, text = await http(
+            port, "GET", "/conformance/longpoll?vsn=2.0.0&auth=ok&", CLOSING_UPGRADE
+        )
         assert status == 200 and json.loads(text)["status"] == 410
         for method in ("HEAD", "PUT"):
             assert (await http(port, method, "/conformance/websocket?vsn=2.0.0&token=ok"))[0] == 400
@@ -364,6 +367,42 @@ def test_a_poll_while_the_server_goes_sends_the_client_back() -> None:
             assert (got[0], json.loads(got[2])) == (200, {"status": 500})
 
     serve(body)
+
+
+class NamedSocket(LaterSocket):
+    """All sockets of a user have one id."""
+
+    def id(self) -> str | None:
+        return f"user:{self.assigns['user']}"
+
+
+NAMED = (
+    Mount(
+        "/named",
+        NamedSocket,
+        WebSocketOptions(check_origin=False),
+        LongPollOptions(check_origin=False, max_sessions=3),
+    ),
+)
+
+
+def test_a_user_has_a_bounded_number_of_longpoll_sessions() -> None:
+    async def body(server: ConformanceServer, port: int) -> None:
+        async def open_session(user: str) -> dict[str, Any]:
+            return json.loads((await http(port, "GET", f"/named/longpoll?vsn=2.0.0&user={user}&"))[2])
+
+        wire = await Wire.connect(port, "/named/websocket?vsn=2.0.0&user=ann")  # counts as well
+        await until(lambda: len(server.sockets.transports) == 1)
+        there = [await open_session("ann") for _ in range(5)]
+        assert [each["status"] for each in there] == [410, 410, 403, 403, 403]
+        assert "token" not in there[2] and len(server.endpoint.sessions) == 2
+        assert (await open_session("ben"))["status"] == 410  # another user's
+        server.endpoint.disconnect("user:ann")
+        await until(lambda: len(server.endpoint.sessions) == 1 and len(server.sockets.transports) == 1)
+        assert [(await open_session("ann"))["status"] for _ in range(4)] == [410, 410, 410, 403]
+        wire.writer.close()
+
+    serve(body, NAMED)
 
 
 def test_longpoll_body_bound() -> None:

@@ -1,0 +1,348 @@
+"""The server as a process: where it listens (TLS, IPv6, a unix socket, a shared port), how it stops, and how it gives its
+places back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import http.client
+import ipaddress
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from runtime.core.asyncio_engine import AsyncioEngine
+from runtime.http import HttpOptions, Request, Response, Server, ServerOptions
+from runtime.http.server import addresses
+from runtime.otp import erlang, gen_server
+from runtime.otp.gen_server import StartError
+from tests.support.server import PATIENCE
+
+ASK = b"GET /here HTTP/1.1\r\nhost: x\r\n\r\n"
+LAST = b"GET /here HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+LIMIT = 1000
+
+
+async def echo(request: Request) -> Response:
+    """Says what it has seen; reads a small body."""
+    body = await request.body.read(LIMIT)
+    seen = f"{request.scheme} {request.method} {request.path} {len(body)} {request.client is not None}"
+    return Response(200, seen.encode())
+
+
+def serving(body: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        engine = AsyncioEngine().start()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await body()
+        finally:
+            await engine.stop()
+
+    uvloop.run(main())
+
+
+async def talk(data: bytes, *where: Any, **how: Any) -> bytes:
+    """What a server at this address answers, up to its end."""
+    reader, writer = await asyncio.open_connection(*where, **how)
+    writer.write(data)
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost that signs itself, and its key, as PEM files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, key_pem = folder / "cert.pem", folder / "key.pem"
+    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    kind, form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    key_pem.write_bytes(key.private_bytes(serialization.Encoding.PEM, kind, form))
+    return pem, key_pem
+
+
+# ---- where it listens
+
+
+def test_tls(tmp_path: Path) -> None:
+    pem, key = certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(pem))
+    trusting.set_alpn_protocols(["h2", "http/1.1"])
+    distrusting = ssl.create_default_context()
+
+    async def body() -> None:
+        options = ServerOptions(certificate=pem, key=key, http=HttpOptions(linger_timeout=0.2))
+        ((host, port),) = await addresses(await Server.start(echo, options))
+        reader, writer = await asyncio.open_connection(host, port, ssl=trusting)
+        assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+        writer.write(ASK)
+        assert b"https GET /here 0 True" in await reader.readuntil(b"True")
+        writer.write(LAST)  # the connection goes on
+        assert (await reader.read()).endswith(b"https GET /here 0 True")
+        writer.close()
+        large = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n" + b"x" * 1_000_000
+        assert (await talk(large, host, port, ssl=trusting)).startswith(b"HTTP/1.1 413")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await talk(LAST, host, port, ssl=distrusting)
+        assert b"HTTP/1.1 200" not in await talk(LAST, host, port)  # nothing is said in the clear
+
+    serving(body)
+
+
+def test_a_client_that_never_shakes_hands_disturbs_nobody(tmp_path: Path) -> None:
+    pem, key = certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(pem))
+
+    async def body() -> None:
+        options = ServerOptions(certificate=pem, key=key)
+        ((host, port),) = await addresses(await Server.start(echo, options))
+        silent = [await asyncio.open_connection(host, port) for _ in range(20)]
+        assert (await talk(LAST, host, port, ssl=trusting)).startswith(b"HTTP/1.1 200")
+        for _reader, writer in silent:
+            writer.close()
+
+    serving(body)
+
+
+@pytest.mark.parametrize("host", ["::1", None, ""])
+def test_ipv6_and_every_address(host: str | None) -> None:
+    async def body() -> None:
+        found = await addresses(await Server.start(echo, ServerOptions(host=host)))
+        assert len({address[1] for address in found}) == 1, "one port for all families"
+        port = found[0][1]
+        assert (await talk(LAST, "::1", port)).endswith(b"http GET /here 0 True")
+        if host != "::1":
+            assert (await talk(LAST, "127.0.0.1", port)).endswith(b"http GET /here 0 True")
+
+    serving(body)
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    place = tmp_path / "http.sock"
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_unix_connection(place)
+        writer.write(LAST)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def body() -> None:
+        server = await Server.start(echo, ServerOptions(unix=place))
+        assert (await ask()).endswith(b"http GET /here 0 False")
+        with pytest.raises(StartError):  # somebody lives there
+            await Server.start(echo, ServerOptions(unix=place))
+        assert (await ask()).endswith(b"http GET /here 0 False")
+        erlang.exit(server, "kill")
+        await erlang.await_down(server)
+        assert place.is_socket(), "what a server that was killed has left"
+        await Server.start(echo, ServerOptions(unix=place))
+        assert (await ask()).endswith(b"http GET /here 0 False")
+
+    serving(body)
+
+
+def test_a_file_in_the_place_of_a_unix_socket_is_left_alone(tmp_path: Path) -> None:
+    place = tmp_path / "precious"
+    place.write_text("data")
+
+    async def body() -> None:
+        with pytest.raises(StartError):
+            await Server.start(echo, ServerOptions(unix=place))
+        assert place.read_text() == "data"
+
+    serving(body)
+
+
+def test_servers_share_a_port() -> None:
+    async def body() -> None:
+        def named(name: bytes) -> Callable[[Request], Response]:
+            return lambda _request: Response(200, name)
+
+        first = await Server.start(named(b"first"), ServerOptions(reuse_port=True))
+        ((host, port),) = await addresses(first)
+        second = await Server.start(named(b"second"), ServerOptions(port=port, reuse_port=True))
+        answers = Counter([(await talk(LAST, host, port)).rpartition(b"\r\n")[2] for _ in range(200)])
+        assert set(answers) == {b"first", b"second"}, answers
+        with pytest.raises(StartError):  # who does not share can't have it
+            await Server.start(named(b"third"), ServerOptions(port=port))
+        await gen_server.stop(first)
+        assert {(await talk(LAST, host, port)).rpartition(b"\r\n")[2] for _ in range(20)} == {b"second"}
+        await gen_server.stop(second)
+
+    serving(body)
+
+
+def test_a_restarted_server_finds_its_port_free() -> None:
+    async def body() -> None:
+        port = 0
+        for _ in range(3):
+            server = await Server.start(echo, ServerOptions(port=port))
+            ((host, port),) = await addresses(server)
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(ASK)
+            await reader.readuntil(b"True")
+            erlang.exit(server, "kill")
+            await erlang.await_down(server)
+            assert await reader.read() == b"", "what it had open is closed"
+            writer.close()
+
+    serving(body)
+
+
+# ---- how it stops
+
+
+def test_a_stop_lets_what_is_under_way_finish() -> None:
+    async def body() -> None:
+        asked, go = asyncio.Event(), asyncio.Event()
+
+        async def slow(request: Request) -> Response:
+            if request.path == "/slow":
+                asked.set()
+                await go.wait()
+            return Response(200, b"done")
+
+        server = await Server.start(slow, ServerOptions(grace=PATIENCE))
+        ((host, port),) = await addresses(server)
+        idle, _idle_writer = await asyncio.open_connection(host, port)
+        under_way, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+        await asked.wait()
+        stopping = asyncio.ensure_future(gen_server.stop(server))
+        assert await idle.read() == b"", "who has asked nothing is let go"
+        with pytest.raises(OSError):
+            await asyncio.open_connection(host, port)
+        assert not stopping.done()
+        go.set()
+        answer = await under_way.read()
+        assert (
+            answer.startswith(b"HTTP/1.1 200") and b"connection: close" in answer and answer.endswith(b"done")
+        )
+        await stopping
+
+    serving(body)
+
+
+def test_a_stop_has_an_end() -> None:
+    async def body() -> None:
+        asked = asyncio.Event()
+
+        async def never(_request: Request) -> Response:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        server = await Server.start(never, ServerOptions(grace=0.1))
+        ((host, port),) = await addresses(server)
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(ASK)
+        await asked.wait()
+        await gen_server.stop(server)
+        assert await reader.read() == b""
+
+    serving(body)
+
+
+# ---- refused bodies (RFC 9112 9.6)
+
+
+def test_413_reaches_clients_that_send_first_and_read_then() -> None:
+    async def body() -> None:
+        ((host, port),) = await addresses(await Server.start(echo))
+
+        def post() -> int:
+            client = http.client.HTTPConnection(host, port, timeout=PATIENCE)
+            client.request("POST", "/", b"x" * 5_000_000)
+            status = client.getresponse().status
+            client.close()
+            return status
+
+        assert [await asyncio.to_thread(post) for _ in range(20)] == [413] * 20
+
+    serving(body)
+
+
+def test_the_write_side_closes_before_a_refused_body_is_dropped() -> None:
+    async def body() -> None:
+        ((host, port),) = await addresses(await Server.start(echo))
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9000000\r\n\r\n" + b"x" * 10)
+        answer = await reader.read()  # up to its end, which comes before the body does
+        assert answer.startswith(b"HTTP/1.1 413") and b"connection: close" in answer
+        for _ in range(80):
+            writer.write(b"x" * 100_000)
+            await writer.drain()  # raises if the connection was reset
+        writer.close()
+        await writer.wait_closed()
+
+    serving(body)
+
+
+def test_what_is_dropped_has_a_bound() -> None:
+    async def body() -> None:
+        options = ServerOptions(http=HttpOptions(max_lingered=200_000))
+        ((host, port),) = await addresses(await Server.start(echo, options))
+        _reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 900000000\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            for _ in range(2000):
+                writer.write(b"x" * 100_000)
+                await writer.drain()
+
+    serving(body)
+
+
+# ---- Upgrade (RFC 9110 7.8)
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"foo/2, websocket", b"TLS/1.0"])
+def test_an_upgrade_that_is_ignored_leaves_the_connection_open(protocol: bytes) -> None:
+    async def body() -> None:
+        ((host, port),) = await addresses(await Server.start(echo))
+        up = b"connection: upgrade\r\nupgrade: %b\r\n" % protocol
+        for method, more, read in ((b"GET", b"", b"0"), (b"POST", b"content-length: 3\r\n\r\nabc", b"3")):
+            head = b"%b /up HTTP/1.1\r\nhost: x\r\n%b" % (method, up)
+            data = head + (more or b"\r\n") + LAST
+            answer = await talk(data, host, port)
+            assert answer.count(b"HTTP/1.1 200") == 2, answer
+            assert b"http %b /up %b" % (method, read) in answer and answer.endswith(b"GET /here 0 True")
+
+    serving(body)
+
+
+def test_a_place_that_is_taken_is_said() -> None:
+    async def body() -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            with pytest.raises(StartError):
+                await Server.start(echo, ServerOptions(port=taken.getsockname()[1]))
+
+    serving(body)
