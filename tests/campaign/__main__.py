@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.campaign.checker import SHOWN, Findings, check
-from tests.campaign.clients import Log, Poster
+from tests.campaign.clients import Log, OtherProgram, Poster
 from tests.campaign.faults import FAULTS, OF_NODES
 from tests.campaign.subscribers import LongPollSubscriber, Subscriber, WebSocketSubscriber
 from tests.campaign.world import World, world
@@ -73,8 +73,12 @@ async def campaign(seed: int, minutes: float, nodes: int = 0, patience: float = 
             )
             for number in range(POSTERS)
         ]
+        others = [
+            OtherProgram(person, lambda: made.database, log, random.Random(rng.random()))
+            for person in made.people
+        ]
         listening = [asyncio.create_task(subscriber.run()) for subscriber in subscribers]
-        posting = [asyncio.create_task(poster.run(lambda: running)) for poster in posters]
+        posting = [asyncio.create_task(poster.run(lambda: running)) for poster in (*posters, *others)]
         await _afflict(made, rng, minutes * 60, patience, course)
         running = False
         await asyncio.gather(*posting)

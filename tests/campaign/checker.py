@@ -55,7 +55,8 @@ async def check(database: str, log: Log, subscribers: Sequence[Subscriber], faul
         head = await connection.fetchrow("SELECT seq, hash, root_hash FROM ledger_head")
     finally:
         await connection.close()
-    found = Findings(acknowledged=len(log.acknowledged), faults=faults, wrong=list(log.wrong))
+    acknowledged = len(log.acknowledged) + len(log.foreign)
+    found = Findings(acknowledged=acknowledged, faults=faults, wrong=list(log.wrong))
     _check_acknowledged(found, log, entries, rows)
     _check_chain(found, entries, rows, head)
     for subscriber in subscribers:
@@ -69,6 +70,8 @@ def _check_acknowledged(found: Findings, log: Log, entries: list[Any], rows: lis
     for transaction, seq, _ in log.acknowledged:
         if transaction not in there or by_seq.get(seq) != transaction:
             found.lost += 1
+    recorded = set(by_seq.values())
+    found.lost += sum(transaction not in recorded for transaction in log.foreign)
     written = Counter(
         row["description"] for row in rows
     )  # each client's request has a description of its own

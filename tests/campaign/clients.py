@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
 import httpx
 
 POST_SECONDS = 15.0
@@ -25,6 +26,7 @@ class Log:
     wrong: list[str] = field(default_factory=list)  # answers that are against the contract
     answers: dict[str, int] = field(default_factory=dict)  # by status and code
     highest: int = 0  # seq of what was acknowledged
+    foreign: list[str] = field(default_factory=list)  # ids of rows that another program has committed
 
 
 @dataclass
@@ -141,3 +143,33 @@ class Poster:
             self.log.wrong.append(f"the head was {said['seq']}, after entry {known} was acknowledged")
         elif status not in (0, 200, 503):
             self.log.wrong.append(f"the head: {status} {code}")
+
+
+class OtherProgram:
+    """Writes into the table itself, past the servers: the ledger must take those rows in, and subscribers hear of them."""
+
+    SQL = """
+    INSERT INTO transactions (user_id, amount, currency, description) VALUES ($1, 2.00, 'EUR', $2) RETURNING id
+    """
+
+    def __init__(self, person: Person, database: Callable[[], str], log: Log, rng: random.Random) -> None:
+        self.person, self.database, self.log, self.rng = person, database, log, rng
+        self.count = 0
+
+    async def run(self, running: Callable[[], bool]) -> None:
+        """Until `running()` is false; what the database does not take is not tried again."""
+        while running():
+            await asyncio.sleep(self.rng.random())
+            self.count += 1
+            try:
+                connection = await asyncpg.connect(self.database(), timeout=POST_SECONDS)
+                try:
+                    description = f"{self.person.id}/foreign/{self.count}"
+                    row = await connection.fetchval(
+                        self.SQL, self.person.id, description, timeout=POST_SECONDS
+                    )
+                    self.log.foreign.append(str(row))
+                finally:
+                    connection.terminate()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                continue

@@ -11,7 +11,7 @@ import os
 import random
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import asyncpg
 import httpx
@@ -223,16 +223,30 @@ async def kill_a_worker(world: World, rng: random.Random, seconds: float) -> Non
 
 async def kill_a_server(world: World, rng: random.Random, _seconds: float) -> None:
     """A whole server is killed and started again."""
-    await world.restart(rng.choice(world.sites))
+    site = rng.choice(world.sites)
+    async with site.process:
+        await world.kill(site)
+        await world.start_server(site, site.port)
+
+
+async def stop_a_server(world: World, rng: random.Random, _seconds: float) -> None:
+    """A server is told to stop, and started again. Raises AssertionError if it does not stop in order."""
+    site = rng.choice(world.sites)
+    async with site.process:
+        assert site.server is not None
+        stopped = await asyncio.to_thread(site.server.stop)
+        assert stopped == 0, site.server.lines[-5:]
+        await world.start_server(site, site.port)
 
 
 async def freeze_a_server(world: World, rng: random.Random, seconds: float) -> None:
     """A whole server stands still (its machine swaps, or is moved)."""
-    server = rng.choice(world.sites).server
-    assert server is not None
-    server.process.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(seconds)
-    server.process.send_signal(signal.SIGCONT)
+    site = rng.choice(world.sites)
+    async with site.process:
+        assert site.server is not None
+        site.server.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        site.server.process.send_signal(signal.SIGCONT)
 
 
 # ---- nodes
@@ -267,10 +281,13 @@ async def kill_nats(world: World, _rng: random.Random, seconds: float) -> None:
 async def lose_a_node(world: World, rng: random.Random, _seconds: float) -> None:
     """A whole node is killed, and comes back when the others no longer see it. Raises AssertionError if they still do."""
     site = rng.choice(world.sites)
-    await world.kill(site)
-    others = [other for other in world.sites if other is not site]
-    took = await world.presence_within(GONE_SECONDS, others)
-    await world.start_server(site, site.port)
+    async with AsyncExitStack() as stack:
+        for each in world.sites:  # who is there must not change by anything else meanwhile
+            await stack.enter_async_context(each.process)
+        await world.kill(site)
+        others = [other for other in world.sites if other is not site]
+        took = await world.presence_within(GONE_SECONDS, others)
+        await world.start_server(site, site.port)
     assert took is not None, f"{site.name} was still seen {GONE_SECONDS:.0f} s after it was killed"
 
 
@@ -305,6 +322,7 @@ FAULTS: Weighted = {
     "failover": (failover, 1.5),
     "kill_a_worker": (kill_a_worker, 3),
     "kill_a_server": (kill_a_server, 1),
+    "stop_a_server": (stop_a_server, 1),
     "freeze_a_server": (freeze_a_server, 1),
 }
 

@@ -42,6 +42,7 @@ class Site:
     server: Server | None = None
     door: Proxy | None = None  # for clients
     door_port: int = 0
+    process: asyncio.Lock = field(default_factory=asyncio.Lock)  # one thing at a time happens to it
 
     @property
     def url(self) -> str:
@@ -137,11 +138,6 @@ class World:
             except AssertionError:
                 if loop.time() > end:
                     raise
-
-    async def restart(self, site: Site) -> None:
-        """Kills a server and starts it again on its port."""
-        await self.kill(site)
-        await self.start_server(site, site.port)
 
     async def kill(self, site: Site) -> None:
         """SIGKILL."""

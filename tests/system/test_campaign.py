@@ -147,6 +147,11 @@ def test_the_checker_finds_wrong_answers(database: str, what: str) -> None:
     assert not findings.sound and getattr(findings, expected)
 
 
+def test_the_checker_finds_that_a_row_of_another_program_is_lost(database: str) -> None:
+    findings = asyncio.run(check(database, Log(foreign=["there is none of this id"]), [], 0))
+    assert not findings.sound and findings.lost == 1
+
+
 def test_a_server_that_ends_by_itself_or_does_not_come_back_is_found() -> None:
     """Faults that are never undone: the campaign itself must say so."""
 
