@@ -140,12 +140,12 @@ async def judge(made: World, chosen: list[str], patience: float, course: Course)
 
 
 async def _until_told(subscribers: list[Subscriber], made: World) -> None:
-    """Until the subscribers have what there is, or have had the time for it."""
+    """Until rows of others have their entries and subscribers have what there is, or there was time enough for it."""
     loop = asyncio.get_running_loop()
     end = loop.time() + REST_SECONDS
     while loop.time() < end:
         found = await check(made.database, Log(), subscribers, 0)
-        if not found.missed:
+        if not found.missed and not found.gaps:
             return
         await asyncio.sleep(0.5)
 
