@@ -5,7 +5,7 @@ log by position, so nothing is missed while the listener or the database was dow
 and publishes to its own subscribers. Transactions of others are not published from here: the listener has `db_writer`
 give them their entries and publish them in ledger order.
 
-Messages: `Connect`, `Poll`, `PollHead` (its own timers), `Notified` and `ConnectionLost` from the connection. Calls:
+Messages: `Connect`, `PollChanges`, `PollHead` (its own timers), `Notified` and `ConnectionLost` from the connection. Calls:
 `GetListenerStatus` -> `ListenerStatus`.
 """
 
@@ -50,7 +50,7 @@ class Connect:
 
 
 @dataclass(frozen=True, slots=True)
-class Poll:
+class PollChanges:
     """Time to read the change log."""
 
 
@@ -117,10 +117,10 @@ class DbListener(GenServer):
             case Notified("bitnexus_changes", _):
                 if not self.poll_pending:
                     self.poll_pending = True
-                    erlang.send(erlang.self_(), Poll())
+                    erlang.send(erlang.self_(), PollChanges())
             case Notified(_, payload):
                 self._ledger_moved(payload)
-            case Poll():
+            case PollChanges():
                 return self._poll()
             case PollHead(connection):
                 return self._poll_head() if connection is self.connection else None
@@ -191,7 +191,7 @@ class DbListener(GenServer):
             return
         if self.timer is not None:
             erlang.cancel_timer(self.timer)
-        self.timer = erlang.send_after(POLL_MS, erlang.self_(), Poll())
+        self.timer = erlang.send_after(POLL_MS, erlang.self_(), PollChanges())
         self.polls += 1
         if self.polls % TRIM_POLLS == 0:
             gen_server.cast("db_writer", RecordPending())

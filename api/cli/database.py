@@ -14,7 +14,7 @@ from actors.cluster.nats_server import NatsServerError
 from actors.endpoint import Address
 from actors.settings import ConfigError, Settings
 from actors.storage.connecting import open_connection
-from actors.storage.postgres.cluster import Cluster
+from actors.storage.postgres.cluster import DatabaseCluster
 from actors.storage.postgres.files import PostgresError
 from actors.storage.repo import DatabaseError, address, reason
 from schema.migrate import MigrationError, migrate
@@ -55,7 +55,7 @@ async def database_url(settings: Settings) -> AsyncGenerator[str, None]:
     if settings.database_url:
         yield settings.database_url
         return
-    cluster = Cluster.at(settings.data_dir)
+    cluster = DatabaseCluster.at(settings.data_dir)
     url = await cluster.attach_or_start()
     try:
         yield url

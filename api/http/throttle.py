@@ -78,7 +78,7 @@ class Bucket:
         return wait
 
 
-class Locks:
+class CallerLocks:
     """One lock a key, kept only while somebody holds it or waits for it."""
 
     def __init__(self) -> None:

@@ -249,7 +249,7 @@ async def stats(request: ApiRequest) -> Response:
     )
 
 
-class DatabaseActivity(msgspec.Struct, frozen=True):
+class ActivityBody(msgspec.Struct, frozen=True):
     """What the database is busy with. `slowest` are the longest runs that were seen, of other programs too; `waits` wait for a
     lock now. `disk_free` is bytes, null for a database that is not on this machine; `write_age` the seconds since a write
     succeeded."""
@@ -265,14 +265,14 @@ class DatabaseActivity(msgspec.Struct, frozen=True):
     "/admin/database",
     summary="Slowest statements and waits for locks",
     roles=ADMINS,
-    responses={200: DatabaseActivity},
+    responses={200: ActivityBody},
 )
 async def database(request: ApiRequest) -> Response:
     """As the server saw it in its last look, every two seconds; statements below 100 ms are not seen."""
     state = server_state()
     seen = state.activity
     age = None if state.written_at is None else round(time.monotonic() - state.written_at, 3)
-    return json_response(DatabaseActivity(seen.slowest, seen.waits, seen.disk_free, age, state.write_error))
+    return json_response(ActivityBody(seen.slowest, seen.waits, seen.disk_free, age, state.write_error))
 
 
 class AuditRow(msgspec.Struct, frozen=True):

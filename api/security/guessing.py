@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Hashable
 from contextlib import asynccontextmanager
 
 from api.http.errors import too_many
-from api.http.throttle import FailedAttempts, Locks
+from api.http.throttle import CallerLocks, FailedAttempts
 
 TOO_MANY = "Too many failed sign-ins; try again later"
 
@@ -16,7 +16,7 @@ class Guesses:
     """Who has guessed wrong of late. A `caller` is `ApiRequest.caller`."""
 
     def __init__(self) -> None:
-        self._checks = Locks()
+        self._checks = CallerLocks()
         self._of_account = FailedAttempts(free=5)
         self._of_caller = FailedAttempts(free=50)
 

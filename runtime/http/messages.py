@@ -13,7 +13,7 @@ Fields = list[Field]
 Peer = tuple[str, int]
 
 
-class Link(Protocol):
+class RequestOrigin(Protocol):
     """The connection a request came on, as far as the request needs it."""
 
     scheme: str
@@ -41,7 +41,7 @@ class Request:
         "path", "query", "upgrade", "version",
     )  # fmt: skip
 
-    link: Link
+    link: RequestOrigin
 
     def __init__(
         self,

@@ -107,9 +107,9 @@ class Connection:
                     self.node.fabric.publish(self.name, frame)
                 case links.Deliver(payload):
                     self._take(payload)
-                case links.Up(creation):
+                case links.LinkUp(creation):
                     self._up(creation)
-                case links.Down(reason):
+                case links.LinkDown(reason):
                     self._down(reason)
 
     def _up(self, creation: int) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class Listener(Protocol):
+class FabricListener(Protocol):
     """Who takes what comes over a fabric: the node (`runtime.nodes.node.Node`)."""
 
     def up(self) -> None:
@@ -43,7 +43,7 @@ class Listener(Protocol):
 class Fabric(Protocol):
     """One node's access to the fabric."""
 
-    def subscribe(self, node: str, listener: Listener) -> None:
+    def subscribe(self, node: str, listener: FabricListener) -> None:
         """Joins under the node's name: from now on frames for `node` and for all go to `listener`."""
 
     def unsubscribe(self) -> None:

@@ -2,7 +2,7 @@
 
 Promises, to whoever feeds it with frames and time:
 
-* Between `Up` and `Down` every payload sent by one side is given to the other once and in order, or the link goes down: a
+* Between `LinkUp` and `LinkDown` every payload sent by one side is given to the other once and in order, or the link goes down: a
   gap, or silence for `ticktime` seconds, ends it. Loss is never silent. A frame that comes again is dropped.
 * A frame counts only if its keyed BLAKE2 fits: handshakes by the cluster's key, all else by a key of this one session and
   direction. So frames cannot be made, changed, replayed into another session or mirrored by one who lacks the secret.
@@ -46,7 +46,7 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class Up:
+class LinkUp:
     """The connection is made; the other side is this incarnation of its node."""
 
     creation: int
@@ -60,13 +60,13 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
-class Down:
+class LinkDown:
     """The connection, or the attempt at one, is over. `reason` is OTP's `nodedown_reason`."""
 
     reason: str
 
 
-Event = Send | Up | Deliver | Down
+Event = Send | LinkUp | Deliver | LinkDown
 
 
 def mac(key: bytes, *parts: bytes | memoryview) -> bytes:
@@ -143,14 +143,14 @@ class Link:
 
     @property
     def is_up(self) -> bool:
-        """True between Up and Down."""
+        """True between LinkUp and LinkDown."""
         return self.session is not None
 
     # ---- the owner's wishes
 
     @property
     def is_being_made(self) -> bool:
-        """True while a handshake is under way that ends in Up or Down; whose hello it was does not matter."""
+        """True while a handshake is under way that ends in LinkUp or LinkDown; whose hello it was does not matter."""
         return self.session is None and (self.asking is not None or self.answering)
 
     def connect(self, now: float) -> list[Event]:
@@ -270,7 +270,7 @@ class Link:
         self.proposed.clear()
         self.session = session
         self._last_received = self._last_sent = now
-        return [*before, Up(creation)]
+        return [*before, LinkUp(creation)]
 
     def _transcript(self, asker: str, creation: int, nonce: bytes, other: int, answer: bytes) -> bytes:
         answerer = self.peer if asker == self.me else self.me
@@ -298,11 +298,11 @@ class Link:
 
     def _end(self, reason: str) -> list[Event]:
         self.session = None
-        return [Down(reason)]
+        return [LinkDown(reason)]
 
     def _give_up(self, reason: str) -> list[Event]:
         was_being_made = self.is_being_made
         self.asking = None
         self.answering = False
         self.proposed.clear()
-        return [Down(reason)] if was_being_made else []
+        return [LinkDown(reason)] if was_being_made else []

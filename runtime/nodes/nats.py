@@ -26,7 +26,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from runtime.nodes.fabric import Listener
+from runtime.nodes.fabric import FabricListener
 
 _log: Final = logging.getLogger("runtime.nodes")
 
@@ -90,7 +90,7 @@ class NatsFabric:
         self.options = options
         self.counts = Counts()
         self._client: Client | None = None
-        self._listener: Listener | None = None
+        self._listener: FabricListener | None = None
         self._own = ""
         self._inbox = ""
         self._waiting: list[tuple[str, str, bytes]] = []
@@ -118,7 +118,7 @@ class NatsFabric:
 
     # ---- runtime.nodes.fabric.Fabric
 
-    def subscribe(self, node: str, listener: Listener) -> None:
+    def subscribe(self, node: str, listener: FabricListener) -> None:
         """Connects under the node's name, in the background: `listener.up()` says when. It tries until it succeeds."""
         assert self._listener is None, "a fabric carries one node"
         self._listener = listener
@@ -182,7 +182,7 @@ class NatsFabric:
         # answer to the second says that the server knows of the subscriptions.
         await client.flush()
         await client.flush()
-        self._notify(Listener.up)
+        self._notify(FabricListener.up)
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -215,7 +215,7 @@ class NatsFabric:
         if self._listener is not None and headers is not None and headers.get("Status") == NO_RESPONDERS:
             self._listener.nobody(_name(message.subject.rpartition(".")[2]))
 
-    def _notify(self, what: Callable[[Listener], None]) -> None:
+    def _notify(self, what: Callable[[FabricListener], None]) -> None:
         if self._listener is not None:
             getattr(self._listener, what.__name__)()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from runtime.core.engine import Engine
-from runtime.nodes.fabric import Fabric, Listener
+from runtime.nodes.fabric import Fabric, FabricListener
 
 
 @dataclass(slots=True)
@@ -74,10 +74,10 @@ class SimulatedFabric(Fabric):
         self.network = network
         self.engine = engine
         self.name = ""
-        self._listener: Listener | None = None
+        self._listener: FabricListener | None = None
         self.at = engine.call_at
 
-    def subscribe(self, node: str, listener: Listener) -> None:
+    def subscribe(self, node: str, listener: FabricListener) -> None:
         self.name, self._listener = node, listener
         self.network.members[node] = self
         listener.up()

@@ -47,7 +47,7 @@ class TreeConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class TreeNode:
+class ConfiguredProcess:
     """One table of the file."""
 
     kind: str
@@ -60,7 +60,7 @@ class TreeNode:
 class Tree:
     """A checked supervisor.toml."""
 
-    nodes: Mapping[str, TreeNode]
+    nodes: Mapping[str, ConfiguredProcess]
     root: str = "root"
 
     def spec(self, name: str) -> ChildSpec:
@@ -115,7 +115,7 @@ def load(path: str | Path, root: str = "root") -> Tree:
 
 def parse(data: Mapping[str, Any], file: str = "supervisor.toml", root: str = "root") -> Tree:
     """As `load`, for a parsed file."""
-    nodes: dict[str, TreeNode] = {}
+    nodes: dict[str, ConfiguredProcess] = {}
     for kind, tables in data.items():
         if kind not in KINDS:
             raise TreeConfigError(f"{file}: [{kind}]: unknown table{_expected(kind, KINDS)}")
@@ -131,7 +131,7 @@ def parse(data: Mapping[str, Any], file: str = "supervisor.toml", root: str = "r
             where = f"{file}: [{kind}.{name}]"
             _check_table(where, kind, table)
             actor = _import_actor(where, table) if kind == "worker" else None
-            nodes[name] = TreeNode(kind, name, table, actor)
+            nodes[name] = ConfiguredProcess(kind, name, table, actor)
     _check_shape(file, nodes, root)
     return Tree(nodes, root)
 
@@ -238,7 +238,7 @@ def _check_args(where: str, actor: type[GenServer], args: Mapping[str, Any]) -> 
             raise TreeConfigError(f"{where} args.{name}: missing; {actor.__name__} needs it")
 
 
-def _check_shape(file: str, nodes: Mapping[str, TreeNode], root: str) -> None:
+def _check_shape(file: str, nodes: Mapping[str, ConfiguredProcess], root: str) -> None:
     """Every actor stands under exactly one supervisor, and the root above all."""
     if root not in nodes or nodes[root].kind != "supervisor":
         raise TreeConfigError(f"{file}: [supervisor.{root}]: missing; it is the top of the tree")

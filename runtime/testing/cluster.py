@@ -26,7 +26,7 @@ SECRET = b"the secret of a simulated cluster"
 SIMULATED = NodeConfig(net_ticktime=60.0, announce=False)  # Erlang's default; nobody connects by itself
 
 
-class Member:
+class ClusterMember:
     """One node of a cluster, in one incarnation."""
 
     def __init__(self, cluster: Cluster, name: str, creation: int) -> None:
@@ -55,14 +55,14 @@ class Cluster:
         *,
         config: NodeConfig = SIMULATED,
         choices: Random | None = None,
-        on_start: Callable[[Member], None] | None = None,
+        on_start: Callable[[ClusterMember], None] | None = None,
     ) -> None:
         self.seed = seed
         self.config = config
         self.random = Random(seed)
         self.choices = choices  # of the engines' schedulers, if not their own
         self.network = SimulatedNetwork(seed)
-        self.members: dict[str, Member] = {}
+        self.members: dict[str, ClusterMember] = {}
         self._creations = 0
         self._now = 0.0
         self._on_start = on_start
@@ -73,7 +73,7 @@ class Cluster:
         """A new node's access to the network."""
         return SimulatedFabric(self.network, engine)
 
-    def __getitem__(self, name: str) -> Member:
+    def __getitem__(self, name: str) -> ClusterMember:
         return self.members[name]
 
     def __enter__(self) -> Self:
@@ -93,10 +93,10 @@ class Cluster:
 
     # ---- nodes that come and go
 
-    def start(self, name: str) -> Member:
+    def start(self, name: str) -> ClusterMember:
         """A new incarnation of a node; it is connected to nobody."""
         self._creations += 1
-        member = Member(self, name, self._creations)
+        member = ClusterMember(self, name, self._creations)
         self.members[name] = member
         member.node.start()
         if self._on_start is not None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from actors.storage.postgres.cluster import SUPERUSER, Cluster
+from actors.storage.postgres.cluster import SUPERUSER, DatabaseCluster
 from tests.support.database import execute
 from tests.support.server import Server, User, error_of, start, wait_until
 
@@ -316,7 +316,7 @@ def _root(proof: dict[str, object]) -> str:
 
 
 def test_while_the_database_is_down_every_data_route_says_503(
-    embedded: Cluster, database: str, tmp_path: Path
+    embedded: DatabaseCluster, database: str, tmp_path: Path
 ) -> None:
     running = start(database, DATA_DIR=str(tmp_path))
     try:

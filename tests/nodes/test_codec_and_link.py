@@ -18,7 +18,7 @@ from runtime.core.exits import Error, Stack
 from runtime.nodes import codec as codecs
 from runtime.nodes import link as links
 from runtime.nodes.codec import RemoteError, UnregisteredRecord, register
-from runtime.nodes.link import Deliver, Down, Link, Send, Up
+from runtime.nodes.link import Deliver, Link, LinkDown, LinkUp, Send
 from runtime.testing.cluster import Cluster
 
 TEXTS = st.text(alphabet=st.characters(exclude_categories=("Cs",)))
@@ -153,7 +153,7 @@ class Wire:
                     self.frames["b" if who == "a" else "a"].append(frame)
                 case Deliver(payload):
                     self.seen[who].append(bytes(payload))
-                case Up() | Down():
+                case LinkUp() | LinkDown():
                     self.seen[who].append(event)
 
     def take(self, who: str, frame: bytes) -> None:
@@ -180,7 +180,7 @@ ACTS = st.sampled_from(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(ACTS, st.sampled_from(["a", "b"])), max_size=80))
 def test_no_loss_without_a_down(acts: list[tuple[str, str]]) -> None:
-    """Between an Up and its Down one side hears a beginning of what the other has sent in that session, in order."""
+    """Between a LinkUp and its LinkDown one side hears a beginning of what the other has sent in that session, in order."""
     wire = Wire()
     wire.do("a", wire.links["a"].connect(0.0))
     wire.settle()
@@ -228,12 +228,15 @@ def test_a_gap_is_a_down_on_both_sides() -> None:
     wire = Wire()
     wire.do("a", wire.links["a"].connect(0.0))
     wire.settle()
-    assert wire.seen == {"a": [Up(2)], "b": [Up(1)]}
+    assert wire.seen == {"a": [LinkUp(2)], "b": [LinkUp(1)]}
     for payload in (b"1", b"2"):
         wire.do("a", wire.links["a"].send(payload, 0.0))
     wire.frames["b"].popleft()
     wire.settle()
-    assert wire.seen == {"a": [Up(2), Down("connection_closed")], "b": [Up(1), Down("lost_frames")]}
+    assert wire.seen == {
+        "a": [LinkUp(2), LinkDown("connection_closed")],
+        "b": [LinkUp(1), LinkDown("lost_frames")],
+    }
 
 
 def test_silence_is_a_down_and_another_secret_is_nobody() -> None:
@@ -241,13 +244,13 @@ def test_silence_is_a_down_and_another_secret_is_nobody() -> None:
     wire.do("a", wire.links["a"].connect(0.0))
     wire.settle()
     wire.do("a", wire.links["a"].tick(8.0))
-    assert wire.seen["a"][-1] == Down("net_tick_timeout")
+    assert wire.seen["a"][-1] == LinkDown("net_tick_timeout")
     stranger = Wire(secret_of_b=b"other")
     stranger.do("a", stranger.links["a"].connect(0.0))
     stranger.settle()
     assert stranger.seen == {"a": [], "b": []}
     stranger.do("a", stranger.links["a"].tick(links.SETUP_SECONDS))
-    assert stranger.seen["a"] == [Down("setup_timeout")]
+    assert stranger.seen["a"] == [LinkDown("setup_timeout")]
 
 
 def test_a_recorded_hello_delays_nobody() -> None:
@@ -270,7 +273,7 @@ def test_a_recorded_hello_delays_nobody() -> None:
             wire.settle()
             wire.take(me, recorded)
         wire.settle()
-        assert wire.seen[me][before:] == [Up(2 if me == "a" else 1)]
+        assert wire.seen[me][before:] == [LinkUp(2 if me == "a" else 1)]
         assert wire.links[peer].is_up
 
 
@@ -282,4 +285,4 @@ def test_recorded_hellos_keep_no_attempt_open() -> None:
         wire.now = float(second)
         wire.take("b", recorded)
         wire.do("b", wire.links["b"].tick(wire.now + 1.0))
-    assert wire.seen["b"] == [Down("setup_timeout")]
+    assert wire.seen["b"] == [LinkDown("setup_timeout")]

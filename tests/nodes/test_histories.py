@@ -8,7 +8,7 @@ from typing import Any
 from runtime.core import engine as engines
 from runtime.nodes import pg
 from runtime.otp import erlang
-from runtime.testing.cluster import Cluster, Member
+from runtime.testing.cluster import Cluster, ClusterMember
 
 NAMES = ["a", "b", "c", "d", "e"]
 
@@ -22,7 +22,7 @@ class History:
         self.sent = 0
         self.cluster = Cluster(seed, NAMES, on_start=self._prepare)
 
-    def _prepare(self, member: Member) -> None:
+    def _prepare(self, member: ClusterMember) -> None:
         member.spawn(self._member, member.name, name="member")
 
     async def _member(self, name: str) -> None:

@@ -13,7 +13,7 @@ from runtime.core.pid import Pid
 from runtime.nodes import erpc, global_names
 from runtime.nodes.node import NodeConfig
 from runtime.otp import erlang
-from runtime.testing.cluster import Cluster, Member
+from runtime.testing.cluster import Cluster, ClusterMember
 from tests.otp.operations import Steps
 from tests.otp.processes import Processes, Worker
 from tests.otp.scenario import RunQueue
@@ -101,7 +101,7 @@ class World:
         self.names.add("driver", member.spawn(self.processes.plain, "auto", trap_exit=True))
         self.cluster.run()
 
-    def _prepare(self, member: Member) -> None:
+    def _prepare(self, member: ClusterMember) -> None:
         self.names.nodes[member.engine] = member.node
         member.engine.on_exit.append(self._down)
         for name, function in (

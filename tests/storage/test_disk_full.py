@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from actors.storage.postgres.cluster import SUPERUSER, Cluster
+from actors.storage.postgres.cluster import SUPERUSER, DatabaseCluster
 from tests.support.chain import entries
 from tests.support.database import execute
 from tests.support.disk import Disk
@@ -34,7 +34,7 @@ def test_a_full_disk_is_waited_for(place: Path, what: str) -> None:
     disk = Disk(place / "disk")
     server = start("", DATA_DIR=str(disk.folder / "data"), LOG_LEVEL="warning")
     try:
-        cluster = Cluster.at(disk.folder / "data")
+        cluster = DatabaseCluster.at(disk.folder / "data")
         server.database = cluster.url()
         data = disk.folder / "data" / "postgres" / "data"
         user = server.user()

@@ -23,7 +23,7 @@ import pytest
 from actors.ledger.writer import OutcomeUnknown, Recorded, Unavailable
 from actors.storage import repo
 from actors.storage.postgres import server as postgres
-from actors.storage.postgres.cluster import Cluster
+from actors.storage.postgres.cluster import DatabaseCluster
 from actors.storage.postgres.files import Account, PostgresError, may_traverse
 from actors.storage.postgres.process import living_in, postmaster_pid
 from runtime.core.exits import Exit
@@ -41,7 +41,7 @@ def data_dir() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="bitnexus-postgres-"))
     folder.chmod(0o755)
     yield folder
-    Cluster.at(folder).stop_blocking()
+    DatabaseCluster.at(folder).stop_blocking()
     for pid in living_in(folder / "postgres" / "data"):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -55,7 +55,7 @@ def nothing_runs_in(folder: Path) -> bool:
 
 def test_it_is_made_once_serves_privately_and_leaves_nothing_running(data_dir: Path) -> None:
     async def main() -> None:
-        cluster = Cluster.at(data_dir)
+        cluster = DatabaseCluster.at(data_dir)
         assert await cluster.start() and cluster.serving
         await execute(cluster.url(), "CREATE TABLE kept ()")
         data = data_dir / "postgres" / "data"
@@ -168,9 +168,9 @@ def test_killing_the_keeper_costs_no_postmaster(data_dir: Path) -> None:
 
 SERVER = """
 import asyncio, sys
-from actors.storage.postgres.cluster import Cluster
+from actors.storage.postgres.cluster import DatabaseCluster
 async def main():
-    cluster = Cluster.at(sys.argv[1])
+    cluster = DatabaseCluster.at(sys.argv[1])
     print(await cluster.start(), flush=True)
     await asyncio.sleep(3600)
 asyncio.run(main())
@@ -193,7 +193,7 @@ def test_a_server_killed_outright_leaves_no_process(data_dir: Path) -> None:
     while not nothing_runs_in(data_dir) and time.monotonic() < end:
         time.sleep(0.02)
     assert nothing_runs_in(data_dir)
-    assert asyncio.run(Cluster.at(data_dir).start())
+    assert asyncio.run(DatabaseCluster.at(data_dir).start())
 
 
 def test_an_orphaned_postmaster_and_stale_files_are_dealt_with(data_dir: Path) -> None:
@@ -206,22 +206,22 @@ def test_an_orphaned_postmaster_and_stale_files_are_dealt_with(data_dir: Path) -
     child.kill()
     child.wait()
     threading_resume = subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -CONT {orphan}"])
-    assert asyncio.run(Cluster.at(data_dir).start())
+    assert asyncio.run(DatabaseCluster.at(data_dir).start())
     threading_resume.wait()
     assert postmaster_pid(data) != orphan
-    Cluster.at(data_dir).stop_blocking()
+    DatabaseCluster.at(data_dir).stop_blocking()
 
     for stranger in (os.getpid(), 1):
         (data / "postmaster.pid").write_text(f"{stranger}\n{data}\n1\n5432\n{data_dir}\n\n  1  1\nready\n")
         (data_dir / "postgres" / "socket" / ".s.PGSQL.5432.lock").write_text(f"{stranger}\n")
-        assert asyncio.run(Cluster.at(data_dir).start())
+        assert asyncio.run(DatabaseCluster.at(data_dir).start())
         assert postmaster_pid(data) != stranger
-        Cluster.at(data_dir).stop_blocking()
+        DatabaseCluster.at(data_dir).stop_blocking()
 
     zombie = subprocess.Popen(["true"])
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
     (data / "postmaster.pid").write_text(f"{zombie.pid}\n{data}\n1\n5432\n{data_dir}\n\n  1  1\nready\n")
-    assert asyncio.run(Cluster.at(data_dir).start())
+    assert asyncio.run(DatabaseCluster.at(data_dir).start())
     zombie.wait()
 
 
@@ -229,7 +229,7 @@ def test_backends_that_outlive_a_killed_postmaster_are_ended(data_dir: Path) -> 
     """One is busy in a long computation, and would keep the old shared memory in use."""
 
     async def main() -> None:
-        cluster = Cluster.at(data_dir)
+        cluster = DatabaseCluster.at(data_dir)
         await cluster.start()
         data = data_dir / "postgres" / "data"
         busy = await asyncpg.connect(cluster.url())
@@ -272,7 +272,7 @@ def test_a_second_process_connects_and_takes_over_when_the_first_is_gone(data_di
 
 
 def test_an_interrupted_initdb_starts_over(data_dir: Path) -> None:
-    cluster = Cluster.at(data_dir)
+    cluster = DatabaseCluster.at(data_dir)
     cluster._locate()
     half = data_dir / "postgres" / "data.new"
     half.mkdir()
@@ -281,7 +281,7 @@ def test_an_interrupted_initdb_starts_over(data_dir: Path) -> None:
 
 
 def test_what_keeps_it_from_starting_is_said_in_one_line(data_dir: Path) -> None:
-    cluster = Cluster.at(data_dir)
+    cluster = DatabaseCluster.at(data_dir)
     asyncio.run(cluster.start())
     cluster.stop_blocking()
     version = data_dir / "postgres" / "data" / "PG_VERSION"
@@ -289,11 +289,11 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(data_dir: Path) -> None
     with pytest.raises(PostgresError, match="made by PostgreSQL 15, the binaries are 18"):
         asyncio.run(cluster.start())
     version.write_text("18\n")
-    Cluster.at(data_dir, {"shared_buffers": "nonsense"})
+    DatabaseCluster.at(data_dir, {"shared_buffers": "nonsense"})
     with pytest.raises(PostgresError, match=r"FATAL.*shared_buffers") as caught:
         asyncio.run(cluster.start())
     assert "\n" not in str(caught.value)
-    Cluster.at(data_dir, {})
+    DatabaseCluster.at(data_dir, {})
     assert asyncio.run(cluster.start())
 
 
@@ -344,7 +344,7 @@ def test_the_data_directory_may_lie_below_a_closed_folder(closed: bool) -> None:
     mode = 0o700 if closed else 0o755
     top.chmod(mode)
     data_dir = top / ("long-name-" * 9) / "data"  # the socket's path gets too long for the kernel, too
-    cluster = Cluster.at(data_dir)
+    cluster = DatabaseCluster.at(data_dir)
     try:
         assert asyncio.run(cluster.start())
         assert asyncio.run(fetchval(cluster.url(), "SELECT 1")) == 1

@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from actors.storage.postgres.cluster import SUPERUSER, Cluster
+from actors.storage.postgres.cluster import SUPERUSER, DatabaseCluster
 from schema.migrate import migrate
 
 TEMPLATE = "bitnexus_template"
@@ -28,18 +28,18 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def embedded() -> Iterator[Cluster]:
+def embedded() -> Iterator[DatabaseCluster]:
     """The session's cluster, with the template database migrated."""
     folder = Path(tempfile.mkdtemp(prefix="bitnexus-test-"))
     folder.chmod(0o755)
-    cluster = Cluster.at(folder, UNSAFE_BUT_FAST)
+    cluster = DatabaseCluster.at(folder, UNSAFE_BUT_FAST)
     asyncio.run(_start(cluster))
     yield cluster
     cluster.stop_blocking()
     shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _start(cluster: Cluster) -> None:
+async def _start(cluster: DatabaseCluster) -> None:
     assert await cluster.start()
     await execute(cluster.url("postgres", SUPERUSER), f"CREATE DATABASE {TEMPLATE} OWNER bitnexus")
     connection = await asyncpg.connect(cluster.url(TEMPLATE))
@@ -48,18 +48,18 @@ async def _start(cluster: Cluster) -> None:
 
 
 @pytest.fixture
-def database(embedded: Cluster) -> Iterator[str]:
+def database(embedded: DatabaseCluster) -> Iterator[str]:
     """The URL of a fresh database with all migrations applied."""
     yield from _database(embedded, TEMPLATE)
 
 
 @pytest.fixture
-def empty_database(embedded: Cluster) -> Iterator[str]:
+def empty_database(embedded: DatabaseCluster) -> Iterator[str]:
     """The URL of a fresh database without any tables."""
     yield from _database(embedded, "template1")
 
 
-def _database(cluster: Cluster, template: str) -> Iterator[str]:
+def _database(cluster: DatabaseCluster, template: str) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     admin = cluster.url("postgres", SUPERUSER)
     asyncio.run(

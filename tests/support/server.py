@@ -22,7 +22,7 @@ import asyncpg
 import httpx
 import pytest
 
-from actors.storage.postgres.cluster import Cluster
+from actors.storage.postgres.cluster import DatabaseCluster
 from api.security.passwords import hash_password
 from schema import users
 from tests.support.database import TEMPLATE, _database
@@ -155,7 +155,7 @@ def wait_until(condition: Any, seconds: float = PATIENCE, pause: float = 0.02) -
 
 
 @pytest.fixture(scope="module")
-def module_database(embedded: Cluster) -> Iterator[str]:
+def module_database(embedded: DatabaseCluster) -> Iterator[str]:
     """The URL of a fresh migrated database for one test module."""
     yield from _database(embedded, TEMPLATE)
 

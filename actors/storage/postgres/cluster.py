@@ -1,6 +1,6 @@
 """An embedded PostgreSQL cluster in a data directory: made once, started, found again, stopped.
 
-`Cluster.at(data_dir)` is the one object of this process for a directory. A file lock says which process owns
+`DatabaseCluster.at(data_dir)` is the one object of this process for a directory. A file lock says which process owns
 the cluster: the owner ends whatever an earlier owner left running and starts a postmaster of its own;
 everybody else only connects (`serving` is false). Clients come over a Unix socket in a private directory,
 with a random password; there is no TCP port.
@@ -72,14 +72,14 @@ class _Place:
     passwords: dict[str, str]
 
 
-class Cluster:
-    """The embedded PostgreSQL of one data directory. Get it by `Cluster.at`."""
+class DatabaseCluster:
+    """The embedded PostgreSQL of one data directory. Get it by `DatabaseCluster.at`."""
 
-    _known: ClassVar[dict[Path, Cluster]] = {}
+    _known: ClassVar[dict[Path, DatabaseCluster]] = {}
     _known_lock: ClassVar[threading.Lock] = threading.Lock()
 
     @classmethod
-    def at(cls, data_dir: Path | str, options: dict[str, str] | None = None) -> Cluster:
+    def at(cls, data_dir: Path | str, options: dict[str, str] | None = None) -> DatabaseCluster:
         """The cluster of `data_dir`; `options` are postgresql.conf settings that replace ours, for its next start."""
         path = Path(data_dir).expanduser().resolve()
         with cls._known_lock:

@@ -18,7 +18,7 @@ from typing import Any
 
 from actors import settings
 from actors.server_state import server_state
-from actors.storage.postgres.cluster import Cluster
+from actors.storage.postgres.cluster import DatabaseCluster
 from actors.storage.postgres.files import PostgresError
 from runtime.otp import erlang
 from runtime.otp.gen_server import CallRequest, GenServer, Reply, Stop
@@ -74,12 +74,14 @@ class Postgres(GenServer):
     ) -> Any:
         erlang.trap_exit(True)
         current = settings.current()
-        self.cluster: Cluster | None = None
+        self.cluster: DatabaseCluster | None = None
         url = database_url if database_url is not None else current.database_url
         if url:
             server_state().database_url = url
             return None
-        self.cluster = Cluster.at(Path(data_dir) if data_dir is not None else current.data_dir, options)
+        self.cluster = DatabaseCluster.at(
+            Path(data_dir) if data_dir is not None else current.data_dir, options
+        )
         return self._start()
 
     async def _start(self) -> None:

@@ -37,7 +37,7 @@ export function bytes(value) {
     value /= 1024;
     unit += 1;
   }
-  return `${value >= 100 ? Math.round(value) : plain.format(value)} ${units[unit]}`;
+  return `${value >= 10 ? Math.round(value) : plain.format(value)} ${units[unit]}`;
 }
 
 export const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
