@@ -58,8 +58,8 @@ class Endpoint(Server):
     """Serves the application that `app` ("module:factory") makes.
 
     Of its attributes `handler` takes the requests (without it, the application itself does), `upgradable`, `refusal` and
-    `sheddable` are the server's options, `session_changed` is told of each session that has ended and each user whose rights have
-    changed, and `close` is called in the end. `host` and `port` default to the settings in force.
+    `sheddable` are the server's options, `session_changed` is called for each session that has ended and each user whose rights
+    have changed, and `close` is called in the end. `host` and `port` default to the settings in force.
     """
 
     def init(self, app: str, host: str | None = None, port: int | None = None) -> Any:

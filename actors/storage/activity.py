@@ -1,10 +1,10 @@
 """What the database is busy with: statements that take long, who waits for whose lock, and how much room its disk has.
 
-It owns a connection of its own, so that it sees why a pool is busy, and looks every LOOK_MS. What it found last stands in
+It owns a connection of its own, so that it sees why a pool is busy, and reads every READ_MS. What it found last stands in
 `ServerState.activity`, where readiness, metrics and operators read it, and outlives it. While the database is away there is
 nothing to see.
 
-Messages: `Look`, its own timer.
+Messages: `ReadActivity`, its own timer.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ from runtime.otp.gen_server import GenServer
 
 log = logging.getLogger("bitnexus.activity")
 
-LOOK_MS: Final = 2000
+READ_MS: Final = 2000
 LOOK_SECONDS: Final = 1.5
 SLOW_SECONDS: Final = 0.1
 LOG_SECONDS: Final = 1.0  # a wait for a lock that is worth a line
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Time to look."""
+class ReadActivity:
+    """Time to read what the sessions do."""
 
 
 class DatabaseActivity(GenServer):
-    """Looks every `pause` milliseconds."""
+    """Reads every `pause` milliseconds."""
 
-    def init(self, pause: int = LOOK_MS) -> None:
+    def init(self, pause: int = READ_MS) -> None:
         self.pause = pause
         self._link: asyncpg.Connection | None = None
         self._blocked = False
         self.on_exit(lambda _pid: self._disconnect())  # also when it is killed
-        erlang.send(erlang.self_(), Look())
+        erlang.send(erlang.self_(), ReadActivity())
 
     async def handle_info(self, message: Any) -> None:
-        """`Look`; everything else is nobody's."""
+        """`ReadActivity`; anything else is ignored."""
         match message:
-            case Look():
-                await self._look()
-                erlang.send_after(self.pause, erlang.self_(), Look())
+            case ReadActivity():
+                await self._read()
+                erlang.send_after(self.pause, erlang.self_(), ReadActivity())
 
-    async def _look(self) -> None:
+    async def _read(self) -> None:
         state = server_state()
         current = settings.current()
         if current.embedded_database:
@@ -72,9 +72,9 @@ class DatabaseActivity(GenServer):
             state.activity = replace(state.activity, waits=())
             return
         state.activity = state.activity.after([Statement(**row) for row in found])
-        self._tell(state.activity)
+        self._log_waits(state.activity)
 
-    def _tell(self, activity: Activity) -> None:
+    def _log_waits(self, activity: Activity) -> None:
         """A line when a lock is waited for for long, and one when no more."""
         blocked = activity.longest_wait >= LOG_SECONDS
         if blocked and not self._blocked:

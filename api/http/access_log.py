@@ -33,16 +33,16 @@ def access_log(handler: Handler, which: str) -> Handler:
         began = time.perf_counter()
         outcome = handler(request)
         if outcome is None or isinstance(outcome, Response):
-            tell(request, outcome, began)
+            write(request, outcome, began)
             return outcome
-        return later(request, outcome, began)
+        return awaited(request, outcome, began)
 
-    async def later(request: Request, outcome: Awaitable[Response | None], began: float) -> Response | None:
+    async def awaited(request: Request, outcome: Awaitable[Response | None], began: float) -> Response | None:
         response = await outcome
-        tell(request, response, began)
+        write(request, response, began)
         return response
 
-    def tell(request: Request, response: Response | None, began: float) -> None:
+    def write(request: Request, response: Response | None, began: float) -> None:
         status = 499 if response is None else response.status  # 499: the client has gone
         if status < least:
             return

@@ -1,6 +1,6 @@
 """How replicas of a tracker talk (`Phoenix.Tracker.Shard`): heartbeats with deltas, transfers of what was missed, downs.
 
-A state machine without I/O: it is told of messages, ticks and the time (milliseconds of any clock that never goes back), and
+A state machine without I/O: it takes messages, ticks and the time (milliseconds of any clock that never goes back), and
 answers with an `Output`: what to report on this node and what to send. Messages may be lost, doubled or late. News is
 repaired by a transfer within about two sample rounds once heartbeats come through again; presences of a replica that is
 silent for more than `down_period` are hidden, and after `permdown_period` forgotten.
@@ -106,11 +106,11 @@ class Output:
 @dataclass(slots=True)
 class _Peer:
     replica: Replica
-    heard: float
+    last_received: float
     up: bool = True
     # Joins that came by way of others while it is down here, and were reported; and when the last did.
-    told: dict[int, TrackerEntry] = field(default_factory=dict)
-    told_at: float = 0.0
+    reported: dict[int, TrackerEntry] = field(default_factory=dict)
+    reported_at: float = 0.0
 
 
 class Shard:
@@ -165,22 +165,22 @@ class Shard:
 
     def _detect_downs(self, output: Output, now: float) -> None:
         for peer in list(self._peers.values()):
-            silent = now - peer.heard
+            silent = now - peer.last_received
             if silent > self.options.permdown_period:
                 self._permdown(output, peer)
             elif silent > self.options.silence and peer.up:
                 peer.up = False
                 output.report((), self.state.down(peer.replica))
-            elif peer.told and now - peer.told_at > self.options.silence:
-                # Who told of them may be gone as well, and nobody would ever report that they left.
-                output.report((), peer.told.values())
-                peer.told.clear()
+            elif peer.reported and now - peer.reported_at > self.options.silence:
+                # Who reported them may be gone as well, and nobody would ever report that they left.
+                output.report((), peer.reported.values())
+                peer.reported.clear()
 
     def _permdown(self, output: Output, peer: _Peer) -> None:
         if peer.up:
             output.report((), self.state.down(peer.replica))
         else:
-            output.report((), peer.told.values())
+            output.report((), peer.reported.values())
         self.state.forget(peer.replica)
         self.generations.forget(peer.replica)
         self._pending.pop(peer.replica, None)
@@ -196,7 +196,7 @@ class Shard:
             return output
         match message:
             case Heartbeat(_, clocks, delta):
-                self._heard(output, replica, now)
+                self._received_from(output, replica, now)
                 self._pending[replica] = clocks
                 if delta is not None:
                     self._merge(output, delta, now)
@@ -211,13 +211,13 @@ class Shard:
                     self._permdown(output, peer)
         return output
 
-    def _heard(self, output: Output, replica: Replica, now: float) -> None:
+    def _received_from(self, output: Output, replica: Replica, now: float) -> None:
         peer = self._peers.get(replica[0])
         if peer is not None and peer.replica == replica:
-            peer.heard = now
+            peer.last_received = now
             if not peer.up:
                 peer.up = True
-                peer.told.clear()
+                peer.reported.clear()
                 output.report(self.state.up(replica), ())
             return
         if peer is not None:
@@ -229,26 +229,26 @@ class Shard:
         self._silent = self.options.max_silent_periods
 
     def _missed(self, asker: Replica, clocks: Clocks) -> Delta:
-        kept = self.generations.extract(asker, clocks, self.state.told)
+        kept = self.generations.extract(asker, clocks, self.state.published)
         return self.state.extract(asker) if kept is None else kept
 
     def _merge(self, output: Output, delta: Delta, now: float) -> None:
         joined, left = self.state.merge(delta)
         self.generations.push(delta)
         if self.state.downs:
-            left = [entry for entry in left if self._was_told(entry)]
+            left = [entry for entry in left if self._was_reported(entry)]
             for entry in joined:
                 if entry.replica in self.state.downs:
                     peer = self._peers[entry.replica[0]]
-                    peer.told[entry.clock] = entry
-                    peer.told_at = now
+                    peer.reported[entry.clock] = entry
+                    peer.reported_at = now
         output.report(joined, left)
 
-    def _was_told(self, entry: TrackerEntry) -> bool:
+    def _was_reported(self, entry: TrackerEntry) -> bool:
         """Whether the leave is news: the leaves of a replica that is down were reported when it went down."""
         if entry.replica not in self.state.downs:
             return True
-        return self._peers[entry.replica[0]].told.pop(entry.clock, None) is not None
+        return self._peers[entry.replica[0]].reported.pop(entry.clock, None) is not None
 
     # ---- the end
 

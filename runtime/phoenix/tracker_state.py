@@ -187,8 +187,8 @@ class State:
         return self.context[self.replica] != self._since
 
     @property
-    def told(self) -> Clocks:
-        """How far everybody's ticks are seen, the own ones as far as deltas have told of them."""
+    def published(self) -> Clocks:
+        """How far everybody's ticks are seen, the own ones as far as deltas have published them."""
         return {**self.context, self.replica: self._since}
 
     def take_delta(self) -> Delta:

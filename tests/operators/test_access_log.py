@@ -46,7 +46,7 @@ async def asked(environment: dict[str, str], paths: list[str]) -> None:
     """An application without actors is asked for these paths."""
     app = App(load(environment))
     [bound] = bind("127.0.0.1", 0)
-    listener = Listener(app, HttpOptions(upgradable=app.upgradable, refusal=app.refusal))
+    listener = Listener(app.handler, HttpOptions(upgradable=app.upgradable, refusal=app.refusal))
     await listener.listen([bound])
     url = "http://{}:{}".format(*bound.getsockname())
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False) as client:

@@ -206,7 +206,7 @@ def test_the_answer_is_the_first_generation_that_continues_the_askers_clock() ->
     asker = ("b", 1)
 
     def given(known: int) -> list[str] | None:
-        delta = kept.extract(asker, {("a", 1): known}, state.told)
+        delta = kept.extract(asker, {("a", 1): known}, state.published)
         return None if delta is None else sorted(entry.pid for entry in delta.entries.values())
 
     assert given(3) == ["p2", "p3"] and given(0) == ["p0", "p1", "p2", "p3"]
