@@ -1,14 +1,14 @@
 FROM python:3.11-slim AS build
 WORKDIR /app
 RUN python -m venv /app/.venv
-COPY requirements/run.txt requirements/run.txt
-RUN .venv/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
+COPY requirements/build.txt requirements/run.txt requirements/
+RUN .venv/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt -r requirements/run.txt
 COPY pyproject.toml README.md supervisor.toml ./
 COPY runtime runtime
 COPY actors actors
 COPY api api
 COPY schema schema
-RUN .venv/bin/pip install --no-cache-dir --no-deps -e .
+RUN .venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation -e .
 
 FROM python:3.11-slim
 WORKDIR /app

@@ -104,8 +104,13 @@ lock: $(TEST)          ## resolve the versions anew, from the floors in pyprojec
 	  $(BIN)/uv pip compile pyproject.toml --extra $${set/run/observer} --python-version 3.11 --generate-hashes --upgrade \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o requirements/$$set.txt \
 	    $$(test $$set = run || echo -c requirements/run.txt) || exit 1; done
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	  | $(BIN)/uv pip compile - --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate --no-emit-index-url \
+	    --no-emit-find-links -q -o requirements/build.txt
 
 audit: $(RUN)          ## look the locked versions up among known vulnerabilities (needs the package index)
+	@$(BIN)/uv tool run -q pip-audit --version >/dev/null 2>&1 \
+	  || { echo "audit: pip-audit can't be had from this package index, so nothing was looked up" >&2; exit 1; }
 	@$(BIN)/uv tool run pip-audit --require-hashes --disable-pip -r requirements/run.txt
 
 vendor: $(NODE)        ## copy the pages' libraries from npm into api/pages/vendor, without their references to source maps

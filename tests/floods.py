@@ -29,6 +29,19 @@ FLOODS: dict[str, Flood] = {
     "one trailer field without end": (CHUNKED + b"0\r\nx: ", b"y" * 32_000),
     "one chunk extension without end": (CHUNKED + b"1;", b"y" * 32_000),
     "one field without end": (HEAD + b"x: ", b"y" * 32_000),
+    "chunks of one byte": (CHUNKED, b"1\r\nx\r\n" * 6000),
+    "fields without end": (HEAD, b"a: b\r\n" * 5000),
+    "bodies behind an Upgrade to h2c": (
+        b"",
+        (HEAD + b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: 9\r\n\r\nGET / HTT") * 400,
+    ),
+    "an Origin that looks like tokens": (
+        b"",
+        b"GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nhost: x\r\norigin: http://"
+        + b"eyJ" * 16_000
+        + b"\r\n\r\n",
+    ),
+    "escapes in a path": (b"", request("GET", "/" + "%" * 9000) * 4),
     "requests, answers unread": (b"", request("GET", "/x") * 800),
     "large answers unread": (b"", request("GET", "/openapi.json") * 400),
     "empty lines in a chunked body": (CHUNKED, b"8000\r\n" + b"\r\n" * 16_384 + b"\r\n"),
@@ -62,11 +75,17 @@ async def slowest(port: int, until: float) -> float:
     return worst
 
 
-async def measure(port: int, memory: Callable[[], float], kind: Flood) -> tuple[float, float, float]:
+async def measure(
+    port: int,
+    memory: Callable[[], float],
+    kind: Flood,
+    seconds: float = SECONDS,
+    clients_at_once: int = CLIENTS,
+) -> tuple[float, float, float]:
     """Growth and rest in MB, and the slowest /health in ms."""
     before = memory()
-    until = time.monotonic() + SECONDS
-    clients: list[Awaitable[None]] = [flood(port, *kind, until) for _ in range(CLIENTS)]
+    until = time.monotonic() + seconds
+    clients: list[Awaitable[None]] = [flood(port, *kind, until) for _ in range(clients_at_once)]
     worst, *_ = await asyncio.gather(slowest(port, until), *clients)
     most = memory()
     await asyncio.sleep(3)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from api.http.content_coding import Representation
 from api.http.errors import (
     CODES,
     ApiError,
@@ -18,7 +19,7 @@ from api.http.errors import (
 )
 from api.http.examples import example
 from api.http.fields import CUSTOM
-from api.http.request import ApiRequest, Response
+from api.http.request import JSON_HEADER, ApiRequest, Response
 from api.http.router import ANYTHING, JSON, Operation, Param, ResponseSpec, Routes, parse
 from api.version import VERSION
 
@@ -43,7 +44,7 @@ INTRODUCTION = (
     "Live updates come over the Phoenix socket at `/socket`."
 )
 
-_document: bytes = b"{}"
+_document = Representation(b"{}", [])
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -57,14 +58,14 @@ class Described(msgspec.Struct, frozen=True):
 @routes.get("/openapi.json", summary="This description", roles=None, responses={200: Described})
 async def document(request: ApiRequest[Any]) -> Response:
     """OpenAPI 3.1."""
-    return Response(200, _document, [(b"content-type", b"application/json")])
+    return _document.response(request.headers)
 
 
 def describe(router: Router) -> dict[str, Any]:
     """Makes the document of a routing table, and keeps it for `/openapi.json`."""
     global _document
     made = build(router.operations)
-    _document = msgspec.json.encode(made)
+    _document = Representation(msgspec.json.encode(made), [JSON_HEADER, (b"cache-control", b"no-cache")])
     return made
 
 

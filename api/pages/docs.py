@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from api.context import ApiRequest
+from api.http.content_coding import Representation
 from api.http.request import Response
 from api.http.router import ResponseSpec, Routes
 from api.pages.routes import POLICY
@@ -23,11 +24,7 @@ SCRIPT = Path(__file__).parent / "docs_page" / "docs.js"
 )
 async def page(request: ApiRequest) -> Response:
     """The page."""
-    return Response(
-        200,
-        PAGE.read_bytes(),
-        [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", POLICY)],
-    )
+    return _response(request, PAGE, b"text/html; charset=utf-8")
 
 
 @routes.get(
@@ -38,4 +35,9 @@ async def page(request: ApiRequest) -> Response:
 )
 async def script(request: ApiRequest) -> Response:
     """The script."""
-    return Response(200, SCRIPT.read_bytes(), [(b"content-type", b"text/javascript; charset=utf-8")])
+    return _response(request, SCRIPT, b"text/javascript; charset=utf-8")
+
+
+def _response(request: ApiRequest, place: Path, kind: bytes) -> Response:
+    headers = [(b"content-type", kind), (b"content-security-policy", POLICY), (b"cache-control", b"no-cache")]
+    return Representation(place.read_bytes(), headers).response(request.headers)

@@ -6,11 +6,11 @@ a request can name only what is inside the folder.
 
 from __future__ import annotations
 
-import hashlib
 import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 
+from api.http.content_coding import Representation
 from api.http.request import Headers, Response
 
 HERE = Path(__file__).parent
@@ -34,9 +34,7 @@ mimetypes.add_type("text/javascript", ".js")
 @dataclass(frozen=True, slots=True)
 class _File:
     changed: int
-    body: bytes
-    headers: Headers
-    etag: bytes
+    content: Representation
 
 
 class Pages:
@@ -54,9 +52,7 @@ class Pages:
             if path == prefix or path.startswith(prefix + "/"):
                 file = self._file(folder, path[len(prefix) :].strip("/"))
                 if file is not None:
-                    if headers.get(b"if-none-match") == file.etag:
-                        return Response(304, b"", [(b"etag", file.etag)])
-                    return Response(200, file.body, list(file.headers))
+                    return file.content.response(headers)
         return None
 
     def _file(self, folder: Path, name: str) -> _File | None:
@@ -71,20 +67,17 @@ class Pages:
             body = place.read_bytes()
         except (OSError, ValueError):
             return None
-        made = self._files[place] = _File(changed, body, *_headers(place, body))
+        made = self._files[place] = _File(changed, Representation(body, _headers(place)))
         return made
 
 
-def _headers(place: Path, body: bytes) -> tuple[Headers, bytes]:
+def _headers(place: Path) -> Headers:
     kind = mimetypes.guess_type(place.name)[0] or "application/octet-stream"
     if kind.startswith("text/"):
         kind += "; charset=utf-8"
-    etag = b'"' + hashlib.sha256(body).hexdigest()[:24].encode() + b'"'
-    headers = [
+    return [
         (b"content-type", kind.encode()),
-        (b"etag", etag),
         (b"cache-control", b"no-cache"),
         (b"x-content-type-options", b"nosniff"),
         (b"content-security-policy", POLICY),
     ]
-    return headers, etag

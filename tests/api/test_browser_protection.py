@@ -7,6 +7,7 @@ import socket
 import httpx
 import pytest
 
+from api.http.content_coding import accepts_gzip
 from tests.support.server import PATIENCE, Server, User
 
 
@@ -52,6 +53,44 @@ def test_what_is_no_request_is_answered_as_safely(server: Server) -> None:
             peer.sendall(head)
             answer = peer.makefile("rb").read()
         assert b"x-content-type-options: nosniff\r\n" in answer and b"cache-control: no-store\r\n" in answer
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/docs.js", "/admin", "/vendor/phoenix.mjs"])
+def test_what_is_the_same_for_everybody_is_compressed_for_those_who_ask(server: Server, path: str) -> None:
+    with server.client() as client:
+        plain = client.get(path, headers={"accept-encoding": "identity"})
+        packed = client.get(path, headers={"accept-encoding": "br, gzip;q=0.5"})
+        assert "content-encoding" not in plain.headers and packed.headers["content-encoding"] == "gzip"
+        assert packed.content == plain.content  # httpx has unpacked it
+        assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 2
+        assert packed.headers["etag"] != plain.headers["etag"]
+        for answer in (plain, packed):
+            assert "accept-encoding" in answer.headers.get_list("vary", split_commas=True)
+            asked = {"if-none-match": f'"x", W/{answer.headers["etag"]}'}
+            asked["accept-encoding"] = "gzip" if answer is packed else "gzip;q=0"
+            assert client.get(path, headers=asked).status_code == 304
+
+
+def test_what_is_somebodys_own_is_never_compressed(admin: User) -> None:
+    """Its length would tell of secrets beside what a request said (BREACH)."""
+    for _ in range(12):
+        body = {"title": "x" * 200, "description": "y" * 900}
+        assert admin.client.post("/api/v1/tasks", json=body).status_code == 201
+    for path in ("/api/v1/tasks", "/admin/tree", "/metrics", "/api/v1/users"):
+        answer = admin.client.get(path, headers={"accept-encoding": "gzip"})
+        assert answer.status_code == 200 and "content-encoding" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("field", "accepted"),
+    [
+        ("gzip", True), ("GZIP", True), ("x-gzip", True), ("*", True), ("br, *;q=0.1", True), ("gzip;q=1.0", True), ("", False),
+        ("gzip;q=0", False), ("gzip; q=0.000", False), ("identity", False), ("*;q=0", False), ("gzip;q=0, *", False),
+        ("br", False),
+    ],
+)  # fmt: skip
+def test_who_asks_for_gzip(field: str, accepted: bool) -> None:
+    assert accepts_gzip(field.encode()) is accepted
 
 
 @pytest.mark.parametrize("path", ["/", "/admin", "/docs"])
