@@ -25,8 +25,8 @@ from runtime.core.signals import Monitor
 from runtime.observe import term
 from runtime.observe.process_info import label, named, pid_text, status
 from runtime.observe.supervision_tree import count_children, is_supervisor, place_of, restarts_of, strategy
-from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer
+from runtime.otp.process_info import memory_of
 
 SORTS: Final = ("reductions", "message_queue_len", "memory", "restarts", "name", "module", "pid", "links")
 MAILBOX_SAMPLE: Final = 20
@@ -44,7 +44,7 @@ def row(cell: Cell) -> dict[str, Any]:
         "status": status(cell),
         "message_queue_len": len(cell.execution.mailbox) if cell.execution.mailbox else 0,
         "reductions": cell.reductions,
-        "memory": erlang.memory_of(cell),
+        "memory": memory_of(cell),
         "links": len(cell.relations.links),
         "restarts": restarts_of(cell),
     }
@@ -53,7 +53,7 @@ def row(cell: Cell) -> dict[str, Any]:
 _KEYS: Final[dict[str, Callable[[Cell], Any]]] = {
     "reductions": attrgetter("reductions"),
     "message_queue_len": lambda cell: len(cell.execution.mailbox) if cell.execution.mailbox else 0,
-    "memory": erlang.memory_of,
+    "memory": memory_of,
     "restarts": restarts_of,
     "links": lambda cell: len(cell.relations.links),
     "name": lambda cell: label(cell) or "\uffff",

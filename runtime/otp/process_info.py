@@ -1,0 +1,110 @@
+"""`erlang:process_info/1,2`: what one sees of a process from outside."""
+
+from __future__ import annotations
+
+from gc import get_referents
+from sys import getsizeof
+from typing import Any, Final, overload
+
+from runtime.core import modes
+from runtime.core.exits import Error
+from runtime.core.modes import DEAD
+from runtime.core.pid import Pid
+from runtime.core.process import Cell
+from runtime.core.reports import ancestors, module_of
+from runtime.core.signals import Monitor
+from runtime.otp.process_dictionary import dictionary_of
+
+
+@overload
+def process_info(pid: Pid) -> dict[str, Any] | None: ...
+@overload
+def process_info(pid: Pid, items: str) -> tuple[str, Any] | None: ...
+@overload
+def process_info(pid: Pid, items: list[str]) -> list[tuple[str, Any]] | None: ...
+def process_info(pid: Pid, items: str | list[str] | None = None) -> Any:
+    """`erlang:process_info/1,2`, None for a dead process. `memory` is an estimate in bytes.
+
+    With an item `(item, value)`, with a list of them a list of such. Raises Error("badarg") for an item there is not.
+    """
+    if items is not None and not isinstance(items, str | list):
+        raise Error("badarg")
+    found = _process_info(pid)
+    if items is None:
+        return found
+    wanted = [items] if isinstance(items, str) else items
+    if any(item not in _ITEMS for item in wanted):
+        raise Error("badarg")
+    if found is None:
+        return None
+    for item in wanted:  # what few ask for, and nobody is to find in a list of all
+        if item == "dictionary":
+            found[item] = dictionary_of(pid.cell)
+        elif item == "initial_call":
+            found[item] = found["module"]
+    pairs = [(item, found[item]) for item in wanted]
+    return pairs[0] if isinstance(items, str) else pairs
+
+
+_ITEMS: Final = frozenset(
+    {
+        "pid", "registered_name", "module", "status", "message_queue_len", "messages", "current_message", "links", "monitors",
+        "monitored_by", "trap_exit", "reductions", "parent", "ancestors", "memory", "dictionary", "initial_call",
+    }
+)  # fmt: skip
+
+
+def _process_info(pid: Pid) -> dict[str, Any] | None:
+    if not isinstance(pid, Cell):
+        raise Error("badarg")
+    cell = pid
+    if cell.execution.mode == DEAD:
+        return None
+    monitors: list[Any] = [
+        m.name or (m.target.pid if m.target is not None else None) for m in cell.relations.monitors
+    ]
+    target = getattr(cell.execution.waiting, "target", None)  # a call or a stop under way monitors its server
+    if isinstance(target, Pid):
+        monitors.append(target)
+    return {
+        "pid": pid,
+        "registered_name": cell.relations.name,
+        "module": module_of(cell.actor),
+        "status": modes.status(cell.execution),
+        "message_queue_len": len(cell.execution.mailbox) if cell.execution.mailbox else 0,
+        "messages": list(cell.execution.mailbox) if cell.execution.mailbox else [],
+        "current_message": cell.execution.message,
+        "links": list(cell.relations.links),
+        "monitors": monitors,
+        "monitored_by": [m.owner.pid for m in cell.relations.monitored_by if isinstance(m, Monitor)],
+        "trap_exit": cell.relations.trap_exit,
+        "reductions": cell.reductions,
+        "parent": cell.relations.parent,
+        "ancestors": ancestors(cell),
+        "memory": memory_of(cell),
+    }
+
+
+def memory_of(cell: Cell) -> int:
+    """An estimate of what a process occupies, in bytes: control block, actor, its attributes one level deep, mailbox."""
+    actor, execution, relations = cell.actor, cell.execution, cell.relations
+    mailbox = execution.mailbox
+    size = getsizeof(cell) + getsizeof(actor)
+    if not execution.shared:
+        size += getsizeof(execution)
+    if not relations.shared:
+        size += getsizeof(relations)
+    # Not by `__dict__`: whoever asks an object for that one gives it a dict, for as long as it lives.
+    others, last = 0, None
+    for value in get_referents(actor):
+        if value is not cell and not isinstance(value, type):
+            size += 8 + getsizeof(value)
+            others, last = others + 1, value
+    if others == 1 and type(last) is dict:  # somebody has asked, or it is its only attribute
+        size += sum(map(getsizeof, last.values()))
+    for table in (relations.links, relations.monitors, relations.monitored_by, mailbox):
+        if table:
+            size += getsizeof(table)
+    if mailbox:
+        size += len(mailbox) * 100  # a guess: walking the messages would cost more than it tells
+    return size
