@@ -109,9 +109,10 @@ lock: $(TEST)          ## resolve the versions anew, from the floors in pyprojec
 	    --no-emit-find-links -q -o requirements/build.txt
 
 audit: $(RUN)          ## look the locked versions up among known vulnerabilities (needs the package index)
-	@$(BIN)/uv tool run -q pip-audit --version >/dev/null 2>&1 \
-	  || { echo "audit: pip-audit can't be had from this package index, so nothing was looked up" >&2; exit 1; }
-	@$(BIN)/uv tool run pip-audit --require-hashes --disable-pip -r requirements/run.txt
+	@told=$$($(BIN)/uv tool run -q pip-audit --require-hashes --disable-pip -r requirements/run.txt 2>&1); code=$$?; \
+	  if [ -z "$$told" ] || grep -q "could not be audited\|not found in the package registry" <<< "$$told"; then \
+	    echo "audit: this package index tells nothing of vulnerabilities (or has no pip-audit), so nothing was looked up" >&2; exit 1; \
+	  fi; echo "$$told"; exit $$code
 
 vendor: $(NODE)        ## copy the pages' libraries from npm into api/pages/vendor, without their references to source maps
 	@cd tests/node/node_modules && for pair in phoenix/priv/static/phoenix.mjs:phoenix.mjs uplot/dist/uPlot.esm.js:uplot.mjs \
