@@ -23,6 +23,8 @@ HEALTHY_SECONDS = 10.0
 FAILOVER_SECONDS = 15.0  # the same, after a failover
 PRESENCE_SECONDS = 15.0
 REST_SECONDS = 30.0  # for the last events to arrive
+SETTLE_SECONDS = 60.0  # for the last answers
+DONE_SECONDS = 180.0  # for a fault to be done and undone
 FAULT_SECONDS = (0.2, 4.0)
 CALM_SECONDS = (0.1, 1.0)
 TOGETHER = (1, 1, 1, 2, 2, 3)  # faults at a time
@@ -81,9 +83,13 @@ async def campaign(seed: int, minutes: float, nodes: int = 0, patience: float = 
         posting = [asyncio.create_task(poster.run(lambda: running)) for poster in (*posters, *others)]
         await _afflict(made, rng, minutes * 60, patience, course)
         running = False
-        await asyncio.gather(*posting)
+        _, unanswered = await asyncio.wait(posting, timeout=patience * SETTLE_SECONDS)
+        if unanswered:
+            course.wrong.append(
+                f"{len(unanswered)} clients had no answer {SETTLE_SECONDS:.0f} s after the last fault"
+            )
         await _until_told(subscribers, made)
-        for task in listening:
+        for task in (*listening, *posting):
             task.cancel()
         findings = await check(made.database, log, subscribers, course.faults.total())
         if findings.missed:
@@ -106,14 +112,17 @@ async def _afflict(made: World, rng: random.Random, seconds: float, patience: fl
     names, weights = list(known), [weight for _, weight in known.values()]
     while loop.time() < end and not course.wrong:
         chosen = sorted(set(rng.choices(names, weights, k=rng.choice(TOGETHER))))
-        happening = (known[name][0](made, rng, rng.uniform(*FAULT_SECONDS)) for name in chosen)
+        happening = [
+            asyncio.wait_for(known[name][0](made, rng, rng.uniform(*FAULT_SECONDS)), patience * DONE_SECONDS)
+            for name in chosen
+        ]
         for outcome in await asyncio.gather(*happening, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 course.wrong.append(f"{chosen}: {outcome!r}")
         course.faults.update(chosen)
         await judge(made, chosen, patience, course)
         for repair in made.repairs:
-            await repair()
+            await asyncio.wait_for(repair(), patience * DONE_SECONDS)
         made.repairs.clear()
         await asyncio.sleep(rng.uniform(*CALM_SECONDS))
 
@@ -122,6 +131,10 @@ async def judge(made: World, chosen: list[str], patience: float, course: Course)
     """What the servers are like after these faults."""
     allowed = patience * (FAILOVER_SECONDS if "failover" in chosen else HEALTHY_SECONDS)
     took = await made.healthy_within(allowed)
+    print(
+        f"{' + '.join(chosen)}: {'not healthy' if took is None else f'healthy after {took:.1f} s'}",
+        flush=True,
+    )
     course.wrong += [f"a server ended by itself after {chosen}: {line}" for line in made.ended()]
     if took is None:
         course.wrong.append(f"not healthy {allowed:.0f} s after {chosen}")
