@@ -282,7 +282,7 @@ def test_verify_and_head_and_consistency(server: Server, user: User, other: User
     try:
         error = error_of(user.client.get("/api/v1/ledger/consistency", params={"from": 1, "to": 2}), 500)
         assert (error["code"], error["message"]) == (
-            "ledger_damaged", "The ledger is damaged: no hash at level 0, position 1",
+            "ledger_damaged", "The ledger is damaged: hashes are missing at level 0, positions 1 to 1",
         )  # fmt: skip
     finally:
         server.execute("INSERT INTO ledger_entries SELECT * FROM aside WHERE seq = 2; DROP TABLE aside")
