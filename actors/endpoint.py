@@ -4,7 +4,7 @@ On an orderly stop it takes no new connections, sends the sockets away bit by bi
 SHUTDOWN_GRACE_SECONDS, then ends. However it ends, everything it has open is closed, and a restarted endpoint finds
 the port free.
 
-Calls: `GetAddress` -> `Address`. `Change`s of sessions go to the application.
+Calls: `GetAddress` -> `Address`. `Change`s of sessions, and the `Guess`es of other servers, go to the application.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from math import ceil
 from typing import Any
 
 from actors import settings
+from actors.guess_events import GUESSES, Guess
 from actors.listening import EndpointError, open_sockets
 from actors.server_state import server_state
 from actors.storage.change_events import Change
@@ -59,7 +60,8 @@ class Endpoint(Server):
 
     Of its attributes `handler` takes the requests (without it, the application itself does), `upgradable`, `refusal` and
     `sheddable` are the server's options, `session_changed` is called for each session that has ended and each user whose rights
-    have changed, and `close` is called in the end. `host` and `port` default to the settings in force.
+    have changed, `guess_made` for each password that another server of the cluster has checked, and `close` in the end. `host`
+    and `port` default to the settings in force.
     """
 
     def init(self, app: str, host: str | None = None, port: int | None = None) -> Any:
@@ -73,9 +75,12 @@ class Endpoint(Server):
         current = settings.current()
         application = named(app)()
         self.session_changed = getattr(application, "session_changed", None)
-        if self.session_changed is not None and erlang.whereis(PUBSUB) is not None:
-            for topic in SESSIONS:
+        self.guess_made = getattr(application, "guess_made", None)
+        if erlang.whereis(PUBSUB) is not None:
+            for topic in SESSIONS if self.session_changed is not None else ():
                 pubsub.subscribe(PUBSUB, topic)
+            if self.guess_made is not None:
+                pubsub.subscribe(PUBSUB, GUESSES)
         if (close := getattr(application, "close", None)) is not None:
             self.on_exit(lambda _pid: close())
         sockets = await open_sockets(self.host, self.port)
@@ -103,6 +108,9 @@ class Endpoint(Server):
         match message:
             case Change() if self.session_changed is not None:
                 self.session_changed(message)
+                return None
+            case Guess() if self.guess_made is not None:
+                self.guess_made(message)
                 return None
         return super().handle_info(message)
 

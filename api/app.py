@@ -19,6 +19,7 @@ from time import perf_counter
 from uuid import UUID
 
 from actors import settings as settings_module
+from actors.guess_events import Guess
 from actors.settings import Settings
 from actors.storage.change_events import Change
 from api.context import ApiRequest, Context
@@ -119,6 +120,10 @@ class App:
             sessions.rights_changed(UUID(row["user_id"]), row["role"], row["active"])
         else:  # written by an older server
             sessions.forget()
+
+    def guess_made(self, guess: Guess) -> None:
+        """Another server of the cluster has checked a password."""
+        self.context.guesses.count(guess)
 
     def close(self) -> None:
         """Ends what the application keeps beside the actors."""

@@ -14,7 +14,7 @@ import pytest
 
 from runtime.nodes.nats import FabricError, NatsOptions, probe
 from tests.nodes.nats import Nats, nats
-from tests.support.server import PATIENCE, Server, User, start, wait_until
+from tests.support.server import PASSWORD, PATIENCE, Server, User, start, wait_until
 
 SOCKETS, WRITERS, EACH = 12, 8, 40
 
@@ -187,3 +187,20 @@ def test_a_longpoll_session_answers_from_any_node(both: tuple[Server, Server]) -
     events = poll(two, token)["messages"]
     assert [json.loads(event)[3] for event in events] == ["new_transaction"]
     assert poll(two, "forged." + token.rpartition(".")[2])["status"] == 403
+
+
+def sign_in(server: Server, user: User, password: str) -> int:
+    with server.client() as client:
+        body = {"email": user.email, "password": password}
+        return client.post("/api/v1/auth/login", json=body).status_code
+
+
+def test_wrong_passwords_are_counted_by_all_nodes(both: tuple[Server, Server]) -> None:
+    one, two = both
+    user = one.user()
+    assert [sign_in(one, user, "not the password") for _ in range(5)] == [401] * 5
+    wait_until(lambda: sign_in(two, user, PASSWORD) == 429)
+    assert sign_in(one, user, PASSWORD) == 429
+    other = two.user()
+    assert sign_in(two, other, "not the password") == 401
+    assert sign_in(one, other, PASSWORD) == 200
