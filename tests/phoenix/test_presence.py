@@ -11,6 +11,7 @@ from runtime.otp import erlang
 from runtime.otp.erlang import receive
 from runtime.phoenix import Broadcast, presence
 from runtime.phoenix.presence import AlreadyTracked, NoPresence, Presence
+from runtime.testing.simulation import play
 from tests.phoenix.client import start_endpoint
 
 
@@ -146,3 +147,18 @@ def test_members_do_not_outlive_the_presence(play: Any) -> None:
         assert await erlang.await_down(pid, 10_000) == "noproc"
 
     play(body)
+
+
+def test_refs_come_from_the_engine() -> None:
+    def refs(seed: int) -> list[str]:
+        found: list[str] = []
+
+        async def body() -> None:
+            who, _endpoint = await started()
+            found.extend(who.track(member(), "room", key, {}) for key in ("ann", "bob", "cid"))
+
+        play(body, seed=seed)
+        return found
+
+    assert refs(3) == refs(3), "two runs under one seed are the same"
+    assert len(set(refs(3))) == 3 and refs(3) != refs(4)
