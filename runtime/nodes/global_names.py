@@ -210,9 +210,13 @@ class GlobalNameServer(GenServer):
             return  # another one was faster: it has grown, and so must the lock
         names: Names = await gen_server.call((SERVER, node), _GetNames(), None)
         here, there = merged(self.table(), names, lambda method: RESOLVERS.get(method, random_exit_name))
-        for part, operations, others in ((ours, here, theirs), (theirs, there, ours)):
-            change = _Change(erlang.self_(), operations, others)
-            await multi_call(SERVER, change, nodes=sorted(part))
+        me = net_kernel.node()
+        for part, operations, end, other in ((ours, here, me, node), (theirs, there, node, me)):
+            # Only the two that met have the same table for certain: the rest of a part may have lost names in another cut.
+            change = _Change(erlang.self_(), operations, {})
+            await multi_call(SERVER, change, nodes=sorted(part.keys() - {end}))
+            change = _Change(erlang.self_(), operations, {other: _creation(other)})
+            await multi_call(SERVER, change, nodes=[end])
 
 
 async def _reach(server: Pid, node: str, creation: int) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from runtime.nodes.fabric import Fabric, Listener
+from runtime.nodes.fabric import Fabric, FabricListener
 from runtime.nodes.nats import NatsFabric, NatsOptions, probe
 from runtime.testing.cluster import Cluster
 from runtime.testing.deterministic_engine import DeterministicEngine
@@ -58,10 +58,10 @@ class BridgedFabric(Fabric):
         self.engine = engine
         self.name = ""
         self.nats = NatsFabric(NatsOptions((cluster.url,), prefix=cluster.prefix))
-        self.listener: Listener | None = None
+        self.listener: FabricListener | None = None
         self.is_up = asyncio.Event()
 
-    def subscribe(self, node: str, listener: Listener) -> None:
+    def subscribe(self, node: str, listener: FabricListener) -> None:
         self.name, self.listener = node, listener
         self.cluster.bridges[node] = self
         self.cluster.pump(self._subscribe())
