@@ -88,6 +88,9 @@ async def open_pool(url: str, size: int, name: str, node_id: str, command_timeou
     """A pool of at most `size` such connections; it connects when one is wanted."""
 
     async def another(*_arguments: Any, **options: Any) -> asyncpg.Connection:
+        # Who waited for a connection that was ended just now would wait as long again for one that can't be had.
+        if (away := server_state().database_error) is not None:
+            raise Unavailable(away)
         async with asyncio.timeout(CONNECT_SECONDS):
             return await _session(url, options.pop("server_settings"), settings, **options)
 
