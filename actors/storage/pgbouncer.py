@@ -7,7 +7,7 @@ protocol, so that no statement of somebody else can be met.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -23,14 +23,16 @@ ADVICE: Final = (
 )
 
 
-async def shares_sessions(one: asyncpg.Connection, url: str) -> bool:
+async def shares_sessions(one: asyncpg.Connection, url: str, driver: Any = None) -> bool:
     """Whether what is between `one` and PostgreSQL serves another connection to `url` with the same session.
 
-    Raises what connecting raises.
+    `driver` as in `connecting.open_connection`. Raises what connecting raises.
     """
     if await _backend(one) == one.get_server_pid():  # a pooler makes up the number that it gives at the start
         return False
-    other = await open_connection(url, timeout=CONNECT_SECONDS, command_timeout=CONNECT_SECONDS)
+    other = await open_connection(
+        url, timeout=CONNECT_SECONDS, driver=driver, command_timeout=CONNECT_SECONDS
+    )
     try:
         return await _meet(one, other)
     finally:

@@ -106,7 +106,9 @@ async def _database(settings: Settings) -> Finding:
         async with connected(settings, migrated=False) as connection:
             version = await connection.fetchval("SHOW server_version")
             left = await pending(connection)
-            if settings.database_url and await pgbouncer.shares_sessions(connection, settings.database_url):
+            if settings.database_url and await pgbouncer.shares_sessions(
+                connection, settings.database_url, asyncpg
+            ):
                 problem, _, advice = pgbouncer.ADVICE.partition("; ")
                 return Finding("database", False, f"{where}: {problem}", advice)
     except ONE_LINE as error:

@@ -240,7 +240,7 @@ def dec_hook(kind: type, value: Any) -> Any:
     raise TypeError(f"no field type {kind}")
 
 
-_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 MAX_EXPLAINED = 20  # names that are not known and looked at: a body may hold thousands
 MIN_SHORT = 3  # letters of a name that another may be short for
 _PLACE = re.compile(r" - at `\$(?:\.([A-Za-z0-9_]+))?.*`$")

@@ -164,8 +164,8 @@ def _operation(operation: Operation, path: str, schemas: _Schemas) -> dict[str, 
     if kind is not None:
         content = schemas.content(kind)
         described["requestBody"] = {
-            # A handler that reads its body by itself takes none for one that leaves out all that may be left out.
-            "required": operation.body is not None or any(f.required for f in msgspec.structs.fields(kind)),
+            # No body is one that leaves out all that may be left out.
+            "required": any(field.required for field in msgspec.structs.fields(kind)),
             "content": dict.fromkeys(operation.body_types, content),
         }
     elif operation.raw_body:
