@@ -73,14 +73,10 @@ class AcceptQueue:
             return
         self._last = now
         if self.length() > SHORT:
-            self._empty()
+            self.empty()
 
-    def close(self) -> None:
-        """Nobody is accepted any more: who is in the line is closed."""
-        while self._line:
-            self._line.popleft()[0].close()
-
-    def _empty(self) -> None:
+    def empty(self) -> None:
+        """Takes everybody out of the kernel's queue, as long as `BUDGET` allows it."""
         now = self._listener.now
         until = now() + BUDGET
         with suppress(OSError):  # nobody is left, or no descriptor
@@ -91,6 +87,18 @@ class AcceptQueue:
         if self._line and not self._running:
             self._running = True
             self._listener.loop.call_soon(self._advance)
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody was taken out of the kernel's queue and is not yet a connection of the listener."""
+        return bool(self._line or self._tasks)
+
+    def close(self) -> None:
+        """Closes what is not yet a connection of the listener."""
+        for task in self._tasks:
+            task.cancel()
+        while self._line:
+            self._line.popleft()[0].close()
 
     def _sort(self, accepted: socket.socket, address: str) -> None:
         request = self._peeked(accepted)

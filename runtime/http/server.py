@@ -31,6 +31,7 @@ Handler = Callable[[Request], Awaitable[Response | None] | Response | None]
 BACKLOG: Final = 4096  # `AcceptQueue` keeps it short; what finds it full would come again after a second
 LONGEST_SWEEP: Final = 1.0  # seconds between two looks at all connections
 SHORTEST_SWEEP: Final = 0.02
+QUIET: Final = 1.0  # seconds from the stop until who asks nothing is let go
 _POLL: Final = 0.01
 
 
@@ -105,24 +106,40 @@ class Listener:
 
     def stop_listening(self) -> None:
         """No new connections."""
+        if not self.closing:
+            for queue in self.queues:
+                queue.empty()  # who waits there is lost with the socket
         self.closing = True
         for server in self.servers:
             server.close()
-        for queue in self.queues:
-            queue.close()
 
     async def finish(self, grace: float) -> None:
-        """Lets what is under way finish for `grace` seconds."""
+        """Lets what is under way finish for `grace` seconds.
+
+        A request may be on its way on a connection that looks idle, above all on one that was just accepted. So those get
+        `QUIET` seconds: what they still ask is answered with "connection: close". Go's net/http does this for new ones.
+        """
         self.stop_listening()
-        until = self.now() + grace
-        for connection in tuple(self.connections):
-            connection.shutdown()
-        while self.connections and self.now() < until:
+        began = self.now()
+        quiet = min(QUIET, grace / 2)
+        while self._waited_for():
+            spent = self.now() - began
+            if spent >= quiet:
+                for connection in tuple(self.connections):
+                    connection.shutdown()
+            if spent >= grace:
+                break
             await asyncio.sleep(_POLL)
+
+    def _waited_for(self) -> bool:
+        return bool(self.connections) or any(queue.busy for queue in self.queues)
 
     def abort(self) -> None:
         """Closes everything now."""
+        self.closing = True
         self.stop_listening()
+        for queue in self.queues:
+            queue.close()
         for connection in tuple(self.connections):
             connection.abort()
 

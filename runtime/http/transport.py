@@ -417,8 +417,10 @@ class HttpProtocol(asyncio.Protocol):
         self._regulate()
 
     def shutdown(self) -> None:
-        """The server stops: the answer under way is the last one."""
-        if self._transport is not None and self._current is None and not self._queue and not self._lingering:
+        """The server stops: ends the connection unless it is within a request; then it ends with the answer."""
+        if self._transport is None or self._http.begun:
+            return
+        if self._progress().phase in (Phase.IDLE, Phase.HEAD):
             self._transport.close()
 
     def abort(self) -> None:

@@ -10,6 +10,7 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.http import HttpOptions, Request, Response, Server, ServerOptions
-from runtime.http.server import addresses
+from runtime.http.server import Listener, addresses, bind
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import StartError
 from tests.support.server import PATIENCE
@@ -60,6 +61,17 @@ async def talk(data: bytes, *where: Any, **how: Any) -> bytes:
     answer = await reader.read()
     writer.close()
     return answer
+
+
+async def refuses(host: str, port: int) -> None:
+    """Waits until nobody listens there."""
+    while True:
+        try:
+            _reader, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            return
+        writer.close()
+        await asyncio.sleep(0.01)
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -248,6 +260,55 @@ def test_a_stop_lets_what_is_under_way_finish() -> None:
         await stopping
 
     serving(body)
+
+
+def test_what_is_asked_just_after_a_stop_began_is_answered() -> None:
+    """An accepted connection has asked nothing yet; on a kept one the next request may be on its way."""
+
+    async def body() -> None:
+        server = await Server.start(echo, ServerOptions(grace=PATIENCE))
+        ((host, port),) = await addresses(server)
+        fresh, fresh_writer = await asyncio.open_connection(host, port)
+        kept, kept_writer = await asyncio.open_connection(host, port)
+        begun, begun_writer = await asyncio.open_connection(host, port)
+        begun_writer.write(ASK[:20])
+        kept_writer.write(ASK)
+        await kept.readuntil(b"True")
+        stopping = asyncio.ensure_future(gen_server.stop(server))
+        await refuses(host, port)
+        fresh_writer.write(ASK)
+        kept_writer.write(ASK)
+        for reader in (fresh, kept):
+            answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 200") and b"connection: close" in answer
+        assert not stopping.done(), "a head that has begun is waited for"
+        begun_writer.write(ASK[20:])
+        assert (await begun.read()).startswith(b"HTTP/1.1 200")
+        await stopping
+
+    serving(body)
+
+
+def test_who_waits_in_the_line_at_a_stop_is_served() -> None:
+    async def body() -> None:
+        def work(_request: Request) -> Response:
+            time.sleep(0.01)
+            return Response(200, b"done")
+
+        [bound] = bind("127.0.0.1", 0)
+        clients = [socket.create_connection(bound.getsockname()) for _ in range(40)]
+        for client in clients:
+            client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        listener = Listener(work, HttpOptions(sheddable=lambda _request: True))
+        await listener.listen([bound])
+        while not listener.queues[0].busy:
+            await asyncio.sleep(0)
+        await listener.finish(PATIENCE)
+        for client in clients:
+            with client:
+                assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+
+    uvloop.run(body())
 
 
 def test_a_stop_has_an_end() -> None:
