@@ -33,8 +33,8 @@ from runtime.otp import (
 )
 from runtime.otp.child_spec import ChildSpec, SupFlags
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
-from runtime.otp.gen import StartError
 from runtime.otp.gen_server import From, GenServer
+from runtime.otp.init_ack import StartError
 from runtime.otp.partition_supervisor import PartitionSupervisor
 from runtime.otp.registry import Registry
 from runtime.otp.state_machine import StateMachine

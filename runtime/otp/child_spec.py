@@ -18,7 +18,7 @@ from runtime.core.signals import ExitMessage
 from runtime.core.timers import Timer
 from runtime.otp.backoff import Backoff, Delays
 from runtime.otp.erlang import TIMEOUT, await_down, is_process_alive
-from runtime.otp.gen import StartError
+from runtime.otp.init_ack import StartError
 
 STRATEGIES: Final = ("one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one")
 RESTARTS: Final = ("permanent", "transient", "temporary")

@@ -1,4 +1,4 @@
-"""OTP's `gen`: what all behaviours share: calls and their answers, names, starting and stopping.
+"""OTP's `gen`, what all behaviours share: calls and their answers, names, starting and stopping.
 
 Applications use these functions through `gen_server` and `state_machine`. Times are milliseconds.
 """
@@ -21,9 +21,10 @@ from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
 from runtime.core.reports import module_of
 from runtime.core.scheduling import TIMEOUT, PendingReply, scheduler
-from runtime.core.signals import DownReply, ExitMessage, SystemMessage
+from runtime.core.signals import DownReply, SystemMessage
 from runtime.core.small_set import without
 from runtime.core.timers import Timer
+from runtime.otp.init_ack import StartError, StartReply, acknowledged
 
 R = TypeVar("R", covariant=True)
 
@@ -31,17 +32,6 @@ Dest = Any  # a Pid, a registered name, (name, node), or ("via", registry, key)
 
 DEFAULT_TIMEOUT: Final = 5000  # ms, gen_server:call/2
 CALL: Final = telemetry.Span("gen", "call")
-
-
-class StartError(Exception):
-    """`{error, Reason}` of a start function."""
-
-    def __init__(self, reason: Any) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-# ---- calls
 
 
 class Call(PendingReply):
@@ -298,84 +288,6 @@ def reply(from_: From, value: Any) -> None:
     from_.answer(value)
 
 
-@overload
-def send_request(dest: Dest, request: CallRequest[R]) -> Awaitable[R]: ...
-@overload
-def send_request(dest: Dest, request: Any) -> Awaitable[Any]: ...
-def send_request(dest: Dest, request: Any) -> Awaitable[Any]:
-    """`gen_server:send_request/2`: the request is sent, `receive_response` awaits the answer."""
-    return call(dest, request, None)
-
-
-async def receive_response(request_id: Awaitable[Any], timeout: float | None = None) -> Any:
-    """`gen_server:receive_response/2`: `("reply", value)` or `("error", (reason, server))`; TIMEOUT after `timeout` ms,
-    the request is then void.
-    """
-    answer = await wait_response(request_id, timeout)
-    if answer is TIMEOUT:
-        _expire_response(request_id)
-    return answer
-
-
-async def wait_response(request_id: Awaitable[Any], timeout: float | None = None) -> Any:
-    """`gen_server:wait_response/2`: as `receive_response`, but after a TIMEOUT one may wait for it again."""
-    assert isinstance(request_id, PendingReply)
-    if not request_id.done and timeout is not None:
-        either = PendingReply()  # the answer, or the end of patience: whichever is first
-        request_id.waiter = _Notice(either)  # type: ignore[assignment]
-        timer = current_engine().call_later(timeout / 1000, either.resolve, TIMEOUT)
-        try:
-            if await either is TIMEOUT:
-                return TIMEOUT
-        finally:
-            timer.cancel()
-            request_id.waiter = None
-    try:
-        value = await request_id
-    except Exit as exc:
-        return ("error", _response_error(exc.reason))
-    return TIMEOUT if value is TIMEOUT else ("reply", value)
-
-
-class _Notice:
-    """Stands as the waiter of a request that is waited for without being the end of it."""
-
-    __slots__ = ("either",)
-
-    def __init__(self, either: PendingReply) -> None:
-        self.either = either
-
-    def done(self) -> bool:
-        """As of a future."""
-        return self.either.done
-
-    def set_result(self, _: None) -> None:
-        """The request is answered (`Call.answer`)."""
-        self.either.resolve(None)
-
-    def wake(self, _: Any) -> None:
-        """The request has failed (`Reply.resolve`)."""
-        self.either.resolve(None)
-
-
-def _response_error(reason: Any) -> Any:
-    # `call` says nodedown where a request says noconnection.
-    match reason:
-        case (("nodedown", _), CallSite(args=(server, *_))):
-            return ("noconnection", server)
-        case (why, CallSite(args=(server, *_))):
-            return (why, server)
-    return reason
-
-
-def _expire_response(request_id: Awaitable[Any]) -> None:
-    assert isinstance(request_id, PendingReply)
-    if isinstance(request_id, Call):
-        request_id.settle()
-        request_id.alias = True
-    request_id.resolve(TIMEOUT)
-
-
 class TerminateRequest(SystemMessage):
     """`sys:terminate/2`, as `caller` asks for it. `heard` once the process has come to it."""
 
@@ -429,36 +341,6 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
 # ---- starting
 
 
-class StartReply(DownReply):
-    """`proc_lib:start_link`'s wait for `init_ack`. If the process dies before, its reason is the error.
-
-    It lies in the new process's `execution.watcher`.
-    """
-
-    starter: Cell | None
-
-    def __post_init__(self) -> None:
-        """No monitor is set."""
-
-    def take_exit(self, pid: Pid, reason: Any) -> bool:
-        # As sync_start_link does: any EXIT message of the process is the answer, also one it sent by exit/2.
-        if self.done or self.starter is None or pid is not self.target:
-            return False
-        self.resolve(None, StartError(reason))
-        return True
-
-    def fire(self, pid: Pid | None, reason: Any) -> None:
-        if self.done:
-            return
-        if self.starter is not None:
-            self.starter.take(lambda message: isinstance(message, ExitMessage) and message.pid is pid)
-        self.resolve(None, StartError(reason))
-
-    def acknowledge(self, value: Any, error: StartError | None = None) -> None:
-        """`proc_lib:init_ack/2`."""
-        self.resolve(value, error)
-
-
 async def start_actor(
     actor: Any,
     args: tuple[Any, ...],
@@ -492,21 +374,4 @@ async def start_actor(
     execution = cell.own_execution()
     execution.watcher = started = StartReply(cell, parent if linked else None)
     execution.waiting = (partial(actor._init, *args, **(kwargs or {})), name, started)
-    if timeout is None:
-        return await started
-    timer = engine.call_later(timeout / 1000, start_timeout, started)
-    try:
-        return await started
-    finally:
-        timer.cancel()
-
-
-def start_timeout(started: StartReply) -> None:
-    """The starter's patience is over: the process is killed, and nothing of its end comes to the starter."""
-    if started.done:
-        return
-    cell = started.target
-    if started.starter is not None:
-        started.starter.unlink(cell)
-    started.resolve(None, StartError("timeout"))
-    cell.exit_signal(cell, "kill", False)
+    return await acknowledged(started, timeout)

@@ -41,19 +41,16 @@ from runtime.otp.gen import (
     CallRequest,
     Cast,
     From,
-    StartError,
-    StartReply,
     call,
     cast,
-    receive_response,
     reply,
     resolve,
-    send_request,
     start_actor,
     stop,
-    wait_response,
 )
+from runtime.otp.init_ack import StartError, StartReply
 from runtime.otp.process_dictionary import ancestors_of
+from runtime.otp.send_request import receive_response, send_request, wait_response
 
 
 class GenServer(Process):

@@ -27,7 +27,7 @@ from runtime.core.process import Cell, FunctionProcess
 from runtime.core.scheduling import scheduler
 from runtime.core.signals import ExitMessage
 from runtime.otp.erlang import demonitor
-from runtime.otp.gen import StartReply, start_timeout
+from runtime.otp.init_ack import StartReply, acknowledged
 from runtime.otp.process_dictionary import ancestors_of
 
 __all__ = ["init_ack", "init_fail", "start", "start_link", "start_monitor"]
@@ -104,23 +104,17 @@ async def _start(
     watched: list[Ref] | None,
 ) -> Any:
     check_timeout(timeout)
-    parent, engine = scheduler.current, current_engine()
+    parent = scheduler.current
     linked = link and parent is not None
     actor = SpecialProcess(fn, args)
-    cell = engine.spawn_actor(actor, parent, linked)
+    cell = current_engine().spawn_actor(actor, parent, linked)
     if watched is not None:
         if parent is None:
             raise RuntimeError("this works only inside a process")
         watched.append(parent.monitor(cell))
     actor.started = started = _Acknowledgement(target=cell, starter=parent if linked else None)
     cell.own_execution().watcher = started
-    if timeout is None:
-        return await started
-    timer = engine.call_later(timeout / 1000, start_timeout, started)
-    try:
-        return await started
-    finally:
-        timer.cancel()
+    return await acknowledged(started, timeout)
 
 
 def _own() -> tuple[Cell, _Acknowledgement]:

@@ -11,18 +11,12 @@ A collection is a value: each function returns the new one.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.core.durations import check_timeout
-from runtime.core.engine import current_engine
-from runtime.core.exits import Exit
 from runtime.core.scheduling import PendingReply
-from runtime.otp.gen import Call, Dest, send_request
-
-RequestId = Awaitable[Any]
+from runtime.otp.gen import Dest
+from runtime.otp.send_request import RequestId, first_answered, make_void, response, send_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +63,13 @@ def check_response(request_id: RequestId) -> Any:
     An answer is no message here, so there is none to give: a server looks when it likes.
     """
     assert isinstance(request_id, PendingReply)
-    return _outcome(request_id) if request_id.done else "no_reply"
+    return response(request_id) if request_id.done else "no_reply"
 
 
 async def wait_response(request_id: RequestId, timeout: float | None = None) -> Any:
     """`gen_server:wait_response/2`: as check_response, or "timeout" after `timeout` ms; the request then goes on."""
-    assert isinstance(request_id, PendingReply)
-    return _outcome(request_id) if await _first([request_id], timeout) is not None else "timeout"
+    answered = await first_answered([request_id], timeout)
+    return "timeout" if answered is None else response(answered)
 
 
 async def wait_response_of(collection: RequestIds, timeout: float | None = None, delete: bool = True) -> Any:
@@ -84,57 +78,19 @@ async def wait_response_of(collection: RequestIds, timeout: float | None = None,
     """
     if not collection.pairs:
         return "no_request"
-    found = await _first([request_id for request_id, _ in collection.pairs], timeout)
+    found = await first_answered([request_id for request_id, _ in collection.pairs], timeout)
     if found is None:
         return "timeout"
     label = next(label for request_id, label in collection.pairs if request_id is found)
-    return (_outcome(found), label, collection.without(found) if delete else collection)
+    return (response(found), label, collection.without(found) if delete else collection)
 
 
 async def receive_response_of(
     collection: RequestIds, timeout: float | None = None, delete: bool = True
 ) -> Any:
-    """`gen_server:receive_response/3`: as wait_response_of, but at a timeout the requests are abandoned."""
+    """`gen_server:receive_response/3`: as wait_response_of, but at a timeout all its requests are void."""
     answer = await wait_response_of(collection, timeout, delete)
     if answer == "timeout":
         for request_id, _ in collection.pairs:
-            assert isinstance(request_id, PendingReply)
-            request_id.abandon()
+            make_void(request_id)
     return answer
-
-
-def _outcome(request_id: PendingReply) -> tuple[str, Any]:
-    error = request_id.error
-    if isinstance(error, Exit):
-        reason = error.reason
-        if isinstance(reason, tuple) and len(reason) == 2:
-            reason = reason[0]
-        dest = request_id.target if isinstance(request_id, Call) else None
-        return ("error", (reason, dest))
-    if error is not None:
-        raise error
-    return ("reply", request_id.value)
-
-
-async def _first(requests: list[Any], timeout: float | None) -> PendingReply | None:
-    """The first that is answered; None after `timeout` ms."""
-    check_timeout(timeout)
-    if not any(request.done for request in requests):
-        engine = current_engine()
-        answered: asyncio.Future[None] = engine.loop.create_future()
-        for request in requests:
-            request.waiter = answered
-        timer = None if timeout is None else engine.call_later(timeout / 1000, _time_is_up, answered)
-        try:
-            await answered
-        finally:
-            if timer is not None:
-                timer.cancel()
-            for request in requests:
-                request.waiter = None
-    return next((request for request in requests if request.done), None)
-
-
-def _time_is_up(answered: asyncio.Future[None]) -> None:
-    if not answered.done():
-        answered.set_result(None)

@@ -39,8 +39,9 @@ from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
 from runtime.core.timers import Timer
 from runtime.otp import gen_server
 from runtime.otp.callback import Ignore, Raised, Stop, completed, own, run
-from runtime.otp.gen import CallRequest, Cast, Dest, Failed, StartError, StartReply
+from runtime.otp.gen import CallRequest, Cast, Dest, Failed
 from runtime.otp.gen_server import Call, From, GenServer, cast, stop
+from runtime.otp.init_ack import StartError, StartReply
 from runtime.otp.transition import (
     Action,
     CallbackAction,

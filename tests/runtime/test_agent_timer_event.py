@@ -350,6 +350,21 @@ def test_collections_of_requests() -> None:
     play(body)
 
 
+def test_after_a_timeout_a_collection_is_void_and_late_answers_are_dropped() -> None:
+    async def body() -> None:
+        server = await Server.start(1)
+        ids = request_ids.send_request_to(server, ("after", 20), "late", request_ids.reqids_new())
+        assert await request_ids.receive_response_of(ids, 5) == "timeout"
+        await erlang.sleep(50)
+        assert await mail() == []
+        assert request_ids.check_response(gen_server.send_request("nobody", 1)) == (
+            "error",
+            ("noproc", "nobody"),
+        )
+
+    play(body)
+
+
 # ---- supervisors and tasks
 
 

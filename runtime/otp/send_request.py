@@ -1,0 +1,100 @@
+"""Requests whose answer is fetched later: `gen_server:send_request/2`, `receive_response/1,2` and `wait_response/1,2`.
+
+Collections of them are in `runtime.otp.request_ids`. Times are milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar, overload
+
+from runtime.core.durations import check_timeout
+from runtime.core.engine import current_engine
+from runtime.core.exits import CallSite, Exit
+from runtime.core.scheduling import TIMEOUT, PendingReply
+from runtime.otp.gen import Call, CallRequest, Dest, call
+
+R = TypeVar("R", covariant=True)
+
+RequestId = Awaitable[Any]
+
+
+@overload
+def send_request(dest: Dest, request: CallRequest[R]) -> Awaitable[R]: ...
+@overload
+def send_request(dest: Dest, request: Any) -> Awaitable[Any]: ...
+def send_request(dest: Dest, request: Any) -> Awaitable[Any]:
+    """`gen_server:send_request/2`: the request is sent, `receive_response` awaits the answer."""
+    return call(dest, request, None)
+
+
+async def receive_response(request_id: RequestId, timeout: float | None = None) -> Any:
+    """`gen_server:receive_response/2`: `("reply", value)` or `("error", (reason, server))`; TIMEOUT after `timeout` ms.
+
+    After a timeout the request is void.
+    """
+    answer = await wait_response(request_id, timeout)
+    if answer is TIMEOUT:
+        make_void(request_id)
+    return answer
+
+
+async def wait_response(request_id: RequestId, timeout: float | None = None) -> Any:
+    """`gen_server:wait_response/2`: as `receive_response`, but after a TIMEOUT one may wait for it again."""
+    if timeout is None:
+        with suppress(Exit):
+            await request_id
+    answered = await first_answered([request_id], timeout)
+    return TIMEOUT if answered is None else response(answered)
+
+
+def response(request_id: PendingReply) -> Any:
+    """What an answered request came to: `("reply", value)`, `("error", (reason, server))`, or TIMEOUT if it was made void."""
+    match request_id.error:
+        case None:
+            return TIMEOUT if request_id.value is TIMEOUT else ("reply", request_id.value)
+        # `call` says nodedown where a request says noconnection.
+        case Exit(reason=(("nodedown", _), CallSite(args=(server, *_)))):
+            return ("error", ("noconnection", server))
+        case Exit(reason=(why, CallSite(args=(server, *_)))):
+            return ("error", (why, server))
+        case Exit(reason=reason):
+            return ("error", reason)
+        case error:
+            raise error
+
+
+def make_void(request_id: RequestId) -> None:
+    """The answer is not waited for any more; one that comes is dropped."""
+    assert isinstance(request_id, PendingReply)
+    if isinstance(request_id, Call) and not request_id.done:
+        request_id.settle()
+        request_id.alias = True
+    request_id.resolve(TIMEOUT)
+
+
+async def first_answered(requests: Sequence[RequestId], timeout: float | None) -> PendingReply | None:
+    """The first of these, in their order, that is answered; None if none is after `timeout` ms."""
+    check_timeout(timeout)
+    pending = [request for request in requests if isinstance(request, PendingReply)]
+    if not any(request.done for request in pending):
+        engine = current_engine()
+        answered: asyncio.Future[None] = engine.loop.create_future()
+        for request in pending:
+            request.waiter = answered
+        timer = None if timeout is None else engine.call_later(timeout / 1000, _time_is_up, answered)
+        try:
+            await answered
+        finally:
+            if timer is not None:
+                timer.cancel()
+            for request in pending:
+                request.waiter = None
+    return next((request for request in pending if request.done), None)
+
+
+def _time_is_up(answered: asyncio.Future[None]) -> None:
+    if not answered.done():
+        answered.set_result(None)
