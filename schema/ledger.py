@@ -91,7 +91,15 @@ LEFT JOIN LATERAL (
 GROUP BY r.n ORDER BY r.n
 """
 
-NODES = "SELECT level, position, hash FROM ledger_nodes ORDER BY level, position"
+NODES = """
+SELECT n.level, n.position, n.hash
+FROM unnest($1::smallint[], $2::bigint[]) AS k (level, position) JOIN ledger_nodes n USING (level, position)
+"""
+
+# A stored hash of a subtree that a ledger of $1 entries has not completed.
+NODE_BEYOND = (
+    "SELECT level, position FROM ledger_nodes WHERE position >= $1::bigint >> level ORDER BY 1, 2 LIMIT 1"
+)
 
 # Newest first; the cursor is the (inserted_at, id) of the last row seen.
 HISTORY = f"""

@@ -4,6 +4,10 @@ A migration is a file NNNN_name.sql in schema/migrations. What was applied stand
 schema_migrations with the file's checksum, so an applied file that was edited afterwards is an error, not a
 silent difference. Two servers that start at once are safe: the second waits for the lock and finds nothing
 left to do.
+
+A file that begins with `-- in steps` is one query that does a part of its work after the position $1, 0 at first, and returns the
+next position, or null at the end. Each step is a transaction of its own, so that work on a large table neither holds up
+the servers that are running nor begins anew when it is interrupted.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import asyncpg
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x6269746E65787573 & 0x7FFFFFFFFFFFFFFF  # "bitnexus"
+IN_STEPS = "-- in steps\n"
 MINIMUM_SERVER = 130000  # PostgreSQL 13: xid8, pg_snapshot, gen_random_uuid
 
 log = logging.getLogger("bitnexus.migrate")
@@ -61,8 +66,8 @@ async def pending(connection: asyncpg.Connection, directory: Path = MIGRATIONS) 
 async def migrate(connection: asyncpg.Connection, directory: Path = MIGRATIONS) -> list[str]:
     """Apply what is pending and return its names. Waits while another server migrates.
 
-    Raises `MigrationError` if a migration fails (it leaves nothing behind, those before it stay) or if an
-    applied one was edited.
+    Raises `MigrationError` if a migration fails (it leaves nothing behind, or its step does; those before it stay) or if
+    an applied one was edited.
     """
     migrations = load(directory)
     server = connection.get_server_version()
@@ -75,6 +80,9 @@ async def migrate(connection: asyncpg.Connection, directory: Path = MIGRATIONS) 
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text NOT NULL,"
             " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migration_steps (version integer PRIMARY KEY, next bigint NOT NULL)"
         )
         left = _left(migrations, await _applied(connection))
         for migration in left:
@@ -111,14 +119,13 @@ def _left(migrations: list[Migration], applied: dict[int, tuple[str, str]]) -> l
 
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
     try:
-        async with connection.transaction():
-            await connection.execute(migration.sql)
-            await connection.execute(
-                "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
-                migration.version,
-                migration.name,
-                migration.checksum,
-            )
+        if migration.sql.startswith(IN_STEPS):
+            while not await _step(connection, migration):
+                pass
+        else:
+            async with connection.transaction():
+                await connection.execute(migration.sql)
+                await _note(connection, migration)
     except asyncpg.PostgresError as error:
         line = ""
         position = getattr(error, "position", None)
@@ -126,3 +133,34 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
             line = f", line {migration.sql[: int(position)].count(chr(10)) + 1}"
         raise MigrationError(f"{migration.name}.sql{line}: {str(error).splitlines()[0]}") from error
     log.info("applied migration %s", migration.name)
+
+
+async def _step(connection: asyncpg.Connection, migration: Migration) -> bool:
+    """The next part of a migration in steps; whether it was the last."""
+    async with connection.transaction():
+        at = await connection.fetchval(
+            "SELECT next FROM schema_migration_steps WHERE version = $1", migration.version
+        )
+        following = await connection.fetchval(migration.sql, at or 0)
+        if following is None:
+            await connection.execute(
+                "DELETE FROM schema_migration_steps WHERE version = $1", migration.version
+            )
+            await _note(connection, migration)
+            return True
+        await connection.execute(
+            "INSERT INTO schema_migration_steps (version, next) VALUES ($1, $2)"
+            " ON CONFLICT (version) DO UPDATE SET next = EXCLUDED.next",
+            migration.version,
+            following,
+        )
+        return False
+
+
+async def _note(connection: asyncpg.Connection, migration: Migration) -> None:
+    await connection.execute(
+        "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+        migration.version,
+        migration.name,
+        migration.checksum,
+    )

@@ -73,6 +73,11 @@ async def verify_ledger(connection: asyncpg.Connection) -> AsyncIterator[Step]:
                     yield step(Fault(seq, record["transaction_id"], reason))
                     return
                 frontier.append(leaf, nodes, ledger_proofs.TILE)
+            wrong = await _wrong_node(connection, nodes)
+            if wrong is not None:
+                yield step(Fault(_first_seq(wrong), None, "node_changed"))
+                return
+            nodes.clear()
             yield step()
         added = await connection.fetchrow(ledger.ENTRIES, head.seq, 2**62, 1)
         if added is not None:
@@ -81,11 +86,23 @@ async def verify_ledger(connection: asyncpg.Connection) -> AsyncIterator[Step]:
         if (head.hash, head.root_hash, list(head.frontier)) != (chained, frontier.root(), frontier.hashes):
             yield step(Fault(head.seq, None, "head_changed"))
             return
-        stored = {(r["level"], r["position"]): r["hash"] for r in await connection.fetch(ledger.NODES)}
-        expected = {(subtree.level, subtree.index): value for subtree, value in nodes}
-        if stored != expected:
-            wrong = min(k for k in stored.keys() | expected.keys() if stored.get(k) != expected.get(k))
-            yield step(Fault((wrong[1] << wrong[0]) + 1, None, "node_changed"))
+        beyond = await connection.fetchrow(ledger.NODE_BEYOND, head.seq)
+        if beyond is not None:
+            yield step(Fault(_first_seq(Subtree(*beyond)), None, "node_changed"))
             return
         unrecorded = await connection.fetchval(ledger.UNRECORDED)
         yield step(Fault(None, unrecorded, "not_in_ledger") if unrecorded is not None else None, done=True)
+
+
+async def _wrong_node(
+    connection: asyncpg.Connection, expected: list[tuple[Subtree, bytes]]
+) -> Subtree | None:
+    """The first of these whose stored hash is another one, or missing."""
+    levels, positions = [each.level for each, _ in expected], [each.index for each, _ in expected]
+    records = await connection.fetch(ledger.NODES, levels, positions)
+    stored = {(record["level"], record["position"]): record["hash"] for record in records}
+    return next((each for each, value in expected if stored.get((each.level, each.index)) != value), None)
+
+
+def _first_seq(subtree: Subtree) -> int:
+    return (subtree.index << subtree.level) + 1

@@ -103,7 +103,7 @@ async def fill(url: str, count: int) -> Any:
 
 
 def test_proofs_convince_an_outsider(database: str) -> None:
-    """Sizes around 256 and 65,536 / 256 tiles: stored nodes and leaves mix."""
+    """Sizes around 16 and 256: stored nodes of several levels and leaves mix."""
 
     async def main() -> None:
         async with storage(database):
@@ -207,7 +207,11 @@ TAMPERING: list[tuple[str, str | None, int, str]] = [
      "chain_broken", 99, "chain_broken"),
     ("UPDATE ledger_head SET root_hash = sha256('x')" + ANY, "head_changed", 300, "head_changed"),
     ("UPDATE ledger_head SET seq = 299" + ANY, "head_changed", 300, "entry_added"),
-    ("UPDATE ledger_nodes SET hash = sha256('x')" + ANY, None, 1, "node_changed"),
+    ("UPDATE ledger_nodes SET hash = sha256('x')" + ANY, "proof_failed", 1, "node_changed"),
+    ("UPDATE ledger_nodes SET hash = sha256('x')" + ANY + " AND (level, position) = (8, 0)",
+     None, 1, "node_changed"),
+    ("DELETE FROM ledger_nodes" + ANY + " AND (level, position) = (4, 17)", "proof_failed", 273, "node_changed"),
+    ("INSERT INTO ledger_nodes SELECT 4, 18, sha256('x') FROM users" + ANY, None, 289, "node_changed"),
     ("INSERT INTO ledger_entries SELECT 301, id, sha256(''), sha256(''), sha256('')"
      " FROM users" + ANY, None, 301, "entry_added"),
 ]  # fmt: skip
@@ -290,6 +294,10 @@ def test_a_ledger_rewritten_as_a_whole_is_found_by_the_running_server(database: 
                 "UPDATE ledger_head SET hash = $1, root_hash = $2, frontier = $3",
                 forged.after.hash, forged.after.root_hash, forged.after.frontier,
             )  # fmt: skip
+            await connection.executemany(
+                "UPDATE ledger_nodes SET hash = $3 WHERE level = $1 AND position = $2",
+                [(subtree.level, subtree.index, value) for subtree, value in forged.nodes],
+            )
             await connection.close()
             assert (await audit(database))[2] is None
             found = await ledger_server.verify(rows[4].id)
@@ -363,6 +371,6 @@ def test_proof_reads_few_hashes_of_a_large_ledger(database: str, monkeypatch: py
             for seq in (1, 2500, 4999):
                 read.append(0)
                 assert (await ledger_server.verify(ids[seq])).verified
-            assert 0 < max(read) < 3 * 256
+            assert 0 < max(read) <= 4 * 30  # 13 levels, four a tile; twice, at the ledger's right edge
 
     run(main())

@@ -1,0 +1,2 @@
+-- in steps
+SELECT fill_ledger_nodes_after($1);
