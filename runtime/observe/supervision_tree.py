@@ -6,7 +6,7 @@ A status here is the supervisor's view: `running`, `suspended`, `restarting`, `s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -41,16 +41,13 @@ def children_of(cell: Cell, after: int = 0) -> Iterator[Child]:
 
 
 def _tables(cell: Cell) -> list[Collection[Child]]:
-    # By attribute: a supervisor that has not run its init yet has none of them.
-    own = getattr(cell.actor, "children", None)
-    dynamic = getattr(cell.actor, "dynamic", None)
-    tables: list[Collection[Child]] = [
-        table.values() for table in (own, dynamic) if isinstance(table, Mapping)
-    ]
-    waiting = getattr(cell.actor, "restarting", None)
-    if isinstance(waiting, list):
-        tables.append(waiting)
-    return tables
+    # `vars`: a supervisor whose init has not returned yet has none of them.
+    match cell.actor:
+        case DynamicSupervisor() as supervisor if "restarting" in vars(supervisor):
+            return [supervisor.children.values(), supervisor.restarting.values()]
+        case Supervisor() as supervisor if "children" in vars(supervisor):
+            return [supervisor.children.values()]
+    return []
 
 
 def count_children(pid: Pid) -> int:
@@ -66,7 +63,7 @@ def is_supervisor(pid: Pid) -> bool:
 def is_dynamic(pid: Pid) -> bool:
     """True for a supervisor whose children come and go and have no ids of their own."""
     actor = pid.cell.actor
-    return isinstance(actor, DynamicSupervisor) or bool(getattr(actor, "dynamic", None))
+    return isinstance(actor, DynamicSupervisor) or strategy(pid.cell) == "simple_one_for_one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +186,11 @@ def place_of(pid: Pid) -> Place | None:
         return None
     actor = parent.actor
     if isinstance(actor, DynamicSupervisor):
-        child = getattr(actor, "children", {}).get(cell)
-    elif isinstance(actor, Supervisor) and getattr(actor, "dynamic", None):
-        child = actor.dynamic.get(id(cell))
+        child = vars(actor).get("children", {}).get(cell)
+    elif isinstance(actor, Supervisor) and "children" in vars(actor):
+        child = actor.strategy.by_pid(cell)
     else:
-        child = next((one for one in children_of(parent) if one.pid is cell), None)
+        child = None
     return None if child is None else Place(parent.pid, child)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -73,6 +72,11 @@ class Child:
     args: tuple[Any, ...] = ()
     restarts: int = 0
     delays: Delays | None = None  # of one with a backoff, once it has been started
+
+    def set_restarting(self) -> None:
+        """It is to be started again, and does not run until then."""
+        if not isinstance(self.pid, Restarting):
+            self.pid = Restarting(self.pid)
 
     @property
     def alive(self) -> bool:
@@ -145,25 +149,6 @@ def complete(spec: ChildSpec) -> ChildSpec:
     if spec.shutdown is not None:
         return spec
     return replace(spec, shutdown="infinity" if spec.type == "supervisor" else 5000)
-
-
-class RestartIntensity:
-    """`intensity` restarts within `period` seconds are allowed."""
-
-    __slots__ = ("intensity", "period", "restarts")
-
-    def __init__(self, intensity: int, period: float) -> None:
-        self.intensity = intensity
-        self.period = period
-        self.restarts: deque[float] = deque()  # those of the period, oldest first
-
-    def add(self, now: float) -> bool:
-        """Counts a restart at `now` (seconds); False if it is one too many."""
-        restarts, begin = self.restarts, now - self.period
-        while restarts and restarts[0] < begin:
-            restarts.popleft()
-        restarts.append(now)
-        return len(restarts) <= self.intensity
 
 
 async def start_child_process(

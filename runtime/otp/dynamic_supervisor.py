@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from runtime.core import reports
 from runtime.core.exits import Error, is_atom, is_shutdown
 from runtime.core.pid import Pid
 from runtime.core.signals import ExitMessage
 from runtime.otp.child_spec import (
     Child,
-    Restarting,
-    RestartIntensity,
     SupFlags,
     check_childspec,
     check_flags,
@@ -27,7 +24,9 @@ from runtime.otp.child_spec import (
     start_child_process,
 )
 from runtime.otp.gen import Dest
-from runtime.otp.gen_server import GenServer, Reply, StartError, Stop, call, cast
+from runtime.otp.gen_server import GenServer, Reply, StartError, Stop, call
+from runtime.otp.restart import RestartPolicy, TryAgain
+from runtime.otp.strategies import Row, row
 from runtime.otp.supervisor import ChildSpec, SupervisorRequest
 
 
@@ -35,11 +34,6 @@ from runtime.otp.supervisor import ChildSpec, SupervisorRequest
 class _Children:
     offset: int = 0
     limit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _TryAgain:
-    child: Child
 
 
 class DynamicSupervisor(GenServer):
@@ -68,9 +62,11 @@ class DynamicSupervisor(GenServer):
             return Stop(("supervisor_data", problem))
         self.max_children = max_children
         self.extra_arguments = tuple(extra_arguments)
-        self.intensity = RestartIntensity(intensity, period)
+        self.restarts = RestartPolicy(self, intensity, period)
         self.children: dict[Pid, Child] = {}  # in start order
-        self.restarting: list[Child] = []  # a restart failed and will be tried again; known by the old pid
+        self.restarting: dict[
+            Pid, Child
+        ] = {}  # a restart failed or waits for its backoff; by the pid that it had
         return None
 
     @classmethod
@@ -102,7 +98,7 @@ class DynamicSupervisor(GenServer):
             case SupervisorRequest("children"):
                 return Reply([replace(child) for child in self._all()])
             case SupervisorRequest("which_children"):
-                return Reply([_row(child) for child in self._all()])
+                return Reply([row(child, None) for child in self._all()])
             case SupervisorRequest("count_children"):
                 return Reply(self._count())
             case SupervisorRequest("get_childspec", (pid,)):
@@ -125,21 +121,23 @@ class DynamicSupervisor(GenServer):
         }
 
     def _all(self) -> list[Child]:
-        return [*self.children.values(), *self.restarting]
+        return [*self.children.values(), *self.restarting.values()]
 
     async def _terminate_child(self, pid: Any) -> Any:
-        for child in self.restarting:
-            if isinstance(child.pid, Restarting) and child.pid.old is pid:
-                self.restarting.remove(child)
-                return "ok"
-        child = self.children.pop(pid, None) if isinstance(pid, Pid) else None
+        if not isinstance(pid, Pid):
+            return ("error", "not_found")
+        if self.restarting.pop(pid, None) is not None:
+            return "ok"
+        child = self.children.pop(pid, None)
         if child is None:
             return ("error", "not_found")
         await self._shut_down(child, pid)
         return "ok"
 
-    async def _start(self, spec: ChildSpec) -> tuple[Any, ...]:
-        return await start_child_process(spec, (*self.extra_arguments, *spec.start[1]), plain_errors=True)
+    async def _start(self, child: Child) -> tuple[Any, ...]:
+        self.restarts.starts(child)
+        args = (*self.extra_arguments, *child.spec.start[1])
+        return await start_child_process(child.spec, args, plain_errors=True)
 
     async def _start_child(self, spec: ChildSpec) -> tuple[Any, ...]:
         # Nothing is significant here: Elixir takes the key and makes no use of it.
@@ -148,66 +146,55 @@ class DynamicSupervisor(GenServer):
             return ("error", problem)
         if self.max_children is not None and len(self.children) + len(self.restarting) >= self.max_children:
             return ("error", "max_children")
-        spec = complete(spec)
-        result = await self._start(spec)
+        child = Child(complete(spec))
+        result = await self._start(child)
         if result[0] == "ok" and result[1] is not None:
-            self.children[result[1]] = Child(spec, result[1])
+            child.pid = result[1]
+            self.children[result[1]] = child
         return result
 
     async def handle_info(self, message: Any) -> Any:
         match message:
             case ExitMessage(pid, reason):
                 child = self.children.pop(pid, None)
-                if child is not None:
-                    return await self._child_ended(child, reason)
+                if child is not None and self.restarts.wants(child, reason):
+                    if child.spec.backoff is None:
+                        return await self._restart(child, pid)
+                    self._try_again(child, pid)
+            case TryAgain():  # after a backoff
+                return await self.handle_cast(message)
         return None
 
-    async def _child_ended(self, child: Child, reason: Any) -> Any:
-        again = child.spec.restarts_after(reason)
-        if again or not is_shutdown(reason):
-            reports.supervisor(self._myRef, "child_terminated", reason, child.spec.id, child.pid)
-        if again:
-            return await self._restart(child)
+    async def handle_cast(self, request: Any) -> Any:
+        match request:
+            case TryAgain(pid) if pid in self.restarting:
+                return await self._restart(self.restarting.pop(pid), pid)
         return None
 
-    async def _restart(self, child: Child) -> Any:
-        if not self.intensity.add(self.now()):
-            reports.supervisor(
-                self._myRef, "shutdown", "reached_max_restart_intensity", child.spec.id, child.pid
-            )
+    async def _restart(self, child: Child, old: Pid) -> Any:
+        if not self.restarts.allows(child):
             return Stop("shutdown")
-        child.restarts += 1
-        status, value, *_ = await self._start(child.spec)
+        status, value, *_ = await self._start(child)
         if status == "error":
-            reports.supervisor(self._myRef, "start_error", value, child.spec.id, child.pid)
-            if not isinstance(child.pid, Restarting):
-                child.pid = Restarting(child.pid)
-            self.restarting.append(child)
-            cast(self._myRef, _TryAgain(child))
+            self._try_again(child, old)
+            self.restarts.report("start_error", value, child)
         elif value is not None:
             child.pid = value
             self.children[value] = child
         return None
 
-    async def handle_cast(self, request: Any) -> Any:
-        match request:
-            case _TryAgain(child) if child in self.restarting:
-                self.restarting.remove(child)
-                return await self._restart(child)
-        return None
+    def _try_again(self, child: Child, old: Pid) -> None:
+        child.set_restarting()
+        self.restarting[old] = child
+        self.restarts.try_again(child, old)
 
     async def _shut_down(self, child: Child, pid: Pid) -> None:
         reason = await shut_down(pid, child.spec.shutdown)
         if not is_shutdown(reason) and not is_atom(reason, "killed"):
-            reports.supervisor(self._myRef, "shutdown_error", reason, child.spec.id, pid)
+            self.restarts.report("shutdown_error", reason, child)
 
     async def terminate(self, reason: Any) -> None:
         await shut_down_all((pid, child.spec.shutdown) for pid, child in self.children.items())
-
-
-def _row(child: Child) -> tuple[None, Any, str, tuple[Any, ...]]:
-    pid = "restarting" if isinstance(child.pid, Restarting) else child.pid
-    return (None, pid, child.spec.type, child.spec.modules)
 
 
 async def start_child(sup: Dest, spec: ChildSpec, timeout: float | None = None) -> Any:
@@ -229,7 +216,7 @@ async def terminate_child(sup: Dest, pid: Pid) -> Any:
     return await call(sup, SupervisorRequest("terminate_child", (pid,)), None)
 
 
-async def which_children(sup: Dest) -> list[tuple[None, Any, str, tuple[Any, ...]]]:
+async def which_children(sup: Dest) -> list[Row]:
     """`DynamicSupervisor.which_children/1`: `(None, pid | "restarting", type, modules)` in start order."""
     return await call(sup, SupervisorRequest("which_children"), None)
 

@@ -84,7 +84,7 @@ class _Router:
         cell = gen_server.resolve(name[0])
         if cell is None or cell.execution.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
             return None
-        child = cell.actor.children.get(partition_of(name[1], cell.actor.partitions))
+        child = cell.actor.strategy.find(partition_of(name[1], cell.actor.partitions))
         return child.pid if child is not None and isinstance(child.pid, Pid) else None
 
 

@@ -1,51 +1,328 @@
-"""Restart strategies: which children of a supervisor are stopped and started again when one of them has ended.
+"""Restart strategies: how a supervisor keeps its children, and which are started again when one of them has ended.
 
-simple_one_for_one is none of them: its children are copies of one template, and each stands for itself (`Supervisor.dynamic`).
+Those of this file know their children by id, in the order of their start; the fourth is in `runtime.otp.simple_one_for_one`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from itertools import dropwhile
-from typing import Final, Protocol
+from typing import Any, Final
 
-from runtime.otp.child_spec import Child
+from runtime.core import reports
+from runtime.core.exits import is_atom, is_shutdown
+from runtime.core.pid import Pid
+from runtime.otp.child_spec import (
+    Child,
+    ChildSpec,
+    Restarting,
+    check_childspec,
+    complete,
+    hashable,
+    shut_down,
+    start_child_process,
+)
+from runtime.otp.exact_key import ExactDict
+from runtime.otp.restart import RestartPolicy
+
+Row = tuple[
+    Any, Any, str, tuple[Any, ...]
+]  # of which_children: id, pid or "restarting" or None, type, modules
 
 
-class Strategy(Protocol):
-    """A rule of `supervisor`."""
+class StartFailed(Exception):
+    """A child did not start, so the supervisor, or the restart of several, can not go on."""
 
-    def together(self, children: Collection[Child], ended: Child) -> Collection[Child]:
-        """Those that are stopped, last first, and started again, in the order of `children`, which is the order of start.
+    def __init__(self, child: Child, reason: Any) -> None:
+        super().__init__(child.spec.id, reason)
+        self.child = child
+        self.reason = reason
+
+
+class Strategy(ABC):
+    """A supervisor's children under one strategy. Results are those of `supervisor`'s functions, as Python values."""
+
+    children: MutableMapping[Any, Child]  # in the order of their start
+
+    def __init__(self, restarts: RestartPolicy) -> None:
+        self.restarts = restarts
+
+    # ---- what the supervisor's own life asks for
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Starts the children of the supervisor's init, in order. Raises StartFailed, and those that run stay."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Stops all children: the supervisor ends."""
+
+    @abstractmethod
+    async def restart(self, child: Child) -> None:
+        """Starts a child that has ended again, with those that its strategy adds; if that fails it will be tried again."""
+
+    @abstractmethod
+    def restart_later(self, child: Child) -> None:
+        """As `restart`, once the child's backoff is over; until then it is listed as restarting."""
+
+    @abstractmethod
+    def forget(self, child: Child) -> None:
+        """The child has ended and is not started again."""
+
+    @abstractmethod
+    def restarting(self, key: Any) -> Child | None:
+        """The child that a `TryAgain(key)` is for; None if it no longer waits for one."""
+
+    @abstractmethod
+    def any_significant(self) -> bool:
+        """True if significant children run still."""
+
+    # ---- what its children are
+
+    @abstractmethod
+    def by_pid(self, pid: Pid) -> Child | None:
+        """The child that is this process."""
+
+    @abstractmethod
+    def find(self, key: Any) -> Child | None:
+        """The child that the functions of `supervisor` mean by this key."""
+
+    @abstractmethod
+    def which_children(self) -> list[Row]:
+        """`supervisor:which_children/1`."""
+
+    @abstractmethod
+    def count_children(self) -> dict[str, int]:
+        """`supervisor:count_children/1`."""
+
+    # ---- what others ask for
+
+    @abstractmethod
+    async def start_child(self, spec: Any) -> Any:
+        """`supervisor:start_child/2`."""
+
+    @abstractmethod
+    async def terminate_child(self, key: Any) -> Any:
+        """`supervisor:terminate_child/2`."""
+
+    @abstractmethod
+    async def restart_child(self, key: Any) -> Any:
+        """`supervisor:restart_child/2`."""
+
+    @abstractmethod
+    def delete_child(self, key: Any) -> Any:
+        """`supervisor:delete_child/2`."""
+
+    # ---- shared
+
+    async def start_process(self, child: Child) -> tuple[Any, ...]:
+        """Calls the child's start function: `("ok", pid or None)`, with what it added, or `("error", reason)`."""
+        self.restarts.starts(child)
+        result = await start_child_process(child.spec, child.args or child.spec.start[1])
+        if result[0] == "ok":
+            reports.progress(self.restarts.supervisor.pid.cell, child.spec.id, result[1])
+        return result
+
+    async def stop_process(self, child: Child) -> None:
+        """Stops the child as its spec says, if it runs."""
+        if not isinstance(child.pid, Pid):
+            return
+        reason = await shut_down(child.pid, child.spec.shutdown)
+        expected = "killed" if child.spec.shutdown == "brutal_kill" else "shutdown"
+        if is_atom(reason, expected) or (is_shutdown(reason) and child.spec.restart != "permanent"):
+            return
+        self.restarts.report("shutdown_error", reason, child)
+
+
+def row(child: Child, child_id: Any) -> Row:
+    """The child as which_children lists it."""
+    pid = "restarting" if isinstance(child.pid, Restarting) else child.pid
+    return (child_id, pid, child.spec.type, child.spec.modules)
+
+
+class _InOrder(Strategy):
+    """Children known by id, started in order and stopped in reverse."""
+
+    def __init__(self, restarts: RestartPolicy, specs: Sequence[ChildSpec], auto_shutdown: str) -> None:
+        super().__init__(restarts)
+        self.auto_shutdown = auto_shutdown
+        self.children = ExactDict()
+        for spec in specs:
+            self.children[spec.id] = Child(spec)
+
+    @abstractmethod
+    def together(self, ended: Child) -> Collection[Child]:
+        """Those that are stopped, last first, and started again, in order.
 
         Empty: the one that ended is started again and nobody else is touched.
         """
-        ...
+
+    async def start(self) -> None:
+        await self._start_all(list(self.children))
+
+    async def stop(self) -> None:
+        await self._stop_all(list(self.children))
+
+    async def _start_all(self, ids: list[Any]) -> None:
+        for child_id in ids:
+            child = self.children[child_id]
+            status, value, *_ = await self.start_process(child)
+            if status == "error":
+                self.restarts.report("start_error", value, child)
+                raise StartFailed(child, value)
+            if value is None and child.spec.restart == "temporary":
+                del self.children[child_id]
+            else:
+                child.pid = value
+
+    async def _stop_all(self, ids: list[Any]) -> None:
+        """Stops these children, last first. Temporary ones are forgotten."""
+        for child_id in reversed(ids):
+            child = self.children[child_id]
+            await self.stop_process(child)
+            child.pid = None
+            if child.spec.restart == "temporary":
+                del self.children[child_id]
+
+    async def restart(self, child: Child) -> None:
+        together = self.together(child)
+        if together:
+            await self._restart_all(child, [one.spec.id for one in together])
+            return
+        status, value, *_ = await self.start_process(child)
+        if status == "ok":
+            child.pid = value
+        else:
+            child.set_restarting()
+            self.restarts.report("start_error", value, child)
+            self.restarts.try_again(child, child.spec.id)
+
+    async def _restart_all(self, child: Child, ids: list[Any]) -> None:
+        failed = child.pid
+        child.pid = None
+        await self._stop_all(ids)
+        try:
+            await self._start_all([child_id for child_id in ids if child_id in self.children])
+        except StartFailed as failure:
+            failure.child.pid = failed if failure.child is child else None
+            failure.child.set_restarting()
+            self.restarts.try_again(failure.child, failure.child.spec.id)
+
+    def restart_later(self, child: Child) -> None:
+        child.set_restarting()
+        self.restarts.try_again(child, child.spec.id)
+
+    def forget(self, child: Child) -> None:
+        """A temporary child's spec goes, another's stays with no pid."""
+        if child.spec.restart == "temporary":
+            self.children.pop(child.spec.id, None)
+        else:
+            child.pid = None
+
+    def restarting(self, key: Any) -> Child | None:
+        child = self.children.get(key)
+        return child if child is not None and isinstance(child.pid, Restarting) else None
+
+    def any_significant(self) -> bool:
+        return any(child.spec.significant and child.pid is not None for child in self.children.values())
+
+    def by_pid(self, pid: Pid) -> Child | None:
+        return next((child for child in self.children.values() if child.pid is pid), None)
+
+    def find(self, key: Any) -> Child | None:
+        return self.children.get(key) if hashable(key) else None
+
+    def which_children(self) -> list[Row]:
+        """The last started comes first."""
+        return [row(child, child.spec.id) for child in reversed(list(self.children.values()))]
+
+    def count_children(self) -> dict[str, int]:
+        children = self.children.values()
+        supervisors = sum(child.spec.type == "supervisor" for child in children)
+        return {
+            "specs": len(children),
+            "active": sum(child.alive for child in children),
+            "supervisors": supervisors,
+            "workers": len(children) - supervisors,
+        }
+
+    async def start_child(self, spec: Any) -> Any:
+        problem = check_childspec(spec, self.auto_shutdown)
+        if problem is not None:
+            return ("error", problem)
+        spec = complete(spec)
+        old = self.children.get(spec.id)
+        if old is not None:
+            return ("error", ("already_started", old.pid) if isinstance(old.pid, Pid) else "already_present")
+        child = Child(spec)
+        result = await self.start_process(child)
+        status, value, *_ = result
+        if status == "error":
+            return ("error", (value, child))
+        if value is not None or spec.restart != "temporary":
+            child.pid = value
+            self.children[spec.id] = child
+        return result
+
+    async def terminate_child(self, key: Any) -> Any:
+        child = self.find(key)
+        if child is None:
+            return ("error", "not_found")
+        await self.stop_process(child)
+        self.forget(child)
+        return "ok"
+
+    async def restart_child(self, key: Any) -> Any:
+        problem = self._not_stopped(key)
+        if problem is not None:
+            return ("error", problem)
+        child = self.children[key]
+        result = await self.start_process(child)
+        if result[0] == "ok":
+            child.pid = result[1]
+            child.restarts += 1
+        return result
+
+    def delete_child(self, key: Any) -> Any:
+        problem = self._not_stopped(key)
+        if problem is not None:
+            return ("error", problem)
+        del self.children[key]
+        return "ok"
+
+    def _not_stopped(self, key: Any) -> str | None:
+        child = self.find(key)
+        if child is None:
+            return "not_found"
+        if child.pid is None:
+            return None
+        return "restarting" if isinstance(child.pid, Restarting) else "running"
 
 
-class OneForOne:
+class OneForOne(_InOrder):
     """Each child stands for itself."""
 
-    def together(self, children: Collection[Child], ended: Child) -> Collection[Child]:
+    def together(self, ended: Child) -> Collection[Child]:
         return ()
 
 
-class OneForAll:
+class OneForAll(_InOrder):
     """All children depend on each other."""
 
-    def together(self, children: Collection[Child], ended: Child) -> Collection[Child]:
-        return children
+    def together(self, ended: Child) -> Collection[Child]:
+        return self.children.values()
 
 
-class RestForOne:
+class RestForOne(_InOrder):
     """A child depends on those that were started before it."""
 
-    def together(self, children: Collection[Child], ended: Child) -> Collection[Child]:
-        return list(dropwhile(lambda child: child is not ended, children))
+    def together(self, ended: Child) -> Collection[Child]:
+        return list(dropwhile(lambda child: child is not ended, self.children.values()))
 
 
-STRATEGIES: Final[Mapping[str, Strategy]] = {
-    "one_for_one": OneForOne(),
-    "one_for_all": OneForAll(),
-    "rest_for_one": RestForOne(),
+IN_ORDER: Final[Mapping[str, type[_InOrder]]] = {
+    "one_for_one": OneForOne,
+    "one_for_all": OneForAll,
+    "rest_for_one": RestForOne,
 }

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from runtime.otp import erlang, supervisor, tree_config
+from runtime.otp import dynamic_supervisor, erlang, supervisor, tree_config
 from runtime.otp.backoff import Backoff, Delays
+from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.otp.gen_server import GenServer, Stop
 from runtime.otp.supervisor import ChildSpec, Supervisor, count_children
 from runtime.otp.tree_config import TreeConfigError
@@ -114,3 +115,33 @@ def test_the_file_gives_the_spec_its_backoff(tmp_path: Any) -> None:
         '[supervisor.root]\nchildren = ["a"]\n[dynamic_supervisor.a]\nbackoff = { min = 7, max = 70 }\n'
     )
     assert tree_config.load(path).spec("a").backoff == Backoff(7, 70, 10_000)
+
+
+def test_a_dynamic_supervisor_waits_too(play: Any) -> None:
+    async def body() -> None:
+        sup = await DynamicSupervisor.start_link(intensity=0)
+        pid = await dynamic_supervisor.start_child(sup, crasher(3))
+        assert pid is not None
+        await erlang.await_down(pid)
+        assert (await dynamic_supervisor.which_children(sup))[0][1] == "restarting"
+        while len(starts) < 4:
+            await erlang.sleep(5)
+        gaps = [round((later - earlier) * 1000) for earlier, later in pairwise(starts)]
+        assert all(gap >= least - 1 for gap, least in zip(gaps, [20, 40, 80], strict=True)), gaps
+        assert (await dynamic_supervisor.count_children(sup))["active"] == 1
+
+    play(body)
+
+
+def test_a_child_that_waits_can_be_terminated(play: Any) -> None:
+    async def body() -> None:
+        sup = await DynamicSupervisor.start_link(intensity=0)
+        pid = await dynamic_supervisor.start_child(sup, crasher(3))
+        assert pid is not None
+        await erlang.await_down(pid)
+        assert await dynamic_supervisor.terminate_child(sup, pid) == "ok"
+        await erlang.sleep(100)
+        assert len(starts) == 1
+        assert await dynamic_supervisor.which_children(sup) == []
+
+    play(body)

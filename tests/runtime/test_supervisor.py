@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from runtime.core import reports, telemetry
 from runtime.core.exits import Exit
 from runtime.otp import dynamic_supervisor, erlang, supervisor
-from runtime.otp.child_spec import RestartIntensity
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.otp.gen_server import GenServer, StartError, Stop, call, cast
+from runtime.otp.restart import RestartIntensity
 from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags, count_children, which_children
 
 log: list[Any] = []
