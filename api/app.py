@@ -49,7 +49,7 @@ from api.resources import (
 )
 from api.security import access
 from api.sockets import user_socket
-from runtime.core import telemetry
+from runtime.core import telemetry, turns
 from runtime.http import answer
 from runtime.http import messages as http
 from runtime.http.body import DISCONNECTED, BodyError
@@ -291,16 +291,19 @@ class App:
                 data = asked.body.whole(self._max_body)
             except BodyError as error:
                 raise request.refused or error from None
-            if data is None:
-                return self._with_body(request, operation)
+            if data is None or len(data) >= turns.HEAVY:
+                return self._with_body(request, operation, data)
             _read_body(request, operation, data)
         return self._handled(request, operation)
 
-    async def _with_body(self, request: ApiRequest, operation: Operation) -> Response:
-        try:
-            data = await request.http.body.read(self._max_body)
-        except BodyError as error:
-            raise request.refused or error from None
+    async def _with_body(self, request: ApiRequest, operation: Operation, data: bytes | None) -> Response:
+        if data is None:
+            try:
+                data = await request.http.body.read(self._max_body)
+            except BodyError as error:
+                raise request.refused or error from None
+        if len(data) >= turns.HEAVY:
+            await turns.take()
         _read_body(request, operation, data)
         outcome = self._handled(request, operation)
         return outcome if isinstance(outcome, Response) else await outcome

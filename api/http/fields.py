@@ -341,19 +341,22 @@ class Decoder:
             raise invalid({"body": "expected an object"})
         known: dict[str, Any] = {}
         bad = {} if self._lenient else self._misspelt(value)
-        for field in self._fields:
+        for field, kind in zip(self._fields, self._plain, strict=True):
             if field.encode_name not in value:
                 if field.required:
                     bad[field.encode_name] = "is missing"
                 continue
-            given = known[field.encode_name] = _numbers(value[field.encode_name])
-            if _lone_surrogate(given):
-                bad[field.encode_name] = "holds half of a UTF-16 pair"
-                continue
+            given = value[field.encode_name]
+            if type(given) not in (list, dict) or _has_parts(kind):
+                given = _numbers(given)
+            known[field.encode_name] = given
             try:
                 msgspec.convert(given, field.type, dec_hook=dec_hook)
             except msgspec.ValidationError as error:
                 bad[field.encode_name] = _readable(_reason(error))
+            else:
+                if _lone_surrogate(given):
+                    bad[field.encode_name] = "holds half of a UTF-16 pair"
         if bad:
             raise invalid(bad)
         try:
@@ -375,20 +378,9 @@ def _meant(name: str, names: list[str]) -> str | None:
 def _is_each_key_once(body: bytes) -> bool:
     """False also when it can't be told cheaply. By colons: one a key, and those in strings, unless they are escaped."""
     try:
-        return b"\\u003" not in body and body.count(b":") == _colons(orjson.loads(body))
-    except orjson.JSONDecodeError:
+        return b"\\u003" not in body and body.count(b":") == orjson.dumps(orjson.loads(body)).count(b":")
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the latter if it is nested deep
         return False
-
-
-def _colons(value: Any) -> int:
-    kind: type[Any] = type(value)
-    if kind is str:
-        return value.count(":")
-    if kind is dict:
-        return len(value) + sum(map(_colons, value)) + sum(map(_colons, value.values()))
-    if kind is list:
-        return sum(map(_colons, value))
-    return 0
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -406,6 +398,12 @@ def _without_none(kind: Any) -> Any:
 
 def _is_whole(kind: Any) -> bool:
     return kind is int or (get_origin(kind) is Annotated and get_args(kind)[0] is int)
+
+
+def _has_parts(kind: Any) -> bool:
+    """Whether a field may be an array or object; one given to another is wrong, however many numbers are in it."""
+    base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    return not isinstance(base, type) or issubclass(base, (list, dict, msgspec.Struct))
 
 
 def _readable(reason: str) -> str:

@@ -26,9 +26,9 @@ def refusal(status: int, reason: str) -> Response:
     return Response(status, reason.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
 
 
-def everything(_request: Request) -> bool:
-    """Any request."""
-    return True
+def all_but_upgrades(request: Request) -> bool:
+    """An upgrade is one request for all that its socket does after it, and a client that is refused one comes back at once."""
+    return not request.upgrade
 
 
 def nothing_mounted(_request: Request) -> bool:
@@ -56,8 +56,8 @@ class HttpOptions:
 
     upgradable: says of a WebSocket request whether its path takes sockets; elsewhere an Upgrade is ignored (RFC 9110
     7.8). refusal: makes the answer for what is no request. sheddable: says of the first request of a connection whether
-    it may be refused with 503 when more connections come than can be served. trusted_proxies: whose X-Forwarded-For and
-    -Proto are believed.
+    it may be refused with 503 when more connections come than can be served; by itself all but upgrades. trusted_proxies:
+    whose X-Forwarded-For and -Proto are believed.
     """
 
     max_target: int = 10_000
@@ -79,7 +79,7 @@ class HttpOptions:
     linger_timeout: float = 5.0
     upgradable: Callable[[Request], bool] = nothing_mounted
     refusal: Callable[[int, str], Response] = refusal
-    sheddable: Callable[[Request], bool] = everything
+    sheddable: Callable[[Request], bool] = all_but_upgrades
     trusted_proxies: tuple[str, ...] = field(default=())
 
 

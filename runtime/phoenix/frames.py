@@ -6,12 +6,14 @@ close.
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Generator, Iterator
 from typing import Any, Final
 
 from websockets.speedups import apply_mask  # type: ignore[import-untyped]
 
+from runtime.core.turns import HEAVY
 from runtime.phoenix.deflate import Deflate
 from runtime.phoenix.messages import BINARY, TEXT
 
@@ -19,10 +21,11 @@ CONTINUATION: Final = 0
 CLOSE: Final = 8
 PING: Final = 9
 PONG: Final = 10
-PAUSE: Final = 16  # no opcode: much was inflated, or many frames were read, and other work should go first
+PAUSE: Final = 16  # no opcode: what comes next is a heavy step, and other work should go first
 
 INFLATE_STEP: Final = 64 * 1024  # bytes inflated, or taken of one message, between two pauses
 FRAMES: Final = 128  # between two pauses: 64 KiB may hold ten thousand
+LONGEST_HEADER: Final = 14
 SMALL_FRAGMENT: Final = 1024  # bytes below which a fragment costs more than it carries
 
 _PACKED: Final = 0x40  # RSV1
@@ -42,13 +45,13 @@ class ProtocolError(Exception):
 class FrameParser:
     """The state between two reads: a frame that has not come in whole, and the fragments of a message.
 
-    max_frame_size: bytes of a frame with its header; 0 leaves it to the other bound. max_message_size: bytes
+    max_frame_size: bytes of a frame with its header; 0 leaves it to the other bound, as if it were larger. max_message_size: bytes
     of a message, all fragments together. deflate: what was negotiated, if anything was; a client with context
     takeover costs an inflater from its first compressed message on. max_inflated: bytes of a message that came compressed.
 
     A few KB may inflate to all that a message may be. So messages are inflated in steps: `feed` yields PAUSE
-    whenever INFLATE_STEP bytes were inflated, in one message or in many, or taken in, or FRAMES were read, and goes on
-    when asked.
+    whenever INFLATE_STEP bytes were inflated, in one message or in many, or taken in, or FRAMES were read, and before a
+    message of HEAVY bytes and more, and goes on when asked.
     """
 
     __slots__ = (
@@ -63,7 +66,7 @@ class FrameParser:
         deflate: Deflate | None = None,
         max_inflated: int | None = None,
     ) -> None:
-        self.max_frame_size = max_frame_size or max_message_size + 14
+        self.max_frame_size = min(max_frame_size or sys.maxsize, max_message_size + LONGEST_HEADER)
         self.max_message_size = max_message_size
         self.max_inflated = max_message_size if max_inflated is None else min(max_inflated, max_message_size)
         self.deflate = deflate
@@ -122,9 +125,10 @@ class FrameParser:
                 payload: bytes = apply_mask(bytes(view[start:position]), bytes(view[start - 4 : start]))
                 event = self._frame(first, payload)
                 if event is not None:
-                    if event[0] & _PACKED:
-                        event = yield from self._inflated(event[0] ^ _PACKED, event[1])
-                    yield event
+                    if event[0] & _PACKED or len(event[1]) >= HEAVY:
+                        yield from self._in_steps(*event)
+                    else:
+                        yield event
                 if self.count % FRAMES == 0:
                     yield PAUSE, b""
         finally:
@@ -135,6 +139,13 @@ class FrameParser:
                     del buffer[:position]
             else:
                 self._buffer = None
+
+    def _in_steps(self, opcode: int, payload: bytes) -> Iterator[Event]:
+        if opcode & _PACKED:
+            opcode, payload = yield from self._inflated(opcode ^ _PACKED, payload)
+        if len(payload) >= HEAVY:
+            yield PAUSE, b""
+        yield opcode, payload
 
     def _frame(self, first: int, payload: bytes) -> Event | None:
         """What the frame completes; a compressed message as it came, marked with _PACKED."""

@@ -2,7 +2,8 @@
 
 orjson does the work whenever its answer is Jason's answer too. The exact path takes over where the two
 differ: the first of two equal keys counts, integers have no upper bound, and short texts may be nested as deep as
-they can. Longer ones (DEEP_LIMIT) have the bound of the fast parsers, some 1,000 levels.
+they can. Longer ones (DEEP_LIMIT) have the bound of the fast parsers, some 1,000 levels, and very long ones
+(EXACT_LIMIT) are no JSON if a key comes twice or an integer has 310 digits.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal
 from json import decoder
+from math import isinf
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
@@ -23,12 +25,15 @@ _scanstring: Callable[[str, int, bool], tuple[str, int]] = decoder.scanstring  #
 DEEP_LIMIT: Final = (
     8_192  # bytes of JSON nested deeper than the fast parsers go, which the slow parser accepts
 )
+EXACT_LIMIT: Final = (
+    1 << 18
+)  # bytes of JSON in which a key may come twice: to find the first takes 80 ns a byte
 MAX_EXACT: Final = 1 << 22  # parts of a value that is encoded without orjson
 
-_EXACT_FLOAT: Final = 1e15  # a larger float may be an integer that orjson could not hold
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:(\.\d+)?([eE][-+]?\d+)?)")
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
-_PLAIN: Final = frozenset({int, bool, type(None)})  # values without colons, none of which has lost digits
+_DIGITS: Final = bytes(48 if 48 <= byte < 58 else byte for byte in range(256))  # each digit as 0
+_LONG: Final = b"0" * 19  # the shortest integers that orjson may read as floats have so many digits
 _LITERALS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
 
 
@@ -45,45 +50,51 @@ def decode(data: bytes) -> Any:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        if "depth" not in str(error):
-            raise DecodeError(str(error)) from None
-        if len(data) > DEEP_LIMIT:  # read by nobody: a hundred such messages a second would hold the loop
-            raise DecodeError("too large to be nested that deep") from None
+        reason = str(error)
+        if "depth" in reason:
+            if len(data) > DEEP_LIMIT:  # read by nobody: a hundred such messages a second would hold the loop
+                raise DecodeError("too large to be nested that deep") from None
+        elif "infinity" not in reason:  # an integer of 310 digits is one to orjson
+            raise DecodeError(reason) from None
         return _decode_exact(data)
-    if data.count(b":") == _colons(value):
-        return value
-    return _decode_exact(data)
+    if not _is_unique(data, value):
+        return _decode_exact(data)
+    return _decode_integers(data) if _LONG in data.translate(_DIGITS) else value
 
 
-def _colons(root: Any) -> int:
-    # The colons that JSON with these values has if no key came twice; -1 if a number may have lost digits.
-    total = 0
-    stack: list[Any] = [root]
-    while stack:
-        value: Any = stack.pop()
-        kind: type[Any] = type(value)
-        if kind is str:
-            if ":" in value:
-                total += value.count(":")
-        elif kind is dict:
-            total += len(value)
-            for key in value:
-                if ":" in key:
-                    total += key.count(":")
-            stack.extend(value.values())
-        elif kind is list:
-            if not _PLAIN.issuperset(map(type, value)):
-                stack.extend(value)
-        elif kind is float and not -_EXACT_FLOAT < value < _EXACT_FLOAT:
-            return -1
-    return total
+def _is_unique(data: bytes, value: Any) -> bool:
+    """Whether no key of `data` came twice. False as well if it is nested deeper than orjson writes.
+
+    A key that came again has left no colon in the value. What JSON escapes as a colon is counted for one; so `data`
+    never has fewer than the value, and the counts are equal only if nothing was lost.
+    """
+    try:
+        written = orjson.dumps(value)
+    except TypeError:
+        return False
+    colons = data.count(b":")
+    if b"\\u003" in data:
+        colons += data.count(b"\\u003a") + data.count(b"\\u003A")
+    return colons == written.count(b":")
+
+
+def _decode_integers(data: bytes) -> Any:
+    """What orjson has read, with the integers that it could not hold."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(str(error)) from None
 
 
 def _decode_exact(data: bytes) -> Any:
+    if len(data) > EXACT_LIMIT:
+        raise DecodeError("too large to have a key twice, or such a number")
     text = ""
     try:
         text = data.decode()
-        return json.loads(text, object_pairs_hook=_first_wins, parse_constant=_no_constant)
+        return json.loads(
+            text, object_pairs_hook=_first_wins, parse_float=_finite, parse_constant=_no_constant
+        )
     except RecursionError:
         if len(data) > DEEP_LIMIT:
             raise DecodeError("too large to be nested that deep") from None
@@ -95,6 +106,13 @@ def _decode_exact(data: bytes) -> Any:
 def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     pairs.reverse()
     return dict(pairs)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if isinf(number):
+        raise DecodeError("number out of range")
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -185,10 +203,7 @@ def _scalar(text: str, pos: int) -> tuple[Any, int]:
         raise DecodeError("not JSON")
     if found[1] is None and found[2] is None:
         return int(found[0]), found.end()
-    number = float(found[0])
-    if number in (float("inf"), float("-inf")):
-        raise DecodeError("number out of range")
-    return number, found.end()
+    return _finite(found[0]), found.end()
 
 
 def encode(value: Any) -> bytes:

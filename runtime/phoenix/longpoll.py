@@ -16,11 +16,12 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from inspect import iscoroutine
 from typing import Any, Final
 
 import orjson
 
-from runtime.core import telemetry
+from runtime.core import telemetry, turns
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Exit, Reported
 from runtime.core.modes import IDLE
@@ -169,13 +170,10 @@ class LongPollSession(SocketTransport):
                 return Reply()
             case Dispatch() if self.too_fast(self.options.max_messages_per_second):
                 return Stop(("shutdown", "rate_limited"))
+            case Dispatch(data, opcode) if len(data) >= turns.HEAVY:
+                return self._heavy(data, opcode)
             case Dispatch(data, opcode):
-                try:
-                    joining = self.receive(data, opcode)
-                except BadMessage as error:
-                    _log.info("a longpoll session of %s ends: bad_message, %s", self.socket.socket_id, error)
-                    return Stop(Reported(("bad_message", str(error))))
-                return Reply() if joining is None else self._joined(joining)
+                return self._dispatch(data, opcode)
             case Poll(confirms):
                 self.last_poll = erlang.monotonic_time()
                 self.waiting, self.confirms = from_, confirms
@@ -186,6 +184,19 @@ class LongPollSession(SocketTransport):
                 return Reply(number == self.answers and self._drop(self.unconfirmed))
             case _:
                 return super().handle_call(request, from_)
+
+    async def _heavy(self, data: bytes, opcode: int) -> Any:
+        await turns.take()
+        outcome = self._dispatch(data, opcode)
+        return await outcome if iscoroutine(outcome) else outcome
+
+    def _dispatch(self, data: bytes, opcode: int) -> Any:
+        try:
+            joining = self.receive(data, opcode)
+        except BadMessage as error:
+            _log.info("a longpoll session of %s ends: bad_message, %s", self.socket.socket_id, error)
+            return Stop(Reported(("bad_message", str(error))))
+        return Reply() if joining is None else self._joined(joining)
 
     async def _joined(self, joining: Awaitable[None]) -> Reply:
         await joining

@@ -21,6 +21,7 @@ LONGPOLL: Final = "longpoll"
 # A person makes a few messages a second, a page that loads some dozens: ten times that is a program that has gone wild. What
 # so many cost is some percent of a CPU, with each socket of a client.
 MESSAGES_PER_SECOND: Final = 1_000
+MAX_MESSAGE: Final = 1_000_000  # bytes: JSON at its worst is read in 25 ms, in one turn of the loop
 
 
 def _check_keys(keys: Sequence[str]) -> None:
@@ -39,8 +40,8 @@ class WebSocketOptions:
     `sec-websocket-protocol` may ask for. error_handler: makes the answer when connect refuses with a reason.
     compress: offer permessage-deflate.
 
-    max_message_size: bytes of one message in all its fragments. max_inflated: bytes of one that came compressed: what
-    a few KB may become is handled in one turn of the loop. max_buffer: bytes that may wait for a slow reader before it is
+    max_message_size: bytes of one message in all its fragments, since it is read in one turn of the loop; a frame may
+    have no more either. max_inflated: the same for one that came compressed, where a few KB may become as much. max_buffer: bytes that may wait for a slow reader before it is
     closed with 1013. max_messages_per_second: of one socket (None: no bound), else closed with 1008; pings, pongs and
     fragments below 1 KB count as messages. connect_timeout, join_timeout: ms that connect and join callbacks may take
     (None: no bound).
@@ -56,8 +57,8 @@ class WebSocketOptions:
     error_handler: ErrorHandler | None = None
     serializers: tuple[Serializer, ...] = SERIALIZERS
     compress: bool = False
-    max_message_size: int = 8_000_000
-    max_inflated: int = 1_000_000
+    max_message_size: int = MAX_MESSAGE
+    max_inflated: int = MAX_MESSAGE
     max_buffer: int = 1 << 20
     max_messages_per_second: int | None = MESSAGES_PER_SECOND
     connect_timeout: int | None = 10_000
@@ -72,7 +73,8 @@ class WebSocketOptions:
 class LongPollOptions:
     """Options of the longpoll transport.
 
-    Names and defaults are Phoenix's, but for `max_buffer`, `connect_timeout` and `join_timeout`, as in WebSocketOptions.
+    Names and defaults are Phoenix's, but for `max_buffer`, `connect_timeout` and `join_timeout`, as in WebSocketOptions, and
+    for `max_body`, which is 8 MB there.
 
     window_ms: how long a poll waits; a session ends that is not polled for 1.5 windows. pubsub_timeout_ms:
     how long a request waits for a session that is busy. max_body: bytes of one POST. max_batch: lines of one
@@ -86,7 +88,7 @@ class LongPollOptions:
     max_channels_per_transport: int = 100
     connect_info: tuple[str, ...] = ()
     serializers: tuple[Serializer, ...] = SERIALIZERS
-    max_body: int = 8_000_000
+    max_body: int = MAX_MESSAGE
     max_batch: int = 100
     max_buffer: int = 4 << 20
     max_messages_per_second: int | None = MESSAGES_PER_SECOND

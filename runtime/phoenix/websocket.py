@@ -8,13 +8,12 @@ channels end.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from runtime.core import telemetry
+from runtime.core import telemetry, turns
 from runtime.core.exits import Reported, reason_of
 from runtime.core.modes import IDLE
 from runtime.otp.callback import own
@@ -266,7 +265,7 @@ class WebSocketConnection(SocketTransport):
 
     def _event(self, opcode: int, payload: bytes) -> Coroutine[Any, Any, None] | None:
         if opcode == PAUSE:
-            return asyncio.sleep(0)  # the loop's other work
+            return turns.take()
         if opcode == CLOSE:
             self.stop(answer_to_close(payload), ("shutdown", "local_closed"))
         elif self._too_fast(1):

@@ -72,6 +72,12 @@ def test_a_burst_that_is_soon_done_is_served() -> None:
     assert work.count(200) > CLIENTS / 2 and urgent == [200] * 20
 
 
+def test_an_upgrade_is_not_among_those_who_may_be_refused_unless_somebody_says_so() -> None:
+    upgrade, ordinary = Request("GET", "/socket", "", []), Request("GET", "/work", "", [])
+    upgrade.upgrade = True
+    assert HttpOptions().sheddable(ordinary) and not HttpOptions().sheddable(upgrade)
+
+
 def test_the_length_of_the_queue_is_the_kernels() -> None:
     async def main() -> None:
         [bound] = bind("127.0.0.1", 0)

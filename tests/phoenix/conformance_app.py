@@ -95,14 +95,15 @@ INFO = (
     "sec_websocket_headers",
     "session",
 )
+PHOENIX_LIMIT = 8_000_000
 ORIGINS = ("//example.com", "https://*.example.org", "http://other.test:8080")
 
 MOUNTS = (
     Mount(
         "/conformance",
         ConformanceSocket,
-        WebSocketOptions(check_origin=False, connect_info=INFO),
-        LongPollOptions(check_origin=False, window_ms=1000, connect_info=INFO),
+        WebSocketOptions(check_origin=False, connect_info=INFO, max_message_size=PHOENIX_LIMIT),
+        LongPollOptions(check_origin=False, window_ms=1000, connect_info=INFO, max_body=PHOENIX_LIMIT),
         auth_token=True,
     ),
     Mount(

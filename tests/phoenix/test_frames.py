@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from runtime.core.turns import HEAVY
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
 from runtime.phoenix.frames import FRAMES, INFLATE_STEP, PAUSE, FrameParser, ProtocolError, answer_to_close
 from runtime.phoenix.messages import BINARY, TEXT, Frame
@@ -39,6 +40,26 @@ def test_many_small_frames_give_others_their_turn() -> None:
         len(list(group)) for kind, group in itertools.groupby(found, lambda event: event[0]) if kind != PAUSE
     ]
     assert sum(turns) == 3 * FRAMES and max(turns) <= FRAMES
+
+
+def test_others_have_their_turn_before_a_heavy_message() -> None:
+    heavy, light = b"x" * HEAVY, b"x" * (HEAVY - 1)
+    frames = (
+        client_frame(1, light)
+        + client_frame(1, heavy)
+        + client_frame(2, heavy[1:], 0)
+        + client_frame(0, b"y")
+    )
+    found = list(parser(frame=0, message=1 << 20).feed(frames))
+    assert [kind for kind, _ in found] == [TEXT, PAUSE, TEXT, PAUSE, BINARY]
+
+
+def test_a_frame_has_no_more_than_a_message_may() -> None:
+    for frame in (0, 5_000):
+        reader = parser(frame=frame, message=1_000)
+        assert list(reader.feed(client_frame(1, b"x" * 1_000))) == [(TEXT, b"x" * 1_000)]
+        with pytest.raises(ProtocolError, match="too large"):
+            list(reader.feed(client_frame(1, b"x" * 1_200)[:20]))
 
 
 def test_frames_in_any_split() -> None:

@@ -21,6 +21,12 @@ from runtime.phoenix.json_library import DecodeError, EncodeError
         ('{"a": "x:y", "b": ":"}', {"a": "x:y", "b": ":"}),
         ("123456789012345678901234567890", 123456789012345678901234567890),
         ("-9223372036854775809", -9223372036854775809),
+        ("9" * 400, int("9" * 400)),
+        ('{"a":1,"a":"\\u003a"}', {"a": 1}),
+        ('{"a":1,"a":"\\u003A"}', {"a": 1}),
+        ('{"\\u0061":1,"a":2}', {"a": 1}),
+        ('"\\\\u003a"', "\\u003a"),
+        ('["0000000000000000000", 1e15, 9007199254740993]', ["0" * 19, 1e15, 9007199254740993]),
         ("1.0e2", 100.0),
         ("1e22", 1e22),
         (' [1 , "\\u00e9"] ', [1, "é"]),
@@ -44,6 +50,8 @@ def test_json_is_read_as_jason_reads_it(text: str, value: Any) -> None:
         '"\\ud800"',
         '"\\udc00"',
         "1e400",
+        "-1e400",
+        '{"a":1,"a":1e400}',
         '"\x01"',
         "[] x",
         "\ufeff[]",
@@ -75,6 +83,15 @@ def test_json_that_is_nested_too_deep_costs_nothing(opening: str) -> None:
     for _ in range(20):
         json_library.decode(flat)
     assert deep < 20 * (time.process_time() - began) + 0.5
+
+
+@pytest.mark.parametrize("part", ["[]", "{}", '{"a":0}', "1e1", '":"', '"\\u003a"', "9" * 30])
+def test_a_large_message_is_read_quickly_or_not_at_all(part: str) -> None:
+    """No slower than a few times what reading its parts takes anyhow; where a key came twice, it is refused."""
+    large = ("[" + ",".join([part] * (1_000_000 // (len(part) + 1))) + "]").encode()
+    assert json_library.decode(large) == json.loads(large)
+    with pytest.raises(DecodeError):
+        json_library.decode(large[:-1] + b',{"a":1,"a":2}]')
 
 
 def test_json_is_written_as_jason_writes_it() -> None:
