@@ -45,8 +45,8 @@ class ProtocolError(Exception):
 class FrameParser:
     """The state between two reads: a frame that has not come in whole, and the fragments of a message.
 
-    max_frame_size: bytes of a frame with its header; 0 leaves it to the other bound, as if it were larger. max_message_size: bytes
-    of a message, all fragments together. deflate: what was negotiated, if anything was; a client with context
+    max_frame_size: bytes of a frame with its header; 0 leaves it to the other bound. max_message_size: bytes
+    of a message, all fragments together, and of a frame. deflate: what was negotiated, if anything was; a client with context
     takeover costs an inflater from its first compressed message on. max_inflated: bytes of a message that came compressed.
 
     A few KB may inflate to all that a message may be. So messages are inflated in steps: `feed` yields PAUSE

@@ -41,10 +41,10 @@ class WebSocketOptions:
     compress: offer permessage-deflate.
 
     max_message_size: bytes of one message in all its fragments, since it is read in one turn of the loop; a frame may
-    have no more either. max_inflated: the same for one that came compressed, where a few KB may become as much. max_buffer: bytes that may wait for a slow reader before it is
-    closed with 1013. max_messages_per_second: of one socket (None: no bound), else closed with 1008; pings, pongs and
-    fragments below 1 KB count as messages. connect_timeout, join_timeout: ms that connect and join callbacks may take
-    (None: no bound).
+    have no more either. max_inflated: the same for one that came compressed, where a few KB may become as much.
+    max_buffer: bytes that may wait for a slow reader before it is closed with 1013. max_messages_per_second: of one
+    socket (None: no bound), else closed with 1008; pings, pongs and fragments below 1 KB count as messages.
+    connect_timeout, join_timeout: ms that connect and join callbacks may take (None: no bound).
     """
 
     path: str = "/websocket"
