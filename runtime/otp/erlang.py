@@ -13,14 +13,14 @@ from runtime.core import signals
 from runtime.core.alias import MONITOR_ALIASES, AliasMonitor
 from runtime.core.control_block import UNSET
 from runtime.core.durations import MOST_RECEIVE_MS, check_duration, check_patience, check_timeout
-from runtime.core.engine import Engine, current_engine
+from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Unwind
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell, FunctionProcess
 from runtime.core.scheduling import TIMEOUT, PendingReply, Receive, scheduler
 from runtime.core.signals import NODE, Alias, Down, ExitMessage, Monitor
-from runtime.core.timers import Timer
+from runtime.otp.bif_timers import Timeout, cancel_timer, read_timer, send_after, start_timer
 from runtime.otp.process_dictionary import erase, get, get_keys, put
 from runtime.otp.process_info import process_info
 
@@ -54,11 +54,6 @@ def _local(pid: Any) -> Cell:
     if not isinstance(pid, Cell):
         raise Error("badarg")
     return pid
-
-
-def _check_dest(dest: Any) -> None:
-    if not isinstance(dest, Cell | str | None):  # None: nobody has the name, as `whereis` says it
-        raise Error("badarg")
 
 
 def is_name_on_node(dest: Any) -> bool:
@@ -204,7 +199,8 @@ def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref
         name = target
         cell = caller.engine.destination(*name)
     else:
-        _check_dest(target)
+        if not isinstance(target, str | None):  # None: nobody has the name, as `whereis` says it
+            raise Error("badarg")
         name = target
         cell = caller.engine.names.get(name)
     if cell is caller:
@@ -351,87 +347,6 @@ def registered() -> list[str]:
 
 
 # ---- time
-
-
-class TimerRef(Ref):
-    """A timer of `send_after` or `start_timer`; it outlives the process that set it."""
-
-    __slots__ = ("dest", "timer")
-    timer: Timer
-    dest: Cell | str
-
-    def pending(self) -> bool:
-        """False once it fired, was cancelled, or the pid it is for died."""
-        return self.timer.callback is not None and not (
-            isinstance(self.dest, Cell) and self.dest.execution.mode == DEAD
-        )
-
-    def remaining(self) -> int:
-        """Milliseconds until it fires."""
-        return max(0, round((self.timer.due - current_engine().now()) * 1000))
-
-
-class Timeout:
-    """`{timeout, Ref, Msg}`, as `start_timer` sends it."""
-
-    __slots__ = ("message", "ref")
-    __match_args__ = ("ref", "message")
-
-    def __init__(self, ref: Ref, message: Any) -> None:
-        self.ref = ref
-        self.message = message
-
-    def __repr__(self) -> str:
-        return f"Timeout({self.ref}, {self.message!r})"
-
-
-def _fire(engine: Engine, dest: Cell | str, message: Any) -> None:
-    cell = dest if isinstance(dest, Cell) else engine.names.get(dest)
-    if cell is not None:
-        cell.deliver(message)
-
-
-def _timer(ms: float, dest: Any, message: Any, wrap: bool) -> TimerRef:
-    check_duration(ms)
-    _check_dest(dest)
-    engine = current_engine()
-    ref = TimerRef()
-    if scheduler.current is not None:
-        scheduler.current.made(ref)
-    ref.dest = dest
-    ref.timer = engine.call_later(ms / 1000, _fire, engine, dest, Timeout(ref, message) if wrap else message)
-    return ref
-
-
-def send_after(ms: float, dest: Dest, message: Any) -> TimerRef:
-    """`erlang:send_after/3`: sends the message in `ms` ms; a name is looked up when it fires."""
-    return _timer(ms, dest, message, False)
-
-
-def start_timer(ms: float, dest: Dest, message: Any) -> TimerRef:
-    """`erlang:start_timer/3`: sends `Timeout(ref, message)` in `ms` ms."""
-    return _timer(ms, dest, message, True)
-
-
-def cancel_timer(ref: Ref) -> int | Literal[False]:
-    """`erlang:cancel_timer/1`: the ms that were left, or False. A cancelled timer never fires.
-
-    Raises Error("badarg") for what is no reference.
-    """
-    if not isinstance(ref, Ref):
-        raise Error("badarg")
-    if not isinstance(ref, TimerRef) or not ref.pending():  # a reference of something else is no error
-        return False
-    left = ref.remaining()
-    ref.timer.cancel()
-    return left
-
-
-def read_timer(ref: Ref) -> int | Literal[False]:
-    """`erlang:read_timer/1`: the ms that are left, or False. Raises Error("badarg") for what is no reference."""
-    if not isinstance(ref, Ref):
-        raise Error("badarg")
-    return ref.remaining() if isinstance(ref, TimerRef) and ref.pending() else False
 
 
 async def sleep(ms: float) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error
 from runtime.core.modes import IDLE
-from runtime.core.pid import Pid
+from runtime.core.pid import Pid, Ref
 from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer
 from runtime.phoenix.messages import Broadcast
@@ -44,7 +44,7 @@ class Sockets(GenServer):
         self._closing: dict[ClosingConnection, float] = {}
         self._hook = self._gone
         self._shortest: float | None = None
-        self._timer: erlang.TimerRef | None = None
+        self._timer: Ref | None = None
         self.on_exit(self._close_all)
 
     def open(self, transport: SocketTransport) -> Pid:

@@ -1,0 +1,107 @@
+"""`gen_statem`'s loop state: the events that a machine handles before its mail, those it has postponed, and its timers."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from runtime.core.process import Cell
+from runtime.core.signals import NeverRefused
+from runtime.core.timers import Timer
+from runtime.otp.transition import (
+    CancelTimeout,
+    Event,
+    EventTimeout,
+    GenericTimeout,
+    StateTimeout,
+    TimeoutAction,
+    UpdateTimeout,
+    timeout_event,
+)
+
+
+class Expired(NeverRefused):
+    """In the mailbox: a timer has run down. Void if that timer was cancelled or set anew in the meantime."""
+
+    __slots__ = ("content", "event", "timer")
+
+    def __init__(self, event: Event, content: Any) -> None:
+        self.event = event
+        self.content = content
+        self.timer: Timer | None = None  # None: time 0, comes as soon as no event waits
+
+    def __repr__(self) -> str:
+        return f"Timeout({self.event!r}, {self.content!r})"
+
+
+class LoopState:
+    """State, event queue, postponed events and timers of one machine."""
+
+    __slots__ = ("modules", "next_events", "postpone", "postponed", "queue", "state", "timeouts", "timers")
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+        self.queue: deque[tuple[Event, Any]] = deque()  # events to handle before any mail
+        self.postponed: deque[tuple[Event, Any]] = deque()  # oldest first
+        self.timers: dict[Event, Expired] = {}
+        self.modules: list[type] = []  # those that PopCallbackModule brings back, the last pushed last
+        # what the callbacks of one transition have asked for:
+        self.postpone = False
+        self.next_events: list[tuple[Event, Any]] = []
+        self.timeouts: list[TimeoutAction] = []
+
+    def start(self, cell: Cell) -> None:
+        """Performs the timeout actions of a transition: of several for one event the last counts alone.
+
+        As gen_statem does, from the last to the first, so that of timers that are due together the one of the last action fires
+        first; timeouts of time 0 come in the order of their actions.
+        """
+        actions: dict[Event, TimeoutAction] = {}
+        for action in reversed(self.timeouts):
+            actions.setdefault(timeout_event(action), action)
+        self.timeouts = []
+        at_once: list[tuple[Event, Any]] = []
+        for event, action in actions.items():
+            match action:
+                case (
+                    CancelTimeout() | GenericTimeout(ms=None) | StateTimeout(ms=None) | EventTimeout(ms=None)
+                ):
+                    self.cancel(event)
+                case UpdateTimeout(content=content):
+                    if event in self.timers:
+                        self.timers[event].content = content
+                    else:
+                        at_once.append((event, content))
+                case EventTimeout(ms=0) | StateTimeout(ms=0) | GenericTimeout(ms=0):
+                    at_once.append((event, action.content))
+                case EventTimeout(ms=ms) | StateTimeout(ms=ms) | GenericTimeout(ms=ms):
+                    assert ms is not None
+                    self.cancel(event)
+                    self.timers[event] = expired = Expired(event, action.content)
+                    seconds = ms / 1000 - (cell.engine.now() if action.abs else 0)
+                    expired.timer = cell.engine.call_later(max(0.0, seconds), cell.deliver, expired)
+        for event, content in reversed(at_once):
+            self.cancel(event)
+            self.timers[event] = Expired(event, content)
+
+    def cancel(self, event: Event) -> None:
+        """Stops a timer; an expiry that lies in the mailbox is void."""
+        expired = self.timers.pop(event, None)
+        if expired is not None and expired.timer is not None:
+            expired.timer.cancel()
+
+    def next(self) -> tuple[Event, Any] | None:
+        """The next event that comes before any mail: a queued one, then a timeout of time 0."""
+        if self.queue:
+            return self.queue.popleft()
+        for event, expired in self.timers.items():
+            if expired.timer is None:
+                del self.timers[event]
+                return event, expired.content
+        return None
+
+    def change(self) -> None:
+        """The state has changed: its timeout is void, postponed events come again before all that wait."""
+        self.cancel("state_timeout")
+        while self.postponed:
+            self.queue.appendleft(self.postponed.pop())
