@@ -19,7 +19,7 @@ milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from types import CoroutineType, NoneType
 from typing import Any, ClassVar, NoReturn
@@ -114,6 +114,11 @@ class GenServer(Process):
     async def start(cls, *args: Any, name: Any = None, timeout: float | None = None) -> Pid | None:
         """`gen_server:start/4`: as start_link, without the link."""
         return await start_actor(cls(), args, link=False, name=name, timeout=timeout)
+
+    @classmethod
+    async def start_configured(cls, name: str, arguments: Mapping[str, Any]) -> Pid | None:
+        """As start_link, with the arguments of `init` by name: how supervisor.toml starts it."""
+        return await start_actor(cls(), (), link=True, name=name, kwargs=dict(arguments))
 
     @classmethod
     async def start_monitor(

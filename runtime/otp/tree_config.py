@@ -29,7 +29,7 @@ from runtime.core.pid import Pid
 from runtime.otp.backoff import Backoff
 from runtime.otp.child_spec import AUTO_SHUTDOWNS, RESTARTS
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
-from runtime.otp.gen_server import GenServer, start_actor
+from runtime.otp.gen_server import GenServer
 from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags
 
 KINDS: Final = ("supervisor", "dynamic_supervisor", "worker")
@@ -98,7 +98,7 @@ class Tree:
                 return await DynamicSupervisor.start_link(table.get("max_children"), **flags, name=name)
             case _:
                 assert node.actor is not None
-                return await start_actor(node.actor(), (), link=True, name=name, kwargs=table.get("args"))
+                return await node.actor.start_configured(name, table.get("args", {}))
 
 
 def load(path: str | Path, root: str = "root") -> Tree:

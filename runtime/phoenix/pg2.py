@@ -1,7 +1,8 @@
 """Phoenix.PubSub.PG2: the adapter by which a PubSub reaches the PubSubs of its name on the other nodes.
 
-One message for each connected node goes to the PubSub process there, which delivers to its own subscribers. So the order of what
-one node sends to another is kept, whichever function sends it; delivery is at most once; a node that is not connected misses it.
+One message for each connected node goes to a worker there, which delivers to its node's subscribers. All that one process
+broadcasts goes through the workers of one name, so its order is kept, whichever function sends it; delivery is at most once; a
+node that is not connected misses it.
 The message is encoded once for all nodes, and decoded by those that have subscribers to its topic.
 
 A dispatcher is a function, which does not travel: its name does. One that is broadcast with must be known on every node by
@@ -10,12 +11,17 @@ A dispatcher is a function, which does not travel: its name does. One that is br
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runtime.core.engine import current_engine
+from runtime.core.scheduling import scheduler
 from runtime.nodes import codec
+from runtime.otp import erlang
+from runtime.otp.child_spec import SupFlags
+from runtime.otp.gen_server import GenServer
+from runtime.otp.supervisor import Supervisor
 from runtime.phoenix.endpoint import fastlane
 from runtime.phoenix.messages import Broadcast
 from runtime.phoenix.pubsub import Dispatcher, PubSub, send_to_each
@@ -60,23 +66,63 @@ codec.register(ChannelBroadcast)
 
 
 class NodesPubSub(PubSub):
-    """A PubSub that reaches the other nodes if its engine is a node when it starts."""
+    """A PubSub that reaches the other nodes if its engine is a node when it starts.
 
-    def init(self) -> None:  # type: ignore[override]
+    `pool_size` workers take what comes from other nodes; what is broadcast here goes through `broadcast_pool_size` of them (all,
+    if None), chosen by the process that broadcasts. With one that is larger than the other it is refused (ValueError).
+    """
+
+    async def init(  # type: ignore[override]
+        self, pool_size: int = 1, broadcast_pool_size: int | None = None
+    ) -> None:
         super().init()
+        through = pool_size if broadcast_pool_size is None else broadcast_pool_size
+        if not 1 <= through <= pool_size:
+            raise ValueError(
+                "pool_size must be greater than or equal to broadcast_pool_size, and that 1 or more"
+            )
         node = current_engine().node
-        if node is not None:
-            self.adapter = PG2(self, self._myRef.get_name(), node)
+        if node is None:
+            return
+        name = f"{self._myRef.get_name()}.Adapter"
+        names = [name, *(f"{name}_{number}" for number in range(2, pool_size + 1))]
+        workers = [PG2Worker.child_spec(self, id=worker, name=worker) for worker in names]
+        supervisor = f"{name}_supervisor"
+        previous = erlang.whereis(supervisor)
+        if previous is not None:  # that of a PubSub that was killed is about to end
+            await erlang.await_down(previous)
+        await Supervisor.start_link(workers, SupFlags(intensity=3), name=supervisor)
+        self.adapter = PG2(names[:through], node)
+
+
+class PG2Worker(GenServer):
+    """Delivers what other nodes broadcast to the subscribers of this one, in the order in which it came.
+
+    It takes `ForwardToLocal`. One that crashes is restarted alone: the subscriptions stay, what comes in between is lost.
+    """
+
+    def init(self, pubsub: PubSub) -> None:
+        self._pubsub = pubsub
+        self._codec = current_engine().node.codec
+
+    def handle_info(self, message: Any) -> None:
+        if type(message) is not ForwardToLocal or not self._pubsub.has_subscribers(message.topic):
+            return
+        dispatcher = _dispatchers.get(message.dispatcher)
+        if dispatcher is None:
+            return  # of a program that is newer than this one
+        content = self._codec.decode(message.message)
+        if type(content) is ChannelBroadcast:
+            content = Broadcast(message.topic, content.event, content.payload)
+        self._pubsub.local_broadcast(message.topic, content, dispatcher)
 
 
 class PG2:
-    """The adapter of one PubSub on one node."""
+    """The adapter of one PubSub on one node: `workers` are the registered names through which it broadcasts."""
 
-    def __init__(self, pubsub: PubSub, name: str, node: Node) -> None:
-        self._pubsub = pubsub
-        self._name = name
+    def __init__(self, workers: Sequence[str], node: Node) -> None:
+        self._workers = workers
         self._node = node
-        self._process: Callable[[Any], bool] = pubsub.pid.cell.deliver
 
     def node_name(self) -> str:
         """The name of this node."""
@@ -87,30 +133,21 @@ class PG2:
         others = self._node.nodes()
         if others:
             forwarded = self._forwarded(topic, message, dispatcher)
+            worker = self._worker()
             for other in others:
-                self._send(other, forwarded)
+                self._send(worker, other, forwarded)
 
     def direct_broadcast(self, node: str, topic: str, message: Any, dispatcher: Dispatcher) -> None:
         """To one node. Raises TypeError for what cannot travel."""
-        if node == self._node.name:
-            self._process(self._forwarded(topic, message, dispatcher))
-        elif node in self._node.nodes():
-            self._send(node, self._forwarded(topic, message, dispatcher))
+        if node == self._node.name or node in self._node.nodes():
+            self._send(self._worker(), node, self._forwarded(topic, message, dispatcher))
 
-    def receive(self, message: Any) -> None:
-        """A broadcast has come from another node."""
-        if type(message) is not ForwardToLocal:
-            return
-        forwarded = message
-        if not self._pubsub.has_subscribers(forwarded.topic):
-            return
-        dispatcher = _dispatchers.get(forwarded.dispatcher)
-        if dispatcher is None:
-            return  # of a program that is newer than this one
-        message = self._node.codec.decode(forwarded.message)
-        if type(message) is ChannelBroadcast:
-            message = Broadcast(forwarded.topic, message.event, message.payload)
-        self._pubsub.local_broadcast(forwarded.topic, message, dispatcher)
+    def _worker(self) -> str:
+        """The one for all that the running process broadcasts: so its order is kept."""
+        workers = self._workers
+        if len(workers) == 1 or scheduler.current is None:
+            return workers[0]
+        return workers[scheduler.current.id % len(workers)]
 
     def _forwarded(self, topic: str, message: Any, dispatcher: Dispatcher) -> ForwardToLocal:
         name = _names.get(dispatcher)
@@ -120,7 +157,7 @@ class PG2:
             message = ChannelBroadcast(message.event, message.payload)
         return ForwardToLocal(topic, name, self._node.codec.encode(message))
 
-    def _send(self, node: str, forwarded: ForwardToLocal) -> None:
-        there = self._node.destination(self._name, node)
+    def _send(self, worker: str, node: str, forwarded: ForwardToLocal) -> None:
+        there = self._node.destination(worker, node)
         if there is not None:
             there.cell.deliver(forwarded)

@@ -1,15 +1,15 @@
 """Phoenix.Presence: who is in a topic, on all nodes, as the `phoenix` client's Presence class reads it.
 
-A `Presence` is a `Tracker` (see there for its life and its replicas) that broadcasts changes to the sockets of its own node: one
-"presence_diff" for each topic of a diff, on this node only, since the tracker of each node does so. A linked process
-fetches and broadcasts, in the order of the diffs, so that a slow `fetch` holds up no heartbeat.
+A `Presence` is a `Tracker` (see there for its life, its shards and its replicas) that broadcasts changes to the sockets of its
+own node: one "presence_diff" for each topic of a diff, on this node only, since the tracker of each node does so. A linked
+process fetches and broadcasts, in the order of the diffs, so that a slow `fetch` holds up no heartbeat.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Hashable, Iterable
+from collections.abc import Awaitable, Coroutine, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from runtime.otp import erlang
 from runtime.phoenix.endpoint import local_broadcast
 from runtime.phoenix.json_library import EncodeError
 from runtime.phoenix.tracker import AlreadyTracked, BadReturn, NoPresence, Tracker, copied
+from runtime.phoenix.tracker_pool import TrackerPool
 from runtime.phoenix.tracker_shard import Diff, Options
 from runtime.phoenix.tracker_state import Meta, TrackerEntry
 
@@ -51,14 +52,12 @@ class Presence(Tracker):
         self._metas: dict[str, dict[str, list[Meta]]] = {}
         self._broadcaster: Pid = erlang.spawn_link(self._broadcast_in_order)
 
-    # ---- the API
+    # ---- the API, for topics of this shard; see TrackerPool
 
     def list(self, topic: str) -> Any:
-        """`list/1`: all presences of a topic, for "presence_state". Something to await if `fetch` is."""
         return self.fetch(topic, _group(self._state.entries(topic)))
 
     def get_by_key(self, topic: str, key: Hashable) -> Any:
-        """`get_by_key/2`: one key's `{"metas": [...]}`, an empty list if nobody has it. Something to await if `fetch` is."""
         there = [entry for entry in self._state.entries(topic) if entry.key == key]
         if not there:
             return _nothing() if inspect.iscoroutinefunction(self.fetch) else []
@@ -81,6 +80,11 @@ class Presence(Tracker):
     def handle_diff(self, diff: Diff) -> None:
         for topic, (joins, leaves) in diff.items():
             self._broadcaster.cell.deliver(PresenceDiff(topic, _group(joins), _group(leaves)))
+
+    def _linked_process_ended(self, pid: Pid, reason: Any) -> Coroutine[Any, Any, Any] | None:
+        if pid is self._broadcaster:
+            return self._stop(reason)
+        return super()._linked_process_ended(pid, reason)
 
     # ---- the process that broadcasts
 
@@ -137,9 +141,13 @@ def _group(entries: Iterable[TrackerEntry]) -> State:
     return grouped
 
 
-def whereis(name: str = "presence") -> Presence:
+def whereis(name: str = "presence") -> TrackerPool:
     """The Presence registered under a name. Raises Error("noproc") if it does not run."""
     cell = current_engine().names.get(name)
-    if cell is None or not isinstance(cell.actor, Presence):
+    if (
+        cell is None
+        or not isinstance(cell.actor, TrackerPool)
+        or not issubclass(cell.actor.tracker, Presence)
+    ):
         raise Error("noproc")
     return cell.actor

@@ -1,8 +1,8 @@
 """Phoenix.PubSub: topics, subscribers and broadcasts, with the metadata slot that Phoenix's fastlane needs.
 
 A `PubSub` is a GenServer whose tables every process reads and writes directly (one thread): the process is there to be
-supervised, and its end takes the subscriptions along, as the end of a registry does. What comes for it goes to its adapter:
-broadcasts of other nodes. A subscription ends the moment its subscriber does, before any monitor of it fires.
+supervised, and its end takes the subscriptions along, as the end of a registry does. It takes no messages. A subscription ends
+the moment its subscriber does, before any monitor of it fires.
 """
 
 from __future__ import annotations
@@ -47,10 +47,6 @@ class Adapter(Protocol):
 
     def direct_broadcast(self, node: str, topic: str, message: Any, dispatcher: Dispatcher) -> None:
         """Sends a message to one node, this one included; to one that is not there it is lost."""
-        ...
-
-    def receive(self, message: Any) -> None:
-        """Takes a message that has come for the PubSub's process."""
         ...
 
 
@@ -150,10 +146,6 @@ class PubSub(GenServer):
         if subscribers:
             # A copy: a dispatcher may run code that subscribes or ends a process.
             dispatcher(tuple(subscribers), from_, message)
-
-    def handle_info(self, message: Any) -> None:
-        if self.adapter is not None:
-            self.adapter.receive(message)
 
     def has_subscribers(self, topic: str) -> bool:
         """Whether anybody on this node is subscribed to the topic."""

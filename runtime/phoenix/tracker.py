@@ -1,12 +1,13 @@
 """Phoenix.Tracker: which processes are in which topics, the same on all nodes in the end.
 
-A `Tracker` is a GenServer under a registered name, one on each node. Its table is read and written directly by every process
-(one thread). It owns this node's replica (`tracker_shard`), tells the trackers of its name on other nodes of its changes every
-`broadcast_period` through the PubSub, and reports what joins and leaves by `handle_diff`.
+A `Tracker` is the callback module of its user and the process of one shard (`Phoenix.Tracker.Shard`): it owns this node's
+replica of the topics that are the shard's (`tracker_shard`), which every process reads and writes directly (one thread), tells
+the shards of its name on other nodes of its changes every `broadcast_period` through the PubSub, and reports what joins and
+leaves by `handle_diff`. `start_link` starts the supervisor of all shards of a node (`tracker_pool`), which has the API.
 
-It takes the replicas' messages and its own timer. A tracked process that ends leaves all its topics. When the tracker ends its
-table ends with it, and the tracked processes too, as if they were linked: their channels join and track again. A `handle_diff`
-that raises or returns something ends it.
+It takes the replicas' messages and its own timer; all other messages go to `handle_info`. It is linked to each process it
+tracks and traps exits: one that ends leaves all its topics, and who does not trap exits ends with the shard. It is linked to
+the PubSub as well, without which it is deaf. A `handle_diff` or `handle_info` that raises or returns something ends it.
 
 With a PubSub that reaches no other node it sends nothing and sets no timer.
 """
@@ -14,20 +15,24 @@ With a PubSub that reaches no other node it sends nothing and sets no timer.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from runtime.core.engine import current_engine
-from runtime.core.exits import Error
+from runtime.core.exits import Exit, reason_of
 from runtime.core.modes import DEAD
-from runtime.core.pid import Pid
+from runtime.core.pid import Pid, Ref
+from runtime.core.signals import ExitMessage
 from runtime.nodes import codec
 from runtime.otp import erlang
-from runtime.otp.gen_server import GenServer, Stop
+from runtime.otp.callback import NoReply, Raised
+from runtime.otp.child_spec import ChildSpec
+from runtime.otp.gen_server import GenServer
 from runtime.phoenix import pubsub as pubsubs
 from runtime.phoenix.pubsub import PubSub
+from runtime.phoenix.tracker_pool import TrackerPool
 from runtime.phoenix.tracker_shard import (
     Diff,
     Heartbeat,
@@ -66,16 +71,21 @@ class HeartbeatDue:
 
 @dataclass(frozen=True, slots=True)
 class DiffFailed:
-    """`handle_diff` raised this in the process that made the change: the tracker is to end by it."""
+    """`handle_diff` raised this in the process that made the change: the shard is to end by it."""
 
     error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class GoneForGood:
+    """All nodes have been told that this shard goes: it is to end."""
 
 
 class Tracker(GenServer):
     """`Phoenix.Tracker`.
 
     Start it by `start_link(pubsub, name=...)`, `pubsub` being the registered name of a PubSub; `Options` may follow, or their
-    fields by name (in supervisor.toml). Override `handle_diff`.
+    fields by name (in supervisor.toml). Override `handle_diff`. What this class says of processes holds for one shard.
     """
 
     def init(self, pubsub: str, options: Options | None = None, **more: Any) -> None:
@@ -83,44 +93,63 @@ class Tracker(GenServer):
         self.pubsub = pubsub
         self.options = options or Options(**more)
         number = int.from_bytes(engine.unique_bytes(7), "big")
-        self._shard = Shard(self._ways().node_name(), number, self.options)
+        ways = self._ways()
+        self._shard = Shard(ways.node_name(), number, self.options)
         self._state = self._shard.state
-        self._alone = self._ways().adapter is None
+        self._alone = ways.adapter is None
         self._prefix = engine.unique_bytes(5)
         self._count = count(int.from_bytes(engine.unique_bytes(4), "big"))
-        self._watched: set[Pid] = set()
-        self._hook = self._left
-        self.on_exit(self._ended)
         self._channel = f"phx_presence:{self._myRef.get_name()}"
-        if self.options.permdown_on_shutdown:
-            erlang.trap_exit(True)
+        self._pubsub_monitor: Ref = erlang.monitor(ways.pid)
+        erlang.trap_exit(True)
         if not self._alone:
-            self._ways().subscribe(self._channel, self.pid)
+            ways.subscribe(self._channel, self.pid)
             first = int.from_bytes(engine.unique_bytes(2), "big") / 0xFFFF * FIRST_HEARTBEAT
             erlang.send_after(self.options.broadcast_period * first, self.pid, HeartbeatDue())
 
-    # ---- the API
+    # ---- starting: the supervisor of the shards
+
+    @classmethod
+    async def start_link(cls, *args: Any, name: Any = None, timeout: float | None = None) -> Pid | None:
+        """`Phoenix.Tracker.start_link/3`: starts the supervisor of all shards under `name`, with the arguments of `init`.
+
+        Raises StartError, for options that Phoenix refuses as well.
+        """
+        return await TrackerPool.start_link(cls, args, name=name, timeout=timeout)
+
+    @classmethod
+    async def start(cls, *args: Any, name: Any = None, timeout: float | None = None) -> Pid | None:
+        """As `start_link`, without the link."""
+        return await TrackerPool.start(cls, args, name=name, timeout=timeout)
+
+    @classmethod
+    async def start_configured(cls, name: str, arguments: Mapping[str, Any]) -> Pid | None:
+        """As `start_link`, with arguments by name."""
+        return await TrackerPool.start_link(cls, (), arguments, name=name)
+
+    @classmethod
+    def child_spec(cls, *args: Any, **options: Any) -> ChildSpec:
+        """As of GenServer; the child is a supervisor."""
+        return super().child_spec(*args, **{"type": "supervisor", **options})
+
+    # ---- the API, for topics of this shard; see TrackerPool
 
     def track(self, pid: Pid, topic: str, key: Hashable, meta: Meta) -> str:
-        """`track/4`: the process, one of this node, is present in the topic under `key`. Returns the `phx_ref`.
-
-        The join is reported on this node when it returns. Raises AlreadyTracked, NoPresence if the process is dead.
-        """
+        """As `TrackerPool.track`."""
         _check_meta(meta)
-        if pid.cell.execution.mode == DEAD:
-            raise NoPresence(key)
         if self._state.own(pid, topic, key) is not None:
             raise AlreadyTracked(pid, topic, key)
-        if pid not in self._watched:
-            self._watched.add(pid)
-            pid.cell.on_exit(self._hook)
+        if pid.cell.execution.mode == DEAD:  # it joins all the same, and leaves by this
+            self._myRef.deliver(ExitMessage(pid, "noproc"))
+        else:
+            pid.cell.link(self._myRef)
         ref = self._new_ref()
         entry = self._state.join(pid, topic, key, {**copied(meta), "phx_ref": ref})
         self._changed({topic: ([entry], [])})
         return ref
 
     def update(self, pid: Pid, topic: str, key: Hashable, meta: Meta | Callable[[Meta], Meta]) -> str:
-        """`update/4`: replaces the meta, or changes it by a function. One diff tells of both; raises NoPresence."""
+        """As `TrackerPool.update`."""
         if not callable(meta):
             _check_meta(meta)
         old = self._state.own(pid, topic, key)
@@ -134,72 +163,94 @@ class Tracker(GenServer):
         return ref
 
     def untrack(self, pid: Pid, topic: str | None = None, key: Hashable = None) -> None:
-        """`untrack/3`: the process is no longer present under `key`; with `untrack(pid)`, anywhere. Harmless if it was not."""
+        """As `TrackerPool.untrack`."""
         if topic is None:
-            self._leave(self._state.of_pid(pid))
-            return
-        entry = self._state.own(pid, topic, key)
-        if entry is not None:
-            self._leave([entry])
+            found = self._state.of_pid(pid)
+        else:
+            entry = self._state.own(pid, topic, key)
+            found = [] if entry is None else [entry]
+        self._leave(found)
+        if not self._state.of_pid(pid):
+            self._myRef.unlink(pid.cell)
 
     def list(self, topic: str) -> Any:
-        """`list/2`: (key, meta) of all presences of a topic, without those of nodes that are down."""
+        """As `TrackerPool.list`."""
         return [(entry.key, copied(entry.meta)) for entry in self._state.entries(topic)]
 
     def dirty_list(self, topic: str) -> list[tuple[Hashable, Meta]]:
-        """`dirty_list/2`: as `list`, with those of nodes that are down."""
+        """As `TrackerPool.dirty_list`."""
         return [(entry.key, copied(entry.meta)) for entry in self._state.entries(topic, with_down=True)]
 
     def get_by_key(self, topic: str, key: Hashable) -> Any:
-        """`get_by_key/3`: (pid, meta) of all presences of one key."""
+        """As `TrackerPool.get_by_key`."""
         return [(entry.pid, copied(entry.meta)) for entry in self._state.entries(topic) if entry.key == key]
 
     def graceful_permdown(self) -> None:
-        """`graceful_permdown/1`: tells all nodes that this one goes for good, and ends the tracker."""
+        """As `TrackerPool.graceful_permdown`, of this shard alone; it ends by `normal`, which harms nobody."""
         self._send(self._shard.permdown())
-        erlang.exit(self.pid, "shutdown")
+        self._myRef.deliver(GoneForGood())
 
     def replicas(self) -> dict[Replica, bool]:
-        """The other nodes' trackers, and whether each counts as up."""
+        """The other nodes' shards of this number, and whether each counts as up."""
         return self._shard.peers()
 
-    # ---- the callback
+    # ---- the callbacks
 
     def handle_diff(self, diff: Diff) -> None:
         """`handle_diff/2`: topic -> (joins, leaves), for every change on any node.
 
-        Runs where the change was made: it must be quick and must not wait.
+        Runs where the change was made: it must be quick and must not wait. Must return None.
         """
 
-    # ---- the process
-
     def handle_info(self, message: Any) -> Any:
+        """`handle_info/2`: a message that is not the tracker's own. Must return None or `NoReply()`."""
+
+    # ---- Phoenix.Tracker.Shard: its own messages
+
+    def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         match message:
             case HeartbeatDue():
-                self._put_out(self._shard.tick(self._now()))
+                self._put_out(self._shard.tick(self.now() * 1000))
                 erlang.send_after(self.options.broadcast_period, self.pid, HeartbeatDue())
             case Heartbeat() | TransferRequest() | TransferAnswer() | Permdown():
-                self._put_out(self._shard.receive(message, self._now()))
+                self._put_out(self._shard.receive(message, self.now() * 1000))
+            case ExitMessage(pid=pid, reason=reason) if pid is not self._myRef.relations.parent:
+                return self._linked_process_ended(pid, reason)
+            case erlang.Down(ref=self._pubsub_monitor, reason=reason):
+                return self._stop(reason)
             case DiffFailed(error):
                 raise error
-            case erlang.ExitMessage(reason=reason):
-                return Stop(reason)
+            case GoneForGood():
+                return self._stop("normal")
+            case _:
+                return super()._handle(message)
         return None
 
-    def terminate(self, reason: Any) -> None:
-        if self.options.permdown_on_shutdown and (reason in ("shutdown", "normal")):
-            self._send(self._shard.permdown())
+    def _linked_process_ended(self, pid: Pid, reason: Any) -> Coroutine[Any, Any, Any] | None:
+        """Whoever says so and whatever the reason: the process is present no longer."""
+        self._leave(self._state.of_pid(pid), in_shard=True)
+        return None
 
-    def _now(self) -> float:
-        return self.now() * 1000
+    def _apply(self, result: Any, from_: Any) -> Coroutine[Any, Any, Any] | None:
+        if from_ is None and result is not None and not isinstance(result, NoReply | Raised):
+            raise BadReturn(
+                f"{type(self).__name__}.handle_info is to return None or NoReply(), got {result!r}"
+            )
+        return super()._apply(result, from_)
 
     def _ways(self) -> PubSub:
         return pubsubs.whereis(self.pubsub)
 
-    def _changed(self, diff: Diff) -> None:
+    def _changed(self, diff: Diff, in_shard: bool = False) -> None:
         if self._alone:
             self._state.take_delta()  # nobody gets it: it must not grow
-        self._report(diff)
+        try:
+            self._report(diff)
+        except Exception as error:
+            if in_shard:
+                raise
+            self._myRef.deliver(DiffFailed(error))
+            raise Exit(reason_of(error)) from error  # as of a call to a server that crashes by it
 
     def _put_out(self, output: Output) -> None:
         for diff in output.diffs:
@@ -207,12 +258,9 @@ class Tracker(GenServer):
         self._send(output)
 
     def _report(self, diff: Diff) -> None:
-        try:
-            returned: Any = self.handle_diff(diff)  # type: ignore[func-returns-value]
-            if returned is not None:
-                raise BadReturn(f"handle_diff returned {returned!r}")
-        except Exception as error:
-            self._myRef.deliver(DiffFailed(error))
+        returned: Any = self.handle_diff(diff)  # type: ignore[func-returns-value]
+        if returned is not None:
+            raise BadReturn(f"{type(self).__name__}.handle_diff is to return None, got {returned!r}")
 
     def _send(self, output: Output) -> None:
         if self._alone:
@@ -224,21 +272,13 @@ class Tracker(GenServer):
             else:
                 ways.direct_broadcast(node, self._channel, message)
 
-    def _leave(self, entries: list[TrackerEntry]) -> None:
+    def _leave(self, entries: list[TrackerEntry], in_shard: bool = False) -> None:
         diff: Diff = {}
         for entry in entries:
             self._state.leave(entry)
             diff.setdefault(entry.topic, ([], []))[1].append(entry)
         if diff:
-            self._changed(diff)
-
-    def _left(self, pid: Pid) -> None:
-        self._watched.discard(pid)
-        self._leave(self._state.of_pid(pid))
-
-    def _ended(self, _pid: Pid) -> None:
-        for pid in self._state.pids():
-            pid.cell.exit_signal(self._myRef, "noproc", False)
+            self._changed(diff, in_shard)
 
     def _new_ref(self) -> str:
         number = next(self._count) & 0xFFFFFFFF
@@ -262,11 +302,3 @@ def copied(meta: Any) -> Any:
 def _check_meta(meta: Any) -> None:
     if not isinstance(meta, Mapping):
         raise TypeError(f"the meta of a presence must be a dict, got {meta!r}")
-
-
-def whereis(name: str) -> Tracker:
-    """The tracker registered under a name. Raises Error("noproc") if it does not run."""
-    cell = current_engine().names.get(name)
-    if cell is None or not isinstance(cell.actor, Tracker):
-        raise Error("noproc")
-    return cell.actor

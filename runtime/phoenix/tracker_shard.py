@@ -34,12 +34,15 @@ class Options:
     clock_sample_periods: int = 2
     max_delta_sizes: tuple[int, ...] = (100, 1_000, 10_000)
     permdown_on_shutdown: bool = False
+    pool_size: int = 1  # shards; the same on all nodes
 
     def __post_init__(self) -> None:
         if self.silence < 2 * self.broadcast_period:
             raise ValueError("down_period must be at least twice as large as broadcast_period")
         if self.permdown_period <= self.silence:
             raise ValueError("permdown_period must be larger than down_period")
+        if self.pool_size < 1:
+            raise ValueError("pool_size must be 1 or more")
 
     @property
     def silence(self) -> int:

@@ -10,24 +10,17 @@ from runtime.phoenix import presence
 
 TOPIC = "campaign"
 
-TABLES = """
-[worker.presence]                  # a lost node is noticed within 13.5 s
-start = "runtime.phoenix.presence:Presence"
-[worker.presence.args]
-pubsub = "pubsub"
-max_silent_periods = 2
-down_period = 12000
-
+TABLE = """
 [worker.visitors]
 start = "tests.campaign.visitors:Visitors"
 """
 
 
 def tree_with_presence(tree: str) -> str:
-    """A supervisor.toml with these workers in it."""
-    last = '"endpoint", "observer"]'
+    """A supervisor.toml with this worker in it."""
+    last = '"observer", "presence"]'
     assert last in tree
-    return tree.replace(last, '"endpoint", "observer", "presence", "visitors"]', 1) + TABLES
+    return tree.replace(last, '"observer", "presence", "visitors"]', 1) + TABLE
 
 
 class Visitors(GenServer):

@@ -12,66 +12,8 @@ from runtime.otp import erlang
 from runtime.phoenix import endpoint, presence
 from runtime.phoenix import pubsub as pubsubs
 from runtime.phoenix.messages import Broadcast
-from runtime.phoenix.pg2 import NodesPubSub
-from runtime.phoenix.presence import Presence
-from runtime.phoenix.tracker_shard import Options
 from runtime.testing.cluster import Cluster
-
-NODES = ("a", "b", "c")
-OPTIONS = Options(broadcast_period=1_500, max_silent_periods=2, down_period=12_000)
-
-
-class World:
-    """A cluster whose nodes run a PubSub and a Presence, and what subscribers have got, by node."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-        self.got: dict[str, list[Any]] = {name: [] for name in NODES}
-        self.pids: dict[str, Any] = {}
-        for name in NODES:
-            self.start(name)
-        for name in NODES:
-            self.do(name, self._connect, name)
-
-    async def _connect(self, name: str) -> None:
-        for other in NODES:
-            if other != name:
-                await self.cluster[name].node.connect(other)
-
-    def start(self, name: str) -> None:
-        async def body() -> None:
-            await NodesPubSub.start(name="pubsub")
-            await Presence.start("pubsub", OPTIONS, name="presence")
-
-        self.do(name, body)
-
-    def do(self, name: str, body: Any, *args: Any) -> None:
-        """Runs a function as a process of the node, to its end and to quiescence."""
-        failed: list[BaseException] = []
-
-        async def run() -> None:
-            try:
-                result = body(*args)
-                if hasattr(result, "__await__"):
-                    await result
-            except BaseException as error:
-                failed.append(error)
-                raise
-
-        self.cluster[name].spawn(run)
-        self.cluster.run()
-        self.cluster.advance(50)
-        if failed:
-            raise failed[0]
-
-    def subscriber(self, name: str, topic: str) -> None:
-        async def listen() -> None:
-            pubsubs.subscribe("pubsub", topic)
-            while True:
-                self.got[name].append(await erlang.receive())
-
-        self.pids[name] = self.cluster[name].spawn(listen)
-        self.cluster.run()
+from tests.nodes.pubsub_world import NODES, World
 
 
 @pytest.fixture

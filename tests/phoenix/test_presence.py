@@ -95,9 +95,22 @@ def test_what_cannot_be_tracked(play: Any) -> None:
         for meta in (None, [1], "x", b"x"):
             with pytest.raises(TypeError):
                 who.track(pid, "room", "ann", meta)  # type: ignore[arg-type]
+        assert who.list("room") == {}
+
+    play(body)
+
+
+def test_a_dead_process_joins_and_leaves(play: Any) -> None:
+    """`Process.link/1` of a tracker, which traps exits, to the dead."""
+
+    async def body() -> None:
+        who, _endpoint = await started()
+        pid = member()
         erlang.exit(pid, "kill")
-        with pytest.raises(NoPresence):
-            who.track(pid, "room", "ann", {})
+        ref = who.track(pid, "room", "ann", {})
+        gone = {"ann": {"metas": [{"phx_ref": ref}]}}
+        assert await next_diff() == ("room", {"joins": gone, "leaves": {}})
+        assert await next_diff() == ("room", {"joins": {}, "leaves": gone})
         assert who.list("room") == {}
 
     play(body)
@@ -144,7 +157,7 @@ def test_members_do_not_outlive_the_presence(play: Any) -> None:
         presence.whereis(name).track(pid, "room", "ann", {})
         await erlang.sleep(1)
         erlang.exit(erlang.whereis(name), "kill")
-        assert await erlang.await_down(pid, 10_000) == "noproc"
+        assert await erlang.await_down(pid, 10_000) == "killed"
 
     play(body)
 
