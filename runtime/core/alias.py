@@ -53,6 +53,10 @@ class AliasMonitor(Monitor):
         self.removed()
         super().fire(pid, reason)
 
+    def tell(self, reason: Any) -> None:
+        self.removed()
+        super().tell(reason)
+
     @property
     def tag(self) -> Any:
         return self._tag

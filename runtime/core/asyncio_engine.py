@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from runtime.core import engine as engines
 from runtime.core import reports, telemetry
+from runtime.core.control_block import UNSET
 from runtime.core.engine import Engine
 from runtime.core.exits import Unwind
 from runtime.core.modes import DEAD, RUNNING
@@ -110,6 +111,7 @@ class AsyncioEngine(Engine):
         before = perf_counter()
         if (
             execution.mode != RUNNING
+            or execution.pending_exit is not UNSET  # it takes notice when it waits
             or execution.engine is not self
             or not contexts
             or before - self.turn_began > TURN_SECONDS

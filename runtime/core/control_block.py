@@ -73,7 +73,7 @@ class ExecutionState:
         self.watcher: Watcher | None = None
         # When a message was first left waiting, in the engine's seconds; for observers.
         self.waiting_since: float | None = None
-        # The reason of a signal that will end it as soon as its code waits or returns.
+        # What signals will do as soon as its code waits or returns: the reason of one that ends it, or `signals.UnheardDowns`.
         self.pending_exit: Any = UNSET
 
     def reset(self) -> None:

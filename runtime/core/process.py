@@ -33,8 +33,8 @@ from runtime.core.mailbox import LONG, Mailbox, Match
 from runtime.core.modes import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING
 from runtime.core.pid import Pid, Ref
 from runtime.core.scheduling import YIELD, Wait, scheduler
-from runtime.core.signals import ExitMessage, SystemMessage
-from runtime.core.small_set import without
+from runtime.core.signals import ExitMessage, Monitor, SystemMessage, UnheardDowns
+from runtime.core.small_set import including, without
 
 if TYPE_CHECKING:
     from runtime.core.engine import Engine
@@ -159,8 +159,12 @@ class Cell(AsyncioTask, ActorReference, Linked):
                 self._handle_mail(execution, execution.mailbox, engine)
         finally:
             scheduler.current = None
-        if execution.pending_exit is not UNSET and execution.mode != DEAD:
-            self.terminate(execution.pending_exit)
+        if (
+            execution.pending_exit is not UNSET
+            and execution.mode != DEAD
+            and self._took_notice(execution, engine)
+        ):
+            return
         if execution.mode == IDLE:
             self._rest(execution, engine)
         elif execution.mode != DEAD:
@@ -168,6 +172,47 @@ class Cell(AsyncioTask, ActorReference, Linked):
         elif len(engine.spare_executions) < _POOLED:
             execution.reset()
             engine.spare_executions.append(execution)
+
+    def _took_notice(self, execution: ExecutionState, engine: Engine) -> bool:
+        """After a turn in which signals came to the process itself. True if that is all there is to do."""
+        pending = execution.pending_exit
+        if not isinstance(pending, UnheardDowns):
+            self.terminate(pending)
+            return False
+        execution.pending_exit = UNSET
+        if execution.mode == IDLE:
+            self._rest(execution, engine)
+        else:
+            self._wait(execution, engine)
+        pending.heard()
+        return True
+
+    @property
+    def is_ending(self) -> bool:
+        """It runs, and a signal will end it as soon as its code waits or returns."""
+        pending = self.execution.pending_exit
+        return pending is not UNSET and not isinstance(pending, UnheardDowns)
+
+    def unheard_downs(self) -> UnheardDowns | None:
+        """What it has not taken notice of, if it runs and there is something."""
+        pending = self.execution.pending_exit
+        return pending if isinstance(pending, UnheardDowns) else None
+
+    def has_no_such_mail(self) -> None:
+        """A receive of the process that runs has looked at all its mail."""
+        downs = self.unheard_downs()
+        if downs is not None:
+            downs.received()
+
+    def monitored_nobody(self, monitor: Monitor) -> None:
+        """The running process has made a monitor that has found nobody."""
+        relations = self.own_relations()
+        relations.monitors = including(relations.monitors, monitor)
+        execution = self.execution
+        if execution.pending_exit is UNSET:
+            execution.pending_exit = UnheardDowns()
+        if isinstance(execution.pending_exit, UnheardDowns):
+            execution.pending_exit.add(monitor)
 
     def _handle_mail(self, execution: ExecutionState, mailbox: Mailbox, engine: Engine) -> None:
         plain = type(self) is Cell
@@ -446,7 +491,7 @@ class Cell(AsyncioTask, ActorReference, Linked):
 
     def _die(self, reason: Any) -> None:
         if scheduler.current is self:
-            if self.execution.pending_exit is UNSET:
+            if not self.is_ending:
                 self.execution.pending_exit = reason
         else:
             self.terminate(reason)

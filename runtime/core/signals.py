@@ -67,13 +67,74 @@ class Monitor(Ref):
         return "DOWN"
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
-        owner = self.owner
-        owner.drop(self)
+        self.owner.drop(self)
         self.target = None
+        self._down(pid, reason)
+
+    def tell(self, reason: Any) -> None:
+        """The Down comes, but the monitor stands until its owner has taken notice."""
+        self._down(self.target, reason)
+
+    def _down(self, pid: Any, reason: Any) -> None:
         name = self.name
         if name is not None:
-            pid = name if isinstance(name, tuple) else (name, owner.engine.node_name)  # type: ignore[assignment]
-        owner.deliver(Down(self, pid, reason, self.tag))
+            pid = name if isinstance(name, tuple) else (name, self.owner.engine.node_name)
+        self.owner.deliver(Down(self, pid, reason, self.tag))
+
+
+class UnheardDowns:
+    """The DOWN signals of a process's monitors on what was dead when it made them, until it has waited.
+
+    Erlang's monitor stands until its owner takes the signal: `demonitor` finds it, and nothing comes. For a registered name
+    that is free the message lies in the mailbox at once. A monitor by pid asks the process first: its answer comes with the
+    next signal that the owner sends, or when it waits.
+    """
+
+    __slots__ = ("asked", "told")
+
+    def __init__(self) -> None:
+        self.asked: list[Monitor] = []  # there is no message of these yet
+        self.told: list[Monitor] = []  # of these there is, but no receive has come to it
+
+    def add(self, monitor: Monitor) -> None:
+        """The monitor has found nobody."""
+        if monitor.name is None:
+            self.asked.append(monitor)
+        else:
+            self._tell(monitor)
+
+    def _tell(self, monitor: Monitor) -> None:
+        if monitor in monitor.owner.relations.monitors:  # an answer to its alias may have taken it off
+            self.told.append(monitor)
+            monitor.tell("noproc")
+
+    def withdraw(self, monitor: Monitor) -> bool:
+        """The owner takes back a monitor of its own: False if a receive has taken its message already."""
+        if monitor in self.told:
+            self.told.remove(monitor)
+            return bool(
+                monitor.owner.take(lambda message: isinstance(message, Down) and message.ref is monitor)
+            )
+        if monitor in self.asked:
+            self.asked.remove(monitor)
+        return True
+
+    def answered(self) -> None:
+        """The owner sends a signal: those behind its monitors have been asked by now."""
+        asked, self.asked = self.asked, []
+        for monitor in asked:
+            self._tell(monitor)
+
+    def received(self) -> None:
+        """A receive of the owner has looked at all its mail."""
+        told, self.told = self.told, []
+        for monitor in told:
+            monitor.owner.drop(monitor)
+
+    def heard(self) -> None:
+        """The owner has waited."""
+        self.answered()
+        self.received()
 
 
 class Alias(Ref):

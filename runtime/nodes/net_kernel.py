@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from runtime.core.control_block import UNSET
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Unwind
 from runtime.core.pid import Pid, Ref
@@ -49,7 +48,7 @@ def disconnect_node(name: str) -> bool:
     """`erlang:disconnect_node/1`: False if it was not connected. A caller that dies of a link that breaks does so here."""
     me, caller = this_node(), scheduler.current
     done = me is not None and me.disconnect(name)
-    if caller is not None and caller.execution.pending_exit is not UNSET:
+    if caller is not None and caller.is_ending:
         caller.terminate(caller.execution.pending_exit)
         raise Unwind
     return done

@@ -11,7 +11,6 @@ from typing import Any, Literal, overload
 
 from runtime.core import signals
 from runtime.core.alias import MONITOR_ALIASES, AliasMonitor
-from runtime.core.control_block import UNSET
 from runtime.core.durations import MOST_RECEIVE_MS, check_duration, check_patience, check_timeout
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Unwind
@@ -133,11 +132,13 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:
     target = _cell_of(pid)
     caller = scheduler.current
     if target is not caller:
+        if caller is not None and (downs := caller.unheard_downs()) is not None:
+            downs.answered()
         target.exit_signal(pid if caller is None else caller, reason, False)
         return True
     assert caller is not None
     caller.exit_signal(pid, reason, False)
-    if caller.execution.pending_exit is not UNSET:  # to oneself it is synchronous: the code ends here
+    if caller.is_ending:  # to oneself it is synchronous: the code ends here
         reason = caller.execution.pending_exit
         caller.terminate(reason)
         raise Unwind
@@ -183,8 +184,8 @@ def unlink(pid: Pid) -> Literal[True]:
 
 
 def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref:
-    """`erlang:monitor(process, PidOrName)`: a `Down` comes when it ends, at once with `noproc` if there is none, with
-    `noconnection` if its node is lost.
+    """`erlang:monitor(process, PidOrName)`: a `Down` comes when it ends, with `noproc` if there is none, with `noconnection` if
+    its node is lost. The `noproc` of a pid comes when the caller waits, as in OTP; until then `demonitor` finds the monitor.
 
     With `alias` ("explicit_unalias", "demonitor" or "reply_demonitor") the reference is an alias too; `tag` is the Down's `tag`.
     Raises Error("badarg") if `target` is neither a pid, a name nor `(name, node)`, or the alias none of the three.
@@ -192,6 +193,8 @@ def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref
     caller = _self()
     if alias is not None and alias not in MONITOR_ALIASES:
         raise Error("badarg")
+    if (downs := caller.unheard_downs()) is not None:
+        downs.answered()
     name: Any = None
     if isinstance(target, Pid):
         cell = target.cell
@@ -206,8 +209,8 @@ def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref
     if cell is caller:
         return Ref()
     if cell is None or cell.execution.mode == DEAD:
-        ref = AliasMonitor(caller, None, name, alias, tag)
-        ref.fire(cell, "noproc")
+        ref = AliasMonitor(caller, cell, name, alias, tag)
+        caller.monitored_nobody(ref)
         return ref
     if alias is not None or tag != "DOWN":
         return caller.monitored(AliasMonitor(caller, cell, name, alias, tag), cell)
@@ -226,6 +229,10 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
     found = isinstance(ref, Monitor) and ref in caller.relations.monitors
     if found:
         assert isinstance(ref, Monitor)
+        downs = caller.unheard_downs()
+        if downs is not None:
+            found = downs.withdraw(ref)
+            downs.answered()
         caller.drop(ref)
         if ref.target is not None:
             ref.target.drop_monitor(ref)

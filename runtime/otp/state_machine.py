@@ -31,7 +31,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from inspect import iscoroutine
 from typing import Any, ClassVar, Final, Literal, TypeVar, overload
 
-from runtime.core.control_block import UNSET
 from runtime.core.exits import CallSite, Error, Exit, Stack, Throw, reason_of
 from runtime.core.signals import ExitMessage, SystemMessage
 from runtime.otp import gen_server
@@ -171,7 +170,7 @@ class StateMachine(GenServer):
             await self._transition(event, result)
             event = machine.next()
             handled += 1
-            if cell.execution.pending_exit is not UNSET:
+            if cell.is_ending:
                 return  # a signal has ended it
             if handled % _EVENTS_AT_ONCE == 0:
                 await asyncio.sleep(0)

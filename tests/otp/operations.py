@@ -77,8 +77,10 @@ class Operations:
                 case "exit_self":
                     kind = {"exit": Exit, "error": Error, "throw": Throw}[op.get("class", "exit")]
                     raise kind(self.names.decode(op["reason"]))
-                case "return":
+                case "return" if erlang.self_() in self.processes.modes:
                     raise Return
+                case "return":
+                    return  # of a callback, which goes on as if there were no more ops
             try:
                 value = self._OPS[name](self, op)
                 if isawaitable(value):
