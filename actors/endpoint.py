@@ -9,16 +9,15 @@ Calls: `GetAddress` -> `Address`. `Change`s of sessions, and the `Guess`es of ot
 
 from __future__ import annotations
 
-import importlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 from actors import settings
 from actors.guess_events import GUESSES, Guess
-from actors.listening import EndpointError, open_sockets
+from actors.listening import open_sockets
+from actors.loading import named
 from actors.server_state import server_state
 from actors.storage.change_events import Change
 from actors.storage.listener import OWN_SESSIONS
@@ -130,15 +129,3 @@ async def _drain(seconds: float) -> None:
         return
     per_second = max(DRAINED_PER_SECOND, ceil(there / seconds) if seconds else there)
     await drainer.drain(SOCKETS, per_second, 1000, seconds * 1000)
-
-
-def named(name: str) -> Callable[..., Any]:
-    """What a "module:attribute" of supervisor.toml names. Raises EndpointError, one line."""
-    module, _, attribute = name.partition(":")
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise EndpointError(f"supervisor.toml: endpoint: {name}: {error}") from None
-    if not hasattr(found, attribute):
-        raise EndpointError(f"supervisor.toml: endpoint: {name}: the module has no {attribute!r}")
-    return getattr(found, attribute)

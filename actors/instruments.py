@@ -126,6 +126,11 @@ class Instruments:
         self.lag = 0.0  # the worst of this second
         self._before = self._totals()
 
+    @property
+    def seconds(self) -> float:
+        """Since this server began to measure, as it started."""
+        return time.time() - self.started
+
     def close(self) -> None:
         """Stops listening."""
         self.store.detach()

@@ -31,7 +31,7 @@ from api.http.principal import Principal
 from api.http.request import JSON_HEADER, JSON_TYPE, Headers, Response, query_pairs, refuse_query
 from api.http.router import JSON, Operation, Router, Routes
 from api.operators import actions as admin_actions
-from api.operators import admin, metrics
+from api.operators import admin, metrics, nodes
 from api.operators.logs import current_request
 from api.pages import docs
 from api.pages.routes import Pages
@@ -69,6 +69,7 @@ ROUTES: tuple[Routes, ...] = (
     services.routes,
     admin.routes,
     admin_actions.routes,
+    nodes.routes,
     openapi.routes,
     docs.routes,
 )

@@ -4,7 +4,11 @@ Owns both. First in the tree, since whoever asks which nodes there are must find
 neither, and the server is alone. A name that another server has is an error at start; a NATS server that is away is not: this
 server serves alone until it comes. Its end, however it comes, ends the membership: the others see the node go at once.
 
-Messages: `Announce` (its timer), ("nodeup", name) and ("nodedown", name) of other nodes. Calls: `GetFabric` -> the fabric.
+Other nodes may have functions run here that the table `exports` of supervisor.toml names, and no others: `name` =
+"module:function". It remembers for LOST_SECONDS which nodes fell silent, and for LEFT_SECONDS which have ended.
+
+Messages: `Announce` (its timer), ("nodeup", name, info) and ("nodedown", name, info) of other nodes. Calls: `GetFabric` -> the
+fabric, `GetLost` -> the nodes that were lost.
 """
 
 from __future__ import annotations
@@ -12,10 +16,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from actors import settings
+from actors.loading import named
 from actors.settings import ConfigError, Settings
 from runtime.core.engine import current_engine
 from runtime.nodes import net_kernel
@@ -29,6 +35,12 @@ log = logging.getLogger("bitnexus.cluster")
 ANNOUNCE_MS = 2000  # a broken connection is made again so soon; Erlang waits until somebody sends
 NAME_TRIES = 20  # the connection of a predecessor that was cut off is noticed by NATS after some seconds
 NAME_PAUSE_SECONDS = 0.5
+LOST_SECONDS = 600.0
+LEFT_SECONDS = 60.0
+LEFT = (
+    "connection_closed",
+    "disconnect",
+)  # of a node that took leave, or of which the fabric knows that it is not there
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +53,34 @@ class GetFabric(CallRequest[NatsFabric]):
     """Asks for the fabric of this server's node."""
 
 
+@dataclass(frozen=True, slots=True)
+class GetLost(CallRequest["tuple[LostNode, ...]"]):
+    """Asks which nodes have ended or fallen silent lately and have not come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostNode:
+    """A node whose connection ended `seconds` ago, by itself (`left`) or because it fell silent. `reason` is OTP's."""
+
+    name: str
+    reason: str
+    seconds: float
+
+    @property
+    def left(self) -> bool:
+        """True for one that has ended; nobody waits for it."""
+        return self.reason in LEFT
+
+
 class Member(GenServer):
     """The owner of the node."""
 
     fabric: NatsFabric | None = None
 
-    def init(self) -> Any:
+    def init(self, exports: Mapping[str, str] | None = None) -> Any:
         erlang.trap_exit(True)
+        self.exports = {name: named(function) for name, function in (exports or {}).items()}
+        self.lost: dict[str, tuple[str, float]] = {}  # name -> reason, when
         current = settings.current()
         return self._join(current) if current.cluster_url else None
 
@@ -70,9 +103,11 @@ class Member(GenServer):
             await asyncio.sleep(NAME_PAUSE_SECONDS)
         self.fabric = NatsFabric(options)
         self.node = Node(current_engine(), name, self.fabric, settings.cluster_key(current))
+        for exported, function in self.exports.items():
+            self.node.export(exported, function)
         self.on_exit(lambda _pid: self._leave())  # also when it is killed
         self.node.start()
-        net_kernel.monitor_nodes(True)
+        net_kernel.monitor_nodes(True, ("nodedown_reason",))
         erlang.send_after(ANNOUNCE_MS, erlang.self_(), Announce())
         log.info("node %s of cluster %s", name, current.cluster_name)
 
@@ -80,6 +115,8 @@ class Member(GenServer):
         match request:
             case GetFabric():
                 return Reply(self.fabric)
+            case GetLost():
+                return Reply(self._lost())
         return super().handle_call(request, from_)
 
     def handle_info(self, message: Any) -> Any:
@@ -87,13 +124,23 @@ class Member(GenServer):
             case Announce():
                 self.node.up()
                 erlang.send_after(ANNOUNCE_MS, erlang.self_(), Announce())
-            case ("nodeup", name):
+            case ("nodeup", name, _):
+                self.lost.pop(name, None)
                 log.info("node %s is there", name)
-            case ("nodedown", name):
-                log.warning("node %s is gone", name)
+            case ("nodedown", name, info):
+                reason = dict(info)["nodedown_reason"]
+                self.lost[name] = reason, self.now()
+                log.warning("node %s is gone (%s)", name, reason)
             case erlang.ExitMessage(reason=reason):
                 return Stop(reason)
         return None
+
+    def _lost(self) -> tuple[LostNode, ...]:
+        now = self.now()
+        found = [LostNode(name, reason, now - at) for name, (reason, at) in sorted(self.lost.items())]
+        kept = tuple(one for one in found if one.seconds < (LEFT_SECONDS if one.left else LOST_SECONDS))
+        self.lost = {one.name: self.lost[one.name] for one in kept}
+        return kept
 
     async def terminate(self, reason: Any) -> None:
         if self.fabric is not None:

@@ -121,16 +121,19 @@ def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
         made.add_argument("--url", help="base URL of the server (default: HOST and PORT, no sign-in needed)")
         made.add_argument("--email", help="sign in as this admin")
         made.add_argument("--password", help="that admin's password (default: asked for)")
+        made.add_argument("--node", help="the node, by its name or the beginning of it (see: bitnexus nodes)")
         return made
 
+    made = operator("nodes", "Who is there, how they are, and who sees whom.")
+    made.add_argument("--json", action="store_true", help="as JSON")
     operator("observer", "The living tree, processes, figures and crash log in the terminal.")
-    made = operator("tree", "Print the supervision tree once.")
+    made = operator("tree", "Print the supervision tree once, of all nodes or of one.")
     made.add_argument("root", nargs="?", default="root", help="a name or pid to begin at")
     made.add_argument(
         "--limit", type=int, default=10, help="children of a dynamic supervisor to show (default: 10)"
     )
     made.add_argument("--json", action="store_true", help="as JSON")
-    made = operator("ps", "Print the process table.")
+    made = operator("ps", "Print the process table, of all nodes or of one.")
     made.add_argument(
         "--sort",
         default="reductions",
@@ -154,10 +157,17 @@ def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument(
         "--seconds", type=seconds, default=10.0, help="how long at most (default: 10, at most 60)"
     )
+    made = operator("drain", "Send the sockets of a node away; their clients come back elsewhere.")
+    made.add_argument(
+        "--per-second", type=_at_least_one, default=1000, help="how many a second (default: 1000)"
+    )
+    made.add_argument(
+        "--seconds", type=seconds, default=30.0, help="after which the rest goes at once (default: 30)"
+    )
 
 
 def seconds(text: str) -> float:
-    """A number of seconds for which the server traces. Raises ArgumentTypeError, which says what is allowed."""
+    """A number of seconds that the server takes. Raises ArgumentTypeError, which says what is allowed."""
     try:
         value = float(text)
     except ValueError:
@@ -189,7 +199,15 @@ def _operate(settings: Settings, options: Any) -> int:
                 "observer needs the package textual: pip install 'bitnexus[observer]'"
             ) from None
         return asyncio.run(observer_tui.run(settings, options))
-    run = {"tree": operator_client.tree, "ps": operator_client.ps, "trace": operator_client.trace}
+    from api.cli import cluster_view
+
+    run = {
+        "nodes": cluster_view.nodes,
+        "tree": operator_client.tree,
+        "ps": operator_client.ps,
+        "trace": operator_client.trace,
+        "drain": operator_client.drain,
+    }
     return asyncio.run(run.get(options.command, operator_client.act)(settings, options))
 
 

@@ -1,6 +1,7 @@
 """`bitnexus observer`: the tree, the process table, figures and the crash log in a terminal, over the admin API of any server.
 
-Keys: 1 tree, 2 processes, 3 crash log; r restart, k kill, s suspend or resume, t trace, o another order, / find, q quit.
+Keys: 1 tree, 2 processes, 3 crash log; r restart, k kill, s suspend or resume, t trace, o another order, n the next node, / find,
+q quit.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from textual.widgets import DataTable, Footer, Header, Input, Sparkline, Static,
 
 from actors.settings import Settings
 from api.cli.database import CommandError
-from api.cli.operator_client import MARKS, Client, connect
+from api.cli.operator_client import MARKS, Client, connect, matching
 
 REFRESH_SECONDS = 1.0
 SORTS = ("reductions", "message_queue_len", "memory", "restarts", "name", "module")
@@ -25,7 +26,7 @@ COLOURS = {"running": "green", "waiting": "green", "suspended": "yellow", "resta
 
 
 class ObserverApp(App[None]):
-    """The terminal console of one server."""
+    """The terminal console, of one node at a time."""
 
     TITLE = "BitNexus observer"
     ENABLE_COMMAND_PALETTE = False
@@ -51,6 +52,7 @@ class ObserverApp(App[None]):
         Binding("s", "suspend", "Suspend"),
         Binding("t", "trace", "Trace"),
         Binding("o", "order", "Order"),
+        Binding("n", "node", "Node"),
         Binding("slash", "find", "Find"),
         Binding("escape", "close", "Close", show=False),
         Binding("q", "quit", "Quit"),
@@ -59,7 +61,7 @@ class ObserverApp(App[None]):
     def __init__(self, client: Client) -> None:
         super().__init__()
         self.client = client
-        self.sub_title = client.base
+        self.sub_title = self._place()
         self.sort = 0
         self.find = ""
         self.chosen: str | None = None
@@ -121,12 +123,15 @@ class ObserverApp(App[None]):
             return
         if not self.is_running:  # quit while the server answered: the widgets are gone
             return
-        self.sub_title = self.client.base
+        self.sub_title = self._place()
         self._figures(stats)
         self._tree(tree)
         self._table(page["processes"])
         self._log(log["reports"])
         await self._pane()
+
+    def _place(self) -> str:
+        return f"{self.client.node} at {self.client.base}" if self.client.node else self.client.base
 
     def _figures(self, stats: dict[str, Any]) -> None:
         self.samples = stats["samples"]
@@ -323,6 +328,20 @@ class ObserverApp(App[None]):
         self.notify(f"by {SORTS[self.sort]}")
         await self.read()
 
+    async def action_node(self) -> None:
+        """The next node."""
+        try:
+            names = [one["node"] for one in await self.client.nodes() if one["state"] == "up"]
+        except CommandError as error:
+            self.notify(str(error), severity="error")
+            return
+        following = names.index(self.client.node) + 1 if self.client.node in names else 0
+        self.client.node = names[following % len(names)]
+        self.notify(f"{self.client.node}", markup=False)
+        self.action_close()
+        self.newest = 0
+        await self.read()
+
     def action_find(self) -> None:
         """Asks for a part of a name."""
         self.query_one("#find", Input).add_class("open").focus()
@@ -397,5 +416,8 @@ def _facts(found: dict[str, Any], traced: list[str]) -> list[str]:
 async def run(settings: Settings, options: Any) -> int:
     """Runs until q; returns the exit code."""
     async with connect(settings, options) as client:
+        nodes = await client.nodes()
+        # Always by name: behind one port each request may be answered by another node.
+        client.node = (matching(nodes, options.node) if options.node else nodes[0])["node"]
         await ObserverApp(client).run_async()
     return 0

@@ -1,4 +1,7 @@
-"""Operators' commands over the admin API of any server: `bitnexus tree`, `ps`, `kill`, `restart`, `suspend`, `resume`, `trace`.
+"""Operators' commands over the admin API of any server: `bitnexus nodes`, `tree`, `ps`, `kill`, `restart`, `trace`, `drain`, ...
+
+Any server answers for all nodes. What looks shows them all, or the one that --node names; what acts needs one where there are
+several. A node that does not answer is one line.
 
 On the machine of the server no sign-in is needed: who can read its key and its database is its operator already. The command then
 acts as the user operator@localhost, so that the audit log shows which acts were its. Elsewhere name --url and --email.
@@ -6,6 +9,7 @@ acts as the user operator@localhost, so that the audit log shows which acts were
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import json
 import os
@@ -23,18 +27,23 @@ from api.security.tokens import Keyring
 from schema import users
 
 OPERATOR = "operator@localhost"
+PROBES = 8
+PROBE_SECONDS = 1.5
 MARKS = {"running": "●", "suspended": "◐", "restarting": "↻", "stopped": "○"}
 
 
 class Client:
-    """A signed-in operator at one server."""
+    """A signed-in operator at one server. Its calls are about the node `node`; None is the one that answers."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
         self._session = session
         self.base = base
+        self.node: str | None = None
 
     async def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """The answer's JSON. Raises CommandError with the server's own words when it refuses."""
+        if path.startswith("/admin/"):
+            query.setdefault("node", self.node)
         params = {name: str(value) for name, value in query.items() if value is not None}
         try:
             async with self._session.request(method, path, json=body, params=params) as response:
@@ -54,6 +63,10 @@ class Client:
         except TimeoutError:
             raise CommandError(f"{self.base}: no answer in time") from None
 
+    async def nodes(self) -> list[dict[str, Any]]:
+        """The nodes, each as `GET /admin/nodes` tells of it."""
+        return (await self.call("GET", "/admin/nodes", node=None))["nodes"]
+
     async def act(self, pid: str, action: str, body: Any = None) -> Any:
         """Does an action to a process, named by pid or registered name."""
         return await self.call("POST", f"/admin/processes/{quote(pid.strip('<>'), safe='')}/{action}", body)
@@ -64,16 +77,27 @@ async def connect(settings: Settings, options: Any) -> AsyncGenerator[Client, No
     """A client of the server that the options name. Raises CommandError, one line."""
     base = base_url(settings, options)
     timeout = aiohttp.ClientTimeout(total=90, connect=5)
-    async with aiohttp.ClientSession(base, timeout=timeout) as session:
-        try:
-            async with session.get("/health"):
-                pass
-        except (aiohttp.ClientError, TimeoutError):
-            raise CommandError(f"no server answers at {base}; start one with: bitnexus serve") from None
+    # One connection for all: where servers share a port, one that hangs takes connections too, and this one is known to be good.
+    connector = aiohttp.TCPConnector(limit=1)
+    async with aiohttp.ClientSession(base, timeout=timeout, connector=connector) as session:
+        if not await _answers(session):
+            raise CommandError(f"no server answers at {base}; start one with: bitnexus serve")
         client = Client(session, base)
         token = await _token(client, settings, options)
         session.headers["Authorization"] = f"Bearer {token}"
         yield client
+
+
+async def _answers(session: aiohttp.ClientSession) -> bool:
+    for _ in range(PROBES):
+        try:
+            async with session.get("/health", timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS)):
+                return True
+        except TimeoutError:
+            continue
+        except aiohttp.ClientError:
+            return False
+    return False
 
 
 async def _token(client: Client, settings: Settings, options: Any) -> str:
@@ -94,20 +118,93 @@ async def _token(client: Client, settings: Settings, options: Any) -> str:
     return Keyring(settings).issue(row["id"], "admin", OPERATOR, None)
 
 
+# ---- which nodes
+
+
+def matching(nodes: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
+    """The node of this name, or the only one whose name begins so. Raises CommandError."""
+    found = [one for one in nodes if one["node"] == wanted] or [
+        one for one in nodes if one["node"].startswith(wanted)
+    ]
+    if len(found) != 1:
+        names = ", ".join(one["node"] for one in found or nodes)
+        raise CommandError(
+            f"--node {wanted}: {'which of them' if found else 'there is no such node; there are'}: {names}"
+        )
+    return found[0]
+
+
+async def looked_at(client: Client, options: Any) -> list[dict[str, Any]]:
+    """The nodes to show: the one that is named, else all that have not left. Raises CommandError."""
+    nodes = await client.nodes()
+    if options.node is not None:
+        return [matching(nodes, options.node)]
+    return [one for one in nodes if one["state"] != "left"]
+
+
+async def choose(client: Client, options: Any) -> None:
+    """Directs the client to the node to act on. Raises CommandError if there are several and none is named."""
+    nodes = await client.nodes()
+    if options.node is not None:
+        client.node = matching(nodes, options.node)["node"]
+    elif len(there := [one["node"] for one in nodes if one["state"] in ("up", "silent")]) > 1:
+        raise CommandError(f"on which node? Name one with --node: {', '.join(there)}")
+
+
+def absent(node: dict[str, Any]) -> str:
+    """The one line of a node that can't be looked at."""
+    since = f" for {node['seconds']:.0f} s" if node["seconds"] is not None else ""
+    return f"{node['node']}: {node['state']}{since} ({node['reason']})"
+
+
+async def at_each(client: Client, nodes: list[dict[str, Any]], path: str, **query: Any) -> list[Any]:
+    """The answer of each of these nodes that is up; of the others, and of one that fails, the CommandError."""
+
+    async def one(node: dict[str, Any]) -> Any:
+        if node["state"] != "up":
+            return CommandError(absent(node))
+        try:
+            return await client.call("GET", path, node=node["node"], **query)
+        except CommandError as error:
+            return error
+
+    return await asyncio.gather(*map(one, nodes))
+
+
 # ---- the commands
 
 
 async def tree(settings: Settings, options: Any) -> int:
-    """Prints the tree once."""
+    """Prints the tree of each node once."""
     async with connect(settings, options) as client:
-        found = await client.call("GET", "/admin/tree", root=options.root, limit=options.limit)
+        nodes = await looked_at(client, options)
+        found = await at_each(client, nodes, "/admin/tree", root=options.root, limit=options.limit)
+    several = len(nodes) > 1
     if options.json:
-        print(json.dumps(found, indent=2))
+        shown = [
+            {
+                "node": node["node"],
+                **({"error": str(one)} if isinstance(one, CommandError) else {"tree": one}),
+            }
+            for node, one in zip(nodes, found, strict=True)
+        ]
+        print(json.dumps(shown if several else _or_raise(found[0]), indent=2))
         return 0
     colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    for line in tree_lines(found, colours):
-        print(line)
+    for node, one in zip(nodes, found, strict=True):
+        if several:
+            print(str(one) if isinstance(one, CommandError) else f"{node['node']}:")
+        if several and isinstance(one, CommandError):
+            continue
+        for line in tree_lines(_or_raise(one), colours):
+            print(line)
     return 0
+
+
+def _or_raise(found: Any) -> Any:
+    if isinstance(found, CommandError):
+        raise found
+    return found
 
 
 def tree_lines(node: dict[str, Any], colours: bool = False, first: str = "", rest: str = "") -> list[str]:
@@ -156,30 +253,47 @@ COLUMNS = (
 )  # fmt: skip
 
 
+ASCENDING = ("name", "module")
+
+
 async def ps(settings: Settings, options: Any) -> int:
-    """Prints the process table."""
+    """Prints the process table, of all nodes as one."""
+    query = {"sort": options.sort, "limit": options.limit, "name": options.name, "module": options.module}
     async with connect(settings, options) as client:
-        page = await client.call(
-            "GET",
-            "/admin/processes",
-            sort=options.sort,
-            limit=options.limit,
-            name=options.name,
-            module=options.module,
-        )
+        nodes = await looked_at(client, options)
+        found = await at_each(client, nodes, "/admin/processes", **query)
+    several = len(nodes) > 1
+    if not several:
+        _or_raise(found[0])
+    rows = [
+        {**row, "node": node["node"]} if several else row
+        for node, page in zip(nodes, found, strict=True)
+        if not isinstance(page, CommandError)
+        for row in page["processes"]
+    ]
+    rows.sort(
+        key=lambda row: row[options.sort] or "\uffff" if options.sort in ASCENDING else -row[options.sort]
+    )
+    del rows[options.limit :]
+    for page in found:
+        if isinstance(page, CommandError):
+            print(page, file=sys.stderr)
     if options.json:
-        print(json.dumps(page["processes"], indent=2))
+        print(json.dumps(rows, indent=2))
         return 0
-    print("  ".join(f"{title:<{width}}" for _, title, width in COLUMNS).rstrip())
-    for row in page["processes"]:
+    width = max((len(node["node"]) for node in nodes), default=0)
+    columns = ((("node", "NODE", width),) if several else ()) + COLUMNS
+    print("  ".join(f"{title:<{width}}" for _, title, width in columns).rstrip())
+    for row in rows:
         row["name"] = row["name"] or "-"
-        print("  ".join(f"{row[key]!s:<{width}}" for key, _, width in COLUMNS).rstrip())
+        print("  ".join(f"{row[key]!s:<{width}}" for key, _, width in columns).rstrip())
     return 0
 
 
 async def act(settings: Settings, options: Any) -> int:
     """kill, restart, suspend, resume."""
     async with connect(settings, options) as client:
+        await choose(client, options)
         done = await client.act(options.pid, options.command)
     now = f", now <{done['new_pid']}>" if done.get("new_pid") else ""
     count = f", {done['restarts']} restarts" if done.get("restarts") else ""
@@ -187,10 +301,21 @@ async def act(settings: Settings, options: Any) -> int:
     return 0
 
 
+async def drain(settings: Settings, options: Any) -> int:
+    """Sends the sockets of a node away."""
+    body = {"per_second": options.per_second, "timeout_ms": int(options.seconds * 1000)}
+    async with connect(settings, options) as client:
+        await choose(client, options)
+        done = await client.call("POST", "/admin/drain", body)
+    print(f"{done['sockets']} sockets are sent away, {options.per_second} a second")
+    return 0
+
+
 async def trace(settings: Settings, options: Any) -> int:
     """Prints the next messages of a process."""
     body = {"messages": options.messages, "timeout_ms": int(options.seconds * 1000)}
     async with connect(settings, options) as client:
+        await choose(client, options)
         done = await client.act(options.pid, "trace", body)
     for event in done["events"]:
         peer = f" <{event['peer']}>" if event["peer"] else ""

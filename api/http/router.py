@@ -109,7 +109,9 @@ class Operation:
 
     @property
     def takes_no_query(self) -> bool:
-        """True where a query is a mistake. What needs no token is asked by all kinds of probes, with what they like."""
+        """True where a query is a mistake. What needs no token is asked by all kinds of probes, with what they like
+        beside the parameters it has.
+        """
         return self.query is None and self.roles is not None and not self.any_query
 
     @property
@@ -174,7 +176,7 @@ class Routes:
                         for code, a in responses.items()
                     },
                     Decoder(body) if body else None,
-                    Decoder(query) if query else None,
+                    Decoder(query, lenient=roles is None) if query else None,
                     **rest,
                 )
             )

@@ -23,8 +23,9 @@ import msgspec
 from api.context import ApiRequest
 from api.http.errors import ApiError, invalid
 from api.http.fields import Decoder
+from api.http.node_routes import LOOK_MS, NodeRoutes
 from api.http.request import Response, json_response
-from api.http.router import ADMINS, Routes
+from api.http.router import ADMINS
 from api.operators.admin import process_of
 from api.security import audit
 from runtime.core.engine import current_engine
@@ -36,7 +37,7 @@ from runtime.otp import sys as debug
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.phoenix import drainer
 
-routes = Routes("admin", lane=None)
+routes = NodeRoutes("admin", lane=None)
 
 WAIT_SECONDS = 1.5  # how long an answer waits for an action that goes on by itself
 REPLACED_SECONDS = 0.5
@@ -54,7 +55,7 @@ class Done(msgspec.Struct, frozen=True):
 
 
 def action(
-    name: str, body: type[msgspec.Struct] | None = None
+    name: str, body: type[msgspec.Struct] | None = None, patience: Callable[[ApiRequest], float] | None = None
 ) -> Callable[[Callable[[ApiRequest, Pid], Awaitable[Response]]], None]:
     """Adds `POST /admin/processes/{pid}/NAME`: the process is looked up, the action audited, then done.
 
@@ -77,6 +78,7 @@ def action(
             errors=(404, 409),
             raw_body=True,
             body_schema=body,
+            patience=patience,
         )(run)
 
     return decorate
@@ -213,7 +215,7 @@ class Trace(msgspec.Struct, frozen=True):
 _TRACE = Decoder(Trace)
 
 
-@action("trace", Trace)
+@action("trace", Trace, lambda request: _body(request, _TRACE).timeout_ms + LOOK_MS)
 async def trace(request: ApiRequest, pid: Pid) -> Response:
     """`sys:trace`: the next messages in and replies out, when there are enough of them or the time is up."""
     _behaviour(pid)

@@ -1,7 +1,7 @@
 """Operators' endpoints that look: the tree, the process table, one process, reports, figures, the audit log.
 
-What acts stands in api/operators/actions.py. All of it is for role admin. Looking reads the engine's tables and sends no
-message, so it answers while actors hang or restart.
+What acts stands in api/operators/actions.py. All of it is for role admin, and about any node (see api/http/node_routes.py).
+Looking reads the engine's tables and sends no message, so it answers while actors hang or restart.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from actors.storage.statements import Statement
 from api.context import ApiRequest
 from api.http.errors import ApiError
 from api.http.fields import Zoned
+from api.http.node_routes import NodeRoutes, OnNode
 from api.http.request import Response, json_response
-from api.http.router import ADMINS, Routes
+from api.http.router import ADMINS
 from runtime.core.engine import current_engine
 from runtime.core.pid import Pid
 from runtime.observe import observer, process_info, supervision_tree
 
-routes = Routes("admin", lane=None)
+routes = NodeRoutes("admin", lane=None)
 
 _ONE_LINE = "^[^\\u0000]*$"
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_ONE_LINE)]
@@ -50,7 +51,7 @@ class TreeNode(msgspec.Struct, frozen=True, omit_defaults=True):
     next_cursor: str | None = None
 
 
-class TreeQuery(msgspec.Struct, frozen=True):
+class TreeQuery(OnNode, frozen=True):
     """Whose children to show: below `root` (a name or pid), at most `limit` of each dynamic supervisor, after `cursor`."""
 
     root: Text = "root"
@@ -102,7 +103,7 @@ class ProcessPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-class ProcessQuery(msgspec.Struct, frozen=True):
+class ProcessQuery(OnNode, frozen=True):
     """Order, filters and place in the process table. `name` and `module` are parts to look for."""
 
     sort: Literal[
@@ -186,7 +187,7 @@ async def process(request: ApiRequest) -> Response:
 # ---- reports, figures, audit
 
 
-class ReportQuery(msgspec.Struct, frozen=True):
+class ReportQuery(OnNode, frozen=True):
     """Which reports, newest first; `before` is the id of the last one of the page before."""
 
     kind: Literal["crash", "supervisor", "long_schedule"] | None = None
@@ -220,7 +221,7 @@ class Stats(msgspec.Struct, frozen=True):
     now: dict[str, Any]
 
 
-class StatsQuery(msgspec.Struct, frozen=True):
+class StatsQuery(OnNode, frozen=True):
     """How many samples, newest counted."""
 
     limit: Annotated[int, msgspec.Meta(ge=0, le=300)] = 300
@@ -296,8 +297,8 @@ class AuditPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-class AuditQuery(msgspec.Struct, frozen=True):
-    """Place in the audit log; `action` narrows it to one action."""
+class AuditQuery(OnNode, frozen=True):
+    """Place in the audit log, which is one for all nodes; `action` narrows it to one action."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}$")] | None = None

@@ -4,14 +4,19 @@ Counters and histograms come from `actors.instruments`, everything that can be r
 from the observer at the moment of the scrape. Labels are bounded: routes are templates, topics end before the colon, processes
 are those named in supervisor.toml, and a metric never has more than `MAX_SERIES` series.
 
+Every series has the label `node`. A scrape tells of all nodes, gathered at once, or of the one that it names;
+`bitnexus_node_up` is 0 for a node that did not answer.
+
 Open to loopback; from elsewhere METRICS_TOKEN is needed as a bearer token, and without that setting nobody else may read.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import math
 import time
+import zlib
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any, Final
@@ -20,20 +25,25 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import Metric as PrometheusMetric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from actors.instruments import BREAKER_STATES, Instruments, gauges, instruments
 from actors.server_state import server_state
 from api.context import ApiRequest
+from api.http import node_routes
 from api.http.errors import ApiError, unauthorized
 from api.http.request import Response
 from api.http.router import ResponseSpec, Routes
+from api.resources import health
 from runtime.core.engine import Engine, current_engine
 from runtime.observe import process_info, supervision_tree
 from runtime.observe.telemetry_metrics import MAX_SERIES, Counter, Distribution, LastValue, Metric, Sum
 
 routes = Routes("metrics", lane=None)
+
+SCRAPE_MS: Final = 2000  # how long another node may take to answer
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -183,30 +193,73 @@ def _bound(bound: float) -> str:
     return str(float(bound))
 
 
-class MetricsRegistry:
-    """The registry of one engine: ours, and prometheus-client's own about process, garbage collector and Python."""
+class NodeRegistry:
+    """What the registry of one engine has, each series with the label `node`: ours, and prometheus-client's own."""
 
-    def __init__(self) -> None:
-        self._engine: Engine | None = None
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
         self._registry = CollectorRegistry()
+        self._registry.register(Collector(engine, instruments()))  # type: ignore[arg-type]
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
 
-    def of(self, engine: Engine) -> CollectorRegistry:
-        """The registry for this engine, made anew when the engine is another one."""
-        if self._engine is not engine:
-            self._engine, self._registry = engine, CollectorRegistry()
-            self._registry.register(Collector(engine, instruments()))  # type: ignore[arg-type]
-            ProcessCollector(registry=self._registry)
-            PlatformCollector(registry=self._registry)
-            GCCollector(registry=self._registry)
-        return self._registry
+    def collect(self) -> Iterator[PrometheusMetric]:
+        """All families; called at each scrape."""
+        node = node_routes.own_name()
+        for family in self._registry.collect():
+            family.samples = [one._replace(labels={**one.labels, "node": node}) for one in family.samples]
+            yield family
 
 
-_registry = MetricsRegistry()
+_registry: NodeRegistry | None = None
 
 
 def text() -> bytes:
-    """All metrics of the server on the current engine, in Prometheus's text format."""
-    return generate_latest(_registry.of(current_engine()))
+    """All metrics of the node on the current engine, in Prometheus's text format."""
+    global _registry
+    engine = current_engine()
+    if _registry is None or _registry.engine is not engine:
+        _registry = NodeRegistry(engine)
+    return generate_latest(_registry)
+
+
+@node_routes.operation("metrics")
+async def _of_this_node(_request: Any) -> Response:
+    return Response(200, zlib.compress(text(), 1))  # NATS has a bound on what is sent at once
+
+
+async def _of(node: str) -> bytes | None:
+    """The metrics of a node; None if it does not answer."""
+    try:
+        return zlib.decompress(await node_routes.look(node, "metrics", SCRAPE_MS))
+    except ApiError:
+        return None
+
+
+async def of_all() -> bytes:
+    """The metrics of all nodes, and which of them there are."""
+    names = node_routes.names()
+    own = node_routes.own_name()
+    others = [name for name in names if name != own]
+    texts = dict(zip([own, *others], [text(), *await asyncio.gather(*map(_of, others))], strict=True))
+    lost = [one.name for one in await health.lost_nodes() if not one.left]
+    up = ["# HELP bitnexus_node_up 1 for a node that answered this scrape", "# TYPE bitnexus_node_up gauge"]
+    up += [
+        f'bitnexus_node_up{{node="{name}"}} {float(texts.get(name) is not None)}' for name in [*names, *lost]
+    ]
+    return "\n".join(up).encode() + b"\n" + merged([told for told in texts.values() if told is not None])
+
+
+def merged(texts: list[bytes]) -> bytes:
+    """Several texts as one: each family once, with the samples of all of them."""
+    families: dict[bytes, list[bytes]] = {}
+    for told in texts:
+        for block in (b"\n" + told).split(b"\n# HELP ")[1:]:
+            described, typed, *samples = block.rstrip(b"\n").split(b"\n")
+            family = families.setdefault(described.split(b" ", 1)[0], [b"# HELP " + described, typed])
+            family += samples
+    return b"\n".join(line for family in families.values() for line in family) + b"\n"
 
 
 def is_loopback(address: str) -> bool:
@@ -223,15 +276,26 @@ def is_loopback(address: str) -> bool:
     "/metrics",
     summary="Metrics for Prometheus",
     roles=None,
+    query=node_routes.OnNode,
     responses={200: ResponseSpec(content_type="text/plain", description="Prometheus's text format")},
-    errors=(401,),
+    errors=(401, 404, 504),
 )
 async def metrics(request: ApiRequest) -> Response:
-    """With METRICS_TOKEN where one is set; else open on loopback alone."""
+    """Of all nodes, or of `node` (`self` is the one that answers).
+
+    With METRICS_TOKEN where one is set; else open on loopback alone.
+    """
     settings = request.context.settings
     if settings.metrics_token or not is_loopback(request.address) or b"x-forwarded-for" in request.headers:
         _check_token(request)
-    return Response(200, text(), [(b"content-type", CONTENT_TYPE_LATEST.encode())])
+    node = request.query.node
+    if node is None:
+        body = await of_all()
+    elif node in ("self", node_routes.own_name()):
+        body = text()
+    else:
+        body = zlib.decompress(await node_routes.look(node, "metrics", SCRAPE_MS))
+    return Response(200, body, [(b"content-type", CONTENT_TYPE_LATEST.encode())])
 
 
 def _check_token(request: ApiRequest) -> None:

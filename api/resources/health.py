@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from actors import settings
 from actors.bridges.circuit_breaker import GetState
 from actors.bridges.supervisor import breaker_name
-from actors.cluster.member import GetFabric
+from actors.cluster.member import GetFabric, GetLost, LostNode
 from actors.server_state import server_state
+from actors.settings import Settings
 from actors.storage import repo
 from api.context import ApiRequest
-from api.http.errors import ErrorDetail
+from api.http import node_routes
+from api.http.errors import ApiError, ErrorDetail
 from api.http.request import Response, json_response
 from api.http.router import ResponseSpec, Routes
 from api.version import VERSION
 from runtime.core.exits import Exit
+from runtime.nodes import net_kernel
 from runtime.otp import erlang, gen_server, state_machine
 
 routes = Routes("health", lane=None)
@@ -38,17 +42,28 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
+class Peer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Another node as this one sees it: connected, ended lately, or silent for so many seconds and given up."""
+
+    node: str
+    status: Literal["up", "left", "lost"]
+    seconds: float | None = None
+
+
 class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether requests can be served, and each thing that they need; `error` when they can't."""
+    """Whether `node` can serve requests, and each thing that they need; `error` when it can't. `nodes` are the others."""
 
     status: Literal["ready", "not_ready"]
+    node: str
     checks: dict[str, Check]
+    nodes: list[Peer]
     error: ErrorDetail | None = None
 
 
 OK = Check("ok")
 LONG_WAIT_SECONDS = 1.0  # for a lock
 STALE_WRITE_SECONDS = 8.0  # two tries, each with its statement's time limit
+READY_MS = 1500  # how long another node may take to answer
 OPTIONAL = ("bridge", "cluster", "locks")  # requests are served without them, or without some of them
 
 
@@ -66,6 +81,8 @@ for _path in ("/health", "/api/v1/health"):
     "/api/v1/health/ready",
     summary="Readiness",
     roles=None,
+    query=node_routes.OnNode,
+    errors=(404,),
     responses={
         200: ResponseSpec(Ready, description="Requests can be served"),
         503: ResponseSpec(
@@ -75,21 +92,59 @@ for _path in ("/health", "/api/v1/health"):
 )
 async def ready(request: ApiRequest) -> Response:
     """State of the database, the ledger, the writer (whether a write works), the disk of the embedded database, waits for locks,
-    and the bridge to the Go services."""
+    and the bridge to the Go services. Of another node with `node`; one that does not answer is not ready."""
+    node = request.query.node
+    if node is None or node == node_routes.own_name():
+        return _answer(await readiness(request.context.settings))
+    try:
+        return _answer(_read(await node_routes.look(node, "readiness", READY_MS)))
+    except ApiError as error:
+        if error.status == 404:
+            raise
+        return _answer(Ready("not_ready", node, {}, [], ErrorDetail("not_ready", error.detail.message)))
+
+
+def _answer(found: Ready) -> Response:
+    if found.error is None:
+        return json_response(found)
+    return json_response(found, 503, [(b"retry-after", b"1")])
+
+
+@node_routes.operation("readiness")
+async def _readiness(_request: Any) -> Response:
+    return json_response(await readiness(settings.current()))
+
+
+_read = msgspec.json.Decoder(Ready).decode
+
+
+async def readiness(current: Settings) -> Ready:
+    """Whether this node can serve."""
     checks = {
         "database": _database(),
         "ledger": _actor("ledger_server"),
         "writer": _writer(),
         "disk": _disk(),
         "locks": _locks(),
-        "bridge": await _bridge(request),
-        "cluster": await _cluster(request),
+        "bridge": await _bridge(current),
+        "cluster": await _cluster(current),
     }
+    there = [Peer(name, "up") for name in net_kernel.nodes()]
+    gone = [
+        Peer(one.name, "left" if one.left else "lost", round(one.seconds, 1)) for one in await lost_nodes()
+    ]
+    nodes = sorted(there + gone, key=lambda one: one.node)
     down = [name for name, check in checks.items() if check.status == "down" and name not in OPTIONAL]
-    if not down:
-        return json_response(Ready("ready", checks))
-    error = ErrorDetail("not_ready", f"Not available: {', '.join(down)}")
-    return json_response(Ready("not_ready", checks, error), 503, [(b"retry-after", b"1")])
+    error = ErrorDetail("not_ready", f"Not available: {', '.join(down)}") if down else None
+    return Ready("not_ready" if down else "ready", node_routes.own_name(), checks, nodes, error)
+
+
+async def lost_nodes() -> tuple[LostNode, ...]:
+    """The nodes that ended or fell silent lately."""
+    try:
+        return await gen_server.call("cluster", GetLost(), 1000)
+    except Exit:
+        return ()
 
 
 def _database() -> Check:
@@ -137,8 +192,8 @@ def _actor(name: str) -> Check:
     return OK
 
 
-async def _cluster(request: ApiRequest) -> Check:
-    if not request.context.settings.cluster_url:
+async def _cluster(current: Settings) -> Check:
+    if not current.cluster_url:
         return Check("not_configured")
     try:
         fabric = await gen_server.call("cluster", GetFabric(), 1000)
@@ -147,8 +202,8 @@ async def _cluster(request: ApiRequest) -> Check:
     return OK if fabric.connected else Check("down", "NATS is away: this server is alone until it comes")
 
 
-async def _bridge(request: ApiRequest) -> Check:
-    services = request.context.settings.go_services()
+async def _bridge(current: Settings) -> Check:
+    services = current.go_services()
     if not services:
         return Check("not_configured")
     down: list[str] = []

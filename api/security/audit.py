@@ -14,6 +14,7 @@ from typing import Any, Final
 from actors.storage import repo
 from actors.storage.connecting import SqlConnection
 from api.http.request import ApiRequest
+from runtime.core.engine import current_engine
 
 log = logging.getLogger("bitnexus.audit")
 
@@ -38,6 +39,9 @@ async def record(
 
 async def act(request: ApiRequest[Any], action: str, subject: str, details: dict[str, Any]) -> None:
     """Writes a line to the log and to the table, within a second or later. Never raises for a database that is down."""
+    engine = current_engine()
+    if engine.node is not None:  # a pid says nothing without its node
+        details = {**details, "node": engine.node_name}
     row = _row(request, action, subject, details)
     log.warning(
         "%s %s by %s from %s",

@@ -139,6 +139,7 @@ class Link:
         self.proposed: dict[bytes, tuple[_Session, int]] = {}
         self.answering = False
         self.frames_in = self.frames_out = self.bytes_in = self.bytes_out = 0
+        self.up_at = 0.0  # when the connection that is up was made
         self._last_received = self._last_sent = self._asked_at = 0.0
 
     @property
@@ -269,7 +270,7 @@ class Link:
         self.answering = False
         self.proposed.clear()
         self.session = session
-        self._last_received = self._last_sent = now
+        self.up_at = self._last_received = self._last_sent = now
         return [*before, LinkUp(creation)]
 
     def _transcript(self, asker: str, creation: int, nonce: bytes, other: int, answer: bytes) -> bytes:

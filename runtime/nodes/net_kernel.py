@@ -6,6 +6,7 @@ Without a node (`engine.node` is None) they answer as a `nonode@nohost` does: no
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from runtime.core.engine import current_engine
@@ -15,6 +16,18 @@ from runtime.core.scheduling import scheduler
 from runtime.nodes.node import Node
 from runtime.nodes.remote import Remote, RemoteRef
 from runtime.otp import erlang
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """A connection that is up, for `seconds` now. Frames and bytes are counted since this node started."""
+
+    name: str
+    seconds: float
+    frames_in: int
+    frames_out: int
+    bytes_in: int
+    bytes_out: int
 
 
 def this_node() -> Node | None:
@@ -31,6 +44,19 @@ def nodes() -> list[str]:
     """`erlang:nodes/0`: those connected to this one, sorted."""
     me = this_node()
     return [] if me is None else me.nodes()
+
+
+def nodes_info() -> list[NodeInfo]:
+    """`net_kernel:nodes_info/0`: of each connection that is up, by name. Bytes and seconds are ours."""
+    me = this_node()
+    if me is None:
+        return []
+    now = me.engine.now()
+    links = [(connection.name, connection.link) for connection in me.connections()]
+    return [
+        NodeInfo(name, now - link.up_at, link.frames_in, link.frames_out, link.bytes_in, link.bytes_out)
+        for name, link in links
+    ]
 
 
 async def connect_node(name: str) -> bool:

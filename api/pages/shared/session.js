@@ -1,6 +1,7 @@
 // Who is signed in: tokens shared by all tabs, renewed before they end, gone at sign-out in every tab.
 
 const KEY = "bitnexus.session";
+const PATIENCE = 20000; // ms: a connection may have come to a server that hangs
 const EARLY = 60; // seconds before its end that a token is renewed
 
 let renewal = null;
@@ -48,6 +49,7 @@ async function send(path, { method = "GET", body, token, headers = {} } = {}) {
         ...(body ? { "content-type": "application/json" } : {}),
       },
       body: body ? JSON.stringify(body) : undefined,
+      signal: AbortSignal.timeout(PATIENCE),
     });
   } catch {
     throw new Unreachable("The server can't be reached. Check the connection and try again.");

@@ -1,0 +1,20 @@
+"""What supervisor.toml names by "module:attribute", for workers whose arguments are functions of a floor above."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from runtime.otp.tree_config import TreeConfigError
+
+
+def named(name: str) -> Any:
+    """What "module:attribute" names. Raises TreeConfigError, one line."""
+    module, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise TreeConfigError(f"supervisor.toml: {name}: {error}") from None
+    if not hasattr(found, attribute):
+        raise TreeConfigError(f"supervisor.toml: {name}: the module has no {attribute!r}")
+    return getattr(found, attribute)

@@ -1,0 +1,197 @@
+"""Operators' endpoints about the nodes: who is there, how they are, and who sees whom.
+
+A node describes itself and its own links; the one that is asked gathers that from all others at once. A node that does not answer
+in time stands in the list with that as its state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from time import perf_counter
+from typing import Final, Literal
+
+import msgspec
+
+from actors import settings
+from actors.cluster.member import GetFabric, LostNode
+from actors.instruments import gauges, instruments, resident_memory
+from api.context import ApiRequest
+from api.http import node_routes
+from api.http.errors import ApiError
+from api.http.node_routes import NodeRoutes
+from api.http.request import Response, json_response
+from api.http.router import ADMINS
+from api.resources import health
+from api.version import VERSION
+from runtime.core.engine import current_engine
+from runtime.core.exits import Exit
+from runtime.nodes import net_kernel
+from runtime.otp import gen_server
+
+routes = NodeRoutes("admin", lane=None)
+
+PING_MS: Final = 500
+DESCRIBE: Final = "GET /admin/node"
+DESCRIBE_MS: Final = 2000  # a node pings its own links for that
+
+
+class NodeLink(msgspec.Struct, frozen=True):
+    """A connection of a node, as that node counts: up for `seconds`; a round trip in milliseconds, null without an answer."""
+
+    node: str
+    seconds: float
+    round_trip_ms: float | None
+    frames_in: int
+    frames_out: int
+    bytes_in: int
+    bytes_out: int
+
+
+class NatsConnection(msgspec.Struct, frozen=True):
+    """A node's connection to NATS: to which server, how often it was lost, and frames that could not be sent."""
+
+    connected: bool
+    server: str
+    interruptions: int
+    dropped: int
+
+
+class NodeDescription(msgspec.Struct, frozen=True):
+    """A node as it sees itself. `not_ready` names the checks of its readiness that are down; `cpu` is percent of a core."""
+
+    node: str
+    version: str
+    os_pid: int
+    uptime: float
+    ready: bool
+    not_ready: list[str]
+    sockets: int
+    channels: int
+    processes: int
+    requests: float
+    cpu: float
+    memory: int
+    nats: NatsConnection | None
+    links: list[NodeLink]
+
+
+class NodeState(msgspec.Struct, frozen=True):
+    """A node of the cluster: `up`; `silent`, it is connected and does not answer; `left`, it has ended; `lost`, it fell silent.
+
+    `reason` says why it is not up, `seconds` for how long it has not been there.
+    """
+
+    node: str
+    state: Literal["up", "silent", "left", "lost"]
+    reason: str | None = None
+    seconds: float | None = None
+    description: NodeDescription | None = None
+
+
+class ClusterBody(msgspec.Struct, frozen=True):
+    """The nodes as the one that answers, `node`, knows them. `cluster` is null for a server alone."""
+
+    node: str
+    cluster: str | None
+    nodes: list[NodeState]
+
+
+@routes.get("/admin/node", summary="One node", roles=ADMINS, responses={200: NodeDescription})
+async def one(request: ApiRequest) -> Response:
+    """Its figures, its readiness, its connection to NATS, and its links to other nodes."""
+    return json_response(await describe())
+
+
+async def describe() -> NodeDescription:
+    """This node."""
+    own, now = instruments(), gauges(current_engine())
+    last = own.samples[-1] if own.samples else {}
+    checks = (await health.readiness(settings.current())).checks
+    down = [name for name, check in checks.items() if check.status == "down"]
+    nats, links = await asyncio.gather(_nats(), _links())
+    return NodeDescription(
+        node_routes.own_name(),
+        VERSION,
+        os.getpid(),
+        round(own.seconds, 3),
+        not any(name not in health.OPTIONAL for name in down),
+        down,
+        now["sockets"],
+        now["channels"],
+        now["processes"],
+        last.get("requests", 0.0),
+        last.get("cpu", 0.0),
+        resident_memory(),
+        nats,
+        links,
+    )
+
+
+async def _nats() -> NatsConnection | None:
+    if not settings.current().cluster_url:
+        return None
+    try:
+        fabric = await gen_server.call("cluster", GetFabric(), 1000)
+    except Exit:
+        return NatsConnection(False, "", 0, 0)
+    return NatsConnection(fabric.connected, fabric.server, fabric.counts.interruptions, fabric.counts.dropped)
+
+
+async def _links() -> list[NodeLink]:
+    infos = net_kernel.nodes_info()
+    trips = await asyncio.gather(*(_round_trip(info.name) for info in infos))
+    return [
+        NodeLink(
+            info.name,
+            round(info.seconds, 3),
+            trip,
+            info.frames_in,
+            info.frames_out,
+            info.bytes_in,
+            info.bytes_out,
+        )
+        for info, trip in zip(infos, trips, strict=True)
+    ]
+
+
+async def _round_trip(node: str) -> float | None:
+    began = perf_counter()
+    try:
+        await node_routes.look(node, "ping", PING_MS)
+    except ApiError:
+        return None
+    return round((perf_counter() - began) * 1000, 3)
+
+
+_read = msgspec.json.Decoder(NodeDescription).decode
+
+
+@routes.get("/admin/nodes", summary="The cluster", roles=ADMINS, responses={200: ClusterBody})
+async def cluster(request: ApiRequest) -> Response:
+    """Every node, its figures and links. One that has ended is told for a minute, one that fell silent for ten."""
+    return json_response(await everyone())
+
+
+async def everyone() -> ClusterBody:
+    """All nodes, asked at once."""
+    own = node_routes.own_name()
+    states = [
+        *await asyncio.gather(*map(_state, node_routes.names())),
+        *map(_absent, await health.lost_nodes()),
+    ]
+    name = settings.current().cluster_name if net_kernel.this_node() is not None else None
+    return ClusterBody(own, name, sorted(states, key=lambda one: one.node))
+
+
+async def _state(node: str) -> NodeState:
+    try:
+        return NodeState(node, "up", description=_read(await node_routes.look(node, DESCRIBE, DESCRIBE_MS)))
+    except ApiError as error:
+        return NodeState(node, "silent", error.detail.message)
+    except msgspec.DecodeError:
+        return NodeState(node, "silent", f"Node {node} is of another version and describes itself otherwise")
+
+
+def _absent(lost: LostNode) -> NodeState:
+    return NodeState(lost.name, "left" if lost.left else "lost", lost.reason, round(lost.seconds, 3))
