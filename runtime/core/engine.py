@@ -14,13 +14,14 @@ from contextvars import Context
 from typing import Any
 
 from runtime.core import reports, scheduling, signals
+from runtime.core.actor import FunctionProcess
 from runtime.core.asyncio_task import Unwinding
 from runtime.core.control_block import ExecutionState
 from runtime.core.exits import Error
 from runtime.core.mailbox import Mailbox
 from runtime.core.modes import DEAD, NEW
 from runtime.core.pid import Pid
-from runtime.core.process import Cell, FunctionProcess
+from runtime.core.process import Cell
 from runtime.core.process_table import ProcessTable
 from runtime.core.scheduling import scheduler
 from runtime.core.timers import Timer, Timers

@@ -1,6 +1,7 @@
 """What a process does at a moment: the six modes of its execution state, and the status that observers see.
 
-docs/architecture.md draws the transitions. The mode is set by the process's trampoline alone (`runtime.core.process`).
+docs/architecture.md draws the transitions. The process's trampoline sets the mode (`runtime.core.process`), and its end sets the
+last one (`runtime.core.exit_signals`).
 """
 
 from __future__ import annotations

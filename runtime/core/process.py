@@ -1,4 +1,4 @@
-"""The process: control block, mailbox, exit signals, and the trampoline that drives its code.
+"""The process: its control block, its mail, and the trampoline that drives its code.
 
 A process is a Thespian actor plus a `Cell`, its control block, which is its pid as well. The cell leads to the mailbox and
 the suspended coroutine (`execution`), and to the links and monitors (`relations`), if it has any. Everything happens on the
@@ -14,27 +14,24 @@ engine's one thread, and one process runs at a time:
 from __future__ import annotations
 
 import asyncio
-import logging
 from asyncio.tasks import _enter_task, _leave_task  # the face asyncio offers to Task implementations
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextvars import copy_context
 from time import perf_counter
-from types import CoroutineType
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from thespian.actors import Actor
-
+from runtime.core.actor import FunctionProcess, Process
 from runtime.core.actor_reference import ActorReference
 from runtime.core.asyncio_task import AsyncioTask
 from runtime.core.control_block import UNSET, ExecutionState, Relations
-from runtime.core.exits import Exit, Unwind, is_atom, is_shutdown, reason_of
-from runtime.core.links import Linked
+from runtime.core.exit_signals import Exiting
+from runtime.core.exits import Unwind
 from runtime.core.mailbox import LONG, Mailbox, Match
 from runtime.core.modes import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING
 from runtime.core.pid import Pid, Ref
 from runtime.core.scheduling import YIELD, Wait, scheduler
 from runtime.core.signals import ExitMessage, Monitor, SystemMessage, UnheardDowns
-from runtime.core.small_set import including, without
+from runtime.core.small_set import including
 
 if TYPE_CHECKING:
     from runtime.core.engine import Engine
@@ -44,10 +41,9 @@ TURN_SECONDS: Final = 0.0005  # how long a turn may last before the others get t
 _HALF_A_TURN: Final = TURN_SECONDS / 2
 _MOST_BETWEEN_LOOKS: Final = 8
 _POOLED: Final = 1024
-_log = logging.getLogger("runtime")
 
 
-class Cell(AsyncioTask, ActorReference, Linked):
+class Cell(AsyncioTask, ActorReference, Exiting):
     """A process control block, and the process's pid. Internal to runtime/: others see a `Pid`.
 
     `execution` and `relations` may be shared with others: see `runtime.core.control_block`.
@@ -186,12 +182,6 @@ class Cell(AsyncioTask, ActorReference, Linked):
             self._wait(execution, engine)
         pending.heard()
         return True
-
-    @property
-    def is_ending(self) -> bool:
-        """It runs, and a signal will end it as soon as its code waits or returns."""
-        pending = self.execution.pending_exit
-        return pending is not UNSET and not isinstance(pending, UnheardDowns)
 
     def unheard_downs(self) -> UnheardDowns | None:
         """What it has not taken notice of, if it runs and there is something."""
@@ -403,163 +393,3 @@ class Cell(AsyncioTask, ActorReference, Linked):
         return isinstance(message, SystemMessage) or (
             type(message) is ExitMessage and message.pid is (self.relations.parent or self)
         )
-
-    # ---- the end
-
-    def crash(self, exc: BaseException) -> None:
-        """The process's code raised: it ends with the reason that the exception stands for."""
-        if isinstance(exc, KeyboardInterrupt):
-            raise exc
-        self.terminate(reason_of(exc))
-
-    def terminate(self, reason: Any) -> None:
-        """Ends the process now. Links and monitors hear of it before control returns to the caller.
-
-        Order, as in OTP: the name is free first, then EXIT goes to the links, then DOWN to the monitors.
-        """
-        execution = self.execution
-        if execution.mode == DEAD:
-            return
-        engine = execution.engine
-        if not is_shutdown(reason):
-            engine.report_crash(self, reason)
-        was_running = execution.mode == RUNNING
-        if not execution.shared:
-            execution.mode = DEAD
-        self.execution = engine.dead
-        engine.exited(self, reason)
-        relations = self.relations  # its own, now that it has left the table
-        if relations.exit_hooks is not None:
-            self._run_exit_hooks(relations.exit_hooks)
-            relations.exit_hooks = None
-        coro = execution.coro
-        if coro is not None and not was_running:
-            execution.coro = None
-            assert execution.context is not None
-            engine.unwind(coro, execution.waiting, execution.context)
-        if isinstance(self.actor, Process):
-            self.actor._cancel_timers()  # pyright: ignore[reportPrivateUsage] - as an underscore keeps off users' names
-        if relations.monitors or relations.links or relations.monitored_by or execution.watcher is not None:
-            self._signal_end(execution, reason)
-        if relations.rare is not None:
-            relations.rare = None
-        if not execution.shared:
-            execution.mailbox = execution.message = execution.waiting = execution.watcher = None
-        self.actor = None
-        if engine.signals:
-            engine.drain()
-
-    def _run_exit_hooks(self, hooks: list[Callable[[Pid], object]]) -> None:
-        for hook in hooks:
-            try:
-                hook(self)
-            except Exception:  # whoever hooked in must not keep the process half alive
-                _log.exception("an exit hook of %s failed", self)
-
-    def _signal_end(self, execution: ExecutionState, reason: Any) -> None:
-        """Undoes what binds it to others, who are to hear of its end."""
-        relations, signals = self.relations, execution.engine.signals
-        for monitor in relations.monitors:
-            if monitor.target is not None:
-                monitor.target.drop_monitor(monitor)
-        for other in relations.links:
-            signals.append((other, None, self, reason))
-        for monitor in relations.monitored_by:
-            signals.append((None, monitor, self, reason))
-        if execution.watcher is not None:
-            signals.append((None, execution.watcher, self, reason))
-        relations.links = relations.monitors = relations.monitored_by = ()
-
-    def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
-        """An exit signal arrives: from `exit/2`, or (`linked`) from the end of a linked process."""
-        execution, relations = self.execution, self.relations
-        if execution.mode == DEAD:
-            return
-        if linked:
-            if source not in relations.links:
-                return  # unlinked in the meantime
-            relations.links = without(relations.links, source)
-        elif is_atom(reason, "kill"):
-            self._die("killed")
-            return
-        if relations.trap_exit:
-            waiting = execution.waiting
-            if not isinstance(waiting, Wait) or not waiting.take_exit(source, reason):
-                self.deliver(ExitMessage(source, reason))
-        elif not is_atom(reason, "normal") or (source is self and not linked):
-            self._die(reason)
-
-    def _die(self, reason: Any) -> None:
-        if scheduler.current is self:
-            if not self.is_ending:
-                self.execution.pending_exit = reason
-        else:
-            self.terminate(reason)
-
-
-class Process(Actor):
-    """What all OTP processes are: a Thespian actor whose mail goes to `_handle`.
-
-    `_begin` runs when the process first runs, `_handle` for each message; both return None, or a coroutine
-    that the trampoline drives to its end before the next message. `_cancel_timers` is called once it is dead.
-    It has a slot (an attribute in the dict would cost an idle server a tenth of its memory): mixins have none of their own.
-    """
-
-    __slots__ = ("_myRef",)
-    _myRef: Cell
-    reports_crashes: ClassVar[bool] = True
-
-    @property
-    def pid(self) -> Pid:
-        """Its own pid, from the moment it is spawned."""
-        return self._myRef
-
-    def now(self) -> float:
-        """Seconds of its engine's monotonic clock, which is virtual under a deterministic engine."""
-        return self._myRef.engine.now()
-
-    def on_exit(self, hook: Callable[[Pid], object]) -> None:
-        """`hook(pid)` runs the moment this process ends, however it ends, before any other process hears of it."""
-        self._myRef.on_exit(hook)
-
-    def _begin(self) -> Coroutine[Any, Any, Any] | None:
-        return None
-
-    def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
-        raise Exit("no_handler")
-
-    def _crash_context(self, source: Any) -> dict[str, Any]:
-        """What a crash report says of it beside the reason; `source` is the message at hand."""
-        return {}
-
-    def initial_dictionary(self) -> dict[str, Any]:
-        """What its process dictionary has in it from the start."""
-        return {}
-
-    def _cancel_timers(self) -> None:
-        """The process is dead, however it came: its timers must not keep it in memory."""
-
-    def receiveMessage(self, msg: Any, sender: Any) -> None:
-        """Thespian's entry: the message joins the others in the mailbox."""
-        self._myRef.deliver(msg)
-
-
-class FunctionProcess(Process):
-    """A plain process: runs a function and ends with `normal` when it returns (`erlang:spawn/3`)."""
-
-    __slots__ = ("_args", "_fn")
-
-    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self._fn = fn
-        self._args = args
-
-    def _begin(self) -> Coroutine[Any, Any, Any] | None:
-        result = self._fn(*self._args)
-        if type(result) is CoroutineType:
-            return result
-        self._returned(result)
-        return None
-
-    def _returned(self, value: Any) -> None:
-        """The function is done."""
-        self._myRef.terminate("normal")

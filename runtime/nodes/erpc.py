@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, Final
 
+from runtime.core.actor import FunctionProcess
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Exit, Stack, Throw, Unwind
 from runtime.core.pid import Ref
-from runtime.core.process import FunctionProcess
 from runtime.nodes.spawning import spawn_request
 from runtime.otp import erlang
 from runtime.otp.erlang import TIMEOUT, Down

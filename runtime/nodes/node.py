@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from runtime.core.actor import FunctionProcess
 from runtime.core.control_block import ExecutionState, Relations
 from runtime.core.engine import Engine
 from runtime.core.exits import Error
 from runtime.core.pid import Pid, Ref
-from runtime.core.process import Cell, FunctionProcess
+from runtime.core.process import Cell
 from runtime.core.scheduling import PendingReply
 from runtime.core.signals import NODE
 from runtime.core.timers import Timer

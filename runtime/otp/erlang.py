@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, overload
 
 from runtime.core import signals
+from runtime.core.actor import FunctionProcess
 from runtime.core.alias import MONITOR_ALIASES, AliasMonitor
 from runtime.core.durations import MOST_RECEIVE_MS, check_duration, check_patience, check_timeout
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Unwind
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
-from runtime.core.process import Cell, FunctionProcess
+from runtime.core.process import Cell
 from runtime.core.scheduling import TIMEOUT, PendingReply, Receive, scheduler
 from runtime.core.signals import NODE, Alias, Down, ExitMessage, Monitor
 from runtime.otp.bif_timers import Timeout, cancel_timer, read_timer, send_after, start_timer

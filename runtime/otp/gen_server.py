@@ -24,11 +24,12 @@ from functools import partial
 from types import CoroutineType, NoneType
 from typing import Any, ClassVar, NoReturn
 
+from runtime.core.actor import Process
 from runtime.core.control_block import RareState
 from runtime.core.durations import check_duration, check_timeout
 from runtime.core.exits import CallSite, Error, Exit, Unwind, is_shutdown
 from runtime.core.pid import Pid, Ref
-from runtime.core.process import Cell, Process
+from runtime.core.process import Cell
 from runtime.core.scheduling import TIMEOUT, scheduler
 from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
 from runtime.core.timers import Timer

@@ -19,11 +19,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from runtime.core.actor import FunctionProcess
 from runtime.core.durations import check_timeout
 from runtime.core.engine import current_engine
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid, Ref
-from runtime.core.process import Cell, FunctionProcess
+from runtime.core.process import Cell
 from runtime.core.scheduling import scheduler
 from runtime.core.signals import ExitMessage
 from runtime.otp.erlang import demonitor

@@ -16,10 +16,11 @@ from inspect import iscoroutine
 from typing import Any, Final, Literal, cast
 
 from runtime.core import signals
+from runtime.core.actor import FunctionProcess
 from runtime.core.durations import check_timeout
 from runtime.core.exits import CallSite, Exit, is_atom
 from runtime.core.pid import Pid
-from runtime.core.process import Cell, FunctionProcess
+from runtime.core.process import Cell
 from runtime.core.scheduling import scheduler
 from runtime.core.signals import ExitMessage, Monitor
 from runtime.otp import erlang

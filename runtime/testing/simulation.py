@@ -27,11 +27,11 @@ from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Any, Self
 
+from runtime.core.actor import FunctionProcess
 from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.core.exits import Exit
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
-from runtime.core.process import FunctionProcess
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen import Dest, resolve
 from runtime.otp.gen_server import GenServer, start_actor

@@ -37,11 +37,12 @@ from thespian.system.timing import ExpirationTimer, timePeriodSeconds, toTimeDel
 from thespian.system.utilis import actualActorClass
 
 from runtime.core import engine as engines
+from runtime.core.actor import Process
 from runtime.core.control_block import RareState
 from runtime.core.engine import Engine
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
-from runtime.core.process import Cell, Process
+from runtime.core.process import Cell
 from runtime.thespian.actor_sources import ActorSources
 from runtime.thespian.driven_engine import DrivenEngine
 from runtime.thespian.external_ports import ActorRegistry, Port, PrivateContext, RequestPort, SystemPort

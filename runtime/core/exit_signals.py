@@ -1,0 +1,127 @@
+"""Exit signals and the end of a process, however it comes (`erlang:exit/2`, a crash, the end of a linked process)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from runtime.core.actor import Process
+from runtime.core.control_block import UNSET, ExecutionState
+from runtime.core.exits import is_atom, is_shutdown, reason_of
+from runtime.core.links import Linked
+from runtime.core.modes import DEAD, RUNNING
+from runtime.core.pid import Pid
+from runtime.core.scheduling import Wait, scheduler
+from runtime.core.signals import ExitMessage, UnheardDowns
+from runtime.core.small_set import without
+
+_log = logging.getLogger("runtime")
+
+
+class Exiting(Linked):
+    """A process as exit signals reach it: the part of a `Cell` that ends."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        actor: Any
+        execution: ExecutionState
+
+        def deliver(self, message: Any) -> bool: ...
+
+    def crash(self, exc: BaseException) -> None:
+        """The process's code raised: it ends with the reason that the exception stands for."""
+        if isinstance(exc, KeyboardInterrupt):
+            raise exc
+        self.terminate(reason_of(exc))
+
+    def terminate(self, reason: Any) -> None:
+        """Ends the process now. Links and monitors hear of it before control returns to the caller.
+
+        Order, as in OTP: the name is free first, then EXIT goes to the links, then DOWN to the monitors.
+        """
+        execution = self.execution
+        if execution.mode == DEAD:
+            return
+        engine = execution.engine
+        if not is_shutdown(reason):
+            engine.report_crash(self, reason)  # type: ignore[arg-type]
+        was_running = execution.mode == RUNNING
+        if not execution.shared:
+            execution.mode = DEAD
+        self.execution = engine.dead
+        engine.exited(self, reason)  # type: ignore[arg-type]
+        relations = self.relations  # its own, now that it has left the table
+        if relations.exit_hooks is not None:
+            self._run_exit_hooks(relations.exit_hooks)
+            relations.exit_hooks = None
+        coro = execution.coro
+        if coro is not None and not was_running:
+            execution.coro = None
+            assert execution.context is not None
+            engine.unwind(coro, execution.waiting, execution.context)
+        if isinstance(self.actor, Process):
+            self.actor._cancel_timers()  # pyright: ignore[reportPrivateUsage] - as an underscore keeps off users' names
+        if relations.monitors or relations.links or relations.monitored_by or execution.watcher is not None:
+            self._signal_end(execution, reason)
+        if relations.rare is not None:
+            relations.rare = None
+        if not execution.shared:
+            execution.mailbox = execution.message = execution.waiting = execution.watcher = None
+        self.actor = None
+        if engine.signals:
+            engine.drain()
+
+    def _run_exit_hooks(self, hooks: list[Callable[[Pid], object]]) -> None:
+        for hook in hooks:
+            try:
+                hook(self)
+            except Exception:  # whoever hooked in must not keep the process half alive
+                _log.exception("an exit hook of %s failed", self)
+
+    def _signal_end(self, execution: ExecutionState, reason: Any) -> None:
+        """Undoes what binds it to others, who are to hear of its end."""
+        relations, signals = self.relations, execution.engine.signals
+        for monitor in relations.monitors:
+            if monitor.target is not None:
+                monitor.target.drop_monitor(monitor)
+        for other in relations.links:
+            signals.append((other, None, self, reason))
+        for monitor in relations.monitored_by:
+            signals.append((None, monitor, self, reason))
+        if execution.watcher is not None:
+            signals.append((None, execution.watcher, self, reason))
+        relations.links = relations.monitors = relations.monitored_by = ()
+
+    def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
+        """An exit signal arrives: from `exit/2`, or (`linked`) from the end of a linked process."""
+        execution, relations = self.execution, self.relations
+        if execution.mode == DEAD:
+            return
+        if linked:
+            if source not in relations.links:
+                return  # unlinked in the meantime
+            relations.links = without(relations.links, source)
+        elif is_atom(reason, "kill"):
+            self._die("killed")
+            return
+        if relations.trap_exit:
+            waiting = execution.waiting
+            if not isinstance(waiting, Wait) or not waiting.take_exit(source, reason):
+                self.deliver(ExitMessage(source, reason))
+        elif not is_atom(reason, "normal") or (source is self and not linked):
+            self._die(reason)
+
+    @property
+    def is_ending(self) -> bool:
+        """It runs, and a signal will end it as soon as its code waits or returns."""
+        pending = self.execution.pending_exit
+        return pending is not UNSET and not isinstance(pending, UnheardDowns)
+
+    def _die(self, reason: Any) -> None:
+        if scheduler.current is self:
+            if not self.is_ending:
+                self.execution.pending_exit = reason
+        else:
+            self.terminate(reason)
