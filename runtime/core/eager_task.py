@@ -1,53 +1,206 @@
-"""A coroutine that begins at once, and becomes an asyncio task only when it has to wait (Python 3.12 has
-`asyncio.eager_task_factory`).
+"""Coroutines that begin at once, outside of processes (Python 3.12 has `asyncio.eager_task_factory`).
+
+One that waits for nothing but processes never becomes an asyncio task: a `PendingReply` wakes it without a future, and all that
+were answered in one iteration of the loop go on in one callback. At its first wait for anything else it becomes a task.
 """
 
 from __future__ import annotations
 
 import asyncio
 from asyncio.tasks import _enter_task, _leave_task
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, Final
+
+from runtime.core.scheduling import Wait, scheduler
+
+Task = Any  # an asyncio.Task or an EagerTask: `cancelled`, `exception` and `result` are those of either
 
 
-class _Current:
-    """`asyncio.current_task()` of the part that runs before there is a task; what was kept of it goes on to the task."""
+class Runner:
+    """Runs coroutines on one loop."""
 
-    __slots__ = ("_loop", "task")
+    __slots__ = ("_context", "_ready", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop: Final = loop
+        self._ready: list[EagerTask] = []
+        self._context = copy_context()
+
+    def begin(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Task], object]) -> tuple[Any, Task]:
+        """Runs a coroutine up to its end or its first wait: its result and None, or None and what goes on with it.
+
+        In the latter case `done` is called with the task at its end. Called outside of tasks. Raises what the coroutine raises
+        before it waits.
+        """
+        task = EagerTask(self, coroutine, done)
+        try:
+            task.step()
+        except StopIteration as end:
+            return end.value, None
+        return None, task.task or task
+
+    def go_on(self, task: EagerTask) -> None:
+        """What the task waits for has come: its next step is among the next things that the loop does."""
+        if not self._ready:
+            self.loop.call_soon(self._go_on, context=self._context)
+        self._ready.append(task)
+
+    def _go_on(self) -> None:
+        ready, self._ready = self._ready, []
+        for task in ready:
+            task.resume()
+
+
+class EagerTask:
+    """A coroutine of a `Runner`: `asyncio.current_task()` to it, and the waiter of the `PendingReply` that it awaits.
+
+    `task` is the asyncio task that it has become; what was kept of it before that goes on to the task.
+    """
+
+    __slots__ = (
+        "_cancels",
+        "_context",
+        "_coroutine",
+        "_done",
+        "_error",
+        "_must_cancel",
+        "_queued",
+        "_result",
+        "_runner",
+        "task",
+    )
+
+    def __init__(
+        self, runner: Runner, coroutine: Coroutine[Any, Any, Any], done: Callable[[Task], object]
+    ) -> None:
+        self._runner = runner
+        self._coroutine: Coroutine[Any, Any, Any] | None = coroutine
+        self._done = done
+        self._context: Context = copy_context()
+        self._queued = False
+        self._cancels = 0
+        self._must_cancel = False
+        self._result: Any = None
+        self._error: BaseException | None = None
         self.task: asyncio.Task[Any] | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        if self.task is None:
-            raise AttributeError(f"{name}: the task has not begun to wait")
-        return getattr(self.task, name)
+    # ---- the runner's side
+
+    def step(self) -> None:
+        """Runs on to the next wait. Raises what the coroutine raises, StopIteration with its result at its end."""
+        coroutine, loop = self._coroutine, self._runner.loop
+        assert coroutine is not None
+        _enter_task(loop, self)  # type: ignore[arg-type]
+        scheduler.eager = self
+        try:
+            if self._must_cancel:
+                self._must_cancel = False
+                wait = self._context.run(coroutine.throw, asyncio.CancelledError())
+            else:
+                wait = self._context.run(coroutine.send, None)
+        finally:
+            scheduler.eager = None
+            _leave_task(loop, self)  # type: ignore[arg-type]
+        if not isinstance(wait, Wait):
+            self._become_task(coroutine, wait)
+
+    def resume(self) -> None:
+        """As `step`, for the loop: the end is told to `done`."""
+        self._queued = False
+        if (
+            self._coroutine is None
+        ):  # it has cancelled itself, and ended or become a task before it heard of it
+            return
+        try:
+            self.step()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except StopIteration as end:
+            self._result = end.value
+        except BaseException as error:
+            self._error = error
+        else:
+            return
+        self._coroutine = None
+        self._done(self)
+
+    def _become_task(self, coroutine: Coroutine[Any, Any, Any], wait: Any) -> None:
+        task = self.task = self._runner.loop.create_task(_Begun(coroutine, wait), context=self._context)
+        self._coroutine = None
+        if self._must_cancel:
+            task.cancel()
+        task.add_done_callback(self._done)
+
+    # ---- the waiter of a PendingReply
+
+    def set_result(self, _: None) -> None:
+        """The reply is there."""
+        if not self._queued:
+            self._queued = True
+            self._runner.go_on(self)
+
+    def wake(self, _wait: Any) -> None:
+        """The same, of one that has failed."""
+        self.set_result(None)
+
+    # ---- as of an asyncio.Task
 
     def cancel(self, msg: Any = None) -> bool:
         """As `asyncio.Task.cancel`."""
-        return self.task is not None and self.task.cancel(msg)
+        if self.task is not None:
+            return self.task.cancel(msg)
+        if self._coroutine is None:
+            return False
+        self._cancels += 1
+        self._must_cancel = True
+        self.set_result(None)
+        return True
 
     def uncancel(self) -> int:
         """As `asyncio.Task.uncancel`."""
-        return 0 if self.task is None else self.task.uncancel()
+        if self.task is not None:
+            return self.task.uncancel()
+        self._cancels = max(0, self._cancels - 1)
+        return self._cancels
 
     def cancelling(self) -> int:
         """As `asyncio.Task.cancelling`."""
-        return 0 if self.task is None else self.task.cancelling()
+        return self._cancels if self.task is None else self.task.cancelling()
 
     def done(self) -> bool:
         """As `asyncio.Task.done`."""
-        return self.task is not None and self.task.done()
+        return self._coroutine is None if self.task is None else self.task.done()
+
+    def cancelled(self) -> bool:
+        """As `asyncio.Task.cancelled`."""
+        return isinstance(self._error, asyncio.CancelledError) if self.task is None else self.task.cancelled()
+
+    def exception(self) -> BaseException | None:
+        """As `asyncio.Task.exception`."""
+        return self._error if self.task is None else self.task.exception()
+
+    def result(self) -> Any:
+        """As `asyncio.Task.result`."""
+        if self.task is not None:
+            return self.task.result()
+        if self._error is not None:
+            raise self._error
+        return self._result
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """As `asyncio.Task.get_loop`."""
-        return self._loop
+        return self._runner.loop
+
+    def __getattr__(self, name: str) -> Any:
+        task = self.task
+        if task is None:
+            raise AttributeError(f"{name}: the task has not begun to wait")
+        return getattr(task, name)
 
 
 class _Begun(Coroutine[Any, Any, Any]):
-    """A coroutine that has run up to its first wait. The first thing it yields is that wait."""
+    """A coroutine that has run up to a wait. The first thing it yields is that wait."""
 
     __slots__ = ("_coroutine", "_given", "_wait")
 
@@ -72,24 +225,3 @@ class _Begun(Coroutine[Any, Any, Any]):
 
     def __await__(self) -> Any:
         raise TypeError("a coroutine that has begun is awaited by its task")
-
-
-def begin(
-    coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context | None = None
-) -> tuple[Any, asyncio.Task[Any] | None]:
-    """Runs a coroutine up to its end or its first wait: its result and None, or None and the task that goes on with it.
-
-    Called outside of tasks. Raises what the coroutine raises before it waits.
-    """
-    if context is None:
-        context = copy_context()
-    current = _Current(loop)
-    _enter_task(loop, current)  # type: ignore[arg-type]
-    try:
-        wait = context.run(coroutine.send, None)
-    except StopIteration as done:
-        return done.value, None
-    finally:
-        _leave_task(loop, current)  # type: ignore[arg-type]
-    task = current.task = loop.create_task(_Begun(coroutine, wait), context=context)
-    return None, task

@@ -15,6 +15,7 @@ from msgspec import Struct
 from runtime.core.mailbox import LONG, Pattern, pattern
 
 if TYPE_CHECKING:
+    from runtime.core.eager_task import EagerTask
     from runtime.core.pid import Pid
     from runtime.core.process import Cell
 
@@ -24,11 +25,12 @@ TURN_MESSAGES: Final = 64  # messages a process may handle in one turn before th
 class Scheduler:
     """Who runs right now. One for all engines: one thread at a time runs processes."""
 
-    __slots__ = ("current", "entered", "unwinding")
+    __slots__ = ("current", "eager", "entered", "unwinding")
 
     def __init__(self) -> None:
         self.current: Cell | None = None  # the process; None outside of processes
         self.entered: Cell | None = None  # whose coroutine is asyncio's current task
+        self.eager: EagerTask | None = None  # that runs outside of processes, before it is an asyncio task
         self.unwinding = False  # True while the code of a dead process cleans up
 
 
@@ -53,7 +55,7 @@ class PendingReply(Wait, Struct, kw_only=True, eq=False):
     done: bool = False
     value: Any = None
     error: BaseException | None = None
-    waiter: Cell | asyncio.Future[None] | None = None
+    waiter: Cell | EagerTask | asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -80,8 +82,9 @@ class PendingReply(Wait, Struct, kw_only=True, eq=False):
     def __await__(self) -> Generator[Any, None, Any]:
         if not self.done:
             try:
-                if scheduler.current is not None:
-                    self.waiter = scheduler.current
+                waiter = scheduler.current or scheduler.eager
+                if waiter is not None:
+                    self.waiter = waiter
                     while not self.done:
                         yield self
                 else:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from runtime.core.eager_task import Runner
 from runtime.core.pid import Pid
 from runtime.http.accept_queue import AcceptQueue
 from runtime.http.forwarded import Forwarded
@@ -57,6 +58,7 @@ class Listener:
         "now",
         "options",
         "queues",
+        "runner",
         "scheme",
         "servers",
     )
@@ -66,6 +68,7 @@ class Listener:
         self.options = options
         self.scheme = scheme
         self.loop = asyncio.get_running_loop()
+        self.runner = Runner(self.loop)
         self.now = self.loop.time
         self.forwarded = Forwarded(options.trusted_proxies) if options.trusted_proxies else None
         self.connections: set[Any] = set()  # HttpProtocol, and what became of them by an upgrade

@@ -14,10 +14,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
-from inspect import iscoroutine
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
-from runtime.core import eager_task, telemetry
+from runtime.core import telemetry
+from runtime.core.eager_task import Task
 from runtime.http import answer
 from runtime.http.body import DISCONNECTED, EMPTY, Body, BodyError
 from runtime.http.connection import UPGRADED, Connection
@@ -54,7 +55,7 @@ class HttpProtocol(asyncio.Protocol):
             deque()
         )  # in order: what is not handled yet, and why there is no more
         self._current: Request | None = None  # being handled, or its answer being streamed
-        self._task: asyncio.Task[Any] | None = None
+        self._task: Task = None
         self._arriving: Body | None = None  # that is not complete
         self._peer: Peer | None = None
         self._disconnected: asyncio.Future[None] | None = None
@@ -257,17 +258,16 @@ class HttpProtocol(asyncio.Protocol):
             listener.forwarded.apply(request)
         try:
             outcome = listener.handler(request)
-            if type(outcome) is not Response and iscoroutine(outcome):
-                outcome, task = eager_task.begin(outcome, listener.loop)
+            if type(outcome) is CoroutineType:
+                outcome, task = listener.runner.begin(outcome, self._done)
                 if task is not None:
                     self._task = task
-                    task.add_done_callback(self._done)
                     return
         except Exception as error:
             outcome = self._failed(error)
         self._answer(request, outcome)  # type: ignore[arg-type]
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
+    def _done(self, task: Task) -> None:
         self._task = None
         request = self._current
         if task.cancelled():
