@@ -47,6 +47,15 @@ class Body:
         self._waiter: asyncio.Future[None] | None = None
         self._error: BodyError | None = None
 
+    @classmethod
+    def whole_of(cls, data: bytes) -> Body:
+        """One that has come with its head."""
+        body = cls(len(data))
+        body.complete = True
+        body.received = body.buffered = len(data)
+        body._parts.append(data)
+        return body
+
     @property
     def unread(self) -> int:
         """Bytes that wait for a reader. One that gathers the whole body has a bound of its own."""

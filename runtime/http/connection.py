@@ -14,8 +14,8 @@ other body after its length. So no piece holds the bytes of two messages, which 
 
 Trailer fields are counted and dropped (RFC 9110 6.5.1).
 
-What a head says follows from its bytes: one that has no body and has come twice in a row is not parsed again, as long as
-the same bytes come.
+What a head says follows from its bytes: one that has come twice in a row is not parsed again, as long as the same bytes
+come, with a body of its length behind them or none.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Connection:
         self._muted = False
         self._raw = bytearray()  # of the head, but for the piece that is parsed
         self._data = b""
-        self._last = b""  # a whole head
+        self._last = b""  # a whole head, in one piece
         self._again: Request | None = None  # what it says, once it has come twice; given out as copies
         self._begin()
 
@@ -110,12 +110,12 @@ class Connection:
         self.unfinished = False
         if self.phase == HEAD and not self._beside and self.pending < self._max_ahead and size <= _PIECE:
             again = self._again
-            if again is not None and data == self._last:
-                self.pending += 1
-                self.count += 1
-                return [again.copy()]
-            if data.find(_EMPTY_LINE) == size - 4:  # a head and nothing else, as most reads are
-                return self._receive_head(data)
+            if again is not None and data.startswith(self._last):
+                length = size - len(self._last)
+                if length == again.content_length:
+                    self.pending += 1
+                    self.count += 1
+                    return [again.copy(), data[-length:], END] if length else [again.copy()]
         events = self._events = []
         while position < size:
             phase = self.phase
@@ -140,19 +140,6 @@ class Connection:
                 events.append(refusal)
                 break
         self._events = _NONE
-        return events
-
-    def _receive_head(self, data: bytes) -> list[Event]:
-        events = self._events = []
-        refusal = self._feed(data)
-        self._events = _NONE
-        if refusal is not None:
-            self.phase = CLOSED
-            events.append(refusal)
-        elif events and self.phase == HEAD:  # a request without a body, and more may follow
-            again = events[0] if data == self._last else None
-            self._again = again.copy() if type(again) is Request else None
-            self._last = data
         return events
 
     def answered(self) -> None:
@@ -187,7 +174,7 @@ class Connection:
             self._left -= len(piece)
         else:
             self._beside += len(piece)
-            self._tail = piece[-3:]
+            self._tail = piece[-3:] if len(piece) > 2 else (self._tail + piece)[-3:]
             self._data = piece
         try:
             self._parser.feed_data(piece)
@@ -276,6 +263,15 @@ class Connection:
         self.pending += 1
         self.count += 1
         self._events.append(request)
+        self._remember(request)
+
+    def _remember(self, request: Request) -> None:
+        """A head that says the same whenever it comes, and of what follows only its length, need not be parsed a third time."""
+        head = b"" if self._raw else self._data
+        if head != self._last:
+            self._last, self._again = head, None
+        elif head and request.keep_alive and not (request.upgrade or request.expects_continue):
+            self._again = request.copy()
 
     def on_body(self, data: bytes) -> None:
         if self.phase == CHUNKED:

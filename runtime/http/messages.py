@@ -68,8 +68,11 @@ class Request:
         self.forwarded: tuple[Peer | None, str] | None = None
 
     def copy(self) -> Request:
-        """The same head. Of a request without a body, on no connection yet."""
-        return Request(self.method, self.path, self.query, self.fields, self.headers, self.version)
+        """The same head, on no connection yet and without its body."""
+        return Request(
+            self.method, self.path, self.query, self.fields, self.headers, self.version, self.keep_alive,
+            self.content_length,
+        )  # fmt: skip
 
     @property
     def client(self) -> Peer | None:

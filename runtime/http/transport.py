@@ -21,7 +21,7 @@ from runtime.core import telemetry
 from runtime.core.eager_task import Task
 from runtime.http import answer
 from runtime.http.body import DISCONNECTED, EMPTY, Body, BodyError
-from runtime.http.connection import UPGRADED, Connection
+from runtime.http.connection import END, UPGRADED, Connection, Event
 from runtime.http.deadlines import Deadlines, Phase, Progress
 from runtime.http.messages import Peer, Request, Response, Upgrade
 from runtime.http.target import Refusal
@@ -128,30 +128,42 @@ class HttpProtocol(asyncio.Protocol):
     def _take(self, data: bytes) -> None:
         http = self._http
         events = http.receive(data)
-        for event in events:
-            if type(event) is Request:
-                event.link = self
-                if event.content_length != 0:
-                    self._arriving = event.body = Body(event.content_length, self._wanted)
-                if len(events) == 1 and self._current is None and not self._queue and not self._pressed:
-                    self._handle(event)
-                else:
-                    self._queue.append(event)
-            elif type(event) is bytes:
-                if self._arriving is not None:
-                    self._arriving.feed(event)
-            elif type(event) is Refusal:
-                self._refused(event)
-                return
-            elif self._arriving is not None:  # END
-                self._arriving.end()
-                self._arriving = None
+        if self._current is not None or self._queue or self._pressed:
+            self._enqueue(events)
+        elif len(events) == 3 and events[2] is END and type(events[1]) is bytes:
+            request: Any = events[0]  # and its body, as most come
+            request.link = self
+            request.body = Body.whole_of(events[1])
+            self._handle(request)
+        elif len(events) == 1 and type(events[0]) is Request and events[0].content_length == 0:
+            events[0].link = self
+            self._handle(events[0])
+        else:
+            self._enqueue(events)
+        if self._lingering:
+            return
         if http.unfinished:
             self._listener.loop.call_soon(self._take_rest)
         if self._queue and self._current is None:
             self._start()
         elif http.pending or http.waiting or not self._reading:
             self._go_on()
+
+    def _enqueue(self, events: list[Event]) -> None:
+        for event in events:
+            if type(event) is Request:
+                event.link = self
+                if event.content_length != 0:
+                    self._arriving = event.body = Body(event.content_length, self._wanted)
+                self._queue.append(event)
+            elif type(event) is bytes:
+                if self._arriving is not None:
+                    self._arriving.feed(event)
+            elif type(event) is Refusal:
+                self._refused(event)
+            elif self._arriving is not None:  # END
+                self._arriving.end()
+                self._arriving = None
 
     def _take_rest(self) -> None:
         if self._transport is not None and not self._lingering and self._http.unfinished:
