@@ -29,6 +29,7 @@ from api.http.cors import Cors
 from api.http.errors import ApiError, FailureLog, from_exception, overloaded
 from api.http.principal import Principal
 from api.http.request import JSON_HEADER, JSON_TYPE, Headers, Response, query_pairs, refuse_query
+from api.http.request import ApiRequest as _Request
 from api.http.router import JSON, Operation, Router, Routes
 from api.operators import actions as admin_actions
 from api.operators import admin, metrics, nodes
@@ -140,7 +141,7 @@ class App:
             request_id = given.decode()
         else:
             request_id = f"{self._prefix}-{next(self._count):x}"
-        request = ApiRequest(self.context, asked, request_id)
+        request = _Request(self.context, asked, request_id)
         if REQUEST.told_from_start:
             return self._traced(request)
         if REQUEST.active:

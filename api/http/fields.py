@@ -19,6 +19,7 @@ from functools import reduce
 from operator import or_
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
+from uuid import UUID
 
 import msgspec
 import orjson
@@ -51,7 +52,7 @@ class Amount(Decimal):
                 raise ValueError(TOO_LARGE)
             if len(value) > AMOUNT_LENGTH or len(found[2] or "") > MAX_DECIMALS:
                 raise ValueError(f"at most {MAX_DECIMALS} decimals")
-            number = Decimal(value)
+            number = cls(value)
         else:
             number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
             if not number.is_finite() or number.adjusted() >= AMOUNT_INTEGER_DIGITS:
@@ -59,16 +60,19 @@ class Amount(Decimal):
             number = _shortest(number)
             if places(number) > MAX_DECIMALS:
                 raise ValueError(f"at most {MAX_DECIMALS} decimals")
-        if number == 0:
+        if not number:
             raise ValueError("must not be 0")
-        return cls(number if isinstance(value, str) else number.normalize(_WIDE))
+        return number if isinstance(number, cls) else cls(number.normalize(_WIDE))
 
     def misfit(self, currency: str) -> str | None:
         """Why this is no amount in that currency; None when it is one.
 
         All decimals of a string count, those of a number that it needs.
         """
-        allowed, exponent = decimals(currency), self.as_tuple().exponent
+        allowed = decimals(currency)
+        if self.same_quantum(unit(allowed)):  # nearly every one
+            return None
+        exponent = self.as_tuple().exponent
         if isinstance(exponent, int) and -exponent <= allowed:
             return None
         return f"{currency} has no decimals" if allowed == 0 else f"{currency} has at most {allowed} decimals"
@@ -260,7 +264,17 @@ class Decoder:
     with its fields together.
     """
 
-    __slots__ = ("_decode", "_fields", "_lenient", "_nothing", "_plain", "_problems", "kind")
+    __slots__ = (
+        "_decode",
+        "_fields",
+        "_is_flat",
+        "_lenient",
+        "_nothing",
+        "_plain",
+        "_problems",
+        "_quoted",
+        "kind",
+    )
 
     def __init__(self, kind: type[msgspec.Struct], lenient: bool = False) -> None:
         self.kind = kind
@@ -275,6 +289,9 @@ class Decoder:
         self._fields = msgspec.structs.fields(kind)
         self._plain = [_without_none(field.type) for field in self._fields]
         self._problems = getattr(kind, "problems", None)
+        # Where no value holds an object and no other field passes, a key that comes twice is one of these names.
+        self._is_flat = not lenient and all(map(_is_scalar, self._plain))
+        self._quoted = [f'"{field.encode_name}"'.encode() for field in self._fields]
 
     def json(self, body: bytes) -> Any:
         """The value in a JSON body; one whose fields may all be left out may be left out itself.
@@ -288,13 +305,22 @@ class Decoder:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             value = None  # _loads says whether it is JSON at all, or only holds what msgspec refuses
         try:
-            if value is None or not _is_each_key_once(body):
+            if value is None or not (
+                (self._is_flat and self._has_each_name_once(body)) or _is_each_key_once(body)
+            ):
                 value = self._by_field(_loads(body))
         except RecursionError:
             raise ApiError(400, "The body is nested too deep", code="malformed_json") from None
         if self._problems is not None and (bad := self._problems(value)):
             raise invalid(bad)
         return value
+
+    def _has_each_name_once(self, body: bytes) -> bool:
+        """Of an object that has been decoded. False also when it can't be told cheaply: a value may hold a quoted name."""
+        if not self._is_flat or b"\\" in body:
+            return False
+        count = body.count
+        return max([count(name) for name in self._quoted]) <= 1
 
     def strings(self, values: Mapping[str, str]) -> Any:
         """The value in text pairs (a query, a form): numbers are read from their text, `null` is a word."""
@@ -373,6 +399,13 @@ def _meant(name: str, names: list[str]) -> str | None:
     if not near and len(given) >= MIN_SHORT:
         near = [one for one in plain if one.startswith(given)]
     return f"did you mean {plain[near[0]]}?" if near else None
+
+
+def _is_scalar(kind: Any) -> bool:
+    """Whether values of a field's type hold no others."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return isinstance(kind, type) and issubclass(kind, (str, int, float, Decimal, datetime, UUID))
 
 
 def _is_each_key_once(body: bytes) -> bool:

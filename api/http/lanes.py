@@ -12,7 +12,7 @@ from typing import Final
 from api.http.errors import ApiError, overloaded
 from api.http.router import SIGN_IN, WORK, WRITE
 from runtime.core import telemetry
-from runtime.http.admission import Admission
+from runtime.http.admission import LEAST, Admission
 
 SHED: Final = ("http", "shed")
 ASSUMED: Final = {WORK: 1000.0, WRITE: 2000.0, SIGN_IN: 50.0}  # served a second, until it has been measured
@@ -26,7 +26,8 @@ class Lanes:
 
     def check(self, lane: str) -> None:
         """Before anything is known but the lane. Raises ApiError 503 when nobody can be let in."""
-        if self.of[lane].full(now := time.monotonic()):
+        admission = self.of[lane]
+        if admission.waiting >= LEAST and admission.full(now := time.monotonic()):
             raise self._refused(lane, now)
 
     def enter(self, lane: str, owner: Hashable) -> None:

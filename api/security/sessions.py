@@ -42,6 +42,7 @@ class Sessions:
         self._keyring = keyring
         self._token_seconds = token_seconds
         self._believed: dict[bytes, Principal] = {}
+        self._allowed: dict[bytes, Principal] = {}  # tokens, and whom each speaks for in this generation
         self._vouched: dict[UUID, UUID] = {}  # session, or user of a token without one -> its user
         self._ended: dict[UUID, float] = {}
         self._prune_at = 1024
@@ -58,6 +59,9 @@ class Sessions:
 
     def known(self, token: bytes) -> Principal | None:
         """The principal of a token, without waiting; None when the database has to be asked, or the token may not."""
+        allowed = self._allowed.get(token)
+        if allowed is not None and time.time() < allowed.exp and self._is_current():
+            return allowed
         principal = self._believed.get(token)
         if principal is None:
             principal = self._keyring.recognise(token)
@@ -66,10 +70,16 @@ class Sessions:
             self._believe(token, principal)
         if time.time() >= principal.exp:
             del self._believed[token]
+            self._allowed.pop(token, None)
             return None
         if principal.user_id is None:
             return principal
-        return self._from_memory(principal) if self._is_current() else None
+        if not self._is_current():
+            return None
+        allowed = self._from_memory(principal)
+        if allowed is not None:
+            self._allowed[token] = allowed
+        return allowed
 
     async def authenticate(self, token: str) -> Principal:
         """Who a token speaks for. Raises InvalidToken when it is not ours, expired, revoked or its user inactive."""
@@ -103,6 +113,7 @@ class Sessions:
             self._vouch(claimed)
             if state["role"] != "user" or claimed.role != "user":
                 self._roles[claimed.user_id] = state["role"]
+                self._allowed.clear()
             self._believe(token.encode("latin-1"), claimed)
         return replace(claimed, role=state["role"], email=state["email"])
 
@@ -110,7 +121,7 @@ class Sessions:
 
     def session_ended(self, session_id: UUID) -> None:
         """No token of this session counts any more."""
-        self._generation += 1
+        self._begin_generation()
         now = time.time()
         self._ended[session_id] = now
         self._vouched.pop(session_id, None)
@@ -122,7 +133,7 @@ class Sessions:
 
     def rights_changed(self, user_id: UUID, role: str | None, active: bool) -> None:
         """What this user may from now on; `role` None for one who is no more."""
-        self._generation += 1
+        self._begin_generation()
         if active and role is not None:
             self._inactive.discard(user_id)
         else:
@@ -136,8 +147,13 @@ class Sessions:
 
     def forget(self) -> None:
         """Reads everything anew before it believes again."""
-        self._generation += 1
+        self._begin_generation()
         self._loaded = False
+
+    def _begin_generation(self) -> None:
+        """What anybody may has changed: what was found before counts no more."""
+        self._generation += 1
+        self._allowed.clear()
 
     # ---- memory
 
@@ -200,6 +216,7 @@ class Sessions:
         for change in meanwhile:  # they may be newer than what was read
             change()
         self._loaded = True
+        self._allowed.clear()
 
     def _vouch(self, principal: Principal) -> None:
         if len(self._vouched) >= MAX_BELIEVED:
@@ -210,6 +227,7 @@ class Sessions:
     def _believe(self, token: bytes, principal: Principal) -> None:
         if len(self._believed) >= MAX_BELIEVED:
             self._believed.clear()
+            self._allowed.clear()
         self._believed[token] = principal
 
 

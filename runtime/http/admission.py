@@ -56,7 +56,7 @@ class Admission:
     def enter(self, owner: Hashable, now: float) -> bool:
         """Whether this piece of work is let in; if it is, `leave` has to follow."""
         own = self._owners.get(owner, 0)
-        if self.full(now) or own >= max(LEAST_EACH, SHARE * (self._room() - self.waiting)):
+        if self.full(now) or (own >= LEAST_EACH and own >= SHARE * (self._room() - self.waiting)):
             return False
         if not self.waiting:
             if now - self._last > FORGET:
@@ -69,14 +69,18 @@ class Admission:
 
     def leave(self, owner: Hashable, now: float) -> None:
         """What was let in is served, or has failed: it waits no more."""
-        left = self._owners.pop(owner) - 1
+        owners = self._owners
+        left = owners[owner] - 1
         if left:
-            self._owners[owner] = left
+            owners[owner] = left
+        else:
+            del owners[owner]
         self.waiting -= 1
         assert self.waiting >= 0
         self._last = now
         self._served += 1
-        self._lowest = min(self._lowest, self.waiting)
+        if self.waiting < self._lowest:
+            self._lowest = self.waiting
         if now - self._began >= ROUND:
             self._measured(self._served / (now - self._began), now - self._began)
             self._begin_round(now)

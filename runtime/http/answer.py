@@ -104,7 +104,7 @@ def _begun(status: int, fields: Fields) -> list[bytes]:
 
 
 def _line(field: Field) -> bytes:
-    line = b"%b: %b\r\n" % field
-    if len(line.splitlines()) != 1 or line.find(b"\0") >= 0:
+    line = b"%b: %b" % field
+    if b"\n" in line or b"\r" in line or b"\0" in line:
         raise ValueError("a field of an answer holds CR, LF or NUL")
-    return line
+    return line + b"\r\n"
