@@ -1,4 +1,4 @@
-"""What is asked of the writer and how it answers, the callers of one batch, and what idempotency keys mean inside it."""
+"""What is asked of the writer and how it answers, who comes into a batch, and what idempotency keys mean inside it."""
 
 from __future__ import annotations
 
@@ -110,6 +110,22 @@ def fold_idempotent(batch: list[Waiting]) -> list[Waiting]:
         else:
             leader.followers.append(waiting)
     return kept
+
+
+def in_turn(
+    waiting: list[tuple[From, RecordTransaction]], count: int
+) -> tuple[list[tuple[From, RecordTransaction]], list[tuple[From, RecordTransaction]]]:
+    """`count` of these, one of each user after the other, and the rest; what a user sent stays in its order in both."""
+    turns: list[tuple[int, int]] = []
+    sent: dict[UUID, int] = {}
+    for place, (_, request) in enumerate(waiting):
+        turn = sent[request.user_id] = sent.get(request.user_id, 0) + 1
+        turns.append((turn, place))
+    turns.sort()
+    return (
+        [waiting[place] for _, place in turns[:count]],
+        [waiting[place] for place in sorted(place for _, place in turns[count:])],
+    )
 
 
 def new_ids(count: int) -> list[UUID]:

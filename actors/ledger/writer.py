@@ -1,7 +1,8 @@
 """The writer of transactions: group commit.
 
 What waits becomes one batch, and a batch is one SQL transaction in one round trip: rows, ledger entries,
-ledger head. While a batch is under way the next one gathers in the mailbox; an idle writer writes at once.
+ledger head. While a batch is under way the next one gathers in the mailbox; an idle writer writes at once. When more waits
+than a batch takes, users are served in turn: those who send much wait for themselves, and others not for them.
 After COMMIT the ledger's head moves, this server's channels get the events in ledger order, and the callers are
 answered. Rows that other programs wrote into transactions get their entries here too, and the entries of
 other servers are published to our channels, each once: `ServerState.ledger_position` is how far that went, and it
@@ -41,6 +42,7 @@ from actors.ledger.batch import (
     Waiting,
     as_pg_uuid,
     fold_idempotent,
+    in_turn,
     new_ids,
     request_hash,
 )
@@ -138,15 +140,20 @@ class DbWriter(GenServer):
         return None
 
     async def terminate(self, reason: Any) -> None:
-        await self._flush()
+        while self.waiting:
+            await self._flush()
         await self._drop_connection()
 
     # ---- one batch
 
     async def _flush(self) -> None:
-        waiting, self.waiting = self.waiting, []
-        for start in range(0, len(waiting), MAX_BATCH):
-            await self._write(self._rows_of(waiting[start : start + MAX_BATCH]))
+        """Write a batch. What is left waits with those who come meanwhile, so that they have their turn, too."""
+        if len(self.waiting) <= MAX_BATCH:
+            batch, self.waiting = self.waiting, []
+        else:
+            batch, self.waiting = in_turn(self.waiting, MAX_BATCH)
+            erlang.send(self.me, _FLUSH_BATCH)
+        await self._write(self._rows_of(batch))
 
     def _rows_of(self, requests: list[tuple[From, RecordTransaction]]) -> list[Waiting]:
         at = datetime.now(UTC)

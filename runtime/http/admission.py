@@ -6,7 +6,9 @@ not how much could be done. So what would wait longer than `longest` is refused 
 what is let in is answered soon whatever is offered.
 
 An owner may fill the lane up to `SHARE` times the room that is left (the dynamic threshold of Choudhury and Hahne,
-1998): one alone gets two thirds, two get two fifths each, and there is always room for somebody new.
+1998): one alone gets two thirds, two get two fifths each, and there is always room for somebody new. When the rate
+falls, what a greedy one has put in before is suddenly too much; those who ask for little do not pay for that: up to
+`OVER` times its room the lane still takes what an owner has less of than half an equal share.
 
 A pure state machine: it is told what happens and when (`now`, monotonic seconds), and has no clock of its own.
 """
@@ -21,6 +23,7 @@ LONGEST: Final = 0.5  # seconds that work may wait
 LEAST: Final = 16  # in a lane without question, else a slow lane could not be measured
 LEAST_EACH: Final = 4  # of them of one owner
 SHARE: Final = 2.0
+OVER: Final = 1.5
 ROUND: Final = 0.1  # seconds, at least, over which a rate is measured
 MEMORY: Final = 0.5  # seconds after which a measured rate counts for two thirds
 FORGET: Final = 10.0  # seconds of idleness after which a low rate says nothing any more
@@ -51,12 +54,13 @@ class Admission:
 
     def full(self, now: float) -> bool:
         """Whether nobody is let in. Who asks this first need not find out whose the work is."""
-        return self.waiting >= LEAST and (self.expected() >= self.longest or self._stalled(now))
+        return self.waiting >= LEAST and (self.waiting >= OVER * self._room() or self._stalled(now))
 
     def enter(self, owner: Hashable, now: float) -> bool:
         """Whether this piece of work is let in; if it is, `leave` has to follow."""
         own = self._owners.get(owner, 0)
-        if self.full(now) or (own >= LEAST_EACH and own >= SHARE * (self._room() - self.waiting)):
+        crowded = self.waiting >= LEAST or own >= LEAST_EACH
+        if crowded and (self.full(now) or own >= self._share(own)):
             return False
         if not self.waiting:
             if now - self._last > FORGET:
@@ -89,6 +93,13 @@ class Admission:
         """Whole seconds after which it is worth to ask again."""
         over = now - self._last if self._stalled(now) else self.expected() - self.longest
         return max(1, min(LONGEST_RETRY, math.ceil(over)))
+
+    def _share(self, own: int) -> float:
+        room = self._room()
+        left = room - self.waiting
+        if left > 0:
+            return max(LEAST_EACH, SHARE * left)
+        return room / (2 * (len(self._owners) + (own == 0)))
 
     def _room(self) -> float:
         return max(LEAST, self.rate * self.longest)

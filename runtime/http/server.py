@@ -29,7 +29,7 @@ from runtime.otp.gen_server import GenServer, Reply, Stop
 
 Handler = Callable[[Request], Awaitable[Response | None] | Response | None]
 
-BACKLOG: Final = 4096  # `AcceptQueue` keeps it short; what finds it full would come again after a second
+BACKLOG: Final = 4096  # `AcceptQueue` empties it; what finds it full would come again after a second
 LONGEST_SWEEP: Final = 1.0  # seconds between two looks at all connections
 SHORTEST_SWEEP: Final = 0.02
 QUIET: Final = 1.0  # seconds from the stop until who asks nothing is let go

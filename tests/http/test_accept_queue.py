@@ -89,3 +89,85 @@ def test_the_length_of_the_queue_is_the_kernels() -> None:
             each.close()
 
     uvloop.run(main())
+
+
+async def status_of(client: socket.socket) -> int:
+    client.setblocking(False)
+    async with asyncio.timeout(60):
+        return int((await asyncio.get_running_loop().sock_recv(client, 4096)).split()[1])
+
+
+def test_who_says_nothing_yet_is_looked_at_again() -> None:
+    """Clients connect before they send: they cost no transport, and are refused like the others once they have sent."""
+
+    async def main() -> None:
+        [bound] = bind("127.0.0.1", 0)
+        listener = Listener(lambda _request: Response(200, b"done"), HttpOptions())
+        now = 100.0
+        listener.now = lambda: now
+        queue = AcceptQueue(listener, bound)
+        clients = [socket.create_connection(bound.getsockname()) for _ in range(CLIENTS)]
+        queue.look(now)
+        assert queue.length() == 0 and queue.busy and not listener.connections
+        for client in clients:
+            client.send(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        now += 0.01
+        queue.look(now)
+        found = [await status_of(client) for client in clients]
+        assert set(found) == {200, 503} and 16 <= found.count(200) < CLIENTS
+        for each in (*clients, bound):
+            each.close()
+
+    uvloop.run(main())
+
+
+def test_who_says_nothing_for_longer_is_a_connection_like_any_other() -> None:
+    async def main() -> None:
+        [bound] = bind("127.0.0.1", 0)
+        listener = Listener(lambda _request: Response(200, b"done"), HttpOptions())
+        now = 100.0
+        listener.now = lambda: now
+        queue = AcceptQueue(listener, bound)
+        clients = [socket.create_connection(bound.getsockname()) for _ in range(50)]
+        queue.look(now)
+        assert not listener.connections
+        now += 1.0
+        queue.look(now)
+        async with asyncio.timeout(60):
+            while queue.busy:
+                await asyncio.sleep(0.01)
+        assert len(listener.connections) == 50
+        listener.abort()
+        for each in (*clients, bound):
+            each.close()
+
+    uvloop.run(main())
+
+
+def test_who_was_not_looked_at_in_time_is_refused_and_the_newest_is_served() -> None:
+    async def main() -> None:
+        [bound] = bind("127.0.0.1", 0)
+        listener = Listener(lambda _request: Response(200, b"done"), HttpOptions())
+        now = 100.0
+
+        def hurry() -> float:  # each time anybody looks at the clock
+            nonlocal now
+            now += 0.001
+            return now
+
+        listener.now = hurry
+        queue = AcceptQueue(listener, bound)
+        first = [ask(bound.getsockname()[1], b"/old") for _ in range(100)]
+        queue.look(hurry())  # the budget is for a few of them
+        assert queue.busy and queue.length() == 0
+        now += 1.0
+        newest = ask(bound.getsockname()[1], b"/new")
+        others = [ask(bound.getsockname()[1], b"/new") for _ in range(20)]
+        queue.look(hurry())
+        assert await status_of(others[-1]) == 200
+        assert await status_of(first[0]) == 503
+        for each in (*first, newest, *others, bound):
+            each.close()
+        listener.abort()
+
+    uvloop.run(main())

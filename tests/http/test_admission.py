@@ -77,6 +77,20 @@ def test_one_who_wants_all_leaves_room_for_others() -> None:
     assert all(others)
 
 
+def test_who_asks_for_little_does_not_pay_for_a_rate_that_falls() -> None:
+    """The server becomes slower by half, and what a greedy one has put in before is more than half a second's work."""
+    lane, others = Lane(1 / 1000), []
+    for number in range(20_000):
+        now = number / 10_000
+        if number == 10_000:
+            lane.seconds = 1 / 500
+        lane.come("greedy", now)
+        if number % 500 == 0 and now > 0.5:
+            others.append(lane.come("modest", now))
+    assert all(others)
+    assert max(wait for _, wait in lane.waits) < 1.5 * LONGEST
+
+
 def test_nothing_is_let_in_while_nothing_is_served() -> None:
     admission = Admission(1000)
     assert sum(admission.enter(number, 0.0) for number in range(100)) == 100

@@ -30,7 +30,8 @@ from actors.ledger.writer import (
 from actors.storage import repo
 from runtime.core import telemetry
 from runtime.core.exits import Exit
-from runtime.otp import erlang, gen_server
+from runtime.otp import erlang, gen_server, sys
+from runtime.otp.process_info import process_info
 from schema.rows import TransactionRow
 from tests.support.database import add_user, execute, fetchval
 from tests.support.server import PATIENCE
@@ -400,5 +401,33 @@ def test_stopping_writes_what_waits(database: str) -> None:
             await until(lambda: erlang.whereis("db_writer"))
             await assert_sound(database, 5)
             assert (await s.record(user)).seq == 6
+
+    run(main())
+
+
+def test_one_who_sends_much_does_not_make_others_wait(database: str) -> None:
+    """What waits is more than two batches; the one who came last is in the first."""
+
+    async def main() -> None:
+        async with storage(database) as s:
+            writer = erlang.whereis("db_writer")
+            assert writer is not None
+
+            def waiting() -> int:
+                return process_info(writer, "message_queue_len")[1]
+
+            greedy, modest = await add_user(database), await add_user(database, "other@example.com")
+            await s.record(greedy)
+            await sys.suspend("db_writer")
+            many = [asyncio.create_task(s.record(greedy, description=str(n))) for n in range(600)]
+            await until(lambda: waiting() >= 600)
+            few = [asyncio.create_task(s.record(modest, description=str(n))) for n in range(2)]
+            await until(lambda: waiting() >= 602)
+            await sys.resume("db_writer")
+            seqs = [(await each).seq for each in few]
+            assert max(seqs) <= 1 + db_writer.MAX_BATCH and seqs == sorted(seqs)
+            sent = [(await each).seq for each in many]
+            assert sent == sorted(sent)
+            await assert_sound(database, 603)
 
     run(main())
