@@ -1,10 +1,13 @@
 """The observer: takes a sample a second, and publishes changes of the tree to the operators' channels.
 
-Topic `admin:observer`, events `stats` (one sample), `tree` (the tree without the children of dynamic supervisors, when it has
-changed) and `report` (crash and supervisor reports, in short). Changes within FLUSH_MS go together and at most MAX_REPORTS
-reports go in one flush, so that a storm of crashes costs little. Nobody there: nothing is built.
+Topic `admin:observer:NODE` tells of that node, on whichever node the console's socket is; `admin:observer` of the node that the
+socket is on. Events: `stats` (one sample), `tree` (the tree without the children of dynamic supervisors, when it has changed) and
+`report` (crash and supervisor reports, in short). Changes within FLUSH_MS go together and at most MAX_REPORTS reports go in one
+flush, so that a storm of crashes costs little. Nobody there: nothing is built. An observer whose node has consoles that watch
+another one asks that one's observer, each second, to go on.
 
-Messages: `SampleDue` and `PublishReports`, its own timers. What it measured lives in `actors.instruments` and survives its crash.
+Messages: `SampleDue` and `PublishReports`, its own timers. Cast: `WatchFrom` of other nodes' observers. What it measured lives in
+`actors.instruments` and survives its crash.
 """
 
 from __future__ import annotations
@@ -12,21 +15,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from actors.cluster.member import own_name
 from actors.instruments import Instruments, instruments
 from actors.ledger import server as ledger_server
 from actors.storage.repo import Unavailable
 from runtime.core import telemetry
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Exit
+from runtime.nodes import codec, net_kernel
 from runtime.observe import supervision_tree
 from runtime.observe.report_log import LoggedReport
-from runtime.otp import erlang
+from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import GenServer
-from runtime.phoenix.endpoint import broadcast
+from runtime.phoenix.endpoint import direct_broadcast, local_broadcast
 from runtime.phoenix.pubsub import whereis
 
 TOPIC: Final = "admin:observer"
 TICK_MS: Final = 1000
+WATCH_SECONDS: Final = 3.5  # how long a `WatchFrom` holds
 LAG_MS: Final = 100
 FLUSH_MS: Final = 80
 MAX_REPORTS: Final = 20
@@ -43,6 +49,16 @@ class PublishReports:
     """Time to publish the reports that came in."""
 
 
+@dataclass(frozen=True, slots=True)
+class WatchFrom:
+    """Consoles on `node` watch the node of the observer that gets this."""
+
+    node: str
+
+
+codec.register(WatchFrom)
+
+
 class Observer(GenServer):
     """The process behind the console. `root` is the name at the top of the tree, `pubsub` where its channels subscribe."""
 
@@ -53,6 +69,8 @@ class Observer(GenServer):
         self.missed = 0
         self.flushing = False
         self.shown: dict[str, Any] | None = None
+        self.watching: dict[str, float] = {}  # other nodes, and until when
+        self.own_topic = f"{TOPIC}:{own_name()}"
         self.engine = current_engine()
         listener = self._on_report
         self.instruments.reports.listeners.append(listener)
@@ -62,6 +80,15 @@ class Observer(GenServer):
         self.on_exit(lambda _pid: self._lag_timer.cancel())
         erlang.send_after(TICK_MS, self.pid, SampleDue())
 
+    def handle_cast(self, request: Any) -> Any:
+        match request:
+            case WatchFrom(node):
+                if node not in self.watching:
+                    self.shown = None
+                self.watching[node] = self.now() + WATCH_SECONDS
+                return None
+        return super().handle_cast(request)
+
     def handle_info(self, message: Any) -> Any:
         match message:
             case SampleDue():
@@ -69,6 +96,7 @@ class Observer(GenServer):
                 sample = self.instruments.sample(self.engine)
                 if sample["ledger_seq"] is None and sample["database"] == "up":
                     erlang.spawn(_read_head)
+                self._watch_others()
                 if self._watched():
                     self._publish("stats", sample)
                     self._show_tree()
@@ -116,15 +144,27 @@ class Observer(GenServer):
             self.shown = tree
             self._publish("tree", tree)
 
-    def _watched(self) -> bool:
+    def _watch_others(self) -> None:
+        self.watching = {node: until for node, until in self.watching.items() if until > self.now()}
+        for node in net_kernel.nodes():
+            if self._subscribed(f"{TOPIC}:{node}"):
+                gen_server.cast(("observer", node), WatchFrom(net_kernel.node()))
+
+    def _subscribed(self, topic: str) -> bool:
         try:
-            return bool(whereis(self.pubsub).subscribers(TOPIC))
+            return whereis(self.pubsub).has_subscribers(topic)
         except Error:
             return False
 
+    def _watched(self) -> bool:
+        return bool(self.watching) or self._subscribed(self.own_topic) or self._subscribed(TOPIC)
+
     def _publish(self, event: str, payload: dict[str, Any]) -> None:
         try:
-            broadcast(self.pubsub, TOPIC, event, payload)
+            for topic in (TOPIC, self.own_topic):
+                local_broadcast(self.pubsub, topic, event, payload)
+            for node in self.watching:
+                direct_broadcast(self.pubsub, node, self.own_topic, event, payload)
         except Error:
             self.shown = None
 

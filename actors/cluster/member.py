@@ -155,6 +155,12 @@ class Member(GenServer):
             closing.add_done_callback(_closing.discard)
 
 
+def own_name() -> str:
+    """The name of this server's node; of a server that is alone, the one it would have."""
+    engine = current_engine()
+    return settings.node_name(settings.current()) if engine.node is None else engine.node_name
+
+
 _closing: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks weakly
 
 

@@ -15,13 +15,12 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from actors import settings
+from actors.cluster.member import own_name
 from api.http.errors import ApiError, from_exception, unavailable
 from api.http.fields import Decoder
 from api.http.principal import Principal
 from api.http.request import JSON_HEADER, ApiRequest, Response, query_pairs
 from api.http.router import Handler, Routes
-from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Exit
 from runtime.http import messages as http
 from runtime.nodes import codec, erpc, net_kernel
@@ -69,12 +68,6 @@ class _Operation:
 
 _operations: dict[str, _Operation] = {}
 _encode = msgspec.json.Encoder(decimal_format="number").encode
-
-
-def own_name() -> str:
-    """The name of this node; of a server that is alone, the one it would have."""
-    engine = current_engine()
-    return settings.node_name(settings.current()) if engine.node is None else engine.node_name
 
 
 def names() -> list[str]:

@@ -29,6 +29,7 @@ from prometheus_client.metrics_core import Metric as PrometheusMetric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from actors.cluster.member import own_name
 from actors.instruments import BREAKER_STATES, Instruments, gauges, instruments
 from actors.server_state import server_state
 from api.context import ApiRequest
@@ -206,7 +207,7 @@ class NodeRegistry:
 
     def collect(self) -> Iterator[PrometheusMetric]:
         """All families; called at each scrape."""
-        node = node_routes.own_name()
+        node = own_name()
         for family in self._registry.collect():
             family.samples = [one._replace(labels={**one.labels, "node": node}) for one in family.samples]
             yield family
@@ -240,7 +241,7 @@ async def _of(node: str) -> bytes | None:
 async def of_all() -> bytes:
     """The metrics of all nodes, and which of them there are."""
     names = node_routes.names()
-    own = node_routes.own_name()
+    own = own_name()
     others = [name for name in names if name != own]
     texts = dict(zip([own, *others], [text(), *await asyncio.gather(*map(_of, others))], strict=True))
     lost = [one.name for one in await health.lost_nodes() if not one.left]
@@ -291,7 +292,7 @@ async def metrics(request: ApiRequest) -> Response:
     node = request.query.node
     if node is None:
         body = await of_all()
-    elif node in ("self", node_routes.own_name()):
+    elif node in ("self", own_name()):
         body = text()
     else:
         body = zlib.decompress(await node_routes.look(node, "metrics", SCRAPE_MS))

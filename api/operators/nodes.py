@@ -14,7 +14,7 @@ from typing import Final, Literal
 import msgspec
 
 from actors import settings
-from actors.cluster.member import GetFabric, LostNode
+from actors.cluster.member import GetFabric, LostNode, own_name
 from actors.instruments import gauges, instruments, resident_memory
 from api.context import ApiRequest
 from api.http import node_routes
@@ -111,7 +111,7 @@ async def describe() -> NodeDescription:
     down = [name for name, check in checks.items() if check.status == "down"]
     nats, links = await asyncio.gather(_nats(), _links())
     return NodeDescription(
-        node_routes.own_name(),
+        own_name(),
         VERSION,
         os.getpid(),
         round(own.seconds, 3),
@@ -175,7 +175,7 @@ async def cluster(request: ApiRequest) -> Response:
 
 async def everyone() -> ClusterBody:
     """All nodes, asked at once."""
-    own = node_routes.own_name()
+    own = own_name()
     states = [
         *await asyncio.gather(*map(_state, node_routes.names())),
         *map(_absent, await health.lost_nodes()),

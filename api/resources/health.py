@@ -10,7 +10,7 @@ import msgspec
 from actors import settings
 from actors.bridges.circuit_breaker import GetState
 from actors.bridges.supervisor import breaker_name
-from actors.cluster.member import GetFabric, GetLost, LostNode
+from actors.cluster.member import GetFabric, GetLost, LostNode, own_name
 from actors.server_state import server_state
 from actors.settings import Settings
 from actors.storage import repo
@@ -94,7 +94,7 @@ async def ready(request: ApiRequest) -> Response:
     """State of the database, the ledger, the writer (whether a write works), the disk of the embedded database, waits for locks,
     and the bridge to the Go services. Of another node with `node`; one that does not answer is not ready."""
     node = request.query.node
-    if node is None or node == node_routes.own_name():
+    if node is None or node == own_name():
         return _answer(await readiness(request.context.settings))
     try:
         return _answer(_read(await node_routes.look(node, "readiness", READY_MS)))
@@ -136,7 +136,7 @@ async def readiness(current: Settings) -> Ready:
     nodes = sorted(there + gone, key=lambda one: one.node)
     down = [name for name, check in checks.items() if check.status == "down" and name not in OPTIONAL]
     error = ErrorDetail("not_ready", f"Not available: {', '.join(down)}") if down else None
-    return Ready("not_ready" if down else "ready", node_routes.own_name(), checks, nodes, error)
+    return Ready("not_ready" if down else "ready", own_name(), checks, nodes, error)
 
 
 async def lost_nodes() -> tuple[LostNode, ...]:

@@ -141,6 +141,11 @@ def local_broadcast(pubsub_name: str | PubSub, topic: str, event: str, payload: 
     pubsub.whereis(pubsub_name).local_broadcast(topic, _broadcast(topic, event, payload), fastlane)
 
 
+def direct_broadcast(pubsub_name: str | PubSub, node: str, topic: str, event: str, payload: Any) -> None:
+    """As broadcast, to the subscribers on one node only."""
+    pubsub.whereis(pubsub_name).direct_broadcast(node, topic, _broadcast(topic, event, payload), fastlane)
+
+
 def _broadcast(topic: Any, event: Any, payload: Any) -> Broadcast:
     if not isinstance(topic, str) or not isinstance(event, str):
         raise TypeError("topic and event of a broadcast must be strings")

@@ -95,6 +95,11 @@ await run(async (browser) => {
   });
   await shot(page, "charts");
 
+  await page.locator("#tab-cluster").click();
+  await page.waitForSelector("#cluster [data-node]");
+  say("cluster", { nodes: await page.locator("#cluster [data-node]").evaluateAll((all) => all.map((one) => one.dataset.node)), note: await page.locator("#cluster-note").textContent() });
+  await shot(page, "cluster-alone");
+
   await page.locator("#tab-audit").click();
   await page.waitForSelector("#audit tbody tr");
   say("audit", { text: await page.locator("#audit tbody").textContent() });

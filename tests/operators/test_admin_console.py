@@ -61,6 +61,11 @@ def test_the_charts_are_painted(told: list[Any]) -> None:
     assert charts["count"] == 9 and charts["painted"] and "MiB" in charts["memory"]
 
 
+def test_a_server_that_is_alone_is_a_cluster_of_one(told: list[Any]) -> None:
+    cluster = one(told, "cluster")
+    assert len(cluster["nodes"]) == 1 and "alone" in cluster["note"]
+
+
 def test_the_audit_log_names_what_was_done(told: list[Any]) -> None:
     text = one(told, "audit")["text"]
     assert "process.restart" in text and "process.kill" in text and "127.0.0.1" in text

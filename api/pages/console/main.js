@@ -1,15 +1,18 @@
-// The console: signs the operator in, follows `admin:observer`, and hands what comes to the views.
+// The console: signs the operator in, follows `admin:observer:NODE` of the chosen node, and hands what comes to the views.
 
 import { Socket } from "/vendor/phoenix.mjs";
 import * as session from "/shared/session.js";
 import { Charts } from "./charts.js";
+import { Cluster } from "./cluster.js";
 import { $, bytes, clock, el, ms, number, toast } from "./dom.js";
+import { call, chosen } from "./node.js";
 import { Pane } from "./pane.js";
 import { Processes } from "./processes.js";
 import { Tree } from "./tree.js";
 
 const TOPIC = "admin:observer";
 const KEPT = 200;
+const NODES_MS = 3000; // between two looks at the cluster
 let live = null;
 let view = "tree";
 let unseen = 0;
@@ -21,6 +24,7 @@ const pane = new Pane((handle, node) => {
 const tree = new Tree($("tree"), (node) => pane.open(node));
 const processes = new Processes((row) => pane.open(row));
 const charts = new Charts($("charts"));
+const cluster = new Cluster((name) => live?.choose(name));
 
 function shown(state, text) {
   $("connection").dataset.state = state;
@@ -82,21 +86,13 @@ session.watch((found) => (found ? signedIn(found) : signedOut()));
 
 function follow() {
   let stopped = false;
+  let channel = null;
   const socket = new Socket("/socket", {
     authToken: () => session.current()?.token ?? "",
     longPollFallbackMs: 3000,
     reconnectAfterMs: (tries) => [200, 500, 1000, 2000][tries - 1] ?? 5000 + Math.random() * 3000,
     rejoinAfterMs: (tries) => [200, 500, 1000][tries - 1] ?? 3000,
   });
-  const channel = socket.channel(TOPIC, {});
-  channel.on("tree", showTree);
-  channel.on("stats", (sample) => {
-    tiles(sample);
-    charts.add(sample);
-  });
-  channel.on("report", (report) => report1(report, true));
-  channel.on("missed", ({ reports }) => toast(`${reports} more reports came at once; the log has the last of them`));
-  channel.onError(() => !stopped && shown("waiting", "Reconnecting…"));
   const renew = () => session.fresh().then((known) => !stopped && !known && signedOut("Your session has ended."), () => {});
   socket.onClose(() => {
     if (stopped) return;
@@ -104,36 +100,93 @@ function follow() {
     renew();
   });
   socket.onError(renew);
-  const timers = [setInterval(renew, 30000), setInterval(() => view === "processes" && !document.hidden && processes.read(), 2000)];
+
+  /** The console is about this node from now on. */
+  function choose(name) {
+    if (stopped || name === chosen.name) return;
+    channel?.leave();
+    chosen.name = name;
+    $("node").value = name;
+    pane.handle && pane.close();
+    tree.clear();
+    const mine = (channel = socket.channel(`${TOPIC}:${name}`, {}));
+    const still = (run) => (data) => mine === channel && run(data);
+    mine.on("tree", still(showTree));
+    mine.on("stats", still((sample) => {
+      tiles(sample);
+      charts.add(sample);
+    }));
+    mine.on("report", still((report) => report1(report, true)));
+    mine.on("missed", still(({ reports }) => toast(`${reports} more reports came at once; the log has the last of them`)));
+    mine.onError(() => !stopped && mine === channel && shown("waiting", "Reconnecting…"));
+    shown("waiting", "Connecting…");
+    mine
+      .join()
+      .receive("ok", still(() => {
+        shown("live", "Live");
+        everything();
+      }))
+      .receive("error", still((reply) => {
+        shown("broken", `Refused: ${reply?.reason ?? "no reason given"}`);
+        renew();
+      }));
+  }
+
+  /** Who is there; with that, whom the console is about. One that has gone is left for the one that answers. */
+  async function look() {
+    if (stopped || document.hidden) return;
+    try {
+      const found = await session.call("/admin/nodes");
+      if (stopped) return;
+      const there = found.nodes.filter((node) => node.state === "up" || node.state === "silent").map((node) => node.node);
+      choices(there);
+      if (!there.includes(chosen.name)) {
+        if (chosen.name !== null) toast(`${chosen.name} has gone; this is ${found.node}`);
+        choose(found.node);
+      }
+      cluster.show(found, chosen.name);
+    } catch {
+      // the connection's state stands in the header, and the next look is near
+    }
+  }
+
+  const timers = [setInterval(renew, 30000), setInterval(look, NODES_MS), setInterval(() => view === "processes" && !document.hidden && processes.read(), 2000)];
   shown("waiting", "Connecting…");
   socket.connect();
-  channel
-    .join()
-    .receive("ok", () => {
-      shown("live", "Live");
-      everything();
-    })
-    .receive("error", (reply) => {
-      shown("broken", `Refused: ${reply?.reason ?? "no reason given"}`);
-      renew();
-    });
+  look();
   return {
+    choose,
     stop() {
       stopped = true;
+      chosen.name = null;
       timers.forEach(clearInterval);
       socket.disconnect();
     },
   };
 }
 
+function choices(names) {
+  const listed = [...$("node").options].map((option) => option.value);
+  if (listed.join() !== names.join()) {
+    $("node").replaceChildren(...names.map((name) => el("option", { value: name }, name)));
+    $("node").value = chosen.name ?? names[0];
+  }
+  $("node-choice").hidden = names.length < 2;
+}
+
+$("node").addEventListener("change", (event) => live?.choose(event.target.value));
+
 /** What the channel does not repeat: read at the start and after every reconnect. */
 async function everything() {
+  const about = chosen.name;
   try {
-    const [top, stats, reports] = await Promise.all([session.call("/admin/tree?limit=0"), session.call("/admin/stats"), session.call("/admin/reports?limit=100")]);
+    const [top, stats, reports] = await Promise.all([call("/admin/tree?limit=0"), call("/admin/stats"), call("/admin/reports?limit=100")]);
+    if (about !== chosen.name) return;
     showTree(top);
     charts.start(stats.samples);
     tiles(stats.samples.at(-1) ?? stats.now);
     $("log").replaceChildren();
+    $("log-empty").hidden = reports.reports.length > 0;
     reports.reports.reverse().forEach((one) => report1(one, false));
     totals(reports.totals);
     if (view === "processes") processes.read();

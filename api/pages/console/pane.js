@@ -1,7 +1,8 @@
 // The pane of one process: what it is and does, and what an operator can do with it. Read again every second.
 
-import { ApiError, call } from "/shared/session.js";
+import { ApiError } from "/shared/session.js";
 import { $, bytes, clock, el, ms, number, toast } from "./dom.js";
+import { call } from "./node.js";
 
 const PAGE = 50;
 

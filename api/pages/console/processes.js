@@ -1,7 +1,7 @@
 // The process table: sorted and filtered by the server, read again every two seconds while it is on the screen.
 
-import { call } from "/shared/session.js";
 import { $, bytes, el, number } from "./dom.js";
+import { call } from "./node.js";
 
 const COLUMNS = [
   ["name", "Process", ""],

@@ -34,6 +34,14 @@ export class Tree {
     return changed;
   }
 
+  /** Forgets what it shows: what comes next is another tree. */
+  clear() {
+    this.data = null;
+    this.nodes = new Map();
+    this.shape = "";
+    this.place.replaceChildren();
+  }
+
   select(handle) {
     this.selected = handle;
     for (const { data, group } of this.nodes.values()) group.classList.toggle("selected", handle !== null && (data.name === handle || data.pid === handle));
