@@ -6,6 +6,7 @@ Frames are timers of the receiving engine, so one that is suspended keeps them, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from random import Random
 
 from runtime.core.engine import Engine
@@ -33,7 +34,12 @@ class SimulatedNetwork:
         self.random = Random(seed)
         self.members: dict[str, SimulatedFabric] = {}
         self._paths: dict[tuple[str, str], Path] = {}
+        self._digest = blake2b(digest_size=16)
         self.frames = 0
+
+    def digest(self) -> str:
+        """Of all frames so far: who sent which bytes to whom, and when. Two runs with one digest are the same."""
+        return self._digest.hexdigest()
 
     def path(self, sender: str, receiver: str) -> Path:
         """The way from one node to another, to be read or set."""
@@ -53,6 +59,9 @@ class SimulatedNetwork:
 
     def carry(self, sender: SimulatedFabric, receiver: str, frame: bytes) -> None:
         """One frame on its way."""
+        self._digest.update(
+            f"{sender.engine.now():.6f} {sender.name} {receiver} {len(frame)} ".encode() + frame
+        )
         path = self.path(sender.name, receiver)
         target = self.members.get(receiver)
         if (target is None or path.blocked) and not path.silent:
@@ -88,6 +97,9 @@ class SimulatedFabric(Fabric):
             self.network.crash(self.name)
 
     def publish(self, node: str | None, frame: bytes) -> None:
+        # What is left of a node that crashed may be collected, and tidy up after itself, at any time.
+        if self._listener is None:
+            return
         if node is not None:
             self.network.carry(self, node, frame)
             return

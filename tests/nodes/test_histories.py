@@ -1,107 +1,68 @@
-"""Random histories of five nodes: cuts, one-way loss, crashes and restarts by the seed. No link loses silently, pg converges."""
+"""Random histories of five nodes: no link loses silently, pg, global and trackers agree in the end; and what explore says."""
 
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 
-from runtime.core import engine as engines
-from runtime.nodes import pg
-from runtime.otp import erlang
-from runtime.testing.cluster import Cluster, ClusterMember
+import pytest
 
-NAMES = ["a", "b", "c", "d", "e"]
+from runtime.testing.cluster_histories import ClusterHistory, Event, events_of, explore, play, shortest
+from tests.nodes.histories import Members, Trackers
 
 
-class History:
-    """One cluster under one seed; `log` is all that its processes saw."""
+@pytest.mark.parametrize(("kind", "histories"), [(Members, 60), (Trackers, 12)])
+def test_no_invariant_breaks(kind: type[ClusterHistory], histories: int) -> None:
+    assert len(set(explore(kind, histories))) == histories
+
+
+@pytest.mark.parametrize("kind", [Members, Trackers])
+def test_one_seed_sends_the_same_frames_byte_for_byte(kind: type[ClusterHistory]) -> None:
+    assert explore(kind, 4) == explore(kind, 4)
+
+
+def test_messages_do_arrive() -> None:
+    assert sum(len(play(Members, seed, events_of(Members, seed))[1]) for seed in range(10)) > 30
+
+
+class Fragile(ClusterHistory):
+    """Cannot bear that b crashes and comes back, and a is cut from c later."""
+
+    nodes = ("a", "b", "c")
 
     def __init__(self, seed: int) -> None:
-        self.random = Random(seed)
-        self.log: list[Any] = []
-        self.sent = 0
-        self.cluster = Cluster(seed, NAMES, on_start=self._prepare)
+        self.seen: list[Event] = []
+        super().__init__(seed)
 
-    def _prepare(self, member: ClusterMember) -> None:
-        member.spawn(self._member, member.name, name="member")
+    @classmethod
+    def choose(cls, random: Random) -> Event:
+        event = super().choose(random)
+        return ("cut", "a", "c") if event[0] == "cut" else event
 
-    async def _member(self, name: str) -> None:
-        await pg.start("s")
-        await pg.join("s", "g", erlang.self_())
-        while True:
-            match await erlang.receive():
-                case ("send", to, number):
-                    erlang.send(("member", to), ("number", name, number))
-                case ("number", sender, number):
-                    self.log.append((name, sender, number))
+    def perform(self, event: Event) -> None:
+        super().perform(event)
+        self.seen.append(event)
 
-    def act(self) -> None:
-        """One thing happens."""
-        one, other = self.random.sample(NAMES, 2)
-        cluster, living = self.cluster, self.cluster.members
-        match self.random.choice(
-            ["send"] * 6 + ["cut", "heal", "connect", "connect", "crash", "start", "loss", "wait"]
-        ):
-            case "send" if one in living:
-                self.sent += 1
-                engines.set_default(living[one].engine)
-                erlang.send("member", ("send", other, self.sent))
-            case "cut":
-                cluster.partition(one, other)
-            case "heal":
-                cluster.heal(one, other)
-            case "connect" if one in living:
-                living[one].node.connect(other)
-            case "crash" if one in living and len(living) > 2:
-                cluster.crash(one)
-            case "start" if one not in living:
-                cluster.start(one)
-            case "loss":
-                cluster.network.path(one, other).loss = self.random.choice([0.0, 0.2])
-            case "wait":
-                cluster.advance(self.random.randrange(90_000))
-        cluster.run()
-
-    def calm(self) -> None:
-        """All that was broken is mended, and everybody connects to everybody."""
-        for one in NAMES:
-            if one not in self.cluster.members:
-                self.cluster.start(one)
-            for other in NAMES:
-                self.cluster.heal(one, other)
-                self.cluster.network.path(one, other).loss = 0.0
-        self.cluster.advance(200_000)
-        for _ in range(2):
-            for one in NAMES:
-                for other in NAMES:
-                    self.cluster[one].node.connect(other)
-            self.cluster.run()
+    def check(self) -> None:
+        wanted: list[Event] = [("crash", "b"), ("start", "b"), ("cut", "a", "c")]
+        for event in self.seen:
+            if event == wanted[0]:
+                wanted.pop(0)
+            assert wanted, "all three happened"
 
 
-def play(seed: int) -> list[Any]:
-    history = History(seed)
-    try:
-        for _ in range(40):
-            history.act()
-        history.calm()
-        for name in NAMES:
-            member = history.cluster[name]
-            assert member.node.nodes() == [other for other in NAMES if other != name], seed
-            engines.set_default(member.engine)
-            assert len(pg.get_members("s", "g")) == len(NAMES), (seed, name)
-        for receiver in NAMES:
-            for sender in NAMES:
-                numbers = [n for to, by, n in history.log if (to, by) == (receiver, sender)]
-                assert numbers == sorted(set(numbers)), (seed, receiver, sender)
-        return history.log
-    finally:
-        history.cluster.close()
+def test_explore_prints_the_seed_and_the_shortest_history(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(AssertionError) as caught:
+        explore(Fragile, 200)
+    said = capsys.readouterr().out
+    history = "[\n    ('crash', 'b'),\n    ('start', 'b'),\n    ('cut', 'a', 'c'),\n]"
+    assert "Fragile fails with seed " in said and said.rstrip().endswith(history)
+    assert any(history in note for note in caught.value.__notes__)
+    seed = int(said.partition("seed ")[2].partition(";")[0])
+    with pytest.raises(AssertionError, match="all three"):
+        play(Fragile, seed, events_of(Fragile, seed))
+    explore(Fragile, seeds=range(seed))
 
 
-def test_histories() -> None:
-    logs = [play(seed) for seed in range(60)]
-    assert sum(map(len, logs)) > 200
-
-
-def test_one_seed_is_one_history() -> None:
-    assert [play(seed) for seed in range(5)] == [play(seed) for seed in range(5)]
+def test_a_history_that_does_not_fail_is_not_made_shorter() -> None:
+    events: list[Event] = [("crash", "b"), ("wait", 10)]
+    assert shortest(Fragile, 0, events) == events

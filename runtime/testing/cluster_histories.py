@@ -1,0 +1,206 @@
+"""Random histories of a cluster: what happens is chosen by a seed, what must hold is asserted, what fails is made short.
+
+    class Groups(ClusterHistory):
+        nodes = ("a", "b", "c")
+
+        def prepare(self, member): ...              # starts what each incarnation of a node runs
+        @classmethod
+        def choose(cls, random): ...                # one event of its own, or super().choose(random)
+        def perform(self, event): ...
+        def check(self): ...                        # after all is mended and everybody is connected
+
+    explore(Groups, histories=1_000)    # prints the seed that fails, and the shortest history that fails as it does
+
+An event is a tuple that says what happens, to whom; it is chosen without a look at the cluster, and one that cannot happen is
+passed over. So any part of a history is one as well, and a failing history can be shortened by leaving events out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import Any, ClassVar, Final
+
+from runtime.testing.cluster import Cluster, ClusterMember
+
+Event = tuple[Any, ...]
+STEPS: Final = 40
+MOST_RUNS: Final = 300
+CALM_MS: Final = 200_000  # longer than any period after which somebody is given up
+
+
+class ClusterHistory:
+    """One history of one cluster under one seed. The events of the network and of whole nodes are known here."""
+
+    nodes: ClassVar[Sequence[str]] = ("a", "b", "c", "d", "e")
+    waits: ClassVar[Sequence[int]] = (10, 1_000, 20_000, 90_000)  # milliseconds
+    fewest: ClassVar[int] = 2  # nodes that always live
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.log: list[Any] = []  # what the history's own processes have seen
+        self.cluster = Cluster(seed, self.nodes, on_start=self.prepare)
+
+    # ---- for subclasses
+
+    def prepare(self, member: ClusterMember) -> None:
+        """A node has started, for the first time or again."""
+
+    @classmethod
+    def choose(cls, random: Random) -> Event:
+        """One event."""
+        one, other = random.sample(cls.nodes, 2)
+        match random.choice(
+            (
+                "cut",
+                "heal",
+                "silence",
+                "loss",
+                "delay",
+                "connect",
+                "connect",
+                "crash",
+                "start",
+                "wait",
+                "wait",
+            )
+        ):
+            case "loss":
+                return "loss", one, other, random.choice((0.0, 0.2))
+            case "delay":
+                return "delay", one, other, random.choice((0, 5, 2_000))
+            case "silence":
+                return "silence", one, other, random.random() < 0.5
+            case "crash" | "start" as what:
+                return what, one
+            case "wait":
+                return "wait", random.choice(cls.waits)
+            case what:
+                return what, one, other
+
+    def perform(self, event: Event) -> None:
+        """Lets it happen; no time passes but in a `wait`."""
+        cluster, living = self.cluster, self.cluster.members
+        match event:
+            case ("cut", one, other):
+                cluster.partition(one, other)
+            case ("heal", one, other):
+                cluster.heal(one, other)
+            case ("silence", one, other, silent):  # one way: nobody is told
+                cluster.network.path(one, other).silent = silent
+            case ("loss", one, other, part):
+                cluster.network.path(one, other).loss = part
+            case ("delay", one, other, most_ms):
+                cluster.network.path(one, other).delay = (0.0, most_ms / 1000)
+            case ("connect", one, other) if one in living:
+                living[one].node.connect(other)
+            case ("crash", one) if one in living and len(living) > self.fewest:
+                cluster.crash(one)
+            case ("start", one) if one not in living:
+                cluster.start(one)
+            case ("wait", ms):
+                cluster.advance(ms)
+        cluster.run()
+
+    def check(self) -> None:
+        """What must hold when all is mended. Raises AssertionError."""
+
+    # ---- the end
+
+    def calm(self) -> None:
+        """All that was broken is mended, all nodes run, everybody is connected to everybody, and time has passed."""
+        cluster = self.cluster
+        for one in self.nodes:
+            if one not in cluster.members:
+                cluster.start(one)
+            for other in self.nodes:
+                cluster.heal(one, other)
+                path = cluster.network.path(one, other)
+                path.silent, path.loss, path.delay = False, 0.0, (0.0, 0.0)
+        for _ in range(2):
+            cluster.advance(CALM_MS)
+            self.connect_all()
+
+    def connect_all(self) -> None:
+        """Everybody connects to everybody."""
+        for one in self.nodes:
+            for other in self.nodes:
+                if one != other and one in self.cluster.members:
+                    self.cluster[one].node.connect(other)
+        self.cluster.run()
+
+
+def events_of(history: type[ClusterHistory], seed: int, steps: int = STEPS) -> list[Event]:
+    """What happens under a seed."""
+    random = Random(seed)
+    return [history.choose(random) for _ in range(steps)]
+
+
+def play(history: type[ClusterHistory], seed: int, events: Iterable[Event]) -> tuple[str, list[Any]]:
+    """Plays these events, calms the cluster and checks it. Returns a digest of all frames, and the log.
+
+    Raises what `check` or anything on the way raises.
+    """
+    played = history(seed)
+    with played.cluster as cluster:
+        played.connect_all()
+        for event in events:
+            played.perform(event)
+        played.calm()
+        played.check()
+        return cluster.network.digest(), played.log
+
+
+def shortest(
+    history: type[ClusterHistory], seed: int, events: Sequence[Event], most_runs: int = MOST_RUNS
+) -> list[Event]:
+    """The fewest of the events that were found to fail with the same kind of error; all of them if they do not fail."""
+    kind = type(_failure(history, seed, events))
+    left = list(events)
+    size = max(1, len(left) // 2)
+    while kind is not type(None):
+        begin = 0
+        while begin < len(left) and most_runs > 0:
+            trial = left[:begin] + left[begin + size :]
+            most_runs -= 1
+            if type(_failure(history, seed, trial)) is kind:
+                left = trial
+            else:
+                begin += size
+        if size == 1 or most_runs <= 0:
+            break
+        size //= 2
+    return left
+
+
+def _failure(history: type[ClusterHistory], seed: int, events: Sequence[Event]) -> Exception | None:
+    try:
+        play(history, seed, events)
+    except Exception as error:
+        return error
+    return None
+
+
+def explore(
+    history: type[ClusterHistory],
+    histories: int = 100,
+    seeds: Iterable[int] | None = None,
+    steps: int = STEPS,
+) -> list[str]:
+    """Plays the histories of many seeds; returns the digest of each.
+
+    If one fails, the seed and the shortest history that fails are printed, and noted on the exception. `play(history, seed,
+    events)` repeats it.
+    """
+    digests: list[str] = []
+    for seed in range(histories) if seeds is None else seeds:
+        events = events_of(history, seed, steps)
+        try:
+            digests.append(play(history, seed, events)[0])
+        except Exception as error:
+            lines = "\n".join(f"    {event!r}," for event in shortest(history, seed, events))
+            text = f"{history.__name__} fails with seed {seed}; the shortest history:\n[\n{lines}\n]"
+            print(f"explore: {text}")
+            error.add_note(text)
+            raise
+    return digests
