@@ -39,7 +39,7 @@ class Port(Cell):
         if not isInternalActorSystemMessage(message):
             self.responses.append(message)
             if self.waiting:
-                self.engine.thespian.tell_waiting()
+                self.engine.thespian.driver.tell_waiting()
         return True
 
     def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
@@ -120,7 +120,7 @@ class PrivateContext:
 
     def listen(self, timeout: Any = None) -> Any:
         """Waits for a message to this context."""
-        return self._base.listen_at(self._port, timeout)
+        return self._base.driver.listen(self._port, timeout)
 
     def newPrimaryActor(self, *args: Any) -> Pid:
         """As the system's."""

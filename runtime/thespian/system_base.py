@@ -14,15 +14,11 @@ It owns the external addresses, global names (they are registered names), wakeup
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
 from functools import partial
-from threading import Condition, RLock
 from typing import Any, Final
 
 from thespian.actors import (
@@ -45,14 +41,11 @@ from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.thespian.actor_sources import ActorSources
 from runtime.thespian.driven_engine import DrivenEngine
+from runtime.thespian.driver import Driver
 from runtime.thespian.external_ports import ActorRegistry, Port, PrivateContext, RequestPort, SystemPort
 from runtime.thespian.process import ThespianCell, children_of
 
-_SLICE: Final = 0.01  # seconds of running before the driver looks up
-_TELL_LIMIT: Final = 1.0  # seconds a tell runs what it caused
 _SHUTDOWN_LIMIT: Final = 10.0  # seconds for actors to exit by themselves
-_BUSY_STRETCH: Final = 10
-_PATIENCE: Final = 0.05  # seconds until a waiting thread looks whether it must run the actors itself
 _SYSTEM_ADDRESS: Final = "/ActorSys"
 
 _log = logging.getLogger("runtime")
@@ -62,8 +55,8 @@ class SystemBase:
     """The object for `ActorSystem(systemBase=...)`. Its methods with Thespian's names are called by ActorSystem and by actors."""
 
     def __init__(self, engine: Engine | None = None, capabilities: dict[str, Any] | None = None) -> None:
-        self._own = DrivenEngine() if engine is None else None
-        self.engine: Engine = self._own or engine  # type: ignore[assignment]
+        self.engine = DrivenEngine() if engine is None else engine
+        self.driver = Driver(self.engine)
         self.engine.thespian = self
         if engines.default_engine() is None:
             engines.set_default(self.engine)
@@ -77,10 +70,6 @@ class SystemBase:
         self._wakeups: dict[int, tuple[Pid, ExpirationTimer]] = {}
         self._wakeup_count = 0
         self._init_names: dict[type, tuple[str, ...]] = {}
-        self._inbox: deque[Callable[[], Any]] = deque()
-        self._driver = RLock()
-        self._changed = Condition()
-        self._contexts = 0
         self.capabilities: dict[str, Any] = {} if capabilities is None else capabilities
         self.capabilities.update(
             {
@@ -105,7 +94,9 @@ class SystemBase:
         self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None
     ) -> Pid:
         """`ActorSystem.createActor`. Raises what the actor's `__init__` raises."""
-        return self._execute(partial(self.create, None, actorClass, requirements, globalName, sourceHash))
+        return self.driver.execute(
+            partial(self.create, None, actorClass, requirements, globalName, sourceHash)
+        )
 
     def tell(self, address: Any, message: Any) -> None:
         """`ActorSystem.tell`: sends, and lets the actors run until they have nothing more to do (at most a second)."""
@@ -117,16 +108,16 @@ class SystemBase:
 
     def listen(self, timeout: Any = None) -> Any:
         """`ActorSystem.listen`: the next message to the outside, None as in `ask`."""
-        return self.listen_at(self._external, timeout)
+        return self.driver.listen(self._external, timeout)
 
     def external_clone(self) -> PrivateContext:
         """`ActorSystem.private`: an address of its own for a thread."""
-        self._contexts += 1
+        self.driver.contexts += 1
         return PrivateContext(self)
 
     def leave_context(self) -> None:
         """A private context has ended."""
-        self._contexts -= 1
+        self.driver.contexts -= 1
 
     def updateCapability(self, name: str, value: Any = None) -> None:
         """`ActorSystem.updateCapability`: counts for actors made from now on; None removes it."""
@@ -137,13 +128,13 @@ class SystemBase:
 
     def loadActorSource(self, fname: Any) -> str:
         """`ActorSystem.loadActorSource`."""
-        source_hash = self._execute(partial(self.sources.load, fname))
-        self._drive_tell()
+        source_hash = self.driver.execute(partial(self.sources.load, fname))
+        self.driver.run_all()
         return source_hash
 
     def unloadActorSource(self, sourceHash: str) -> None:
         """`ActorSystem.unloadActorSource`."""
-        self._execute(partial(self.sources.unload, sourceHash))
+        self.driver.execute(partial(self.sources.unload, sourceHash))
         self._init_names.clear()
 
     def _handleDeadLetters(self, address: Any, enable: bool) -> None:
@@ -154,15 +145,8 @@ class SystemBase:
 
     def shutdown(self) -> None:
         """`ActorSystem.shutdown`: every actor is asked to exit; an engine of our own is closed then."""
-        self._execute(self._shut_down)
-        if self._own is not None:
-            limit = time.monotonic() + _SHUTDOWN_LIMIT
-            while self._primaries and time.monotonic() < limit:
-                self._drive(self._external, limit)
-                if self._own.waits_for_nothing(limit - time.monotonic()):
-                    break
-            with self._driver:
-                self._own.close()
+        self.driver.execute(self._shut_down)
+        self.driver.close(lambda: not self._primaries, _SHUTDOWN_LIMIT)
 
     def _shut_down(self) -> None:
         self.sources.unload_all()
@@ -326,149 +310,12 @@ class SystemBase:
 
     def tell_from(self, port: Port, address: Any, message: Any) -> None:
         """Sends from a port."""
-        self._post(partial(self.route, port.pid, address, message))
-        self._drive_tell()
+        self.driver.post(partial(self.route, port.pid, address, message))
+        self.driver.run_all()
 
     def ask_from(self, port: Port, address: Any, message: Any, timeout: Any) -> Any:
         """Sends from a port and listens there."""
-        own = self._own
-        if own is not None and self._driver.acquire(blocking=False):  # the common case, without detours
-            try:
-                until = time.monotonic() + _SLICE
-                own.catch_up(until)
-                self.route(port.pid, address, message)
-                own.run(port.responses, until)
-                if port.responses and not self._inbox:
-                    return port.responses.popleft()
-            finally:
-                self._driver.release()
-        else:
-            self._post(partial(self.route, port.pid, address, message))
-        return self.listen_at(port, timeout)
-
-    def listen_at(self, port: Port, timeout: Any) -> Any:
-        """Waits at a port. Where the engine is our own, the waiting thread runs it, or lets the one that does go on.
-
-        There a timeout ends the wait for something to happen; while actors are runnable it stretches, at most tenfold.
-        """
-        seconds = None if timeout is None else timePeriodSeconds(toTimeDeltaOrNone(timeout))
-        started = time.monotonic()
-        deadline = None if seconds is None else started + seconds
-        limit = None if seconds is None else started + seconds * _BUSY_STRETCH
-        if self._on_loop():
-            raise RuntimeError(
-                "ask and listen would block the loop that the actors run on: await request(...)"
-            )
-        while not port.responses:
-            left = None
-            if deadline is not None and limit is not None:
-                now = time.monotonic()
-                busy = self._own is not None and (self._own.busy or bool(self._own.queue))
-                left = (limit if busy else deadline) - now
-                if left <= 0 and now > started:
-                    return None
-            if self._own is not None and self._driver.acquire(blocking=False):
-                try:
-                    self._drive(port, limit)
-                    if not port.responses and not self._contexts and self._own.waits_for_nothing(left):
-                        return None
-                    if not port.responses and not self._inbox:
-                        self._own.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-                finally:
-                    self._driver.release()
-                    self.tell_waiting()
-            else:
-                with self._changed:
-                    port.waiting = True
-                    if not port.responses:
-                        self._changed.wait(_PATIENCE if left is None else min(left, _PATIENCE))
-                    port.waiting = False
-        return port.responses.popleft()
-
-    def _on_loop(self) -> bool:
-        return self._own is None and asyncio._get_running_loop() is self.engine.loop
-
-    def _post(self, action: Callable[[], Any]) -> None:
-        """Has the thread that runs the actors do something."""
-        if self._on_loop():
-            action()
-            return
-        self._inbox.append(action)
-        if self._own is None:
-            self.engine.loop.call_soon_threadsafe(self._take_inbox)
-        elif self._driver.acquire(blocking=False):
-            try:
-                self._take_inbox()
-            finally:
-                self._driver.release()
-        else:
-            self.engine.loop.call_soon_threadsafe(self.engine.loop.stop)
-
-    def _take_inbox(self) -> None:
-        if self._own is not None:
-            self._own.catch_up(time.monotonic() + _SLICE)
-        while self._inbox:
-            self._inbox.popleft()()
-
-    def _execute(self, function: Callable[[], Any]) -> Any:
-        """Runs `function` where the actors run and returns its result (or raises)."""
-        if self._own is not None and self._driver.acquire(blocking=False):
-            try:
-                return function()
-            finally:
-                self._driver.release()
-        if self._on_loop():
-            return function()
-        outcome: list[Any] = []
-
-        def run() -> None:
-            try:
-                outcome.append((function(), None))
-            except BaseException as error:
-                outcome.append((None, error))
-            self.tell_waiting()
-
-        self._post(run)
-        while not outcome:
-            with self._changed:
-                self._changed.wait(0.01)
-            if self._own is not None and self._driver.acquire(blocking=False):
-                try:
-                    self._take_inbox()
-                finally:
-                    self._driver.release()
-        value, error = outcome[0]
-        if error is not None:
-            raise error
-        return value
-
-    def _drive_tell(self) -> None:
-        if self._own is not None and self._driver.acquire(blocking=False):
-            try:
-                self._drive(None, time.monotonic() + _TELL_LIMIT)
-            finally:
-                self._driver.release()
-                self.tell_waiting()
-
-    def _drive(self, port: Port | None, deadline: float | None) -> None:
-        """Runs what is runnable, until `port` has an answer."""
-        assert self._own is not None
-        responses: Iterable[Any] = () if port is None else port.responses
-        while True:
-            self._take_inbox()
-            until = time.monotonic() + _SLICE
-            self._own.run(responses, until if deadline is None else min(until, deadline))
-            if responses or not (self._own.queue or self._inbox):
-                return
-            if deadline is not None and time.monotonic() >= deadline:
-                return
-            self._own.wait(0)  # timers and I/O have their turn
-            self.tell_waiting()
-
-    def tell_waiting(self) -> None:
-        """Wakes the threads that wait for an answer or for their turn to run the actors."""
-        with self._changed:
-            self._changed.notify_all()
+        return self.driver.ask(port, partial(self.route, port.pid, address, message), timeout)
 
 
 def _init_names(actor_class: type) -> tuple[str, ...]:
