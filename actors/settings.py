@@ -11,14 +11,15 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from actors import connection_string
+from actors import connection_string, variables
+from actors.variables import Variable, variable
 
 DEVELOPMENT_KEY_FILE = "secret_key_base"
 MIN_SECRET_BYTES = 32
@@ -27,22 +28,6 @@ WEAK_WORDS = ("secret", "changeme", "change_me", "your_secret_key", "password", 
 
 class ConfigError(Exception):
     """A setting is missing or wrong; the text is one line for the person who starts the server."""
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """One environment variable: how it is read and what it means."""
-
-    name: str
-    default: str
-    read: Callable[[str], Any]
-    meaning: str
-    secret: bool = False
-
-    @property
-    def attribute(self) -> str:
-        """The field of `Settings` that holds the value."""
-        return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,128 +40,6 @@ class Shown:
     meaning: str
 
 
-def _text(value: str) -> str:
-    return value
-
-
-def _environment(value: str) -> str:
-    if value not in ("dev", "prod", "test"):
-        raise ValueError("expected dev, test or prod")
-    return value
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def read(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            number = None
-        if number is None or not low <= number <= high:
-            raise ValueError(f"expected a whole number from {low} to {high}")
-        return number
-
-    return read
-
-
-def _list(value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-def _origins(value: str) -> tuple[str, ...]:
-    origins = _list(value)
-    for origin in origins:
-        if origin == "*":
-            continue
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
-            raise ValueError(f"expected origins like https://app.example.com or *, not {origin!r}")
-    return tuple(origin.rstrip("/") for origin in origins)
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def read(value: str) -> str:
-        if not value:
-            return ""
-        try:
-            parts = urlsplit(value)
-            parts.port  # noqa: B018  (raises on a port that is no number)
-        except ValueError as error:
-            raise ValueError(f"not a URL ({error})") from None
-        if parts.scheme not in schemes or not (parts.netloc or parts.query):
-            raise ValueError(f"expected a URL that starts with {' or '.join(s + '://' for s in schemes)}")
-        return value
-
-    return read
-
-
-def _service(value: str) -> str:
-    url = _url("http", "https")(value)
-    parts = urlsplit(url)
-    if "@" in parts.netloc:
-        raise ValueError("a service's URL can't hold user and password: callers' own tokens go to it")
-    if parts.query or parts.fragment:
-        raise ValueError("expected a URL without query and fragment")
-    return url
-
-
-def _services(value: str) -> tuple[tuple[str, str], ...]:
-    services: list[tuple[str, str]] = []
-    for part in _list(value):
-        name, sign, url = part.partition("=")
-        if not sign or not name.replace("-", "").replace("_", "").isalnum():
-            raise ValueError(
-                "expected name=url pairs, as in billing=http://billing:8080,stock=http://stock:8080"
-            )
-        services.append((name, _service(url)))
-    return tuple(services)
-
-
-def _nats_urls(value: str) -> tuple[str, ...]:
-    return tuple(_url("nats", "tls")(part) for part in _list(value))
-
-
-def _matching(pattern: str, expected: str) -> Callable[[str], str]:
-    def read(value: str) -> str:
-        if value and re.fullmatch(pattern, value, re.ASCII) is None:
-            raise ValueError(f"expected {expected}")
-        return value
-
-    return read
-
-
-def _file(value: str) -> str:
-    if value and not os.access(Path(value).expanduser(), os.R_OK):
-        raise ValueError("no file that can be read")
-    return str(Path(value).expanduser()) if value else ""
-
-
-def _descriptors(value: str) -> tuple[int, ...]:
-    if not all(part.isdecimal() for part in _list(value)):
-        raise ValueError("expected numbers of open sockets, comma separated")
-    return tuple(int(part) for part in _list(value))
-
-
-def _path(value: str) -> Path:
-    return Path(value).expanduser()
-
-
-def _access_log(value: str) -> str:
-    if value not in ("off", "errors", "all"):
-        raise ValueError("expected off, errors or all")
-    return value
-
-
-def _log_level(value: str) -> str:
-    if value.lower() not in ("debug", "info", "warning", "error", "critical"):
-        raise ValueError("expected debug, info, warning, error or critical")
-    return value.lower()
-
-
-def variable(default: str, read: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
-    """A field of `Settings`: `read` makes its value of the variable's text, or raises ValueError with what was expected."""
-    return field(metadata={"default": default, "read": read, "meaning": meaning, "secret": secret})
-
-
 URLS = ("DATABASE_URL", "GO_API_URL", "OTEL_EXPORTER_OTLP_ENDPOINT")  # each may hold a password
 
 
@@ -184,9 +47,13 @@ URLS = ("DATABASE_URL", "GO_API_URL", "OTEL_EXPORTER_OTLP_ENDPOINT")  # each may
 class Settings:
     """Every setting, read and checked. Made by `load`. A field is the environment variable of that name in capitals."""
 
-    bitnexus_env: str = variable("dev", _environment, "dev, test or prod; prod refuses weak secrets")
-    host: str = variable("127.0.0.1", _text, "address to listen on; 0.0.0.0 for all")
-    port: int = variable("4000", _whole(0, 65535), "TCP port of HTTP and WebSocket; 0 takes a free one")
+    bitnexus_env: str = variable(
+        "dev", variables.one_of("dev", "test", "prod"), "dev, test or prod; prod refuses weak secrets"
+    )
+    host: str = variable("127.0.0.1", variables.text, "address to listen on; 0.0.0.0 for all")
+    port: int = variable(
+        "4000", variables.whole(0, 65535), "TCP port of HTTP and WebSocket; 0 takes a free one"
+    )
     database_url: str = variable(
         "",
         connection_string.check,
@@ -195,100 +62,116 @@ class Settings:
         secret=True,
     )
     data_dir: Path = variable(  # noqa: RUF009  (it makes a field)
-        ".data", _path, "folder of the embedded database and of the development key"
+        ".data", variables.path, "folder of the embedded database and of the development key"
     )
-    database_pool_size: int = variable("10", _whole(2, 200), "connections of the pool")
+    database_pool_size: int = variable("10", variables.whole(2, 200), "connections of the pool")
     secret_key_base: str = variable(
         "",
-        _text,
+        variables.text,
         f"key that signs tokens (HS256), {MIN_SECRET_BYTES} bytes or more; unset, dev makes one in DATA_DIR",
         secret=True,
     )
     jwt_private_key: str = variable(
         "",
-        _text,
+        variables.text,
         "Ed25519 or RSA private key, PEM text or path: tokens are then signed EdDSA or RS256 and checked by "
         "/.well-known/jwks.json",
         secret=True,
     )
     jwt_previous_keys: tuple[str, ...] = variable(
         "",
-        _list,
+        variables.comma_separated,
         "earlier keys still accepted, comma separated paths (private or public PEM) or HS256 secrets",
         secret=True,
     )
-    jwt_issuer: str = variable("bitnexus", _text, "claim iss of tokens")
-    jwt_audience: str = variable("bitnexus", _text, "claim aud of tokens")
-    jwt_leeway: int = variable("10", _whole(0, 300), "seconds by which clocks may differ")
-    access_token_seconds: int = variable("3600", _whole(30, 86400), "life of an access token, seconds")
-    refresh_token_seconds: int = variable("2592000", _whole(60, 31536000), "life of a refresh token, seconds")
+    jwt_issuer: str = variable("bitnexus", variables.text, "claim iss of tokens")
+    jwt_audience: str = variable("bitnexus", variables.text, "claim aud of tokens")
+    jwt_leeway: int = variable("10", variables.whole(0, 300), "seconds by which clocks may differ")
+    access_token_seconds: int = variable(
+        "3600", variables.whole(30, 86400), "life of an access token, seconds"
+    )
+    refresh_token_seconds: int = variable(
+        "2592000", variables.whole(60, 31536000), "life of a refresh token, seconds"
+    )
     refresh_reuse_seconds: int = variable(
         "10",
-        _whole(0, 60),
+        variables.whole(0, 60),
         "how long a refresh token stays good after it was replaced, for another tab or a lost answer, seconds",
     )
     cors_origins: tuple[str, ...] = variable(
-        "", _origins, "origins allowed to call from browsers, comma separated, or *"
+        "", variables.origins, "origins allowed to call from browsers, comma separated, or *"
     )
     trusted_proxies: tuple[str, ...] = variable(
-        "", _list, "addresses whose X-Forwarded-* is believed, comma separated"
+        "", variables.comma_separated, "addresses whose X-Forwarded-* is believed, comma separated"
     )
-    go_api_url: str = variable("", _service, "Go service behind /api/v1/services/go")
+    go_api_url: str = variable("", variables.service, "Go service behind /api/v1/services/go")
     services: tuple[tuple[str, str], ...] = variable(
-        "", _services, "further services, name=url pairs, comma separated"
+        "", variables.services, "further services, name=url pairs, comma separated"
     )
-    max_body_bytes: int = variable("1048576", _whole(1024, 1 << 30), "largest request body, bytes")
-    shutdown_grace_seconds: int = variable("5", _whole(0, 60), "how long open requests may finish at stop")
+    max_body_bytes: int = variable("1048576", variables.whole(1024, 1 << 30), "largest request body, bytes")
+    shutdown_grace_seconds: int = variable(
+        "5", variables.whole(0, 60), "how long open requests may finish at stop"
+    )
     metrics_token: str = variable(
-        "", _text, "bearer token of /metrics; unset, it is open on loopback alone", secret=True
+        "", variables.text, "bearer token of /metrics; unset, it is open on loopback alone", secret=True
     )
     otel_exporter_otlp_endpoint: str = variable(
         "",
-        _url("http", "https"),
+        variables.url("http", "https"),
         "where OpenTelemetry traces go (OTLP over HTTP); needs the extra bitnexus[tracing]; unset for none",
     )
     cluster_url: tuple[str, ...] = variable(
         "",
-        _nats_urls,
+        variables.nats_urls,
         "NATS servers that join this server with others, nats://user:password@host:4222 or tls://..., comma separated; "
         "unset for a server alone",
         secret=True,
     )
     cluster_name: str = variable(
         "bitnexus",
-        _matching(r"[A-Za-z0-9_-]{1,64}", "letters, digits, - and _, at most 64"),
+        variables.matching(r"[A-Za-z0-9_-]{1,64}", "letters, digits, - and _, at most 64"),
         "which servers belong together: those of one name and one key",
     )
     cluster_secret: str = variable(
         "",
-        _text,
+        variables.text,
         "key by which the servers of a cluster know each other, 32 bytes or more; unset, made from SECRET_KEY_BASE",
         secret=True,
     )
     node_name: str = variable(
         "",
-        _matching(r"[A-Za-z0-9_-]{1,64}@[A-Za-z0-9_.-]{1,200}", "name@host: letters, digits, - and _"),
+        variables.matching(
+            r"[A-Za-z0-9_-]{1,64}@[A-Za-z0-9_.-]{1,200}", "name@host: letters, digits, - and _"
+        ),
         "this server's name among the others, each its own; unset, bitnexus@ and the host's name",
     )
     cluster_credentials: str = variable(
-        "", _file, "path of a NATS .creds file (JWT and seed), where the NATS servers ask for one"
+        "",
+        variables.readable_file,
+        "path of a NATS .creds file (JWT and seed), where the NATS servers ask for one",
     )
     cluster_ca: str = variable(
-        "", _file, "path of the CA certificates that NATS servers are checked by; unset, the system's"
+        "",
+        variables.readable_file,
+        "path of the CA certificates that NATS servers are checked by; unset, the system's",
     )
-    cluster_cert: str = variable("", _file, "path of the certificate that NATS servers are shown, PEM")
-    cluster_key: str = variable("", _file, "path of its private key, PEM")
-    nodes: int = variable("1", _whole(1, 64), "server processes that `bitnexus serve` starts on this machine")
+    cluster_cert: str = variable(
+        "", variables.readable_file, "path of the certificate that NATS servers are shown, PEM"
+    )
+    cluster_key: str = variable("", variables.readable_file, "path of its private key, PEM")
+    nodes: int = variable(
+        "1", variables.whole(1, 64), "server processes that `bitnexus serve` starts on this machine"
+    )
     listen_sockets: tuple[int, ...] = variable(
-        "", _descriptors, "inherited sockets to listen on; set by serve --nodes"
+        "", variables.descriptors, "inherited sockets to listen on; set by serve --nodes"
     )
     parent_socket: tuple[int, ...] = variable(
-        "", _descriptors, "inherited socket to the parent; set by serve --nodes"
+        "", variables.descriptors, "inherited socket to the parent; set by serve --nodes"
     )
-    log_level: str = variable("info", _log_level, "debug, info, warning, error or critical")
+    log_level: str = variable("info", variables.log_level, "debug, info, warning, error or critical")
     access_log: str = variable(
         "off",
-        _access_log,
+        variables.one_of("off", "errors", "all"),
         "off, errors (a line for each answer of 400 and more, bounded for each client) or all",
     )
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -328,15 +211,15 @@ def load(env: Mapping[str, str] | None = None, *, any_secret: bool = False) -> S
     env = os.environ if env is None else env
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for variable in VARIABLES:
-        given = env.get(variable.name)
-        text = variable.default if given is None or given == "" else given
-        sources[variable.name] = "default" if text is variable.default else "environment"
+    for each in VARIABLES:
+        given = env.get(each.name)
+        text = each.default if given is None or given == "" else given
+        sources[each.name] = "default" if text is each.default else "environment"
         try:
-            values[variable.attribute] = variable.read(text)
+            values[each.attribute] = each.read(text)
         except ValueError as error:
-            shown = "" if variable.secret else f"={_PASSWORD.sub('********', text)!r}"
-            raise ConfigError(f"{variable.name}{shown}: {error}") from None
+            shown = "" if each.secret else f"={_PASSWORD.sub('********', text)!r}"
+            raise ConfigError(f"{each.name}{shown}: {error}") from None
     settings = Settings(**values, sources=sources)
     if not any_secret:
         check_secret(settings)
@@ -429,27 +312,27 @@ def cluster_key(settings: Settings) -> bytes:
 def show(settings: Settings) -> list[Shown]:
     """Every variable with its value (secrets masked) and source, in the table's order."""
     lines: list[Shown] = []
-    for variable in VARIABLES:
-        value = getattr(settings, variable.attribute)
-        source = settings.sources.get(variable.name, "default")
-        if variable.name == "SECRET_KEY_BASE" and not value:
+    for each in VARIABLES:
+        value = getattr(settings, each.attribute)
+        source = settings.sources.get(each.name, "default")
+        if each.name == "SECRET_KEY_BASE" and not value:
             path = settings.data_dir / DEVELOPMENT_KEY_FILE
             value, source = "set" if path.exists() else "", f"development key in {path}"
-        if variable.name == "DATABASE_URL" and not value:
+        if each.name == "DATABASE_URL" and not value:
             text, source = "(embedded PostgreSQL in DATA_DIR)", "default"
-        elif variable.name in URLS:
+        elif each.name in URLS:
             text = mask_url(value)
-        elif variable.name == "CLUSTER_URL":
+        elif each.name == "CLUSTER_URL":
             text = ",".join(map(mask_url, value))
-        elif variable.secret:
+        elif each.secret:
             text = "********" if value else ""
-        elif variable.name == "SERVICES":
+        elif each.name == "SERVICES":
             text = ",".join(f"{name}={mask_url(url)}" for name, url in value)
         elif isinstance(value, tuple):
             text = ",".join(map(str, value))
         else:
             text = str(value)
-        lines.append(Shown(variable.name, text, source, variable.meaning))
+        lines.append(Shown(each.name, text, source, each.meaning))
     return lines
 
 

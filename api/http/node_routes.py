@@ -16,8 +16,8 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from actors.cluster.member import own_name
+from api.http.decoder import Decoder
 from api.http.errors import ApiError, from_exception, unavailable
-from api.http.fields import Decoder
 from api.http.principal import Principal
 from api.http.request import JSON_HEADER, ApiRequest, Response, query_pairs
 from api.http.router import Handler, Routes

@@ -17,8 +17,8 @@ from uuid import UUID
 
 import msgspec
 
+from api.http.decoder import Decoder
 from api.http.errors import ApiError
-from api.http.fields import Decoder
 from runtime.http.messages import Response
 
 # Of an api.http.request.ApiRequest. One that has nothing to wait for is a plain function.

@@ -21,8 +21,8 @@ import asyncpg
 import msgspec
 
 from api.context import ApiRequest
+from api.http.decoder import Decoder
 from api.http.errors import ApiError, invalid
-from api.http.fields import Decoder
 from api.http.node_routes import LOOK_MS, NodeRoutes
 from api.http.request import Response, json_response
 from api.http.router import ADMINS

@@ -15,8 +15,9 @@ import msgspec
 
 from actors.storage import repo
 from api.context import ApiRequest
+from api.http.decoder import Decoder
 from api.http.errors import ApiError, too_many
-from api.http.fields import Decoder, Email, Name
+from api.http.fields import Email, Name
 from api.http.request import JSON_HEADER, Response, encode, json_response
 from api.http.router import JSON, ErrorFormat, Routes
 

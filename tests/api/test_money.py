@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from actors import settings as settings_module
+from api.http.decoder import Decoder
 from api.http.errors import ApiError
-from api.http.fields import Amount, Currency, Decoder
+from api.http.fields import Amount, Currency
 from api.resources.transactions import NewTransaction
 from schema.currencies import CODES, DECIMALS, FOR_TESTS, decimals
 from tests.support.server import Server, User, error_of

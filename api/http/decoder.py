@@ -1,0 +1,285 @@
+"""The decoding of bodies and queries that names every bad field.
+
+msgspec validates; it stops at the first error, so only when a body fails it is gone through again field by field.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from functools import reduce
+from operator import or_
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+from uuid import UUID
+
+import msgspec
+import orjson
+
+from api.http.errors import ApiError, invalid
+from api.http.fields import dec_hook
+
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+MAX_EXPLAINED = 20  # names that are not known and looked at: a body may hold thousands
+MIN_SHORT = 3  # letters of a name that another may be short for
+_PLACE = re.compile(r" - at `\$(?:\.([A-Za-z0-9_]+))?.*`$")
+
+
+def _reason(error: msgspec.ValidationError) -> str:
+    """msgspec's reason as part of a sentence; one of ours may begin with a currency, which stays as it is."""
+    message = _PLACE.sub("", str(error))
+    return message[:1].lower() + message[1:] if message[1:2].islower() else message
+
+
+class Decoder:
+    """Decodes one request type; on failure answers 400 or 422 naming every bad field.
+
+    A key twice in an object is 400. A field that is not known and reads like one that is, is a mistake and named; others are
+    passed over, as they always were. `lenient` passes over all. The type's own `problems()`, if it has one, says what is wrong
+    with its fields together.
+    """
+
+    __slots__ = (
+        "_decode",
+        "_fields",
+        "_is_flat",
+        "_lenient",
+        "_nothing",
+        "_plain",
+        "_problems",
+        "_quoted",
+        "kind",
+    )
+
+    def __init__(self, kind: type[msgspec.Struct], lenient: bool = False) -> None:
+        self.kind = kind
+        self._lenient = lenient
+        self._nothing = not any(field.required for field in msgspec.structs.fields(kind))
+        # With an unknown field the slow path decides.
+        subclass: Any = type(kind)
+        strict = (
+            kind if lenient else subclass(kind.__name__, (kind,), {}, forbid_unknown_fields=True, frozen=True)
+        )
+        self._decode = msgspec.json.Decoder(strict, dec_hook=dec_hook, float_hook=_decimal).decode
+        self._fields = msgspec.structs.fields(kind)
+        self._plain = [_without_none(field.type) for field in self._fields]
+        self._problems = getattr(kind, "problems", None)
+        # Where no value holds an object and no other field passes, a key that comes twice is one of these names.
+        self._is_flat = not lenient and all(map(_is_scalar, self._plain))
+        self._quoted = [f'"{field.encode_name}"'.encode() for field in self._fields]
+
+    def json(self, body: bytes) -> Any:
+        """The value in a JSON body; one whose fields may all be left out may be left out itself.
+
+        Raises ApiError 400 for what is no JSON, 422 for what doesn't fit.
+        """
+        if not body and self._nothing:
+            return self.kind()
+        try:
+            value = self._decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            value = None  # _loads says whether it is JSON at all, or only holds what msgspec refuses
+        try:
+            if value is None or not (
+                (self._is_flat and self._has_each_name_once(body)) or _is_each_key_once(body)
+            ):
+                value = self._by_field(_loads(body))
+        except RecursionError:
+            raise ApiError(400, "The body is nested too deep", code="malformed_json") from None
+        if self._problems is not None and (bad := self._problems(value)):
+            raise invalid(bad)
+        return value
+
+    def _has_each_name_once(self, body: bytes) -> bool:
+        """Of an object that has been decoded. False also when it can't be told cheaply: a value may hold a quoted name."""
+        if not self._is_flat or b"\\" in body:
+            return False
+        count = body.count
+        return max([count(name) for name in self._quoted]) <= 1
+
+    def strings(self, values: Mapping[str, str]) -> Any:
+        """The value in text pairs (a query, a form): numbers are read from their text, `null` is a word."""
+        bad = {} if self._lenient else self._unknown(values)
+        read: dict[str, Any] = {}
+        for field, kind in zip(self._fields, self._plain, strict=True):
+            given = values.get(field.encode_name)
+            if given is None:
+                if field.required:
+                    bad[field.encode_name] = "is missing"
+                continue
+            try:
+                value: Any = given
+                if _is_whole(kind):
+                    if _WHOLE.fullmatch(given) is None:
+                        raise msgspec.ValidationError("Expected a whole number")
+                    value = int(given)
+                read[field.name] = msgspec.convert(value, kind, dec_hook=dec_hook)
+            except msgspec.ValidationError as error:
+                bad[field.encode_name] = _readable(_reason(error))
+        if bad:
+            raise invalid(bad)
+        return self.kind(**read)
+
+    def _unknown(self, given: Iterable[str]) -> dict[str, str]:
+        """Parameters that nobody reads: a list would look filtered and not be."""
+        names = [field.encode_name for field in self._fields]
+        return {
+            name: f"is unknown; {_meant(name, names) or 'known are ' + ', '.join(names)}"
+            for name in given
+            if name not in names
+        }
+
+    def _misspelt(self, given: Mapping[str, Any]) -> dict[str, str]:
+        left = [field.encode_name for field in self._fields if field.encode_name not in given]
+        names = {field.encode_name for field in self._fields}
+        others = itertools.islice((name for name in given if name not in names), MAX_EXPLAINED)
+        unknown = {name: _meant(name, left) for name in others}
+        return {name: f"is unknown; {meant}" for name, meant in unknown.items() if meant is not None}
+
+    def _by_field(self, value: Any) -> Any:
+        """Raises ApiError 422 with each bad field; returns the value if only what nobody reads was odd."""
+        if not isinstance(value, dict):
+            raise invalid({"body": "expected an object"})
+        known: dict[str, Any] = {}
+        bad = {} if self._lenient else self._misspelt(value)
+        for field, kind in zip(self._fields, self._plain, strict=True):
+            if field.encode_name not in value:
+                if field.required:
+                    bad[field.encode_name] = "is missing"
+                continue
+            given = value[field.encode_name]
+            if type(given) not in (list, dict) or _has_parts(kind):
+                given = _numbers(given)
+            known[field.encode_name] = given
+            try:
+                msgspec.convert(given, field.type, dec_hook=dec_hook)
+            except msgspec.ValidationError as error:
+                bad[field.encode_name] = _readable(_reason(error))
+            else:
+                if _lone_surrogate(given):
+                    bad[field.encode_name] = "holds half of a UTF-16 pair"
+        if bad:
+            raise invalid(bad)
+        try:
+            return msgspec.convert(known, self.kind, dec_hook=dec_hook)
+        except msgspec.ValidationError as error:
+            raise invalid({"body": _readable(_reason(error))}) from None
+
+
+def _meant(name: str, names: list[str]) -> str | None:
+    """What a name that is not known was probably meant to be: one that reads alike, or that it is short for."""
+    plain = {re.sub("[-_]", "", one).lower(): one for one in names}
+    given = re.sub("[-_]", "", name[:64]).lower()
+    near = difflib.get_close_matches(given, plain, 1, 0.75)
+    if not near and len(given) >= MIN_SHORT:
+        near = [one for one in plain if one.startswith(given)]
+    return f"did you mean {plain[near[0]]}?" if near else None
+
+
+def _is_scalar(kind: Any) -> bool:
+    """Whether values of a field's type hold no others."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return isinstance(kind, type) and issubclass(kind, (str, int, float, Decimal, datetime, UUID))
+
+
+def _is_each_key_once(body: bytes) -> bool:
+    """False also when it can't be told cheaply. By colons: one a key, and those in strings, unless they are escaped."""
+    try:
+        return b"\\u003" not in body and body.count(b":") == orjson.dumps(orjson.loads(body)).count(b":")
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the latter if it is nested deep
+        return False
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        raise ApiError(400, "The body has an object with the same key twice", code="malformed_json")
+    return read
+
+
+def _without_none(kind: Any) -> Any:
+    if get_origin(kind) not in (Union, UnionType):
+        return kind
+    return reduce(or_, (one for one in get_args(kind) if one is not NoneType))
+
+
+def _is_whole(kind: Any) -> bool:
+    return kind is int or (get_origin(kind) is Annotated and get_args(kind)[0] is int)
+
+
+def _has_parts(kind: Any) -> bool:
+    """Whether a field may be an array or object; one given to another is wrong, however many numbers are in it."""
+    base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    return not isinstance(base, type) or issubclass(base, (list, dict, msgspec.Struct))
+
+
+def _readable(reason: str) -> str:
+    if "matching regex" in reason:
+        return "must not hold the NUL character" if "u0000" in reason else "has not the right form"
+    return reason
+
+
+def _lone_surrogate(value: Any) -> bool:
+    try:
+        msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _decimal(text: str) -> Decimal:
+    """The number that a JSON text is. One whose exponent no Decimal has is as good as infinite, or has too many decimals."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return _TINY if "e-" in text.lower() else _INFINITE
+
+
+_TINY = Decimal("1e-9999")
+_INFINITE = Decimal("Infinity")
+
+
+def _numbers(value: Any) -> Any:
+    """A value of `_loads` with the numbers that msgspec expects.
+
+    71.0 is an integer to JSON Schema, and so it is to us; what a float can't hold stays exact.
+    """
+    kind: type[Any] = type(value)
+    if kind is Decimal:
+        number = float(value)
+        if number.is_integer() and abs(number) < 2**53 and number == value:
+            return int(number)
+        return number if math.isfinite(number) and Decimal(repr(number)) == value else value
+    if kind is dict:
+        return {name: _numbers(part) for name, part in value.items()}
+    if kind is list:
+        return [_numbers(part) for part in value]
+    return value
+
+
+def _whole(text: str) -> int | Decimal:
+    return int(text) if len(text) < 1000 else Decimal(text)
+
+
+def _refuse_constant(_name: str) -> Any:
+    raise ValueError("not JSON")
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return json.loads(
+            body.decode(),
+            object_pairs_hook=_once,
+            parse_float=_decimal,
+            parse_int=_whole,
+            parse_constant=_refuse_constant,
+        )
+    except (ValueError, RecursionError):
+        raise ApiError(400, "The body is not valid JSON", code="malformed_json") from None
