@@ -1,4 +1,4 @@
-"""A body with a key twice is refused, and none other for it, whichever way that is found out (api/http/fields.py)."""
+"""A body with a key twice is refused, and none other for it, whichever way that is found out (api/http/decoder.py)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from api.http.decoder import Decoder
 from api.http.errors import ApiError
-from api.http.fields import Amount, Decoder, Text
+from api.http.fields import Amount, Text
 
 
 class Flat(msgspec.Struct, frozen=True):
