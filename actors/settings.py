@@ -108,7 +108,11 @@ class Settings:
     services: tuple[tuple[str, str], ...] = variable(
         "", variables.services, "further services, name=url pairs, comma separated"
     )
-    max_body_bytes: int = variable("1048576", variables.whole(1024, 1 << 30), "largest request body, bytes")
+    max_body_bytes: int = variable(
+        "1048576",
+        variables.whole(1024, 1 << 30),
+        "largest request body, bytes; 262144 at most where the server reads its fields",
+    )
     shutdown_grace_seconds: int = variable(
         "5", variables.whole(0, 60), "how long open requests may finish at stop"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -15,6 +15,7 @@ from api.http.router import Operation
 from runtime.http import messages as http
 from runtime.http.answer import constant
 from runtime.http.messages import Response
+from runtime.http.target import decoded
 
 C = TypeVar("C")
 
@@ -70,7 +71,7 @@ class ApiRequest(Generic[C]):
     def path(self) -> str:
         """Decoded."""
         path = self.http.path
-        return unquote(path) if "%" in path else path
+        return decoded(path).decode("utf-8", "replace") if "%" in path else path
 
     @property
     def headers(self) -> dict[bytes, bytes]:

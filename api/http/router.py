@@ -12,7 +12,6 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 from uuid import UUID
 
 import msgspec
@@ -20,6 +19,7 @@ import msgspec
 from api.http.decoder import Decoder
 from api.http.errors import ApiError
 from runtime.http.messages import Response
+from runtime.http.target import decoded
 
 # Of an api.http.request.ApiRequest. One that has nothing to wait for is a plain function.
 Handler = Callable[[Any], Awaitable[Response] | Response]
@@ -130,6 +130,10 @@ def parse(path: str) -> list[str | Param]:
         else:
             parts.append(segment)
     return parts
+
+
+def _text(encoded: str) -> str:
+    return decoded(encoded).decode("utf-8", "replace")
 
 
 def _segments(path: str) -> list[str]:
@@ -265,9 +269,9 @@ class Router:
         segments = _segments(path)
         if "%" in path:
             rest = segments[MAX_DECODED:]
-            segments = [unquote(part) for part in segments[:MAX_DECODED]]
+            segments = [_text(part) for part in segments[:MAX_DECODED]]
             if rest:  # only a `path` takes so many, and that joins them again
-                segments.append(unquote("/".join(rest)))
+                segments.append(_text("/".join(rest)))
         return self._walk(self._root, segments, 0)
 
     def _walk(self, node: _Node, segments: list[str], at: int) -> tuple[Methods, dict[str, Any]] | None:

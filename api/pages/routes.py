@@ -22,6 +22,8 @@ FOLDERS: tuple[tuple[str, Path], ...] = (
     ("", HERE / "demo"),
 )
 
+LONGEST, DEEPEST = 200, 4  # characters and slashes of a path that can be a file's
+
 POLICY = (
     b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     b"connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -47,6 +49,8 @@ class Pages:
     def find(self, method: str, path: str, headers: dict[bytes, bytes]) -> Response | None:
         """The response with the file at this path; None when there is none."""
         if method not in ("GET", "HEAD") or "\x00" in path or "//" in path:
+            return None
+        if len(path) > LONGEST or path.count("/") > DEEPEST:  # each folder in it is asked of the file system
             return None
         for prefix, folder in self._folders:
             if path == prefix or path.startswith(prefix + "/"):

@@ -234,17 +234,17 @@ class Keyring:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, ValueError, RecursionError):
             raise InvalidToken("The token is malformed") from None
-        failure: Exception = InvalidToken("The token is signed with an unknown key")
+        failure = "The token is signed with an unknown key"
         for key in self._candidates(header):
             try:
                 return self._principal(self._decode(token, key))
             except jwt.ExpiredSignatureError:
                 raise InvalidToken("The token has expired") from None
             except jwt.InvalidSignatureError:
-                failure = InvalidToken("The token's signature is wrong")
+                failure = "The token's signature is wrong"
             except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
                 raise InvalidToken(f"The token is not valid: {error}") from None
-        raise failure
+        raise InvalidToken(failure)
 
     def _candidates(self, header: dict[str, Any]) -> list[Key]:
         kid = header.get("kid")

@@ -22,6 +22,8 @@ from runtime.phoenix.socket import Socket
 
 PATH = "/socket"
 MAX_MESSAGE = 256 * 1024  # bytes of one message of a client
+MAX_SESSIONS = 16  # sockets that a user may have open when another longpoll session begins
+MAX_UNREAD = 1 << 20  # bytes that one of them may have waiting
 MAX_CHANNELS = 50  # topics that one socket may have joined
 MAX_MESSAGES_PER_SECOND = 100  # of one socket
 LONGEST = 10 * 365 * 86_400_000  # ms that a socket may be open
@@ -89,6 +91,8 @@ def mounts(context: Context) -> tuple[Endpoint, Mounts]:
         longpoll=LongPollOptions(
             check_origin=origins,
             max_body=MAX_MESSAGE,
+            max_buffer=MAX_UNREAD,
+            max_sessions=MAX_SESSIONS,
             max_channels_per_transport=MAX_CHANNELS,
             max_messages_per_second=MAX_MESSAGES_PER_SECOND,
         ),

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Final
-from urllib.parse import unquote
 
 from runtime.http.body import BodyError
 from runtime.http.messages import Request, Response
+from runtime.http.target import decoded
 
 Message = MutableMapping[str, Any]
 App = Callable[
@@ -50,7 +50,7 @@ class _Cycle:
 
     def _scope(self) -> Message:
         request = self._request
-        path = unquote(request.path)
+        path = decoded(request.path).decode("utf-8", "replace")
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},

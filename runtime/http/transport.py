@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
+from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 REQUEST_STOP: Final = ("http", "server", "request", "stop")
 REFUSED: Final = ("http", "server", "refused")
 CLOSED: Final = ("http", "server", "connection", "stop")
+
+TURN: Final = 0.001  # seconds of requests that wait behind one another, without a look at other connections
 
 _log = logging.getLogger("runtime.http")
 
@@ -229,14 +232,18 @@ class HttpProtocol(asyncio.Protocol):
     # ---- the handler
 
     def _start(self) -> None:
-        """Handles what waits, `max_ahead` requests at most: others want the loop as well."""
+        """Handles what waits, `max_ahead` requests at most, and no longer than TURN: others want the loop as well."""
         queue = self._queue
+        until = monotonic() + TURN
         while queue and self._current is None and not self._pressed and self._transport is not None:
             waiting = queue.popleft()
             if type(waiting) is Refusal:
                 self._answer_refusal(waiting)
             else:
                 self._handle(waiting)  # type: ignore[arg-type]
+                if queue and monotonic() > until:
+                    self._go_on()
+                    return
         if self._http.pending or self._http.waiting or not self._reading:
             self._go_on()
 

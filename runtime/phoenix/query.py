@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import unquote_to_bytes
+
+from runtime.http.target import decoded
 
 
 class InvalidQuery(ValueError):
@@ -38,7 +39,7 @@ def _unescape(text: str) -> str:
     if "%" not in text and "+" not in text and text.isascii():
         return text
     try:
-        return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode()
+        return decoded(text.replace("+", " ")).decode()
     except UnicodeDecodeError:
         raise InvalidQuery("query parameters must be UTF-8") from None
 

@@ -1,0 +1,72 @@
+"""`python -m tests.floods [--only TEXT]`: what each flood costs a server that is fresh.
+
+For each: how much memory grows while it lasts and what is left after, and the slowest /health of another client meanwhile,
+which a process of its own asks. Exit code 1 if one grows by GROWS MB, leaves half of that, or keeps /health waiting for
+SLOWEST ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import uvloop
+
+from bench.main_job import PASSWORD, Service
+from tests.floods.clients import Flood, Target
+from tests.floods.kinds import FLOODS
+from tests.floods.measuring import Cost, measure
+
+GROWS = 20.0
+SLOWEST = 100.0
+
+
+def against_a_fresh_server(flood: Flood, clients: int, seconds: float) -> Cost:
+    """Starts one, signs in, floods it."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        service = Service(folder)
+        try:
+            service.create_user()
+            body = {"email": "bench@example.com", "password": PASSWORD}
+            with httpx.Client(base_url=service.url, trust_env=False) as client:
+                signed_in = json.loads(client.post("/api/v1/auth/login", json=body).text)
+                for path in ("/health", "/x", "/openapi.json", "/api/v1/health/ready"):
+                    client.get(path)  # what first requests need is no growth
+            target = Target(urlsplit(service.url).port or 0, signed_in["token"], signed_in["user"]["id"])
+            process = psutil.Process(service.process.pid)
+            return uvloop.run(measure(target, process, flood, seconds, clients))
+        finally:
+            service.stop()
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m tests.floods", description=__doc__)
+    parser.add_argument("--only", default="", help="floods whose name has this text")
+    parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    chosen = parser.parse_args()
+    print(f"{'flood':56}{'grows MB':>10}{'stays MB':>10}{'/health ms':>12}")
+    bad = 0
+    for name, flood in FLOODS.items():
+        if chosen.only not in name:
+            continue
+        cost = against_a_fresh_server(flood, chosen.clients, chosen.seconds)
+        passed = cost.grown < GROWS and cost.stays < GROWS / 2 and cost.slowest < SLOWEST
+        bad += not passed
+        print(
+            f"{name:56}{cost.grown:>10.1f}{cost.stays:>10.1f}{cost.slowest:>12.0f}{'' if passed else '  !'}",
+            flush=True,
+        )
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
