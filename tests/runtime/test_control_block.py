@@ -306,3 +306,20 @@ def test_all_that_a_control_block_holds_has_a_slot(sim: Simulation) -> None:
     pid = sim.start(Server)
     assert sim.call(pid, "answer") == "answer"
     assert vars(pid) == {}
+
+
+def test_an_idle_process_carries_no_empty_table(play: Any) -> None:
+    async def body() -> None:
+        pid = await GenServer.start()
+        assert pid is not None
+        for message in range(3):
+            erlang.send(pid, message)
+        erlang.demonitor(erlang.monitor(pid))
+        await erlang.sleep(1)
+        run, relations = pid.cell.execution, pid.cell.relations
+        assert run is pid.cell.engine.rest
+        assert relations.reductions >= 3
+        assert relations.links == relations.monitors == relations.monitored_by == ()
+        assert relations.exit_hooks is relations.rare is None
+
+    play(body)

@@ -17,6 +17,7 @@ from runtime import (
     supervisor,
 )
 from runtime.core.exits import Exit, Stack, Throw
+from runtime.otp import erlang
 from runtime.otp.gen_server import Ignore, Stop
 from runtime.testing.simulation import play
 
@@ -128,5 +129,111 @@ def test_the_functions_of_supervisor_work_on_it(kind: type[DynamicSupervisor]) -
         assert await supervisor.terminate_child(sup, "x") == ("error", "not_found")
         assert await supervisor.terminate_child(sup, pid) == "ok"
         assert await supervisor.which_children(sup) == []
+
+    play(body)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"max_children": "5"}, ("invalid_max_children", "5")),
+        ({"max_children": -1}, ("invalid_max_children", -1)),
+        ({"intensity": -1}, ("invalid_intensity", -1)),
+        ({"period": 0}, ("invalid_period", 0)),
+        ({"period": float("nan")}, "invalid_period"),
+    ],
+)
+def test_a_dynamic_supervisor_says_what_is_wrong_with_its_options(
+    play: Any, options: dict[str, Any], problem: Any
+) -> None:
+    async def body() -> None:
+        with pytest.raises(StartError) as caught:
+            await DynamicSupervisor.start_link(**options)
+        kind, found = caught.value.reason
+        assert kind == "supervisor_data"
+        assert found == problem if isinstance(problem, tuple) else found[0] == problem
+
+    play(body)
+
+
+class Slow(GenServer):
+    """Traps exits and takes its time to end."""
+
+    def init(self) -> None:
+        self._myRef.own_relations().trap_exit = True
+
+    async def terminate(self, reason: Any) -> None:
+        await erlang.sleep(200)
+
+
+def test_a_dynamic_supervisor_stops_all_at_once_whatever_their_shutdowns(play: Any) -> None:
+    async def body() -> None:
+        sup: Any = await DynamicSupervisor.start_link()
+        pids = [
+            await dynamic_supervisor.start_child(sup, ChildSpec(n, (Slow.start_link, ()), shutdown=shutdown))
+            for n, shutdown in enumerate((1000, "infinity", 2000, 3000, "brutal_kill"))
+        ]
+        began = erlang.monotonic_time()
+        erlang.exit(sup, "shutdown")
+        for pid in (*pids, sup):
+            await erlang.await_down(pid)
+        assert erlang.monotonic_time() - began < 600
+
+    play(body)
+
+
+def test_each_child_of_a_dynamic_supervisor_is_killed_by_its_own_shutdown(play: Any) -> None:
+    class Stubborn(Slow):
+        async def terminate(self, reason: Any) -> None:
+            await erlang.sleep(3_600_000)
+
+    async def body() -> None:
+        sup: Any = await DynamicSupervisor.start_link()
+        ended: list[tuple[int, Any]] = []
+        for shutdown in (100, 1):
+            pid = await dynamic_supervisor.start_child(
+                sup, ChildSpec("x", (Stubborn.start_link, ()), shutdown=shutdown)
+            )
+            assert pid is not None
+            pid.cell.on_exit(lambda _pid, shutdown=shutdown: ended.append(shutdown))
+        erlang.exit(sup, "shutdown")
+        await erlang.await_down(sup)
+        assert ended == [1, 100]
+
+    play(body)
+
+
+class Starter:
+    """Starts once; then fails, and lets others run before it does."""
+
+    def __init__(self) -> None:
+        self.starts = 0
+        self.permitted = 1
+
+    async def start_link(self) -> Any:
+        self.starts += 1
+        if self.starts > self.permitted:
+            await erlang.sleep(1)
+            raise StartError("not now")
+        return await GenServer.start_link()
+
+
+def test_a_child_whose_restart_fails_is_listed_counted_and_can_be_terminated(play: Any) -> None:
+    async def body() -> None:
+        sup: Any = await DynamicSupervisor.start_link(intensity=1_000_000)
+        starter = Starter()
+        spec = ChildSpec("x", (starter.start_link, ()), type="supervisor", shutdown=100)
+        pid: Any = await dynamic_supervisor.start_child(sup, spec)
+        erlang.exit(pid, "boom")
+        await erlang.sleep(20)
+        assert await dynamic_supervisor.which_children(sup) == [(None, "restarting", "supervisor", ())]
+        assert await dynamic_supervisor.count_children(sup) == {
+            "specs": 1, "active": 0, "supervisors": 1, "workers": 0,
+        }  # fmt: skip
+        assert await dynamic_supervisor.terminate_child(sup, pid) == "ok"
+        assert await dynamic_supervisor.which_children(sup) == []
+        starts = starter.starts
+        await erlang.sleep(20)
+        assert starter.starts == starts
 
     play(body)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from runtime.core.mailbox import Mailbox
 from runtime.core.timers import Timer
 from runtime.otp import dynamic_supervisor, erlang
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
-from runtime.otp.gen_server import GenServer, Reply, call, stop
+from runtime.otp.gen_server import GenServer, Ok, Reply, call, stop
+from runtime.otp.state_machine import GenericTimeout, InitialState, StateMachine, StateTimeout
 from runtime.otp.supervisor import ChildSpec
+from runtime.testing import simulation as testing
+from runtime.testing.simulation import play_real
 
 COUNT = 100_000
 
@@ -93,3 +97,57 @@ def test_a_hundred_thousand_actors_leave_nothing_behind(monkeypatch: pytest.Monk
         await engine.stop()
 
     uvloop.run(main())
+
+
+def test_the_dead_hold_nothing() -> None:
+    class Big:
+        pass
+
+    async def body() -> None:
+        big = Big()
+        there = weakref.ref(big)
+
+        async def holder(thing: Any) -> None:
+            erlang.link(me)
+            await erlang.receive(lambda message: message is thing and False)
+
+        me = erlang.self_()
+        pid = erlang.spawn(holder, big)
+        erlang.send(pid, big)
+        await erlang.sleep(1)
+        del big
+        erlang.exit(pid, "x")
+        assert (await erlang.receive(timeout=1000)).reason == "x"
+        await erlang.sleep(1)
+        gc.collect()
+        assert there() is None  # the pid still lives, what its process held does not
+        assert str(pid).startswith("<0.")
+
+    testing.play_real(body)  # a Simulation keeps all that was sent
+
+
+class Timed(GenServer):
+    def init(self) -> Ok:
+        return Ok(timeout=3_600_000)
+
+
+class TimedMachine(StateMachine):
+    def init(self) -> InitialState:
+        return InitialState("only", StateTimeout(3_600_000), GenericTimeout("other", 3_600_000))
+
+    def only(self, event: Any, content: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", [Timed, TimedMachine])
+def test_a_timer_does_not_keep_a_killed_process_in_memory(kind: Any) -> None:
+    async def body() -> None:
+        pid = await kind.start()
+        cell = weakref.ref(pid.cell)
+        erlang.exit(pid, "kill")
+        del pid
+        await erlang.sleep(1)
+        gc.collect()
+        assert cell() is None
+
+    play_real(body)  # a simulation's trace keeps them all

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from runtime import gen_server, partition_supervisor, supervisor
 from runtime.core.exits import Exit
 from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer, Reply, StartError, call
 from runtime.otp.partition_supervisor import PartitionSupervisor, partition_of, partitions, via
 from runtime.otp.supervisor import ChildSpec, count_children, which_children
+from runtime.testing.simulation import play
 
 
 class Keeper(GenServer):
@@ -67,3 +69,20 @@ def test_no_supervisor_no_partition(play: Any) -> None:
 
 def test_the_hash_is_the_same_in_every_run() -> None:
     assert [partition_of(key, 16) for key in ("a", "b", ("user", 7), None)] == [10, 9, 12, 1]
+
+
+def test_partitions_are_fewer_and_more() -> None:
+    async def body() -> None:
+        await PartitionSupervisor.start_link(SPEC, 3, name="parts")
+        assert await partition_supervisor.resize("parts", 1) == 3
+        assert partition_supervisor.partitions("parts") == 1
+        assert (await supervisor.count_children("parts"))["active"] == 1
+        for key in range(5):
+            assert await gen_server.call(partition_supervisor.via("parts", key), "who")
+        assert await partition_supervisor.resize("parts", 3) == 1
+        assert (await supervisor.count_children("parts"))["active"] == 3
+        for number in (0, 4, True, 1.5):
+            with pytest.raises(ValueError, match="expected 1 to 3"):
+                await partition_supervisor.resize("parts", number)  # type: ignore[arg-type]
+
+    play(body)

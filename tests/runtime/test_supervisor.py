@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Any
 
@@ -389,3 +390,53 @@ def test_restart_intensity_is_otps_count_property(pauses: list[float], intensity
         earlier = [at for at in earlier if at >= now - period] + [now]
         assert window.add(now) == (len(earlier) <= intensity)
         assert len(window.restarts) == len(earlier)
+
+
+def test_a_child_id_that_cannot_be_a_key_is_refused(play: Any) -> None:
+    async def body() -> None:
+        sup: Any = await Supervisor.start_link([])
+        spec = ChildSpec(["a"], (GenServer.start_link, ()))
+        assert await supervisor.start_child(sup, spec) == ("error", ("invalid_id", ["a"]))
+        assert erlang.is_process_alive(sup)
+        with pytest.raises(StartError) as caught:
+            await Supervisor.start_link([spec])
+        assert caught.value.reason == ("start_spec", ("invalid_id", ["a"]))
+
+    play(body)
+
+
+def test_a_start_function_that_is_cancelled_has_failed_to_start(play: Any) -> None:
+    async def cancelled() -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    async def body() -> None:
+        sup: Any = await Supervisor.start_link([])
+        status, (reason, _child) = await supervisor.start_child(sup, ChildSpec("a", (cancelled, ())))
+        assert status == "error"
+        assert reason[0] == "EXIT"
+        assert isinstance(reason[1][0], asyncio.CancelledError)
+        assert erlang.is_process_alive(sup)
+
+    play(body)
+
+
+def test_a_supervisor_that_is_killed_while_a_child_starts_is_unwound(play: Any) -> None:
+    left: list[str] = []
+
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            left.append("start function")
+
+    async def body() -> None:
+        sup: Any = await Supervisor.start_link([])
+        erlang.spawn(supervisor.start_child, sup, ChildSpec("a", (slow, ())))
+        await erlang.sleep(5)
+        erlang.exit(sup, "kill")
+        await erlang.sleep(5)
+        assert left == ["start function"]
+
+    play(body)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtime.core.exits import CallSite, Exit, Stack
+from runtime.core.exits import CallSite, Exit, Stack, exit
 from runtime.otp import erlang, task, task_supervisor
 from runtime.otp.erlang import Down, ExitMessage
 from runtime.otp.gen_server import GenServer, StartError, call
@@ -375,3 +375,58 @@ def test_stream_timeouts(play: Any) -> None:
 def test_tasks_need_an_owner() -> None:
     with pytest.raises(RuntimeError, match="owner"):
         task.async_(double, 1)
+
+
+def test_await_many_exits_with_the_first_that_fails(play: Any) -> None:
+    async def body() -> None:
+        await TaskSupervisor.start_link(name="tasks")
+        slow = await task_supervisor.async_nolink("tasks", erlang.sleep, 60_000)
+        bad = await task_supervisor.async_nolink("tasks", exit, "boom")
+        began = erlang.monotonic_time()
+        with pytest.raises(Exit) as caught:
+            await task.await_many([slow, bad], 70_000)
+        assert caught.value.reason == ("boom", CallSite("Task", "await_many", ((slow, bad), 70_000)))
+        assert erlang.monotonic_time() - began < 10_000
+        info: Any = erlang.process_info(erlang.self_())
+        assert info["monitors"] == []
+
+    play(body)
+
+
+def test_yield_many_may_wait_for_ever(play: Any) -> None:
+    async def body() -> None:
+        quick = task.async_(lambda: 1)
+        assert await task.yield_many([quick], None) == [(quick, ("ok", 1))]
+
+    play(body)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"), [({"max_concurrency": 0}, "max_concurrency"), ({"on_timeout": "kill"}, "on_timeout")]
+)
+def test_a_stream_names_the_option_that_is_wrong(options: dict[str, Any], name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        task_supervisor.async_stream("tasks", [1], print, **options)
+
+
+def test_exit_messages_of_awaited_tasks_are_left_to_the_owner(play: Any) -> None:
+    async def body() -> None:
+        tasks = [task.async_(erlang.sleep, ms) for ms in (30, 10, 20)]
+        assert await task.await_many(tasks) == [None, None, None]
+        await erlang.sleep(10)
+        ended = [await erlang.receive(timeout=0) for _ in tasks]
+        assert ended == [ExitMessage(tasks[n].pid, "normal") for n in (1, 2, 0)]
+        assert await erlang.receive(timeout=0) is erlang.TIMEOUT
+
+    play(body)
+
+
+def test_a_task_may_be_awaited_twice_in_one_go(play: Any) -> None:
+    async def answer() -> int:
+        return 42
+
+    async def body() -> None:
+        one = task.async_(answer)
+        assert await task.await_many([one, one], 1000) == [42, 42]
+
+    play(body)
