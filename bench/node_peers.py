@@ -18,7 +18,8 @@ import uvloop
 
 from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.nodes import net_kernel
-from runtime.nodes.nats import NatsFabric, NatsOptions
+from runtime.nodes.nats import NatsFabric
+from runtime.nodes.nats_client import NatsOptions
 from runtime.nodes.node import Node
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import GenServer, Reply

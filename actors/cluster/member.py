@@ -25,7 +25,8 @@ from actors.loading import named
 from actors.settings import ConfigError, Settings
 from runtime.core.engine import current_engine
 from runtime.nodes import net_kernel
-from runtime.nodes.nats import FabricError, NatsFabric, NatsOptions, probe
+from runtime.nodes.nats import NatsFabric
+from runtime.nodes.nats_client import FabricError, NatsOptions, probe
 from runtime.nodes.node import Node
 from runtime.otp import erlang
 from runtime.otp.gen_server import CallRequest, GenServer, Reply, Stop

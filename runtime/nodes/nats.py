@@ -12,27 +12,28 @@ What is published while the server is away is dropped, not kept: kept frames wou
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
-import socket
-import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
 
 from runtime.nodes.fabric import FabricListener
+from runtime.nodes.nats_client import (
+    PROBE_SECONDS,
+    RECONNECT_SECONDS,
+    NatsClient,
+    NatsOptions,
+    node_of,
+    token_of,
+    why,
+)
 
 _log: Final = logging.getLogger("runtime.nodes")
 
-PROBE_SECONDS: Final = 3
-NAME_SECONDS: Final = 0.3
-RECONNECT_SECONDS: Final[Any] = 0.25  # which nats-py takes as well, though it says int
 PING_SECONDS: Final = 5  # a half-open connection to the server is noticed after two or three
 PENDING_BYTES: Final = 256 * 1024 * 1024  # of frames that wait for this node's loop
 PENDING_FRAMES: Final = 1_000_000
@@ -41,33 +42,6 @@ BATCH: Final = b"M"  # no frame begins with it
 BATCH_BYTES: Final = 64 * 1024  # of small frames; one that is larger goes alone
 LENGTH: Final = 4
 NO_RESPONDERS: Final = "503"
-
-
-class FabricError(Exception):
-    """The NATS servers can't be used; the text is one line that says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class NatsOptions:
-    """How to reach the servers.
-
-    `prefix` begins all subjects, so that several clusters can share servers; `credentials` is the path of a .creds file.
-    """
-
-    servers: tuple[str, ...]
-    prefix: str = "nodes"
-    credentials: str = ""
-    tls: ssl.SSLContext | None = None
-    name: str = ""
-
-    def arguments(self) -> dict[str, Any]:
-        """What nats-py is to be told."""
-        given: dict[str, Any] = {"servers": list(self.servers), "name": self.name or None, "no_echo": True}
-        if self.credentials:
-            given["user_credentials"] = self.credentials
-        if self.tls is not None or any(server.startswith("tls:") for server in self.servers):
-            given["tls"] = self.tls or ssl.create_default_context()
-        return given
 
 
 @dataclass(slots=True)
@@ -122,7 +96,7 @@ class NatsFabric:
         """Connects under the node's name, in the background: `listener.up()` says when. It tries until it succeeds."""
         assert self._listener is None, "a fabric carries one node"
         self._listener = listener
-        self._own = _token(node)
+        self._own = token_of(node)
         self._inbox = f"{self.options.prefix}.nobody.{self._own}"
         self._subjects[None] = f"{self.options.prefix}.{ALL}", ""
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"nats {node}")
@@ -140,7 +114,7 @@ class NatsFabric:
         subjects = self._subjects.get(node)
         if subjects is None:
             assert node is not None
-            token = _token(node)
+            token = token_of(node)
             subjects = self._subjects[node] = f"{self.options.prefix}.to.{token}", f"{self._inbox}.{token}"
         self._waiting.append((*subjects, frame))
         self._wake.set()
@@ -162,7 +136,7 @@ class NatsFabric:
 
     async def _run(self) -> None:
         # `connect` itself tries again and again, and so does the client when the connection is lost.
-        client = self._client = Client()
+        client = self._client = NatsClient(self.options.secure)
         await client.connect(
             **self.options.arguments(),
             error_cb=self._failed,
@@ -213,7 +187,7 @@ class NatsFabric:
     async def _answered(self, message: Msg) -> None:
         headers = message.headers
         if self._listener is not None and headers is not None and headers.get("Status") == NO_RESPONDERS:
-            self._listener.nobody(_name(message.subject.rpartition(".")[2]))
+            self._listener.nobody(node_of(message.subject.rpartition(".")[2]))
 
     def _notify(self, what: Callable[[FabricListener], None]) -> None:
         if self._listener is not None:
@@ -234,7 +208,7 @@ class NatsFabric:
             self._listener.up()
 
     async def _failed(self, error: Exception) -> None:
-        text = _why(error)
+        text = why(error)
         count = self.counts.errors[text] = self.counts.errors.get(text, 0) + 1
         if count == 1:  # the same again and again while it is away
             _log.warning("NATS: %s", text)
@@ -283,74 +257,3 @@ def frames_of(data: bytes) -> Iterator[bytes]:
             return
         yield data[at + LENGTH : end]
         at = end
-
-
-async def probe(options: NatsOptions, node: str | None = None) -> bool:
-    """Connects once and leaves; returns whether the node's name is free.
-
-    Raises FabricError, one line, for what will not mend itself by waiting: credentials, TLS, names of hosts; ConnectionError
-    when no server answers now.
-    """
-    failures: list[Exception] = []
-
-    async def failed(error: Exception) -> None:
-        failures.append(error)
-
-    try:
-        client = await nats.connect(
-            **options.arguments(),
-            error_cb=failed,
-            allow_reconnect=False,
-            max_reconnect_attempts=1,
-            reconnect_time_wait=RECONNECT_SECONDS,
-            connect_timeout=PROBE_SECONDS,
-        )
-    except (NatsError, OSError, ValueError) as error:
-        raise _judged([*failures, error]) from None
-    try:
-        # nats-py goes on in the clear, and says so nowhere else.
-        info = client._server_info  # pyright: ignore[reportPrivateUsage]
-        if "tls" in options.arguments() and not info.get("tls_required"):
-            raise FabricError(
-                "TLS is asked for, and the NATS server does not require it: the connection is in the clear"
-            )
-        return node is None or await _is_free(client, f"{options.prefix}.to.{_token(node)}")
-    finally:
-        await client.close()
-
-
-async def _is_free(client: Client, subject: str) -> bool:
-    try:
-        await client.request(subject, b"", timeout=NAME_SECONDS)
-    except NoRespondersError:
-        return True
-    except NatsError:
-        return False  # somebody takes its frames; an empty one is none
-    return False
-
-
-def _judged(failures: list[Exception]) -> Exception:
-    for failure in failures:
-        text = str(failure).lower()
-        if any(word in text for word in ("authorization", "authentication", "permissions", "credentials")):
-            return FabricError("the NATS server refuses the user, password or credentials")
-        if isinstance(failure, ssl.SSLError) or "tls" in text:
-            return FabricError(f"TLS with the NATS server fails: {_why(failure)}")
-        if isinstance(failure, socket.gaierror):
-            return FabricError(f"the NATS server's host is unknown: {_why(failure)}")
-        if isinstance(failure, ValueError):
-            return FabricError(_why(failure))
-    return ConnectionError(_why(failures[0]))
-
-
-def _why(error: BaseException) -> str:
-    return str(error).removeprefix("nats: ") or type(error).__name__
-
-
-def _token(node: str) -> str:
-    """A node's name as one token of a subject."""
-    return base64.urlsafe_b64encode(node.encode()).rstrip(b"=").decode()
-
-
-def _name(token: str) -> str:
-    return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()

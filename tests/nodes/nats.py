@@ -1,7 +1,9 @@
-"""Real NATS servers for tests: each on a free port of the loopback address, with a user and a password."""
+"""Real NATS servers for tests: each on a free port of the loopback address, with whom they let in, TLS, and clusters of them."""
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import shutil
 import socket
 import subprocess
@@ -9,7 +11,14 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from tests.support.server import PATIENCE
 
@@ -24,6 +33,13 @@ def program() -> str:
     return found
 
 
+def debian() -> str:
+    """The server that Debian ships."""
+    found = shutil.which("nats-server", path="/usr/sbin:/usr/bin")
+    assert found is not None, "apt install nats-server"
+    return found
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -31,11 +47,15 @@ def free_port() -> int:
 
 
 class Nats:
-    """One server; it can be killed and started again on its port."""
+    """One server; it can be killed and started again on its port. `options` are arguments of the program.
 
-    def __init__(self, binary: str | None = None) -> None:
+    Without any it lets in USER with PASSWORD.
+    """
+
+    def __init__(self, binary: str | None = None, *options: str) -> None:
         self.port = free_port()
         self.binary = binary or program()
+        self.options = options or ("--user", USER, "--pass", PASSWORD)
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -43,7 +63,7 @@ class Nats:
         return f"nats://{USER}:{PASSWORD}@127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        arguments = ["-a", "127.0.0.1", "-p", str(self.port), "--user", USER, "--pass", PASSWORD]
+        arguments = ["-a", "127.0.0.1", "-p", str(self.port), *self.options]
         self.process = subprocess.Popen([self.binary, *arguments], stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -51,21 +71,87 @@ class Nats:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             except OSError:
-                assert time.monotonic() < deadline, "nats-server did not start"
+                assert self.process.poll() is None and time.monotonic() < deadline, (
+                    "nats-server did not start"
+                )
                 time.sleep(0.02)
 
     def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
 
 @contextmanager
-def nats() -> Iterator[Nats]:
+def nats(binary: str | None = None, *options: str) -> Iterator[Nats]:
     """A running server."""
-    server = Nats()
-    server.start()
+    server = Nats(binary, *options)
     try:
+        server.start()
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def nats_cluster(binary: str, servers: int = 3) -> Iterator[list[Nats]]:
+    """Servers that know each other's routes; who lets one in knows the others from it."""
+    ports = [free_port() for _ in range(servers)]
+    routes = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
+    login = ("--user", USER, "--pass", PASSWORD)
+    running = [
+        Nats(
+            binary, *login, "--cluster_name", "tests", "--cluster", f"nats://127.0.0.1:{port}", "--routes", routes,
+        )
+        for port in ports
+    ]  # fmt: skip
+    try:
+        for server in running:
+            server.start()
+        yield running
+    finally:
+        for server in running:
+            server.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """PEM files of a certificate for the loopback address that is its own authority."""
+
+    certificate: str
+    key: str
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Of a server that asks for TLS."""
+        return (
+            "--user",
+            USER,
+            "--pass",
+            PASSWORD,
+            "--tls",
+            "--tlscert",
+            self.certificate,
+            "--tlskey",
+            self.key,
+        )
+
+
+def certificate(folder: Path, name: str = "nats") -> Certificate:
+    """A new one."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / f"{name}.pem", folder / f"{name}.key"
+    paths[0].write_bytes(signed.public_bytes(Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return Certificate(str(paths[0]), str(paths[1]))

@@ -7,7 +7,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.nodes.nats import BATCH_BYTES, NatsFabric, NatsOptions, batches, frames_of
+from runtime.nodes.nats import BATCH_BYTES, NatsFabric, batches, frames_of
+from runtime.nodes.nats_client import NatsOptions
 from tests.nodes.nats import nats
 from tests.support.server import PATIENCE
 

@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from runtime.nodes.nats import FabricError, NatsOptions, probe
+from runtime.nodes.nats_client import FabricError, NatsOptions, probe
 from tests.nodes.nats import Nats, nats
 from tests.support.server import PASSWORD, PATIENCE, Server, User, start, wait_until
+from tests.system.test_two_servers import (
+    another_password,
+    answers,
+    closes,
+    deactivate,
+    deactivate_in_sql,
+    delete_in_sql,
+    logout,
+    socket,
+)
 
 SOCKETS, WRITERS, EACH = 12, 8, 40
 
@@ -151,6 +162,20 @@ def test_wrong_credentials_are_one_line_at_start(both: tuple[Server, Server], fa
     )
 
 
+def test_a_file_that_is_no_creds_file_is_one_line_at_start(both: tuple[Server, Server], fabric: Nats) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.raises(AssertionError) as failed:
+        path = Path(folder) / "broken.creds"
+        path.write_text("no credentials")
+        start(
+            both[0].database,
+            DATA_DIR=folder,
+            CLUSTER_URL=fabric.url,
+            NODE_NAME="x@test",
+            CLUSTER_CREDENTIALS=str(path),
+        )
+    assert "bitnexus: CLUSTER_URL: the credentials file is no .creds file" in str(failed.value)
+
+
 def test_tls_that_the_server_does_not_speak_is_refused(fabric: Nats) -> None:
     assert asyncio.run(probe(NatsOptions((fabric.url,)), "free@test"))
     with pytest.raises(FabricError, match=r"^TLS is asked for, and the NATS server does not require it"):
@@ -204,3 +229,77 @@ def test_wrong_passwords_are_counted_by_all_nodes(both: tuple[Server, Server]) -
     other = two.user()
     assert sign_in(two, other, "not the password") == 401
     assert sign_in(one, other, PASSWORD) == 200
+
+
+# ---- what ends or changes on one node does so on both
+
+
+@pytest.mark.parametrize("end", [logout, deactivate, another_password, deactivate_in_sql, delete_in_sql])
+def test_a_session_that_ends_on_one_node_ends_its_sockets_on_the_other(
+    both: tuple[Server, Server], end: Callable[[Server, User, User], None]
+) -> None:
+    one, two = both
+    admin, user, bystander = one.user("admin"), one.user(), one.user()
+    with (
+        socket(one, user.token) as here,
+        socket(two, user.token) as there,
+        socket(two, bystander.token) as other,
+    ):
+        assert answers(here) and answers(there) and answers(other)
+        end(one, user, admin)
+        closes(here)
+        closes(there)
+        assert answers(other)
+    with pytest.raises(Exception, match="403"):
+        socket(two, user.token)
+
+
+def test_a_longpoll_session_ends_with_its_users_session_on_the_other_node(
+    both: tuple[Server, Server],
+) -> None:
+    one, two = both
+    admin, user = one.user("admin"), one.user()
+
+    def polled(server: Server, token: str) -> int:
+        with server.client() as client:
+            return client.get("/socket/longpoll", params={"vsn": "2.0.0", "token": token}).json()["status"]
+
+    with two.client() as client:
+        opened = client.get("/socket/longpoll", params={"vsn": "2.0.0", "token": user.token}).json()
+    assert opened["status"] == 410
+    deactivate(one, user, admin)
+    for server in both:
+        wait_until(lambda server=server: polled(server, opened["token"]) == 403)  # there is no such session
+        assert polled(server, user.token) == 403, "nor a new one"
+
+
+def test_a_new_role_counts_on_both_nodes(both: tuple[Server, Server]) -> None:
+    one, two = both
+    admin, user = one.user("admin"), one.user("admin")
+    with socket(two, user.token) as there:
+        assert answers(there)
+        assert admin.client.patch(f"/api/v1/users/{user.id}", json={"role": "user"}).status_code == 200
+        closes(there)
+
+
+def test_a_flag_that_changes_on_one_node_is_pushed_once_on_both(both: tuple[Server, Server]) -> None:
+    one, two = both
+    admin = one.user("admin")
+    with socket(one, admin.token) as here, socket(two, admin.token) as there:
+        for opened in (here, there):
+            opened.send(json.dumps(["1", "1", "admin:flags", "phx_join", {}]))
+            assert json.loads(opened.recv(PATIENCE))[4]["status"] == "ok"
+        for percent in (10, 20):
+            assert (
+                admin.client.put("/api/v1/flags/of-two-nodes", json={"percent": percent}).status_code == 200
+            )
+        for opened in (here, there):
+            pushed = [json.loads(opened.recv(PATIENCE)) for _ in range(2)]
+            assert [(event, payload["percent"]) for *_, event, payload in pushed] == [
+                ("flag_updated", 10),
+                ("flag_updated", 20),
+            ]
+            assert answers(opened), "and nothing more before this answer"
+    for server in both:
+        with server.client(admin.token) as client:
+            wait_until(lambda client=client: "of-two-nodes" in client.get("/api/v1/flags").text)

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime.nodes.fabric import Fabric, FabricListener
-from runtime.nodes.nats import NatsFabric, NatsOptions, probe
+from runtime.nodes.nats import NatsFabric
+from runtime.nodes.nats_client import NatsOptions, probe
 from runtime.testing.cluster import Cluster
 from runtime.testing.deterministic_engine import DeterministicEngine
 
