@@ -104,9 +104,13 @@ NODE_BEYOND = (
 # Newest first; the cursor is the (inserted_at, id) of the last row seen.
 HISTORY = f"""
 SELECT {TRANSACTION_COLUMNS}, e.seq, e.hash
-FROM transactions t LEFT JOIN ledger_entries e ON e.transaction_id = t.id
-WHERE t.user_id = $1 AND ($2::timestamptz IS NULL OR (t.inserted_at, t.id) < ($2, $3::uuid))
-ORDER BY t.inserted_at DESC, t.id DESC LIMIT $4
+FROM (
+    SELECT {TRANSACTION_COLUMNS} FROM transactions t
+    WHERE t.user_id = $1 AND ($2::timestamptz IS NULL OR (t.inserted_at, t.id) < ($2, $3::uuid))
+    ORDER BY t.inserted_at DESC, t.id DESC LIMIT $4
+) AS t
+LEFT JOIN LATERAL (SELECT e.seq, e.hash FROM ledger_entries e WHERE e.transaction_id = t.id OFFSET 0) AS e ON true
+ORDER BY t.inserted_at DESC, t.id DESC
 """
 
 # Rows that have no entry and do not wait for one: somebody got past the trigger.

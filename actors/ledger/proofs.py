@@ -2,7 +2,8 @@
 
 Each runs in the caller's process, on one snapshot of the database, so that a long proof never holds up the ledger's own process.
 
-A proof fetches at most 30 hashes of every four levels of the tree, of leaves or of stored complete subtrees, in one query.
+A proof fetches one range of at most 16 hashes, of leaves or of stored complete subtrees, for every four levels of the tree, and
+all of them in one query; a proof of consistency two.
 """
 
 from __future__ import annotations
@@ -76,27 +77,47 @@ async def read_head(connection: asyncpg.Connection) -> LedgerHead:
     return LedgerHead.from_record(record)
 
 
-async def roots_of(connection: asyncpg.Connection, ranges: Iterable[tuple[int, int]]) -> list[bytes]:
-    """The tree roots over these leaf ranges (as merkle's *_ranges return them). Raises `MissingNodes`."""
+async def roots_of(
+    connection: asyncpg.Connection, ranges: Iterable[tuple[int, int]], head: LedgerHead
+) -> list[bytes]:
+    """The tree roots over these leaf ranges (as merkle's *_ranges return them) of the ledger with this head.
+
+    Raises `MissingNodes`.
+    """
     wanted = [merkle.subtrees_of(start, end) for start, end in ranges]
-    roots = iter(await _roots(connection, [subtree for group in wanted for subtree in group]))
-    return [merkle.fold([next(roots) for _ in group]) for group in wanted]
+    edge = merkle.subtrees_of(0, head.tree_size)
+    if len(edge) != len(head.frontier):
+        raise MissingNodes(f"the head of {head.tree_size} entries has {len(head.frontier)} subtrees")
+    found = dict(zip(edge, head.frontier, strict=True))
+    found |= await _roots(connection, {each for group in wanted for each in group if each not in found})
+    return [merkle.fold([found[each] for each in group]) for group in wanted]
 
 
-async def _roots(connection: asyncpg.Connection, subtrees: list[Subtree]) -> list[bytes]:
-    """The roots of complete subtrees, each from the hashes that are stored at the next level that has any."""
-    levels = [subtree.level - subtree.level % TILE for subtree in subtrees]
-    firsts = [s.index << (s.level - level) for s, level in zip(subtrees, levels, strict=True)]
-    counts = [1 << (s.level - level) for s, level in zip(subtrees, levels, strict=True)]
-    lasts = [first + count - 1 for first, count in zip(firsts, counts, strict=True)]
-    records = await connection.fetch(ledger.HASHES, levels, firsts, lasts) if subtrees else []
-    roots: list[bytes] = []
-    for level, first, count, (hashes,) in zip(levels, firsts, counts, records, strict=True):
-        if hashes is None or len(hashes) != count * merkle.HASH_BYTES:
-            raise MissingNodes(
-                f"hashes are missing at level {level}, positions {first} to {first + count - 1}"
-            )
-        roots.append(merkle.subtree_root(hashes))
+async def _roots(connection: asyncpg.Connection, subtrees: Iterable[Subtree]) -> dict[Subtree, bytes]:
+    """The roots of complete subtrees, from the hashes that are stored at the next level that has any.
+
+    Those of one tile, as the siblings of a leaf and of what is above it are, are read as one range.
+    """
+    tiles: dict[tuple[int, int], list[tuple[Subtree, int, int]]] = {}
+    for each in subtrees:
+        height = each.level % TILE
+        first, last = each.index << height, (each.index + 1 << height) - 1
+        tiles.setdefault((each.level - height, first >> TILE), []).append((each, first, last))
+    if not tiles:
+        return {}
+    levels = [level for level, _ in tiles]
+    firsts = [min(first for _, first, _ in group) for group in tiles.values()]
+    lasts = [max(last for _, _, last in group) for group in tiles.values()]
+    records = await connection.fetch(ledger.HASHES, levels, firsts, lasts)
+    roots: dict[Subtree, bytes] = {}
+    for level, first, last, (hashes,), group in zip(
+        levels, firsts, lasts, records, tiles.values(), strict=True
+    ):
+        if hashes is None or len(hashes) != (last - first + 1) * merkle.HASH_BYTES:
+            raise MissingNodes(f"hashes are missing at level {level}, positions {first} to {last}")
+        for each, begin, end in group:
+            part = hashes[(begin - first) * merkle.HASH_BYTES : (end - first + 1) * merkle.HASH_BYTES]
+            roots[each] = merkle.subtree_root(part)
     return roots
 
 
@@ -111,7 +132,7 @@ async def consistency(first: int, second: int) -> list[bytes]:
             raise ValueError(f"the ledger has {head.seq} entries: no proof from {first} to {second}")
         if first == 0:
             return []
-        return await roots_of(connection, merkle.consistency_ranges(first, second))
+        return await roots_of(connection, merkle.consistency_ranges(first, second), head)
 
 
 async def verify(transaction_id: UUID, known: LedgerHead | None = None) -> Verification:
@@ -153,7 +174,7 @@ async def _fault(
     if seq > head.seq:
         return "proof_failed"
     try:
-        proof += await roots_of(connection, merkle.inclusion_ranges(seq - 1, head.tree_size))
+        proof += await roots_of(connection, merkle.inclusion_ranges(seq - 1, head.tree_size), head)
     except MissingNodes:
         return "proof_failed"
     if row is None:
