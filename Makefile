@@ -47,8 +47,8 @@ docs: $(RUN)           ## the documents and the reference as a site in site/, li
 	  $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])'); }
 	.venv-docs/bin/mkdocs build -q -d site
 
-bench: $(BENCH)        ## every question in bench/, one table (ONLY=name for one)
-	.venv-bench/bin/python -m bench $(ONLY)
+bench: $(BENCH) $(RUN) ## CPU beside peers, one table (AGAINST=REV beside a commit, ONLY=requests,sockets ROUNDS=5; all: bench --help)
+	@.venv-bench/bin/python -m bench $(foreach o,ONLY AGAINST ROUNDS SOCKETS ENTRIES LEDGERS PLOTS JSON,$(if $($(o)),--$(shell echo $(o) | tr A-Z a-z)=$($(o))))
 
 pictures: $(TEST) $(NODE) ## the README's pictures of the pages, taken by their tests
 	@shots=$$(mktemp -d) && SCREENSHOTS=$$shots $(PYTEST) -q tests/system/test_demo_page.py tests/operators/test_admin_console.py \
@@ -90,9 +90,11 @@ $(TEST): requirements/test.txt $(RUN)
 	$(call install_set,.venv,test)
 	@touch $@
 
-$(BENCH): requirements/bench.txt pyproject.toml
-	@echo "Installing the peers to measure against into .venv-bench ..."
+# A peer that cannot be installed is left out, and the bench says so: it must not stop the others.
+$(BENCH): requirements/bench.txt requirements/peers.txt pyproject.toml bench/peers/node/package-lock.json
+	@echo "Installing the bench, and the peers to measure against, into .venv-bench ..."
 	$(call install_set,.venv-bench,bench)
+	@VIRTUAL_ENV=$(CURDIR)/.venv-bench .venv-bench/bin/python -m bench.peers.install
 	@touch $@
 
 $(NODE): tests/node/package-lock.json $(TEST)
@@ -100,7 +102,7 @@ $(NODE): tests/node/package-lock.json $(TEST)
 	@touch $@
 
 lock: $(TEST)          ## resolve the versions anew, from the floors in pyproject.toml
-	@for set in run test bench; do \
+	@for set in run test bench peers; do \
 	  $(BIN)/uv pip compile pyproject.toml --extra $${set/run/observer} --python-version 3.11 --generate-hashes --upgrade \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o requirements/$$set.txt \
 	    $$(test $$set = run || echo -c requirements/run.txt) || exit 1; done
@@ -120,4 +122,4 @@ vendor: $(NODE)        ## copy the pages' libraries from npm into api/pages/vend
 	  sed '/^\/\/# sourceMappingURL/d' "$${pair%%:*}" > "../../../api/pages/vendor/$${pair##*:}" || exit 1; done
 
 clean:                 ## remove the environment and caches (not the data in .data)
-	rm -rf .venv .venv-bench .venv-docs site .pytest_cache .ruff_cache .hypothesis tests/node/node_modules tests/go/bin *.egg-info build
+	rm -rf .venv .venv-bench .venv-docs site .pytest_cache .ruff_cache .hypothesis tests/node/node_modules tests/go/bin bench/peers/node/node_modules *.egg-info build

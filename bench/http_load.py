@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Connection(asyncio.Protocol):
@@ -20,9 +23,9 @@ class Connection(asyncio.Protocol):
         end = buffer.find(b"\r\n\r\n")
         if end < 0:
             return
-        at = buffer.lower().find(b"content-length:", 0, end)
-        size = int(buffer[at + 15 : buffer.find(b"\r\n", at)])
-        if len(buffer) >= end + 4 + size and self.waiter is not None:
+        found = LENGTH.search(buffer, 0, end)
+        size = int(found[1]) if found else 0
+        if len(buffer) >= end + 4 + size and self.waiter is not None and not self.waiter.done():
             self.buffer = b""
             self.waiter.set_result(buffer)
 
@@ -35,8 +38,22 @@ class Connection(asyncio.Protocol):
         self.waiter = asyncio.get_running_loop().create_future()
         self.transport.write(raw)  # type: ignore[attr-defined]
         answer = await self.waiter
-        assert answer.startswith(b"HTTP/1.1 %d" % status), answer
+        assert answer.startswith(b"HTTP/1.1 %d" % status), _told(raw, answer)
         return answer
+
+    def close(self) -> None:
+        """Ends it."""
+        self.transport.close()
+
+
+def _told(raw: bytes, answer: bytes) -> str:
+    asked = raw.partition(b" HTTP")[0].partition(b"?")[0].decode()
+    return f"{asked} was answered {answer[9:12].decode()}"
+
+
+def body(answer: bytes) -> bytes:
+    """What comes after an answer's head."""
+    return answer.partition(b"\r\n\r\n")[2]
 
 
 async def connect(port: int) -> Connection:
@@ -44,11 +61,13 @@ async def connect(port: int) -> Connection:
     return (await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port))[1]
 
 
-def request(method: str, path: str, body: bytes = b"", token: str | None = None) -> bytes:
-    """The bytes of a request."""
+def request(method: str, path: str, body: bytes = b"", token: str | None = None, field: str = "") -> bytes:
+    """The bytes of a request; `field` is one more field, such as "x-request-id: 17"."""
     lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1"]
     if token is not None:
         lines.append(f"authorization: Bearer {token}")
+    if field:
+        lines.append(field)
     if body:
         lines += ["content-type: application/json", f"content-length: {len(body)}"]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body

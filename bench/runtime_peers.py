@@ -1,4 +1,6 @@
-"""One system's figures for bench/runtime.py: `python -m bench.runtime_peers NAME` prints them as JSON.
+"""One system's figures for bench/questions/runtime.py: `python -m bench.runtime_peers NAME` prints them as JSON.
+
+`make bench AGAINST=REV` runs the `ours` of both commits, each with its own copy of this file: name, place and output stay.
 
 Each system runs in a process of its own. Figures are seconds of CPU per unit (user and system, all threads), so a busy
 machine disturbs them little; `memory` is bytes of RSS per idle process. What a system does not have is left out.

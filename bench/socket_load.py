@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import struct
 
@@ -84,7 +83,12 @@ class Client(asyncio.Protocol):
 
     def send(self, payload: bytes) -> None:
         """Sends a text message."""
+        assert not self.closed, "the server has closed the connection"
         self.transport.write(text_frame(payload))  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """Goes, without a word."""
+        self.transport.close()  # type: ignore[attr-defined]
 
     async def expect(self, frames: int, seconds: float = 60) -> None:
         """Waits until so many frames have come in all."""
@@ -100,8 +104,3 @@ async def connect(port: int, path: str) -> Client:
     _, client = await asyncio.get_running_loop().create_connection(lambda: Client(path), "127.0.0.1", port)
     await client.expect(0)
     return client
-
-
-def unbuffered() -> dict[str, str]:
-    """The environment of a measured server."""
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}

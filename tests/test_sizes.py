@@ -14,8 +14,6 @@ LONGER = {
     "bench/runtime_peers.py:ours": "a program like those of the peers beside it",
     "bench/runtime_peers.py:triotp": "a program like those of the peers beside it",
     "bench/runtime_peers.py:otpylib": "a program like those of the peers beside it",
-    "bench/socket_servers.py:ours": "a program like those of the peers beside it",
-    "bench/ten_thousand_sockets.py:load": "the load, read from top to bottom",
 }
 
 

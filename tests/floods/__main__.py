@@ -8,17 +8,14 @@ SLOWEST ms.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
-import tempfile
-from urllib.parse import urlsplit
 
 import httpx
 import psutil
 import uvloop
 
-from bench.main_job import PASSWORD, Service
+from bench.bitnexus import serving
+from bench.revision import present
 from tests.floods.clients import Flood, Target
 from tests.floods.kinds import FLOODS
 from tests.floods.measuring import Cost, measure
@@ -29,21 +26,13 @@ SLOWEST = 100.0
 
 def against_a_fresh_server(flood: Flood, clients: int, seconds: float) -> Cost:
     """Starts one, signs in, floods it."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        service = Service(folder)
-        try:
-            service.create_user()
-            body = {"email": "bench@example.com", "password": PASSWORD}
-            with httpx.Client(base_url=service.url, trust_env=False) as client:
-                signed_in = json.loads(client.post("/api/v1/auth/login", json=body).text)
-                for path in ("/health", "/x", "/openapi.json", "/api/v1/health/ready"):
-                    client.get(path)  # what first requests need is no growth
-            target = Target(urlsplit(service.url).port or 0, signed_in["token"], signed_in["user"]["id"])
-            process = psutil.Process(service.process.pid)
-            return uvloop.run(measure(target, process, flood, seconds, clients))
-        finally:
-            service.stop()
+    with serving(present()) as server:
+        with httpx.Client(base_url=server.url, trust_env=False) as client:
+            for path in ("/health", "/x", "/openapi.json", "/api/v1/health/ready"):
+                client.get(path)  # what first requests need is no growth
+        target = Target(server.port, server.token, server.user["id"])
+        process = psutil.Process(server.running.process.pid)
+        return uvloop.run(measure(target, process, flood, seconds, clients))
 
 
 def main() -> int:

@@ -1,72 +1,50 @@
 """What observing costs: 10,000 joined channels (5,000 tabs with two each), 2,000 transactions a minute, and who looks on.
 
-Two real servers side by side: one as delivered, one whose telemetry, samples and report log are cut out (`_blind_server.py`). In
-turns each gets the same transactions: the blind one, the delivered one with no console open, and the delivered one with a
-console on its busiest view (samples and tree over `admin:*`, the process table every two seconds, one process every second)
-and Prometheus at `/metrics`. The CPU is the server's own; the rows are shares of one core.
+Two real servers side by side: one as delivered, one whose telemetry, samples and report log are cut out
+(bench/blind_server.py). In turns each gets the same transactions: with no console open, and the delivered one with a console on
+its busiest view (samples and tree over `admin:*`, the process table every two seconds, one process every second) and Prometheus
+at `/metrics`. The CPU is the server's own; the rows are shares of one core.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from contextlib import AsyncExitStack
-from uuid import UUID, uuid4
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
+from uuid import UUID
 
-import jwt
 import uvloop
 
 from bench import http_load, socket_load
-from bench.main_job import Service
-from bench.row import Row
+from bench.bitnexus import BitNexus, signed
+from bench.figures import NOW, Row
+from bench.run import Run, Task
 
 TABS, USERS = 5_000, 1_000
 AT_ONCE = 50
 PER_MINUTE = 2_000
-ROUNDS, SECONDS = 5, 15.0
+SECONDS = 15.0
 BEAT_SECONDS = 30.0
 SCRAPE_SECONDS = 5.0  # three times as often as Prometheus does by default
-SECRET = "a key of this benchmark alone, forty bytes long"  # noqa: S105
-
-
-def token(user: UUID, role: str) -> str:
-    """What a login would give."""
-    now = int(time.time())
-    claims = {"sub": str(user), "role": role, "email": f"{user}@example.com", "iat": now, "exp": now + 3600}
-    return jwt.encode({**claims, "iss": "bitnexus", "aud": "bitnexus"}, SECRET, "HS256")
+WHAT = f"{2 * TABS:,} channels, {PER_MINUTE:,} transactions a minute"
+CLOSED = Row(f"{WHAT}: no console open", "% CPU")
+OPEN = Row(f"{WHAT}: a console open, Prometheus", "% CPU")
+BLIND = "nothing observed"
 
 
 class Tenant:
     """One server with its channels joined, and an administrator who posts."""
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        self.port = int(service.url.rpartition(":")[2])
-        self.admin, *self.users = (uuid4() for _ in range(USERS + 1))
-        self.token = token(self.admin, "admin")
+    def __init__(self, server: BitNexus) -> None:
+        self.server = server
+        self.port = server.port
+        self.users = server.create_users(USERS)  # they sign in with signed tokens
+        [self.admin] = server.create_users(1, "admin")
+        self.token = signed(self.admin, "admin")
         self.posted = 0
         self.clients: list[socket_load.Client] = []
-
-    def create_users(self) -> None:
-        """Rows for all of them; they log in with signed tokens, a password hash each would take minutes."""
-        rows = ",".join(
-            f"('{user}', '{user}@example.com', '{'admin' if user == self.admin else 'user'}')"
-            for user in (self.admin, *self.users)
-        )
-        subprocess.run(
-            [sys.executable, "-m", "api.cli", "psql"],
-            input=f"INSERT INTO users (id, email, role) VALUES {rows};",  # noqa: S608 - our own uuids
-            env=self.service.environment,
-            text=True,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
 
     async def enter(self) -> None:
         """Joins the channels."""
@@ -82,7 +60,7 @@ class Tenant:
 
     async def connect(self, user: UUID, role: str, *topics: str) -> socket_load.Client:
         client = await socket_load.connect(
-            self.port, f"/socket/websocket?vsn=2.0.0&token={token(user, role)}"
+            self.port, f"/socket/websocket?vsn=2.0.0&token={signed(user, role)}"
         )
         for number, topic in enumerate(topics, 1):
             client.send(json.dumps([str(number), str(number), topic, "phx_join", {}]).encode())
@@ -123,13 +101,13 @@ class Tenant:
                     console.append(group.create_task(self.reading(path, every)))
             loop = asyncio.get_running_loop()
             await asyncio.sleep(1)
-            cpu, began, sent = self.service.seconds()[0], loop.time(), 0
+            cpu, began, sent = self.server.cpu(), loop.time(), 0
             while (now := loop.time()) < began + SECONDS:
                 while sent < (now - began) * PER_MINUTE / 60:
                     await self.post(http)
                     sent += 1
                 await asyncio.sleep(0.005)
-            share = (self.service.seconds()[0] - cpu) / (loop.time() - began)
+            share = (self.server.cpu() - cpu) / (loop.time() - began)
             for task in console:
                 task.cancel()
             if watcher is not None:
@@ -149,48 +127,31 @@ class Tenant:
             await asyncio.sleep(every)
 
 
-async def load(blind: Tenant, whole: Tenant) -> list[Row]:
-    """The figures."""
-    for tenant in (blind, whole):
+async def load(run: Run, tenants: dict[str, Tenant]) -> None:
+    """The windows, in turns."""
+
+    async def closed(tenant: Tenant) -> Sequence[float]:
+        return [await tenant.window(False) * 100]
+
+    async def opened(tenant: Tenant) -> Sequence[float]:
+        return [await tenant.window(tenant is not tenants[BLIND]) * 100]
+
+    for tenant in tenants.values():
         await tenant.enter()
-    beating = [asyncio.create_task(tenant.beat()) for tenant in (blind, whole)]
-    shares: dict[str, list[float]] = {"blind": [], "closed": [], "open": []}
-    for _ in range(ROUNDS):
-        shares["blind"].append(await blind.window(False))
-        shares["closed"].append(await whole.window(False))
-        shares["open"].append(await whole.window(True))
+    beating = [asyncio.create_task(tenant.beat()) for tenant in tenants.values()]
+    await run.alternate([Task((CLOSED,), closed), Task((OPEN,), opened)], tenants, warm_up=False)
     for task in beating:
         task.cancel()
-    for tenant in (blind, whole):
+    for tenant in tenants.values():
         assert not any(client.closed for client in tenant.clients)
-    middle = {name: statistics.median(values) * 100 for name, values in shares.items()}
-    unit = "% of a core"
-    what = f"{2 * TABS:,} channels, {PER_MINUTE:,} transactions a minute"
-    spread = {
-        name: f"{min(values) * 100:.1f} to {max(values) * 100:.1f} in {ROUNDS} windows of {SECONDS:.0f} s"
-        for name, values in shares.items()
-    }
-    return [
-        Row(f"{what}: no console open", middle["closed"], unit, {"nothing observed": middle["blind"]}, note=spread["closed"]),
-        Row(f"{what}: a console open", middle["open"], unit, {"nothing observed": middle["blind"]}, note=spread["open"]),
-        Row("observing, with a console open", middle["open"] - middle["blind"], unit, mark=2.0, mark_of="aim"),
-    ]  # fmt: skip
 
 
-def run() -> list[Row]:
+def ask(run: Run) -> None:
     """The answer."""
-    socket_load.raise_file_limit()
-    os.environ["SECRET_KEY_BASE"] = SECRET
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
-        services: list[Service] = []
-        try:
-            for folder, module in ((one, "bench._blind_server"), (two, "api.cli")):
-                os.chmod(folder, 0o755)
-                services.append(Service(folder, module))
-            blind, whole = map(Tenant, services)
-            for tenant in (blind, whole):
-                tenant.create_users()
-            return uvloop.run(load(blind, whole))
-        finally:
-            for service in services:
-                service.stop()
+    servers: dict[str, BitNexus] = {}
+    with ExitStack() as stack:
+        for name, module in ((NOW, "api.cli"), (BLIND, "bench.blind_server")):
+            server = partial(BitNexus, run.revisions[0], module)
+            run.enter(stack, name, (CLOSED, OPEN), server, servers)
+        tenants = {name: Tenant(server) for name, server in servers.items()}
+        uvloop.run(load(run, tenants))

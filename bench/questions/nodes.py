@@ -1,0 +1,260 @@
+"""What a second node costs: broadcasts, deliveries, sends and calls between two nodes, and what two server processes carry.
+
+The nodes of a commit are two processes of its own bench/node_peers.py on one NATS server. Beside them in turns two nodes of
+Erlang (bench/peers/nodes_erlang.erl) and a Ray worker, where they are installed: CPU of both ends. The last rows are a real
+`bitnexus serve` with `--nodes 1` and 2 under the same clients, whose own CPU is a row: on few cores it is taken from the servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import uvloop
+
+from bench.bitnexus import BitNexus
+from bench.figures import Row
+from bench.http_load import Connection, connect, request
+from bench.process import Clock, tree
+from bench.questions.runtime import ERLANG, printed
+from bench.revision import ROOT, Revision
+from bench.run import Lacks, Run, Task
+
+PROGRAM = "bench.node_peers"
+SUBSCRIBERS = 1000
+CLIENTS, POSTS = 32, 4000
+BROADCASTS, DELIVERED = 20_000, 200
+TALK = {"send": 20_000, "call": 4_000, "calls": 16_000}  # units of each
+CPU = "us CPU"
+
+TALK_ROWS = (
+    Row("send to a process of the other node, in bursts: both", CPU),
+    Row("call a server of the other node: both", CPU),
+    Row("the same, 32 callers at once: both", CPU),
+)
+NATS = Row("NATS itself, for a send in bursts", CPU)
+SILENT = Row("broadcast, on a node without a subscriber", CPU)
+SENDING = Row("broadcast, on the node that sends it", CPU)
+REMOTE = Row(f"delivery on another node, {SUBSCRIBERS:,} subscribers", CPU)
+LOCAL = Row(f"delivery on the same node, {SUBSCRIBERS:,} subscribers", CPU)
+
+
+def carried(nodes: int) -> tuple[Row, ...]:
+    """The rows of `bitnexus serve --nodes N`."""
+    what = f"POST, 32 clients, --nodes {nodes}"
+    return (
+        Row(f"{what}: servers and NATS", CPU),
+        Row(f"{what}: the clients themselves", CPU),
+        Row(f"{what}: requests a second", "/s", wall_clock=True, more_is_better=True),
+    )
+
+
+class Peer:
+    """A process that answers lines."""
+
+    def __init__(self, revision: Revision, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [revision.python, "-m", PROGRAM, *arguments],
+            cwd=revision.root,
+            env=revision.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.answer()
+
+    def answer(self) -> str:
+        """The next line it prints. Raises Lacks when it has ended."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise Lacks(f"{PROGRAM} has ended")
+        return line
+
+    def ask(self, line: str) -> float:
+        """A line's answer."""
+        assert self.process.stdin is not None
+        print(line, file=self.process.stdin, flush=True)
+        return json.loads(self.answer())
+
+    def close(self) -> None:
+        """Ends it."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def nats() -> Iterator[tuple[str, int]]:
+    """URL and pid of a NATS server while it is entered."""
+    own = Path(sysconfig.get_path("scripts")) / "nats-server"
+    program = str(own) if own.exists() else shutil.which("nats-server")
+    if program is None:
+        raise Lacks("nats-server is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(500):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.02)
+        yield f"nats://127.0.0.1:{port}", process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Pair:
+    """Two nodes of a commit and their NATS server, and a third that is alone; a context manager."""
+
+    def __init__(self, revision: Revision) -> None:
+        self.revision = revision
+
+    def __enter__(self) -> Pair:
+        if not self.revision.has(PROGRAM):
+            raise Lacks(f"has no {PROGRAM}")
+        with ExitStack() as stack:
+            url, self.nats = stack.enter_context(nats())
+            self.alone, self.b, self.a = (
+                self._start(stack, *arguments) for arguments in (("alone", "-"), ("b", url), ("a", url))
+            )
+            self._clock = Clock()
+            self._stack = stack.pop_all()
+        return self
+
+    def _start(self, stack: ExitStack, *arguments: str) -> Peer:
+        peer = Peer(self.revision, *arguments)
+        stack.callback(peer.close)
+        return peer
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def used(self, task: str, count: int) -> tuple[float, float, float]:
+        """Microseconds of CPU each: of a, of b, of NATS."""
+        self.a.ask(f"{task} {count // 4}")
+        before = self._cpu()
+        self.a.ask(f"{task} {count}")
+        a, b, server = ((end - begin) / count * 1e6 for begin, end in zip(before, self._cpu(), strict=True))
+        return a, b, server
+
+    def _cpu(self) -> tuple[float, float, float]:
+        return self.a.ask("cpu"), self.b.ask("cpu"), self._clock.read(tree(self.nats))
+
+    async def talk(self) -> list[float]:
+        """The values of TALK_ROWS and of NATS."""
+        used = [await asyncio.to_thread(self.used, task, count) for task, count in TALK.items()]
+        return [*(a + b for a, b, _ in used), used[0][2]]
+
+    async def silent(self) -> list[float]:
+        """Of a broadcast that nobody waits for: on the other node, on this one."""
+        a, b, _ = await asyncio.to_thread(self.used, "broadcast", BROADCASTS)
+        return [b, a]
+
+    async def delivered(self) -> list[float]:
+        """Of a delivery: on the other node, on the same."""
+        remote = await asyncio.to_thread(self.reached, self.a, self.b)
+        return [remote, await asyncio.to_thread(self.reached, self.alone, self.alone)]
+
+    def reached(self, sender: Peer, receiver: Peer) -> float:
+        """Microseconds of the receiver's CPU for each of its subscribers that a broadcast of the sender reaches."""
+        if not receiver.ask("received"):
+            receiver.ask(f"subscribe {SUBSCRIBERS}")
+        expected = receiver.ask("received") + DELIVERED * SUBSCRIBERS
+        before = receiver.ask("cpu")
+        sender.ask(f"broadcast {DELIVERED}")
+        while receiver.ask("received") < expected:
+            time.sleep(0.01)
+        return (receiver.ask("cpu") - before) / (DELIVERED * SUBSCRIBERS) * 1e6
+
+
+def erlang() -> list[float]:
+    """The values of TALK_ROWS for two nodes of Erlang. Raises Lacks."""
+    if shutil.which("erlc") is None:
+        raise Lacks("not installed")
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["erlc", "-o", folder, str(ROOT / "bench/peers/nodes_erlang.erl")], check=True)
+        command = ["erl", "-noshell", "-name", "bench_a@127.0.0.1", "-setcookie", "bench"]
+        command += ["-kernel", "inet_dist_use_interface", "{127,0,0,1}", "-s", "nodes_erlang", "main"]
+        words = [line.split() for line in printed(command, Path(folder), dict(os.environ))]
+    found = {word[0]: float(word[1]) for word in words if len(word) == 2}
+    return [found[task] for task in TALK]
+
+
+def ray() -> list[float]:
+    """The values of TALK_ROWS for a Ray worker. Raises Lacks."""
+    if importlib.util.find_spec("ray") is None:
+        raise Lacks("not installed")
+    found = json.loads(printed([sys.executable, "-m", "bench.peers.ray_workers"], ROOT, dict(os.environ))[-1])
+    return [found[task] for task in TALK]
+
+
+async def cluster(revision: Revision, nodes: int) -> Sequence[float]:
+    """The values of `carried`, from one life of a cluster."""
+    if nodes > 1 and not revision.has("actors.cluster"):
+        raise Lacks("serves from one process only")
+    server = BitNexus(revision, NODES=str(nodes))
+    await asyncio.to_thread(server.__enter__)
+    try:
+        token = await server.sign_in()
+        connections = [await connect(server.port) for _ in range(CLIENTS)]
+        await posts(connections, token, POSTS // 4)
+        before, own, began = server.cpu(), time.process_time(), time.perf_counter()
+        await posts(connections, token, POSTS)
+        took, clients = time.perf_counter() - began, time.process_time() - own
+        return (server.cpu() - before) / POSTS * 1e6, clients / POSTS * 1e6, POSTS / took
+    finally:
+        await asyncio.to_thread(server.__exit__)
+
+
+async def posts(connections: list[Connection], token: str, count: int) -> None:
+    """So many transactions over these connections."""
+    numbers = iter(range(count))
+
+    async def client(connection: Connection) -> None:
+        for number in numbers:
+            body = b'{"amount":"12.50","currency":"EUR","description":"no. %d"}' % number
+            await connection.request(request("POST", "/api/v1/transactions", body, token), 201)
+
+    await asyncio.gather(*map(client, connections))
+
+
+def ask(run: Run) -> None:
+    """The answer."""
+    pairs: dict[str, Pair] = {}
+    rows = (*TALK_ROWS, NATS, SILENT, SENDING, REMOTE, LOCAL)
+    with ExitStack() as stack:
+        for revision in run.revisions:
+            run.enter(stack, revision.name, rows, partial(Pair, revision), pairs)
+
+        async def talk(system: Pair | Callable[[], list[float]]) -> Sequence[float | None]:
+            return (
+                await system.talk() if isinstance(system, Pair) else [*await asyncio.to_thread(system), None]
+            )
+
+        async def rounds() -> None:
+            peers = {ERLANG: erlang, "Ray": ray}
+            await run.alternate([Task((*TALK_ROWS, NATS), talk)], {**pairs, **peers}, warm_up=False)
+            tasks = [Task((SILENT, SENDING), Pair.silent), Task((REMOTE, LOCAL), Pair.delivered)]
+            await run.alternate(tasks, pairs)
+
+        uvloop.run(rounds())
+    clusters = [Task(carried(nodes), partial(cluster, nodes=nodes)) for nodes in (1, 2)]
+    revisions = {revision.name: revision for revision in run.revisions}
+    uvloop.run(run.alternate(clusters, revisions, rounds=min(run.rounds, 3), warm_up=False))
