@@ -51,20 +51,25 @@ class SmallSet:
         members = self._members
         if type(members) is dict:
             members[one] = None
-        elif one not in self:
-            members = (*self, one)
-            self._members = members if len(members) <= FEW else dict.fromkeys(members)
+        elif type(members) is tuple:
+            if one not in members:
+                members = (*members, one)
+                self._members = members if len(members) <= FEW else dict.fromkeys(members)
+        elif one is not members and one != members:
+            self._members = (members, one)
 
     def discard(self, one: Any) -> None:
         """Takes it out, if it is in the set and not the only one."""
         members = self._members
-        if type(members) is dict:
+        if type(members) is tuple:
+            if one in members:
+                at = members.index(one)
+                rest: tuple[Any, ...] = members[:at] + members[at + 1 :]
+                self._members = rest[0] if len(rest) == 1 else rest
+        elif type(members) is dict:
             members.pop(one, None)
             if len(members) <= FEW:
-                members = tuple(members)
-        elif type(members) is tuple:
-            members = tuple(other for other in members if other is not one and other != one)
-        self._members = members[0] if type(members) is tuple and len(members) == 1 else members
+                self._members = tuple(members)
 
 
 Some = SmallSet | tuple[()]
@@ -80,7 +85,10 @@ def including(some: Some, one: Any) -> SmallSet:
 
 def without(some: Some, one: Any) -> Some:
     """The set without `one`; `()` if that was all."""
-    if type(some) is not SmallSet or (len(some) == 1 and one in some):
+    if type(some) is not SmallSet:
+        return ()
+    only = some._members  # pyright: ignore[reportPrivateUsage] - of this file; a call costs more than the rest
+    if only is one or (type(only) is not tuple and type(only) is not dict and only == one):
         return ()
     some.discard(one)
     return some

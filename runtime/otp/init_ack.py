@@ -5,6 +5,7 @@ A started process acknowledges once, or its end is the answer. Times are millise
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from runtime.core.pid import Pid
@@ -50,13 +51,15 @@ class StartReply(DownReply):
         self.resolve(value, error)
 
 
-async def acknowledged(started: StartReply, timeout: float | None) -> Any:
+def acknowledged(started: StartReply, timeout: float | None) -> Awaitable[Any]:
     """`proc_lib:sync_start`: what the process says; after `timeout` ms it is killed, and nothing of its end comes to the starter.
 
-    Raises StartError: its reason, or "timeout".
+    Raises StartError where it is awaited: the process's reason, or "timeout".
     """
-    if timeout is None:
-        return await started
+    return started if timeout is None else _acknowledged_within(started, timeout)
+
+
+async def _acknowledged_within(started: StartReply, timeout: float) -> Any:
     timer = started.target.engine.call_later(timeout / 1000, _give_up, started)
     try:
         return await started

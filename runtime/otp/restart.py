@@ -47,10 +47,11 @@ class RestartIntensity:
 class RestartPolicy:
     """The restarts of one supervisor, and its reports of them."""
 
-    __slots__ = ("intensity", "supervisor")
+    __slots__ = ("cell", "intensity", "supervisor")
 
     def __init__(self, supervisor: GenServer, intensity: int, period: float) -> None:
         self.supervisor = supervisor
+        self.cell = supervisor.pid.cell
         self.intensity = RestartIntensity(intensity, period)
 
     def wants(self, child: Child, reason: Any) -> bool:
@@ -87,4 +88,4 @@ class RestartPolicy:
 
     def report(self, error: str, reason: Any, child: Child) -> None:
         """SASL's supervisor report."""
-        reports.supervisor(self.supervisor.pid.cell, error, reason, child.spec.id, child.pid)
+        reports.supervisor(self.cell, error, reason, child.spec.id, child.pid)

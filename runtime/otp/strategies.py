@@ -121,7 +121,7 @@ class Strategy(ABC):
         self.restarts.starts(child)
         result = await start_child_process(child.spec, child.args or child.spec.start[1])
         if result[0] == "ok":
-            reports.progress(self.restarts.supervisor.pid.cell, child.spec.id, result[1])
+            reports.progress(self.restarts.cell, child.spec.id, result[1])
         return result
 
     async def stop_process(self, child: Child) -> None:
@@ -228,7 +228,10 @@ class _InOrder(Strategy):
         return any(child.spec.significant and child.pid is not None for child in self.children.values())
 
     def by_pid(self, pid: Pid) -> Child | None:
-        return next((child for child in self.children.values() if child.pid is pid), None)
+        for child in self.children.values():
+            if child.pid is pid:
+                return child
+        return None
 
     def find(self, key: Any) -> Child | None:
         return self.children.get(key) if hashable(key) else None
