@@ -38,8 +38,11 @@ class Statement(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What was seen last. `slowest`: of each statement its longest run that was seen, the slowest first. `disk_free`: bytes, None
-    for a database that is not on this machine."""
+    """What was seen last.
+
+    `slowest`: of each statement its longest run that was seen, the slowest first. `disk_free`: bytes, None for a database
+    that is not on this machine.
+    """
 
     waits: tuple[Statement, ...] = ()
     slowest: tuple[Statement, ...] = ()

@@ -109,8 +109,9 @@ class Operation:
 
     @property
     def takes_no_query(self) -> bool:
-        """True where a query is a mistake. What needs no token is asked by all kinds of probes, with what they like
-        beside the parameters it has.
+        """True where a query is a mistake.
+
+        What needs no token is asked by all kinds of probes, with what they like beside the parameters it has.
         """
         return self.query is None and self.roles is not None and not self.any_query
 

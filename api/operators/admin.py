@@ -251,9 +251,11 @@ async def stats(request: ApiRequest) -> Response:
 
 
 class ActivityBody(msgspec.Struct, frozen=True):
-    """What the database is busy with. `slowest` are the longest runs that were seen, of other programs too; `waits` wait for a
-    lock now. `disk_free` is bytes, null for a database that is not on this machine; `write_age` the seconds since a write
-    succeeded."""
+    """What the database is busy with.
+
+    `slowest` are the longest runs that were seen, of other programs too; `waits` wait for a lock now. `disk_free` is bytes,
+    null for a database that is not on this machine; `write_age` the seconds since a write succeeded.
+    """
 
     slowest: tuple[Statement, ...]
     waits: tuple[Statement, ...]

@@ -91,8 +91,10 @@ for _path in ("/health", "/api/v1/health"):
     },
 )
 async def ready(request: ApiRequest) -> Response:
-    """State of the database, the ledger, the writer (whether a write works), the disk of the embedded database, waits for locks,
-    and the bridge to the Go services. Of another node with `node`; one that does not answer is not ready."""
+    """State of the database, the ledger, the writer, the disk of the embedded database, locks, and the bridge to the Go services.
+
+    The writer's says whether a write works. Of another node with `node`; one that does not answer is not ready.
+    """
     node = request.query.node
     if node is None or node == own_name():
         return _answer(await readiness(request.context.settings))

@@ -41,8 +41,9 @@ class Watcher(Protocol):
 
 
 class ExecutionState:
-    """What a process has while it is not at rest, lent by its engine until it rests or ends. Only its own coroutine, which ends
-    before, keeps it from one turn to the next.
+    """What a process has while it is not at rest, lent by its engine until it rests or ends.
+
+    Only its own coroutine, which ends before, keeps it from one turn to the next.
 
     Invariants: `queued` is True exactly while the process lies in the run queue or runs; `coro` is None unless mode is
     RECEIVING, BLOCKED or RUNNING.

@@ -71,8 +71,9 @@ class Engine:
             self.kick()
 
     def hand_over(self, caller: Cell, server: Cell) -> None:
-        """`caller` is about to wait for `server`, and the queue is not empty. If that one is the last in it an engine may run
-        it at once, to save both a round through the queue.
+        """`caller` is about to wait for `server`, and the queue is not empty.
+
+        If that one is the last in it an engine may run it at once, to save both a round through the queue.
         """
 
     def kick(self) -> None:

@@ -143,8 +143,9 @@ class Mailbox(deque[Any]):
         return skips
 
     def first_unknown(self, wanted: Pattern | None, turn: int) -> int:
-        """How many messages need no look: a match of this pattern, or one that differs by a newer reference only, has refused
-        them.
+        """How many messages need no look: they have been refused already.
+
+        By a match of this pattern, or by one that differs by a newer reference only.
 
         That is sound: neither reference can be in a message that is older than both, and a reference is told from another
         by identity alone.

@@ -161,8 +161,10 @@ def trap_exit(flag: bool) -> bool:
 
 
 def link(pid: Pid) -> Literal[True]:
-    """`erlang:link/1`. To a dead process: Error("noproc"), or an EXIT message if the caller traps exits. To one of another
-    node: True, and what is wrong comes as an EXIT signal.
+    """`erlang:link/1`.
+
+    To a dead process: Error("noproc"), or an EXIT message if the caller traps exits. To one of another node: True, and what
+    is wrong comes as an EXIT signal.
     """
     caller = _self()
     other = _cell_of(pid)
@@ -185,8 +187,10 @@ def unlink(pid: Pid) -> Literal[True]:
 
 
 def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref:
-    """`erlang:monitor(process, PidOrName)`: a `Down` comes when it ends, with `noproc` if there is none, with `noconnection` if
-    its node is lost. The `noproc` of a pid comes when the caller waits, as in OTP; until then `demonitor` finds the monitor.
+    """`erlang:monitor(process, PidOrName)`: a `Down` comes when it ends.
+
+    With `noproc` if there is none, with `noconnection` if its node is lost. The `noproc` of a pid comes when the caller
+    waits, as in OTP; until then `demonitor` finds the monitor.
 
     With `alias` ("explicit_unalias", "demonitor" or "reply_demonitor") the reference is an alias too; `tag` is the Down's `tag`.
     Raises Error("badarg") if `target` is neither a pid, a name nor `(name, node)`, or the alias none of the three.

@@ -171,8 +171,10 @@ From = Call
 
 
 class CallRequest(Generic[R]):
-    """A request that says what it is answered with: `class GetHead(CallRequest[Head])`, and `await call(server, GetHead())` is a
-    `Head`. Requests of any other type are answered with Any.
+    """A request that says what it is answered with.
+
+    After `class GetHead(CallRequest[Head])`, `await call(server, GetHead())` is a `Head`. Requests of any other type are
+    answered with Any.
     """
 
     __slots__ = ()

@@ -275,8 +275,10 @@ async def add_handler(manager: Dest, handler: Any, args: Any = None) -> Any:
 
 
 async def add_sup_handler(manager: Dest, handler: Any, args: Any = None) -> Any:
-    """`gen_event:add_sup_handler/3`: the handler goes with the caller, and the caller is told by a message
-    `("gen_event_EXIT", handler, reason)` if the handler goes.
+    """`gen_event:add_sup_handler/3`: handler and caller are bound to each other.
+
+    The handler goes with the caller, and the caller is told by a message `("gen_event_EXIT", handler, reason)` if the handler
+    goes.
     """
     return await gen_server.call(manager, _Add(handler, args, self_()), None)
 

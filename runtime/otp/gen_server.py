@@ -66,9 +66,7 @@ class GenServer(Process):
     # ---- callbacks
 
     def init(self, *args: Any) -> Any:
-        """Sets the state up. Returns None or `Ok(...)`, `Ignore()`, `Stop(reason)`; raising is a failed
-        start.
-        """
+        """Sets the state up. Returns None or `Ok(...)`, `Ignore()`, `Stop(reason)`; raising is a failed start."""
 
     def handle_call(self, request: Any, from_: From) -> Any:
         """Answers a call: `Reply(value)`, `NoReply()` to answer later, `Stop(reason, reply)`."""
@@ -79,20 +77,14 @@ class GenServer(Process):
         return Stop(("bad_cast", request))
 
     def handle_info(self, message: Any) -> Any:
-        """Takes any other message, `"timeout"` and `ExitMessage`s included: None, `NoReply(...)` or
-        `Stop(reason)`.
-        """
+        """Takes any other message, `"timeout"` and `ExitMessage`s included: None, `NoReply(...)` or `Stop(reason)`."""
 
     def handle_continue(self, continue_: Any) -> Any:
-        """Goes on with what a callback put into `continue_`, before any mail: None, `NoReply(...)` or
-        `Stop(reason)`.
-        """
+        """Goes on with what a callback put into `continue_`, before any mail: None, `NoReply(...)` or `Stop(reason)`."""
         return Stop(("bad_continue", continue_))
 
     def terminate(self, reason: Any) -> Any:
-        """Last words: after Stop, an exception, or the parent's exit if the server traps exits. The result is
-        ignored.
-        """
+        """Last words: after Stop, an exception, or the parent's exit if the server traps exits. The result is ignored."""
 
     def format_status(self) -> Any:
         """The state as `sys:get_status` and crash reports show it; override to hide secrets."""
@@ -102,8 +94,7 @@ class GenServer(Process):
 
     @classmethod
     async def start_link(cls, *args: Any, name: Any = None, timeout: float | None = None) -> Pid | None:
-        """`gen_server:start_link/4`: runs `init(*args)` in a new process linked to the caller; returns when
-        init has.
+        """`gen_server:start_link/4`: runs `init(*args)` in a new process linked to the caller; returns when init has.
 
         Returns the pid, None for `ignore`. `name` registers it (a string, or `("via", registry, key)`).
         Raises StartError: `("already_started", pid)`, init's reason, or `"timeout"` after `timeout` ms (it is
@@ -329,9 +320,7 @@ class GenServer(Process):
         return None
 
     def _hear(self, rare: RareState, message: Any) -> bool:
-        """Something came: a pending timeout is void, a trace is told, statistics count. False if it is
-        nothing at all.
-        """
+        """Something came: a pending timeout is void, a trace is told, statistics count. False if it is nothing at all."""
         if isinstance(message, SystemMessage):
             return True  # sys stands beside the protocol: it is neither traced nor does it end a timeout
         if type(message) is _ServerTimeout and message.stale:

@@ -67,9 +67,7 @@ class PartitionSupervisor(Supervisor):
 
 
 def partition_of(key: Any, partitions: int) -> int:
-    """Which partition serves a key: integers modulo the number, all else by a hash that is the same in every
-    run.
-    """
+    """Which partition serves a key: integers modulo the number, all else by a hash that is the same in every run."""
     if isinstance(key, int):
         return abs(key) % partitions
     return zlib.crc32(repr(key).encode()) % partitions

@@ -1,5 +1,6 @@
-"""OTP's `proc_lib` for plain functions: processes that say when they have started, and answer `sys` (see
-`runtime.otp.special_process`).
+"""OTP's `proc_lib` for plain functions: processes that say when they have started, and answer `sys`.
+
+How they answer `sys` is in `runtime.otp.special_process`.
 
     async def ticker(interval):
         erlang.register("ticker", erlang.self_())

@@ -73,8 +73,10 @@ async def wait_response(request_id: RequestId, timeout: float | None = None) -> 
 
 
 async def wait_response_of(collection: RequestIds, timeout: float | None = None, delete: bool = True) -> Any:
-    """`gen_server:wait_response/3`: the next answer as `(response, label, new collection)`, "no_request" if it is empty, or
-    "timeout" after `timeout` ms. With `delete` the new collection is without the request.
+    """`gen_server:wait_response/3`: the next answer as `(response, label, new collection)`.
+
+    It is "no_request" if the collection is empty, or "timeout" after `timeout` ms. With `delete` the new collection is
+    without the request.
     """
     if not collection.pairs:
         return "no_request"

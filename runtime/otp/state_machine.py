@@ -69,8 +69,7 @@ _EVENTS_AT_ONCE: Final = 256  # so many of its own events a machine handles befo
 
 
 class StateMachine(GenServer):
-    """The behaviour. Set `callback_mode` and `state_enter`, define `init` and the states' functions or
-    `handle_event`.
+    """The behaviour. Set `callback_mode` and `state_enter`, define `init` and the states' functions or `handle_event`.
 
     With `state_enter` the callback is also called with event `"enter"` and the old state as content at each
     change of state, and at the start. Such a call may set timeouts and reply, but not change the state,
@@ -89,8 +88,9 @@ class StateMachine(GenServer):
         raise Error("undef")
 
     def handle_event(self, event: Event, content: Any, state: Any) -> Any:
-        """All events, in callback mode `"handle_event_function"`: NextState, KeepState, RepeatState, Stop,
-        StopAndReply or None.
+        """All events, in callback mode `"handle_event_function"`.
+
+        Returns NextState, KeepState, RepeatState, Stop, StopAndReply or None.
         """
         raise Error("undef")
 
@@ -143,8 +143,9 @@ class StateMachine(GenServer):
         return self._loop(("info", message))
 
     async def _loop(self, event: tuple[Event, Any] | None, result: Any = None) -> None:
-        """Handles an event and all that follow from it, until only mail can bring the next or the machine stops. At the start
-        there is none.
+        """Handles an event and all that follow from it, until only mail can bring the next or the machine stops.
+
+        At the start there is none.
         """
         try:
             await self._handle_events(event, result)
@@ -192,8 +193,9 @@ class StateMachine(GenServer):
             return thrown.value
 
     async def _transition(self, event: tuple[Event, Any] | None, result: Any) -> None:
-        """Does what a callback's result says, in gen_statem's order: replies, the enter call, postponing, the new
-        state, timeouts.
+        """Does what a callback's result says.
+
+        In gen_statem's order: replies, the enter call, postponing, the new state, timeouts.
         """
         machine = self._machine
         assert machine is not None

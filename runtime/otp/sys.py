@@ -1,5 +1,4 @@
-"""OTP's `sys`: looks into a running behaviour and steers it: GenServers, state machines, supervisors,
-channels.
+"""OTP's `sys`: looks into a running behaviour and steers it: GenServers, state machines, supervisors, channels.
 
 Each function sends a system message and waits for the answer; the process performs it between two callbacks,
 also while it is suspended. All raise `Exit((reason, CallSite))` with `noproc`, `timeout` or the reason the
@@ -33,9 +32,7 @@ from runtime.otp.proc_lib import SpecialProcess
 
 @dataclass(frozen=True, slots=True)
 class TraceEvent:
-    """`kind` is "in" (a message taken: a `Call`, a `Cast` or a plain one) or "out" (a reply; `peer` called
-    for it).
-    """
+    """`kind` is "in" (a message taken: a `Call`, a `Cast` or a plain one) or "out" (a reply; `peer` called for it)."""
 
     pid: Pid
     kind: Literal["in", "out"]
@@ -201,8 +198,7 @@ def _state_of(cell: Cell) -> Any:
 async def replace_state(
     dest: Dest, change: Callable[[Any], Any], timeout: float | None = DEFAULT_TIMEOUT
 ) -> Any:
-    """`sys:replace_state/2,3`: `change(state)` gives the new state, which is returned. State as of
-    `get_state`.
+    """`sys:replace_state/2,3`: `change(state)` gives the new state, which is returned. State as of `get_state`.
 
     If `change` raises the state stays, and Exit(("callback_failed", reason)) is raised here.
     """
@@ -220,8 +216,9 @@ async def replace_state(
 
 
 async def get_status(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> dict[str, Any]:
-    """`sys:get_status/1,2`: who it is, whether it is suspended, what is traced, and `format_status()` as
-    `state`. Of a state machine also its running `timeouts` as `(event, content)`, and its `postponed` events, oldest first.
+    """`sys:get_status/1,2`: who it is, whether it is suspended, what is traced, and `format_status()` as `state`.
+
+    Of a state machine also its running `timeouts` as `(event, content)`, and its `postponed` events, oldest first.
     """
     return await _ask(dest, "get_status", (), timeout, status_of)
 
@@ -256,9 +253,7 @@ def _formatted(actor: GenServer) -> Any:
 
 
 async def suspend(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
-    """`sys:suspend/1,2`: it takes system messages and its parent's exit only, until `resume`; other mail
-    waits.
-    """
+    """`sys:suspend/1,2`: it takes system messages and its parent's exit only, until `resume`; other mail waits."""
 
     def work(cell: Cell) -> None:
         cell.own_execution().suspended = True
@@ -319,8 +314,7 @@ async def terminate(dest: Dest, reason: Any, timeout: float | None = None) -> No
 async def trace(
     dest: Dest, n: int | None, sink: Sink, timeout: float | None = DEFAULT_TIMEOUT, key: Any = "trace"
 ) -> None:
-    """`sys:trace/2` and `sys:install/2`: gives the next `n` events (None: all) to `sink`, a function or a
-    pid.
+    """`sys:trace/2` and `sys:install/2`: gives the next `n` events (None: all) to `sink`, a function or a pid.
 
     `sink` gets a TraceEvent. A function that raises is removed. `key` names the trace; a second one of that
     name replaces the first.

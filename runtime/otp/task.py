@@ -31,9 +31,7 @@ DEFAULT_TIMEOUT: Final = 5000  # ms
 
 
 class Task:
-    """`%Task{}`: `pid` computes, `owner` waits, `ref` marks the messages. Awaitable: `await task` is
-    `await_(task)`.
-    """
+    """`%Task{}`: `pid` computes, `owner` waits, `ref` marks the messages. Awaitable: `await task` is `await_(task)`."""
 
     __slots__ = ("mfa", "owner", "pid", "ref")
 
@@ -178,9 +176,7 @@ def _time_left(timeout: float | None) -> Callable[[], float | None]:
 async def yield_(
     task: Task, timeout: float | None = DEFAULT_TIMEOUT
 ) -> tuple[Literal["ok", "exit"], Any] | None:
-    """`Task.yield/2`: `("ok", value)`, `("exit", reason)`, or None after `timeout` ms; then ask again, or
-    `shutdown`.
-    """
+    """`Task.yield/2`: `("ok", value)`, `("exit", reason)`, or None after `timeout` ms; then ask again, or `shutdown`."""
     _check_owner(task)
     message = await erlang.receive(task.is_mail, timeout)
     if message is TIMEOUT:
@@ -250,8 +246,7 @@ async def ignore(task: Task) -> tuple[Literal["ok", "exit"], Any] | None:
 async def shutdown(
     task: Task, timeout: float | Literal["brutal_kill"] | None = DEFAULT_TIMEOUT
 ) -> tuple[Literal["ok", "exit"], Any] | None:
-    """`Task.shutdown/2`: ends it, with `shutdown` and after `timeout` ms with `kill`, or at once
-    ("brutal_kill").
+    """`Task.shutdown/2`: ends it, with `shutdown` and after `timeout` ms with `kill`, or at once ("brutal_kill").
 
     None if it ended by that; `("ok", value)` if its value was there before, `("exit", reason)` if it died of
     its own.

@@ -63,8 +63,7 @@ async def _async(
 
 
 async def async_(sup: Dest, fn: Callable[..., Any], *args: Any, shutdown: int | str = 5000) -> Task:
-    """`Task.Supervisor.async/3`: a task under `sup`, linked to the caller too. Raises
-    StartError("max_children").
+    """`Task.Supervisor.async/3`: a task under `sup`, linked to the caller too. Raises StartError("max_children").
 
     `shutdown` is what the supervisor gives it to end: ms, "brutal_kill" or "infinity".
     """
@@ -79,9 +78,7 @@ async def async_nolink(sup: Dest, fn: Callable[..., Any], *args: Any, shutdown: 
 async def start_child(
     sup: Dest, fn: Callable[..., Any], *args: Any, restart: str = "temporary", shutdown: int | str = 5000
 ) -> Pid:
-    """`Task.Supervisor.start_child/3`: fire and forget. With `restart="transient"` it runs again if it
-    crashes.
-    """
+    """`Task.Supervisor.start_child/3`: fire and forget. With `restart="transient"` it runs again if it crashes."""
     spec = ChildSpec(fn, (_start_function, (fn, args)), restart=restart, shutdown=shutdown)
     pid = await dynamic_supervisor.start_child(sup, spec)
     assert pid is not None
@@ -109,8 +106,7 @@ def async_stream(
     on_timeout: Literal["exit", "kill_task"] = "exit",
     zip_input_on_exit: bool = False,
 ) -> AsyncIterator[tuple[str, Any]]:
-    """`Task.Supervisor.async_stream/4`: `fn(item)` in a task for each item, at most `max_concurrency` at a
-    time.
+    """`Task.Supervisor.async_stream/4`: `fn(item)` in a task for each item, at most `max_concurrency` at a time.
 
     Gives `("ok", value)` for each, in the order of `items` or, with `ordered=False`, as they get done. The
     tasks are linked to the caller: one that crashes ends it; if it traps exits, the crash is `("exit",
@@ -135,9 +131,7 @@ def async_stream_nolink(
     on_timeout: Literal["exit", "kill_task"] = "exit",
     zip_input_on_exit: bool = False,
 ) -> AsyncIterator[tuple[str, Any]]:
-    """`Task.Supervisor.async_stream_nolink/4`: as `async_stream`; a crash is `("exit", reason)` and ends
-    nobody else.
-    """
+    """`Task.Supervisor.async_stream_nolink/4`: as `async_stream`; a crash is `("exit", reason)` and ends nobody else."""
     _check_options(max_concurrency, on_timeout, timeout)
     options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
     return stream(items, _starter(sup, fn, False), options)

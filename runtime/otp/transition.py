@@ -1,6 +1,4 @@
-"""What the callbacks of a `StateMachine` return: a result, and in it transition actions (gen_statem's
-`action()`).
-"""
+"""What the callbacks of a `StateMachine` return: a result, and in it transition actions (gen_statem's `action()`)."""
 
 from __future__ import annotations
 
@@ -43,8 +41,9 @@ class EventTimeout:
 
 @dataclass(frozen=True, slots=True)
 class StateTimeout:
-    """`{state_timeout, Ms, Content}`: event `"state_timeout"`, unless the state changes before. None as `ms`
-    cancels; `abs` as of EventTimeout.
+    """`{state_timeout, Ms, Content}`: event `"state_timeout"`, unless the state changes before.
+
+    None as `ms` cancels; `abs` as of EventTimeout.
     """
 
     ms: float | None
@@ -54,8 +53,9 @@ class StateTimeout:
 
 @dataclass(frozen=True, slots=True)
 class GenericTimeout:
-    """`{{timeout, Name}, Ms, Content}`: event `("timeout", name)`; nothing cancels it but a new one. None as
-    `ms` cancels; `abs` as of EventTimeout.
+    """`{{timeout, Name}, Ms, Content}`: event `("timeout", name)`; nothing cancels it but a new one.
+
+    None as `ms` cancels; `abs` as of EventTimeout.
     """
 
     name: Any

@@ -1,5 +1,7 @@
-"""The API against its own description: schemathesis sends what `/openapi.json` allows and what it forbids, and checks every
-answer by all of its checks. With the token of a user and with an admin's, each on a server of its own.
+"""The API against its own description.
+
+schemathesis sends what `/openapi.json` allows and what it forbids, and checks every answer by all of its checks. With the
+token of a user and with an admin's, each on a server of its own.
 
 `make test` looks a little way and always the same way; `make fuzz` goes on for FUZZ_SECONDS and elsewhere each time.
 """
@@ -62,8 +64,11 @@ def seed(server: Server, token: str, user_id: str) -> None:
 
 
 def _described(server: Server, folder: Path) -> Path:
-    """The description, with amounts that are numbers narrowed to whole ones: JSON Schema can't say how many decimals a number
-    may have (tests/api/test_money.py does), and what the schema allows must be taken."""
+    """The description, with amounts that are numbers narrowed to whole ones.
+
+    JSON Schema can't say how many decimals a number may have (tests/api/test_money.py does), and what the schema allows must
+    be taken.
+    """
 
     def narrow(schema: Any) -> Any:
         if isinstance(schema, list):

@@ -1,5 +1,6 @@
-"""The routing table, operation by operation: nobody's token, every other role, unreadable and empty bodies, unknown things, other
-methods, and one success each.
+"""The routing table, operation by operation.
+
+Nobody's token, every other role, unreadable and empty bodies, unknown things, other methods, and one success each.
 
 Everything but the successes follows from the table itself, so a new route can't be forgotten: it is tested, or its test says
 what it lacks.

@@ -128,8 +128,9 @@ async def no_connections(world: World, _rng: random.Random, seconds: float) -> N
 
 
 def signal_backend(number: signal.Signals) -> Fault:
-    """One session of ours stands still for a while (a page that the disk does not give), or is killed: PostgreSQL throws all out
-    and recovers.
+    """One session of ours stands still for a while (a page that the disk does not give), or is killed.
+
+    PostgreSQL then throws all out and recovers.
     """
 
     async def fault(world: World, rng: random.Random, seconds: float) -> None:

@@ -26,8 +26,10 @@ class Left(Exception):
 
 
 class Subscriber:
-    """Comes back whenever it ends. With `resumes` it sends the `last_seq` it has seen; without, each join is a session of its
-    own: what happens while it lasts comes, each event once and in order.
+    """Comes back whenever it ends.
+
+    With `resumes` it sends the `last_seq` it has seen; without, each join is a session of its own: what happens while it
+    lasts comes, each event once and in order.
     """
 
     def __init__(

@@ -44,8 +44,9 @@ STEPS: Final = (1, 7, 64, 1000)  # how large the reads are that a stream is cut 
 
 
 class Target(Protocol):
-    """Reads one stream; raises if what must hold does not. Where it is read in turns, between which others have theirs, what is
-    given back is the CPU time of the longest, in ns.
+    """Reads one stream; raises if what must hold does not.
+
+    Where it is read in turns, between which others have theirs, what is given back is the CPU time of the longest, in ns.
     """
 
     def __call__(self, data: bytes, /) -> int | None: ...

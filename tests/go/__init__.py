@@ -84,8 +84,10 @@ class GoService:
         return f"http://{self._listen}"
 
     def tell(self, mode: str, status: int = 500, ms: int = 1000, times: int = 0) -> None:
-        """How the next calls go: ok, hang, fail (with `status`), slow (by `ms`), garbage, die. `times` 0 is until told
-        otherwise."""
+        """How the next calls go: ok, hang, fail (with `status`), slow (by `ms`), garbage, die.
+
+        `times` 0 is until told otherwise.
+        """
         body = {"mode": mode, "status": status, "ms": ms, "times": times}
         httpx.post(f"{self.url}/control", json=body, trust_env=False, timeout=60).raise_for_status()
 

@@ -1,5 +1,6 @@
-"""Streams that readers of HTTP have read differently, and what our connection makes of one: request smuggling by lengths,
-codings, line ends, upgrades, targets; and ordinary ones, so that agreeing is no accident.
+"""Streams that readers of HTTP have read differently, and what our connection makes of one.
+
+Request smuggling by lengths, codings, line ends, upgrades, targets; and ordinary ones, so that agreeing is no accident.
 """
 
 from __future__ import annotations

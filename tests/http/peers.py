@@ -1,5 +1,6 @@
-"""Others that read HTTP, each started on a port of its own: nginx and HAProxy in front of a backend that keeps what they pass on,
-Go's net/http, and h11.
+"""Others that read HTTP, each started on a port of its own.
+
+nginx and HAProxy in front of a backend that keeps what they pass on, Go's net/http, and h11.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""What the connection refuses and what it lets through: framing, single fields, hosts, upgrades, bounds. Pure: no
-socket, no clock.
+"""What the connection refuses and what it lets through: framing, single fields, hosts, upgrades, bounds.
+
+Pure: no socket, no clock.
 
 Each stream goes in at once and byte by byte: where reads end must not matter.
 """

@@ -1,5 +1,6 @@
-"""The server as a process: where it listens (TLS, IPv6, a unix socket, a shared port), how it stops, and how it gives its
-places back.
+"""The server as a process: where it listens, how it stops, and how it gives its places back.
+
+It listens with TLS, on IPv6, on a unix socket, on a shared port.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The Merkle tree against RFC 6962's definition, and against the vectors published with the Certificate
-Transparency code.
-"""
+"""The Merkle tree against RFC 6962's definition, and against the vectors published with the Certificate Transparency code."""
 
 from __future__ import annotations
 

@@ -28,8 +28,10 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def run(script: Path, *args: str, timeout: float = PATIENCE, **env: str) -> list[Any]:
-    """Runs a script to its end (`timeout` in seconds) and returns what it printed. Raises AssertionError with its
-    standard error when it fails."""
+    """Runs a script to its end (`timeout` in seconds) and returns what it printed.
+
+    Raises AssertionError with its standard error when it fails.
+    """
     done = subprocess.run(
         [NODE, str(script), *args], env=environment(**env), capture_output=True, text=True, timeout=timeout
     )

@@ -1,5 +1,7 @@
-"""An operator before 10,000 channel actors and 2,000 transactions a minute: the tree comes at once and in pages, and the page
-in the browser stays smooth. What observing costs the server is measured by `make bench ONLY=observing`.
+"""An operator before 10,000 channel actors and 2,000 transactions a minute.
+
+The tree comes at once and in pages, and the page in the browser stays smooth. What observing costs the server is measured by
+`make bench ONLY=observing`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""docs/operations.md: its table of variables is the settings' own, its commands exist, and doctor's lines are
-what doctor says."""
+"""docs/operations.md is true.
+
+Its table of variables is the settings' own, its commands exist, and doctor's lines are what doctor says.
+"""
 
 from __future__ import annotations
 

@@ -40,8 +40,11 @@ def load_player() -> ModuleType:
 
 
 class PatientClock:
-    """The player's clock. A step is over when nothing has come for a while, and the player looks at the clock every 50 ms of it:
-    when the machine lets nobody run for longer, that is no silence of the server, which runs in this process, too."""
+    """The player's clock.
+
+    A step is over when nothing has come for a while, and the player looks at the clock every 50 ms of it: when the machine
+    lets nobody run for longer, that is no silence of the server, which runs in this process, too.
+    """
 
     LOOK = 0.06
 

@@ -1,5 +1,7 @@
-"""The npm `phoenix` client cannot tell the difference: every method of it, on both transports and versions, and its way back
-after restarts, crashes, ended tokens and blocked WebSockets.
+"""The npm `phoenix` client cannot tell the difference.
+
+Every method of it, on both transports and versions, and its way back after restarts, crashes, ended tokens and blocked
+WebSockets.
 
 The scenarios are JavaScript (`tests/node/everyday.mjs`, `trouble.mjs`, `bank.mjs`); each is a test here.
 """

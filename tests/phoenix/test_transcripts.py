@@ -1,6 +1,4 @@
-"""The wire transcripts of a real Phoenix server, replayed on ours; and that the replay would see a
-difference.
-"""
+"""The wire transcripts of a real Phoenix server, replayed on ours; and that the replay would see a difference."""
 
 from __future__ import annotations
 

@@ -41,8 +41,10 @@ def resident() -> int:
 
 
 def ours() -> int:
-    """Living objects of the runtime and of this file. Not counted: cancelled timers that lie in the heap for a
-    while, and empty mailboxes, of which the engine keeps a bounded number to lend.
+    """Living objects of the runtime and of this file.
+
+    Not counted: cancelled timers that lie in the heap for a while, and empty mailboxes, of which the engine keeps a bounded
+    number to lend.
     """
     gc.collect()
     return sum(

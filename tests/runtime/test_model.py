@@ -1,5 +1,4 @@
-"""The runtime against a small pure model: random trees of processes, links, monitors, exits, names and
-timers.
+"""The runtime against a small pure model: random trees of processes, links, monitors, exits, names and timers.
 
 hypothesis chooses the steps and the scheduler's seed; after each step the runtime runs to quiescence and
 everything that can be seen (who lives, why the dead died, links, monitors, names, mail) must be as the model

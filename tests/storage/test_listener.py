@@ -1,6 +1,4 @@
-"""What other programs write reaches the channels, once, also after the listener or its connection was
-away.
-"""
+"""What other programs write reaches the channels, once, also after the listener or its connection was away."""
 
 from __future__ import annotations
 

@@ -337,9 +337,7 @@ def test_reach_is_judged_by_every_parent_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", [False, True])
 def test_the_data_directory_may_lie_below_a_closed_folder(closed: bool) -> None:
-    """As root another account runs PostgreSQL; what it can't reach is put where it can. Parents keep their
-    modes.
-    """
+    """As root another account runs PostgreSQL; what it can't reach is put where it can. Parents keep their modes."""
     top = Path(tempfile.mkdtemp(prefix="bitnexus-closed-"))
     mode = 0o700 if closed else 0o755
     top.chmod(mode)
@@ -382,9 +380,7 @@ def interpreter_for(who: Account, folder: Path) -> str:
 
 
 def test_it_runs_as_a_plain_user(data_dir: Path) -> None:
-    """As root: the whole Python side under another account. As a plain user all the other tests have shown
-    it.
-    """
+    """As root: the whole Python side under another account. As a plain user all the other tests have shown it."""
     if os.geteuid() != 0:
         return
     entry = pwd.getpwnam("nobody")

@@ -1,6 +1,4 @@
-"""The fixture `play`: runs an async test body as a process, on the asyncio engine and under seeds of the
-deterministic one.
-"""
+"""The fixture `play`: runs an async test body as a process, on the asyncio engine and under seeds of the deterministic one."""
 
 from __future__ import annotations
 
@@ -14,8 +12,10 @@ from runtime.testing import simulation as testing
 
 
 class Patient(AsyncioEngine):
-    """Its timers come when nothing else can run, as they do on a machine that is idle: one that the kernel stops in the middle
-    of what a test waits for a few milliseconds for must not hand the test half of it."""
+    """Its timers come when nothing else can run, as they do on a machine that is idle.
+
+    One that the kernel stops in the middle of what a test waits for a few milliseconds for must not hand the test half of it.
+    """
 
     def _fire(self) -> None:
         if self.queue or self._unwinding:

@@ -16,8 +16,7 @@ QUERY = """
 
 
 def entries(url: str) -> list[tuple[int, str]]:
-    """(seq, hash in hex) of every entry. Fails at a gap, a broken link, a leaf that is not its row's, a row without
-    an entry."""
+    """(seq, hash in hex) of every entry. Fails at a gap, a broken link, a leaf that is not its row's, a row without an entry."""
     rows, count = asyncio.run(_read(url))
     previous = bytes(32)
     for place, row in enumerate(rows, 1):

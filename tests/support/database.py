@@ -1,6 +1,4 @@
-"""Real PostgreSQL for tests: one embedded cluster a session, a fresh migrated database a test (a copy of a
-template).
-"""
+"""Real PostgreSQL for tests: one embedded cluster a session, a fresh migrated database a test (a copy of a template)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""In CI nothing may be skipped: with CI set, a skipped or expected-to-fail test fails the run. `tests/conftest.py` takes these
-hooks."""
+"""In CI nothing may be skipped: with CI set, a skipped or expected-to-fail test fails the run.
+
+`tests/conftest.py` takes these hooks.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A whole BitNexus for tests: `bitnexus serve` as a process of its own on a fresh database, and clients
-signed in to it."""
+"""A whole BitNexus for tests: `bitnexus serve` as a process of its own on a fresh database, and clients signed in to it."""
 
 from __future__ import annotations
 

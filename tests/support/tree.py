@@ -65,8 +65,11 @@ def until_healthy(admin: httpx.Client, seconds: float = PATIENCE) -> float:
 
 
 def free_port() -> str:
-    """A port for a server that must come back where it was. Not one that the kernel gives to connections: while the server is
-    away, a client that connects to it again and again could be given the very port, and reach itself."""
+    """A port for a server that must come back where it was.
+
+    Not one that the kernel gives to connections: while the server is away, a client that connects to it again and again could
+    be given the very port, and reach itself.
+    """
     while True:
         port = random.randrange(20000, 32000)
         with socket.socket() as taken:

@@ -1,5 +1,7 @@
-"""nginx, HAProxy and Caddy with TLS in front, with the files of deploy/proxies: HTTPS, the npm client over wss, whom and what
-X-Forwarded-* makes a request come from, a socket that is idle, a restart behind the proxy.
+"""nginx, HAProxy and Caddy with TLS in front, with the files of deploy/proxies.
+
+HTTPS, the npm client over wss, whom and what X-Forwarded-* makes a request come from, a socket that is idle, a restart behind
+the proxy.
 """
 
 from __future__ import annotations

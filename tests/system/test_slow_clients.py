@@ -1,5 +1,6 @@
-"""slowhttptest in its four modes, all at once: slow heads, slow bodies, many ranges, slow readers. Others are served
-meanwhile, and nothing of it stays.
+"""slowhttptest in its four modes, all at once: slow heads, slow bodies, many ranges, slow readers.
+
+Others are served meanwhile, and nothing of it stays.
 """
 
 from __future__ import annotations
