@@ -16,6 +16,9 @@ RECORD = (
     "SELECT * FROM record_transactions($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19)"
 )
 
+# A batch of one whose entry completes no subtree that is kept; what is not 'recorded' is said by RECORD.
+RECORD_ONE = "SELECT record_transaction($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16)"
+
 # From now on batches of others are told to server $1 by NOTIFY.
 LISTEN = "SELECT listen_to_ledger($1)"
 

@@ -33,6 +33,7 @@ import msgspec
 
 from actors.ledger import feed as ledger_feed
 from actors.ledger import proofs as ledger_proofs
+from actors.ledger import record_call
 from actors.ledger.batch import (
     IdempotencyConflict,
     Recorded,
@@ -233,13 +234,11 @@ class DbWriter(GenServer):
     async def _record(self, batch: list[Waiting]) -> Prepared | list[Waiting]:
         """Commit the batch; or, if some of it can't be, answer those and return the rest."""
         rows = [waiting.row for waiting in batch]
-        columns = _columns_of(rows)
         head: LedgerHead | None = None
         for _attempt in range(STALE_RETRIES):
             prepared = await self._prepare(rows, head)
-            connection = await self._connected()
-            outcome = await _call(connection, prepared, columns)
-            if outcome["outcome"] == "recorded":
+            outcome = await record_call.record(await self._connected(), rows, prepared, SQL_SECONDS)
+            if outcome is None:
                 return prepared
             if outcome["outcome"] == "refused":
                 return await self._refused(batch, set(outcome["replayed"]))
@@ -303,10 +302,10 @@ class DbWriter(GenServer):
         positions = [record["position"] for record in queue]
         outcome = await connection.fetchval(
             ledger.RECORD_PENDING,
-            *_head_of(prepared),
+            *record_call.head_of(prepared),
             positions,
             [row.id for row in rows],
-            *_entries_of(prepared),
+            *record_call.entries_of(prepared),
         )
         if outcome == "recorded":  # else another server was faster: the next page begins with its head
             self._wrote()
@@ -416,56 +415,6 @@ def _row(request: RecordTransaction, id_: UUID, at: datetime) -> TransactionRow:
             digest = request_hash(request.user_id, amount, request.currency, request.description)
     user_id = as_pg_uuid(request.user_id)
     return TransactionRow(id_, user_id, amount, request.currency, request.description, at, key, digest)
-
-
-async def _call(
-    connection: asyncpg.Connection, prepared: Prepared, columns: tuple[Any, ...]
-) -> asyncpg.Record:
-    arguments = (*_head_of(prepared), *columns, *_entries_of(prepared))
-    try:
-        outcome = await connection.fetchrow(ledger.RECORD, *arguments, timeout=SQL_SECONDS)
-    except Exception as error:
-        if rolled_back(error):
-            raise
-        raise OutcomeUnknown(
-            repo.reason(error)
-        ) from error  # the answer is lost, and COMMIT may have happened
-    assert outcome is not None
-    return outcome
-
-
-def _columns_of(rows: list[TransactionRow]) -> tuple[Any, ...]:
-    keyed = any(row.idempotency_key is not None for row in rows)
-    # UUIDs as text: asyncpg asks each object of an array whether it is an array itself, but not a str. unnest
-    # fills the shorter arrays of keys and hashes up with null.
-    return (
-        rows[0].inserted_at,
-        [str(row.id) for row in rows],
-        [str(row.user_id) for row in rows],
-        [str(row.amount) for row in rows],
-        [row.currency for row in rows],
-        [row.description for row in rows],
-        [row.idempotency_key for row in rows] if keyed else (),
-        [row.request_hash for row in rows] if keyed or any(row.request_hash for row in rows) else (),
-        keyed,
-    )
-
-
-def _head_of(prepared: Prepared) -> tuple[str, int, bytes]:
-    return server_state().id, prepared.before.seq, prepared.before.hash
-
-
-def _entries_of(prepared: Prepared) -> tuple[Any, ...]:
-    after, nodes = prepared.after, prepared.nodes
-    return (
-        prepared.leaf_hashes,
-        prepared.hashes,
-        after.root_hash,
-        after.frontier,
-        [subtree.level for subtree, _ in nodes],
-        [subtree.index for subtree, _ in nodes],
-        [value for _, value in nodes],
-    )
 
 
 def _answer_recorded(batch: list[Waiting], prepared: Prepared) -> None:

@@ -88,7 +88,7 @@ def test_an_existing_ledger_gets_the_hashes_that_proofs_need(empty_database: str
     async def work(connection: asyncpg.Connection) -> None:
         await migrate(connection, before_tiles(tmp_path))
         await load(connection, STEP + 4_650)
-        assert await migrate(connection) == ["0014_tiles_of_16", "0015_fill_tiles_of_16"]
+        assert (await migrate(connection))[:2] == ["0014_tiles_of_16", "0015_fill_tiles_of_16"]
         assert await fault(connection) is None
         levels = await connection.fetch("SELECT level, count(*) FROM ledger_nodes GROUP BY 1 ORDER BY 1")
         size = STEP + 4_650

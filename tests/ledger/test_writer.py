@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from actors.ledger import audit as ledger_audit
+from actors.ledger import record_call
 from actors.ledger import server as ledger_server
 from actors.ledger import writer as db_writer
 from actors.ledger.server import GetHead, prepare
@@ -168,30 +169,34 @@ def test_a_bad_row_fails_its_caller_alone(database: str) -> None:
     run(main())
 
 
-def test_the_head_row_stays_locked_until_the_batch_is_committed(database: str) -> None:
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_head_row_stays_locked_until_the_batch_is_committed(database: str, size: int) -> None:
     """A second batch from the same head waits for the first, and is then told that its head is stale."""
 
     async def main() -> None:
         async with storage(database, listen=False):
             user = await add_user(database)
-            row = TransactionRow(uuid4(), user, Decimal("1.00"), "EUR", "", datetime.now(UTC))
-            prepared = prepare(await ledger_server.head(), [row])
+            at = datetime.now(UTC)
+
+            def batch() -> list[TransactionRow]:
+                return [TransactionRow(uuid4(), user, Decimal("1.00"), "EUR", "", at) for _ in range(size)]
+
+            rows, others = batch(), batch()
+            prepared = prepare(await ledger_server.head(), rows)
             first, second = await asyncpg.connect(database), await asyncpg.connect(database)
             transaction = first.transaction()
             await transaction.start()
-            outcome = await db_writer._call(first, prepared, db_writer._columns_of([row]))
-            assert outcome["outcome"] == "recorded"
-            other = TransactionRow(uuid4(), user, Decimal("1.00"), "EUR", "", datetime.now(UTC))
-            prepared = prepare(await ledger_server.head(), [other])
-            waits = asyncio.create_task(db_writer._call(second, prepared, db_writer._columns_of([other])))
+            assert await record_call.record(first, rows, prepared, 60) is None
+            prepared = prepare(await ledger_server.head(), others)
+            waits = asyncio.create_task(record_call.record(second, others, prepared, 60))
             await asyncio.sleep(0.1)
             assert not waits.done()
             await transaction.commit()
             outcome = await waits
-            assert (outcome["outcome"], outcome["seq"]) == ("stale", 1)
+            assert outcome is not None and (outcome["outcome"], outcome["seq"]) == ("stale", size)
             await first.close()
             await second.close()
-            await assert_sound(database, 1)
+            await assert_sound(database, size)
 
     run(main())
 

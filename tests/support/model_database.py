@@ -55,6 +55,7 @@ class ModelDatabase:
             ledger.ANY_PENDING: lambda: [Record(any=bool(self.pending))],
             ledger.LISTEN: self._listen,
             ledger.RECORD: self._record,
+            ledger.RECORD_ONE: self._record_one,
             ledger.RECORD_PENDING: self._record_pending,
             ledger.PENDING: self._read_pending,
             ledger.REPLAYS: self._replays,
@@ -132,6 +133,16 @@ class ModelDatabase:
         self.rows |= {row["id"]: row for row in rows}
         self._append(node, [row["id"] for row in rows], *entries)
         return [Record(self.head, outcome="recorded", replayed=None)]
+
+    def _record_one(self, *arguments: Any) -> list[Record]:
+        node, seq, chained, at, id_, user, amount, currency, text, key, digest, leaf, entry, root = arguments[
+            :14
+        ]
+        kept, subtree = arguments[14:]
+        columns = ([str(id_)], [str(user)], [amount], [currency], [text], [key], [digest], key is not None)
+        frontier = [*self.head["frontier"][:kept], subtree]
+        found = self._record(node, seq, chained, at, *columns, [leaf], [entry], root, frontier)
+        return [Record(outcome=found[0]["outcome"])]
 
     def _by_key(self) -> dict[tuple[UUID, str], Record]:
         return {

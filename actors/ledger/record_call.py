@@ -1,0 +1,89 @@
+"""The one SQL call that records a batch and its ledger entries: its arguments, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+import asyncpg
+
+from actors.ledger.server import Prepared
+from actors.server_state import server_state
+from actors.storage import repo
+from actors.storage.failures import OutcomeUnknown, rolled_back
+from schema import ledger
+from schema.rows import TransactionRow
+
+
+async def record(
+    connection: asyncpg.Connection, rows: list[TransactionRow], prepared: Prepared, seconds: float
+) -> asyncpg.Record | None:
+    """Commits the rows with their entries. None: it is done; else nothing is, and the record says why.
+
+    Its `outcome` is `stale` (and it is the head) or `refused` (`replayed` lists the rows whose keys are taken). Raises
+    `OutcomeUnknown` when the answer does not come within `seconds` or is lost, and what the database has rolled back for.
+    """
+    if len(rows) == 1 and not prepared.nodes:
+        outcome = await _known(
+            connection.fetchval(ledger.RECORD_ONE, *_one_of(rows[0], prepared), timeout=seconds)
+        )
+        if outcome == "recorded":
+            return None
+    arguments = (*head_of(prepared), *_columns_of(rows), *entries_of(prepared))
+    found = await _known(connection.fetchrow(ledger.RECORD, *arguments, timeout=seconds))
+    return None if found["outcome"] == "recorded" else found
+
+
+async def _known(call: Awaitable[Any]) -> Any:
+    try:
+        return await call
+    except Exception as error:
+        if rolled_back(error):
+            raise
+        # The answer is lost, and COMMIT may have happened.
+        raise OutcomeUnknown(repo.reason(error)) from error
+
+
+def _one_of(row: TransactionRow, prepared: Prepared) -> tuple[Any, ...]:
+    after = prepared.after
+    return (
+        *head_of(prepared), row.inserted_at, row.id, row.user_id, str(row.amount), row.currency, row.description,
+        row.idempotency_key, row.request_hash, prepared.leaf_hashes[0], after.hash, after.root_hash,
+        len(after.frontier) - 1, after.frontier[-1],
+    )  # fmt: skip
+
+
+def _columns_of(rows: list[TransactionRow]) -> tuple[Any, ...]:
+    keyed = any(row.idempotency_key is not None for row in rows)
+    # UUIDs as text: asyncpg asks each object of an array whether it is an array itself, but not a str. unnest
+    # fills the shorter arrays of keys and hashes up with null.
+    return (
+        rows[0].inserted_at,
+        [str(row.id) for row in rows],
+        [str(row.user_id) for row in rows],
+        [str(row.amount) for row in rows],
+        [row.currency for row in rows],
+        [row.description for row in rows],
+        [row.idempotency_key for row in rows] if keyed else (),
+        [row.request_hash for row in rows] if keyed or any(row.request_hash for row in rows) else (),
+        keyed,
+    )
+
+
+def head_of(prepared: Prepared) -> tuple[str, int, bytes]:
+    """Who writes, and the head that the entries follow."""
+    return server_state().id, prepared.before.seq, prepared.before.hash
+
+
+def entries_of(prepared: Prepared) -> tuple[Any, ...]:
+    """The entries, the head after them, and the hashes of subtrees that they complete."""
+    after, nodes = prepared.after, prepared.nodes
+    return (
+        prepared.leaf_hashes,
+        prepared.hashes,
+        after.root_hash,
+        after.frontier,
+        [subtree.level for subtree, _ in nodes],
+        [subtree.index for subtree, _ in nodes],
+        [value for _, value in nodes],
+    )
