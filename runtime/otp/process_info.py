@@ -60,8 +60,9 @@ def _process_info(pid: Pid) -> dict[str, Any] | None:
     cell = pid
     if cell.execution.mode == DEAD:
         return None
+    # One without a target is that of a process that another node is asked to spawn.
     monitors: list[Any] = [
-        m.name or (m.target.pid if m.target is not None else None) for m in cell.relations.monitors
+        m.name or m.target.pid for m in cell.relations.monitors if m.name or m.target is not None
     ]
     target = getattr(cell.execution.waiting, "target", None)  # a call or a stop under way monitors its server
     if isinstance(target, Pid):

@@ -13,8 +13,9 @@ from typing import Any, TypeVar, overload
 from runtime.core.durations import check_timeout
 from runtime.core.engine import current_engine
 from runtime.core.exits import CallSite, Exit
-from runtime.core.scheduling import TIMEOUT, PendingReply
-from runtime.otp.gen import Call, CallRequest, Dest, call
+from runtime.core.process import Cell
+from runtime.core.scheduling import TIMEOUT, PendingReply, scheduler
+from runtime.otp.gen import Call, CallRequest, Dest, call, resolve
 
 R = TypeVar("R", covariant=True)
 
@@ -26,7 +27,15 @@ def send_request(dest: Dest, request: CallRequest[R]) -> Awaitable[R]: ...
 @overload
 def send_request(dest: Dest, request: Any) -> Awaitable[Any]: ...
 def send_request(dest: Dest, request: Any) -> Awaitable[Any]:
-    """`gen_server:send_request/2`: the request is sent, `receive_response` awaits the answer."""
+    """`gen_server:send_request/2`: the request is sent, `receive_response` awaits the answer.
+
+    Unlike a call it may be one to oneself, which is answered once the process takes it out of its mailbox.
+    """
+    me = scheduler.current
+    if me is not None and resolve(dest) is me:
+        pending = Call(me, request, (dest, request, None), True, me)
+        me.deliver(pending)
+        return pending
     return call(dest, request, None)
 
 
@@ -59,6 +68,10 @@ def response(request_id: PendingReply) -> Any:
         case Exit(reason=(("nodedown", _), CallSite(args=(server, *_)))):
             return ("error", ("noconnection", server))
         case Exit(reason=(why, CallSite(args=(server, *_)))):
+            if isinstance(request_id, Call) and isinstance(request_id.target, Cell):
+                server = (
+                    request_id.target.pid
+                )  # the object of the DOWN: a process of this node by its pid, however named
             return ("error", (why, server))
         case Exit(reason=reason):
             return ("error", reason)

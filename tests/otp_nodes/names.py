@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runtime.core import engine as engines
+from runtime.core.exits import CallSite
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
 from runtime.core.signals import Down
@@ -46,6 +47,7 @@ class NodeNames(Names):
         self.by_key: dict[Key, Cell] = {}
         self.requests: dict[str, Any] = {}
         self.requested: dict[Key, str] = {}  # the id of what a spawn_request is to make
+        self.unanswered: dict[Key, str] = {}  # labels of what one has made, and whose reply is not taken yet
 
     def here(self) -> Node:
         """The node that runs now."""
@@ -98,6 +100,19 @@ class NodeNames(Names):
             self.refs[name] = ref
             self.ref_keys[name] = self.here().name_of_ref(ref)
 
+    def add_requested(self, ref: Ref, id: str, mailbox: list[Any]) -> None:
+        """A spawn_request was made. What it spawns on the own node is there already, and its reply waits in the mailbox.
+
+        Until the reply is taken nobody can name the process by its id, but terms show it.
+        """
+        self.requested[self.here().name_of_ref(ref)] = id
+        for message in mailbox:
+            match message:
+                case ("spawn_reply", answered, "ok", Pid() as pid) if (
+                    answered is ref and pid not in self.labels
+                ):
+                    self.unanswered[self.key(pid)] = f"{id}#{self.generations.get(id, 0) + 1}"
+
     def ref(self, name: str) -> Any:
         ref = super().ref(name)
         key, here = self.ref_keys[name], self.here()
@@ -123,12 +138,14 @@ class NodeNames(Names):
         match value:
             case ("spawn_reply", Ref() as ref, "ok", Pid() as pid) if pid not in self.labels:
                 self.add_new(self.requested[self.here().name_of_ref(ref)], pid)
+            case CallSite(module="gen_server" | "sys", function="stop" | "terminate"):
+                return "$stop"
             case Ref():
                 return {"ref": self._ref_name(value)}
             case Down(ref=ref, pid=(str() as name, str() as node), reason=reason):
                 return {"t": ["DOWN", self.encode(ref), "process", {"t": [name, node]}, self.encode(reason)]}
             case Pid() if not isinstance(value, Remote) or isinstance(value, RemotePid):
-                return {"pid": self.labels.get(value, "?")}
+                return {"pid": self.labels.get(value) or self.unanswered.get(self.key(value), "?")}
             case (Ref() as ref, "join" | "leave" as what, group, [*pids]):
                 members = sorted((self.encode(pid) for pid in pids), key=str)
                 return {"t": [self.encode(ref), what, self.encode(group), members]}

@@ -85,7 +85,8 @@ class NodeOperations(Operations):
             link="link" in options, monitor="monitor" in options,
         )  # fmt: skip
         self.names.add_ref(op.get("as"), ref)
-        self.names.requested[self.names.here().name_of_ref(ref)] = op["id"]
+        mine: Any = erlang.process_info(erlang.self_())
+        self.names.add_requested(ref, op["id"], mine["messages"])
         return ref
 
     async def _start(self, node: Json, link: bool) -> Any:
@@ -137,7 +138,7 @@ class NodeOperations(Operations):
 
     def _request(self, op: Json) -> None:
         if op["op"] == "erpc_send":
-            self.names.requests[op["as"]] = erpc.send_request(op["node"], "f", (op["f"],))
+            self.names.requests[op["as"]] = erpc.send_request(op["node"], self._name(op["f"]), (op["f"],))
         else:
             dest = self.dest(op["to"])
             self.names.requests[op["as"]] = gen_server.send_request(dest, Act(op["act"]))
