@@ -20,7 +20,7 @@ from actors.storage.local_broadcast import local_broadcast
 from runtime.core.exits import Error
 from runtime.nodes import codec
 from runtime.otp import erlang
-from runtime.phoenix.pubsub import broadcast_from
+from runtime.phoenix.pubsub import whereis
 from schema import ledger
 from schema.rows import TransactionRow
 
@@ -99,20 +99,27 @@ def publish(pubsub: str, rows: Iterable[tuple[TransactionRow, int]], to_nodes: b
 
     With `to_nodes` to the feeds of the other nodes as well: what this node has committed, nobody else publishes.
     """
+    try:
+        found = whereis(pubsub)
+    except Error:  # restarting, and with it all subscriptions are gone; other nodes read it in the database, at the NOTIFY
+        found = None
+    state = server_state()
+    nodes = to_nodes and found is not None and found.adapter is not None
     events: list[Event] = []
-    after = position()
-    seq = None
+    after, seq = state.ledger_position or 0, None
     for row, seq in rows:
-        payload = row.payload()
-        payload["ledger_seq"] = seq
-        events.append((f"transaction:{payload['user_id']}", "new_transaction", payload))
+        topic = f"transaction:{row.user_id}"
+        if nodes or (found is not None and found.has_subscribers(topic)):
+            payload = row.payload()
+            payload["ledger_seq"] = seq
+            events.append((topic, "new_transaction", payload))
     if seq is None:
         return
-    server_state().ledger_position = seq
-    local_broadcast(pubsub, events)
-    if to_nodes:
-        with suppress(Error):  # restarting: the others read it in the database, at the NOTIFY
-            broadcast_from(pubsub, erlang.self_(), COMMITTED, Committed(after, seq, events))
+    state.ledger_position = seq
+    if found is not None:
+        local_broadcast(found, events)
+        if nodes:
+            found.broadcast_from(erlang.self_(), COMMITTED, Committed(after, seq, events))
 
 
 async def receive(
@@ -127,4 +134,5 @@ async def receive(
     if committed.after <= now < committed.until:
         missing = [event for event in committed.events if event[2]["ledger_seq"] > now]
         server_state().ledger_position = committed.until
-        local_broadcast(pubsub, missing)
+        with suppress(Error):
+            local_broadcast(whereis(pubsub), missing)

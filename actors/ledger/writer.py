@@ -104,6 +104,7 @@ class DbWriter(GenServer):
         self.waiting: list[tuple[From, RecordTransaction]] = []
         self.connection: asyncpg.Connection | None = None
         self.me = erlang.self_()
+        self.state = server_state()
         self.failed_batches = 0
         erlang.send(self.me, RecordPending())
         erlang.send(self.me, ProbeWrite())
@@ -331,9 +332,11 @@ class DbWriter(GenServer):
             await self._not_written(error)
 
     async def _publish(self, rows: list[TransactionRow], seq: int) -> None:
-        if not ledger_feed.is_next(seq):
+        is_next = ledger_feed.is_next(seq)
+        if not is_next:
             await self._catch_up(seq)
-        if ledger_feed.is_next(seq):
+            is_next = ledger_feed.is_next(seq)
+        if is_next:
             numbered = zip(rows, range(seq + 1, seq + len(rows) + 1), strict=True)
             ledger_feed.publish(self.pubsub, numbered, to_nodes=True)
         # Else the database went away in between: the next catch-up publishes these as well, in order.
@@ -351,7 +354,7 @@ class DbWriter(GenServer):
         erlang.send_after(PROBE_MS, self.me, ProbeWrite())
 
     def _wrote(self) -> None:
-        state = server_state()
+        state = self.state
         state.written_at = self.now()
         if state.write_error is not None:
             log.warning("writing again, after %d failures", self.failed_batches)
@@ -373,9 +376,11 @@ class DbWriter(GenServer):
     async def _connected(self) -> asyncpg.Connection:
         """The writer's own connection. The node keeps it, so that one that a killed writer held does not leak."""
         connection = self.connection
-        with suppress(asyncpg.InterfaceError):  # the repo has replaced the pool that it belonged to
+        try:
             if connection is not None and not connection.is_closed():
                 return connection
+        except asyncpg.InterfaceError:  # the repo has replaced the pool that it belonged to
+            pass
         await self._drop_connection()
         try:
             connection = await repo.pool().acquire(timeout=2.0)

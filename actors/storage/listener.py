@@ -279,11 +279,13 @@ class DbListener(GenServer):
                 change.row["id"],
                 change.operation,
             )
-        # Whoever keeps something in memory first: they must know it before clients act upon what they get.
-        with suppress(Error):  # restarting: nobody is subscribed
-            whereis(self.pubsub).local_broadcast(f"db:{change.table}", change)
         payload = change.payload()
-        local_broadcast(self.pubsub, [(topic, event, payload) for topic, event in events_of(change)])
+        events = [(topic, event, payload) for topic, event in events_of(change)]
+        with suppress(Error):  # restarting: nobody is subscribed
+            found = whereis(self.pubsub)
+            # Whoever keeps something in memory first: they must know it before clients act upon what they get.
+            found.local_broadcast(f"db:{change.table}", change)
+            local_broadcast(found, events)
 
     def _disconnect(self) -> None:
         connection, self.connection = self.connection, None

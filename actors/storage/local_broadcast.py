@@ -6,27 +6,20 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from runtime.core.exits import Error
 from runtime.phoenix.endpoint import fastlane
 from runtime.phoenix.messages import Broadcast
-from runtime.phoenix.pubsub import PubSub, whereis
+from runtime.phoenix.pubsub import PubSub
 
 log = logging.getLogger("bitnexus.broadcast")
 
 
-def local_broadcast(pubsub: str, events: Iterable[tuple[str, str, Any]]) -> None:
+def local_broadcast(pubsub: PubSub, events: Iterable[tuple[str, str, Any]]) -> None:
     """Send each (topic, event, payload) to the channels of this server.
 
     Never raises: what happened in the database stands, and an event that can't be encoded must not hold up those that follow.
     """
-    try:
-        found: PubSub | None = whereis(pubsub)
-    except Error:
-        found = None  # restarting, and with it all subscriptions are gone
     for topic, event, payload in events:
-        if found is None:
-            continue
         try:
-            found.local_broadcast(topic, Broadcast(topic, event, payload), fastlane)
+            pubsub.local_broadcast(topic, Broadcast(topic, event, payload), fastlane)
         except Exception as error:
             log.warning("%s on %s was not broadcast: %r", event, topic, error)

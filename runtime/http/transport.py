@@ -297,7 +297,8 @@ class HttpProtocol(asyncio.Protocol):
             outcome = task.result()
         if request is not None and self._transport is not None:
             self._answer(request, outcome)
-            self._go_on()
+            if self._queue or self._http.waiting or not self._reading:
+                self._go_on()
 
     def _failed(self, error: BaseException) -> Response | None:
         if isinstance(error, BodyError):
