@@ -1,6 +1,7 @@
 """The command: `python -m tests.otp.differential [--count N] [--seed S] (--erlang | --tree DIR | --record FILE) DIR...`.
 
-Mutated scenarios of those in DIR (`mutations`) and random state machines (`machine_scenarios`), performed here and by another:
+Mutated scenarios of those in DIR (`mutations`), or random ones of a `--kind` (`machine_scenarios`, `made_scenarios`), performed
+here and by another:
 `--erlang` by real OTP, twice, and what differs between the two is left out; `--tree` by the runtime of another checkout, step by
 step under the same seeds. `--record` writes what OTP did to a file that `tests/runtime/test_otp_recorded.py` replays.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from .__main__ import scenario_files
 from .machine_scenarios import machine_scenarios
+from .made_scenarios import MADE, made_scenarios
 from .mutations import Pool, mutations
 from .real_erlang import Recording, record
 from .scenario import Scenario, replay
@@ -182,14 +184,15 @@ def write_recordings(cases: list[Case], file: Path) -> None:
     print(f"{len(lines)} recordings in {file}")
 
 
-def cases_of(places: list[Path], count: int, seed: int) -> Iterator[Case]:
-    """`count` mutated scenarios of those in `places`; without places as many state machines."""
+def cases_of(places: list[Path], count: int, seed: int, kind: str = "machines") -> Iterator[Case]:
+    """`count` mutated scenarios of those in `places`; without places as many of a kind."""
     if places:
         pool = Pool([Scenario.load(file).steps for file in scenario_files(places)])
         for name, steps in mutations(pool, count, seed):
             yield Case(name, steps)
     else:
-        for name, steps in machine_scenarios(count, seed):
+        made = machine_scenarios(count, seed) if kind == "machines" else made_scenarios(kind, count, seed)
+        for name, steps in made:
             yield Case(name, steps)
 
 
@@ -197,8 +200,9 @@ def main(arguments: list[str]) -> int:
     """Makes the scenarios and has them compared; 1 if any differs."""
     parser = argparse.ArgumentParser(prog="python -m tests.otp.differential", description=__doc__)
     parser.add_argument(
-        "places", nargs="*", type=Path, metavar="DIR", help="recorded scenarios; none: state machines"
+        "places", nargs="*", type=Path, metavar="DIR", help="recorded scenarios; none: those of --kind"
     )
+    parser.add_argument("--kind", choices=["machines", *MADE], default="machines", help="made from nothing")
     parser.add_argument("--count", type=int, default=300, metavar="N", help="scenarios (default 300)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="which (default 0)")
     other = parser.add_mutually_exclusive_group(required=True)
@@ -209,7 +213,7 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("runtime").setLevel(
         logging.CRITICAL + 1
     )  # crash reports are what scenarios are made of
-    cases = list(cases_of(options.places, options.count, options.seed))
+    cases = list(cases_of(options.places, options.count, options.seed, options.kind))
     if options.record is not None:
         write_recordings(cases, options.record)
         return 0

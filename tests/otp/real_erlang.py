@@ -39,7 +39,7 @@ def term(value: Json) -> str:
 
 
 def record(
-    scenarios: list[tuple[str, list[Json]]], machines: int = 4, patience: float = 600
+    scenarios: list[tuple[str, list[Json]]], machines: int = 16, patience: float = 600
 ) -> dict[str, Recording]:
     """Performs `(name, steps)` on real OTP: what it did, by name. One that stops a virtual machine is missing.
 
