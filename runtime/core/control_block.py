@@ -119,6 +119,7 @@ class RareState(Struct, eq=False):
     children: dict[Pid, None] | None = None  # runtime.thespian: the actors that this one has made
     source: str | None = None  # runtime.thespian: the hash of the source that its class is from
     dictionary: Any = None  # runtime.otp.process_dictionary: an ExactDict, kept until the process ends
+    group_leader: Pid | None = None  # runtime.otp.group_leader: handed on to those that it starts
     watched: bool = False  # runtime.thespian: of an OTP process, whose end its system base is told
 
     def blank(self) -> bool:
@@ -129,6 +130,7 @@ class RareState(Struct, eq=False):
             and self.children is None
             and self.source is None
             and self.dictionary is None
+            and self.group_leader is None
             and not self.watched
         )
 

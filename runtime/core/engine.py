@@ -91,6 +91,10 @@ class Engine:
         """Makes a process of an actor object; it runs when its turn comes."""
         cell = (cell_class or self.cell_class)(self, actor, parent)
         actor._myRef = cell
+        if parent is not None:
+            rare = parent.relations.rare
+            if rare is not None and rare.group_leader is not None:
+                cell.own_rare().group_leader = rare.group_leader
         if link:
             assert parent is not None
             cell.link(parent)

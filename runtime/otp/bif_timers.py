@@ -1,11 +1,12 @@
-"""ERTS's timers: `erlang:send_after/3`, `start_timer/3`, `cancel_timer/1`, `read_timer/1`. Times are milliseconds.
+"""ERTS's timers: `erlang:send_after/3,4`, `start_timer/3,4`, `cancel_timer/1,2`, `read_timer/1,2`. Times are milliseconds.
 
 A timer belongs to nobody: it outlives the process that set it.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from math import isfinite
+from typing import Any, Literal, overload
 
 from runtime.core.durations import check_duration
 from runtime.core.engine import Engine, current_engine
@@ -55,7 +56,11 @@ def _fire(engine: Engine, dest: Cell | str | None, message: Any) -> None:
         cell.deliver(message)
 
 
-def _timer(ms: float, dest: Any, message: Any, wrap: bool) -> Ref:
+def _timer(ms: float, dest: Any, message: Any, wrap: bool, absolute: bool) -> Ref:
+    if absolute:
+        if not isinstance(ms, int | float) or isinstance(ms, bool) or not isfinite(ms):
+            raise Error("badarg")
+        ms = max(0, ms - current_engine().now() * 1000)
     check_duration(ms)
     if not isinstance(dest, Cell | str | None):  # None: nobody has the name, as `whereis` says it
         raise Error("badarg")
@@ -68,32 +73,57 @@ def _timer(ms: float, dest: Any, message: Any, wrap: bool) -> Ref:
     return ref
 
 
-def send_after(ms: float, dest: Pid | str | None, message: Any) -> Ref:
-    """`erlang:send_after/3`: sends the message in `ms` ms; a name is looked up when it fires."""
-    return _timer(ms, dest, message, False)
+def send_after(ms: float, dest: Pid | str | None, message: Any, *, abs: bool = False) -> Ref:
+    """`erlang:send_after/3,4`: sends the message in `ms` ms; a name is looked up when it fires. With `abs` `ms` is a time of
+    `monotonic_time()`; one that is over fires at once.
+    """
+    return _timer(ms, dest, message, False, abs)
 
 
-def start_timer(ms: float, dest: Pid | str | None, message: Any) -> Ref:
-    """`erlang:start_timer/3`: sends `Timeout(ref, message)` in `ms` ms."""
-    return _timer(ms, dest, message, True)
+def start_timer(ms: float, dest: Pid | str | None, message: Any, *, abs: bool = False) -> Ref:
+    """`erlang:start_timer/3,4`: as `send_after`, but what is sent is `Timeout(ref, message)`."""
+    return _timer(ms, dest, message, True, abs)
 
 
-def cancel_timer(ref: Ref) -> int | Literal[False]:
-    """`erlang:cancel_timer/1`: the ms that were left, or False. A cancelled timer never fires.
+@overload
+def cancel_timer(ref: Ref) -> int | Literal[False]: ...
+@overload
+def cancel_timer(ref: Ref, *, async_: bool = False, info: bool = True) -> int | Literal[False, "ok"]: ...
+def cancel_timer(ref: Ref, *, async_: bool = False, info: bool = True) -> int | Literal[False, "ok"]:
+    """`erlang:cancel_timer/1,2`: the ms that were left, or False. A cancelled timer never fires.
+
+    Without `info` "ok" and nothing more. With `async_` "ok", and the result comes as a message `("cancel_timer", ref, result)`.
+    Raises Error("badarg") for what is no reference.
+    """
+    result = read_timer(ref)
+    if result is not False:
+        assert isinstance(ref, _TimerRef)  # a reference of something else is no error, and no timer
+        ref.timer.cancel()
+    return _answer("cancel_timer", ref, result, async_, info)
+
+
+@overload
+def read_timer(ref: Ref) -> int | Literal[False]: ...
+@overload
+def read_timer(ref: Ref, *, async_: bool = False) -> int | Literal[False, "ok"]: ...
+def read_timer(ref: Ref, *, async_: bool = False) -> int | Literal[False, "ok"]:
+    """`erlang:read_timer/1,2`: the ms that are left, or False; with `async_` "ok" and a message `("read_timer", ref, result)`.
 
     Raises Error("badarg") for what is no reference.
     """
     if not isinstance(ref, Ref):
         raise Error("badarg")
-    if not isinstance(ref, _TimerRef) or not ref.pending():  # a reference of something else is no error
-        return False
-    left = ref.remaining()
-    ref.timer.cancel()
-    return left
+    result: int | Literal[False] = ref.remaining() if isinstance(ref, _TimerRef) and ref.pending() else False
+    return _answer("read_timer", ref, result, async_, True)
 
 
-def read_timer(ref: Ref) -> int | Literal[False]:
-    """`erlang:read_timer/1`: the ms that are left, or False. Raises Error("badarg") for what is no reference."""
-    if not isinstance(ref, Ref):
-        raise Error("badarg")
-    return ref.remaining() if isinstance(ref, _TimerRef) and ref.pending() else False
+def _answer(
+    what: str, ref: Ref, result: int | Literal[False], async_: bool, info: bool
+) -> int | Literal[False, "ok"]:
+    if not async_:
+        return result if info else "ok"
+    if scheduler.current is None:
+        raise RuntimeError("the answer is a message: this works only inside a process")
+    if info:
+        scheduler.current.deliver((what, ref, result))
+    return "ok"

@@ -21,13 +21,14 @@ from runtime.core.process import Cell
 from runtime.core.scheduling import TIMEOUT, PendingReply, Receive, scheduler
 from runtime.core.signals import NODE, Alias, Down, ExitMessage, Monitor
 from runtime.otp.bif_timers import Timeout, cancel_timer, read_timer, send_after, start_timer
+from runtime.otp.group_leader import group_leader
 from runtime.otp.process_dictionary import erase, get, get_keys, put
 from runtime.otp.process_info import process_info
 
 __all__ = [
     "NODE", "TIMEOUT", "Down", "ExitMessage", "Timeout",
     "alias", "await_down", "cancel_timer", "demonitor", "erase", "exit", "get",
-    "get_keys", "is_process_alive", "link", "make_ref", "monitor",
+    "get_keys", "group_leader", "is_process_alive", "link", "make_ref", "monitor",
     "monotonic_time", "process_info", "processes", "put", "read_timer", "receive", "register", "registered", "self_", "send",
     "send_after", "sleep", "spawn", "spawn_link", "spawn_monitor", "start_timer", "trap_exit", "unalias", "unlink", "unregister",
     "whereis",

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.core import reports
-from runtime.core.pid import Pid
+from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
 from runtime.core.signals import ExitMessage
 from runtime.otp import gen_server
@@ -30,6 +30,7 @@ from runtime.otp.callback import Raised, run
 from runtime.otp.erlang import self_
 from runtime.otp.gen import DEFAULT_TIMEOUT, Dest
 from runtime.otp.gen_server import From, GenServer, Reply, start_actor
+from runtime.otp.send_request import RequestId
 
 # ---- what callbacks return
 
@@ -259,6 +260,11 @@ async def start(*, name: Any = None, timeout: float | None = None) -> Pid | None
     return await start_actor(Manager(), (), link=False, name=name, timeout=timeout)
 
 
+async def start_monitor(*, name: Any = None, timeout: float | None = None) -> tuple[Pid, Ref] | None:
+    """`gen_event:start_monitor/1`: as start, and the caller monitors it: `(pid, ref)`."""
+    return await Manager.start_monitor(name=name, timeout=timeout)
+
+
 def notify(manager: Dest, event: Any) -> None:
     """`gen_event:notify/2`: without waiting."""
     gen_server.cast(manager, _Notify(event))
@@ -301,6 +307,11 @@ async def swap_sup_handler(manager: Dest, old: tuple[Any, Any], new: tuple[Any, 
 async def call(manager: Dest, handler: Any, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
     """`gen_event:call/4`: its answer, ("error", "bad_module") if it is not there, ("error", ("EXIT", reason)) if it raised."""
     return await gen_server.call(manager, _Call(handler, request), timeout)
+
+
+def send_request(manager: Dest, handler: Any, request: Any) -> RequestId:
+    """`gen_event:send_request/3`: as `call`; its answer is fetched by the functions of `runtime.otp.request_ids`."""
+    return gen_server.send_request(manager, _Call(handler, request))
 
 
 async def which_handlers(manager: Dest) -> list[Any]:

@@ -18,7 +18,7 @@ The start functions return whatever `init_ack` was given, so a supervisor unders
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from runtime.core.actor import FunctionProcess
 from runtime.core.durations import check_timeout
@@ -26,13 +26,18 @@ from runtime.core.engine import current_engine
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
+from runtime.core.reports import module_of
 from runtime.core.scheduling import scheduler
 from runtime.core.signals import ExitMessage
 from runtime.otp.erlang import demonitor
+from runtime.otp.gen import stop
 from runtime.otp.init_ack import StartReply, acknowledged
 from runtime.otp.process_dictionary import ancestors_of
 
-__all__ = ["init_ack", "init_fail", "start", "start_link", "start_monitor"]
+__all__ = [
+    "init_ack", "init_fail", "initial_call", "spawn", "spawn_link", "spawn_monitor", "start", "start_link", "start_monitor",
+    "stop",
+]  # fmt: skip
 
 
 class _Acknowledgement(StartReply):
@@ -66,8 +71,47 @@ class SpecialProcess(FunctionProcess):
         super().__init__(fn, args)
         self.started: _Acknowledgement | None = None
 
+    @property
+    def runs(self) -> tuple[str, str]:
+        """Module and name of its function."""
+        return (self._fn.__module__, getattr(self._fn, "__qualname__", repr(self._fn)))
+
     def initial_dictionary(self) -> dict[str, Any]:
         return {"$ancestors": ancestors_of(self._myRef)}
+
+
+def spawn(fn: Callable[..., Any], *args: Any) -> Pid:
+    """`proc_lib:spawn/1,3`: a special process for which nobody waits."""
+    return current_engine().spawn_actor(SpecialProcess(fn, args), scheduler.current)
+
+
+def spawn_link(fn: Callable[..., Any], *args: Any) -> Pid:
+    """`proc_lib:spawn_link/1,3`: as `spawn`, linked to the caller."""
+    return current_engine().spawn_actor(SpecialProcess(fn, args), _caller(), True)
+
+
+def spawn_monitor(fn: Callable[..., Any], *args: Any) -> tuple[Pid, Ref]:
+    """`proc_lib:spawn_opt/2,4` with `monitor`: as `spawn`, monitored by the caller."""
+    parent = _caller()
+    cell = current_engine().spawn_actor(SpecialProcess(fn, args), parent)
+    return cell, parent.monitor(cell)
+
+
+def _caller() -> Cell:
+    if scheduler.current is None:
+        raise RuntimeError("this works only inside a process")
+    return scheduler.current
+
+
+def initial_call(pid: Pid) -> tuple[str, str] | Literal[False]:
+    """`proc_lib:initial_call/1`: module and name of what the process runs; False if it is dead or `proc_lib` has not started it.
+
+    A behaviour is its class and `init`.
+    """
+    actor = pid.cell.actor
+    if isinstance(actor, SpecialProcess):
+        return actor.runs
+    return (module_of(actor), "init") if hasattr(actor, "_initialised") else False
 
 
 async def start_link(fn: Callable[..., Any], *args: Any, timeout: float | None = None) -> Any:

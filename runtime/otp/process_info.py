@@ -13,6 +13,7 @@ from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.core.reports import ancestors, module_of
 from runtime.core.signals import Monitor
+from runtime.otp.group_leader import group_leader_of
 from runtime.otp.process_dictionary import dictionary_of
 
 
@@ -38,18 +39,52 @@ def process_info(pid: Pid, items: str | list[str] | None = None) -> Any:
     if found is None:
         return None
     for item in wanted:  # what few ask for, and nobody is to find in a list of all
-        if item == "dictionary":
-            found[item] = dictionary_of(pid.cell)
-        elif item == "initial_call":
-            found[item] = found["module"]
+        if item not in found:
+            found[item] = _rare_item(pid.cell, item)
     pairs = [(item, found[item]) for item in wanted]
     return pairs[0] if isinstance(items, str) else pairs
+
+
+def _rare_item(cell: Cell, item: str) -> Any:
+    match item:
+        case "dictionary":
+            return dictionary_of(cell)
+        case "initial_call":
+            return module_of(cell.actor)
+        case "group_leader":
+            return group_leader_of(cell)
+        case "priority":
+            return "normal"  # there is one queue
+        case "suspending":
+            return []  # whom it has suspended: sys.suspend is asked for, not held
+    stack = _stack(cell)
+    if item == "current_stacktrace":
+        return stack
+    if item == "current_location":
+        return stack[0] if stack else None
+    return stack[0][:2] if stack else None
+
+
+def _stack(cell: Cell) -> list[tuple[str, str, str, int]]:
+    """Where its waiting code stands, the innermost first: `(module, function, file, line)`."""
+    found: list[tuple[str, str, str, int]] = []
+    coro: Any = cell.execution.coro
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+        if frame is not None:
+            code = frame.f_code
+            found.append(
+                (frame.f_globals.get("__name__", "?"), code.co_qualname, code.co_filename, frame.f_lineno)
+            )
+        coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
+    return found[::-1]
 
 
 _ITEMS: Final = frozenset(
     {
         "pid", "registered_name", "module", "status", "message_queue_len", "messages", "current_message", "links", "monitors",
         "monitored_by", "trap_exit", "reductions", "parent", "ancestors", "memory", "dictionary", "initial_call",
+        "group_leader", "current_function", "current_location", "current_stacktrace", "priority", "suspending",
     }
 )  # fmt: skip
 

@@ -1,9 +1,9 @@
 """The command: `python -m tests.otp.differential [--count N] [--seed S] (--erlang | --tree DIR | --record FILE) DIR...`.
 
 Mutated scenarios of those in DIR (`mutations`), or random ones of a `--kind` (`machine_scenarios`, `made_scenarios`), performed
-here and by another:
-`--erlang` by real OTP, twice, and what differs between the two is left out; `--tree` by the runtime of another checkout, step by
-step under the same seeds. `--record` writes what OTP did to a file that `tests/runtime/test_otp_recorded.py` replays.
+here and by another: `--erlang` by real OTP, on two schedulers and on one, and what differs between the two is left out; `--tree`
+by the runtime of another checkout, step by step under the same seeds. `--record` writes what OTP did to a file that
+`tests/runtime/test_otp_recorded.py` replays.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def first_difference(
 def against_erlang(cases: list[Case]) -> int:
     """Compares with real OTP and prints the differences; how many there are."""
     pairs = [(case.name, case.steps) for case in cases]
-    first, second = record(pairs), record(pairs)
+    first, second = record(pairs), record(pairs, schedulers=1)
     compared = steps = differing = 0
     for case in cases:
         if case.name not in first or case.name not in second:
@@ -162,7 +162,7 @@ def report_run(case: Case, theirs: Json, ours: Json) -> None:
 def write_recordings(cases: list[Case], file: Path) -> None:
     """Records on real OTP, twice, and keeps what both have in common."""
     pairs = [(case.name, case.steps) for case in cases]
-    first, second = record(pairs), record(pairs)
+    first, second = record(pairs), record(pairs, schedulers=1)
     lines: list[str] = []
     for case in cases:
         if case.name in first and case.name in second:

@@ -91,17 +91,34 @@ class Trees:
         random = self.random
         if add:
             self.workers.append(id)
-        worker: Json = {"id": id, "register": self.named, "trap_exit": random.random() < 0.5, **self.life(False)}
+        worker: Json = {
+            "id": id,
+            "register": self.named,
+            "trap_exit": random.random() < 0.5,
+            **self.life(False),
+        }
         if random.random() < 0.1:
             del worker["shutdown"]
         if random.random() < 0.25:
             worker["terminate"] = random.choice(
-                (["error", "oops"], ["exit", "oops"], ["throw", "oops"], ["exit", "normal"], ["exit", "shutdown"])
+                (
+                    ["error", "oops"],
+                    ["exit", "oops"],
+                    ["throw", "oops"],
+                    ["exit", "normal"],
+                    ["exit", "shutdown"],
+                )
             )
         if random.random() < 0.15:
             worker["terminate_delay_ms"] = random.choice((100, 600))
         if random.random() < 0.25:
-            worker["init"] = {"seq": ["ok", *(self.init() for _ in range(random.randint(1, 3))), random.choice(("ok", "ignore"))]}
+            worker["init"] = {
+                "seq": [
+                    "ok",
+                    *(self.init() for _ in range(random.randint(1, 3))),
+                    random.choice(("ok", "ignore")),
+                ]
+            }
         elif random.random() < 0.05:
             worker["init"] = self.init()
         return worker
@@ -126,7 +143,9 @@ class Trees:
 
     def accident(self) -> Json:
         random = self.random
-        kind = random.choice(("act", "act", "act", "act", "exit", "exit", "order", "order", "order", "add", "sup"))
+        kind = random.choice(
+            ("act", "act", "act", "act", "exit", "exit", "order", "order", "order", "add", "sup")
+        )
         reason = random.choice(REASONS)
         match kind:
             case "act":
@@ -140,28 +159,36 @@ class Trees:
             case "order":
                 sup = random.choice(self.sups)
                 op = random.choice(("terminate_child", "restart_child", "delete_child"))
-                child = random.choice([self.child(), self.child(), random.choice(self.sups), {"pid": self.child()}])
+                child = random.choice(
+                    [self.child(), self.child(), random.choice(self.sups), {"pid": self.child()}]
+                )
                 return {"op": op, "sup": sup, "child": child}
             case "add":
                 self.extra += 1
                 if self.simple and random.random() < 0.5:
                     id = f"dyn{self.extra}"
                     self.workers.append(id)
-                    overrides = {"m": []} if random.random() < 0.5 else None
-                    args: list[Json] = [id] if overrides is None or True else [id, overrides]
-                    return {"op": "start_child", "sup": random.choice(self.simple), "args": args}
+                    return {"op": "start_child", "sup": random.choice(self.simple), "args": [id]}
                 child_spec = self.worker(f"new{self.extra}")
                 if random.random() < 0.7:
                     child_spec.pop("significant", None)
                 return {"op": "start_child", "sup": random.choice(self.sups), "child": child_spec}
-        return {"op": "exit", "to": random.choice(self.sups), "reason": random.choice(("shutdown", "normal", "boom", "kill"))}
+        return {
+            "op": "exit",
+            "to": random.choice(self.sups),
+            "reason": random.choice(("shutdown", "normal", "boom", "kill")),
+        }
 
     def question(self) -> Json:
         random = self.random
         sup = random.choice(self.sups)
         match random.choice(("which_children", "count_children", "get_childspec")):
             case "get_childspec":
-                return {"op": "get_childspec", "sup": sup, "child": random.choice([self.child(), random.choice(self.sups)])}
+                return {
+                    "op": "get_childspec",
+                    "sup": sup,
+                    "child": random.choice([self.child(), random.choice(self.sups)]),
+                }
             case op:
                 return {"op": op, "sup": sup}
 
@@ -189,14 +216,21 @@ class Plain:
         for _ in range(self.random.randint(4, 12)):
             steps.append(self.step())
         looks = ("links_of", "monitors_of", "mailbox_of")
-        steps.append({"do": [{"op": op, "to": id} for op in looks for id in self.ids], "settle_ms": SETTLE_MS})
+        steps.append(
+            {"do": [{"op": op, "to": id} for op in looks for id in self.ids], "settle_ms": SETTLE_MS}
+        )
         return steps
 
     def spawn(self) -> Json:
         random = self.random
         id = random.choice("pqrs")
         self.ids.append(id)
-        op: Json = {"op": "spawn", "id": id, "trap": random.random() < 0.5, "mode": random.choice(("auto", "auto", "manual"))}
+        op: Json = {
+            "op": "spawn",
+            "id": id,
+            "trap": random.random() < 0.5,
+            "mode": random.choice(("auto", "auto", "manual")),
+        }
         if random.random() < 0.4:
             op["link"] = True
         if random.random() < 0.4:
@@ -256,7 +290,13 @@ class Plain:
             case "timer":
                 to = {"name": random.choice(self.names)} if random.random() < 0.3 else who
                 op = random.choice(("send_after", "start_timer"))
-                return {"op": op, "ms": random.choice((0, 300, 400)), "to": to, "msg": self.message(reason), "as": self.ref()}
+                return {
+                    "op": op,
+                    "ms": random.choice((0, 300, 400)),
+                    "to": to,
+                    "msg": self.message(reason),
+                    "as": self.ref(),
+                }
             case "timer_left":
                 op = random.choice(("cancel_timer", "read_timer"))
                 return {"op": op, "ref": random.choice(self.refs or ["none"])}
@@ -271,7 +311,9 @@ class Plain:
 
     def message(self, reason: Json) -> Json:
         random = self.random
-        return random.choice(("hello", {"t": ["hello", 1]}, {"t": ["EXIT", {"pid": random.choice(self.ids)}, reason]}, reason))
+        return random.choice(
+            ("hello", {"t": ["hello", 1]}, {"t": ["EXIT", {"pid": random.choice(self.ids)}, reason]}, reason)
+        )
 
 
 class Servers:
@@ -288,10 +330,18 @@ class Servers:
         random = self.random
         steps: list[Json] = [{"do": [self.spawn(id) for id in ("p", "q")]}]
         for id in ("v", "w")[: random.randint(1, 2)]:
-            steps.append({"by": random.choice(("driver", "driver", "p")), "do": [self.start(id)], "settle_ms": SETTLE_MS})
+            steps.append(
+                {
+                    "by": random.choice(("driver", "driver", "p")),
+                    "do": [self.start(id)],
+                    "settle_ms": SETTLE_MS,
+                }
+            )
         for _ in range(random.randint(3, 9)):
             steps.append(self.step())
-        steps.append({"do": [{"op": "is_alive", "to": id} for id in self.servers], "settle_ms": 2 * SETTLE_MS})
+        steps.append(
+            {"do": [{"op": "is_alive", "to": id} for id in self.servers], "settle_ms": 2 * SETTLE_MS}
+        )
         return steps
 
     def spawn(self, id: str) -> Json:
@@ -310,7 +360,9 @@ class Servers:
             if random.random() < 0.5:
                 worker["start_timeout"] = random.choice((50, 600))
         if random.random() < 0.3:
-            worker["terminate"] = random.choice((["error", "oops"], ["exit", random.choice(REASONS)], ["throw", "oops"]))
+            worker["terminate"] = random.choice(
+                (["error", "oops"], ["exit", random.choice(REASONS)], ["throw", "oops"])
+            )
         if random.random() < 0.2:
             worker["terminate_delay_ms"] = 200
         return {"op": "start_worker", "worker": worker, "link": random.random() < 0.6}
@@ -329,20 +381,36 @@ class Servers:
         if random.random() < 0.3:
             to = {"name": to}
         reason = random.choice(REASONS)
-        match random.choice(("call", "call", "call", "cast", "info", "exit", "gen_stop", "link", "monitor", "start", "send")):
+        match random.choice(
+            ("call", "call", "call", "cast", "info", "exit", "gen_stop", "link", "monitor", "start", "send")
+        ):
             case "call":
-                return {"op": "call", "to": to, "act": self.act(2), "timeout": random.choice((0, 50, 400, "infinity"))}
+                return {
+                    "op": "call",
+                    "to": to,
+                    "act": self.act(2),
+                    "timeout": random.choice((0, 50, 400, "infinity")),
+                }
             case "cast" | "info" as kind:
                 return {"op": kind, "to": to, "act": self.act(2)}
             case "gen_stop":
-                return {"op": "gen_stop", "to": to, "reason": reason, "timeout": random.choice((0, 50, "infinity"))}
+                return {
+                    "op": "gen_stop",
+                    "to": to,
+                    "reason": reason,
+                    "timeout": random.choice((0, 50, "infinity")),
+                }
             case "exit":
                 return {"op": "exit", "to": random.choice(self.servers), "reason": reason}
             case "start":
                 return self.start(random.choice("vw"))
             case "send":
                 exit_message = {"t": ["EXIT", {"pid": random.choice(self.callers)}, reason]}
-                return {"op": "send", "to": random.choice(self.servers), "msg": random.choice(("hello", exit_message))}
+                return {
+                    "op": "send",
+                    "to": random.choice(self.servers),
+                    "msg": random.choice(("hello", exit_message)),
+                }
             case kind:
                 return {"op": kind, "to": random.choice(self.servers)}
 
@@ -355,7 +423,12 @@ class Servers:
         ]  # fmt: skip
         if depth > 0:
             inner = self.act(depth - 1)
-            acts += [["continue", inner], ["sleep", 100, inner], ["reply_then", 3, inner], ["do", [self.inner()]]]
+            acts += [
+                ["continue", inner],
+                ["sleep", 100, inner],
+                ["reply_then", 3, inner],
+                ["do", [self.inner()]],
+            ]
         return random.choice(acts)
 
     def kept(self) -> Json:
@@ -376,7 +449,11 @@ class Servers:
         ))  # fmt: skip
 
 
-MADE: dict[str, Callable[[Random], Trees | Plain | Servers]] = {"trees": Trees, "processes": Plain, "servers": Servers}
+MADE: dict[str, Callable[[Random], Trees | Plain | Servers]] = {
+    "trees": Trees,
+    "processes": Plain,
+    "servers": Servers,
+}
 
 
 def made_scenarios(kind: str, count: int, seed: int = 0) -> Iterator[tuple[str, list[Json]]]:

@@ -39,11 +39,12 @@ def term(value: Json) -> str:
 
 
 def record(
-    scenarios: list[tuple[str, list[Json]]], machines: int = 16, patience: float = 600
+    scenarios: list[tuple[str, list[Json]]], machines: int = 16, patience: float = 600, schedulers: int = 2
 ) -> dict[str, Recording]:
     """Performs `(name, steps)` on real OTP: what it did, by name. One that stops a virtual machine is missing.
 
-    `patience` in seconds is for the slowest of the machines. Raises FileNotFoundError without Erlang.
+    `patience` in seconds is for the slowest of the machines. On one scheduler a process that is woken runs after the one that
+    runs, on two at once. Raises FileNotFoundError without Erlang.
     """
     with TemporaryDirectory() as place:
         subprocess.run(["erlc", "-o", place, *map(str, SOURCES)], check=True, timeout=120)
@@ -51,7 +52,7 @@ def record(
         with ThreadPoolExecutor(machines) as pool:
             outputs = list(
                 pool.map(
-                    lambda numbered: _run(Path(place), numbered[0], numbered[1], patience),
+                    lambda numbered: _run(Path(place), numbered[0], numbered[1], patience, schedulers),
                     [(number, share) for number, share in enumerate(shares) if share],
                 )
             )
@@ -59,10 +60,12 @@ def record(
     return {line["name"]: Recording(line["trace"], line["alive"]) for line in lines}
 
 
-def _run(place: Path, number: int, share: list[tuple[str, list[Json]]], patience: float) -> str:
+def _run(
+    place: Path, number: int, share: list[tuple[str, list[Json]]], patience: float, schedulers: int
+) -> str:
     file = place / f"scenarios{number}"
     file.write_text("".join(f"{{{term(name)},{term(steps)}}}.\n" for name, steps in share), encoding="utf-8")
-    command = ["erl", "-noshell", "-pa", str(place), "-s", "oracle", "main", str(file)]
+    command = ["erl", "+S", str(schedulers), "-noshell", "-pa", str(place), "-s", "oracle", "main", str(file)]
     try:
         return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=patience).stdout
     except subprocess.TimeoutExpired as late:

@@ -64,7 +64,7 @@ def test_the_comparison_with_erlang_says_what_differs(
     trace, alive = replay(steps, 0)
     wrong = [trace[0], [["ok", "driver#1", "is_alive", "false"]]]
     answers = {"same": Recording(trace, alive), "wrong": Recording(wrong, alive)}
-    monkeypatch.setattr("tests.otp.differential.record", lambda _pairs: answers)
+    monkeypatch.setattr("tests.otp.differential.record", lambda _pairs, **_options: answers)
     assert against_erlang([Case("same", steps), Case("wrong", steps), Case("lost", steps)]) == 1
     printed = capsys.readouterr().out
     assert "DIFFERS wrong in step 1" in printed and "lost: not recorded" in printed
