@@ -74,7 +74,7 @@ class ExecutionState:
         self.watcher: Watcher | None = None
         # When a message was first left waiting, in the engine's seconds; for observers.
         self.waiting_since: float | None = None
-        # What signals will do as soon as its code waits or returns: the reason of one that ends it, or `signals.UnheardDowns`.
+        # What signals will do as soon as its code waits or returns: the reason of one that ends it, or `signals.UnheardSignals`.
         self.pending_exit: Any = UNSET
 
     def reset(self) -> None:

@@ -30,7 +30,7 @@ from runtime.core.mailbox import LONG, Mailbox, Match
 from runtime.core.modes import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING
 from runtime.core.pid import Pid, Ref
 from runtime.core.scheduling import YIELD, Wait, scheduler
-from runtime.core.signals import ExitMessage, Monitor, SystemMessage, UnheardDowns
+from runtime.core.signals import ExitMessage, Monitor, SystemMessage, UnheardSignals
 from runtime.core.small_set import including
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Cell(AsyncioTask, ActorReference, Exiting):
     def _took_notice(self, execution: ExecutionState, engine: Engine) -> bool:
         """After a turn in which signals came to the process itself. True if that is all there is to do."""
         pending = execution.pending_exit
-        if not isinstance(pending, UnheardDowns):
+        if not isinstance(pending, UnheardSignals):
             self.terminate(pending)
             return False
         execution.pending_exit = UNSET
@@ -183,14 +183,14 @@ class Cell(AsyncioTask, ActorReference, Exiting):
         pending.heard()
         return True
 
-    def unheard_downs(self) -> UnheardDowns | None:
+    def unheard_signals(self) -> UnheardSignals | None:
         """What it has not taken notice of, if it runs and there is something."""
         pending = self.execution.pending_exit
-        return pending if isinstance(pending, UnheardDowns) else None
+        return pending if isinstance(pending, UnheardSignals) else None
 
     def has_no_such_mail(self) -> None:
         """A receive of the process that runs has looked at all its mail."""
-        downs = self.unheard_downs()
+        downs = self.unheard_signals()
         if downs is not None:
             downs.received()
 
@@ -198,11 +198,31 @@ class Cell(AsyncioTask, ActorReference, Exiting):
         """The running process has made a monitor that has found nobody."""
         relations = self.own_relations()
         relations.monitors = including(relations.monitors, monitor)
-        execution = self.execution
-        if execution.pending_exit is UNSET:
-            execution.pending_exit = UnheardDowns()
-        if isinstance(execution.pending_exit, UnheardDowns):
-            execution.pending_exit.add(monitor)
+        unheard = self._unheard()
+        if unheard is not None:
+            unheard.add(monitor)
+
+    def _unheard(self) -> UnheardSignals | None:
+        """As `unheard_signals`, made if there are none; None for one that is about to end."""
+        if self.execution.pending_exit is UNSET:
+            self.execution.pending_exit = UnheardSignals()
+        return self.unheard_signals()
+
+    def told_itself_to_exit(self, reason: Any) -> None:
+        """The running process, which traps exits, has sent itself an exit signal."""
+        unheard = self._unheard()
+        if unheard is not None:
+            message = ExitMessage(self, reason)
+            unheard.exits.append(message)
+            self.deliver(message)
+
+    def traps_no_more(self) -> None:
+        """The running process has taken back its flag: an exit signal that it has not heard yet ends it."""
+        unheard = self.unheard_signals()
+        for message in unheard.exits if unheard is not None else ():
+            if self.take(lambda mail, message=message: mail is message):
+                self.execution.pending_exit = message.reason
+                return
 
     def _handle_mail(self, execution: ExecutionState, mailbox: Mailbox, engine: Engine) -> None:
         plain = type(self) is Cell

@@ -82,17 +82,20 @@ class Monitor(Ref):
         self.owner.deliver(Down(self, pid, reason, self.tag))
 
 
-class UnheardDowns:
-    """The DOWN signals of a process's monitors on what was dead when it made them, until it has waited.
+class UnheardSignals:
+    """Signals that a process has caused itself in this turn, until it has waited.
 
-    Erlang's monitor stands until its owner takes the signal: `demonitor` finds it, and nothing comes. For a registered name
-    that is free the message lies in the mailbox at once. A monitor by pid asks the process first: its answer comes with the
-    next signal that the owner sends, or when it waits.
+    DOWN signals of its monitors on what was dead when it made them: Erlang's monitor stands until its owner takes the signal:
+    `demonitor` finds it, and nothing comes. For a registered name that is free the message lies in the mailbox at once. A
+    monitor by pid asks the process first: its answer comes with the next signal that the owner sends, or when it waits.
+
+    EXIT signals that it has sent to itself while it traps exits: whether it does is asked when it takes them.
     """
 
-    __slots__ = ("asked", "told")
+    __slots__ = ("asked", "exits", "told")
 
     def __init__(self) -> None:
+        self.exits: list[ExitMessage] = []  # in the mailbox, unless they are taken
         self.asked: list[Monitor] = []  # there is no message of these yet
         self.told: list[Monitor] = []  # of these there is, but no receive has come to it
 
@@ -130,6 +133,7 @@ class UnheardDowns:
         told, self.told = self.told, []
         for monitor in told:
             monitor.owner.drop(monitor)
+        self.exits.clear()
 
     def heard(self) -> None:
         """The owner has waited."""

@@ -19,6 +19,7 @@ from runtime.core.pid import Pid
 from runtime.otp import gen_server
 from runtime.otp.gen import DEFAULT_TIMEOUT, Dest
 from runtime.otp.gen_server import From, GenServer, Ok, Reply, Stop, start_actor
+from runtime.otp.stop_server import stop as stop_server
 
 Function = Callable[..., Any]
 
@@ -107,5 +108,5 @@ def cast(agent: Dest, function: Function, *args: Any) -> None:
 
 
 async def stop(agent: Dest, reason: Any = "normal", timeout: float | None = None) -> None:
-    """`Agent.stop/3`."""
-    await gen_server.stop(agent, reason, timeout)
+    """`Agent.stop/3`. Raises Exit((why, CallSite)) where `gen_server.stop` raises Exit(why)."""
+    await stop_server(agent, reason, timeout)

@@ -26,6 +26,7 @@ from runtime.otp.child_spec import (
 from runtime.otp.gen import Dest
 from runtime.otp.gen_server import GenServer, Reply, StartError, Stop, call
 from runtime.otp.restart import RestartPolicy, TryAgain
+from runtime.otp.stop_server import stop as stop
 from runtime.otp.strategies import Row, row
 from runtime.otp.supervisor import ChildSpec, SupervisorRequest
 

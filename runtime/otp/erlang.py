@@ -14,7 +14,7 @@ from runtime.core.actor import FunctionProcess
 from runtime.core.alias import MONITOR_ALIASES, AliasMonitor
 from runtime.core.durations import MOST_RECEIVE_MS, check_duration, check_patience, check_timeout
 from runtime.core.engine import current_engine
-from runtime.core.exits import Error, Unwind
+from runtime.core.exits import Error, Unwind, is_atom
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
@@ -134,11 +134,14 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:
     target = _cell_of(pid)
     caller = scheduler.current
     if target is not caller:
-        if caller is not None and (downs := caller.unheard_downs()) is not None:
+        if caller is not None and (downs := caller.unheard_signals()) is not None:
             downs.answered()
         target.exit_signal(pid if caller is None else caller, reason, False)
         return True
     assert caller is not None
+    if caller.relations.trap_exit and not is_atom(reason, "kill"):
+        caller.told_itself_to_exit(reason)
+        return True
     caller.exit_signal(pid, reason, False)
     if caller.is_ending:  # to oneself it is synchronous: the code ends here
         reason = caller.execution.pending_exit
@@ -155,6 +158,8 @@ def trap_exit(flag: bool) -> bool:
     old = cell.relations.trap_exit
     if flag is not old:
         cell.own_relations().trap_exit = flag
+        if old:
+            cell.traps_no_more()
     return old
 
 
@@ -199,8 +204,8 @@ def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref
     caller = _self()
     if alias is not None and alias not in MONITOR_ALIASES:
         raise Error("badarg")
-    if (downs := caller.unheard_downs()) is not None:
-        downs.answered()
+    if (unheard := caller.unheard_signals()) is not None:
+        unheard.answered()
     name: Any = None
     if isinstance(target, Pid):
         cell = target.cell
@@ -235,7 +240,7 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
     found = isinstance(ref, Monitor) and ref in caller.relations.monitors
     if found:
         assert isinstance(ref, Monitor)
-        downs = caller.unheard_downs()
+        downs = caller.unheard_signals()
         if downs is not None:
             found = downs.withdraw(ref)
             downs.answered()

@@ -278,6 +278,12 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
     return pending
 
 
+def whereis(dest: Dest) -> Pid | None:
+    """Elixir's `GenServer.whereis/1`: who is behind a pid, a name or `("via", registry, key)`; None if there is nobody."""
+    cell = resolve(dest)
+    return None if cell is None else cell.pid
+
+
 def cast(dest: Dest, request: Any) -> None:
     """`gen_server:cast/2`: fire and forget; a dead or missing server swallows it."""
     cell = resolve(dest)

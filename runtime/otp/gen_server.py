@@ -48,6 +48,7 @@ from runtime.otp.gen import (
     resolve,
     start_actor,
     stop,
+    whereis,
 )
 from runtime.otp.init_ack import StartError, StartReply
 from runtime.otp.process_dictionary import ancestors_of
@@ -443,5 +444,5 @@ def enter_loop(server: GenServer, timeout: float | None = None) -> NoReturn:
 __all__ = [
     "DEFAULT_TIMEOUT", "TIMEOUT", "Call", "CallRequest", "CallSite", "Cast", "Exit", "From", "GenServer", "Ignore", "NoReply",
     "Ok", "Pid", "Ref", "Reply", "StartError", "Stop", "call", "cast", "enter_loop", "is_shutdown", "receive_response",
-    "reply", "send_request", "start_actor", "stop", "wait_response",
+    "reply", "send_request", "start_actor", "stop", "wait_response", "whereis",
 ]  # fmt: skip

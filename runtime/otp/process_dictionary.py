@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from runtime.core.actor import FunctionProcess
 from runtime.core.process import Cell
 from runtime.core.scheduling import scheduler
 from runtime.otp.exact_key import ExactDict
@@ -42,12 +43,16 @@ def dictionary_of(cell: Cell) -> list[tuple[Any, Any]]:
 
 
 def ancestors_of(cell: Cell) -> list[Any]:
-    """`$ancestors`: the parent, its parent and so on, by name if it has one."""
+    """`$ancestors`: the parent, its parent and so on, by name if it has one, up to a process that `proc_lib` has not started."""
     found: list[Any] = []
     parent = cell.relations.parent
     while parent is not None:
-        found.append(parent.cell.relations.name or parent)
-        parent = parent.cell.relations.parent
+        parent_cell = parent.cell
+        found.append(parent_cell.relations.name or parent)
+        actor = getattr(parent_cell, "actor", None)
+        if isinstance(actor, FunctionProcess) and not actor.initial_dictionary():
+            break  # a plain process knows of no ancestors
+        parent = parent_cell.relations.parent
     return found
 
 

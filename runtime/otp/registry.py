@@ -8,7 +8,7 @@ are three.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from inspect import isawaitable
 from typing import Any, Final, Literal
 
@@ -47,8 +47,9 @@ class Registry:
     """`keys` is "unique" or "duplicate"; a process may hold many keys, in a duplicate registry one key many times.
 
     `listeners` are pids or registered names: they get `("register", registry, key, pid, value)` and `("unregister", registry,
-    key, pid)`, where `registry` is `name`, by default the Registry itself. `partitions` is kept for who asks: on one thread
-    there is no lock that parts would relieve.
+    key, pid)`, where `registry` is `name`, by default the Registry itself; of the end of a process they hear by a monitor of
+    their own, as in Elixir. `meta` is what `meta` gives from the start. `partitions` is kept for who asks: on one thread there
+    is no lock that parts would relieve.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Registry:
         name: Any = None,
         listeners: Iterable[Pid | str] = (),
         partitions: int = 1,
+        meta: Mapping[Hashable, Any] | None = None,
     ) -> None:
         if keys not in ("unique", "duplicate"):
             raise ValueError(f'keys: expected "unique" or "duplicate", got {keys!r}')
@@ -67,6 +69,7 @@ class Registry:
         self.name = self if name is None else name
         self.listeners = tuple(listeners)
         self.partitions = partitions
+        self._meta: dict[Hashable, Any] = {exact(key): value for key, value in (meta or {}).items()}
         self._entries: dict[Hashable, list[tuple[Pid, Any]]] = {}
         self._keys: dict[Pid, list[Hashable]] = {}  # of each process, as it gave them
         self._locks: dict[
@@ -133,15 +136,48 @@ class Registry:
         return [value for holder, value in self._entries.get(exact(key), ()) if holder is pid]
 
     def update_value(self, key: Hashable, change: Callable[[Any], Any]) -> Any:
-        """`Registry.update_value/3`: changes the calling process's own value in a unique registry; None if it has none."""
+        """`Registry.update_value/3`: changes the calling process's own value: `(new, old)`, or "error" if it has none.
+
+        Raises Error("badarg") in a duplicate registry, where a key may have several.
+        """
+        if not self.unique:
+            raise Error("badarg")
         holder = _caller()
         entries = self._entries.get(exact(key), [])
-        for index, (pid, value) in enumerate(entries):
+        for index, (pid, old) in enumerate(entries):
             if pid is holder:
-                value = change(value)
-                entries[index] = (holder, value)
-                return value
-        return None
+                new = change(old)
+                entries[index] = (holder, new)
+                return (new, old)
+        return "error"
+
+    # ---- what belongs to the registry itself
+
+    def meta(self, key: Hashable) -> tuple[Literal["ok"], Any] | Literal["error"]:
+        """`Registry.meta/2`: `("ok", value)`, or "error" if there is none."""
+        place = exact(key)
+        return ("ok", self._meta[place]) if place in self._meta else "error"
+
+    def put_meta(self, key: Hashable, value: Any) -> Literal["ok"]:
+        """`Registry.put_meta/3`."""
+        self._meta[exact(key)] = value
+        return "ok"
+
+    def delete_meta(self, key: Hashable) -> Literal["ok"]:
+        """`Registry.delete_meta/2`."""
+        self._meta.pop(exact(key), None)
+        return "ok"
+
+    def send(self, key: Hashable, message: Any) -> Any:
+        """`Registry.send/2`: sends to whoever has the key in a unique registry, and returns the message.
+
+        Raises Error(("badarg", (key, message))) if nobody has it.
+        """
+        pid = self.whereis_name(key)
+        if pid is None:
+            raise Error(("badarg", (key, message)))
+        pid.cell.deliver(message)
+        return message
 
     def dispatch(self, key: Hashable, callback: Callable[[Iterable[tuple[Pid, Any]]], Any]) -> None:
         """`Registry.dispatch/3`: calls `callback` with the entries under the key, if there are any."""
@@ -242,10 +278,7 @@ class Registry:
 
     def _gone(self, pid: Pid) -> None:
         for key in dict.fromkeys(map(exact, self._keys.pop(pid, ()))):
-            original = self._originals[key]
             self._put(key, [entry for entry in self._entries[key] if entry[0] is not pid])
-            if self.listeners:
-                self._notify_listeners(("unregister", self.name, original, pid))
 
     def _put(self, place: Hashable, entries: list[tuple[Pid, Any]]) -> None:
         if entries:

@@ -22,6 +22,7 @@ from runtime.otp.gen import Dest
 from runtime.otp.gen_server import GenServer, Ignore, Ok, Reply, Stop, call
 from runtime.otp.restart import RestartPolicy, TryAgain
 from runtime.otp.simple_one_for_one import SimpleOneForOne
+from runtime.otp.stop_server import stop as stop
 from runtime.otp.strategies import IN_ORDER, Row, StartFailed, Strategy
 
 

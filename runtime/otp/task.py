@@ -18,11 +18,12 @@ from typing import Any, Final, Literal, cast
 from runtime.core import signals
 from runtime.core.actor import FunctionProcess
 from runtime.core.durations import check_timeout
+from runtime.core.engine import current_engine
 from runtime.core.exits import CallSite, Exit, is_atom
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.core.scheduling import scheduler
-from runtime.core.signals import ExitMessage, Monitor
+from runtime.core.signals import Monitor
 from runtime.otp import erlang
 from runtime.otp.erlang import TIMEOUT, Down
 from runtime.otp.process_dictionary import ancestors_of, dictionary_of
@@ -72,9 +73,7 @@ class TaskProcess(FunctionProcess):
         self._task = task
 
     def initial_dictionary(self) -> dict[str, Any]:
-        owner = self._task.owner
-        callers = next((value for key, value in dictionary_of(owner.cell) if key == "$callers"), [])
-        return {"$ancestors": ancestors_of(self._myRef), "$callers": [owner, *callers]}
+        return {"$ancestors": ancestors_of(self._myRef), "$callers": callers_of(self._task.owner.cell)}
 
     def _begin(self) -> Any:
         result = self._fn(*self._args)
@@ -110,14 +109,46 @@ def async_(fn: Callable[..., Any], *args: Any) -> Task:
     return task
 
 
+def completed(value: Any) -> Task:
+    """`Task.completed/1` (Elixir 1.13): a task of the caller's that has this value already; it has no process."""
+    owner = _owner()
+    task = Task(owner.pid, None)
+    task.ref = Monitor(owner, None, None)
+    owner.deliver((task.ref, value))
+    return task
+
+
+class Unawaited(FunctionProcess):
+    """A task for which nobody waits."""
+
+    __slots__ = ("_callers",)
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], callers: list[Pid]) -> None:
+        super().__init__(fn, args)
+        self._callers = callers
+
+    def initial_dictionary(self) -> dict[str, Any]:
+        return {"$ancestors": ancestors_of(self._myRef), "$callers": self._callers}
+
+
+def callers_of(cell: Cell | None) -> list[Pid]:
+    """`$callers` of a task that this process starts: itself, and those on whose behalf it runs."""
+    if cell is None:
+        return []
+    known = next((value for key, value in dictionary_of(cell) if key == "$callers"), [])
+    return [cell.pid, *known]
+
+
 def start(fn: Callable[..., Any], *args: Any) -> Pid:
     """`Task.start/1,3`: fire and forget, no link."""
-    return erlang.spawn(fn, *args)
+    caller = scheduler.current
+    return current_engine().spawn_actor(Unawaited(fn, args, callers_of(caller)), caller)
 
 
 async def start_link(fn: Callable[..., Any], *args: Any) -> Pid:
     """`Task.start_link/1,3`: fire and forget, linked; fit for the `start` of a ChildSpec."""
-    return erlang.spawn(fn, *args, link=scheduler.current is not None)
+    caller = scheduler.current
+    return current_engine().spawn_actor(Unawaited(fn, args, callers_of(caller)), caller, caller is not None)
 
 
 def _check_owner(task: Task) -> None:
@@ -230,13 +261,13 @@ async def yield_many(
 async def ignore(task: Task) -> tuple[Literal["ok", "exit"], Any] | None:
     """`Task.ignore/1`: the task goes on, unlinked, and nothing of it comes any more.
 
-    None if it still runs; `("ok", value)` or `("exit", reason)` if that was there already.
+    None if it still runs; `("ok", value)` or `("exit", reason)` if that was there already. An EXIT message of it that has come to
+    one who traps exits stays, as in Elixir.
     """
     _check_owner(task)
     message = await erlang.receive(task.is_mail, 0)
     owner = _owner()
     owner.unlink(task.pid)
-    _forget_exit(owner, task.pid)
     erlang.demonitor(task.ref, flush=True)
     if isinstance(message, tuple):
         return ("ok", message[1])
@@ -256,7 +287,6 @@ async def shutdown(
         check_timeout(timeout)
     owner = _owner()
     owner.unlink(task.pid)
-    _forget_exit(owner, task.pid)
     brutal = timeout == "brutal_kill"
     down = signals.DownReply(task.pid.cell)
     task.pid.cell.exit_signal(owner.pid, "kill" if brutal else "shutdown", False)
@@ -276,7 +306,3 @@ async def shutdown(
         reason = message.reason  # it may have been dead already, then this knows why
     expected = "killed" if brutal else "shutdown"
     return None if is_atom(reason, expected) else ("exit", reason)
-
-
-def _forget_exit(owner: Cell, pid: Pid) -> None:
-    owner.take(lambda message: isinstance(message, ExitMessage) and message.pid is pid)

@@ -17,12 +17,21 @@ from runtime.core.durations import check_timeout
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.scheduling import scheduler
-from runtime.otp import dynamic_supervisor, erlang
+from runtime.otp import dynamic_supervisor
 from runtime.otp.async_stream import StreamOptions, stream
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.otp.gen import Dest
 from runtime.otp.supervisor import ChildSpec
-from runtime.otp.task import DEFAULT_TIMEOUT, Task, TaskProcess, await_, shutdown, yield_
+from runtime.otp.task import (
+    DEFAULT_TIMEOUT,
+    Task,
+    TaskProcess,
+    Unawaited,
+    await_,
+    callers_of,
+    shutdown,
+    yield_,
+)
 from runtime.otp.task import async_ as alone
 
 MAX_CONCURRENCY: Final = (
@@ -46,8 +55,10 @@ async def _start_task(task: Task, fn: Callable[..., Any], args: tuple[Any, ...],
     return cell
 
 
-async def _start_function(fn: Callable[..., Any], args: tuple[Any, ...]) -> Pid:
-    return erlang.spawn(fn, *args, link=True)
+async def _start_function(fn: Callable[..., Any], args: tuple[Any, ...], callers: list[Pid]) -> Pid:
+    supervisor = scheduler.current
+    assert supervisor is not None
+    return supervisor.engine.spawn_actor(Unawaited(fn, args, callers), supervisor, True)
 
 
 async def _async(
@@ -79,7 +90,8 @@ async def start_child(
     sup: Dest, fn: Callable[..., Any], *args: Any, restart: str = "temporary", shutdown: int | str = 5000
 ) -> Pid:
     """`Task.Supervisor.start_child/3`: fire and forget. With `restart="transient"` it runs again if it crashes."""
-    spec = ChildSpec(fn, (_start_function, (fn, args)), restart=restart, shutdown=shutdown)
+    start = (_start_function, (fn, args, callers_of(scheduler.current)))
+    spec = ChildSpec(fn, start, restart=restart, shutdown=shutdown)
     pid = await dynamic_supervisor.start_child(sup, spec)
     assert pid is not None
     return pid

@@ -204,3 +204,22 @@ def test_a_server_hears_between_two_callbacks(play: Callable[..., Any]) -> None:
         assert erlang.process_info(pid, "monitors") == ("monitors", [])
 
     play(body)
+
+
+def test_who_traps_no_more_dies_of_the_exit_it_has_not_heard(play: Callable[..., Any]) -> None:
+    async def body() -> None:
+        async def sends_itself_one(look: bool) -> Any:
+            erlang.trap_exit(True)
+            erlang.exit(erlang.self_(), "boom")
+            mail = await all_mail() if look else None
+            erlang.trap_exit(False)
+            erlang.send(owner, (look, mail))  # its code runs on until it waits
+            await erlang.receive(timeout=10)
+
+        owner = erlang.self_()
+        for look, mail, reason in ((False, None, "boom"), (True, ["boom"], "normal")):
+            pid, ref = erlang.spawn_monitor(sends_itself_one, look)
+            assert await erlang.receive() == (look, mail)
+            assert await erlang.receive() == Down(ref, pid, reason)
+
+    play(body)

@@ -107,7 +107,7 @@ def test_registry_unique_and_duplicate(play: Any) -> None:
         with pytest.raises(Error) as taken:
             unique.register("k", 2, pid)
         assert taken.value.reason == ("already_registered", me)
-        assert unique.update_value("k", lambda value: value + 1) == 2
+        assert unique.update_value("k", lambda value: value + 1) == (2, 1)
         for value in (1, 2):
             duplicate.register("k", value)
         duplicate.register("k", 3, pid)

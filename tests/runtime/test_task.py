@@ -126,6 +126,8 @@ def test_shutdown(play: Any) -> None:
         crashed = task.async_(fail, "oops")
         await erlang.sleep(1)
         assert await task.shutdown(crashed) == ("exit", "oops")
+        exits = [await erlang.receive(), await erlang.receive()]  # what had ended before stays, as in Elixir
+        assert exits == [ExitMessage(done.pid, "normal"), ExitMessage(crashed.pid, "oops")]
         trapping = task.async_(stubborn)
         await erlang.sleep(1)
         before = erlang.monotonic_time()

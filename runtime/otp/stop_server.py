@@ -1,0 +1,20 @@
+"""Elixir's `GenServer.stop/3`, which is also `Agent.stop`, `Supervisor.stop` and `DynamicSupervisor.stop`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.core.exits import CallSite, Exit
+from runtime.otp import gen
+from runtime.otp.gen import Dest
+
+
+async def stop(server: Dest, reason: Any = "normal", timeout: float | None = None) -> None:
+    """Ends a server with `reason`, after its `terminate`. `timeout` in ms.
+
+    As `gen_server:stop/3`, but where that one raises Exit(why) this one raises Exit((why, CallSite)), as Elixir does.
+    """
+    try:
+        await gen.stop(server, reason, timeout)
+    except Exit as ended:
+        raise Exit((ended.reason, CallSite("GenServer", "stop", (server, reason, timeout)))) from None
