@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from runtime.core.bad_argument import bad_argument
 from runtime.core.exits import Error
 
 MOST_MS: Final = (1 << 44) - 1  # beyond that Erlang's timers say badarg as well
@@ -21,13 +22,13 @@ def is_duration(ms: Any) -> bool:
 def check_duration(ms: Any) -> None:
     """Raises Error("badarg") unless `ms` is a duration."""
     if not is_duration(ms):
-        raise Error("badarg")
+        raise bad_argument("ms", "milliseconds (a finite number, 0 or more)", ms, (int, float))
 
 
 def check_timeout(ms: Any) -> None:
     """As `check_duration`; None waits for ever."""
     if ms is not None and not is_duration(ms):
-        raise Error("badarg")
+        raise bad_argument("timeout", "milliseconds (a finite number, 0 or more) or None", ms, (int, float))
 
 
 def check_patience(ms: Any) -> None:
@@ -35,6 +36,6 @@ def check_patience(ms: Any) -> None:
     if ms is None or (type(ms) is int and 0 <= ms <= MOST_RECEIVE_MS):
         return
     if isinstance(ms, float) and not abs(ms) <= MOST_MS:
-        raise Error("badarg")
+        raise bad_argument("timeout", "milliseconds (a finite number, 0 or more) or None", ms, (int, float))
     if not is_duration(ms) or ms > MOST_RECEIVE_MS:
         raise Error("timeout_value")

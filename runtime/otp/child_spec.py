@@ -103,7 +103,13 @@ def check_childspec(spec: Any, auto_shutdown: str, significance: bool = True) ->
         return ("invalid_child_spec", spec)
     if not hashable(spec.id):
         return ("invalid_id", spec.id)
-    if not (isinstance(spec.start, tuple) and len(spec.start) == 2 and callable(spec.start[0])):
+    start: Any = spec.start
+    if not (
+        isinstance(start, tuple)
+        and len(start) == 2
+        and callable(start[0])
+        and isinstance(start[1], tuple | list)
+    ):
         return ("invalid_mfa", spec.start)
     if spec.restart not in RESTARTS:
         return ("invalid_restart_type", spec.restart)

@@ -26,6 +26,7 @@ from runtime.otp.child_spec import (
 from runtime.otp.gen import Dest
 from runtime.otp.gen_server import GenServer, Reply, StartError, Stop, call
 from runtime.otp.restart import RestartPolicy, TryAgain
+from runtime.otp.spec_errors import named
 from runtime.otp.stop_server import stop as stop
 from runtime.otp.strategies import Row, row
 from runtime.otp.supervisor import ChildSpec, SupervisorRequest
@@ -81,10 +82,13 @@ class DynamicSupervisor(GenServer):
         name: Any = None,
         timeout: float | None = None,
     ) -> Pid | None:
-        """`DynamicSupervisor.start_link/1`."""
-        return await super().start_link(
-            max_children, intensity, period, extra_arguments, name=name, timeout=timeout
-        )
+        """`DynamicSupervisor.start_link/1`. Raises StartError, for a wrong option one that is a ValueError or TypeError too."""
+        try:
+            return await super().start_link(
+                max_children, intensity, period, extra_arguments, name=name, timeout=timeout
+            )
+        except StartError as error:
+            raise named(error) from None
 
     async def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
@@ -201,12 +205,13 @@ class DynamicSupervisor(GenServer):
 async def start_child(sup: Dest, spec: ChildSpec, timeout: float | None = None) -> Any:
     """`DynamicSupervisor.start_child/2`: the pid, None if it ignored; `("ok", pid, info)` of a start function that gave this.
 
-    Raises StartError: `"max_children"` or the child's reason.
+    Raises StartError: `"max_children"` or the child's reason. About a wrong spec it is a ValueError or TypeError too, and its
+    line names the field.
     """
     result = await call(sup, SupervisorRequest("start_child", (spec,)), timeout)
     match result:
         case ("error", reason):
-            raise StartError(reason)
+            raise named(StartError(reason), [spec])
         case (_, _, _):
             return result
     return result[1]

@@ -12,9 +12,10 @@ from typing import Any, Final, Generic, TypeVar, overload
 from msgspec import Struct
 
 from runtime.core import telemetry
+from runtime.core.bad_argument import bad_argument
 from runtime.core.durations import MOST_MS, check_timeout
 from runtime.core.engine import current_engine
-from runtime.core.exits import CallSite, Error, Exit, is_atom
+from runtime.core.exits import CallSite, Exit, is_atom
 from runtime.core.mailbox import Mailbox
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
@@ -216,7 +217,8 @@ def resolve(dest: Dest) -> Cell | None:
             case (str(name), str(node)):
                 return current_engine().destination(name, node)
     if dest is not None and not isinstance(dest, str):
-        raise Error("badarg")
+        expected = 'a pid, a registered name, (name, node), ("via", registry, key) or ("global", name)'
+        raise bad_argument("dest", expected, dest, tuple)
     return current_engine().names.get(dest)  # type: ignore[arg-type]
 
 
@@ -366,8 +368,13 @@ async def start_actor(
     """
     check_timeout(timeout)
     if name is not None:
-        if name == "undefined" or (isinstance(name, tuple) and len(name) != 3 and name[:1] != ("global",)):
-            raise Error("badarg")
+        if (
+            name == "undefined"
+            or not isinstance(name, str | tuple)
+            or (isinstance(name, tuple) and len(name) != 3 and name[:1] != ("global",))
+        ):
+            expected = 'a string, ("via", registry, key) or ("global", name)'
+            raise bad_argument("name", expected, name, (str, tuple))
         taken = resolve(name)
         if taken is not None:
             raise StartError(("already_started", taken.pid))

@@ -42,7 +42,7 @@ class PartitionSupervisor(Supervisor):
         `with_arguments(args, partition)` gives the arguments of each; by default all get the same.
         """
         count = (os.cpu_count() or 1) if partitions is None else partitions
-        if count < 1:
+        if type(count) is not int or count < 1:
             raise Error(("invalid_partitions", partitions))
         self.partitions = self.started = count
         fn, args = spec.start

@@ -19,9 +19,10 @@ from runtime.core.signals import ExitMessage
 from runtime.otp.child_spec import Child, ChildSpec, SupFlags, check_childspec, check_flags, complete
 from runtime.otp.exact_key import ExactDict
 from runtime.otp.gen import Dest
-from runtime.otp.gen_server import GenServer, Ignore, Ok, Reply, Stop, call
+from runtime.otp.gen_server import GenServer, Ignore, Ok, Reply, StartError, Stop, call
 from runtime.otp.restart import RestartPolicy, TryAgain
 from runtime.otp.simple_one_for_one import SimpleOneForOne
+from runtime.otp.spec_errors import named
 from runtime.otp.stop_server import stop as stop
 from runtime.otp.strategies import IN_ORDER, Row, StartFailed, Strategy
 
@@ -56,11 +57,15 @@ class Supervisor(GenServer):
     ) -> Pid | None:
         """`supervisor:start_link/2,3`: returns when all children have started. Flags as of SupFlags, if `init` is not overridden.
 
-        Raises StartError(("shutdown", ("failed_to_start_child", id, reason))) and stops those already started.
+        Raises StartError(("shutdown", ("failed_to_start_child", id, reason))) and stops those already started. A StartError
+        about a wrong spec or flag is a ValueError or TypeError too, and its line names the field.
         """
         if flags:
             args = (*args, SupFlags(**flags))
-        return await super().start_link(*args, name=name, timeout=timeout)
+        try:
+            return await super().start_link(*args, name=name, timeout=timeout)
+        except StartError as error:
+            raise named(error, args[0] if args and isinstance(args[0], list | tuple) else ()) from None
 
     # ---- the start and the end
 
@@ -78,6 +83,8 @@ class Supervisor(GenServer):
         problem = check_flags(flags)
         if problem is not None:
             return Stop(("supervisor_data", problem))
+        if not isinstance(specs, list | tuple):
+            return Stop(("start_spec", ("badarg", specs)))
         simple = flags.strategy == "simple_one_for_one"
         if simple and len(specs) != 1:  # that there is one template is looked at before what it says
             return Stop(("bad_start_spec", list(specs)))
