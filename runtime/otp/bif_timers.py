@@ -74,8 +74,9 @@ def _timer(ms: float, dest: Any, message: Any, wrap: bool, absolute: bool) -> Re
 
 
 def send_after(ms: float, dest: Pid | str | None, message: Any, *, abs: bool = False) -> Ref:
-    """`erlang:send_after/3,4`: sends the message in `ms` ms; a name is looked up when it fires. With `abs` `ms` is a time of
-    `monotonic_time()`; one that is over fires at once.
+    """`erlang:send_after/3,4`: sends the message in `ms` ms; a name is looked up when it fires.
+
+    With `abs` `ms` is a time of `monotonic_time()`; one that is over fires at once.
     """
     return _timer(ms, dest, message, False, abs)
 

@@ -22,9 +22,9 @@ def group_leader_of(cell: Cell) -> Pid | None:
 
 
 def group_leader(leader: Pid | None = None, pid: Any = None) -> Any:
-    """`erlang:group_leader/0`: the caller's leader, None without a group. `group_leader(leader, pid)`: True, `pid` is in that
-    group from now on.
+    """`erlang:group_leader/0,2`: the caller's leader, None without a group.
 
+    `group_leader(leader, pid)`: True, and `pid` is in that group from now on.
     Raises Error("badarg") for what is no pid, or a `pid` that is dead or of another node.
     """
     if leader is None and pid is None:
