@@ -138,8 +138,9 @@ class Link:
         self.asking: bytes | None = None
         self.proposed: dict[bytes, tuple[_Session, int]] = {}
         self.answering = False
+        # Of the connection that is up: since when, and what it has carried.
+        self.up_at = 0.0
         self.frames_in = self.frames_out = self.bytes_in = self.bytes_out = 0
-        self.up_at = 0.0  # when the connection that is up was made
         self._last_received = self._last_sent = self._asked_at = 0.0
 
     @property
@@ -271,6 +272,7 @@ class Link:
         self.proposed.clear()
         self.session = session
         self.up_at = self._last_received = self._last_sent = now
+        self.frames_in = self.frames_out = self.bytes_in = self.bytes_out = 0
         return [*before, LinkUp(creation)]
 
     def _transcript(self, asker: str, creation: int, nonce: bytes, other: int, answer: bytes) -> bytes:

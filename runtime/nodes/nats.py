@@ -46,12 +46,9 @@ NO_RESPONDERS: Final = "503"
 
 @dataclass(slots=True)
 class Counts:
-    """Frames and bytes since the start, and how often the connection to the server was lost."""
+    """Frames since the start, and how often the connection to the server was lost."""
 
     sent: int = 0
-    sent_bytes: int = 0
-    received: int = 0
-    received_bytes: int = 0
     dropped: int = 0
     interruptions: int = 0
     errors: dict[str, int] = field(default_factory=dict)
@@ -174,14 +171,10 @@ class NatsFabric:
                     await self._failed(error)
                 else:
                     counts.sent += number
-                    counts.sent_bytes += len(batch)
 
     async def _received(self, message: Msg) -> None:
-        data = message.data
-        self.counts.received_bytes += len(data)
-        for frame in frames_of(data):
-            if self._listener is not None:
-                self.counts.received += 1
+        if self._listener is not None:
+            for frame in frames_of(message.data):
                 self._listener.received(frame)
 
     async def _answered(self, message: Msg) -> None:

@@ -115,7 +115,7 @@ class _Which:
     pass
 
 
-class _Installed:
+class _Handler:
     __slots__ = ("handler", "instance", "supervisor")
 
     def __init__(self, handler: Any, instance: EventHandler, supervisor: Cell | None) -> None:
@@ -129,7 +129,7 @@ class Manager(GenServer):
 
     def init(self) -> None:
         self._myRef.own_relations().trap_exit = True
-        self.handlers: list[_Installed] = []
+        self.handlers: list[_Handler] = []
 
     def handle_cast(self, request: Any) -> None:
         match request:
@@ -169,7 +169,7 @@ class Manager(GenServer):
 
     # ---- handlers
 
-    def _find(self, handler: Any) -> _Installed | None:
+    def _find(self, handler: Any) -> _Handler | None:
         return next((one for one in self.handlers if one.handler == handler), None)
 
     def _add(self, handler: Any, args: Any, supervisor: Pid | None) -> Any:
@@ -183,7 +183,7 @@ class Manager(GenServer):
         cell = None if supervisor is None else supervisor.cell
         if cell is not None:
             self._myRef.link(cell)
-        self.handlers.insert(0, _Installed(handler, instance, cell))
+        self.handlers.insert(0, _Handler(handler, instance, cell))
         return "ok"
 
     def _all(self, hear: Callable[[EventHandler], Any], event: Any) -> None:
@@ -194,7 +194,7 @@ class Manager(GenServer):
             else:
                 self._follow(one, result)
 
-    def _follow(self, one: _Installed, result: Any) -> None:
+    def _follow(self, one: _Handler, result: Any) -> None:
         match result:
             case None | "ok" | Reply():
                 pass
@@ -219,11 +219,11 @@ class Manager(GenServer):
                 return value
         return ("error", result)
 
-    def _crashed(self, one: _Installed, reason: Any) -> None:
+    def _crashed(self, one: _Handler, reason: Any) -> None:
         reports.supervisor(self._myRef, "handler_crashed", reason, one.handler, None)
         self._remove(one, ("error", reason), reason)
 
-    def _remove(self, one: _Installed, arg: Any, told: Any) -> Any:
+    def _remove(self, one: _Handler, arg: Any, told: Any) -> Any:
         """Takes a handler out, after its last words, and returns those; its supervisor hears `told` (None: it is gone)."""
         if one not in self.handlers:
             return None
@@ -239,7 +239,7 @@ class Manager(GenServer):
         return last
 
     def _swap(
-        self, one: _Installed | None, args1: Any, handler2: Any, args2: Any, supervisor: Pid | None
+        self, one: _Handler | None, args1: Any, handler2: Any, args2: Any, supervisor: Pid | None
     ) -> Any:
         last: Any = "error"
         if one is not None:

@@ -112,12 +112,7 @@ class SimpleOneForOne(Strategy):
     async def terminate_child(self, key: Any) -> Any:
         if not isinstance(key, Pid):
             return ("error", "simple_one_for_one")
-        child = self.find(key)
-        if child is None:
-            return ("error", "not_found")
-        await self.stop_process(child)
-        self.forget(child)
-        return "ok"
+        return await super().terminate_child(key)
 
     async def restart_child(self, key: Any) -> Any:
         """There is none: who has ended is gone."""

@@ -102,9 +102,14 @@ class Strategy(ABC):
     async def start_child(self, spec: Any) -> Any:
         """`supervisor:start_child/2`."""
 
-    @abstractmethod
     async def terminate_child(self, key: Any) -> Any:
         """`supervisor:terminate_child/2`."""
+        child = self.find(key)
+        if child is None:
+            return ("error", "not_found")
+        await self.stop_process(child)
+        self.forget(child)
+        return "ok"
 
     @abstractmethod
     async def restart_child(self, key: Any) -> Any:
@@ -267,14 +272,6 @@ class _InOrder(Strategy):
             child.pid = value
             self.children[spec.id] = child
         return result
-
-    async def terminate_child(self, key: Any) -> Any:
-        child = self.find(key)
-        if child is None:
-            return ("error", "not_found")
-        await self.stop_process(child)
-        self.forget(child)
-        return "ok"
 
     async def restart_child(self, key: Any) -> Any:
         problem = self._not_stopped(key)

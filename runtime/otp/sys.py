@@ -44,7 +44,7 @@ class TraceEvent:
 Sink = Callable[[TraceEvent], Any] | Pid
 
 
-class _Installed:
+class _DebugFun:
     __slots__ = ("left", "sink")
 
     def __init__(self, sink: Sink, left: int | None) -> None:
@@ -58,7 +58,7 @@ class Debug:
     __slots__ = ("installed", "log", "statistics")
 
     def __init__(self) -> None:
-        self.installed: dict[Any, _Installed] = {}
+        self.installed: dict[Any, _DebugFun] = {}
         self.statistics: _Statistics | None = None
         self.log: deque[TraceEvent] | None = None
 
@@ -321,7 +321,7 @@ async def trace(
     """
 
     def work(cell: Cell) -> None:
-        _debug(cell).installed[key] = _Installed(sink, n)
+        _debug(cell).installed[key] = _DebugFun(sink, n)
 
     await _ask(dest, "trace", (n,), timeout, work)
 

@@ -239,6 +239,22 @@ def test_a_gap_is_a_down_on_both_sides() -> None:
     }
 
 
+def test_what_a_link_has_carried_is_counted_for_the_connection_that_is_up() -> None:
+    wire = Wire()
+    for before, sent in enumerate((3, 1)):
+        wire.now = float(before)
+        wire.do("a", wire.links["a"].connect(wire.now))
+        wire.settle()
+        for number in range(sent):
+            wire.do("a", wire.links["a"].send(b"%d" % number, wire.now))
+        wire.settle()
+        a, b = wire.links["a"], wire.links["b"]
+        assert (a.frames_out, b.frames_in, a.up_at) == (sent, sent, wire.now)
+        assert a.bytes_out == b.bytes_in > 0
+        wire.do("a", a.tick(wire.now + 8.0))  # silence ends it
+        wire.do("b", b.tick(wire.now + 8.0))
+
+
 def test_silence_is_a_down_and_another_secret_is_nobody() -> None:
     wire = Wire()
     wire.do("a", wire.links["a"].connect(0.0))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -15,7 +14,6 @@ import pytest
 from actors.settings import load
 from api.app import App
 from api.http.errors import FailureLog, unavailable
-from api.operators import logs
 from runtime.http import HttpOptions
 from runtime.http.server import Listener, bind
 from tests.operators.test_logs import PROD
@@ -25,21 +23,6 @@ from tests.support.server import PATIENCE, Server, wait_until
 @pytest.fixture(scope="module")
 def server_environment() -> Mapping[str, str]:
     return {"ACCESS_LOG": "all", "LOG_LEVEL": "warning"}
-
-
-@pytest.fixture
-def configured() -> Iterator[Callable[..., io.StringIO]]:
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-
-    def configure(**env: str) -> io.StringIO:
-        stream = io.StringIO()
-        logs.configure(load(env), stream)
-        return stream
-
-    yield configure
-    root.handlers[:] = before
-    root.setLevel(level)
 
 
 async def asked(environment: dict[str, str], paths: list[str]) -> None:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import pytest
-
-from actors.settings import load
-from api.operators import logs
 from runtime.core.exits import Stack
 from runtime.core.reports import Report
 from runtime.observe.sasl_format import sasl_format
@@ -23,22 +17,6 @@ from tests.support.server import Server, User, wait_until
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 PROD = {"BITNEXUS_ENV": "prod", "SECRET_KEY_BASE": "kJ8s0vQ2mZ4xW6yB1nC3dF5gH7jL9pR0tU2w"}
-
-
-@pytest.fixture
-def configured() -> Iterator[Any]:
-    """`configured(env)` gives the stream that log lines go to; afterwards logging is as it was."""
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-
-    def configure(**env: str) -> io.StringIO:
-        stream = io.StringIO()
-        logs.configure(load(env), stream)
-        return stream
-
-    yield configure
-    root.handlers[:] = before
-    root.setLevel(level)
 
 
 class Talker(GenServer):
