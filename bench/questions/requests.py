@@ -92,16 +92,23 @@ class Contestant:
         raw = [request("GET", "/health", field=f"x-request-id: {next(_numbers):012}") for _ in range(GETS)]
         return [(await self.measure(CLIENTS, raw, 200))[0]]
 
+    async def asked(self, what: str) -> tuple[float, float]:
+        """CPU of the server and of PostgreSQL in us for each of `health`, `lone` or `post`."""
+        if what == "health":
+            return (await self.measure(CLIENTS, [GET] * GETS, 200))[:2]
+        count, clients = (LONE_POSTS, 1) if what == "lone" else (POSTS, CLIENTS)
+        return (await self.measure(clients, self.posts(count), 201))[:2]
+
+    def posts(self, count: int) -> list[bytes]:
+        """So many POSTs with the known token."""
+        return [post(next(_numbers), self.token) for _ in range(count)]
+
     async def lone(self) -> list[float]:
-        own, database, middle = await self.measure(
-            1, [post(next(_numbers), self.token) for _ in range(LONE_POSTS)], 201
-        )
+        own, database, middle = await self.measure(1, self.posts(LONE_POSTS), 201)
         return [own + database, own, middle]
 
     async def many(self) -> list[float]:
-        own, database, _ = await self.measure(
-            CLIENTS, [post(next(_numbers), self.token) for _ in range(POSTS)], 201
-        )
+        own, database, _ = await self.measure(CLIENTS, self.posts(POSTS), 201)
         return [own + database, own]
 
     async def fresh(self) -> list[float]:
