@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from uuid import UUID
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+
+class Principal(msgspec.Struct, frozen=True):
     """Who a token speaks for. `user_id` is None for a service that is no user; `exp` is in seconds since 1970."""
 
     user_id: UUID | None

@@ -25,6 +25,7 @@ from uuid import UUID
 
 import jwt
 import msgspec
+from asyncpg.pgproto.pgproto import UUID as PgUUID  # one that is cheap to make and to hash
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -206,7 +207,7 @@ class Keyring:
         ):
             return None
         return Principal(
-            UUID(claims.sub), claims.sub, claims.role, claims.email, UUID(claims.sid),
+            PgUUID(claims.sub), claims.sub, claims.role, claims.email, PgUUID(claims.sid),
             float(claims.exp + self._leeway), True,
         )  # fmt: skip
 

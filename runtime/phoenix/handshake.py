@@ -238,6 +238,8 @@ def _upgrade_problem(request: TransportRequest) -> str | None:
         return "'host' header is absent"
     for name, token in (("connection", "upgrade"), ("upgrade", "websocket")):
         values = request.values(name)
+        if len(values) == 1 and values[0].lower() == token:
+            continue
         if not any(part.strip().lower() == token for value in values for part in value.split(",")):
             return f"'{name}' header must contain '{token}', got {values}"
     if request.header("sec-websocket-key") is None:

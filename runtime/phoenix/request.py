@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 
 from runtime.phoenix import query
 from runtime.phoenix.check_origin import MAX_DIGITS
@@ -37,8 +38,7 @@ class Uri:
     query: str
 
 
-@dataclass(frozen=True, slots=True)
-class TransportRequest:
+class TransportRequest(Struct, frozen=True):
     """A request line and its header fields. Names are lower case, both are latin-1; `path` is raw."""
 
     method: str

@@ -138,7 +138,7 @@ async def _await(answer: Awaitable[Any]) -> Any:
 
 def request_of(request: http.Request) -> TransportRequest:
     """An HTTP request as the Phoenix protocol reads it."""
-    fields = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.fields)
+    fields = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.fields])
     return TransportRequest(
         request.method, request.path, request.query, fields, request.scheme, request.client
     )

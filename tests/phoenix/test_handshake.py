@@ -224,3 +224,12 @@ def test_a_host_is_compared_to_its_end(origin: str) -> None:
     policy = OriginPolicy(("//localhost", "//127.0.0.1", "//[::1]"))
     assert not policy.allows(origin, "http", "localhost", None)
     assert policy.allows("http://[::1]:5173", "http", "localhost", None)
+
+
+@pytest.mark.parametrize(
+    "pairs", ["a=1&b=2", "a=1&a=2", "&&a&b=&=x&=", "a==1&b=c=d", "", "token=x.y.z&vsn=2.0.0"]
+)
+def test_a_plain_query_is_read_as_one_with_brackets(pairs: str) -> None:
+    nested = query.decode(f"z[]=1&{pairs}")
+    assert nested.pop("z") == ["1"]
+    assert query.decode(pairs) == nested
