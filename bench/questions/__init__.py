@@ -40,5 +40,10 @@ QUESTIONS: Final = (
     Question(
         "observing", "what a console and Prometheus cost with 10,000 channels (4 minutes)", by_default=False
     ),
+    Question(
+        "scaling",
+        "1, 2 and 4 nodes: CPU a transaction and at rest, memory, growth (4 minutes)",
+        by_default=False,
+    ),
     Question("overload", "ten times the load that the server can bear (2 minutes)", by_default=False),
 )

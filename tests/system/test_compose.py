@@ -6,6 +6,7 @@ network are this machine's.
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import os
 import re
@@ -158,3 +159,18 @@ def test_a_server_may_be_replaced_behind_caddy(composed: Composed) -> None:
         done.set()
         asking.join(PATIENCE)
     assert failures == []
+
+
+def test_the_files_for_a_cluster_are_such_that_their_programs_take() -> None:
+    program = peers.installed("nats-server")
+    if program is None:
+        pytest.skip("needs nats-server")
+    variables = {**os.environ, "NATS_NAME": "nats-1", "NATS_PASSWORD": "a" * 24}
+    file = ROOT / "deploy" / "cluster" / "nats.conf"
+    checked = subprocess.run([program, "-c", file, "-t"], env=variables, capture_output=True, text=True)
+    assert checked.returncode == 0 and "is valid" in checked.stdout + checked.stderr
+    settings = configparser.ConfigParser(comment_prefixes=(";",))
+    settings.read(ROOT / "deploy" / "cluster" / "pgbouncer.ini")
+    assert (
+        settings["pgbouncer"]["pool_mode"] == "session"
+    )  # serve refuses the others: tests/storage/test_pgbouncer.py
