@@ -51,6 +51,7 @@ from actors.ledger.feed import Committed
 from actors.ledger.server import Moved, Prepare, Prepared
 from actors.server_state import server_state
 from actors.storage import repo
+from actors.storage.change_events import HeadMoved, RecordPending
 from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, is_elsewhere, meaning, rolled_back
 from runtime.core import telemetry
 from runtime.core.exits import Error, Exit
@@ -69,16 +70,6 @@ SQL_SECONDS = 4.5  # we give up after that, and still below the caller's 5 s, so
 STALE_RETRIES = 50  # each with the head that the last one found; another server got there first as often
 PROBE_MS = 2000
 USER_OF = "transactions_user_id_fkey"
-
-
-class RecordPending(msgspec.Struct, frozen=True):
-    """Rows without a ledger entry wait in ledger_pending."""
-
-
-class HeadMoved(msgspec.Struct, frozen=True):
-    """The ledger has entries up to `seq`."""
-
-    seq: int
 
 
 class ProbeWrite(msgspec.Struct, frozen=True):

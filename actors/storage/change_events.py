@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from schema.rows import iso
 
 # (table, operation) -> (topic, event); {column} is filled from the row.
@@ -58,3 +60,16 @@ def _moment(text: str) -> str:
         return iso(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         return text  # infinity, or a year that only PostgreSQL can count: the log must be read past it
+
+
+# ---- what db_writer is told
+
+
+class RecordPending(msgspec.Struct, frozen=True):
+    """Rows without a ledger entry wait in ledger_pending."""
+
+
+class HeadMoved(msgspec.Struct, frozen=True):
+    """The ledger has entries up to `seq`."""
+
+    seq: int

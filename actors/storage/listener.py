@@ -18,10 +18,9 @@ from typing import Any
 
 import asyncpg
 
-from actors.ledger.writer import HeadMoved, RecordPending
 from actors.server_state import server_state
 from actors.storage import connecting, repo
-from actors.storage.change_events import Change, events_of
+from actors.storage.change_events import Change, HeadMoved, RecordPending, events_of
 from actors.storage.failures import Meaning, meaning
 from actors.storage.local_broadcast import local_broadcast
 from runtime.core import telemetry
