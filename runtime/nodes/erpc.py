@@ -11,7 +11,7 @@ Times are milliseconds, None is infinity. Functions that go wrong raise:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, Final
@@ -99,7 +99,7 @@ async def _call_here(function: str, args: Sequence[Any]) -> Any:
         raise Error(("exception", failed, Stack(failed.__traceback__))) from None
 
 
-async def _await(request: RequestId, timeout: float | None) -> Any:
+def _answers(request: RequestId) -> Callable[[Any], bool]:
     ref = request.spawned
 
     def answer(message: Any) -> bool:
@@ -110,7 +110,11 @@ async def _await(request: RequestId, timeout: float | None) -> Any:
                 return reply is ref
         return False
 
-    return await erlang.receive(answer, timeout)
+    return answer
+
+
+async def _await(request: RequestId, timeout: float | None) -> Any:
+    return await erlang.receive(_answers(request), timeout)
 
 
 def _result(request: RequestId, answer: Any) -> Any:
@@ -151,6 +155,23 @@ async def wait_response(request: RequestId, timeout: float | None = 0) -> Any:
         raise Error(("erpc", "badarg"))
     answer = await _await(request, timeout)
     return "no_response" if answer is TIMEOUT else ("response", _result(request, answer))
+
+
+def check_response(message: Any, request: RequestId) -> Any:
+    """`erpc:check_response/2`: `("response", value)` if the message is the request's answer, else "no_response".
+
+    Raises as `receive_response`.
+    """
+    if request.done:
+        raise Error(("erpc", "badarg"))
+    return ("response", _result(request, message)) if _answers(request)(message) else "no_response"
+
+
+def multicast(nodes: Sequence[str], function: str, args: Sequence[Any] = ()) -> str:
+    """`erpc:multicast/4`: `"ok"`; a `cast` to each."""
+    for node in nodes:
+        cast(node, function, args)
+    return "ok"
 
 
 def cast(node: str, function: str, args: Sequence[Any] = ()) -> str:

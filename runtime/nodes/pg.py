@@ -256,6 +256,14 @@ def which_groups(scope: str) -> list[Any]:
     return server.groups()
 
 
+def which_local_groups(scope: str) -> list[Any]:
+    """`pg:which_local_groups/1`: those with a member on this node. Raises Error("badarg") without such a scope."""
+    server = _scope(scope)
+    if server is None:
+        raise Error("badarg")
+    return list(server.local)
+
+
 async def monitor(scope: str, group: Any) -> tuple[Ref, list[Pid]]:
     """`pg:monitor/2`: the members now; `(ref, "join" | "leave", group, pids)` come from now on."""
     return await gen_server.call(scope, _Monitor(erlang.self_(), group), None)
@@ -281,5 +289,5 @@ async def demonitor(scope: str, ref: Ref) -> Literal["ok", False]:
 
 __all__ = [
     "DEFAULT_SCOPE", "Scope", "StartError", "demonitor", "get_local_members", "get_members", "join", "leave", "monitor",
-    "monitor_scope", "start", "start_link", "which_groups",
+    "monitor_scope", "start", "start_link", "which_groups", "which_local_groups",
 ]  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, Literal
 
 from runtime.core.exits import Error, Exit, Throw
 from runtime.nodes import erpc
@@ -11,13 +11,42 @@ from runtime.nodes import erpc
 
 async def call(node: str, function: str, args: Sequence[Any] = (), timeout: float | None = None) -> Any:
     """`rpc:call/5`: the result, a thrown value as well, or `("badrpc", reason)`."""
+    return await _value(erpc.call(node, function, args, timeout))
+
+
+block_call = call  # `rpc:block_call/4,5`: there is no server at the other end that others could be kept from
+
+
+def async_call(node: str, function: str, args: Sequence[Any] = ()) -> erpc.RequestId:
+    """`rpc:async_call/4`: a promise for the caller, which `yield_` and `nb_yield` keep."""
+    return erpc.send_request(node, function, args)
+
+
+async def yield_(promise: erpc.RequestId) -> Any:
+    """`rpc:yield/1`: waits for the answer of an `async_call`."""
+    return await _value(erpc.receive_response(promise))
+
+
+async def nb_yield(
+    promise: erpc.RequestId, timeout: float | None = 0
+) -> tuple[Literal["value"], Any] | Literal["timeout"]:
+    """`rpc:nb_yield/1,2`: `("value", answer)`, or "timeout" if it is not there after `timeout` ms."""
+    answer = await _value(erpc.wait_response(promise, timeout))
+    match answer:
+        case "no_response":
+            return "timeout"
+        case ("response", value):
+            return ("value", _result(value))
+    return ("value", answer)
+
+
+async def _value(answer: Awaitable[Any]) -> Any:
     try:
-        result = await erpc.call(node, function, args, timeout)
+        return _result(await answer)
     except Throw as thrown:
-        result = thrown.value
+        return _result(thrown.value)
     except (Error, Exit) as failed:
         return badrpc(failed.reason)
-    return _result(result)
 
 
 def _result(value: Any) -> Any:

@@ -6,8 +6,10 @@ work on the default engine; the others raise RuntimeError. All times are millise
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, overload
+from itertools import count
+from typing import Any, Final, Literal, overload
 
 from runtime.core import signals
 from runtime.core.actor import FunctionProcess
@@ -30,9 +32,12 @@ __all__ = [
     "alias", "await_down", "cancel_timer", "demonitor", "erase", "exit", "get",
     "get_keys", "group_leader", "is_process_alive", "link", "make_ref", "monitor",
     "monotonic_time", "process_info", "processes", "put", "read_timer", "receive", "register", "registered", "self_", "send",
-    "send_after", "sleep", "spawn", "spawn_link", "spawn_monitor", "start_timer", "trap_exit", "unalias", "unlink", "unregister",
-    "whereis",
+    "send_after", "sleep", "spawn", "spawn_link", "spawn_monitor", "start_timer", "trap_exit", "unalias", "unique_integer",
+    "unlink", "unregister",
+    "whereis", "yield_",
 ]  # fmt: skip
+
+_integers: Final = count(1)
 
 Dest = Pid | str | tuple[str, str] | Ref  # a process, a name here, a name on a node, an alias
 
@@ -384,6 +389,17 @@ async def sleep(ms: float) -> None:
 def monotonic_time() -> float:
     """`erlang:monotonic_time(millisecond)`, with a fraction; the engine's clock."""
     return current_engine().now() * 1000
+
+
+async def yield_() -> Literal[True]:
+    """`erlang:yield/0`: the others first."""
+    await asyncio.sleep(0)
+    return True
+
+
+def unique_integer() -> int:
+    """`erlang:unique_integer([positive, monotonic])`: each is greater than the one before."""
+    return next(_integers)
 
 
 def make_ref() -> Ref:

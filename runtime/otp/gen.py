@@ -15,7 +15,7 @@ from runtime.core import telemetry
 from runtime.core.bad_argument import bad_argument
 from runtime.core.durations import MOST_MS, check_timeout
 from runtime.core.engine import current_engine
-from runtime.core.exits import CallSite, Exit, is_atom
+from runtime.core.exits import CallSite, Error, Exit, is_atom
 from runtime.core.mailbox import Mailbox
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
@@ -294,7 +294,12 @@ def cast(dest: Dest, request: Any) -> None:
 
 
 def reply(from_: From, value: Any) -> None:
-    """`gen_server:reply/2`: answers a call whose handle_call returned `NoReply`."""
+    """`gen_server:reply/2`: answers a call whose handle_call returned `NoReply`.
+
+    Raises Error("function_clause") for what is no `From`.
+    """
+    if not hasattr(from_, "answer"):
+        raise Error("function_clause")
     from_.answer(value)
 
 

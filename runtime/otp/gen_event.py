@@ -72,7 +72,10 @@ class EventHandler:
         """Any other message of the manager: as handle_event."""
 
     def terminate(self, arg: Any) -> Any:
-        """Last words: `arg` is delete_handler's or a swap's, "stop", "remove_handler", ("stop", reason) or ("error", reason)."""
+        """Last words: `arg` is delete_handler's or a swap's, "stop", "remove_handler", ("stop", reason) or ("error", reason).
+
+        A handler that raised gets ("error", ("EXIT", reason)); ("stop", reason) one whose supervisor has ended.
+        """
 
 
 # ---- requests
@@ -139,7 +142,7 @@ class Manager(GenServer):
     def handle_info(self, message: Any) -> None:
         if isinstance(message, ExitMessage):
             for one in [one for one in self.handlers if one.supervisor is message.pid]:
-                self._remove(one, ("stop", message.reason), None)
+                self._remove(one, ("stop", message.reason), "shutdown")
         self._all(lambda handler: handler.handle_info(message), message)
 
     def handle_call(self, request: Any, from_: From) -> Any:
@@ -164,8 +167,7 @@ class Manager(GenServer):
 
     def terminate(self, reason: Any) -> None:
         for one in list(self.handlers):
-            arg = "stop" if reason in ("normal", "shutdown") else ("stop", reason)
-            self._remove(one, arg, "shutdown")
+            self._remove(one, "stop", "shutdown")  # whatever the reason
 
     # ---- handlers
 
@@ -190,7 +192,7 @@ class Manager(GenServer):
         for one in list(self.handlers):
             result = run(hear, one.instance)
             if isinstance(result, Raised):
-                self._crashed(one, result.reason)
+                self._crashed(one, ("EXIT", result.reason))
             else:
                 self._follow(one, result)
 
@@ -211,7 +213,7 @@ class Manager(GenServer):
             return ("error", "bad_module")
         result = run(one.instance.handle_call, request)
         if isinstance(result, Raised):
-            self._crashed(one, result.reason)
+            self._crashed(one, ("EXIT", result.reason))
             return ("error", ("EXIT", result.reason))
         self._follow(one, result)
         match result:
@@ -224,7 +226,7 @@ class Manager(GenServer):
         self._remove(one, ("error", reason), reason)
 
     def _remove(self, one: _Handler, arg: Any, told: Any) -> Any:
-        """Takes a handler out, after its last words, and returns those; its supervisor hears `told` (None: it is gone)."""
+        """Takes a handler out, after its last words, and returns those; its supervisor hears `told`."""
         if one not in self.handlers:
             return None
         self.handlers.remove(one)
@@ -232,8 +234,7 @@ class Manager(GenServer):
         if isinstance(last, Raised):
             last = ("EXIT", last.reason)
         if one.supervisor is not None:
-            if told is not None:
-                one.supervisor.deliver(("gen_event_EXIT", one.handler, told))
+            one.supervisor.deliver(("gen_event_EXIT", one.handler, told))
             if all(other.supervisor is not one.supervisor for other in self.handlers):
                 self._myRef.unlink(one.supervisor)
         return last
@@ -243,6 +244,7 @@ class Manager(GenServer):
     ) -> Any:
         last: Any = "error"
         if one is not None:
+            supervisor = supervisor or one.supervisor  # it passes on with the place
             last = self._remove(one, args1, ("swapped", handler2, supervisor))
         return self._add(handler2, (args2, last), supervisor)
 

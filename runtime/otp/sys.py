@@ -326,6 +326,49 @@ async def trace(
     await _ask(dest, "trace", (n,), timeout, work)
 
 
+async def install(
+    dest: Dest,
+    function: Callable[[Any, TraceEvent, Any], Any],
+    state: Any,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    key: Any = None,
+) -> None:
+    """`sys:install/2`: `function(state, event, name)` hears each event and returns its next state, "done" to be removed.
+
+    `name` is the process's, or its pid. Without a `key` the function is the key; one that raises is removed.
+    """
+    held = [state]
+
+    def sink(event: TraceEvent) -> None:
+        cell = event.pid.cell
+        held[0] = function(held[0], event, cell.relations.name or cell)
+        if held[0] == "done":
+            raise _Done
+
+    await trace(dest, None, sink, timeout, key=function if key is None else key)
+
+
+class _Done(Exception):
+    """A debug function wants to hear no more: one that raises is removed."""
+
+
+async def remove(dest: Dest, key: Any, timeout: float | None = DEFAULT_TIMEOUT) -> None:
+    """`sys:remove/2`: takes away what `install` put there under this key, or this function."""
+    await no_trace(dest, timeout, key=key)
+
+
+async def no_debug(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
+    """`sys:no_debug/1`: ends traces, installed functions, statistics and the log."""
+
+    def work(cell: Cell) -> None:
+        debug = _debug(cell)
+        debug.installed.clear()
+        debug.statistics = debug.log = None
+        debug.tidy(cell)
+
+    await _ask(dest, "no_debug", (), timeout, work)
+
+
 async def no_trace(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT, key: Any = "trace") -> None:
     """`sys:trace(Name, false)`, `sys:remove/2`: ends the trace called `key`."""
 

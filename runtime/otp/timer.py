@@ -158,6 +158,11 @@ async def tc(function: Callable[..., Any], *args: Any) -> tuple[int, Any]:
     return (round((perf_counter() - began) * 1_000_000), result)
 
 
+def now_diff(later: tuple[int, int, int], earlier: tuple[int, int, int]) -> int:
+    """`timer:now_diff/2`: microseconds between two `(megaseconds, seconds, microseconds)`."""
+    return sum((a - b) * unit for a, b, unit in zip(later, earlier, (10**12, 10**6, 1), strict=True))
+
+
 def seconds(number: float) -> float:
     """`timer:seconds/1`: in milliseconds."""
     return number * 1000
@@ -180,5 +185,5 @@ def hms(h: float, m: float, s: float) -> float:
 
 __all__ = [
     "TRef", "apply_after", "apply_interval", "apply_repeatedly", "cancel", "exit_after", "hms", "hours",
-    "kill_after", "minutes", "seconds", "send_after", "send_interval", "sleep", "tc",
+    "kill_after", "minutes", "now_diff", "seconds", "send_after", "send_interval", "sleep", "tc",
 ]  # fmt: skip

@@ -69,7 +69,7 @@ def test_a_handler_that_crashes_goes_alone_and_its_supervisor_hears_of_it() -> N
         await gen_event.add_sup_handler(events, (Log, 1))
         await gen_event.delete_handler(events, Log)
         await gen_event.sync_notify(events, "crash")
-        kind, handler, (error, _stack) = await erlang.receive()
+        kind, handler, (_exit, (error, _stack)) = await erlang.receive()
         assert (kind, handler, type(error)) == ("gen_event_EXIT", (Log, 1), KeyError)
         assert await gen_event.which_handlers(events) == []
         await gen_event.add_sup_handler(events, Log)

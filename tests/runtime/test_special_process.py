@@ -1,4 +1,7 @@
-"""proc_lib for plain functions, and the special processes that answer `sys`, against Erlang/OTP 25."""
+"""proc_lib for plain functions, and the special processes that answer `sys`.
+
+What is expected is what OTP's documents of proc_lib and sys say; it was not recorded from Erlang.
+"""
 
 from __future__ import annotations
 
