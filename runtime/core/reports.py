@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.core import telemetry
 from runtime.core.exits import Reported, Stack
+from runtime.core.secret_text import mask
 
 if TYPE_CHECKING:
     from runtime.core.process import Cell
@@ -40,7 +41,7 @@ class Report:
         return {**fields, "reason": None if self.reason is None else describe(self.reason)}
 
     def __str__(self) -> str:
-        """What a log shows that has no formatter of its own: who, and in full why; secrets are not masked here."""
+        """What a log shows that has no formatter of its own: who, and in full why. Secrets are masked."""
         lines = [f"{self.kind} report: {self.name or self.pid} {self.module}"]
         if self.context:
             lines.append(
@@ -53,7 +54,7 @@ class Report:
             lines.append(f"  last message: {self.message}")
         if self.ancestors:
             lines.append(f"  ancestors: {', '.join(self.ancestors)}")
-        return "\n".join(lines)
+        return mask("\n".join(lines))
 
 
 def describe(reason: Any) -> str:

@@ -1,12 +1,12 @@
 """Values as an operator may see them: plain JSON values, bounded in size, secrets masked (`io_lib:format("~p")` with care).
 
-Owns the rule what a secret is: the value behind a key or attribute whose name says so, and text that is a token, a key or
-a URL with a password. It runs code of the value at one place only, `repr`, and survives what that raises.
+What a secret is says `runtime.core.secret_text`: the value behind a key or attribute whose name says so, and text that is a
+token, a key or a URL with a password. This module runs code of the value at one place only, `repr`, and survives what that
+raises.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
@@ -16,62 +16,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from runtime.core.pid import Pid, Ref
+from runtime.core.secret_text import MASK as MASK
+from runtime.core.secret_text import is_secret as is_secret
+from runtime.core.secret_text import mask as mask
 
-MASK: Final = "********"
 MAX_TEXT: Final = 400  # characters of one text
 MAX_ITEMS: Final = 50  # entries of one container
 MAX_VALUES: Final = 600  # values in all
 MAX_DEPTH: Final = 5
-
-_SECRET_NAME = re.compile(
-    r"passw(or)?d|passphrase|secret|token|api_?key|private_?key|credential|authori[sz]ation|cookie|signing_?key"
-    r"|previous_?keys|\bdsn\b|database_?url|redis_?url|_hash_?key|session_?key",
-    re.IGNORECASE,
-)
-_SECRET_TEXT = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|\$argon2\w+\$\S+"
-    r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"  # user:password of a URL
-    r"|(?i:(?<=bearer )[\w.~+/=-]{8,})"
-)
-_DOTTED = re.compile(r"(?<![\w-])[\w-]++(?:\.[\w-]*+)++")  # each character once: no text makes it slow
-_TOKEN_PART = 6  # characters of a part of a JSON Web Token, at least
-_SECRET_ARGUMENT = re.compile(
-    r"(?i)(?<![\w-])(['\"]?[\w-]{0,40}?(?:password|passwd|secret|token|api_?key|private_?key|authorization)['\"]?\s*[=:]\s*)"
-    r"('[^']*'|\"[^\"]*\"|[^\s,)\]}]+)"
-)
-
-
-def is_secret(name: object) -> bool:
-    """True if a key or attribute of this name holds a secret."""
-    return isinstance(name, str) and _SECRET_NAME.search(name) is not None
-
-
-def mask(text: str) -> str:
-    """The text with tokens, private keys, password hashes, passwords of URLs and `password=...` masked. Linear in the text."""
-    if "eyJ" in text:
-        text = _DOTTED.sub(_without_tokens, text)
-    return _SECRET_ARGUMENT.sub(rf"\1{MASK}", _SECRET_TEXT.sub(MASK, text))
-
-
-def _without_tokens(found: re.Match[str]) -> str:
-    """JSON Web Tokens are three parts of a dotted text, the first beginning with `{"` in base64."""
-    parts = found[0].split(".")
-    shown: list[str] = []
-    at = 0
-    while at < len(parts):
-        start = parts[at].find("eyJ")
-        if (
-            0 <= start <= len(parts[at]) - 3 - _TOKEN_PART
-            and at + 2 < len(parts)
-            and len(parts[at + 1]) >= _TOKEN_PART
-        ):
-            shown.append(parts[at][:start] + MASK)
-            at += 3
-        else:
-            shown.append(parts[at])
-            at += 1
-    return ".".join(shown)
 
 
 def text(value: object, limit: int = MAX_TEXT) -> str:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime import GenServer, erlang, gen_server
+from runtime.testing.simulation import play
 
 PROGRAM = """
 import asyncio
@@ -38,3 +45,26 @@ def test_a_crash_shows_reason_and_stack_by_default(tmp_path: Path) -> None:
     assert "reason: KeyError: 'a-key'" in shown
     assert f'"{script}", line 7, in handle_cast' in shown
     assert "last message: Cast('a-key')" in shown
+
+
+def test_secrets_are_masked_in_what_a_plain_log_shows(caplog: pytest.LogCaptureFixture) -> None:
+    class Keeper(GenServer):
+        def init(self) -> None:
+            self.password = "s3cr3t-state"
+
+        def handle_cast(self, request: Any) -> Any:
+            raise ValueError(
+                f"no database at postgresql://bob:s3cr3t-url@db/x, Authorization: Bearer {request['token']}"
+            )
+
+    async def body() -> None:
+        pid = await Keeper.start()
+        assert pid is not None
+        gen_server.cast(pid, {"token": "s3cr3t-message", "colour": "red"})
+        await erlang.await_down(pid)
+
+    with caplog.at_level(logging.ERROR, "runtime.reports"):
+        play(body)
+    shown = caplog.text
+    assert "colour" in shown and "ValueError: no database at postgresql://" in shown
+    assert "s3cr3t" not in shown
