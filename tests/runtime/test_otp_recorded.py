@@ -1,4 +1,7 @@
-"""What real Erlang/OTP 25 did in scenarios that nobody has written (`python -m tests.otp.differential --record`), replayed."""
+"""What real Erlang/OTP 25 did in scenarios that nobody has written (`python -m tests.otp.differential --record`), replayed.
+
+Of the servers two of 40 were left out: whether a starter that dies of a failed start hears of it first is a race in OTP.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ def recordings() -> list[Any]:
     return [recording for file in RECORDED for recording in json.loads(file.read_text())]
 
 
-def test_there_are_recordings_of_both_kinds() -> None:
-    assert [file.stem for file in RECORDED] == ["mutated", "state_machines"]
-    assert sum(len(recording["steps"]) for recording in recordings()) > 500
+def test_there_are_recordings_of_every_kind() -> None:
+    assert [file.stem for file in RECORDED] == ["mutated", "processes", "servers", "state_machines"]
+    assert sum(len(recording["steps"]) for recording in recordings()) > 1000
 
 
 @pytest.mark.parametrize("recording", recordings(), ids=lambda recording: recording["name"])
