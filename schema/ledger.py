@@ -12,9 +12,12 @@ HEAD_AND_PENDING = "SELECT seq, EXISTS (SELECT FROM ledger_pending) FROM ledger_
 
 PROBE_WRITE = "SELECT probe_write()"
 
-RECORD = (
-    "SELECT * FROM record_transactions($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19)"
-)
+# Columns whose values hold no comma come as one text: asyncpg looks twice at each element of an array.
+RECORD = """
+SELECT * FROM record_transactions(
+    $1, $2, $3, $4, string_to_array($5, ',')::uuid[], string_to_array($6, ',')::uuid[], string_to_array($7, ','),
+    string_to_array($8, ','), $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+"""
 
 # A batch of one whose entry completes no subtree that is kept; what is not 'recorded' is said by RECORD.
 RECORD_ONE = "SELECT record_transaction($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16)"

@@ -55,14 +55,13 @@ def _one_of(row: TransactionRow, prepared: Prepared) -> tuple[Any, ...]:
 
 def _columns_of(rows: list[TransactionRow]) -> tuple[Any, ...]:
     keyed = any(row.idempotency_key is not None for row in rows)
-    # UUIDs as text: asyncpg asks each object of an array whether it is an array itself, but not a str. unnest
-    # fills the shorter arrays of keys and hashes up with null.
+    # unnest fills the shorter arrays of keys and hashes up with null.
     return (
         rows[0].inserted_at,
-        [str(row.id) for row in rows],
-        [str(row.user_id) for row in rows],
-        [str(row.amount) for row in rows],
-        [row.currency for row in rows],
+        ",".join([str(row.id) for row in rows]),
+        ",".join([str(row.user_id) for row in rows]),
+        ",".join([str(row.amount) for row in rows]),
+        ",".join([row.currency for row in rows]),
         [row.description for row in rows],
         [row.idempotency_key for row in rows] if keyed else (),
         [row.request_hash for row in rows] if keyed or any(row.request_hash for row in rows) else (),

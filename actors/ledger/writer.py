@@ -401,7 +401,7 @@ def _row(request: RecordTransaction, id_: UUID, at: datetime) -> TransactionRow:
     amount = request.amount.quantize(currencies.unit(places))
     if amount != request.amount:  # also for NaN
         raise ValueError(f"the amount is not a number with at most {places} decimals")
-    if len(request.currency) != 3:
+    if len(request.currency) != 3 or not request.currency.isalpha():
         raise ValueError("a currency has three letters")
     request.description.encode()
     key, digest = request.idempotency_key, request.request_hash

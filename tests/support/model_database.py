@@ -107,7 +107,8 @@ class ModelDatabase:
         return (self.head["seq"], self.head["hash"]) != (seq, chained)
 
     def _record(self, *arguments: Any) -> list[Record]:
-        node, seq, chained, at, ids, users, amounts, currencies, descriptions, keys, digests = arguments[:11]
+        node, seq, chained, at, *joined, descriptions, keys, digests = arguments[:11]
+        ids, users, amounts, currencies = (column.split(",") for column in joined)
         keyed, *entries = arguments[11:]
         padded = zip(
             ids,
@@ -139,7 +140,7 @@ class ModelDatabase:
             :14
         ]
         kept, subtree = arguments[14:]
-        columns = ([str(id_)], [str(user)], [amount], [currency], [text], [key], [digest], key is not None)
+        columns = (str(id_), str(user), amount, currency, [text], [key], [digest], key is not None)
         frontier = [*self.head["frontier"][:kept], subtree]
         found = self._record(node, seq, chained, at, *columns, [leaf], [entry], root, frontier)
         return [Record(outcome=found[0]["outcome"])]
