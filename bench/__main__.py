@@ -62,12 +62,15 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
 
 
 def measure(run: Run, questions: Sequence[Question], progress: Progress) -> None:
-    """Asks one question after the other; one that breaks does not stop the others."""
+    """Asks one question after the other; one that breaks does not stop the others, Ctrl-C and SIGTERM do."""
     bar = progress.add_task("", total=len(questions))
     for question in questions:
         run.step = lambda text, name=question.name: progress.update(bar, description=f"{name}: {text}")
         try:
             question.ask(run)
+        except (KeyboardInterrupt, SystemExit):
+            run.broken.append(f"{question.name}: interrupted, and what comes after it was not asked")
+            return
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             run.broken.append(f"{question.name}: {error!r} ({Path(place.filename).name}:{place.lineno})")

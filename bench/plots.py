@@ -9,11 +9,13 @@ from typing import Final
 import matplotlib.pyplot as plt
 
 from bench.figures import BEFORE, FLOOR, NOW, Figures, Row
+from bench.table import number
 
 HIGHEST: Final = 6  # times ours; longer bars are cut and say so, else nobody sees ours
 COLORS: Final = {NOW: "#2563eb", BEFORE: "#93c5fd", FLOOR: "#9ca3af"}
 OTHER: Final = "#e5a13b"
 INCHES: Final = 0.19  # a bar
+COLUMNS: Final = 3
 
 
 def bars(figures: Figures, row: Row, before: str | None) -> list[tuple[str, float, str]]:
@@ -38,14 +40,19 @@ def draw(figures: Figures, before: str | None, folder: Path) -> list[Path]:
 
 
 def _picture(figures: Figures, rows: list[Row], before: str | None, folder: Path, unit: str) -> Path:
-    counts = [len(bars(figures, row, before)) + 2 for row in rows]
-    size = (9, INCHES * sum(counts) + 0.4 * len(rows))
-    figure, axes = plt.subplots(len(rows), 1, figsize=size, height_ratios=counts, squeeze=False)
-    for axis, row in zip(axes[:, 0], rows, strict=True):
-        _bars(axis, row, bars(figures, row, before))
+    shown = [bars(figures, row, before) for row in rows]
+    columns = min(COLUMNS, len(rows))
+    lines = -(-len(rows) // columns)
+    heights = [max(map(len, shown[at : at + columns])) + 3 for at in range(0, len(rows), columns)]
+    size = (6 * columns, INCHES * sum(heights))
+    figure, axes = plt.subplots(lines, columns, figsize=size, height_ratios=heights, squeeze=False)
+    for axis in axes.flat[len(rows) :]:
+        axis.set_axis_off()
+    for axis, row, found in zip(axes.flat, rows, shown, strict=False):
+        _bars(axis, row, found)
     figure.tight_layout()
     path = folder / f"bench-{''.join(c if c.isalnum() else '-' for c in unit.lower())}.png"
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
     plt.close(figure)
     return path
 
@@ -54,7 +61,7 @@ def _bars(axis: plt.Axes, row: Row, found: list[tuple[str, float, str]]) -> None
     most = HIGHEST * found[0][1]
     shown = [min(value, most) for _, value, _ in found]
     drawn = axis.barh([name for name, _, _ in found], shown, color=[color for _, _, color in found])
-    texts = [f"{value:,.3g}" + (" (bar cut)" if value > most else "") for _, value, _ in found]
+    texts = [number(value) + (" (bar cut)" if value > most else "") for _, value, _ in found]
     axis.bar_label(drawn, texts, padding=3, fontsize=7)
     axis.set_xlim(0, max(shown) * 1.2)
     axis.invert_yaxis()

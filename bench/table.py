@@ -10,7 +10,7 @@ from typing import Final
 from bench.figures import BEFORE, FLOOR, NOW, Figures, Row
 
 WIDTH: Final = 100
-WHAT, UNIT, NUMBER = 52, 8, 8  # widths of columns
+WHAT, UNIT, NUMBER = 54, 8, 8  # widths of columns
 LEGEND: Final = (
     "CPU is that of the server's processes (and of PostgreSQL's, where it says so), never the clients'. Under a row: others in"
     " this run, and how many times ours they take. ~ is wall-clock: weather of this machine, no fact.",

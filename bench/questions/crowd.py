@@ -1,13 +1,15 @@
 """SOCKETS at once on a real server: what each costs to join, to keep, and to tell; and all of them back after a restart.
 
 They are tabs of one user. Each server is started, filled, told, restarted and ended in turn, at most ROUNDS times: that many
-sockets of two servers are more files than a process may open. Meanwhile a client asks for /health every 20 ms.
+sockets of two servers are more files than a process may open. While they are told another process asks for /health.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,14 +19,13 @@ import uvloop
 from bench import http_load, socket_load
 from bench.bitnexus import BitNexus
 from bench.figures import Row
-from bench.revision import Revision
+from bench.revision import ROOT, Revision
 from bench.run import Run, Task
 from bench.socket_load import Client
 
 ROUNDS = 3
 AT_ONCE = 100
 IDLE_SECONDS = 5.0
-HEALTH_SECONDS = 0.02
 RETRY_SECONDS = 0.1  # how soon a client tries again that was refused
 BACKLOG = 2_000  # connections that wait to be taken at once when all come back
 
@@ -45,29 +46,30 @@ def rows(sockets: int) -> tuple[Row, ...]:
 
 
 class Health:
-    """Asks for /health again and again while it is entered; `slowest` is in seconds."""
+    """A process that asks for /health again and again (bench/health_watch.py); a context manager."""
 
     def __init__(self, port: int) -> None:
-        self.port = port
-        self.slowest = 0.0
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench.health_watch", str(port)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
-    async def _watch(self) -> None:
-        connection = await http_load.connect(self.port)
-        ask = http_load.request("GET", "/health")
-        while True:
-            began = time.perf_counter()
-            await connection.request(ask, 200)
-            self.slowest = max(self.slowest, time.perf_counter() - began)
-            await asyncio.sleep(HEALTH_SECONDS)
+    async def slowest(self) -> float:
+        """The slowest answer since the last time this was asked, in ms."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(file=self.process.stdin, flush=True)
+        return float(await asyncio.to_thread(self.process.stdout.readline))
 
-    async def __aenter__(self) -> Health:
-        self._task = asyncio.create_task(self._watch())
+    def __enter__(self) -> Health:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._task.done():
-            await self._task  # it has failed: say how
-        self._task.cancel()
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
 class Crowd:
@@ -135,17 +137,18 @@ async def measure(revision: Revision, size: int) -> Sequence[float]:
     """The values of `rows`, from one life of a server."""
     async with serving(revision) as server:
         crowd = Crowd(server, size)
-        async with Health(server.port) as health:
-            memory, cpu = server.memory(), server.cpu()
-            await crowd.enter(AT_ONCE)
-            joining, memory = server.cpu() - cpu, server.memory() - memory
-            cpu = server.cpu()
-            await asyncio.sleep(IDLE_SECONDS)
-            idle = (server.cpu() - cpu) / IDLE_SECONDS
-            health.slowest = 0.0
+        memory, cpu = server.memory(), server.cpu()
+        await crowd.enter(AT_ONCE)
+        joining, memory = server.cpu() - cpu, server.memory() - memory
+        cpu = server.cpu()
+        await asyncio.sleep(IDLE_SECONDS)
+        idle = (server.cpu() - cpu) / IDLE_SECONDS
+        with Health(server.port) as health:
+            await health.slowest()  # it has begun
             cpu = server.cpu()
             last = await crowd.told()
             telling = server.cpu() - cpu
+            slowest = await health.slowest()
         await asyncio.to_thread(server.restart)
         await server.sign_in()  # a client gets a new token before it comes back
         cpu, began = server.cpu(), time.perf_counter()
@@ -153,7 +156,7 @@ async def measure(revision: Revision, size: int) -> Sequence[float]:
         back, again = time.perf_counter() - began, server.cpu() - cpu
         each = 1e6 / size
         values = [joining * each, memory / size / 1024, idle * 100, telling * each]
-        values += [last * 1e3, health.slowest * 1e3, again * each, back]
+        values += [last * 1e3, slowest, again * each, back]
         for client in crowd.clients:
             client.close()
         return values

@@ -61,6 +61,23 @@ def test_a_question_that_breaks_is_told_and_does_not_stop_the_others(monkeypatch
     assert reason.startswith("runtime: ZeroDivisionError('no rounds')")
 
 
+def test_what_was_measured_before_an_interruption_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.progress import Progress
+
+    asked: list[str] = []
+
+    def ask(self: Question, run: Run) -> None:
+        asked.append(self.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Question, "ask", ask)
+    run = Run([])
+    with Progress(disable=True) as progress:
+        measure(run, arguments(["--only", "requests,nodes"]).questions, progress)
+    assert asked == ["requests"]
+    assert run.broken == ["requests: interrupted, and what comes after it was not asked"]
+
+
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with one commit that has bench/runtime_peers.py and no lock to install from."""
