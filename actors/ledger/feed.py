@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from actors.server_state import server_state
 from actors.storage.connecting import SqlConnection
@@ -22,7 +23,7 @@ from runtime.nodes import codec
 from runtime.otp import erlang
 from runtime.phoenix.pubsub import whereis
 from schema import ledger
-from schema.rows import TransactionRow
+from schema.rows import LedgerHead, TransactionRow
 
 PAGE = 250
 COMMITTED = "ledger:committed"  # the topic of what nodes have committed
@@ -32,14 +33,20 @@ Event = tuple[str, str, dict[str, Any]]  # topic, event, payload
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A node has committed the entries after `after` up to `until`: what to publish of them."""
+    """A node has committed the entries after `after` up to `head.seq`: what to publish of them, and the ledger's head since.
+
+    `events` are encoded in one go, as a list of `Event`: plain strings and numbers need not the codec's care for each.
+    """
 
     after: int
-    until: int
-    events: list[Event]
+    head: LedgerHead
+    events: bytes
 
 
+codec.register(LedgerHead)
 codec.register(Committed)
+_encode_events = msgspec.msgpack.Encoder().encode
+_decode_events = msgspec.msgpack.Decoder(list[Event]).decode
 
 
 async def begin(connection: SqlConnection) -> int:
@@ -94,17 +101,20 @@ async def catch_up(connection: SqlConnection, pubsub: str, until: int | None = N
         server_state().ledger_position = position  # past rows that were removed, too
 
 
-def publish(pubsub: str, rows: Iterable[tuple[TransactionRow, int]], to_nodes: bool = False) -> None:
+def publish(
+    pubsub: str, rows: Iterable[tuple[TransactionRow, int]], committed: LedgerHead | None = None
+) -> None:
     """Broadcast these rows with their seq, ascending, and move the position behind the last.
 
-    With `to_nodes` to the feeds of the other nodes as well: what this node has committed, nobody else publishes.
+    With `committed`, the head that they made, to the feeds of the other nodes as well: what this node has committed, nobody else
+    publishes.
     """
     try:
         found = whereis(pubsub)
     except Error:  # restarting, and with it all subscriptions are gone; other nodes read it in the database, at the NOTIFY
         found = None
     state = server_state()
-    nodes = to_nodes and found is not None and found.adapter is not None
+    nodes = committed is not None and found is not None and found.adapter is not None
     events: list[Event] = []
     after, seq = state.ledger_position or 0, None
     for row, seq in rows:
@@ -118,8 +128,9 @@ def publish(pubsub: str, rows: Iterable[tuple[TransactionRow, int]], to_nodes: b
     state.ledger_position = seq
     if found is not None:
         local_broadcast(found, events)
-        if nodes:
-            found.broadcast_from(erlang.self_(), COMMITTED, Committed(after, seq, events))
+        if committed is not None and nodes:
+            told = Committed(after, committed, _encode_events(events))
+            found.broadcast_from(erlang.self_(), COMMITTED, told)
 
 
 async def receive(
@@ -131,8 +142,8 @@ async def receive(
     if position() < committed.after:
         await catch_up(await connection(), pubsub, committed.after)
     now = position()
-    if committed.after <= now < committed.until:
-        missing = [event for event in committed.events if event[2]["ledger_seq"] > now]
-        server_state().ledger_position = committed.until
+    if committed.after <= now < committed.head.seq:
+        missing = [event for event in _decode_events(committed.events) if event[2]["ledger_seq"] > now]
+        server_state().ledger_position = committed.head.seq
         with suppress(Error):
             local_broadcast(whereis(pubsub), missing)

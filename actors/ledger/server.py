@@ -7,7 +7,7 @@ writer then sends the true one. After a crash the head is read from the database
 with this process.
 
 Calls: `Prepare(rows)` -> `Prepared` (or `repo.Unavailable`), `GetHead()` -> `LedgerHead` (or
-`repo.Unavailable`). Casts: `Moved(head)`. The functions below are what the rest of BitNexus uses.
+`repo.Unavailable`). Casts: `Moved(head)`, `Heard(head)`. The functions below are what the rest of BitNexus uses.
 """
 
 from __future__ import annotations
@@ -72,6 +72,12 @@ class Moved(msgspec.Struct, frozen=True):
     head: LedgerHead
 
 
+class Heard(msgspec.Struct, frozen=True):
+    """Another node says that it has moved the head to this one: so the next batch need not find that out by being stale."""
+
+    head: LedgerHead
+
+
 class GetHead(msgspec.Struct, CallRequest[LedgerHead | repo.Unavailable], frozen=True):
     """Asks for the cached head."""
 
@@ -102,6 +108,10 @@ class LedgerServer(GenServer):
                     )
                     telemetry.execute(("ledger", "went_back"), {"entries": self.head.seq - head.seq}, {})
                 self.head = head
+                return None
+            case Heard(head):
+                if self.head is not None and head.seq > self.head.seq:
+                    self.head = head
                 return None
         return super().handle_cast(request)
 

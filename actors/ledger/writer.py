@@ -48,13 +48,14 @@ from actors.ledger.batch import (
     request_hash,
 )
 from actors.ledger.feed import Committed
-from actors.ledger.server import Moved, Prepare, Prepared
+from actors.ledger.server import Heard, Moved, Prepare, Prepared
 from actors.server_state import server_state
 from actors.storage import repo
 from actors.storage.change_events import HeadMoved, RecordPending
 from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, is_elsewhere, meaning, rolled_back
 from runtime.core import telemetry
 from runtime.core.exits import Error, Exit
+from runtime.nodes import net_kernel
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import From, GenServer, NoReply, Stop
 from runtime.phoenix.pubsub import whereis
@@ -69,6 +70,7 @@ SERVER_MS = 4000  # the database ends a statement of ours itself
 SQL_SECONDS = 4.5  # we give up after that, and still below the caller's 5 s, so that it gets the reason
 STALE_RETRIES = 50  # each with the head that the last one found; another server got there first as often
 PROBE_MS = 2000
+HEAR_MS = 20  # for what another node has committed before this one, and is publishing
 USER_OF = "transactions_user_id_fkey"
 
 
@@ -184,7 +186,7 @@ class DbWriter(GenServer):
                 },
                 {"batch": batch},
             )
-            await self._publish([waiting.row for waiting in batch], prepared.before.seq)
+            await self._publish([waiting.row for waiting in batch], prepared)
             _answer_recorded(batch, prepared)
             return
 
@@ -304,6 +306,7 @@ class DbWriter(GenServer):
             gen_server.cast("ledger_server", Moved(prepared.after))
 
     async def _on_committed(self, committed: Committed) -> None:
+        gen_server.cast("ledger_server", Heard(committed.head))
         try:
             await ledger_feed.receive(self._connected, self.pubsub, committed)
         except Unavailable:
@@ -322,15 +325,27 @@ class DbWriter(GenServer):
                 raise
             await self._not_written(error)
 
-    async def _publish(self, rows: list[TransactionRow], seq: int) -> None:
+    async def _publish(self, rows: list[TransactionRow], prepared: Prepared) -> None:
+        seq = prepared.before.seq
         is_next = ledger_feed.is_next(seq)
+        if not is_next:
+            await self._hear_others(seq)
+            is_next = ledger_feed.is_next(seq)
         if not is_next:
             await self._catch_up(seq)
             is_next = ledger_feed.is_next(seq)
         if is_next:
             numbered = zip(rows, range(seq + 1, seq + len(rows) + 1), strict=True)
-            ledger_feed.publish(self.pubsub, numbered, to_nodes=True)
+            ledger_feed.publish(self.pubsub, numbered, prepared.after)
         # Else the database went away in between: the next catch-up publishes these as well, in order.
+
+    async def _hear_others(self, until: int) -> None:
+        """Publish what other nodes have committed just before: it is on its way here, and reading it would cost more."""
+        while ledger_feed.position() < until and net_kernel.nodes():
+            committed = await erlang.receive(lambda message: type(message) is Committed, HEAR_MS)
+            if committed is erlang.TIMEOUT:
+                return
+            await self._on_committed(committed)
 
     # ---- whether writing works
 

@@ -20,6 +20,7 @@ from runtime.core.process import Cell
 from runtime.core.scheduling import PendingReply
 from runtime.core.signals import SystemMessage
 from runtime.nodes import link as links
+from runtime.nodes.codec import Codec
 from runtime.nodes.remote import Remote, RemotePid, tie, untie
 from runtime.nodes.watchers import RemoteCaller, Terminate, Watch
 from runtime.otp.gen import Call, TerminateRequest
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 ) = range(20)  # fmt: skip
 
 OnFailure = Callable[[str], None]
+
+
+def encoded_for_name(codec: Codec, name: str, message: Any) -> bytes:
+    """A message for the process of this name, on whichever node. Raises TypeError for what cannot travel."""
+    return codec.encode([SEND_NAME, name, message])
+
 
 _log: Final = logging.getLogger("runtime.nodes")
 
@@ -186,6 +193,10 @@ class Connection:
         else:
             code = SEND if isinstance(to.address, int) else SEND_NAME
             self._signal(to.creation, self._encode(code, to.address, message))
+
+    def send_encoded(self, request: bytes) -> None:
+        """A message that `encoded_for_name` has made, to whichever incarnation is there."""
+        self._signal(None, request)
 
     def send_alias(self, creation: int, number: int, message: Any) -> None:
         """A message to an alias made there."""

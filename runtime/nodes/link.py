@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -38,29 +37,25 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """A frame for the other node."""
 
     frame: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class LinkUp:
+class LinkUp(msgspec.Struct, frozen=True):
     """The connection is made; the other side is this incarnation of its node."""
 
     creation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True):
     """A payload of the other side."""
 
     payload: memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class LinkDown:
+class LinkDown(msgspec.Struct, frozen=True):
     """The connection, or the attempt at one, is over. `reason` is OTP's `nodedown_reason`."""
 
     reason: str
@@ -69,12 +64,9 @@ class LinkDown:
 Event = Send | LinkUp | Deliver | LinkDown
 
 
-def mac(key: bytes, *parts: bytes | memoryview) -> bytes:
-    """The keyed BLAKE2b of the parts one behind the other."""
-    digest = hashlib.blake2b(key=key, digest_size=MAC)
-    for part in parts:
-        digest.update(part)
-    return digest.digest()
+def mac(key: bytes, data: bytes | memoryview) -> bytes:
+    """The keyed BLAKE2b."""
+    return hashlib.blake2b(data, key=key, digest_size=MAC).digest()
 
 
 def cluster_key(secret: bytes) -> bytes:
@@ -106,17 +98,29 @@ def session_of(frame: bytes) -> bytes:
 
 
 class _Session:
-    """Keys and numbers of one connection."""
+    """Keys and numbers of one connection. The keys are hashes that have taken them in already: a frame's is a copy of one."""
 
-    __slots__ = ("id", "next_in", "next_out", "receive_key", "send_key")
+    __slots__ = ("_receive_key", "_send_key", "id", "next_in", "next_out")
 
     def __init__(self, key: bytes, nonces: bytes, asked: bool) -> None:
         derived = hashlib.blake2b(nonces, key=key, digest_size=64).digest()
         self.id = mac(derived, b"session")[:SESSION]
         ours, theirs = (b"ask", b"answer") if asked else (b"answer", b"ask")
-        self.send_key = mac(derived, ours)
-        self.receive_key = mac(derived, theirs)
+        self._send_key = hashlib.blake2b(key=mac(derived, ours), digest_size=MAC)
+        self._receive_key = hashlib.blake2b(key=mac(derived, theirs), digest_size=MAC)
         self.next_out = self.next_in = 1
+
+    def sealed(self, body: bytes) -> bytes:
+        """A frame for the other side, with its MAC."""
+        digest = self._send_key.copy()
+        digest.update(body)
+        return body + digest.digest()
+
+    def is_authentic(self, body: memoryview, tag: memoryview) -> bool:
+        """Whether a frame of the other side has the MAC that it must have."""
+        digest = self._receive_key.copy()
+        digest.update(body)
+        return hmac.compare_digest(digest.digest(), tag)
 
 
 class Link:
@@ -219,7 +223,7 @@ class Link:
         assert session is not None and session_of(frame) == session.id
         view = memoryview(frame)
         body, tag = view[:-MAC], view[-MAC:]
-        if len(frame) < _HEAD + MAC or not hmac.compare_digest(mac(session.receive_key, body), tag):
+        if len(frame) < _HEAD + MAC or not session.is_authentic(body, tag):
             return []  # somebody else's: it must not be able to end the connection
         number = int.from_bytes(body[1 + SESSION : _HEAD], "big")
         if number != session.next_in:
@@ -291,10 +295,9 @@ class Link:
     def _frame(self, kind: bytes, payload: bytes, now: float) -> Send:
         session = self.session
         assert session is not None
-        head = kind + session.id + session.next_out.to_bytes(NUMBER, "big")
+        frame = session.sealed(kind + session.id + session.next_out.to_bytes(NUMBER, "big") + payload)
         session.next_out += 1
         self._last_sent = now
-        frame = head + payload + mac(session.send_key, head, payload)
         self.frames_out += 1
         self.bytes_out += len(frame)
         return Send(frame)

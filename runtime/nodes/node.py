@@ -26,7 +26,7 @@ from runtime.core.timers import Timer
 from runtime.nodes import erpc
 from runtime.nodes import link as links
 from runtime.nodes.codec import Codec
-from runtime.nodes.connection import Connection
+from runtime.nodes.connection import Connection, encoded_for_name
 from runtime.nodes.fabric import Fabric
 from runtime.nodes.membership import Membership
 from runtime.nodes.remote import Remote, RemoteName, RemotePid, RemoteRef
@@ -193,6 +193,14 @@ class Node:
         if node == self.name:
             return self.engine.names.get(name)
         return RemoteName(self, node, None, name)
+
+    def send_to_others(self, name: str, message: Any) -> None:
+        """To the processes of this name on all connected nodes, encoded once. Raises TypeError for what cannot travel."""
+        connections = self.connections()
+        if connections:
+            request = encoded_for_name(self.codec, name, message)
+            for connection in connections:
+                connection.send_encoded(request)
 
     def whereis_global(self, name: str) -> Pid | None:
         """`{global, Name}`: whoever has the name in the whole cluster."""

@@ -130,17 +130,15 @@ class PG2:
 
     def broadcast(self, topic: str, message: Any, dispatcher: Dispatcher) -> None:
         """To all connected nodes. Raises TypeError for what cannot travel."""
-        others = self._node.nodes()
-        if others:
-            forwarded = self._forwarded(topic, message, dispatcher)
-            worker = self._worker()
-            for other in others:
-                self._send(worker, other, forwarded)
+        if self._node.nodes():
+            self._node.send_to_others(self._worker(), self._forwarded(topic, message, dispatcher))
 
     def direct_broadcast(self, node: str, topic: str, message: Any, dispatcher: Dispatcher) -> None:
         """To one node. Raises TypeError for what cannot travel."""
         if node == self._node.name or node in self._node.nodes():
-            self._send(self._worker(), node, self._forwarded(topic, message, dispatcher))
+            there = self._node.destination(self._worker(), node)
+            if there is not None:
+                there.cell.deliver(self._forwarded(topic, message, dispatcher))
 
     def _worker(self) -> str:
         """The one for all that the running process broadcasts: so its order is kept."""
@@ -156,8 +154,3 @@ class PG2:
         if type(message) is Broadcast:
             message = ChannelBroadcast(message.event, message.payload)
         return ForwardToLocal(topic, name, self._node.codec.encode(message))
-
-    def _send(self, worker: str, node: str, forwarded: ForwardToLocal) -> None:
-        there = self._node.destination(worker, node)
-        if there is not None:
-            there.cell.deliver(forwarded)
