@@ -1,8 +1,8 @@
 """`python -m tests.floods [--only TEXT]`: what each flood costs a server that is fresh.
 
 For each: how much memory grows while it lasts and what is left after, and the slowest /health of another client meanwhile,
-which a process of its own asks. Exit code 1 if one grows by 20 MB (45 where passwords are hashed), leaves 10, or keeps /health waiting for
-SLOWEST ms.
+which a process of its own asks. Exit code 1 if one grows by 20 MB (45 where passwords are hashed), leaves 10, or keeps
+/health waiting for SLOWEST ms.
 """
 
 from __future__ import annotations
