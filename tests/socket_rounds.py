@@ -16,6 +16,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -45,7 +46,10 @@ from runtime.phoenix.transports import SocketTransports
 
 ALLOWED = 40  # bytes a socket and round: pools and tables that have their final size later than the others
 AT_ONCE = 100
-LIFE_MS = 3_000
+LIFE_MS, EACH_MS = (
+    2_000,
+    2,
+)  # how long a round takes to join, at least; where it takes longer, a socket has a second
 TOPIC = "room:all"
 JOIN = json.dumps(["1", "1", TOPIC, "phx_join", {}]).encode()
 LEAVE = json.dumps(["1", "2", TOPIC, "phx_leave", {}]).encode()
@@ -207,13 +211,15 @@ WAYS: dict[str, Way] = {
 
 async def one_round(server: ServerProcess, way: Way, sockets: int) -> int:
     """Bytes resident while all are open."""
-    path = "/socket/websocket?vsn=2.0.0" + (f"&life={LIFE_MS + sockets}" if way is expiry else "")
+    path = "/socket/websocket?vsn=2.0.0"
     clients: list[Client] = []
     numbers = iter(range(sockets))
+    end = time.monotonic() + (LIFE_MS + EACH_MS * sockets) / 1000
 
     async def entering() -> None:
         for _ in numbers:
-            client = await socket_load.connect(server.port, path)
+            life = max(1_000, round((end - time.monotonic()) * 1000))  # all end at about the same time
+            client = await socket_load.connect(server.port, f"{path}&life={life}" if way is expiry else path)
             client.send(JOIN)
             await client.expect(1)
             clients.append(client)

@@ -44,6 +44,24 @@ INTRODUCTION = (
     "Live updates come over the Phoenix socket at `/socket`."
 )
 
+LICENSE = {"name": "All rights reserved", "identifier": "LicenseRef-All-Rights-Reserved"}
+
+TAGS = {
+    "health": "Whether the server lives, and whether it can do its work",
+    "auth": "Signing in and out, and the keys that tokens are signed with",
+    "users": "Who may sign in, and what they may",
+    "emails": "Addresses that visitors leave, as the two Netlify functions take them",
+    "tasks": "Tasks of team members, through their life",
+    "transactions": "Transactions of a user, each with its ledger entry",
+    "ledger": "The ledger's head, and proofs that it holds an entry and has only grown",
+    "metrics": "Figures for Prometheus",
+    "notifications": "Notifications of a user: kept, pushed, read",
+    "flags": "Features that some of the users have, the same ones each time",
+    "services": "Services behind this one",
+    "admin": "The running processes, for operators",
+    "contract": "This description",
+}
+
 _document = Representation(b"{}", [])
 
 
@@ -78,9 +96,12 @@ def build(operations: list[Operation]) -> dict[str, Any]:
         paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, path, schemas)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "BitNexus", "version": VERSION, "description": INTRODUCTION},
+        "info": {"title": "BitNexus", "version": VERSION, "description": INTRODUCTION, "license": LICENSE},
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
+        "tags": [
+            {"name": tag, "description": TAGS[tag]}
+            for tag in dict.fromkeys(operation.tag for operation in operations)
+        ],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
@@ -260,15 +281,15 @@ def _body_of(error: ApiError) -> Any:
 
 def errors_of(operation: Operation) -> set[int]:
     """Every error status that an operation may answer with."""
-    found = {500, 503, *operation.errors}
+    found = {400, 500, 503, *operation.errors}  # 400: a head that can't be read
     if operation.roles is not None:
         found |= {401, 403}
     if operation.params:
         found.add(404)
     if operation.query is not None:
-        found |= {400, 422}
+        found.add(422)
     if operation.body is not None or operation.raw_body:
-        found |= {400, 408, 413}
+        found |= {408, 413}
         if operation.body is not None:
             found.add(415)
         found.add(422 if operation.error_format is None else operation.error_format.wrong_fields)

@@ -1,7 +1,8 @@
 """A broadcast to many sockets, in slices: the loop is held for one slice at a time, and the order at each socket stays.
 
 The first SLICE sockets are written to at once, a process sees to the rest. Whatever else goes to a socket meanwhile
-goes behind what waits for it: a transport calls `flush` before it sends while anything is `pending`.
+goes behind what waits for it: while anything is `pending`, a transport's `push` and `emit` call `flush` first, and its `send`
+is what they and a broadcast have in common.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ class Fanout:
     def step(self, count: int) -> bool:
         """Serves the next `count` transports; True if there are more."""
         end = min(self._at + count, len(self._order))
+        frames = self.frames
+        oldest = not pending or pending[0] is self
         for transport in self._order[self._at : end]:
-            frames = _taken(transport)
-            if (frame := self.frames.pop(transport, None)) is not None:  # not among the pending yet
-                frames.append(frame)
-            for frame in frames:
-                transport.push(frame)
+            if not oldest:
+                flush_before(self, transport)
+            frame = frames.pop(transport, None)
+            if frame is not None:
+                transport.send(frame)
         self._at = end
         return end < len(self._order)
 
@@ -71,11 +74,18 @@ async def _serve(fanout: Fanout) -> None:
 
 
 def flush(transport: SocketTransport) -> None:
-    """Sends what waits for a transport."""
-    for frame in _taken(transport):
-        transport.push(frame)
+    """Sends what waits for a transport, oldest first."""
+    for fanout in pending:
+        frame = fanout.frames.pop(transport, None)
+        if frame is not None:
+            transport.send(frame)
 
 
-def _taken(transport: SocketTransport) -> list[Frame]:
-    """What waits for a transport, oldest first. All of it, before any is pushed: a push flushes again."""
-    return [frame for each in pending if (frame := each.frames.pop(transport, None)) is not None]
+def flush_before(fanout: Fanout, transport: SocketTransport) -> None:
+    """Sends what waits for a transport from older broadcasts than this one."""
+    for older in pending:
+        if older is fanout:
+            return
+        frame = older.frames.pop(transport, None)
+        if frame is not None:
+            transport.send(frame)

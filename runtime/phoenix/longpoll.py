@@ -137,21 +137,22 @@ class LongPollSession(SocketTransport):
 
     # ---- out
 
-    def push(self, frame: Frame) -> None:
-        if pending:
-            flush(self)
+    def send(self, frame: Frame) -> None:
         cell = self._myRef
         # Its own _Flush is no reason to queue: what is pushed before that one runs shall go with it.
         if cell.execution.mode == IDLE and (
             not cell.execution.mailbox or (self.flushing and len(cell.execution.mailbox) == 1)
         ):
-            self.emit(frame)
+            self._keep(frame)
         else:
             cell.deliver(frame)
 
     def emit(self, frame: Frame) -> None:
         if pending:
             flush(self)
+        self._keep(frame)
+
+    def _keep(self, frame: Frame) -> None:
         self.buffer.append(frame)
         self.size += len(frame.payload)
         if not self.flushing and (self.waiting is not None or self.size > self.options.max_buffer):

@@ -20,6 +20,7 @@ from runtime.core.signals import Down
 from runtime.otp import dynamic_supervisor, erlang, gen_server
 from runtime.otp.gen_server import GenServer, StartError
 from runtime.otp.supervisor import ChildSpec
+from runtime.phoenix.fanout import flush, pending
 from runtime.phoenix.messages import Accept, Broadcast, Frame, Join, Message, SocketClose, SocketDrain
 
 if TYPE_CHECKING:
@@ -193,8 +194,14 @@ class SocketTransport(GenServer):
         raise RuntimeError("a transport must say how to emit")
 
     def push(self, frame: Frame) -> None:
-        """Sends a frame behind all that waits in this process's mailbox. Called by any process."""
-        raise RuntimeError("a transport must say how to push")
+        """Sends a frame behind all that waits in this process's mailbox, and for it in a broadcast. Called by any process."""
+        if pending:
+            flush(self)
+        self.send(frame)
+
+    def send(self, frame: Frame) -> None:
+        """Sends a frame behind all that waits in this process's mailbox."""
+        raise RuntimeError("a transport must say how to send")
 
     def stop(self, code: int, reason: Any) -> Any:
         """Ends the connection with a WebSocket close code, and the process with `reason`."""

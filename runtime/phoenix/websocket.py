@@ -165,13 +165,11 @@ class WebSocketConnection(SocketTransport):
 
     # ---- out
 
-    def push(self, frame: Frame) -> None:
-        if pending:
-            flush(self)
+    def send(self, frame: Frame) -> None:
         cell = self._myRef
         if cell.execution.mode == IDLE and not cell.execution.mailbox:
             if self.writing_paused or self.closing or self.overflowed or self.window_bits:
-                self.emit(frame)
+                self._pass_on(frame)
             else:
                 self.write(frame.wire())
         elif self.queued + len(frame.payload) <= self.options.max_buffer:
@@ -183,6 +181,9 @@ class WebSocketConnection(SocketTransport):
     def emit(self, frame: Frame) -> None:
         if pending:
             flush(self)
+        self._pass_on(frame)
+
+    def _pass_on(self, frame: Frame) -> None:
         self._write(frame.deflated(self.window_bits) if self.window_bits else frame.wire())
 
     def _write(self, data: bytes) -> None:
