@@ -1,4 +1,4 @@
-"""`/docs`: the API description for people, drawn in the browser from `/openapi.json` by one small page of our own."""
+"""`/docs`: the API description for people, drawn in the browser by RapiDoc, which calls it as whoever is signed in."""
 
 from __future__ import annotations
 
