@@ -27,6 +27,7 @@ class ServerState:
     database_url: str | None = None
     port: int = 0
     pool: asyncpg.Pool | None = None
+    operators_pool: asyncpg.Pool | None = None  # so that they see what uses up the other
     was_up: bool = False
     database_error: str | None = "starting"
     database_since: float = 0.0

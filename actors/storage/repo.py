@@ -3,7 +3,8 @@
 Owns the pool of `pool()` and the truth about the database: a ping a second on a connection of its own, so that
 a busy pool is no outage, and after a failure again with growing pauses. When a ping is not answered, the pool
 is closed and another takes its place: who waits on a dead link fails within two seconds.
-Request handlers take connections directly from the pool, without a message. The first start of a server fails
+Request handlers take connections directly from the pool, without a message; what operators ask has a small one of its own, which
+users can't use up. The first start of a server fails
 if the database can't be reached or migrated, with one line that says why; later the process stays up through
 outages and the pool reconnects. After a crash the restarted process takes the same pool over.
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,7 @@ PING_DOWN_MS = (100, 200, 400, 800, 1000)
 PING_SECONDS = 1.0
 PING = "SELECT current_setting('transaction_read_only')::boolean"
 COMMAND_SECONDS = 10.0
+OPERATORS_SIZE = 2  # connections, opened when wanted
 CLOSE_SECONDS = 2.0
 CONNECT_SECONDS = 10.0  # at start
 MIGRATION_SECONDS = 300.0  # a statement of a migration
@@ -55,6 +57,7 @@ __all__ = [
     "Unavailable",
     "address",
     "connection",
+    "operators",
     "pool",
     "reason",
     "status",
@@ -115,7 +118,7 @@ class Repo(GenServer):
         if not state.was_up:
             await self._prepare(postgres.url())
         if state.pool is None or state.pool.is_closing():
-            state.pool = await self._new_pool()
+            await self._open_pools()
         state.was_up = True
         await self._ping()
 
@@ -159,9 +162,13 @@ class Repo(GenServer):
                 return Stop(reason)
         return None
 
-    async def _new_pool(self) -> asyncpg.Pool:
-        name, node_id = "bitnexus", server_state().id
-        return await connecting.open_pool(postgres.url(), self.pool_size, name, node_id, COMMAND_SECONDS)
+    async def _open_pools(self) -> None:
+        state = server_state()
+        opened = [
+            await connecting.open_pool(postgres.url(), size, name, state.id, COMMAND_SECONDS)
+            for size, name in ((self.pool_size, "bitnexus"), (OPERATORS_SIZE, "bitnexus operators"))
+        ]
+        state.pool, state.operators_pool = opened
 
     async def _ping(self) -> None:
         state = server_state()
@@ -200,9 +207,11 @@ class Repo(GenServer):
     async def _replace_pool(self) -> None:
         # Its connections may hang on the same dead link: who waits on one fails now, not at its own timeout.
         state = server_state()
-        old, state.pool = state.pool, await self._new_pool()
-        if old is not None:
-            old.terminate()
+        old = state.pool, state.operators_pool
+        await self._open_pools()
+        for each in old:
+            if each is not None:
+                each.terminate()
 
     def _disconnect(self) -> None:
         link, self._link = self._link, None
@@ -212,13 +221,14 @@ class Repo(GenServer):
     async def terminate(self, reason: Any) -> None:
         state = server_state()
         state.database_error, state.database_since = "stopped", self.now()
-        opened, state.pool = state.pool, None
-        if opened is not None:
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await opened.close()
-            except Exception:
-                opened.terminate()
+        opened = [each for each in (state.pool, state.operators_pool) if each is not None]
+        state.pool = state.operators_pool = None
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(*(each.close() for each in opened))
+        except Exception:
+            for each in opened:
+                each.terminate()
 
 
 # ---- for everybody
@@ -232,14 +242,24 @@ def pool() -> asyncpg.Pool:
     return state.pool
 
 
+def operators() -> asyncpg.Pool:
+    """The pool of what operators ask. Raises `Unavailable` as `pool` does."""
+    pool()
+    opened = server_state().operators_pool
+    assert opened is not None
+    return opened
+
+
 @asynccontextmanager
-async def connection(timeout: float = 2.0) -> AsyncGenerator[asyncpg.Connection, None]:
+async def connection(
+    timeout: float = 2.0, of: Callable[[], asyncpg.Pool] = pool
+) -> AsyncGenerator[asyncpg.Connection, None]:
     """A connection of the pool for an `async with` block; waits at most `timeout` seconds for a free one.
 
     Raises `Unavailable` for a database that is down, goes down meanwhile, or has no connection left; errors
     of SQL itself come as they are.
     """
-    opened = pool()
+    opened = of()
     try:
         async with opened.acquire(timeout=timeout) as acquired:
             yield acquired  # type: ignore[misc]

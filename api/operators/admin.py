@@ -323,7 +323,8 @@ async def audit_log(request: ApiRequest) -> Response:
     """What operators did."""
     query: AuditQuery = request.query
     before = None if query.cursor is None else int(query.cursor)
-    found = await repo.pool().fetch(AUDIT, query.limit + 1, before, query.action)
+    async with repo.connection(of=repo.operators) as connection:
+        found = await connection.fetch(AUDIT, query.limit + 1, before, query.action)
     rows = [dict(row) for row in found[: query.limit]]
     return json_response(
         {"audit": rows, "next_cursor": str(rows[-1]["id"]) if len(found) > query.limit else None}

@@ -58,7 +58,7 @@ async def act(request: ApiRequest[Any], action: str, subject: str, details: dict
     while _late:
         row = _late.popleft()
         try:
-            async with repo.connection(WRITE_SECONDS) as connection:
+            async with repo.connection(WRITE_SECONDS, repo.operators) as connection:
                 await connection.execute(INSERT, *row, timeout=WRITE_SECONDS)
         except (repo.Unavailable, repo.OutcomeUnknown) as error:
             _late.appendleft(row)

@@ -19,7 +19,7 @@ import math
 from collections.abc import Hashable
 from typing import Final
 
-LONGEST: Final = 0.5  # seconds that work may wait
+LONGEST: Final = 0.4  # seconds that work may wait; half a second with what it waited in an `AcceptQueue`
 LEAST: Final = 16  # in a lane without question, else a slow lane could not be measured
 LEAST_EACH: Final = 4  # of them of one owner
 SHARE: Final = 2.0

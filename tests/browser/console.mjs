@@ -100,6 +100,14 @@ await run(async (browser) => {
   say("cluster", { nodes: await page.locator("#cluster [data-node]").evaluateAll((all) => all.map((one) => one.dataset.node)), note: await page.locator("#cluster-note").textContent() });
   await shot(page, "cluster-alone");
 
+  await page.locator("#tab-database").click();
+  await page.waitForSelector("#waits tbody tr");
+  await page.waitForSelector("#slowest tbody tr");
+  const cells = (table) => page.locator(`#${table} tbody tr`).evaluateAll((rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent)));
+  say("database", { waits: await cells("waits"), slowest: await cells("slowest"), note: await page.locator("#database-note").textContent() });
+  await shot(page, "database");
+  say("violations", { where: "database", found: await violations(page) });
+
   await page.locator("#tab-audit").click();
   await page.waitForSelector("#audit tbody tr");
   say("audit", { text: await page.locator("#audit tbody").textContent() });
@@ -121,6 +129,9 @@ await run(async (browser) => {
   await small.waitForSelector(".uplot canvas");
   wide.charts = await overflow(small);
   await shot(small, "phone-charts");
+  await small.locator("#tab-database").click();
+  await small.waitForSelector("#waits tbody tr");
+  wide.database = await overflow(small);
   await small.locator("#tab-tree").click();
   await small.locator('#tree [data-name="db_writer"]').click();
   await small.waitForSelector('#pane [data-key="restart"]');

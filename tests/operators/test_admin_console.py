@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests import browser, node
-from tests.support.server import PASSWORD, Server, User
+from tests.support.server import PASSWORD, PATIENCE, Server, User
 
 SCRIPT = Path(browser.__file__).parent / "console.mjs"
 
 pytestmark = pytest.mark.skipif(browser.chromium() is None, reason=f"no Chromium: {browser.HOW_TO}")
 
 
+@contextmanager
+def waiting_for_a_lock(database: str) -> Iterator[None]:
+    """One program has locked a table, and another waits for it, as long as it is entered."""
+    locked, over = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        holder = await asyncpg.connect(database, server_settings={"application_name": "somebody else"})
+        waiting = await asyncpg.connect(database, server_settings={"application_name": "a report"})
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.execute("LOCK TABLE emails")
+        report = asyncio.create_task(waiting.fetchval("SELECT count(*) FROM emails"))
+        locked.set()
+        await asyncio.to_thread(over.wait)
+        await transaction.rollback()
+        await report
+        await holder.close()
+        await waiting.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(hold()))
+    thread.start()
+    try:
+        assert locked.wait(PATIENCE)
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def told(server: Server, admin: User, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """What the browser saw, in order."""
     shots = os.environ.get("SCREENSHOTS") or str(tmp_path_factory.mktemp("console"))
-    told = node.run(
-        SCRIPT, server.url, admin.email, PASSWORD, shots, timeout=280, CHROMIUM=browser.chromium() or ""
-    )
+    with waiting_for_a_lock(server.database):
+        told = node.run(
+            SCRIPT, server.url, admin.email, PASSWORD, shots, timeout=280, CHROMIUM=browser.chromium() or ""
+        )
     told.append({"event": "shots", "files": sorted(path.name for path in Path(shots).glob("console-*.png"))})
     return told
 
@@ -66,6 +101,17 @@ def test_a_server_that_is_alone_is_a_cluster_of_one(told: list[Any]) -> None:
     assert len(cluster["nodes"]) == 1 and "alone" in cluster["note"]
 
 
+def test_who_waits_for_a_lock_and_what_is_slow_are_shown(told: list[Any]) -> None:
+    database = one(told, "database")
+    [[seconds, who, statement, holder, its]] = database["waits"]
+    assert (
+        seconds[0].isdigit() and who.startswith("a report (session ") and "count(*) FROM emails" in statement
+    )
+    assert holder.startswith("somebody else (session ") and its == "LOCK TABLE emails"
+    assert any("count(*) FROM emails" in statement for _, _, statement in database["slowest"])
+    assert "The last write succeeded" in database["note"]
+
+
 def test_the_audit_log_names_what_was_done(told: list[Any]) -> None:
     text = one(told, "audit")["text"]
     assert "process.restart" in text and "process.kill" in text and "127.0.0.1" in text
@@ -79,7 +125,7 @@ def test_the_page_works_on_a_phone(told: list[Any]) -> None:
 
 def test_the_page_is_accessible(told: list[Any]) -> None:
     checks = [each for each in told if each["event"] == "violations"]
-    assert len(checks) == 5 and [each for each in checks if each["found"]] == []
+    assert len(checks) == 6 and [each for each in checks if each["found"]] == []
 
 
 def test_screenshots_were_taken(told: list[Any]) -> None:

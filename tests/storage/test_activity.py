@@ -29,12 +29,44 @@ def server_environment() -> Mapping[str, str]:
     return {"LOG_LEVEL": "warning"}
 
 
+WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE application_name = 'bitnexus' AND wait_event_type = 'Lock' AND datname = current_database()
+"""
+
+
 def ready(server: Server) -> httpx.Response:
     return httpx.get(f"{server.url}/api/v1/health/ready", timeout=PATIENCE)
 
 
 def database(admin: User) -> dict[str, Any]:
     return admin.client.get("/admin/database").raise_for_status().json()
+
+
+def test_operators_are_served_while_users_hold_every_connection(server: Server, admin: User) -> None:
+    async def main() -> None:
+        holder, looking = await asyncpg.connect(server.database), await asyncpg.connect(server.database)
+        limits = httpx.Limits(max_connections=None)
+        headers = {"authorization": f"Bearer {admin.token}"}
+        async with httpx.AsyncClient(
+            base_url=server.url, timeout=PATIENCE, limits=limits, headers=headers, trust_env=False
+        ) as client:
+            transaction = holder.transaction()
+            await transaction.start()
+            await holder.execute("LOCK TABLE tasks")
+            users = [asyncio.create_task(client.get("/api/v1/tasks")) for _ in range(15)]
+            async with asyncio.timeout(PATIENCE):
+                while await looking.fetchval(WAITING) < 9:  # the writer has the tenth
+                    await asyncio.sleep(0.01)
+            answer = await client.get("/admin/audit")
+            assert answer.status_code == 200 and not all(each.done() for each in users)
+            assert await looking.fetchval(WAITING) > 0
+            await transaction.rollback()
+            await asyncio.gather(*users)
+        await holder.close()
+        await looking.close()
+
+    asyncio.run(main())
 
 
 def test_who_waits_for_whose_lock_is_told_everywhere(server: Server, admin: User) -> None:

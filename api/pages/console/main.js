@@ -4,6 +4,7 @@ import { Socket } from "/vendor/phoenix.mjs";
 import * as session from "/shared/session.js";
 import { Charts } from "./charts.js";
 import { Cluster } from "./cluster.js";
+import * as database from "./database.js";
 import { $, bytes, clock, el, ms, number, toast } from "./dom.js";
 import { call, chosen } from "./node.js";
 import { Pane } from "./pane.js";
@@ -150,7 +151,7 @@ function follow() {
     }
   }
 
-  const timers = [setInterval(renew, 30000), setInterval(look, NODES_MS), setInterval(() => view === "processes" && !document.hidden && processes.read(), 2000)];
+  const timers = [setInterval(renew, 30000), setInterval(look, NODES_MS), setInterval(() => view === "processes" && !document.hidden && processes.read(), 2000), setInterval(() => view === "database" && !document.hidden && database.read(), 2000)];
   shown("waiting", "Connecting…");
   socket.connect();
   look();
@@ -190,6 +191,7 @@ async function everything() {
     reports.reports.reverse().forEach((one) => report1(one, false));
     totals(reports.totals);
     if (view === "processes") processes.read();
+    if (view === "database") database.read();
   } catch (error) {
     toast(error.message);
   }
@@ -301,6 +303,7 @@ function show(name) {
   if (name === "processes") processes.read();
   if (name === "charts") charts.draw();
   if (name === "audit") audit();
+  if (name === "database") database.read();
   if (name === "log") {
     unseen = 0;
     $("log-count").hidden = true;
