@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from collections import namedtuple
 from collections.abc import Mapping
@@ -94,7 +95,8 @@ def test_who_waits_for_whose_lock_is_told_everywhere(server: Server, admin: User
             metrics = await asyncio.to_thread(
                 lambda: httpx.get(f"{server.url}/metrics", timeout=PATIENCE).text
             )
-            assert "bitnexus_lock_waits 1.0" in metrics and "bitnexus_writable 1.0" in metrics
+            assert re.search(r"^bitnexus_lock_waits\{.*\} 1.0$", metrics, re.M)
+            assert re.search(r"^bitnexus_writable\{.*\} 1.0$", metrics, re.M)
             await transaction.rollback()
             assert await task == 0
         finally:
