@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import random
 import sys
 from collections import Counter
@@ -25,6 +26,8 @@ PRESENCE_SECONDS = 15.0
 REST_SECONDS = 30.0  # for the last events to arrive
 SETTLE_SECONDS = 60.0  # for the last answers
 DONE_SECONDS = 180.0  # for a fault to be done and undone
+END_SECONDS = 600.0  # for all that comes beside the faults, the servers' start and the checker with it
+GRACE_SECONDS = 60.0  # after that
 FAULT_SECONDS = (0.2, 4.0)
 CALM_SECONDS = (0.1, 1.0)
 TOGETHER = (1, 1, 1, 2, 2, 3)  # faults at a time
@@ -163,6 +166,19 @@ async def _until_told(subscribers: list[Subscriber], made: World) -> None:
         await asyncio.sleep(0.5)
 
 
+async def _bounded(seed: int, minutes: float, nodes: int) -> Findings:
+    """A campaign that is given up `END_SECONDS` after its last fault; what then still waits is printed."""
+    task = asyncio.create_task(campaign(seed, minutes, nodes))
+    done, _ = await asyncio.wait([task], timeout=minutes * 60 + END_SECONDS)
+    if done:
+        return task.result()
+    for each in asyncio.all_tasks():
+        each.print_stack()
+    task.cancel()
+    await asyncio.wait([task], timeout=GRACE_SECONDS / 2)
+    raise TimeoutError
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -174,7 +190,13 @@ def main() -> int:
         "--nodes", type=int, default=0, help="so many servers as nodes of one cluster over NATS"
     )
     options = parser.parse_args()
-    findings = asyncio.run(campaign(options.seed, options.minutes, options.nodes))
+    # Whatever hangs, the run ends, and says where: its own tasks first, then the threads.
+    faulthandler.dump_traceback_later(options.minutes * 60 + END_SECONDS + GRACE_SECONDS, exit=True)
+    try:
+        findings = asyncio.run(_bounded(options.seed, options.minutes, options.nodes))
+    except TimeoutError:
+        print("wrong: the campaign did not come to its end")
+        return 1
     for line in findings.wrong[:SHOWN]:
         print(f"wrong: {line}")
     print(findings.line)

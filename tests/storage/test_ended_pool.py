@@ -1,0 +1,55 @@
+"""A pool that is ended while somebody waits for one of its connections: the database is away, and who waits hears it at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+
+from actors.server_state import server_state
+from actors.storage import connecting
+from actors.storage.failures import Unavailable
+from tests.support.server import PATIENCE
+from tests.support.storage import run, storage
+
+
+class Unreachable:
+    """asyncpg's functions for a database whose link is dead: connecting takes as long as one lets it."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+
+    async def connect(self, *_arguments: Any, **_options: Any) -> asyncpg.Connection:
+        self.tried += 1
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_who_waits_for_a_connection_of_an_ended_pool_does_not_wait_for_another(database: str) -> None:
+    async def main() -> None:
+        async with storage(database, listen=False):
+            state = server_state()
+            pool = await connecting.open_pool(database, 1, "test", state.id, PATIENCE)
+            await pool.acquire()
+
+            async def wait() -> None:
+                await pool.acquire()
+
+            waiting = [asyncio.create_task(wait()) for _ in range(3)]
+            await asyncio.sleep(0.05)
+            assert not any(each.done() for each in waiting)
+            driver, state.driver = state.driver, Unreachable()
+            state.database_error = "down"
+            pool.terminate()
+            try:
+                for each in waiting:
+                    with pytest.raises((Unavailable, asyncpg.InterfaceError)):
+                        async with asyncio.timeout(PATIENCE):
+                            await each
+                assert state.driver.tried == 0
+            finally:
+                state.driver, state.database_error = driver, None
+
+    run(main())
