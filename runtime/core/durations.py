@@ -31,7 +31,7 @@ def check_timeout(ms: Any) -> None:
         raise bad_argument("timeout", "milliseconds (a finite number, 0 or more) or None", ms, (int, float))
 
 
-def check_patience(ms: Any) -> None:
+def check_receive_timeout(ms: Any) -> None:
     """Of a `receive`: Error("timeout_value") for what `after` takes for none, Error("badarg") for NaN and infinity."""
     if ms is None or (type(ms) is int and 0 <= ms <= MOST_RECEIVE_MS):
         return

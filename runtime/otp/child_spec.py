@@ -189,7 +189,7 @@ async def start_child_process(
     return ("error", result)
 
 
-def monitor_child(pid: Pid) -> Any:
+def _monitor_child(pid: Pid) -> Any:
     """Takes the link off a child that is to be stopped. If its EXIT is here already: its reason, else None."""
     cell = scheduler.current
     assert cell is not None
@@ -200,7 +200,7 @@ def monitor_child(pid: Pid) -> Any:
 
 async def shut_down(pid: Pid, shutdown: int | str | None) -> Any:
     """Stops one child as its spec says: its exit reason."""
-    early = monitor_child(pid)
+    early = _monitor_child(pid)
     if early is not None:
         return early
     me = scheduler.current

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, overload
 from runtime.core import signals
 from runtime.core.actor import FunctionProcess
 from runtime.core.alias import MONITOR_ALIASES, AliasMonitor
-from runtime.core.durations import MOST_RECEIVE_MS, check_duration, check_patience, check_timeout
+from runtime.core.durations import MOST_RECEIVE_MS, check_duration, check_receive_timeout, check_timeout
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Unwind, is_atom
 from runtime.core.modes import DEAD
@@ -338,7 +338,7 @@ def receive(match: Callable[[Any], bool] | None = None, timeout: float | None = 
     `match` is a guard: a pure function of the message and of what it closes over. What it has refused is not shown to it
     again, nor to one of the same code and constants; one that waits for a reference skips what is older than that.
     """
-    check_patience(timeout)
+    check_receive_timeout(timeout)
     return Receive(match, None if timeout is None else timeout / 1000)
 
 
@@ -375,7 +375,7 @@ def registered() -> list[str]:
 async def sleep(ms: float) -> None:
     """`timer:sleep/1`. The process waits, the others run."""
     if not isinstance(ms, int) or ms <= MOST_RECEIVE_MS:
-        check_patience(ms)  # a longer sleep is several receives in OTP, so there is no more bound
+        check_receive_timeout(ms)  # a longer sleep is several receives in OTP, so there is no more bound
     check_duration(ms)
     engine = current_engine()
     reply = PendingReply()

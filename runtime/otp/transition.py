@@ -132,7 +132,7 @@ def timeout_event(action: TimeoutAction) -> Event:
             return event
 
 
-def is_event(event: Any) -> bool:
+def _is_event(event: Any) -> bool:
     """True for what NextEvent may insert: gen_statem's event types but for `enter`."""
     match event:
         case "cast" | "info" | "internal" | "timeout" | "state_timeout" | ("timeout", _):
@@ -148,7 +148,7 @@ def is_sound(action: Any) -> bool:
         case Postpone() | Hibernate() | PopCallbackModule():
             return True
         case NextEvent(event, _):
-            return is_event(event)
+            return _is_event(event)
         case ReplyAction(from_, _):
             return isinstance(from_, From)
         case (
@@ -174,7 +174,7 @@ def _is_timeout(event: Any) -> bool:
     return (
         event in ("timeout", "state_timeout")
         if isinstance(event, str)
-        else is_event(event) and event[0] == "timeout"
+        else _is_event(event) and event[0] == "timeout"
     )
 
 

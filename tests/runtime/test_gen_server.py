@@ -458,32 +458,3 @@ def test_the_default_callbacks_refuse(play: Any) -> None:
 
 def test_gen_server_module_exports_what_it_documents() -> None:
     assert all(hasattr(gen_server, name) for name in gen_server.__all__)
-
-
-class Countdown(GenServer):
-    """Continues with itself, `how` says which steps are coroutines."""
-
-    def init(self, start: int, how: str) -> Ok:
-        self.how = how
-        return Ok(continue_=start)
-
-    def handle_continue(self, continue_: int) -> Any:
-        self.left = continue_
-        if self.how == "async" or (self.how == "mixed" and continue_ % 2):
-            return self._later(continue_)
-        return NoReply(continue_=continue_ - 1) if continue_ > 1 else None
-
-    async def _later(self, left: int) -> Any:
-        return NoReply(continue_=left - 1) if left > 1 else None
-
-    def handle_call(self, request: Any, from_: Any) -> Reply:
-        return Reply(self.left)
-
-
-@pytest.mark.parametrize("how", ["sync", "async", "mixed"])
-def test_a_server_continues_as_often_as_it_likes(play: Any, how: str) -> None:
-    async def body() -> None:
-        pid = await Countdown.start(5000, how)
-        assert await call(pid, "left") == 1
-
-    play(body)

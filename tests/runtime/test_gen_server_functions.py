@@ -1,4 +1,4 @@
-"""What few servers need: start_monitor, enter_loop, code changes, a log of events, collections of requests."""
+"""What few servers need: start_monitor, enter_loop, code changes, a log, collections of requests, endless continues."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runtime import Down, GenServer, Pid, StartError, erlang, gen_server, request_ids, sys
-from runtime.otp.gen_server import NoReply, Reply, Stop, enter_loop
+from runtime.otp.gen_server import NoReply, Ok, Reply, Stop, call, enter_loop
 from runtime.testing.simulation import play
 
 
@@ -155,5 +155,34 @@ def test_after_a_timeout_a_collection_is_void_and_late_answers_are_dropped() -> 
             "error",
             ("noproc", "nobody"),
         )
+
+    play(body)
+
+
+class Countdown(GenServer):
+    """Continues with itself, `how` says which steps are coroutines."""
+
+    def init(self, start: int, how: str) -> Ok:
+        self.how = how
+        return Ok(continue_=start)
+
+    def handle_continue(self, continue_: int) -> Any:
+        self.left = continue_
+        if self.how == "async" or (self.how == "mixed" and continue_ % 2):
+            return self._later(continue_)
+        return NoReply(continue_=continue_ - 1) if continue_ > 1 else None
+
+    async def _later(self, left: int) -> Any:
+        return NoReply(continue_=left - 1) if left > 1 else None
+
+    def handle_call(self, request: Any, from_: Any) -> Reply:
+        return Reply(self.left)
+
+
+@pytest.mark.parametrize("how", ["sync", "async", "mixed"])
+def test_a_server_continues_as_often_as_it_likes(play: Any, how: str) -> None:
+    async def body() -> None:
+        pid = await Countdown.start(5000, how)
+        assert await call(pid, "left") == 1
 
     play(body)

@@ -427,16 +427,19 @@ def test_a_supervisor_that_is_killed_while_a_child_starts_is_unwound(play: Any) 
 
     async def slow() -> None:
         try:
+            erlang.send("waiting", "starting")
             await asyncio.sleep(3600)
         finally:
             left.append("start function")
 
     async def body() -> None:
         sup: Any = await Supervisor.start_link([])
+        erlang.register("waiting", erlang.self_())
         erlang.spawn(supervisor.start_child, sup, ChildSpec("a", (slow, ())))
-        await erlang.sleep(5)
+        assert await erlang.receive(lambda message: message == "starting") == "starting"
         erlang.exit(sup, "kill")
-        await erlang.sleep(5)
+        while not left:
+            await erlang.sleep(5)
         assert left == ["start function"]
 
     play(body)
