@@ -25,7 +25,7 @@ from bench.run import Lacks, Run, Task
 
 COUNTS = (1, 2, 4)
 REST_SECONDS = 10.0
-SHARE = "% of a core"
+SHARE = "% core"
 SIZES = """SELECT sum(pg_total_relation_size(oid)), (SELECT count(*) FROM transactions),
 (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')
 FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"""
@@ -45,7 +45,7 @@ def costs(nodes: int) -> tuple[Row, ...]:
         Row(f"at rest, {at}: NATS", SHARE),
         Row(f"at rest, {at}: frames on a link, both ways", "/s"),
         Row(f"memory of a server that no other shares, {at}", "MiB"),
-        Row(f"database connections, {at}", ""),
+        Row(f"database connections, {at}", "open"),
         Row(f"growth of the database a transaction, {at}", "bytes"),
     )
 
