@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 import msgspec
 
@@ -135,12 +136,19 @@ async def on_node(node: str, operation: str, request: ApiRequest[Any], milliseco
         request.params,
         request.http.query,
         body,
-        request.principal if request.has_principal else None,
+        _plain(request.principal) if request.has_principal else None,
         request.address,
         request.request_id,
     )
     status, answer = await ask(node, asked, milliseconds)
     return Response(status, answer, [JSON_HEADER])
+
+
+def _plain(principal: Principal) -> Principal:
+    """The same, as it travels: the database driver's ids are of a class of its own."""
+    ids = {name: getattr(principal, name) for name in ("user_id", "session_id")}
+    plain = {name: None if value is None else UUID(int=value.int) for name, value in ids.items()}
+    return msgspec.structs.replace(principal, **plain)
 
 
 async def look(node: str, operation: str, milliseconds: float = LOOK_MS) -> bytes:
@@ -164,6 +172,8 @@ async def ask(node: str, asked: NodeRequest, milliseconds: float) -> tuple[int, 
             outcome = await erpc.call(node, EXPORTED, (asked,), milliseconds)
         except (Error, Exit) as failed:
             outcome = _why(node, failed.reason, milliseconds, _operations[asked.operation].writes)
+        except Exception as failed:  # it can't travel
+            outcome = from_exception(failed)
         if not answered.done():  # its client may have gone
             answered.set_result(outcome)
 
