@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -166,7 +167,8 @@ def test_transitions_of_each_breaker_are_counted_from_zero(server: Server) -> No
         text = client.get("/metrics").text
     for state in ("closed", "open", "half_open"):
         for service in ("go", "nowhere"):
-            assert f'bitnexus_breaker_transitions_total{{service="{service}",to="{state}"}}' in text
+            labels = f'service="{service}",to="{state}"'
+            assert re.search(rf"^bitnexus_breaker_transitions_total{{[^}}]*{labels}}} \d", text, re.MULTILINE)
 
 
 def test_the_breaker_by_the_clock(caplog: pytest.LogCaptureFixture) -> None:

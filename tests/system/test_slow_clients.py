@@ -67,7 +67,7 @@ def test_slow_clients_keep_nobody_waiting_and_leave_nothing(
         while any(attack.poll() is None for attack in attacks):
             body = {"amount": "1.00", "currency": "EUR"}
             answer = user.client.post("/api/v1/transactions", json=body)
-            assert answer.status_code == 201, server.lines[-60:]
+            assert answer.status_code == 201, "\n".join(server.lines[-60:])
             with server.client() as client:  # a new connection each time
                 assert client.get("/health").status_code == 200
             answered += 1
