@@ -39,6 +39,7 @@ log = logging.getLogger("bitnexus.repo")
 PING_UP_MS = 1000
 PING_DOWN_MS = (100, 200, 400, 800, 1000)
 PING_SECONDS = 1.0
+LATE_SECONDS = 0.1  # an event loop that is later than that with a timeout was not able to read either
 PING = "SELECT current_setting('transaction_read_only')::boolean"
 COMMAND_SECONDS = 10.0
 OPERATORS_SIZE = 2  # connections, opened when wanted
@@ -108,6 +109,7 @@ class Repo(GenServer):
         self.pool_size = pool_size if pool_size is not None else settings.current().database_pool_size
         self.migrations = migrations
         self._timer: Any = None
+        self._was_late = False
         self._link: asyncpg.Connection | None = None
         self.on_exit(lambda _pid: self._disconnect())  # also when it is killed
         return self._open()
@@ -173,6 +175,7 @@ class Repo(GenServer):
     async def _ping(self) -> None:
         state = server_state()
         error: str | None = None
+        began = self.now()
         try:
             async with asyncio.timeout(PING_SECONDS):
                 if self._link is None or self._link.is_closed():
@@ -182,14 +185,25 @@ class Repo(GenServer):
                 if await self._link.fetchval(PING) and self.several_hosts:
                     raise Unavailable("this host takes no writes any more")
         except Exception as caught:  # whatever it is: the database does not answer
+            late = self.now() - began > PING_SECONDS + LATE_SECONDS
+            if late and not self._was_late and state.database_error is None:
+                # The answer may lie there unread: a server that is short of CPU was late itself. That counts once.
+                self._was_late = True
+                self._later(0)
+                return
             error = reason(caught)
             self._disconnect()
             if state.database_error is None:
                 await self._replace_pool()
+        self._was_late = False
         self._note(error)
+        self._later(
+            PING_UP_MS if error is None else PING_DOWN_MS[min(state.failed_pings, len(PING_DOWN_MS)) - 1]
+        )
+
+    def _later(self, pause: int) -> None:
         if self._timer is not None:
             erlang.cancel_timer(self._timer)
-        pause = PING_UP_MS if error is None else PING_DOWN_MS[min(state.failed_pings, len(PING_DOWN_MS)) - 1]
         self._timer = erlang.send_after(pause, erlang.self_(), Ping())
 
     def _note(self, error: str | None) -> None:
