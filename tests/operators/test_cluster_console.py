@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import browser, node
-from tests.operators.test_nodes import cluster, readiness
+from tests.operators.test_nodes import are_together, cluster
 from tests.support.server import PASSWORD, Server, User, start, wait_until
 
 SCRIPT = Path(browser.__file__).parent / "cluster.mjs"
@@ -24,7 +24,7 @@ def server(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("nodes")
     running = start(module_database, ("--nodes", "2"), DATA_DIR=str(folder))
     try:
-        wait_until(lambda: len(readiness(running.client())["nodes"]) == 1)
+        wait_until(lambda: are_together(running))
         yield running
     finally:
         running.stop()

@@ -42,7 +42,7 @@ def server(module_database: str, folder: Path) -> Iterator[Server]:
     """A parent with two servers, which see each other."""
     running = start(module_database, ("--nodes", "2"), DATA_DIR=str(folder))
     try:
-        wait_until(lambda: len(readiness(running.client())["nodes"]) == 1)
+        wait_until(lambda: are_together(running))
         yield running
     finally:
         running.stop()
@@ -57,7 +57,16 @@ def names(server: Server, admin: User) -> tuple[str, str]:
 
 
 def readiness(client: httpx.Client, **query: str) -> dict[str, Any]:
-    return client.get("/api/v1/health/ready", params=query).raise_for_status().json()
+    return client.get("/api/v1/health/ready", params=query).json()
+
+
+def are_together(server: Server) -> bool:
+    """Whether both servers are ready and see each other."""
+    with server.client() as client:
+        one = readiness(client)
+        if one["status"] != "ready" or [peer["status"] for peer in one["nodes"]] != ["up"]:
+            return False
+        return readiness(client, node=one["nodes"][0]["node"])["status"] == "ready"
 
 
 def cluster(admin: User) -> list[dict[str, Any]]:
@@ -69,13 +78,15 @@ def get(admin: User, path: str, node: str, **query: Any) -> dict[str, Any]:
 
 
 def test_each_node_is_told_of_with_its_links(admin: User, names: tuple[str, str]) -> None:
-    nodes = cluster(admin)
-    assert [one["state"] for one in nodes] == ["up", "up"]
-    descriptions = [one["description"] for one in nodes]
+    def described() -> list[dict[str, Any]] | None:
+        found = [one["description"] for one in cluster(admin) if one["state"] == "up"]
+        return found if len(found) == 2 and all(one["ready"] for one in found) else None
+
+    descriptions = wait_until(described)
     assert len({one["os_pid"] for one in descriptions}) == 2
-    assert all(one["ready"] and one["nats"]["connected"] for one in descriptions)
-    for described, other in zip(descriptions, reversed(names), strict=True):
-        [link] = described["links"]
+    assert all(one["nats"]["connected"] for one in descriptions)
+    for one, other in zip(descriptions, reversed(names), strict=True):
+        [link] = one["links"]
         assert link["node"] == other and link["round_trip_ms"] > 0
         assert min(link["frames_in"], link["frames_out"], link["bytes_in"], link["bytes_out"]) > 0
     assert get(admin, "/admin/node", names[1])["os_pid"] == descriptions[1]["os_pid"]
@@ -240,7 +251,7 @@ def test_a_node_that_hangs_is_one_line_within_bounded_time(
             assert [line.split(":")[0] for line in told.stderr.splitlines()] == [victim]
         finally:
             process.send_signal(signal.SIGCONT)
-    wait_until(lambda: len(readiness(server.client())["nodes"]) == 1)
+    wait_until(lambda: are_together(server))
 
 
 def test_every_operators_endpoint_takes_a_node() -> None:

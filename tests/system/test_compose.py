@@ -70,9 +70,9 @@ class Composed:
     servers: dict[str, Server]
 
     def ready(self) -> dict[str, Any]:
-        """The readiness of whichever server Caddy chooses, on a connection of its own."""
+        """The readiness of whichever server Caddy chooses, on a connection of its own; nobody's while it finds none."""
         answer = httpx.get(f"{self.url}/api/v1/health/ready", trust_env=False, timeout=PATIENCE)
-        return answer.raise_for_status().json()
+        return answer.json() if answer.status_code == 200 else {"node": "", "nodes": []}
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_both_servers_answer_and_see_each_other(composed: Composed) -> None:
 
     def both() -> bool:
         seen.add(composed.ready()["node"])
-        return seen == {"bitnexus@one", "bitnexus@two"}
+        return seen >= {"bitnexus@one", "bitnexus@two"}
 
     wait_until(both)
 
@@ -154,7 +154,7 @@ def test_a_server_may_be_replaced_behind_caddy(composed: Composed) -> None:
         assert composed.servers["one"].stop() == 0
         seen = answered
         wait_until(lambda: answered > seen + 20)
-        assert composed.ready()["node"] == "bitnexus@two"
+        wait_until(lambda: composed.ready()["node"] == "bitnexus@two")
     finally:
         done.set()
         asking.join(PATIENCE)
