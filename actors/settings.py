@@ -64,7 +64,11 @@ class Settings:
     data_dir: Path = variable(  # noqa: RUF009  (it makes a field)
         ".data", variables.path, "folder of the embedded database and of the development key"
     )
-    database_pool_size: int = variable("10", variables.whole(2, 200), "connections of the pool")
+    database_pool_size: int = variable(
+        "10",
+        variables.whole(2, 200),
+        "connections of the pool of users' requests; what operators ask has two of its own",
+    )
     secret_key_base: str = variable(
         "",
         variables.text,

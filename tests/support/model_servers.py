@@ -92,7 +92,7 @@ class Tab(SocketTransport):
         self.client.hear(heard)
         erlang.send(self.to, heard)
 
-    def push(self, frame: Frame) -> None:
+    def send(self, frame: Frame) -> None:
         erlang.send(self.pid, frame)
 
     def stop(self, code: int, reason: Any) -> Any:
