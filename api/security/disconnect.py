@@ -8,7 +8,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from runtime.otp import erlang
-from runtime.phoenix.endpoint import broadcast
+from runtime.phoenix.endpoint import local_broadcast
 
 PUBSUB = "pubsub"
 
@@ -29,5 +29,6 @@ def session(user_id: UUID, session_id: UUID) -> None:
 
 
 def _disconnect(user_id: UUID, payload: dict[str, str]) -> None:
+    # Another node's sockets are closed when it has read the change itself: sooner, their clients would come back in.
     if erlang.whereis(PUBSUB) is not None:
-        broadcast(PUBSUB, socket_id(user_id), "disconnect", payload)
+        local_broadcast(PUBSUB, socket_id(user_id), "disconnect", payload)

@@ -19,9 +19,11 @@ async function signIn(page) {
   await drawn(page);
 }
 
+const RESTARTING = { absent: "/admin/processes/" }; // a process that is being restarted has no name for a moment
+
 await run(async (browser) => {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: "light" });
-  const page = await open(context, `${url}/admin`);
+  const page = await open(context, `${url}/admin`, RESTARTING);
   await page.waitForSelector("#login:not([hidden])");
   say("violations", { where: "sign in", found: await violations(page) });
   await signIn(page);
@@ -116,7 +118,7 @@ await run(async (browser) => {
   await context.close();
 
   const phone = await browser.newContext({ viewport: { width: 390, height: 844 }, colorScheme: "dark", storageState: state, deviceScaleFactor: 2, hasTouch: true });
-  const small = await open(phone, `${url}/admin`);
+  const small = await open(phone, `${url}/admin`, RESTARTING);
   await live(small);
   await drawn(small);
   await shot(small, "phone-tree", true);
