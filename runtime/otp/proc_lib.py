@@ -31,6 +31,7 @@ from runtime.core.scheduling import scheduler
 from runtime.core.signals import ExitMessage
 from runtime.otp.erlang import demonitor
 from runtime.otp.gen import stop
+from runtime.otp.gen_server import GenServer
 from runtime.otp.init_ack import StartReply, acknowledged
 from runtime.otp.process_dictionary import ancestors_of
 
@@ -111,7 +112,7 @@ def initial_call(pid: Pid) -> tuple[str, str] | Literal[False]:
     actor = pid.cell.actor
     if isinstance(actor, SpecialProcess):
         return actor.runs
-    return (module_of(actor), "init") if hasattr(actor, "_initialised") else False
+    return (module_of(actor), "init") if isinstance(actor, GenServer) else False
 
 
 async def start_link(fn: Callable[..., Any], *args: Any, timeout: float | None = None) -> Any:

@@ -110,16 +110,21 @@ def once_each(*requests: bytes) -> Flood:
         for raw in itertools.cycle([target.fill(each) for each in requests]):
             if time.monotonic() > until:
                 return
-            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-                async with asyncio.timeout(max(0.01, until - time.monotonic())):
-                    reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-                    try:
-                        writer.write(raw)
-                        await reader.readuntil(b"\r\n")
-                    finally:
-                        writer.transport.abort()
+            await _once(target, raw, b"\r\n", until)
 
     return client
+
+
+async def _once(target: Target, raw: bytes, end: bytes, until: float) -> None:
+    """A connection that sends this, reads up to `end` and is gone."""
+    with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+        async with asyncio.timeout(max(0.01, until - time.monotonic())):
+            reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+            try:
+                writer.write(raw)
+                await reader.readuntil(end)
+            finally:
+                writer.transport.abort()
 
 
 def socket(*messages: bytes, joined: bool = False) -> Flood:
@@ -167,14 +172,7 @@ async def joined_sockets(target: Target, until: float) -> None:
     """Sockets that join and end at once, again and again (A17)."""
     first = target.fill(HANDSHAKE) + join_of(target.user_id.encode())
     while time.monotonic() < until:
-        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-            async with asyncio.timeout(max(0.01, until - time.monotonic())):
-                reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-                try:
-                    writer.write(first)
-                    await reader.readuntil(b'"ok"')
-                finally:
-                    writer.transport.abort()
+        await _once(target, first, b'"ok"', until)
 
 
 async def broadcasts(target: Target, until: float) -> None:
