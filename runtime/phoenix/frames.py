@@ -48,6 +48,7 @@ class FrameParser:
     max_frame_size: bytes of a frame with its header; 0 leaves it to the other bound. max_message_size: bytes
     of a message, all fragments together, and of a frame. deflate: what was negotiated, if anything was; a client with context
     takeover costs an inflater from its first compressed message on. max_inflated: bytes of a message that came compressed.
+    max_inflate_ratio: how many times its bytes on the wire such a message may be (None: no bound).
 
     A few KB may inflate to all that a message may be. So messages are inflated in steps: `feed` yields PAUSE
     whenever INFLATE_STEP bytes were inflated, in one message or in many, or taken in, or FRAMES were read, and before a
@@ -56,7 +57,7 @@ class FrameParser:
 
     __slots__ = (
         "_buffer", "_fragments", "_inflater", "_opcode", "_packed", "_step_left", "count", "deflate",
-        "max_frame_size", "max_inflated", "max_message_size", "small_fragments",
+        "max_frame_size", "max_inflate_ratio", "max_inflated", "max_message_size", "small_fragments",
     )  # fmt: skip
 
     def __init__(
@@ -65,10 +66,12 @@ class FrameParser:
         max_message_size: int,
         deflate: Deflate | None = None,
         max_inflated: int | None = None,
+        max_inflate_ratio: int | None = None,
     ) -> None:
         self.max_frame_size = min(max_frame_size or sys.maxsize, max_message_size + LONGEST_HEADER)
         self.max_message_size = max_message_size
         self.max_inflated = max_message_size if max_inflated is None else min(max_inflated, max_message_size)
+        self.max_inflate_ratio = max_inflate_ratio
         self.deflate = deflate
         self.count = 0  # of whole frames
         self.small_fragments = 0  # that ended no message; who bounds the rate counts them, and sets it to 0
@@ -164,6 +167,8 @@ class FrameParser:
             fragments = self._fragments
             if fragments is None:
                 raise ProtocolError(1002, "received unexpected continuation frame")
+            if not final and not payload:  # RFC 6455 allows it; Bandit 1.12 does not: it could go on for ever
+                raise ProtocolError(1008, "received an empty fragment")
             fragments += payload
             if len(fragments) > self.max_message_size:
                 raise ProtocolError(1009, "message is too large")
@@ -225,6 +230,9 @@ class FrameParser:
         inflater = self._inflater or zlib.decompressobj(-zlib.MAX_WBITS)
         if self.deflate is not None and not self.deflate.client_no_context:
             self._inflater = inflater
+        most = self.max_inflated
+        if self.max_inflate_ratio is not None:
+            most = min(most, self.max_inflate_ratio * len(payload))
         payload += _TAIL
         message = bytearray()
         # The input goes in by steps too: blocks may inflate to nothing, and zlib copies what it leaves each time.
@@ -240,7 +248,7 @@ class FrameParser:
                 except zlib.error as error:
                     raise ProtocolError(1007, f"received a frame that does not inflate: {error}") from None
                 message += piece
-                if len(message) > self.max_inflated:
+                if len(message) > most:
                     raise ProtocolError(1009, "message is too large")
                 rest = inflater.unconsumed_tail
                 more = len(piece) == allowed  # zlib may hold output back even if it has taken all the input

@@ -119,7 +119,11 @@ class WebSocketConnection(SocketTransport):
         self.options = options
         self.window_bits = 0 if deflate is None else deflate.window_bits
         self.parser = FrameParser(
-            options.max_frame_size, options.max_message_size, deflate, options.max_inflated
+            options.max_frame_size,
+            options.max_message_size,
+            deflate,
+            options.max_inflated,
+            options.max_inflate_ratio,
         )
         self.last_seen = 0.0
         self.frame_since = (-1, 0.0)  # the frame that the last look found unfinished, and since when

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -95,42 +96,53 @@ INFO = (
     "sec_websocket_headers",
     "session",
 )
-PHOENIX_LIMIT = 8_000_000
+# What Phoenix and Bandit 1.12.5 allow, instead of our bounds.
+websocket = partial(
+    WebSocketOptions,
+    max_message_size=8_000_000,
+    max_inflated=8_000_000,
+    max_buffer=64_000_000,
+    max_messages_per_second=None,
+    validate_key=False,
+)
+longpoll = partial(
+    LongPollOptions, window_ms=1000, max_body=8_000_000, max_buffer=64_000_000, max_messages_per_second=None
+)
 ORIGINS = ("//example.com", "https://*.example.org", "http://other.test:8080")
 
 MOUNTS = (
     Mount(
         "/conformance",
         ConformanceSocket,
-        WebSocketOptions(check_origin=False, connect_info=INFO, max_message_size=PHOENIX_LIMIT),
-        LongPollOptions(check_origin=False, window_ms=1000, connect_info=INFO, max_body=PHOENIX_LIMIT),
+        websocket(check_origin=False, connect_info=INFO),
+        longpoll(check_origin=False, connect_info=INFO),
         auth_token=True,
     ),
     Mount(
         "/conformance_origin",
         ConformanceSocket,
-        WebSocketOptions(check_origin=ORIGINS),
-        LongPollOptions(check_origin=ORIGINS, window_ms=1000),
+        websocket(check_origin=ORIGINS),
+        longpoll(check_origin=ORIGINS),
     ),
-    Mount("/conformance_idle", ConformanceSocket, WebSocketOptions(check_origin=False, timeout=1000)),
+    Mount("/conformance_idle", ConformanceSocket, websocket(check_origin=False, timeout=1000)),
     Mount(
         "/conformance_small",
         SmallSocket,
-        WebSocketOptions(check_origin=False, max_frame_size=1024, max_channels_per_transport=3),
-        LongPollOptions(check_origin=False, window_ms=1000, max_channels_per_transport=3),
+        websocket(check_origin=False, max_frame_size=1024, max_channels_per_transport=3),
+        longpoll(check_origin=False, max_channels_per_transport=3),
     ),
     Mount(
         "/conformance_sub",
         ConformanceSocket,
-        WebSocketOptions(check_origin=False, subprotocols=("chat.v2", "chat.v1")),
+        websocket(check_origin=False, subprotocols=("chat.v2", "chat.v1")),
     ),
     Mount(
         "/conformance_path/:tenant",
         ConformanceSocket,
-        WebSocketOptions(path="/ws/:lang", check_origin=False, error_handler=rate_limited),
-        LongPollOptions(path="/lp", check_origin=False, window_ms=1000),
+        websocket(path="/ws/:lang", check_origin=False, error_handler=rate_limited),
+        longpoll(path="/lp", check_origin=False),
     ),
-    Mount("/conformance_deflate", ConformanceSocket, WebSocketOptions(check_origin=False, compress=True)),
+    Mount("/conformance_deflate", ConformanceSocket, websocket(check_origin=False, compress=True)),
 )
 
 
@@ -144,7 +156,7 @@ class Control:
         if (request.method, request.path) != ("POST", "/control/broadcast"):
             return answer_of(error_response(404))
         try:
-            order = orjson.loads(await request.body.read(1 << 20))
+            order = orjson.loads(await request.body.read(8_000_000))
             payload = base64.b64decode(order["binary"]) if "binary" in order else order.get("payload", {})
             self.endpoint.broadcast(order["topic"], order["event"], payload)
         except Exception:

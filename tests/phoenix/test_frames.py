@@ -19,7 +19,12 @@ from tests.phoenix.client import client_frame
 
 
 def parser(**options: Any) -> FrameParser:
-    return FrameParser(options.pop("frame", 1024), options.pop("message", 4096), options.pop("deflate", None))
+    return FrameParser(
+        options.pop("frame", 1024),
+        options.pop("message", 4096),
+        options.pop("deflate", None),
+        max_inflate_ratio=options.pop("ratio", None),
+    )
 
 
 def test_a_final_block_ends_a_message_and_the_next_begins_anew() -> None:
@@ -80,6 +85,11 @@ def test_fragments_with_a_ping_between() -> None:
     assert list(parser().feed(frames)) == [(9, b""), (1, b"abc")]
 
 
+def test_the_first_and_the_last_fragment_may_be_empty() -> None:
+    frames = client_frame(1, b"", 0) + client_frame(0, b"a", 0) + client_frame(0, b"")
+    assert list(parser().feed(frames)) == [(1, b"a")]
+
+
 @pytest.mark.parametrize(
     ("data", "code"),
     [
@@ -88,6 +98,8 @@ def test_fragments_with_a_ping_between() -> None:
         (client_frame(1, b"\xc3", 0) + client_frame(0, b"\x28"), 1007),
         (client_frame(0, b"x"), 1002),
         (client_frame(1, b"x", 0) + client_frame(2, b"x"), 1002),
+        (client_frame(1, b"x", 0) + client_frame(0, b"", 0), 1008),
+        (client_frame(0, b"", 0), 1002),
         (client_frame(3, b"x"), 1002),
         (client_frame(11, b"x"), 1002),
         (client_frame(1, b"x", 0xC0), 1002),
@@ -227,6 +239,21 @@ def test_a_message_that_inflates_too_far_is_refused_at_the_first_step_that_shows
     assert [next(events) for _ in range(3)] == [(PAUSE, b"")] * 3
     with pytest.raises(ProtocolError) as error:
         next(events)
+    assert error.value.code == 1009
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_message_that_inflates_to_more_than_its_share_is_refused(allowed: bool) -> None:
+    compressor = zlib.compressobj(wbits=-15)
+    packed = (compressor.compress(b"x" * 4_000) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    ratio = 4_000 // len(packed) + allowed
+    reader = parser(deflate=negotiate_deflate(["permessage-deflate"]), ratio=ratio)
+    feed = reader.feed(client_frame(1, packed, 0xC0))
+    if allowed:
+        assert list(feed) == [(TEXT, b"x" * 4_000)]
+        return
+    with pytest.raises(ProtocolError) as error:
+        list(feed)
     assert error.value.code == 1009
 
 

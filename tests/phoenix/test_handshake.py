@@ -163,6 +163,8 @@ def test_routes_end_with_a_star_or_have_none() -> None:
         ("Z29vZC10b2tlbg=", 500),  # padded in part
         ("Z29vZ", 500),
         ("****", 500),
+        ("abc-_w==", 500),  # the alphabet is not that of the prefix's name
+        ("abcd====", 500),
         ("", ""),
     ],
 )
@@ -208,6 +210,11 @@ def test_a_key_has_sixteen_bytes(key: str | None, accepted: bool) -> None:
     candidate = check_websocket(*found, request)
     assert isinstance(candidate, Candidate)
     assert isinstance(upgrade(candidate), WebSocketUpgrade) is accepted
+    any_key = Mounts([Mount("/socket", UserSocket, WebSocketOptions(validate_key=False))]).match(request.path)
+    assert any_key is not None
+    candidate = check_websocket(*any_key, request)
+    assert isinstance(candidate, Candidate)
+    assert isinstance(upgrade(candidate), WebSocketUpgrade) is (key is not None)
 
 
 @pytest.mark.parametrize(
