@@ -40,7 +40,7 @@ class Fastlane:
 def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: Broadcast) -> None:
     """`Phoenix.Channel.Server.dispatch/3`: one encoding per serializer, written to each transport; no channel wakes.
 
-    Raises what the serializer raises; subscribers after that one then get nothing, as in Phoenix.
+    Raises what a serializer raises. As in Phoenix the subscribers before that one have the broadcast, those after it do not.
     """
     event = broadcast.event
     frames: dict[Serializer, Frame] = {}
@@ -48,24 +48,26 @@ def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: 
     frame: Frame | None = None
     deliveries = 0
     waiting: dict[SocketTransport, Frame] = {}
-    for pid, metadata in subscribers:
-        if pid is from_:
-            continue
-        if type(metadata) is not Fastlane or (metadata.intercepts and event in metadata.intercepts):
-            pid.cell.deliver(broadcast)
-            continue
-        if metadata.serializer is not serializer:
-            serializer = metadata.serializer
-            frame = frames.get(serializer)
-            if frame is None:
-                frame = frames[serializer] = serializer.fastlane(broadcast)
-        assert frame is not None
-        deliveries += 1
-        if metadata.transport in waiting:  # it can have but one behind the others
-            metadata.transport.push(frame)
-        else:
-            waiting[metadata.transport] = frame
-    fanout.start(list(waiting), waiting)
+    try:
+        for pid, metadata in subscribers:
+            if pid is from_:
+                continue
+            if type(metadata) is not Fastlane or (metadata.intercepts and event in metadata.intercepts):
+                pid.cell.deliver(broadcast)
+                continue
+            if metadata.serializer is not serializer:
+                serializer = metadata.serializer
+                frame = frames.get(serializer)
+                if frame is None:
+                    frame = frames[serializer] = serializer.fastlane(broadcast)
+            assert frame is not None
+            deliveries += 1
+            if metadata.transport in waiting:  # it can have but one behind the others
+                metadata.transport.push(frame)
+            else:
+                waiting[metadata.transport] = frame
+    finally:
+        fanout.start(list(waiting), waiting)
     if telemetry.attached(BROADCAST):
         telemetry.execute(BROADCAST, {"deliveries": deliveries}, {"topic": broadcast.topic, "event": event})
 

@@ -10,6 +10,7 @@ from runtime.otp import dynamic_supervisor, erlang, gen_server, sys
 from runtime.otp.erlang import Down
 from runtime.phoenix import Broadcast, NoReply, Stop
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
+from runtime.phoenix.json_library import EncodeError
 from runtime.phoenix.messages import Message
 from runtime.phoenix.pubsub import PubSub
 from tests.phoenix.client import Client, client_frame, start_endpoint
@@ -277,6 +278,26 @@ def test_a_payload_no_serializer_takes_ends_the_sender(play: Any) -> None:
         client = await joined(await start_endpoint())
         assert await client.ask(["1", "2", "room:a", "shout", [1]]) == [["1", "1", "room:a", "phx_error", {}]]
         assert await client.ask(HEARTBEAT) == [phx_reply(None, "9", "phoenix", {})]
+
+    play(body)
+
+
+def test_a_broadcast_reaches_all_who_come_before_a_serializer_that_raises(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        first, old = await joined(endpoint), Client(endpoint, UserSocket, vsn=1)
+        await old.ask({"topic": "room:a", "event": "phx_join", "payload": {}, "ref": "1"})
+        last = await joined(endpoint, user="last")
+        with pytest.raises(EncodeError):
+            endpoint.broadcast("room:a", "news", b"for V2 alone")
+        assert await first.settle() == [b"\x02\x06\x04room:anewsfor V2 alone"]
+        assert await old.settle() == await last.settle() == []
+        old.send({"topic": "room:a", "event": "shout", "payload": [1], "ref": "2"})
+        assert [message["event"] for message in await old.settle()] == ["phx_error"]
+        await old.ask({"topic": "room:b", "event": "phx_join", "payload": {}, "ref": "3"})
+        await last.ask(join("room:b"))
+        old.send({"topic": "room:b", "event": "shout", "payload": [1], "ref": "4"})
+        assert [message["event"] for message in await old.settle()] == ["shout", "phx_error"]
 
     play(body)
 
