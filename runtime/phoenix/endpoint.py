@@ -115,6 +115,14 @@ class Endpoint:
         """`Endpoint.broadcast_from!/4`. See `broadcast_from`."""
         broadcast_from(self.pubsub, from_, topic, event, payload)
 
+    def local_broadcast(self, topic: str, event: str, payload: Any) -> None:
+        """`Endpoint.local_broadcast/3`. See `local_broadcast`."""
+        local_broadcast(self.pubsub, topic, event, payload)
+
+    def local_broadcast_from(self, from_: Pid | None, topic: str, event: str, payload: Any) -> None:
+        """`Endpoint.local_broadcast_from/4`. See `local_broadcast_from`."""
+        local_broadcast_from(self.pubsub, from_, topic, event, payload)
+
     def disconnect(self, socket_id: str) -> None:
         """Closes all sockets whose `id()` is this one: broadcasts "disconnect" to it."""
         self.broadcast(socket_id, "disconnect", {})
@@ -133,9 +141,9 @@ def broadcast_from(
     pubsub_name: str | PubSub, from_: Pid | None, topic: str, event: str, payload: Any
 ) -> None:
     """`Endpoint.broadcast_from!/4`: as broadcast, but not to the process `from_` (None: the caller)."""
-    if from_ is None and scheduler.current is not None:
-        from_ = scheduler.current.pid
-    pubsub.whereis(pubsub_name).broadcast_from(from_, topic, _broadcast(topic, event, payload), fastlane)
+    pubsub.whereis(pubsub_name).broadcast_from(
+        _sender(from_), topic, _broadcast(topic, event, payload), fastlane
+    )
 
 
 def local_broadcast(pubsub_name: str | PubSub, topic: str, event: str, payload: Any) -> None:
@@ -143,9 +151,21 @@ def local_broadcast(pubsub_name: str | PubSub, topic: str, event: str, payload: 
     pubsub.whereis(pubsub_name).local_broadcast(topic, _broadcast(topic, event, payload), fastlane)
 
 
+def local_broadcast_from(
+    pubsub_name: str | PubSub, from_: Pid | None, topic: str, event: str, payload: Any
+) -> None:
+    """`Endpoint.local_broadcast_from/4`: as broadcast_from, to the subscribers on this node only."""
+    message = _broadcast(topic, event, payload)
+    pubsub.whereis(pubsub_name).local_broadcast(topic, message, fastlane, _sender(from_))
+
+
 def direct_broadcast(pubsub_name: str | PubSub, node: str, topic: str, event: str, payload: Any) -> None:
     """As broadcast, to the subscribers on one node only."""
     pubsub.whereis(pubsub_name).direct_broadcast(node, topic, _broadcast(topic, event, payload), fastlane)
+
+
+def _sender(from_: Pid | None) -> Pid | None:
+    return scheduler.current.pid if from_ is None and scheduler.current is not None else from_
 
 
 def _broadcast(topic: Any, event: Any, payload: Any) -> Broadcast:

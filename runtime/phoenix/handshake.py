@@ -237,15 +237,19 @@ def _upgrade_problem(request: TransportRequest, validate_key: bool) -> str | Non
         if len(values) == 1 and values[0].lower() == token:
             continue
         if not any(part.strip().lower() == token for value in values for part in value.split(",")):
-            return f"'{name}' header must contain '{token}', got {values}"
+            return f"'{name}' header must contain '{token}', got {_listed(values)}"
     if request.header("sec-websocket-key") is None:
         return "'sec-websocket-key' header is absent"
     if validate_key and not _is_key(request.values("sec-websocket-key")):
         return "'sec-websocket-key' header must hold 16 bytes in base64, once"
     versions = request.values("sec-websocket-version")
     if versions != ["13"]:
-        return f"'sec-websocket-version' header must equal '13', got {versions}"
+        return f"'sec-websocket-version' header must equal '13', got {_listed(versions)}"
     return None
+
+
+def _listed(values: list[str]) -> str:
+    return "[" + ", ".join(f'"{value}"' for value in values) + "]"
 
 
 def _is_key(values: list[str]) -> bool:

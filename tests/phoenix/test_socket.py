@@ -438,6 +438,18 @@ def test_broadcasts_go_to_the_adapter_too(play: Any) -> None:
     play(body)
 
 
+def test_local_broadcasts_reach_all_or_all_but_one(play: Any) -> None:
+    async def body() -> None:
+        endpoint = await start_endpoint()
+        ann, bob = await joined(endpoint), await joined(endpoint, user="bob")
+        endpoint.local_broadcast("room:a", "news", {"n": 1})
+        endpoint.local_broadcast_from(channel_of(ann), "room:a", "news", {"n": 2})
+        assert [message[4] for message in await ann.settle()] == [{"n": 1}]
+        assert [message[4] for message in await bob.settle()] == [{"n": 1}, {"n": 2}]
+
+    play(body)
+
+
 def test_a_message_of_the_client_voids_a_timeout_and_is_seen_by_sys(play: Any) -> None:
     """A channel is a GenServer: what comes ends the timeout of the callback before, is traced and counted."""
     timeouts: list[Any] = []
