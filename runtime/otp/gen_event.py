@@ -12,7 +12,8 @@
     notify("events", "something happened")
 
 A handler is named by its class, or `(class, id)`; its state is the instance. One that raises is removed and reported, the others
-and the manager go on. Callbacks are plain functions. All times are milliseconds.
+and the manager go on. Callbacks are plain functions. All times are milliseconds. What fails in a function is Exit(reason), in
+`call` Exit((reason, CallSite)).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.core import reports
+from runtime.core.exits import CallSite, Error, Exit
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
 from runtime.core.signals import ExitMessage
@@ -128,7 +130,11 @@ class _Handler:
 
 
 class Manager(GenServer):
-    """The manager. It owns the handlers, newest first, and traps exits to hear of those who added one with add_sup_handler."""
+    """The manager. It owns the handlers, newest first, and traps exits to hear of those who added one with add_sup_handler.
+
+    It is linked to them for good, also if the handler has gone or never came: as in OTP, its end unlinks those whose handlers it
+    still has, and is the end of the others.
+    """
 
     def init(self) -> None:
         self._myRef.own_relations().trap_exit = True
@@ -137,18 +143,19 @@ class Manager(GenServer):
     def handle_cast(self, request: Any) -> None:
         match request:
             case _Notify(event):
-                self._all(lambda handler: handler.handle_event(event), event)
+                self._all(lambda handler: handler.handle_event(event))
 
     def handle_info(self, message: Any) -> None:
         if isinstance(message, ExitMessage):
             for one in [one for one in self.handlers if one.supervisor is message.pid]:
-                self._remove(one, ("stop", message.reason), "shutdown")
-        self._all(lambda handler: handler.handle_info(message), message)
+                self.handlers.remove(one)
+                self._ended(one, ("stop", message.reason), "shutdown")
+        self._all(lambda handler: handler.handle_info(message))
 
     def handle_call(self, request: Any, from_: From) -> Any:
         match request:
             case _Notify(event):
-                self._all(lambda handler: handler.handle_event(event), event)
+                self._all(lambda handler: handler.handle_event(event))
                 return Reply("ok")
             case _Add(handler, args, supervisor):
                 return Reply(self._add(handler, args, supervisor))
@@ -156,7 +163,8 @@ class Manager(GenServer):
                 one = self._find(handler)
                 if one is None:
                     return Reply(("error", "module_not_found"))
-                return Reply(self._remove(one, args, "normal"))
+                self.handlers.remove(one)
+                return Reply(self._ended(one, args, "normal"))
             case _Swap(handler1, args1, handler2, args2, supervisor):
                 return Reply(self._swap(self._find(handler1), args1, handler2, args2, supervisor))
             case _Call(handler, request):
@@ -166,8 +174,13 @@ class Manager(GenServer):
         return Reply(("error", "bad_call"))
 
     def terminate(self, reason: Any) -> None:
-        for one in list(self.handlers):
-            self._remove(one, "stop", "shutdown")  # whatever the reason
+        """Each handler hears "stop", whatever the reason."""
+        handlers, self.handlers = self.handlers, []
+        for one in handlers:
+            self._ended(one, "stop", "shutdown")
+        for one in handlers:
+            if one.supervisor is not None and one.supervisor is not self._myRef.relations.parent:
+                self._myRef.unlink(one.supervisor)
 
     # ---- handlers
 
@@ -175,78 +188,93 @@ class Manager(GenServer):
         return next((one for one in self.handlers if one.handler == handler), None)
 
     def _add(self, handler: Any, args: Any, supervisor: Pid | None) -> Any:
-        kind = handler[0] if isinstance(handler, tuple) else handler
-        instance = run(kind)
-        result = run(instance.init, args) if isinstance(instance, EventHandler) else instance
-        if isinstance(result, Raised):
-            return ("EXIT", result.reason)
-        if result is not None and result != "ok":
-            return result
+        """A new handler at the front; "ok", or why it is not there."""
         cell = None if supervisor is None else supervisor.cell
         if cell is not None:
             self._myRef.link(cell)
+        result, instance = _started(handler, args)
+        if instance is None:
+            return result
         self.handlers.insert(0, _Handler(handler, instance, cell))
         return "ok"
 
-    def _all(self, hear: Callable[[EventHandler], Any], event: Any) -> None:
+    def _all(self, hear: Callable[[EventHandler], Any]) -> None:
         for one in list(self.handlers):
-            result = run(hear, one.instance)
-            if isinstance(result, Raised):
-                self._crashed(one, ("EXIT", result.reason))
-            else:
-                self._follow(one, result)
+            self._follow(one, run(hear, one.instance))
 
     def _follow(self, one: _Handler, result: Any) -> None:
+        """Does with a handler what its callback's result says; another takes its very place."""
         match result:
             case None | "ok" | Reply():
-                pass
-            case RemoveHandler() | "remove_handler":
-                self._remove(one, "remove_handler", "normal")
+                return
             case SwapHandler(args1, handler2, args2):
-                self._swap(one, args1, handler2, args2, one.supervisor)
+                last = self._ended(one, args1, ("swapped", handler2, one.supervisor))
+                why, instance = _started(handler2, (args2, last))
+                if instance is not None:
+                    new = _Handler(handler2, instance, one.supervisor)
+                    self.handlers[self.handlers.index(one)] = new
+                else:
+                    self.handlers.remove(one)
+                    self._crashed(handler2, one.supervisor, why)
+                return
+        self.handlers.remove(one)
+        match result:
+            case RemoveHandler() | "remove_handler":
+                self._ended(one, "remove_handler", "normal")
             case _:
-                self._crashed(one, result)
+                why = _why(result)
+                run(one.instance.terminate, ("error", why))
+                self._crashed(one.handler, one.supervisor, why)
 
     def _call(self, handler: Any, request: Any) -> Any:
         one = self._find(handler)
         if one is None:
             return ("error", "bad_module")
         result = run(one.instance.handle_call, request)
-        if isinstance(result, Raised):
-            self._crashed(one, ("EXIT", result.reason))
-            return ("error", ("EXIT", result.reason))
         self._follow(one, result)
         match result:
             case Reply(value) | RemoveHandler(value) | SwapHandler(reply=value):
                 return value
-        return ("error", result)
+        return ("error", _why(result))
 
-    def _crashed(self, one: _Handler, reason: Any) -> None:
-        reports.supervisor(self._myRef, "handler_crashed", reason, one.handler, None)
-        self._remove(one, ("error", reason), reason)
-
-    def _remove(self, one: _Handler, arg: Any, told: Any) -> Any:
-        """Takes a handler out, after its last words, and returns those; its supervisor hears `told`."""
-        if one not in self.handlers:
-            return None
-        self.handlers.remove(one)
-        last = run(one.instance.terminate, arg)
-        if isinstance(last, Raised):
-            last = ("EXIT", last.reason)
+    def _ended(self, one: _Handler, arg: Any, told: Any) -> Any:
+        """A handler that has been taken out has its last words, which are returned; its supervisor hears `told`."""
+        last = _why(run(one.instance.terminate, arg))
         if one.supervisor is not None:
             one.supervisor.deliver(("gen_event_EXIT", one.handler, told))
-            if all(other.supervisor is not one.supervisor for other in self.handlers):
-                self._myRef.unlink(one.supervisor)
         return last
+
+    def _crashed(self, handler: Any, supervisor: Cell | None, why: Any) -> None:
+        reports.supervisor(self._myRef, "handler_crashed", why, handler, None)
+        if supervisor is not None:
+            supervisor.deliver(("gen_event_EXIT", handler, why))
 
     def _swap(
         self, one: _Handler | None, args1: Any, handler2: Any, args2: Any, supervisor: Pid | None
     ) -> Any:
+        """From outside: the new one comes to the front; without an old one it comes all the same."""
         last: Any = "error"
         if one is not None:
             supervisor = supervisor or one.supervisor  # it passes on with the place
-            last = self._remove(one, args1, ("swapped", handler2, supervisor))
-        return self._add(handler2, (args2, last), supervisor)
+            self.handlers.remove(one)
+            last = self._ended(one, args1, ("swapped", handler2, supervisor))
+        result = self._add(handler2, (args2, last), supervisor)
+        return result if result == "ok" else ("error", result)
+
+
+def _why(result: Any) -> Any:
+    """What a callback returned, or `{'EXIT', Reason}` as Erlang's catch gives it."""
+    return ("EXIT", result.reason) if isinstance(result, Raised) else result
+
+
+def _started(handler: Any, args: Any) -> tuple[Any, EventHandler | None]:
+    """The instance of a handler that wants to be there, or what its init said instead."""
+    kind = handler[0] if isinstance(handler, tuple) else handler
+    instance = run(kind)
+    result = run(instance.init, args) if isinstance(instance, EventHandler) else instance
+    if result is None or result == "ok":
+        return "ok", instance
+    return _why(result), None
 
 
 # ---- the functions of the module
@@ -268,18 +296,28 @@ async def start_monitor(*, name: Any = None, timeout: float | None = None) -> tu
 
 
 def notify(manager: Dest, event: Any) -> None:
-    """`gen_event:notify/2`: without waiting."""
+    """`gen_event:notify/2`: without waiting. Raises Error("badarg") for a name that nobody has."""
+    if isinstance(manager, str) and gen_server.whereis(manager) is None:
+        raise Error("badarg")
     gen_server.cast(manager, _Notify(event))
+
+
+async def _rpc(manager: Dest, request: Any) -> Any:
+    """A request whose failure is the bare reason, as of all functions here but `call`."""
+    try:
+        return await gen_server.call(manager, request, None)
+    except Exit as failed:
+        raise Exit(failed.reason[0]) from None
 
 
 async def sync_notify(manager: Dest, event: Any) -> Any:
     """`gen_event:sync_notify/2`: "ok" once all handlers have heard it."""
-    return await gen_server.call(manager, _Notify(event), None)
+    return await _rpc(manager, _Notify(event))
 
 
 async def add_handler(manager: Dest, handler: Any, args: Any = None) -> Any:
     """`gen_event:add_handler/3`: "ok", what `init` returned instead, or ("EXIT", reason)."""
-    return await gen_server.call(manager, _Add(handler, args, None), None)
+    return await _rpc(manager, _Add(handler, args, None))
 
 
 async def add_sup_handler(manager: Dest, handler: Any, args: Any = None) -> Any:
@@ -288,27 +326,31 @@ async def add_sup_handler(manager: Dest, handler: Any, args: Any = None) -> Any:
     The handler goes with the caller, and the caller is told by a message `("gen_event_EXIT", handler, reason)` if the handler
     goes.
     """
-    return await gen_server.call(manager, _Add(handler, args, self_()), None)
+    return await _rpc(manager, _Add(handler, args, self_()))
 
 
 async def delete_handler(manager: Dest, handler: Any, args: Any = None) -> Any:
     """`gen_event:delete_handler/3`: what its `terminate(args)` returned, or ("error", "module_not_found")."""
-    return await gen_server.call(manager, _Delete(handler, args), None)
+    return await _rpc(manager, _Delete(handler, args))
 
 
 async def swap_handler(manager: Dest, old: tuple[Any, Any], new: tuple[Any, Any]) -> Any:
     """`gen_event:swap_handler/3`: `(handler1, args1)` by `(handler2, args2)`; see `EventHandler.init`."""
-    return await gen_server.call(manager, _Swap(*old, *new, None), None)
+    return await _rpc(manager, _Swap(*old, *new, None))
 
 
 async def swap_sup_handler(manager: Dest, old: tuple[Any, Any], new: tuple[Any, Any]) -> Any:
     """`gen_event:swap_sup_handler/3`."""
-    return await gen_server.call(manager, _Swap(*old, *new, self_()), None)
+    return await _rpc(manager, _Swap(*old, *new, self_()))
 
 
 async def call(manager: Dest, handler: Any, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
     """`gen_event:call/4`: its answer, ("error", "bad_module") if it is not there, ("error", ("EXIT", reason)) if it raised."""
-    return await gen_server.call(manager, _Call(handler, request), timeout)
+    try:
+        return await gen_server.call(manager, _Call(handler, request), timeout)
+    except Exit as failed:
+        site = CallSite("gen_event", "call", (manager, handler, request, timeout))
+        raise Exit((failed.reason[0], site)) from None
 
 
 def send_request(manager: Dest, handler: Any, request: Any) -> RequestId:
@@ -318,7 +360,7 @@ def send_request(manager: Dest, handler: Any, request: Any) -> RequestId:
 
 async def which_handlers(manager: Dest) -> list[Any]:
     """`gen_event:which_handlers/1`: the newest first."""
-    return await gen_server.call(manager, _Which(), None)
+    return await _rpc(manager, _Which())
 
 
 async def stop(manager: Dest, reason: Any = "normal", timeout: float | None = None) -> None:

@@ -1,8 +1,9 @@
 """The command: `python -m tests.otp.differential [--count N] [--seed S] (--erlang | --tree DIR | --record FILE) DIR...`.
 
 Mutated scenarios of those in DIR (`mutations`), or random ones of a `--kind` (`machine_scenarios`, `made_scenarios`), performed
-here and by another: `--erlang` by real OTP, on two schedulers and on one, and what differs between the two is left out; `--tree`
-by the runtime of another checkout, step by step under the same seeds. `--record` writes what OTP did to a file that
+here and by another. `--erlang`: by real OTP, several times over, on one scheduler and on two, left alone and disturbed. Where
+these differ it is a race, and the rest of the scenario is left out; what they have in common every schedule of ours must have.
+`--tree`: by the runtime of another checkout, step by step under the same seeds. `--record` writes what OTP did to a file that
 `tests/runtime/test_otp_recorded.py` replays.
 """
 
@@ -15,7 +16,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .__main__ import scenario_files
@@ -52,64 +53,112 @@ class Case:
     steps: list[Json]
 
 
-def events_of(events: list[Json]) -> tuple[Counter[str], dict[str, list[str]]]:
-    """What two runs of a step must have in common: the same events, and each process's own in the same order.
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all recordings of a step have in common, which is what OTP forces: the events, and each process's own in order.
 
-    When a process ends stands in no order to what it did: only the order of its own events is its own.
+    When a process ends stands in no order to what it did. `supervised` is the order of the callbacks `init` and `terminate` of
+    all processes, where it was always the same; else None.
     """
-    texts = [json.dumps(event, sort_keys=True) for event in events]
-    own: dict[str, list[str]] = defaultdict(list)
-    for event, text in zip(events, texts, strict=True):
-        if event[0] != "down":
-            own[event[1]].append(text)
-    return Counter(texts), own
+
+    events: Counter[str]
+    own: dict[str, list[str]]
+    supervised: list[str] | None
+
+    @classmethod
+    def of(cls, runs: list[list[Json]]) -> Common | None:
+        """Of one step's runs; None if they differ in more than the order of different processes' events: a race."""
+        first, *others = [cls._of_run(events) for events in runs]
+        if any((first.events, first.own) != (other.events, other.own) for other in others):
+            return None
+        same = all(first.supervised == other.supervised for other in others)
+        return cls(first.events, first.own, first.supervised if same else None)
+
+    @classmethod
+    def _of_run(cls, events: list[Json]) -> Common:
+        texts = [json.dumps(event, sort_keys=True) for event in events]
+        own: dict[str, list[str]] = defaultdict(list)
+        supervised: list[str] = []
+        for event, text in zip(events, texts, strict=True):
+            if event[0] != "down":
+                own[event[1]].append(text)
+            if event[0] in ("init", "terminate"):
+                supervised.append(text)
+        return cls(Counter(texts), own, supervised)
+
+    def holds(self, events: list[Json]) -> bool:
+        """Whether a run of ours is as OTP forces it."""
+        ours = self._of_run(events)
+        if (ours.events, ours.own) != (self.events, self.own):
+            return False
+        return self.supervised is None or ours.supervised == self.supervised
 
 
-def agreed(first: Recording, second: Recording) -> int:
-    """How many steps, from the first on, two recordings have in common: the rest is a race."""
-    for at, (one, other) in enumerate(zip(first.trace, second.trace, strict=True)):
-        if events_of(one) != events_of(other):
-            return at
-    return len(first.trace)
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What OTP does in a scenario, up to its first race; `alive` is None if that comes before the end."""
+
+    steps: list[Common]
+    alive: list[str] | None
+
+    @classmethod
+    def of(cls, recordings: list[Recording]) -> Truth:
+        """What the recordings have in common."""
+        steps: list[Common] = []
+        for runs in zip(*(recording.trace for recording in recordings), strict=True):
+            step = Common.of(list(runs))
+            if step is None:
+                return cls(steps, None)
+            steps.append(step)
+        first, *others = (recording.alive for recording in recordings)
+        return cls(steps, first if all(first == other for other in others) else None)
 
 
-def first_difference(
-    case: Case, recording: Recording, limit: int, look_at_alive: bool = True
-) -> tuple[int, list[Json]] | None:
-    """The step up to which the best of our schedules does what OTP did, and what it did there; None if one does it all.
+def first_difference(case: Case, truth: Truth) -> tuple[int, list[Json]] | None:
+    """The first step in which a schedule of ours does not do what OTP does, and what it does; None if there is none.
 
-    Who is alive in the end is looked at if all steps are.
+    The last of the schedules interrupts processes between two ops. Who is alive in the end is looked at if all steps are.
     """
     best: tuple[int, list[Json]] | None = None
     for seed in SEEDS:
         trace, alive = replay(case.steps, seed, preempt=seed == SEEDS[-1])
-        at = 0
-        while at < limit and events_of(trace[at]) == events_of(recording.trace[at]):
-            at += 1
-        if at == limit:
-            if limit < len(case.steps) or not look_at_alive or alive == recording.alive:
-                return None
-            at, trace = limit - 1, [*trace[: limit - 1], [["alive", "", who] for who in alive]]
-        if best is None or at > best[0]:
-            best = at, trace[at]
+        for at, step in enumerate(truth.steps):
+            if not step.holds(trace[at]):
+                found = at, trace[at]
+                break
+        else:
+            if truth.alive is None or alive == truth.alive:
+                continue
+            found = len(truth.steps) - 1, [["alive", "", who] for who in alive]
+        if best is None or found[0] < best[0]:
+            best = found
     return best
 
 
-def against_erlang(cases: list[Case]) -> int:
-    """Compares with real OTP and prints the differences; how many there are."""
+def recordings_of(cases: list[Case], rounds: int) -> dict[str, list[Recording]]:
+    """`rounds` runs of each scenario on real OTP, the first two left alone; without those that OTP did not survive."""
     pairs = [(case.name, case.steps) for case in cases]
-    first, second = record(pairs), record(pairs, schedulers=1)
+    runs = [
+        record(pairs, schedulers=2 - number % 2, disturbed=number if number > 1 else None)
+        for number in range(rounds)
+    ]
+    return {name: [run[name] for run in runs] for name in runs[0] if all(name in run for run in runs)}
+
+
+def against_erlang(cases: list[Case], rounds: int) -> int:
+    """Compares with real OTP and prints the differences; how many there are."""
+    recordings = recordings_of(cases, rounds)
     compared = steps = differing = 0
     for case in cases:
-        if case.name not in first or case.name not in second:
+        if case.name not in recordings:
             print(f"{case.name}: not recorded")
             continue
-        limit = agreed(first[case.name], second[case.name])
-        compared, steps = compared + 1, steps + limit
-        difference = first_difference(case, first[case.name], limit)
+        truth = Truth.of(recordings[case.name])
+        compared, steps = compared + 1, steps + len(truth.steps)
+        difference = first_difference(case, truth)
         if difference is not None:
             differing += 1
-            report(case, difference[0], first[case.name].trace[difference[0]], difference[1])
+            report(case, difference[0], recordings[case.name][0].trace[difference[0]], difference[1])
     print(f"{compared} scenarios with {steps} steps compared with real OTP, {differing} differ")
     return differing
 
@@ -159,29 +208,34 @@ def report_run(case: Case, theirs: Json, ours: Json) -> None:
     print(f"DIFFERS {case.name} in who is alive: {theirs[1]} here {ours[1]}")
 
 
-def write_recordings(cases: list[Case], file: Path) -> None:
-    """Records on real OTP, twice, and keeps what both have in common."""
-    pairs = [(case.name, case.steps) for case in cases]
-    first, second = record(pairs), record(pairs, schedulers=1)
+def write_recordings(cases: list[Case], rounds: int, file: Path) -> None:
+    """Records on real OTP, several times, and keeps what all have in common: `supervised` tells in which steps its order is."""
+    recordings = recordings_of(cases, rounds)
     lines: list[str] = []
     for case in cases:
-        if case.name in first and case.name in second:
-            one = first[case.name]
-            limit = agreed(one, second[case.name])
-            whole = limit == len(case.steps)
-            lines.append(
-                json.dumps(
-                    {
-                        "name": case.name,
-                        "steps": case.steps[:limit],
-                        "trace": one.trace[:limit],
-                        "alive": one.alive if whole else None,
-                    },
-                    separators=(",", ":"),
-                )
-            )
+        if case.name in recordings:
+            truth = Truth.of(recordings[case.name])
+            limit = len(truth.steps)
+            recording = {
+                "name": case.name,
+                "steps": case.steps[:limit],
+                "trace": recordings[case.name][0].trace[:limit],
+                "supervised": [step.supervised is not None for step in truth.steps],
+                "alive": truth.alive,
+            }
+            lines.append(json.dumps(recording, separators=(",", ":")))
     file.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
     print(f"{len(lines)} recordings in {file}")
+
+
+def recorded_truth(recording: Json) -> Truth:
+    """What a line of such a file says."""
+    steps: list[Common] = []
+    for events, supervised in zip(recording["trace"], recording["supervised"], strict=True):
+        step = Common.of([events])
+        assert step is not None
+        steps.append(step if supervised else replace(step, supervised=None))
+    return Truth(steps, recording["alive"])
 
 
 def cases_of(places: list[Path], count: int, seed: int, kind: str = "machines") -> Iterator[Case]:
@@ -205,6 +259,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kind", choices=["machines", *MADE], default="machines", help="made from nothing")
     parser.add_argument("--count", type=int, default=300, metavar="N", help="scenarios (default 300)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="which (default 0)")
+    parser.add_argument(
+        "--rounds", type=int, default=6, metavar="N", help="recordings of each on real OTP (default 6)"
+    )
     other = parser.add_mutually_exclusive_group(required=True)
     other.add_argument("--erlang", action="store_true", help="compare with real Erlang/OTP")
     other.add_argument("--tree", type=Path, metavar="DIR", help="compare with this checkout's runtime")
@@ -215,9 +272,9 @@ def main(arguments: list[str]) -> int:
     )  # crash reports are what scenarios are made of
     cases = list(cases_of(options.places, options.count, options.seed, options.kind))
     if options.record is not None:
-        write_recordings(cases, options.record)
+        write_recordings(cases, options.rounds, options.record)
         return 0
-    differing = against_erlang(cases) if options.erlang else against_tree(cases, options.tree)
+    differing = against_erlang(cases, options.rounds) if options.erlang else against_tree(cases, options.tree)
     return 1 if differing else 0
 
 

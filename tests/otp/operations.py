@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.core.exits import Error, Exit, Throw
 from runtime.core.pid import Pid
-from runtime.otp import erlang, gen_server, supervisor, sys
+from runtime.otp import erlang, gen_event, gen_server, supervisor, sys
 from runtime.otp.erlang import TIMEOUT
 from runtime.otp.gen_server import StartError
 
+from .listener import Listener
 from .machine import Machine
 from .terms import Act, Json, Names
 
 if TYPE_CHECKING:
     from .processes import Processes
 
-QUIET = frozenset({"send", "sleep", "flush", "mode", "cast", "info"})
+QUIET = frozenset({"send", "sleep", "flush", "mode", "cast", "info", "notify"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ class Operations:
         while (message := await erlang.receive(mail, 0)) is not TIMEOUT:
             self.log("recv", message)
 
-    # ---- gen_server and supervisor
+    # ---- gen_server, gen_statem and sys
 
     async def _gen_stop(self, op: Json) -> Any:
         reason = self.names.decode(op.get("reason", "normal"))
@@ -202,6 +203,50 @@ class Operations:
     async def _sys(self, op: Json) -> Any:
         await {"suspend": sys.suspend, "resume": sys.resume}[op["op"]](self.dest(op["to"]))
         return "ok"
+
+    async def _statistics(self, op: Json) -> Any:
+        if op["flag"] != "get":
+            return await sys.statistics(self.dest(op["to"]), op["flag"] == "true")
+        counts = await sys.statistics(self.dest(op["to"]))
+        if isinstance(counts, dict):
+            counts = [counts["messages_in"], counts["messages_out"]]
+        return ("ok", counts)
+
+    async def _sys_status(self, op: Json) -> Any:
+        return (await sys.get_status(self.dest(op["to"])))["status"]
+
+    async def _sys_terminate(self, op: Json) -> Any:
+        await sys.terminate(self.dest(op["to"]), self.names.decode(op["reason"]))
+        return "ok"
+
+    # ---- gen_event
+
+    async def _start_manager(self, op: Json) -> Any:
+        start = gen_event.start_link if op.get("link", True) else gen_event.start
+        try:
+            pid = await start(name=op["id"])
+        except StartError as error:
+            return ("error", error.reason)
+        assert pid is not None
+        self.names.add(op["id"], pid)
+        return ("ok", pid)
+
+    def _add_handler(self, op: Json) -> Any:
+        add = gen_event.add_sup_handler if op.get("sup", False) else gen_event.add_handler
+        spec = op["spec"]
+        return add(self.dest(op["to"]), (Listener, spec["id"]), (self.processes, spec))
+
+    def _swap_handler(self, op: Json) -> Any:
+        swap = gen_event.swap_sup_handler if op.get("sup", False) else gen_event.swap_handler
+        old, spec = (Listener, op["handler"]), op["spec"]
+        new = ((Listener, spec["id"]), (self.processes, spec))
+        return swap(self.dest(op["to"]), (old, op["arg"]), new)
+
+    def _call_handler(self, op: Json) -> Any:
+        timeout = milliseconds(op.get("timeout", "infinity"))
+        return gen_event.call(self.dest(op["to"]), (Listener, op["handler"]), Act(op["act"]), timeout)
+
+    # ---- supervisors
 
     async def _which_children(self, op: Json) -> Any:
         rows = [
@@ -268,6 +313,19 @@ class Operations:
         "start_machine": _start_machine,
         "suspend": _sys,
         "resume": _sys,
+        "statistics": _statistics,
+        "sys_status": _sys_status,
+        "sys_terminate": _sys_terminate,
+        "start_manager": _start_manager,
+        "add_handler": _add_handler,
+        "delete_handler": lambda self, op: gen_event.delete_handler(
+            self.dest(op["to"]), (Listener, op["handler"]), op["arg"]
+        ),
+        "swap_handler": _swap_handler,
+        "notify": lambda self, op: gen_event.notify(self.dest(op["to"]), Act(op["act"])),
+        "sync_notify": lambda self, op: gen_event.sync_notify(self.dest(op["to"]), Act(op["act"])),
+        "call_handler": _call_handler,
+        "which_handlers": lambda self, op: gen_event.which_handlers(self.dest(op["to"])),
         "which_children": _which_children,
         "count_children": _count_children,
         "start_child": _start_child,

@@ -193,6 +193,8 @@ class Worker(GenServer):
                 gen_server.reply(self.kept[key], self.names.decode(value))
                 return done()
             case ["reply_then", value, then]:
+                if from_ is None:
+                    raise Error("function_clause")
                 gen_server.reply(from_, self.names.decode(value))
                 return self._act(then, None)
             case ["stop", reason]:

@@ -39,12 +39,18 @@ def term(value: Json) -> str:
 
 
 def record(
-    scenarios: list[tuple[str, list[Json]]], machines: int = 16, patience: float = 600, schedulers: int = 2
+    scenarios: list[tuple[str, list[Json]]],
+    machines: int = 16,
+    patience: float = 600,
+    schedulers: int = 2,
+    disturbed: int | None = None,
 ) -> dict[str, Recording]:
     """Performs `(name, steps)` on real OTP: what it did, by name. One that stops a virtual machine is missing.
 
     `patience` in seconds is for the slowest of the machines. On one scheduler a process that is woken runs after the one that
-    runs, on two at once. Raises FileNotFoundError without Erlang.
+    runs, on two at once. With a seed in `disturbed` processes have priorities by chance, yield and sleep for moments.
+
+    Raises FileNotFoundError without Erlang.
     """
     with TemporaryDirectory() as place:
         subprocess.run(["erlc", "-o", place, *map(str, SOURCES)], check=True, timeout=120)
@@ -52,7 +58,9 @@ def record(
         with ThreadPoolExecutor(machines) as pool:
             outputs = list(
                 pool.map(
-                    lambda numbered: _run(Path(place), numbered[0], numbered[1], patience, schedulers),
+                    lambda numbered: _run(
+                        Path(place), numbered[0], numbered[1], patience, schedulers, disturbed
+                    ),
                     [(number, share) for number, share in enumerate(shares) if share],
                 )
             )
@@ -61,11 +69,18 @@ def record(
 
 
 def _run(
-    place: Path, number: int, share: list[tuple[str, list[Json]]], patience: float, schedulers: int
+    place: Path,
+    number: int,
+    share: list[tuple[str, list[Json]]],
+    patience: float,
+    schedulers: int,
+    disturbed: int | None,
 ) -> str:
     file = place / f"scenarios{number}"
     file.write_text("".join(f"{{{term(name)},{term(steps)}}}.\n" for name, steps in share), encoding="utf-8")
     command = ["erl", "+S", str(schedulers), "-noshell", "-pa", str(place), "-s", "oracle", "main", str(file)]
+    if disturbed is not None:
+        command.append(str(disturbed))
     try:
         return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=patience).stdout
     except subprocess.TimeoutExpired as late:

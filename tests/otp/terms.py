@@ -14,6 +14,7 @@ from runtime.core.pid import Pid, Ref
 from runtime.otp.child_spec import Child
 from runtime.otp.erlang import Down, ExitMessage, Timeout
 from runtime.otp.gen import TerminateRequest
+from runtime.otp.gen_event import EventHandler
 from runtime.otp.gen_server import Call, Cast
 from runtime.otp.supervisor import ChildSpec, SupervisorRequest
 
@@ -139,7 +140,7 @@ class Names:
                 return self.encode((function, *args) if args else function)
             case Stack():
                 return "$stack"
-            case CallSite(module="gen_server", function="call"):
+            case CallSite(module="gen_server", function="call") | CallSite(module="gen_event"):
                 return "$call"
             case CallSite():
                 return self.encode((value.module, value.function, list(value.args)))
@@ -148,6 +149,8 @@ class Names:
             case ChildSpec(start=(_, (node,))):  # as the scenario wrote it: OTP quotes the spec it was given
                 fields = {key: node[key] for key in ("restart", "shutdown", "significant") if key in node}
                 return self.encode({"id": value.id, "type": value.type, **fields} | {"start": "$mfa"})
+            case type() if issubclass(value, EventHandler):
+                return "listener"
             case _ if callable(value):
                 return "$mfa"
         return repr(value)

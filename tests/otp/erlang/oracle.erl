@@ -1,13 +1,17 @@
 %% Performs scenarios (see tests/otp) on real Erlang/OTP and writes what happened, a line of JSON for each.
 %%
-%% `erl -noshell -pa DIR -s oracle main FILE`: FILE holds a term `{Name, Steps}.` for each scenario, JSON objects as maps and
-%% JSON strings as atoms. The runner owns the tables, traces every process of the scenario for its end, and decides when a
-%% step is over: when nobody runs and nothing has happened for two looks.
+%% `erl -noshell -pa DIR -s oracle main FILE [SEED]`: FILE holds a term `{Name, Steps}.` for each scenario, JSON objects as maps
+%% and JSON strings as atoms. The runner owns the tables, traces every process of the scenario for its end, and decides when a
+%% step is over: when nobody runs and nothing has happened for two looks. With a SEED the processes are disturbed: they have
+%% priorities by chance, and give way or sleep for a moment before what they do, so that what is a race shows as one.
 -module(oracle).
 -export([main/1, init/1, handle_call/3, handle_cast/2, handle_info/2, handle_continue/2, terminate/2]).
 -export([add/1, log/2, decode/1, raise/2]).
 -export([start_node/1, start_node/2, start_node/3, code_change/3]).
 
+main([File, Seed]) ->
+    persistent_term:put(disturbed, list_to_integer(atom_to_list(Seed))),
+    main([File]);
 main([File]) ->
     logger:set_primary_config(level, none),
     %% A process that waits for its code to be loaded would look as if it were at rest.
@@ -17,7 +21,7 @@ main([File]) ->
     halt().
 
 library(Name) -> lists:prefix("gen", Name) orelse lists:prefix("logger", Name) orelse
-    lists:member(Name, ["machine", "supervisor", "proc_lib", "sys", "error_logger", "erl_error", "io_lib", "timer", "queue", "sets"]).
+    lists:member(Name, ["machine", "listener", "supervisor", "proc_lib", "sys", "error_logger", "erl_error", "io_lib", "timer", "queue", "sets"]).
 
 %% ---- one scenario
 
@@ -107,17 +111,41 @@ flush_traced() ->
 note(Event) -> ets:insert(events, {{erlang:monotonic_time(), erlang:unique_integer([monotonic])}, Event}).
 
 log(Kind, Rest) ->
+    disturb(),
     [{_, Label}] = ets:lookup(labels, self()),
     note([Kind, Label | Rest]).
+
+%% A moment in which others run, of a process that is to be disturbed.
+disturb() ->
+    case get(disturbed) of
+        undefined -> ok;
+        _ ->
+            case rand:uniform(6) of
+                1 -> timer:sleep(1);
+                2 -> erlang:yield();
+                3 -> [erlang:yield() || _ <- lists:seq(1, 20)];
+                _ -> ok
+            end
+    end.
 
 %% ---- who is who
 
 add(Id) ->
+    {Label, Generation} = add(Id, self()),
+    case persistent_term:get(disturbed, none) of
+        none -> ok;
+        Seed ->
+            put(disturbed, rand:seed(exsss, {Seed, erlang:phash2(Label), 17})),
+            process_flag(priority, lists:nth(rand:uniform(4), [low, normal, normal, high]))
+    end,
+    Generation.
+
+add(Id, Pid) ->
     Generation = ets:update_counter(generations, Id, 1, {Id, 0}),
     Label = list_to_atom(lists:concat([Id, "#", Generation])),
-    ets:insert(labels, {self(), Label}),
-    ets:insert(pids, {Label, self()}),
-    Generation.
+    ets:insert(labels, {Pid, Label}),
+    ets:insert(pids, {Label, Pid}),
+    {Label, Generation}.
 
 find(Who) ->
     Text = atom_to_list(Who),
@@ -173,6 +201,7 @@ perform([#{op := return} | _]) -> return;
 perform([#{op := exit_self, reason := Reason} = Op | _]) ->
     raise(maps:get(class, Op, exit), decode(Reason));
 perform([#{op := Name} = Op | Rest]) ->
+    disturb(),
     try op(Name, Op) of
         quiet -> ok;
         {value, Value} -> log(ok, [Name, {term, Value}])
@@ -257,6 +286,39 @@ op(start_machine, #{machine := #{id := Id} = Spec}) ->
     {value, gen_statem:start_link({local, Id}, machine, Spec, [])};
 op(suspend, #{to := To}) -> {value, sys:suspend(dest(To))};
 op(resume, #{to := To}) -> {value, sys:resume(dest(To))};
+op(statistics, #{to := To, flag := Flag}) ->
+    {value, case sys:statistics(dest(To), Flag) of
+        {ok, Counts} when is_list(Counts) -> {ok, [proplists:get_value(Count, Counts) || Count <- [messages_in, messages_out]]};
+        Other -> Other
+    end};
+op(sys_status, #{to := To}) ->
+    {status, _, {module, _}, [_, Status | _]} = sys:get_status(dest(To)),
+    {value, Status};
+op(sys_terminate, #{to := To, reason := Reason}) -> {value, sys:terminate(dest(To), decode(Reason))};
+op(start_manager, #{id := Id} = Op) ->
+    Result = case maps:get(link, Op, true) of
+        true -> gen_event:start_link({local, Id});
+        false -> gen_event:start({local, Id})
+    end,
+    case Result of {ok, Pid} -> add(Id, Pid); _ -> ok end,
+    {value, Result};
+op(add_handler, #{to := To, spec := #{id := Id} = Spec} = Op) ->
+    {value, case maps:get(sup, Op, false) of
+        true -> gen_event:add_sup_handler(dest(To), {listener, Id}, Spec);
+        false -> gen_event:add_handler(dest(To), {listener, Id}, Spec)
+    end};
+op(delete_handler, #{to := To, handler := Id, arg := Argument}) ->
+    {value, gen_event:delete_handler(dest(To), {listener, Id}, Argument)};
+op(swap_handler, #{to := To, handler := Old, arg := Argument, spec := #{id := New} = Spec} = Op) ->
+    {value, case maps:get(sup, Op, false) of
+        true -> gen_event:swap_sup_handler(dest(To), {{listener, Old}, Argument}, {{listener, New}, Spec});
+        false -> gen_event:swap_handler(dest(To), {{listener, Old}, Argument}, {{listener, New}, Spec})
+    end};
+op(notify, #{to := To, act := Act}) -> gen_event:notify(dest(To), {act, Act}), quiet;
+op(sync_notify, #{to := To, act := Act}) -> {value, gen_event:sync_notify(dest(To), {act, Act})};
+op(call_handler, #{to := To, handler := Id, act := Act} = Op) ->
+    {value, gen_event:call(dest(To), {listener, Id}, {act, Act}, maps:get(timeout, Op, infinity))};
+op(which_handlers, #{to := To}) -> {value, gen_event:which_handlers(dest(To))};
 op(which_children, #{sup := Sup}) ->
     Rows = [{Id, Child, Type} || {Id, Child, Type, _} <- supervisor:which_children(dest(Sup))],
     {value, case lists:all(fun({Id, _, _}) -> Id == undefined end, Rows) of
@@ -406,6 +468,7 @@ encode(T) when is_atom(T); is_integer(T) -> T;
 encode(T) when is_pid(T) -> #{pid => case label_of(T) of [Label] -> Label; [] -> '?' end};
 encode(T) when is_reference(T) -> #{ref => case ets:lookup(ref_names, T) of [{_, Name}] -> Name; [] -> '?' end};
 encode({gen_server, call, [_ | _]}) -> '$call';
+encode({gen_event, Function, _}) when Function == rpc; Function == call; Function == send_request -> '$call';
 encode({?MODULE, start_node, [_ | _]}) -> '$mfa';
 encode({act, Act}) -> #{t => [act, Act]};
 encode(T) when is_tuple(T), element(1, T) == child, tuple_size(T) == 9 -> '$child';
