@@ -17,7 +17,7 @@ from runtime.core.scheduling import scheduler
 from runtime.core.signals import ExitMessage, SystemMessage
 from runtime.otp.erlang import receive
 from runtime.otp.gen import TerminateRequest
-from runtime.otp.sys import SystemRequest, debug_of, status_of
+from runtime.otp.sys import SystemRequest, Termination, debug_of, status_of
 
 __all__ = ["Special", "SystemMessage", "handle_debug", "handle_system_msg"]
 
@@ -62,15 +62,18 @@ async def handle_system_msg(message: SystemMessage, special: Special, state: Any
     taken: Any = message
     while True:
         match taken:
-            case SystemRequest():
-                state = _answer(cell, taken, special, state)
-            case TerminateRequest(reason=reason) | ExitMessage(reason=reason):
-                if isinstance(taken, TerminateRequest):
+            case Termination() | TerminateRequest() | ExitMessage():
+                reason = taken.reason
+                if isinstance(taken, Termination):
+                    taken.finish(None, None)
+                elif isinstance(taken, TerminateRequest):
                     taken.heard = True
                 ended = special.system_terminate(reason, state)
                 if isawaitable(ended):
                     await ended
                 raise Exit(reason)
+            case SystemRequest():
+                state = _answer(cell, taken, special, state)
         if not cell.execution.suspended:
             return state
         taken = await receive(passes)

@@ -135,8 +135,26 @@ class SystemRequest(Call, SystemMessage, kw_only=True):
             self.resolve(value, error)
 
 
+class Termination(SystemRequest):
+    """`sys:terminate/2`: answered when the process has come to it, before its `terminate`."""
+
+    @property
+    def reason(self) -> Any:
+        assert isinstance(self.site, CallSite)
+        return self.site.args[1]
+
+    def perform(self, cell: Cell) -> Coroutine[Any, Any, None] | None:
+        self.finish(None, None)
+        return cell.actor._stop(self.reason)
+
+
 def _ask(
-    dest: Dest, function: str, args: tuple[Any, ...], timeout: float | None, work: Callable[[Cell], Any]
+    dest: Dest,
+    function: str,
+    args: tuple[Any, ...],
+    timeout: float | None,
+    work: Callable[[Cell], Any],
+    kind: type[SystemRequest] = SystemRequest,
 ) -> Awaitable[Any]:
     check_timeout(timeout)
     site = CallSite("sys", function, (dest, *args))
@@ -152,7 +170,7 @@ def _ask(
         return Failed(Error("badarg"))
     if cell is scheduler.current:
         return Failed(Exit(("calling_self", site)))
-    request = SystemRequest(cell, None, site, True, scheduler.current, work=work)
+    request = kind(cell, None, site, True, scheduler.current, work=work)
     cell.add_monitor(request)
     if timeout is not None:
         request.timer = cell.engine.call_later(timeout / 1000, request.expire)
@@ -303,9 +321,16 @@ async def change_code(
     return await _ask(dest, "change_code", (module, old_version, extra), timeout, work)
 
 
-async def terminate(dest: Dest, reason: Any, timeout: float | None = None) -> None:
-    """`sys:terminate/2,3`: runs its `terminate` and ends it with `reason`, also if it is suspended."""
-    await stop(dest, reason, timeout)
+async def terminate(dest: Dest, reason: Any, timeout: float | None = DEFAULT_TIMEOUT) -> None:
+    """`sys:terminate/2,3`: it runs its `terminate` and ends with `reason`, also if it is suspended.
+
+    Returns once it has heard; `gen_server.stop` waits for its end. So does this for a process of another node.
+    """
+    there = resolve(dest)
+    if there is not None and not isinstance(there, Cell):
+        await stop(dest, reason, timeout)
+    else:
+        await _ask(dest, "terminate", (reason,), timeout, lambda _: None, Termination)
 
 
 # ---- watching

@@ -129,6 +129,8 @@ class Operations:
 
     def _demonitor(self, op: Json) -> Any:
         options = op.get("opts", [])
+        if not {"flush", "info"}.issuperset(options):
+            raise Error("badarg")  # here an option is a keyword, and a wrong one no program
         return erlang.demonitor(self.names.ref(op["ref"]), flush="flush" in options, info="info" in options)
 
     def _links_of(self, op: Json) -> Any:

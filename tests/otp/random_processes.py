@@ -65,6 +65,8 @@ class Plain:
         random = self.random
         who = random.choice([*self.ids, "self"])
         reason = random.choice([*REASONS, {"pid": random.choice(self.ids)}])
+        if random.random() < 0.06:
+            return self.wrong(who)
         kind = random.choice((
             "spawn", "link", "link", "unlink", "monitor", "monitor", "demonitor", "demonitor", "exit", "exit", "exit_self",
             "return", "trap_exit", "send", "register", "unregister", "whereis", "timer", "timer_left", "receive", "flush",
@@ -115,6 +117,21 @@ class Plain:
             case "mode":
                 return {"op": kind, "mode": random.choice(("auto", "manual"))}
         return {"op": kind, "to": who}
+
+    def wrong(self, who: str) -> Json:
+        """An op that raises badarg, or does nothing, wherever it stands."""
+        random = self.random
+        name = {"name": random.choice(self.names)}
+        return random.choice((
+            {"op": "exit", "to": name, "reason": "boom"}, {"op": "link", "to": name}, {"op": "unlink", "to": name},
+            {"op": "is_alive", "to": name}, {"op": "links_of", "to": name},
+            {"op": "register", "name": "undefined", "to": who}, {"op": "register", "name": random.choice(self.names), "to": name},
+            {"op": "unregister", "name": "nobody"}, {"op": "send", "to": {"name": "nobody"}, "msg": "hello"},
+            {"op": "send_after", "ms": -1, "to": who, "msg": "hello"}, {"op": "start_timer", "ms": 1 << 64, "to": who, "msg": 1},
+            {"op": "send_after", "ms": 0, "to": {"name": "nobody"}, "msg": "hello"},
+            {"op": "demonitor", "ref": random.choice(self.refs or ["none"]), "opts": ["sideways"]},
+            {"op": "receive", "after": -1}, {"op": "link", "to": "nobody"}, {"op": "monitor", "to": {"name": "undefined"}},
+        ))  # fmt: skip
 
     def message(self, reason: Json) -> Json:
         random = self.random

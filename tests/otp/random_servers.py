@@ -74,7 +74,20 @@ class Servers:
             to = {"name": to}
         reason = random.choice(REASONS)
         match random.choice(
-            ("call", "call", "call", "cast", "info", "exit", "gen_stop", "link", "monitor", "start", "send")
+            (
+                "call",
+                "call",
+                "call",
+                "cast",
+                "info",
+                "exit",
+                "gen_stop",
+                "link",
+                "monitor",
+                "start",
+                "send",
+                "sys",
+            )
         ):
             case "call":
                 return {
@@ -92,6 +105,8 @@ class Servers:
                     "reason": reason,
                     "timeout": random.choice((0, 50, "infinity")),
                 }
+            case "sys":
+                return self.system(to)
             case "exit":
                 return {"op": "exit", "to": random.choice(self.servers), "reason": reason}
             case "start":
@@ -105,6 +120,16 @@ class Servers:
                 }
             case kind:
                 return {"op": kind, "to": random.choice(self.servers)}
+
+    def system(self, to: Json) -> Json:
+        """A function of `sys`, or a call of nobody and of itself."""
+        random = self.random
+        return random.choice((
+            {"op": "suspend", "to": to}, {"op": "resume", "to": to}, {"op": "resume", "to": to}, {"op": "sys_status", "to": to},
+            {"op": "statistics", "to": to, "flag": random.choice(("true", "get", "get", "false"))},
+            {"op": "sys_terminate", "to": to, "reason": random.choice(REASONS)},
+            {"op": "call", "to": random.choice(("self", {"name": "nobody"})), "act": ["noop"], "timeout": random.choice((0, 50))},
+        ))  # fmt: skip
 
     def act(self, depth: int) -> Json:
         random = self.random

@@ -21,14 +21,17 @@ class Trees:
         self.simple: list[str] = []
         self.extra = 0
         self.named = random.random() < 0.5
-        self.slow = False
+        self.callers = ["p", "q"]  # who may wait for an answer that never comes
 
     def scenario(self) -> list[Json]:
         """Start it, then a few accidents and questions, then its end."""
         random = self.random
         tree = self.sup("root", 2)
         del tree["restart"], tree["significant"], tree["shutdown"]
-        steps: list[Json] = [{"do": [{"op": "start_tree", "tree": tree}], "settle_ms": SETTLE_MS}]
+        steps: list[Json] = [
+            {"do": [{"op": "start_tree", "tree": tree}], "settle_ms": SETTLE_MS},
+            {"do": [{"op": "spawn", "id": id} for id in self.callers]},
+        ]
         for _ in range(random.randint(3, 9)):
             steps.append(self.step())
             if random.random() < 0.5:
@@ -119,8 +122,12 @@ class Trees:
 
     def step(self) -> Json:
         random = self.random
-        by = "driver"
-        step: Json = {"by": by, "do": [self.accident() for _ in range(random.choice((1, 1, 1, 2, 3)))]}
+        step: Json = {"do": [self.accident() for _ in range(random.choice((1, 1, 1, 2, 3)))]}
+        if random.random() < 0.15:
+            sup = random.choice(self.sups)
+            step["do"].insert(0, {"op": random.choice(("suspend", "resume", "resume")), "to": sup})
+        if random.random() < 0.3:
+            step["by"] = random.choice(self.callers)
         if random.random() < 0.85:
             step["settle_ms"] = random.choice((SETTLE_MS, SETTLE_MS, 1500))
         return step
@@ -128,7 +135,7 @@ class Trees:
     def accident(self) -> Json:
         random = self.random
         kind = random.choice(
-            ("act", "act", "act", "act", "exit", "exit", "order", "order", "order", "add", "sup")
+            ("act", "act", "act", "act", "exit", "exit", "order", "order", "order", "add", "sup", "wrong")
         )
         reason = random.choice(REASONS)
         match kind:
@@ -157,11 +164,27 @@ class Trees:
                 if random.random() < 0.7:
                     child_spec.pop("significant", None)
                 return {"op": "start_child", "sup": random.choice(self.sups), "child": child_spec}
+            case "wrong":
+                return self.wrong()
         return {
             "op": "exit",
             "to": random.choice(self.sups),
             "reason": random.choice(("shutdown", "normal", "boom", "kill")),
         }
+
+    def wrong(self) -> Json:
+        """A child spec that is none, or one whose id is there already."""
+        random = self.random
+        sup = random.choice(self.sups)
+        child: Json = {"id": self.child(), "register": self.named}
+        if random.random() < 0.8:
+            self.extra += 1
+            field, value = random.choice((
+                ("restart", "always"), ("restart", 7), ("shutdown", -1), ("shutdown", "never"), ("shutdown", "infinity"),
+                ("significant", "maybe"), ("significant", True),
+            ))  # fmt: skip
+            child = {"id": f"bad{self.extra}", "register": self.named, field: value}
+        return {"op": "start_child", "sup": sup, "child": child}
 
     def question(self) -> Json:
         random = self.random
