@@ -377,7 +377,7 @@ def here(ops: list[Op]) -> list[str]:
 # ---- making them
 
 REASONS = ("normal", "shutdown", "kill", "boom")
-LATE = 333  # ms; a timeout of 30 comes before it, one of 900 after it
+LATE = 1500  # ms; a timeout of 30 comes before it, one of 4000 after it
 
 
 class Programs:
@@ -468,7 +468,7 @@ class Programs:
 
     def task_op(self) -> Op:
         random = self.random
-        timeout = random.choice((0, 30, 900))
+        timeout = random.choice((0, 30, 4000))
         if not self.ids or random.random() < 0.35:
             self.ids.append(f"t{len(self.ids)}")
             return ["task", self.ids[-1], random.choice(("plain", "sup", "nolink")), self.body()]
@@ -489,19 +489,19 @@ class Programs:
             )
         ):
             case "shutdown":
-                return ["shutdown", id, random.choice((30, 900, "brutal_kill"))]
+                return ["shutdown", id, random.choice((30, 4000, "brutal_kill"))]
             case "ignore":
                 return ["ignore", id]
             case "await_many" | "yield_many" as op:
                 return [op, some, timeout]
             case "stream":
                 inputs = [
-                    random.choice((1, 120, 240, "boom") if random.random() < 0.3 else (1, 120, 240))
+                    random.choice((1, 300, 600, "boom") if random.random() < 0.3 else (1, 300, 600))
                     for _ in range(4)
                 ]
                 options: list[list[Any]] = [["max_concurrency", random.choice((1, 2, 4))]]
                 if random.random() < 0.5:
-                    options += [["timeout", 180], ["on_timeout", random.choice(("kill_task", "exit"))]]
+                    options += [["timeout", 450], ["on_timeout", random.choice(("kill_task", "exit"))]]
                 return ["stream", inputs, options]
             case "mail":
                 return ["mail"]
