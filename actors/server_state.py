@@ -39,6 +39,7 @@ class ServerState:
     postgres_starts: int = 0  # failed ones, one after another
     writer_connection: asyncpg.Connection | None = None
     ledger_position: int | None = None
+    informed: tuple[str, ...] = ()  # servers that hear of this one's batches without a NOTIFY
     change_position: str | None = None
     change_target: str | None = None  # while many changes are published: the position behind them
     change_published: int = 0  # and the last of them that was

@@ -19,7 +19,7 @@ from actors.server_state import server_state
 from actors.storage.connecting import SqlConnection
 from actors.storage.local_broadcast import local_broadcast
 from runtime.core.exits import Error
-from runtime.nodes import codec
+from runtime.nodes import codec, net_kernel
 from runtime.otp import erlang
 from runtime.phoenix.pubsub import whereis
 from schema import ledger
@@ -33,11 +33,12 @@ Event = tuple[str, str, dict[str, Any]]  # topic, event, payload
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A node has committed the entries after `after` up to `head.seq`: what to publish of them, and the ledger's head since.
+    """`node` has committed the entries after `after` up to `head.seq`: what to publish of them, and the ledger's head since.
 
     `events` are encoded in one go, as a list of `Event`: plain strings and numbers need not the codec's care for each.
     """
 
+    node: str
     after: int
     head: LedgerHead
     events: bytes
@@ -129,7 +130,7 @@ def publish(
     if found is not None:
         local_broadcast(found, events)
         if committed is not None and nodes:
-            told = Committed(after, committed, _encode_events(events))
+            told = Committed(net_kernel.node(), after, committed, _encode_events(events))
             found.broadcast_from(erlang.self_(), COMMITTED, told)
 
 

@@ -70,8 +70,9 @@ def _columns_of(rows: list[TransactionRow]) -> tuple[Any, ...]:
 
 
 def head_of(prepared: Prepared) -> tuple[str, int, bytes]:
-    """Who writes, and the head that the entries follow."""
-    return server_state().id, prepared.before.seq, prepared.before.hash
+    """Who writes, with those who hear of it by the fabric, and the head that the entries follow."""
+    state = server_state()
+    return " ".join((state.id, *state.informed)), prepared.before.seq, prepared.before.hash
 
 
 def entries_of(prepared: Prepared) -> tuple[Any, ...]:

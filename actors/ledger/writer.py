@@ -48,7 +48,9 @@ from actors.ledger.batch import (
     request_hash,
 )
 from actors.ledger.feed import Committed
+from actors.ledger.other_writers import Follows, OtherWriters, Wish
 from actors.ledger.server import Heard, Moved, Prepare, Prepared
+from actors.ledger.writer_connection import WriterConnection
 from actors.server_state import server_state
 from actors.storage import repo
 from actors.storage.change_events import HeadMoved, RecordPending
@@ -66,7 +68,6 @@ log = logging.getLogger("bitnexus.db_writer")
 
 MAX_BATCH = 250  # as many answers, and no more, come at once: others have their turn in between
 PENDING_PAGE = 250
-SERVER_MS = 4000  # the database ends a statement of ours itself
 SQL_SECONDS = 4.5  # we give up after that, and still below the caller's 5 s, so that it gets the reason
 STALE_RETRIES = 50  # each with the head that the last one found; another server got there first as often
 PROBE_MS = 2000
@@ -95,7 +96,7 @@ class DbWriter(GenServer):
         erlang.trap_exit(True)
         self.pubsub = pubsub
         self.waiting: list[tuple[From, RecordTransaction]] = []
-        self.connection: asyncpg.Connection | None = None
+        self.connection = WriterConnection()
         self.me = erlang.self_()
         self.state = server_state()
         self.failed_batches = 0
@@ -103,6 +104,9 @@ class DbWriter(GenServer):
         erlang.send(self.me, ProbeWrite())
         with suppress(Error):  # no PubSub: a writer without channels, in tests
             whereis(pubsub).subscribe(ledger_feed.COMMITTED, self.me)
+        alone = net_kernel.this_node() is None
+        self.others = None if alone else OtherWriters(pubsub, self.now)
+        self.turn_timer: Any = None
 
     # ---- messages
 
@@ -120,11 +124,14 @@ class DbWriter(GenServer):
     def handle_info(self, message: Any) -> Any:
         match message:
             case FlushBatch():
-                return self._flush()
+                return self._flush() if self._is_my_turn() else None
             case ProbeWrite():
                 return self._probe()
             case Committed():
                 return self._on_committed(message)
+            case Follows() | Wish() | ("nodeup" | "nodedown", _) if self.others is not None:
+                self.others.take(message)
+                self._line_moved()
             case HeadMoved(seq):
                 position = server_state().ledger_position
                 return self._catch_up(seq) if position is None or seq > position else None
@@ -137,9 +144,24 @@ class DbWriter(GenServer):
     async def terminate(self, reason: Any) -> None:
         while self.waiting:
             await self._flush()
-        await self._drop_connection()
+        await self.connection.drop()
 
     # ---- one batch
+
+    def _is_my_turn(self) -> bool:
+        """Whether to write what waits now; if not, `FlushBatch` comes again, at the latest when the patience is over."""
+        if self.others is None or not self.waiting:
+            return True
+        wait = self.others.wait()
+        if wait:
+            if self.turn_timer is not None:
+                erlang.cancel_timer(self.turn_timer)
+            self.turn_timer = erlang.send_after(wait, self.me, _FLUSH_BATCH)
+        return not wait
+
+    def _line_moved(self) -> None:
+        if self.waiting:  # behind what is in the mailbox: it joins the batch
+            erlang.send(self.me, _FLUSH_BATCH)
 
     async def _flush(self) -> None:
         """Write a batch. What is left waits with those who come meanwhile, so that they have their turn, too."""
@@ -148,7 +170,11 @@ class DbWriter(GenServer):
         else:
             batch, self.waiting = in_turn(self.waiting, MAX_BATCH)
             erlang.send(self.me, _FLUSH_BATCH)
-        await self._write(self._rows_of(batch))
+        try:
+            await self._write(self._rows_of(batch))
+        finally:
+            if self.others is not None:
+                self.others.end()
 
     def _rows_of(self, requests: list[tuple[From, RecordTransaction]]) -> list[Waiting]:
         at = datetime.now(UTC)
@@ -214,7 +240,7 @@ class DbWriter(GenServer):
     async def _without_orphans(self, batch: list[Waiting]) -> list[Waiting] | None:
         """Answer those whose user does not exist."""
         try:
-            connection = await self._connected()
+            connection = await self.connection.get()
             found = await connection.fetch(ledger.USERS, list({waiting.row.user_id for waiting in batch}))
         except Exception as error:
             _answer_all(batch, Unavailable(repo.reason(error)))
@@ -231,13 +257,15 @@ class DbWriter(GenServer):
         head: LedgerHead | None = None
         for _attempt in range(STALE_RETRIES):
             prepared = await self._prepare(rows, head)
-            outcome = await record_call.record(await self._connected(), rows, prepared, SQL_SECONDS)
+            outcome = await record_call.record(await self.connection.get(), rows, prepared, SQL_SECONDS)
             if outcome is None:
                 return prepared
             if outcome["outcome"] == "refused":
                 return await self._refused(batch, set(outcome["replayed"]))
             head = LedgerHead.from_record(outcome)
             ledger_feed.begin_again_at(head.seq)
+            if self.others is not None:
+                self.others.collided()
             gen_server.cast("ledger_server", Moved(head))
         raise Unavailable("other servers write faster than this one")
 
@@ -245,10 +273,12 @@ class DbWriter(GenServer):
         again = {(w.row.user_id, w.row.idempotency_key): w for w in batch if w.row.id in replayed}
         if again:
             users, keys = zip(*again, strict=True)
-            records = await (await self._connected()).fetch(ledger.REPLAYS, users, keys, timeout=SQL_SECONDS)
+            records = await (await self.connection.get()).fetch(
+                ledger.REPLAYS, users, keys, timeout=SQL_SECONDS
+            )
             if any(record["seq"] is None for record in records):  # foreign rows that wait for their entries
                 await self._record_pending()
-                records = await (await self._connected()).fetch(
+                records = await (await self.connection.get()).fetch(
                     ledger.REPLAYS, users, keys, timeout=SQL_SECONDS
                 )
             for record in records:
@@ -278,7 +308,7 @@ class DbWriter(GenServer):
     async def _record_pending(self) -> None:
         """Give every row that others wrote its entry, and publish it."""
         try:
-            connection = await self._connected()
+            connection = await self.connection.get()
             await ledger_feed.begin(connection)
             while await connection.fetchval(ledger.ANY_PENDING):
                 await self._record_page(connection)
@@ -307,19 +337,22 @@ class DbWriter(GenServer):
 
     async def _on_committed(self, committed: Committed) -> None:
         gen_server.cast("ledger_server", Heard(committed.head))
+        if self.others is not None:
+            self.others.wrote(committed.node)
+            self._line_moved()
         try:
-            await ledger_feed.receive(self._connected, self.pubsub, committed)
+            await ledger_feed.receive(self.connection.get, self.pubsub, committed)
         except Unavailable:
             return
         except Exception as error:
             if meaning(error) is Meaning.OURS:
                 raise
-            await self._drop_connection()
+            await self.connection.drop()
             repo.suspect(error)
 
     async def _catch_up(self, until: int) -> None:
         try:
-            await ledger_feed.catch_up(await self._connected(), self.pubsub, until)
+            await ledger_feed.catch_up(await self.connection.get(), self.pubsub, until)
         except Exception as error:
             if meaning(error) is Meaning.OURS:
                 raise
@@ -337,6 +370,8 @@ class DbWriter(GenServer):
         if is_next:
             numbered = zip(rows, range(seq + 1, seq + len(rows) + 1), strict=True)
             ledger_feed.publish(self.pubsub, numbered, prepared.after)
+            if self.others is not None:
+                self.others.committed()
         # Else the database went away in between: the next catch-up publishes these as well, in order.
 
     async def _hear_others(self, until: int) -> None:
@@ -353,7 +388,7 @@ class DbWriter(GenServer):
         state = server_state()
         try:
             if state.written_at is None or self.now() - state.written_at >= PROBE_MS / 1000:
-                await (await self._connected()).fetchval(ledger.PROBE_WRITE, timeout=SQL_SECONDS)
+                await (await self.connection.get()).fetchval(ledger.PROBE_WRITE, timeout=SQL_SECONDS)
                 self._wrote()
         except Exception as error:
             await self._not_written(error)
@@ -374,41 +409,8 @@ class DbWriter(GenServer):
             log.error("the database can't be written: %s", repo.reason(error))
         state.write_error = repo.reason(error)
         if not rolled_back(error) or is_elsewhere(error):
-            await self._drop_connection()
+            await self.connection.drop()
             repo.suspect(error)
-
-    # ---- the connection
-
-    async def _connected(self) -> asyncpg.Connection:
-        """The writer's own connection. The node keeps it, so that one that a killed writer held does not leak."""
-        connection = self.connection
-        try:
-            if connection is not None and not connection.is_closed():
-                return connection
-        except asyncpg.InterfaceError:  # the repo has replaced the pool that it belonged to
-            pass
-        await self._drop_connection()
-        try:
-            connection = await repo.pool().acquire(timeout=2.0)
-            self.connection = server_state().writer_connection = connection  # type: ignore[assignment]
-            await connection.execute(f"SET statement_timeout = {SERVER_MS}")
-        except Unavailable:
-            raise
-        except Exception as error:  # before anything was sent: nothing is written
-            raise repo.suspect(error) from error
-        return connection  # type: ignore[return-value]
-
-    async def _drop_connection(self) -> None:
-        state = server_state()
-        connection, state.writer_connection, self.connection = state.writer_connection, None, None
-        if connection is None:
-            return
-        try:
-            connection.terminate()
-            if state.pool is not None:
-                await state.pool.release(connection)
-        except Exception:
-            return  # it belonged to a pool that is closed
 
 
 def _row(request: RecordTransaction, id_: UUID, at: datetime) -> TransactionRow:

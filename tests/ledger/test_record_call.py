@@ -130,4 +130,29 @@ def test_a_batch_of_one_tells_who_else_listens_and_nobody_else(database: str) ->
             await connection.fetchval("SELECT 1")
             assert told == [f"{server_state().id}:{seq}" for seq in range(1, expected + 1)]
 
+
+def test_who_hears_of_a_batch_by_the_fabric_is_not_told_by_notify(database: str) -> None:
+    async def work(counted: Any, user: UUID) -> None:
+        told: list[Any] = []
+        connection, state = counted.connection, server_state()
+        await connection.add_listener("bitnexus_ledger", lambda *heard: told.append(heard[3]))
+        head = EMPTY
+        for listeners, informed, size, notified in (
+            ([state.id, "b", "c"], ("b",), 1, True),
+            ([state.id, "b", "c"], ("b",), 2, True),
+            ([state.id, "b", "c"], ("c", "b"), 1, False),
+            ([state.id, "b", "c"], ("c", "b"), 2, False),
+            ([state.id], ("b",), 1, False),
+            (["b"], (), 2, True),
+        ):
+            await connection.execute("UPDATE ledger_head SET listeners = $1", listeners)
+            state.informed = informed
+            made = rows(user, size)
+            prepared = prepare(head, made)
+            assert await record(counted, made, prepared, SECONDS) is None
+            head = prepared.after
+            await connection.fetchval("SELECT 1")
+            assert told == [f"{state.id}:{head.seq}"] * notified
+            told.clear()
+
     on(database, work)

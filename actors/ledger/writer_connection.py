@@ -1,0 +1,50 @@
+"""The writer's own connection. The server's state keeps it, so that one that a killed writer held does not leak."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from actors.server_state import server_state
+from actors.storage import repo
+from actors.storage.failures import Unavailable
+
+SERVER_MS = 4000  # the database ends a statement of ours itself
+
+
+class WriterConnection:
+    """At most one connection of the pool, kept from batch to batch."""
+
+    def __init__(self) -> None:
+        self._connection: asyncpg.Connection | None = None
+
+    async def get(self) -> asyncpg.Connection:
+        """The connection, made anew if need be. Raises `Unavailable` if there can be none now."""
+        connection = self._connection
+        try:
+            if connection is not None and not connection.is_closed():
+                return connection
+        except asyncpg.InterfaceError:  # the repo has replaced the pool that it belonged to
+            pass
+        await self.drop()
+        try:
+            connection = await repo.pool().acquire(timeout=2.0)
+            self._connection = server_state().writer_connection = connection  # type: ignore[assignment]
+            await connection.execute(f"SET statement_timeout = {SERVER_MS}")
+        except Unavailable:
+            raise
+        except Exception as error:  # before anything was sent: nothing is written
+            raise repo.suspect(error) from error
+        return connection  # type: ignore[return-value]
+
+    async def drop(self) -> None:
+        """Ends it, also one that a writer before this one held."""
+        state = server_state()
+        connection, state.writer_connection, self._connection = state.writer_connection, None, None
+        if connection is None:
+            return
+        try:
+            connection.terminate()
+            if state.pool is not None:
+                await state.pool.release(connection)
+        except Exception:
+            return  # it belonged to a pool that is closed

@@ -1,0 +1,145 @@
+"""Turns among writing nodes: nobody waits in a circle, whoever hangs is passed over, and who is alone tells nobody."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.ledger.turns import PATIENCE, QUIET, Turns
+
+
+def test_who_is_alone_writes_at_once_and_tells_nobody() -> None:
+    turns = Turns("a")
+    assert not turns.want(0.0) and turns.wait(0.0) == 0
+    turns.end("a")
+    assert not turns.want(0.0)
+
+
+def test_after_a_collision_wishes_are_told_for_a_while() -> None:
+    turns = Turns("a")
+    turns.want(0.0)
+    turns.collided(1.0)
+    turns.end("a")
+    assert turns.want(1.0 + QUIET / 2)
+    assert not turns.want(1.0 + QUIET / 2), "it is in line already"
+    turns.end("a")
+    assert not turns.want(1.0 + QUIET)
+
+
+def test_a_node_waits_for_those_before_it_until_they_have_written() -> None:
+    turns = Turns("a")
+    turns.wished("b", 0.0)
+    assert turns.want(0.0), "b is there: it must hear of this one"
+    turns.wished("c", 0.0)
+    assert turns.wait(0.0) == PATIENCE
+    turns.end("b")
+    assert turns.wait(0.0) == 0, "c came later"
+
+
+def test_one_that_hangs_is_waited_for_once() -> None:
+    turns = Turns("a")
+    turns.wished("b", 0.0)
+    turns.wished("c", 0.0)
+    turns.want(0.0)
+    assert turns.wait(0.0) == PATIENCE
+    assert 0 < turns.wait(PATIENCE / 2) < PATIENCE
+    assert turns.wait(PATIENCE) == PATIENCE, "c is the first only now"
+    assert turns.wait(2 * PATIENCE) == 0
+
+
+def test_a_second_wish_of_a_node_is_behind_the_others() -> None:
+    turns = Turns("a")
+    turns.wished("b", 0.0)
+    turns.want(0.0)
+    turns.wished("b", 0.0)
+    assert turns.wait(0.0) == 0
+
+
+NODES = "abc"
+
+
+class Line:
+    """Three nodes whose messages arrive late, in the order in which each sent them. Time stands, so patience never ends."""
+
+    def __init__(self) -> None:
+        self.turns = {node: Turns(node) for node in NODES}
+        for one in self.turns.values():
+            one.collided(0.0)  # all tell
+        self.wanting: set[str] = set()
+        self.wires = {(x, y): deque[bool]() for x in NODES for y in NODES if x != y}
+
+    def tell(self, node: str, wanted: bool) -> None:
+        for other in NODES:
+            if other != node:
+                self.wires[node, other].append(wanted)
+
+    def want(self, node: str) -> None:
+        if node not in self.wanting:
+            self.wanting.add(node)
+            assert self.turns[node].want(0.0)
+            self.tell(node, True)
+
+    def deliver(self, source: str, target: str) -> None:
+        wire = self.wires[source, target]
+        if wire:
+            if wire.popleft():
+                self.turns[target].wished(source, 0.0)
+            else:
+                self.turns[target].end(source)
+
+    def may_write(self) -> list[str]:
+        return [node for node in NODES if node in self.wanting and self.turns[node].wait(0.0) == 0]
+
+    def write(self, node: str) -> None:
+        if node in self.may_write():
+            self.wanting.discard(node)
+            self.turns[node].end(node)
+            self.tell(node, False)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("want"), st.sampled_from(NODES)),
+        st.tuples(st.just("write"), st.sampled_from(NODES)),
+        st.tuples(st.just("deliver"), st.sampled_from(NODES), st.sampled_from(NODES)).filter(
+            lambda step: step[1] != step[2]
+        ),
+    ),
+    max_size=60,
+)
+
+
+@given(steps)
+def test_nobody_waits_in_a_circle(made: list[tuple[str, ...]]) -> None:
+    line = Line()
+    for what, *nodes in made:
+        getattr(line, what)(*nodes)
+    for source, target in line.wires:
+        while line.wires[source, target]:
+            line.deliver(source, target)
+    for _ in range(len(line.wanting)):
+        writers = line.may_write()
+        assert writers, "all that was told has arrived, and everybody waits"
+        line.write(writers[0])
+        for source, target in line.wires:
+            while line.wires[source, target]:
+                line.deliver(source, target)
+    assert not line.wanting
+
+
+def test_with_messages_that_arrive_one_at_a_time_writes() -> None:
+    line = Line()
+    for node in NODES:
+        line.want(node)
+        for source, target in line.wires:
+            line.deliver(source, target)
+    order = []
+    while line.wanting:
+        (writer,) = line.may_write()
+        order.append(writer)
+        line.write(writer)
+        for source, target in line.wires:
+            line.deliver(source, target)
+    assert order == list(NODES)
