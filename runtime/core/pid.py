@@ -49,6 +49,11 @@ class Pid(ActorAddress):
         """Its control block."""
         return self  # type: ignore[return-value]
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether its node is reached without a new connection."""
+        return True
+
     # Thespian reads `_aaddr`; made on demand, so that an idle process does not carry a string.
     @property
     def _aaddr(self) -> str:

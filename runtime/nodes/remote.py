@@ -105,6 +105,10 @@ class RemoteName(Remote):
 
     __slots__ = ()
 
+    @property
+    def is_connected(self) -> bool:
+        return self.connection.is_up
+
     def __str__(self) -> str:
         return f"{{{self.address}, {self.node_name}}}"
 

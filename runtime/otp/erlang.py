@@ -251,6 +251,8 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
             downs.answered()
         caller.drop(ref)
         if ref.target is not None:
+            # Of `(name, node)` that is not connected Erlang takes the monitor for fired, and its Down back all the same.
+            found = found and ref.target.is_connected
             ref.target.drop_monitor(ref)
             ref.target = None
         if isinstance(ref, AliasMonitor):
