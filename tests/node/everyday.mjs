@@ -390,6 +390,17 @@ scenario("binary goes and comes", async (lane) => {
   }
 });
 
+scenario("a client that gives its polls up comes back and misses nothing it asks for", async (lane) => {
+  if (lane.transport === "websocket") return; // the option is LongPoll's
+  const { socket, channel } = await lane.joined(lane.topic("impatient"), {}, { longpollerTimeout: 300 }); // of a window of 1000
+  let closes = 0;
+  socket.onClose(() => (closes += 1));
+  await until(() => closes >= 3);
+  socket.longpollerTimeout = 20000;
+  await until(() => socket.conn?.timeout === 20000 && channel.state === "joined");
+  assert.deepEqual(await answer(channel.push("echo", { n: 1 })), ["ok", { n: 1 }]);
+});
+
 scenario("the transport can be replaced while channels are joined", async (lane) => {
   const { socket, channel } = await lane.joined(lane.topic("replace"));
   assert.equal(socket.getLongPollTransport(), LongPoll);
