@@ -245,10 +245,10 @@ class App:
         if found is None:
             if asked.path == "*":
                 return Response(204, b"", [(b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")])
-            page = self.pages.find(asked.method, request.path, asked.headers)
-            if page is not None:
-                return page
-            raise ApiError(404)
+            page = self.pages.find(request.path, asked.headers)
+            if page is None:
+                raise ApiError(404)
+            return page if asked.method in ("GET", "HEAD") else _read_only(asked.method)
         methods, request.params = found
         operation = methods.get(asked.method)
         if operation is None:
@@ -370,6 +370,14 @@ def _read_body(request: ApiRequest, operation: Operation, data: bytes) -> None:
         request.body = operation.body.json(data)
     except ApiError as error:
         raise request.refused or error from None
+
+
+def _read_only(method: str) -> Response:
+    """The answer of a page to a method that does not read it."""
+    allow = (b"allow", b"GET, HEAD, OPTIONS")
+    if method != "OPTIONS":
+        raise ApiError(405, headers=[allow])
+    return Response(204, b"", [allow])
 
 
 def _route(request: ApiRequest) -> str:

@@ -1,7 +1,8 @@
-"""What commands share: the configured database, embedded or not, the server to talk to, and errors that are one line."""
+"""What commands share: the configured database, embedded or not, the server to talk to, passwords, and errors of one line."""
 
 from __future__ import annotations
 
+import getpass
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -30,6 +31,18 @@ def complain(error: object) -> int:
     """Says on one line why a command failed; returns exit code 1."""
     print(f"bitnexus: {' '.join(str(error).split())}", file=sys.stderr)
     return 1
+
+
+def password(given: str | None, email: str, prompt: str = "Password of {}") -> str:
+    """The password of the command line; for `-`, or without one and a terminal, a line of standard input; else as it is typed."""
+    if given is None and sys.stdin.isatty():
+        try:
+            return getpass.getpass(f"{prompt.format(email)}: ")
+        except EOFError:
+            raise CommandError("no password was typed") from None
+    if given is None or given == "-":
+        return sys.stdin.readline().rstrip("\r\n")
+    return given
 
 
 def base_url(settings: Settings, options: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from actors.settings import Settings
-from api.cli.database import CommandError, base_url, connected
+from api.cli.database import CommandError, base_url, connected, password
 from api.security.passwords import hash_password
 from schema import users
 
@@ -74,10 +74,11 @@ async def run(settings: Settings, options: Any) -> int:
         async with aiohttp.ClientSession(base) as session:
             async with session.get("/health"):
                 pass
-            email, password = options.email, options.password
-            if not email:
-                email, password = await _demo_user(settings)
-            await _main_job(session, email, password, max(1, options.count), Teller())
+            if options.email:
+                email, secret = options.email, password(options.password, options.email)
+            else:
+                email, secret = await _demo_user(settings)
+            await _main_job(session, email, secret, options.count, Teller())
     except aiohttp.ClientConnectionError:
         raise CommandError(f"demo: no server answers at {base}; start one with: bitnexus serve") from None
     except TimeoutError:
@@ -87,20 +88,20 @@ async def run(settings: Settings, options: Any) -> int:
 
 async def _demo_user(settings: Settings) -> tuple[str, str]:
     """The demo user with a new password."""
-    password = secrets.token_urlsafe(12)
+    secret = secrets.token_urlsafe(12)
     async with connected(settings) as connection:
         row = await connection.fetchrow(users.BY_EMAIL, DEMO_EMAIL)
         if row is None:
-            await connection.fetchrow(users.CREATE, DEMO_EMAIL, "Demo", "user", hash_password(password))
+            await connection.fetchrow(users.CREATE, DEMO_EMAIL, "Demo", "user", hash_password(secret))
         else:
-            await connection.execute(users.SET_HASH, row["id"], hash_password(password))
-    return DEMO_EMAIL, password
+            await connection.execute(users.SET_HASH, row["id"], hash_password(secret))
+    return DEMO_EMAIL, secret
 
 
 async def _main_job(
-    session: aiohttp.ClientSession, email: str, password: str, count: int, teller: Teller
+    session: aiohttp.ClientSession, email: str, secret: str, count: int, teller: Teller
 ) -> None:
-    signed_in = await _call(session, "POST", "/api/v1/auth/login", {"email": email, "password": password})
+    signed_in = await _call(session, "POST", "/api/v1/auth/login", {"email": email, "password": secret})
     token, user_id = signed_in["token"], signed_in["user"]["id"]
     session.headers["Authorization"] = f"Bearer {token}"
     teller.say(f"signed in as {email}, user {user_id}")
@@ -137,7 +138,11 @@ async def _main_job(
 
 async def _call(session: aiohttp.ClientSession, method: str, path: str, body: Any = None) -> Any:
     async with session.request(method, path, json=body) as response:
-        answer = await response.json()
-        if response.status >= 400:
-            raise CommandError(f"demo: {method} {path} answered {response.status}: {answer}")
+        try:
+            answer = await response.json()
+        except (ValueError, aiohttp.ContentTypeError):  # of a proxy, or of no BitNexus
+            answer = {}
+        if response.status >= 400 or not answer:
+            said = answer.get("error", {}).get("message", "no JSON")
+            raise CommandError(f"demo: {method} {path} answered {response.status}: {said}")
         return answer

@@ -1,13 +1,13 @@
 """The command `bitnexus`.
 
-Each sub-command is a function here or in the module that it is about; errors are one line, exit code 1.
+Each sub-command is a function here or in the module that it is about; errors are one line, exit code 1, or 2 where the arguments
+are wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import json
 import os
 import shutil
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
@@ -25,7 +25,7 @@ from actors import settings as settings_module
 from actors.settings import Settings
 from actors.storage.postgres.server import binaries
 from actors.storage.repo import reason
-from api.cli.database import ONE_LINE, CommandError, complain, connected, database_url
+from api.cli.database import ONE_LINE, CommandError, complain, connected, database_url, password
 from api.version import VERSION
 from schema.migrate import migrate
 
@@ -48,11 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments on one line, without the usage before it; exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(
-        prog="bitnexus", description="BitNexus: a supervised actor runtime and the service on it."
-    )
+    top = _Parser(prog="bitnexus", description="BitNexus: a supervised actor runtime and the service on it.")
     top.add_argument("--version", action="version", version=f"bitnexus {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -66,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
         "--tree", type=Path, help="the supervisor.toml to start (default: the one here, else BitNexus's own)"
     )
     made.add_argument(
-        "--nodes", type=int, help="how many server processes on one port (default: NODES, else 1)"
+        "--nodes", type=whole(1, 64), help="how many server processes on one port (default: NODES, else 1)"
     )
     command(
         "upgrade",
@@ -86,8 +91,8 @@ def parser() -> argparse.ArgumentParser:
     made = command("demo", _demo, "Run the main job against the running server and print what happens.")
     made.add_argument("--url", help="base URL of the server (default: HOST and PORT)")
     made.add_argument("--email", help="sign in as this user (default: a demo user is made)")
-    made.add_argument("--password", help="that user's password")
-    made.add_argument("--count", type=_at_least_one, default=3, help="how many transactions (default: 3)")
+    made.add_argument("--password", help="that user's password (- reads it from standard input)")
+    made.add_argument("--count", type=whole(1), default=3, help="how many transactions (default: 3)")
 
     _operators(command)
     _data(commands)
@@ -120,7 +125,9 @@ def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
         made = command(name, _operate, text)
         made.add_argument("--url", help="base URL of the server (default: HOST and PORT, no sign-in needed)")
         made.add_argument("--email", help="sign in as this admin")
-        made.add_argument("--password", help="that admin's password (default: asked for)")
+        made.add_argument(
+            "--password", help="that admin's password (- reads it from standard input; default: asked for)"
+        )
         made.add_argument("--node", help="the node, by its name or the beginning of it (see: bitnexus nodes)")
         return made
 
@@ -130,7 +137,10 @@ def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
     made = operator("tree", "Print the supervision tree once, of all nodes or of one.")
     made.add_argument("root", nargs="?", default="root", help="a name or pid to begin at")
     made.add_argument(
-        "--limit", type=int, default=10, help="children of a dynamic supervisor to show (default: 10)"
+        "--limit",
+        type=whole(0, 1000),
+        default=10,
+        help="children of a dynamic supervisor to show (default: 10)",
     )
     made.add_argument("--json", action="store_true", help="as JSON")
     made = operator("ps", "Print the process table, of all nodes or of one.")
@@ -140,7 +150,7 @@ def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
         choices=("reductions", "message_queue_len", "memory", "restarts", "name", "module"),
         help="by what (default: reductions)",
     )
-    made.add_argument("--limit", type=int, default=30, help="how many (default: 30)")
+    made.add_argument("--limit", type=whole(1, 500), default=30, help="how many (default: 30)")
     made.add_argument("--name", help="part of the name")
     made.add_argument("--module", help="part of the module")
     made.add_argument("--json", action="store_true", help="as JSON")
@@ -153,14 +163,12 @@ def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
         operator(name, text).add_argument("pid", help="pid (0.17.0) or registered name")
     made = operator("trace", "Print the next messages of a process.")
     made.add_argument("pid", help="pid (0.17.0) or registered name")
-    made.add_argument("-n", dest="messages", type=int, default=10, help="how many (default: 10)")
+    made.add_argument("-n", dest="messages", type=whole(1, 1000), default=10, help="how many (default: 10)")
     made.add_argument(
         "--seconds", type=seconds, default=10.0, help="how long at most (default: 10, at most 60)"
     )
     made = operator("drain", "Send the sockets of a node away; their clients come back elsewhere.")
-    made.add_argument(
-        "--per-second", type=_at_least_one, default=1000, help="how many a second (default: 1000)"
-    )
+    made.add_argument("--per-second", type=whole(1), default=1000, help="how many a second (default: 1000)")
     made.add_argument(
         "--seconds", type=seconds, default=30.0, help="after which the rest goes at once (default: 30)"
     )
@@ -179,10 +187,20 @@ def seconds(text: str) -> float:
     return value
 
 
-def _at_least_one(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number, 1 or more")
-    return int(text)
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Reads a whole number within these bounds; else raises ArgumentTypeError, which says what is allowed."""
+    allowed = f"{low} or more" if high is None else f"from {low} to {high}"
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or len(text) > 9:
+            number = None
+        else:
+            number = int(text)
+        if number is None or number < low or (high is not None and number > high):
+            raise argparse.ArgumentTypeError(f"{text}: expected a whole number, {allowed}")
+        return number
+
+    return read
 
 
 # ---- commands
@@ -213,8 +231,6 @@ def _operate(settings: Settings, options: Any) -> int:
 
 def _serve(settings: Settings, options: Any) -> int:
     nodes = settings.nodes if options.nodes is None else options.nodes
-    if not 1 <= nodes <= 64:
-        raise CommandError(f"--nodes: expected a whole number from 1 to 64, not {nodes}")
     if nodes > 1:
         from api.cli import nodes as servers
 
@@ -306,13 +322,13 @@ def _create_user(settings: Settings, options: Any) -> int:
         raise CommandError(f"user create: {options.email}: {error}") from None
     if "\x00" in options.name or len(options.name) > 200:
         raise CommandError("user create: expected a name of at most 200 characters")
-    password = _new_password(options.password, str(email))
+    chosen = _new_password(options.password, str(email))
 
     async def run() -> None:
         async with connected(settings) as connection:
             try:
                 row = await connection.fetchrow(
-                    users.CREATE, email, options.name, options.role, hash_password(password)
+                    users.CREATE, email, options.name, options.role, hash_password(chosen)
                 )
             except asyncpg.UniqueViolationError:
                 raise CommandError(f"user create: a user with the address {email} exists") from None
@@ -327,13 +343,10 @@ def _new_password(given: str | None, email: str) -> str:
     """The password of the command line, of standard input, or as it is typed. Raises CommandError."""
     from api.security.passwords import MAX_LENGTH, MIN_LENGTH
 
-    if given is None and sys.stdin.isatty():
-        given = getpass.getpass(f"Password of {email}: ")
-        if getpass.getpass("Once more: ") != given:
-            raise CommandError("user create: these are two passwords")
-    elif given is None or given == "-":
-        line: str = sys.stdin.readline()
-        given = line.rstrip("\r\n")
+    typed = given is None and sys.stdin.isatty()
+    given = password(given, email)
+    if typed and password(None, email, "Once more") != given:
+        raise CommandError("user create: these are two passwords")
     if not MIN_LENGTH <= len(given) <= MAX_LENGTH:
         raise CommandError(f"user create: expected a password of {MIN_LENGTH} to {MAX_LENGTH} characters")
     return given

@@ -10,7 +10,6 @@ acts as the user operator@localhost, so that the audit log shows which acts were
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import os
 import sys
@@ -22,7 +21,7 @@ from urllib.parse import quote
 import aiohttp
 
 from actors.settings import Settings
-from api.cli.database import CommandError, base_url, connected
+from api.cli.database import CommandError, base_url, connected, password
 from api.security.tokens import Keyring
 from schema import users
 
@@ -102,8 +101,7 @@ async def _answers(session: aiohttp.ClientSession) -> bool:
 
 async def _token(client: Client, settings: Settings, options: Any) -> str:
     if options.email:
-        password = options.password or getpass.getpass(f"Password of {options.email}: ")
-        body = {"email": options.email, "password": password}
+        body = {"email": options.email, "password": password(options.password, options.email)}
         signed_in = await client.call("POST", "/api/v1/auth/login", body)
         if signed_in["user"]["role"] != "admin":
             raise CommandError(f"{options.email} is no admin")

@@ -136,10 +136,13 @@ class Decoder:
         }
 
     def _misspelt(self, given: Mapping[str, Any]) -> dict[str, str]:
-        left = [field.encode_name for field in self._fields if field.encode_name not in given]
-        names = {field.encode_name for field in self._fields}
+        names = [field.encode_name for field in self._fields]
+        left = [name for name in names if name not in given]
+        spelt = {
+            _plain(name): f"did you mean {name}?" for name in names
+        }  # beside a field, its name in other letters
         others = itertools.islice((name for name in given if name not in names), MAX_EXPLAINED)
-        unknown = {name: _meant(name, left) for name in others}
+        unknown = {name: spelt.get(_plain(name)) or _meant(name, left) for name in others}
         return {name: f"is unknown; {meant}" for name, meant in unknown.items() if meant is not None}
 
     def _by_field(self, value: Any) -> Any:
@@ -174,12 +177,16 @@ class Decoder:
 
 def _meant(name: str, names: list[str]) -> str | None:
     """What a name that is not known was probably meant to be: one that reads alike, or that it is short for."""
-    plain = {re.sub("[-_]", "", one).lower(): one for one in names}
-    given = re.sub("[-_]", "", name[:64]).lower()
+    plain = {_plain(one): one for one in names}
+    given = _plain(name)
     near = difflib.get_close_matches(given, plain, 1, 0.75)
     if not near and len(given) >= MIN_SHORT:
         near = [one for one in plain if one.startswith(given)]
     return f"did you mean {plain[near[0]]}?" if near else None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name[:64]).lower()
 
 
 def _is_scalar(kind: Any) -> bool:

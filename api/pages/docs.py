@@ -39,5 +39,10 @@ async def script(request: ApiRequest) -> Response:
 
 
 def _response(request: ApiRequest, place: Path, kind: bytes) -> Response:
-    headers = [(b"content-type", kind), (b"content-security-policy", POLICY), (b"cache-control", b"no-cache")]
+    headers = [
+        (b"content-type", kind),
+        (b"content-security-policy", POLICY),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cache-control", b"no-cache"),
+    ]
     return Representation(place.read_bytes(), headers).response(request.headers)

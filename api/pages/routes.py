@@ -46,9 +46,9 @@ class Pages:
         self._folders = [(prefix, folder.resolve()) for prefix, folder in folders]
         self._files: dict[Path, _File] = {}
 
-    def find(self, method: str, path: str, headers: dict[bytes, bytes]) -> Response | None:
+    def find(self, path: str, headers: dict[bytes, bytes]) -> Response | None:
         """The response with the file at this path; None when there is none."""
-        if method not in ("GET", "HEAD") or "\x00" in path or "//" in path:
+        if "\x00" in path or "//" in path:
             return None
         if len(path) > LONGEST or path.count("/") > DEEPEST:  # each folder in it is asked of the file system
             return None
@@ -84,4 +84,5 @@ def _headers(place: Path) -> Headers:
         (b"cache-control", b"no-cache"),
         (b"x-content-type-options", b"nosniff"),
         (b"content-security-policy", POLICY),
+        (b"referrer-policy", b"no-referrer"),
     ]

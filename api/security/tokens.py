@@ -40,6 +40,7 @@ MAX_EXP = 253_402_300_799  # the last second of the year 9999: beyond, a moment 
 ROLES = frozenset({"user", "admin", "service"})
 
 _CANONICAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_COMPACT = re.compile(rb"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}")  # RFC 7515 7.1: base64url, no padding
 _KEY_FILE = re.compile(r"(?i)\.(pem|key|pub|crt|cer|der|p8|jwk|json|txt)$")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
@@ -214,11 +215,10 @@ class Keyring:
     def _is_signed(self, signed: bytes, signature: bytes) -> bool:
         key = self.active
         try:
-            given = binascii.a2b_base64(_padded(signature))
             if key.algorithm == "HS256":
-                return hmac.compare_digest(given, hmac.digest(key.check, signed, "sha256"))
-            if key.algorithm == "EdDSA":
-                key.check.verify(given, signed)
+                return hmac.compare_digest(signature, _base64url(hmac.digest(key.check, signed, "sha256")))
+            if key.algorithm == "EdDSA" and _is_canonical(signature):
+                key.check.verify(binascii.a2b_base64(_padded(signature)), signed)
                 return True
         except (InvalidSignature, ValueError):
             return False
@@ -228,9 +228,12 @@ class Keyring:
         """Who the token speaks for. Raises InvalidToken: not ours, expired, another audience, ..."""
         if len(token) > MAX_TOKEN_BYTES:
             raise InvalidToken("The token is too long")
-        own = self.recognise(token.encode("utf-8", "surrogatepass"))
+        encoded = token.encode("utf-8", "surrogatepass")
+        own = self.recognise(encoded)
         if own is not None:
             return own
+        if _COMPACT.fullmatch(encoded) is None or not _is_canonical(encoded.rpartition(b".")[2]):
+            raise InvalidToken("The token is malformed")
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, ValueError, RecursionError):
@@ -243,8 +246,10 @@ class Keyring:
                 raise InvalidToken("The token has expired") from None
             except jwt.InvalidSignatureError:
                 failure = "The token's signature is wrong"
-            except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            except jwt.InvalidTokenError as error:
                 raise InvalidToken(f"The token is not valid: {error}") from None
+            except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
+                raise InvalidToken("The token's claims can't be read") from None
         raise InvalidToken(failure)
 
     def _candidates(self, header: dict[str, Any]) -> list[Key]:
@@ -273,7 +278,7 @@ class Keyring:
             if type(claims.get(name, 0)) not in (int, float):
                 raise InvalidToken(f"The token's {name} is no number")
         subject, role, sid = claims["sub"], claims.get("role", "user"), claims.get("sid")
-        if role not in ROLES:
+        if not isinstance(role, str) or role not in ROLES:
             raise InvalidToken("The token's role is unknown")
         expires = float(claims["exp"]) + self._leeway
         if not expires <= MAX_EXP:
@@ -304,7 +309,20 @@ def _padded(base64url: bytes) -> bytes:
     return base64url.translate(_TO_BASE64) + b"=" * (-len(base64url) % 4)
 
 
+def _base64url(octets: bytes) -> bytes:
+    return binascii.b2a_base64(octets, newline=False).translate(_FROM_BASE64, b"=")
+
+
+def _is_canonical(base64url: bytes) -> bool:
+    """Whether this is the one text that stands for its octets: decoders pass over what is no digit, and over spare bits."""
+    try:
+        return _base64url(binascii.a2b_base64(_padded(base64url))) == base64url
+    except binascii.Error:
+        return False
+
+
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+_FROM_BASE64 = bytes.maketrans(b"+/", b"-_")
 
 
 def _previous_key(text: str, settings: Settings) -> Key:

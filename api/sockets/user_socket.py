@@ -14,7 +14,7 @@ from api.context import Context
 from api.http.principal import Principal
 from api.security.disconnect import socket_id
 from api.security.tokens import InvalidToken
-from runtime.phoenix.check_origin import CheckOrigin
+from runtime.phoenix.check_origin import OWN, CheckOrigin
 from runtime.phoenix.endpoint import Endpoint
 from runtime.phoenix.messages import Accept, Refuse
 from runtime.phoenix.mount import LongPollOptions, Mount, Mounts, WebSocketOptions
@@ -102,9 +102,8 @@ def mounts(context: Context) -> tuple[Endpoint, Mounts]:
 
 
 def check_origin(settings: Settings) -> CheckOrigin:
-    """Which pages may open a socket: those of CORS_ORIGINS; unset, this server's own, and in dev those of this machine."""
+    """Which pages may open a socket: this server's own, and those of CORS_ORIGINS, or in dev, if unset, those of this machine."""
     if "*" in settings.cors_origins:
         return False
-    if settings.cors_origins:
-        return settings.cors_origins
-    return "conn" if settings.production else LOOPBACK
+    others = settings.cors_origins or (() if settings.production else LOOPBACK)
+    return (*others, OWN)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 _PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443, "ftp": 21}
-_URI: Final = re.compile(
-    r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//(?:[^/?#]*@)?(\[[A-Za-z0-9:.]*\]|[^:/?#\[\]]*)(?::(\d*))?(?=[^\w.\[\]-]|\Z)"
+_ORIGIN: Final = re.compile(
+    r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//(\[[A-Za-z0-9:.]+\]|[^:/?#@\[\]\\\s]+)(?::([0-9]*))?/?"
 )
 
 
@@ -22,18 +22,19 @@ class Origin:
     port: int | None
 
 
+OWN: Final = "conn"  # the origin of the request's own connection
 MAX_DIGITS: Final = 9  # of a port that are read: Python refuses to make a number of thousands
 
 CheckOrigin = bool | Literal["conn"] | Sequence[str] | Callable[[Origin], bool]
 
 
 def parse(text: str) -> Origin | None:
-    """`URI.parse/1` as far as origins go: None if there is no host (as in `null`).
+    """Scheme, host and port (RFC 6454 7), the first of which an entry of a setting may leave out; None for anything else.
 
-    What follows the digits of a port is ignored.
+    Stricter than `URI.parse/1`, which reads a host out of `http://localhost:80.evil.test` too.
     """
-    found = _URI.match(text)
-    if found is None or not found[2]:
+    found = _ORIGIN.fullmatch(text)
+    if found is None:
         return None
     scheme = found[1].lower() if found[1] else None
     port = int(found[3][:MAX_DIGITS]) if found[3] else _PORTS.get(scheme or "")
@@ -44,18 +45,22 @@ class OriginPolicy:
     """A `check_origin` setting, parsed once.
 
     `True` compares the host with `url_host`, `"conn"` the whole origin with the request, a list names what is
-    allowed (`"//example.com"` any scheme and port, `"https://*.example.org"` the host and all below it),
-    `False` allows all. Raises ValueError for an entry without a host.
+    allowed (`"//example.com"` any scheme and port, `"https://*.example.org"` the host and all below it, and beside such,
+    which Phoenix has not, `"conn"`), `False` allows all. Raises ValueError for an entry without a host.
     """
 
-    __slots__ = ("_allowed", "_setting", "_url_host")
+    __slots__ = ("_allowed", "_own", "_setting", "_url_host")
 
     def __init__(self, setting: CheckOrigin, url_host: str = "localhost") -> None:
         self._setting = setting
         self._url_host = url_host
         self._allowed: list[Origin] = []
+        self._own = setting == OWN
         if not isinstance(setting, bool | str) and not callable(setting):
+            self._own = OWN in setting
             for text in setting:
+                if text == OWN:
+                    continue
                 origin = parse(text)
                 if origin is None:
                     raise ValueError(
@@ -73,8 +78,9 @@ class OriginPolicy:
             return False
         if setting is True:
             return origin.host == self._url_host
-        if setting == "conn":
-            return origin == Origin(scheme, host, port if port is not None else _PORTS.get(scheme))
+        own = Origin(scheme, host.strip("[]"), port if port is not None else _PORTS.get(scheme))
+        if self._own and origin == own:
+            return True
         if callable(setting):
             return bool(setting(origin))
         return any(_matches(origin, allowed) for allowed in self._allowed)

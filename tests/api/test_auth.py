@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from actors.settings import ConfigError, load
-from api.security.tokens import Keyring, refresh_hash
+from api.security.tokens import InvalidToken, Keyring, refresh_hash
 from tests.support.server import PASSWORD, SECRET, Server, User, error_of, start
 
 LOGIN, REFRESH, LOGOUT, ME = (f"/api/v1/auth/{name}" for name in ("login", "refresh", "logout", "me"))
@@ -319,6 +319,37 @@ def test_a_changed_token_is_refused(server: Server, user: User) -> None:
     flipped = ("A" if signature[0] != "A" else "B") + signature[1:]
     assert status(server, f"{head}.{body}.{flipped}") == 401
     assert status(server, "x" * 9000) == 401
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "EdDSA"])
+def test_one_signature_is_written_one_way(algorithm: str) -> None:
+    """RFC 7515 2: base64url, without padding and without any other character; nor with other spare bits at its end."""
+    private_key = pem(Ed25519PrivateKey.generate()).decode() if algorithm == "EdDSA" else ""
+    keyring = Keyring(load({"SECRET_KEY_BASE": SECRET, "JWT_PRIVATE_KEY": private_key}))
+    good = keyring.issue(uuid4(), "user", "a@b.example", uuid4())
+    head, body, signature = good.split(".")
+    last = chr(ord(signature[-1]) + 1)
+    written = [
+        f"{signature}=",
+        f"{signature}==",
+        f"{signature}!!",
+        f"{signature}\u00e9",
+        f"{signature[:-1]}{last}",
+    ]
+    written += [
+        f"{signature[:9]}{junk}{signature[9:]}"
+        for junk in ("!", "!!!!", " ", "\n", "=", "====", "\u00e9\u00e9")
+    ]
+    assert keyring.check(good).email == "a@b.example"
+    for other in [f"{head}.{body}.{text}" for text in written] + [
+        f"{good}.",
+        f".{good}",
+        f"{good}.x",
+        f" {good}",
+    ]:
+        assert keyring.recognise(other.encode()) is None, other
+        with pytest.raises(InvalidToken, match="malformed"):
+            keyring.check(other)
 
 
 def test_hs256_publishes_no_key(server: Server) -> None:

@@ -93,6 +93,21 @@ def test_who_asks_for_gzip(field: str, accepted: bool) -> None:
     assert accepts_gzip(field.encode()) is accepted
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/admin", "/admin/main.js", "/docs", "/docs/docs.js", "/vendor/phoenix.mjs"]
+)
+def test_a_page_says_which_methods_it_takes(server: Server, path: str) -> None:
+    with server.client() as client:
+        for method in ("POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS"):
+            answer = client.request(method, path)
+            assert (answer.status_code, answer.headers["allow"]) == (
+                204 if method == "OPTIONS" else 405,
+                "GET, HEAD, OPTIONS",
+            )
+        assert client.get(path).headers["referrer-policy"] == "no-referrer"
+        assert client.post(f"{path.rstrip('/')}/nothing").status_code == 404
+
+
 @pytest.mark.parametrize("path", ["/", "/admin", "/docs"])
 def test_pages_talk_to_their_own_server_alone(server: Server, path: str) -> None:
     with server.client() as client:

@@ -199,6 +199,12 @@ def test_a_misspelt_field_is_named_with_the_nearest_right_one(user: User, wrong:
     assert f"did you mean {right}?" in error["fields"][wrong]
 
 
+@pytest.mark.parametrize("beside", ["Amount", "AMOUNT", "amount ", "a_mount", "userID", "User-Id"])
+def test_a_field_in_other_letters_beside_itself_is_refused(user: User, beside: str) -> None:
+    body = {"amount": "1.00", "currency": "EUR", "user_id": user.id, beside: "2.00"}
+    assert "did you mean" in error_of(user.client.post(PATH, json=body), 422)["fields"][beside]
+
+
 @pytest.mark.parametrize(
     ("path", "wrong", "said"),
     [

@@ -8,8 +8,10 @@ from urllib.parse import quote
 import pytest
 
 from actors.settings import ConfigError, load, show
+from api.cli.main import main
 from api.security.tokens import Keyring
 from tests.operators.test_cli import bitnexus, one_line
+from tests.support.server import PASSWORD as SIGN_IN
 from tests.support.server import Server
 
 PASSWORD = "p@ss/w:d?%40"
@@ -36,11 +38,38 @@ def test_seconds_that_are_none(value: str) -> None:
         (("demo", "--count", "0"), "expected a whole number, 1 or more"),
         (("demo", "--count", "x"), "expected a whole number, 1 or more"),
         (("ps", "--sort", "banana"), "choose from"),
+        (("ps", "--limit", "0"), "from 1 to 500"),
+        (("ps", "--limit", "501"), "from 1 to 500"),
+        (("tree", "--limit", "-1"), "from 0 to 1000"),
+        (("trace", "repo", "-n", "0"), "from 1 to 1000"),
+        (("trace", "repo", "-n", "1e3"), "from 1 to 1000"),
+        (("drain", "--per-second", "0"), "1 or more"),
+        (("serve", "--nodes", "65"), "from 1 to 64"),
+        (("serve", "--nodes", "\u0661"), "from 1 to 64"),
+        (("sreve",), "'serve'"),
+        (("user", "remove"), "'create'"),
+        (("kill",), "pid"),
+        ((), "COMMAND"),
+        (("migrate", "--dry-run"), "--dry-run"),
     ],
 )
-def test_arguments_that_are_none_say_what_is_allowed(arguments: tuple[str, ...], said: str) -> None:
-    done = bitnexus(*arguments)
-    assert done.returncode == 2 and said in done.stderr
+def test_arguments_that_are_none_say_on_one_line_what_is_allowed(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    line = capsys.readouterr().err
+    assert ended.value.code == 2 and said in line and line.count("\n") == 1 and line.startswith("bitnexus")
+
+
+@pytest.mark.parametrize("command", ["ps", "demo"])
+def test_a_password_is_read_from_standard_input(server: Server, command: str) -> None:
+    """What stands on a command line every user of the machine can see."""
+    admin = server.user("admin")
+    signed_in = ("--url", server.url, "--email", admin.email, "--password", "-")
+    assert bitnexus(command, *signed_in, typed=f"{SIGN_IN}\n").returncode == 0
+    said = one_line(bitnexus(command, *signed_in, typed="wrong\n"))
+    assert said.endswith("The e-mail address or the password is wrong")
 
 
 def test_the_version() -> None:

@@ -50,6 +50,14 @@ def test_a_query_may_be_deep() -> None:
 
 
 ORIGINS = ("//example.com", "https://*.example.org", "http://other.test:8080")
+LOOPBACK = ("//localhost", "//127.0.0.1", "//[::1]")
+# Each begins like an origin that is allowed, or ends like one.
+NO_ORIGINS = [
+    "http://127.0.0.1:80.evil.test", "http://localhost:8a", "http://localhost:80@evil.test", "http://evil.test@localhost",
+    "http://localhost#.evil.test", "http://localhost?.evil.test", "http://localhost/.evil.test", "http://localhost\\.evil.test",
+    "http://localhost .evil.test", "http://[::1].evil.test", "http://[::1]evil.test", "http://localhost, http://evil.test",
+    "http:///localhost", "http:localhost", "http://localhost:\u0668", "http://localhost\n",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -68,13 +76,18 @@ ORIGINS = ("//example.com", "https://*.example.org", "http://other.test:8080")
         (ORIGINS, "http://other.test:" + "8" * 5000, False),
         (ORIGINS, "null", False),
         (ORIGINS, "", False),
-        (ORIGINS, "http://example.com:80x", True),
+        (ORIGINS, "http://example.com/", True),
         (ORIGINS, "//example.com", True),
         (ORIGINS, "http://x@example.com:80@evil.test", False),
         (ORIGINS, "http://evil.test/@example.com", False),
         (False, "http://evil.test", True),
         (True, "https://bitnexus.test", True),
         (True, "https://evil.test", False),
+        *((LOOPBACK, text, False) for text in NO_ORIGINS),
+        *((LOOPBACK, text, True) for text in ("http://127.0.0.1:8", "https://[::1]:8", "HTTP://localhost")),
+        ((*ORIGINS, "conn"), "http://localhost:4000", True),
+        ((*ORIGINS, "conn"), "http://localhost:4001", False),
+        ((*ORIGINS, "conn"), "http://other.test:8080", True),
         ("conn", "http://localhost:4000", True),
         ("conn", "http://localhost", False),
         ("conn", "https://localhost:4000", False),
@@ -85,6 +98,10 @@ ORIGINS = ("//example.com", "https://*.example.org", "http://other.test:8080")
 def test_check_origin(setting: Any, origin: str | None, allowed: bool) -> None:
     policy = OriginPolicy(setting, "bitnexus.test")
     assert policy.allows(origin, "http", "localhost", 4000) is allowed
+
+
+def test_an_own_origin_may_be_an_ipv6_address() -> None:
+    assert OriginPolicy("conn").allows("http://[::1]:4000", "http", "[::1]", 4000)
 
 
 def test_check_origin_entries_need_a_host() -> None:
