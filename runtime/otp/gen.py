@@ -96,11 +96,11 @@ class Call(PendingReply):
         """Who called (the pid in Erlang's `From`); None for code outside of processes."""
         return self.caller
 
-    def answer(self, value: Any) -> None:
-        """`gen_server:reply/2`. After the first one, or after the call timed out, it is late and dropped.
+    def answer(self, value: Any, heard: bool = True) -> None:
+        """The reply. After the first one, or after the call timed out, it is late and dropped.
 
         A call without timeout uses no alias in OTP: a second reply to it arrives as a stray message `(from,
-        value)`.
+        value)`. `heard`: who traces or counts the server hears of it, as of what a callback returns; of `gen_server:reply/2` not.
         """
         if self.done:
             if not self.alias and self.caller is not None:
@@ -114,7 +114,7 @@ class Call(PendingReply):
             self.timer = None
             timer.cancel()
         rare = relations.rare
-        if rare is not None and rare.debug is not None:
+        if heard and rare is not None and rare.debug is not None:
             rare.debug.said(self.target, value, self.caller)
         self.done = True
         self.value = value
@@ -294,13 +294,13 @@ def cast(dest: Dest, request: Any) -> None:
 
 
 def reply(from_: From, value: Any) -> None:
-    """`gen_server:reply/2`: answers a call whose handle_call returned `NoReply`.
+    """`gen_server:reply/2`: answers a call whose handle_call returned `NoReply`. Who traces or counts the server hears nothing.
 
     Raises Error("function_clause") for what is no `From`.
     """
     if not hasattr(from_, "answer"):
         raise Error("function_clause")
-    from_.answer(value)
+    from_.answer(value, False)
 
 
 class TerminateRequest(SystemMessage):

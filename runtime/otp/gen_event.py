@@ -31,7 +31,7 @@ from runtime.otp import gen_server
 from runtime.otp.callback import Raised, run
 from runtime.otp.erlang import self_
 from runtime.otp.gen import DEFAULT_TIMEOUT, Dest
-from runtime.otp.gen_server import From, GenServer, Reply, start_actor
+from runtime.otp.gen_server import From, GenServer, NoReply, Reply, start_actor
 from runtime.otp.send_request import RequestId
 
 # ---- what callbacks return
@@ -152,26 +152,30 @@ class Manager(GenServer):
                 self._ended(one, ("stop", message.reason), "shutdown")
         self._all(lambda handler: handler.handle_info(message))
 
-    def handle_call(self, request: Any, from_: From) -> Any:
+    def handle_call(self, request: Any, from_: From) -> NoReply:
+        from_.answer(self._answer(request), False)  # of replies gen_event tells no trace
+        return NoReply()
+
+    def _answer(self, request: Any) -> Any:
         match request:
             case _Notify(event):
                 self._all(lambda handler: handler.handle_event(event))
-                return Reply("ok")
+                return "ok"
             case _Add(handler, args, supervisor):
-                return Reply(self._add(handler, args, supervisor))
+                return self._add(handler, args, supervisor)
             case _Delete(handler, args):
                 one = self._find(handler)
                 if one is None:
-                    return Reply(("error", "module_not_found"))
+                    return ("error", "module_not_found")
                 self.handlers.remove(one)
-                return Reply(self._ended(one, args, "normal"))
+                return self._ended(one, args, "normal")
             case _Swap(handler1, args1, handler2, args2, supervisor):
-                return Reply(self._swap(self._find(handler1), args1, handler2, args2, supervisor))
+                return self._swap(self._find(handler1), args1, handler2, args2, supervisor)
             case _Call(handler, request):
-                return Reply(self._call(handler, request))
+                return self._call(handler, request)
             case _Which():
-                return Reply([one.handler for one in self.handlers])
-        return Reply(("error", "bad_call"))
+                return [one.handler for one in self.handlers]
+        return ("error", "bad_call")
 
     def terminate(self, reason: Any) -> None:
         """Each handler hears "stop", whatever the reason."""
@@ -215,7 +219,7 @@ class Manager(GenServer):
                     self.handlers[self.handlers.index(one)] = new
                 else:
                     self.handlers.remove(one)
-                    self._crashed(handler2, one.supervisor, why)
+                    self._crashed(handler2, one.supervisor, why, "crash")
                 return
         self.handlers.remove(one)
         match result:
@@ -224,7 +228,7 @@ class Manager(GenServer):
             case _:
                 why = _why(result)
                 run(one.instance.terminate, ("error", why))
-                self._crashed(one.handler, one.supervisor, why)
+                self._crashed(one.handler, one.supervisor, why, why)
 
     def _call(self, handler: Any, request: Any) -> Any:
         one = self._find(handler)
@@ -244,10 +248,11 @@ class Manager(GenServer):
             one.supervisor.deliver(("gen_event_EXIT", one.handler, told))
         return last
 
-    def _crashed(self, handler: Any, supervisor: Cell | None, why: Any) -> None:
+    def _crashed(self, handler: Any, supervisor: Cell | None, why: Any, told: Any) -> None:
+        """A handler has crashed, or was to take another's place and has not come: OTP tells only "crash" of the latter."""
         reports.supervisor(self._myRef, "handler_crashed", why, handler, None)
         if supervisor is not None:
-            supervisor.deliver(("gen_event_EXIT", handler, why))
+            supervisor.deliver(("gen_event_EXIT", handler, told))
 
     def _swap(
         self, one: _Handler | None, args1: Any, handler2: Any, args2: Any, supervisor: Pid | None

@@ -343,7 +343,7 @@ def call(dest: Dest, request: Any, timeout: float | None = None) -> Awaitable[An
 
 def reply(from_: From, value: Any) -> None:
     """`gen_statem:reply/2`, for code outside of callbacks; inside a `ReplyAction` action does the same."""
-    from_.answer(value)
+    from_.answer(value, False)
 
 
 __all__ = [

@@ -6,7 +6,7 @@ process died of meanwhile. A process that `proc_lib` started answers as its code
 processes and plain Thespian actors have no callbacks to stand between: `get_state` and `get_status` read them as they wait,
 the rest raises Error("badarg").
 
-Traced and counted are the messages a process takes (`"in"`) and the replies to its calls (`"out"`).
+Traced and counted are the messages a process takes (`"in"`) and the replies that its callbacks return (`"out"`).
 """
 
 from __future__ import annotations
@@ -411,7 +411,7 @@ NO_STATISTICS: Final = "no_statistics"
 async def statistics(
     dest: Dest, flag: bool | Literal["get"] = "get", timeout: float | None = DEFAULT_TIMEOUT
 ) -> Any:
-    """`sys:statistics/2,3`: True starts counting, False ends it (both give "ok"); "get" gives the counts.
+    """`sys:statistics/2,3`: True starts counting if it has not been, False ends it (both give "ok"); "get" gives the counts.
 
     Counts are a dict of start_time and current_time (seconds since 1970), reductions (messages handled),
     messages_in, messages_out; or "no_statistics" if nothing is counted.
@@ -420,7 +420,7 @@ async def statistics(
     def work(cell: Cell) -> Any:
         debug = _debug(cell)
         found = debug.statistics
-        if flag is True:
+        if flag is True and found is None:
             debug.statistics = _Statistics(cell.reductions)
         elif flag is False:
             debug.statistics = None

@@ -128,10 +128,10 @@ class Operations:
         return ref
 
     def _demonitor(self, op: Json) -> Any:
-        options = op.get("opts", [])
+        ref, options = self.names.ref(op["ref"]), op.get("opts", [])
         if not {"flush", "info"}.issuperset(options):
             raise Error("badarg")  # here an option is a keyword, and a wrong one no program
-        return erlang.demonitor(self.names.ref(op["ref"]), flush="flush" in options, info="info" in options)
+        return erlang.demonitor(ref, flush="flush" in options, info="info" in options)
 
     def _links_of(self, op: Json) -> Any:
         info = erlang.process_info(self.dest(op["to"]))

@@ -130,7 +130,7 @@ class Plain:
             {"op": "send_after", "ms": -1, "to": who, "msg": "hello"}, {"op": "start_timer", "ms": 1 << 64, "to": who, "msg": 1},
             {"op": "send_after", "ms": 0, "to": {"name": "nobody"}, "msg": "hello"},
             {"op": "demonitor", "ref": random.choice(self.refs or ["none"]), "opts": ["sideways"]},
-            {"op": "receive", "after": -1}, {"op": "link", "to": "nobody"}, {"op": "monitor", "to": {"name": "undefined"}},
+            {"op": "link", "to": "nobody"}, {"op": "monitor", "to": {"name": "undefined"}},
         ))  # fmt: skip
 
     def message(self, reason: Json) -> Json:
