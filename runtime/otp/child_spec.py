@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from inspect import Parameter, signature
 from typing import Any, Final
 
 from runtime.core import signals
@@ -44,6 +46,22 @@ class ChildSpec:
     def restarts_after(self, reason: Any) -> bool:
         """True if its restart type wants it started again when it has ended with `reason`."""
         return self.restart == "permanent" or (self.restart == "transient" and not is_shutdown(reason))
+
+
+SPEC_OPTIONS: Final = frozenset({"restart", "shutdown", "type", "significant", "modules", "backoff"})
+
+
+def check_options(where: str, start: Callable[..., Any], given: Iterable[str]) -> None:
+    """Raises TypeError for an option that neither a child spec nor the start function has, with the nearest right one."""
+    parameters = signature(start).parameters.values()
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = {p.name for p in parameters if p.kind is not Parameter.VAR_POSITIONAL} | SPEC_OPTIONS | {"id"}
+    for option in given:
+        if option not in known:
+            near = get_close_matches(option, sorted(known), 1)
+            hint = f", did you mean {near[0]!r}?" if near else f": it takes {', '.join(sorted(known))}"
+            raise TypeError(f"{where}: there is no option {option!r}{hint}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from runtime.core.scheduling import TIMEOUT, scheduler
 from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
 from runtime.core.timers import Timer
 from runtime.otp.callback import NO_REPLY, Ignore, NoReply, Ok, Raised, Reply, Stop, completed, outcome, run
-from runtime.otp.child_spec import ChildSpec
+from runtime.otp.child_spec import SPEC_OPTIONS, ChildSpec, check_options
 from runtime.otp.erlang import demonitor
 from runtime.otp.gen import (
     DEFAULT_TIMEOUT,
@@ -135,9 +135,14 @@ class GenServer(Process):
 
     @classmethod
     def child_spec(cls, *args: Any, id: Any = None, **options: Any) -> ChildSpec:
-        """Elixir's `child_spec/1`: how a supervisor starts it with these arguments; options as of ChildSpec, and `name`."""
-        name = options.pop("name", None)
-        start = cls.start_link if name is None else partial(cls.start_link, name=name)
+        """Elixir's `child_spec/1`: how a supervisor starts it with these arguments.
+
+        Options are those of ChildSpec, and those of `start_link`, as `name`. Raises TypeError for what is neither.
+        """
+        starting = {option: options.pop(option) for option in tuple(options) if option not in SPEC_OPTIONS}
+        if starting:
+            check_options(f"{cls.__name__}.child_spec", cls.start_link, starting)
+        start = partial(cls.start_link, **starting) if starting else cls.start_link
         options.setdefault("type", getattr(cls, "kind", "worker"))
         return ChildSpec(cls if id is None else id, (start, args), modules=(cls,), **options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -148,3 +149,19 @@ def test_wrong_options_of_the_other_supervisors_are_named() -> None:
                 await PartitionSupervisor.start_link(Server.child_spec(1), partitions=partitions)
 
     play(body)
+
+
+def test_child_spec_takes_the_options_of_the_start_function_and_names_what_is_none() -> None:
+    spec = DynamicSupervisor.child_spec(id="pool", name="pool", max_children=7, restart="transient")
+    start, _ = spec.start
+    assert isinstance(start, partial) and start.keywords == {"name": "pool", "max_children": 7}
+    assert (spec.id, spec.restart, spec.type) == ("pool", "transient", "supervisor")
+    with pytest.raises(
+        TypeError,
+        match=r"DynamicSupervisor\.child_spec: there is no option 'intensty', did you mean 'intensity'\?",
+    ):
+        DynamicSupervisor.child_spec(intensty=1)
+    with pytest.raises(
+        TypeError, match=r"GenServer\.child_spec: there is no option 'color': it takes .*shutdown, .*timeout"
+    ):
+        GenServer.child_spec(color="red")
