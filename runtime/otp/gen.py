@@ -223,9 +223,9 @@ def resolve(dest: Dest) -> Cell | None:
 
 
 def lost(target: Any, reason: Any) -> Any:
-    """`gen:call`'s word for a server's end: of one whose node is lost, `{nodedown, Node}`."""
-    if is_atom(reason, "noconnection") and not isinstance(target, Cell):
-        return ("nodedown", target.node_name)
+    """`gen:call`'s word for a server's end: `noconnection`, as of one whose node is lost, is `{nodedown, Node}`."""
+    if is_atom(reason, "noconnection"):
+        return ("nodedown", (target.engine if isinstance(target, Cell) else target).node_name)
     return reason
 
 

@@ -376,7 +376,7 @@ def here(ops: list[Op]) -> list[str]:
 
 # ---- making them
 
-REASONS = ("normal", "shutdown", "kill", "boom")
+REASONS = ("normal", "shutdown", "kill", "boom", "noconnection")
 LATE = 1500  # ms; a timeout of 30 comes before it, one of 4000 after it
 
 
