@@ -26,6 +26,7 @@ from runtime.core.scheduling import scheduler
 from runtime.core.signals import Monitor
 from runtime.otp import erlang
 from runtime.otp.erlang import TIMEOUT, Down
+from runtime.otp.gen import lost
 from runtime.otp.process_dictionary import ancestors_of, dictionary_of
 
 DEFAULT_TIMEOUT: Final = 5000  # ms
@@ -156,6 +157,13 @@ def _check_owner(task: Task) -> None:
         raise ValueError(f"{task} must be queried from its owner {task.owner}")
 
 
+def _exit(task: Task, reason: Any, function: str, *args: Any) -> tuple[Literal["exit"], Any]:
+    """How a task that died shows in a result; of one whose node is lost the caller ends with `nodedown`, as in Elixir."""
+    if is_atom(reason, "noconnection"):
+        raise Exit((lost(task.pid.cell, reason), CallSite("Task", function, args)))
+    return ("exit", reason)
+
+
 async def await_(task: Task, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
     """`Task.await/2`: the value. Only its owner may ask.
 
@@ -169,7 +177,7 @@ async def await_(task: Task, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
         return message[1]
     site = CallSite("Task", "await", (task, timeout))
     if isinstance(message, Down):
-        raise Exit((message.reason, site))
+        raise Exit((lost(task.pid.cell, message.reason), site))
     erlang.demonitor(task.ref, flush=True)
     raise Exit(("timeout", site))
 
@@ -190,7 +198,7 @@ async def await_many(tasks: Sequence[Task], timeout: float | None = DEFAULT_TIME
             continue
         for task in tasks:
             erlang.demonitor(task.ref, flush=True)
-        reason = message.reason if isinstance(message, Down) else "timeout"
+        reason = lost(message.pid.cell, message.reason) if isinstance(message, Down) else "timeout"
         raise Exit((reason, CallSite("Task", "await_many", (tuple(tasks), timeout))))
     return [values[task] for task in tasks]
 
@@ -213,7 +221,7 @@ async def yield_(
     if message is TIMEOUT:
         return None
     if isinstance(message, Down):
-        return ("exit", message.reason)
+        return _exit(task, message.reason, "yield", task, timeout)
     erlang.demonitor(task.ref, flush=True)
     return ("ok", message[1])
 
@@ -246,7 +254,7 @@ async def yield_many(
         task = next(task for task in waiting if task.is_mail(message))
         waiting.remove(task)
         if isinstance(message, Down):
-            results[task] = ("exit", message.reason)
+            results[task] = _exit(task, message.reason, "yield_many", tuple(tasks), timeout)
         else:
             erlang.demonitor(task.ref, flush=True)
             results[task] = ("ok", message[1])
@@ -271,7 +279,7 @@ async def ignore(task: Task) -> tuple[Literal["ok", "exit"], Any] | None:
     erlang.demonitor(task.ref, flush=True)
     if isinstance(message, tuple):
         return ("ok", message[1])
-    return ("exit", message.reason) if isinstance(message, Down) else None
+    return _exit(task, message.reason, "ignore", task) if isinstance(message, Down) else None
 
 
 async def shutdown(
@@ -305,4 +313,4 @@ async def shutdown(
     if isinstance(message, Down):
         reason = message.reason  # it may have been dead already, then this knows why
     expected = "killed" if brutal else "shutdown"
-    return None if is_atom(reason, expected) else ("exit", reason)
+    return None if is_atom(reason, expected) else _exit(task, reason, "shutdown", task, timeout)

@@ -205,6 +205,12 @@ defmodule Programs do
     Task.await(Task.async(fn -> Task.await(Task.async(fn -> send(me, {:nested, length(Process.get(:"$callers"))}) end)) end))
     mail()
   end
+  def task_nodedown do
+    Process.flag(:trap_exit, true)
+    lost = fn -> t = Task.async(fn -> exit(:noconnection) end); Process.sleep(20); t end
+    [caught(fn -> Task.await(lost.()) end), caught(fn -> Task.await_many([lost.()]) end), caught(fn -> Task.yield(lost.()) end),
+     caught(fn -> Task.yield_many([lost.()]) end), caught(fn -> Task.shutdown(lost.()) end), caught(fn -> Task.ignore(lost.()) end)]
+  end
   def task_start_link_crash do
     Process.flag(:trap_exit, true)
     {:ok, p} = Task.start_link(fn -> exit(:boom) end)

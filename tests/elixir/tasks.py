@@ -317,3 +317,23 @@ async def task_async_stream_raise_not_trapping() -> Any:
 async def task_completed() -> Any:
     t = task.completed(7)
     return [t.pid, await t, await mail()]
+
+
+@program
+async def task_nodedown() -> Any:
+    erlang.trap_exit(True)
+
+    async def lost() -> task.Task:
+        t = task.async_(fails("noconnection"))
+        await erlang.sleep(20)
+        return t
+
+    each = [await lost() for _ in range(6)]
+    return [
+        await caught(lambda: task.await_(each[0])),
+        await caught(lambda: task.await_many([each[1]])),
+        await caught(lambda: task.yield_(each[2])),
+        await caught(lambda: task.yield_many([each[3]])),
+        await caught(lambda: task.shutdown(each[4])),
+        await caught(lambda: task.ignore(each[5])),
+    ]
