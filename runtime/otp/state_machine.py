@@ -29,9 +29,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from inspect import iscoroutine
-from typing import Any, ClassVar, Final, Literal, TypeVar, overload
+from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar, overload
 
-from runtime.core.exits import CallSite, Error, Exit, Stack, Throw, reason_of
+from runtime.core.exits import CallSite, Error, Exit, Stack, Throw, Unwind, reason_of
+from runtime.core.scheduling import scheduler
 from runtime.core.signals import ExitMessage, SystemMessage
 from runtime.otp import gen_server
 from runtime.otp.callback import Ignore, Raised, Stop, completed, own, run
@@ -346,6 +347,23 @@ def reply(from_: From, value: Any) -> None:
     from_.answer(value, False)
 
 
+async def enter_loop(machine: StateMachine, state: Any, *actions: Action) -> NoReturn:
+    """`gen_statem:enter_loop/4..6`: the plain process that awaits it becomes `machine`, in `state`; its `init` is not called.
+
+    Raises Error("badarg") in a process that is a behaviour already.
+    """
+    cell = scheduler.current
+    if cell is None:
+        raise RuntimeError("this works only inside a process")
+    if isinstance(cell.actor, GenServer):
+        raise Error("badarg")
+    machine._myRef = cell  # pyright: ignore[reportAttributeAccessIssue] - the name is Thespian's
+    machine._machine = LoopState(state)  # pyright: ignore[reportPrivateUsage] - of this module
+    await machine._loop(None, InitialState(state, *actions))  # pyright: ignore[reportPrivateUsage] - as above
+    cell.become(machine)
+    raise Unwind
+
+
 __all__ = [
     "Action",
     "CancelTimeout",
@@ -370,6 +388,7 @@ __all__ = [
     "UpdateTimeout",
     "call",
     "cast",
+    "enter_loop",
     "reply",
     "stop",
 ]  # fmt: skip

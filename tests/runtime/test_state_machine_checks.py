@@ -226,3 +226,65 @@ def test_of_several_actions_for_one_timeout_the_last_counts_alone() -> None:
         assert (await sys.get_state(pid))[1]["seen"] == [("state_timeout", "b")]
 
     play(body)
+
+
+class Entered(StateMachine):
+    """Enters its loop from a plain process that keeps a message for it."""
+
+    state_enter = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def handle(self, event: Any, content: Any) -> Any:
+        self.seen.append((event if isinstance(event, str) else event[0], content))
+        match event:
+            case ("call", from_) if content == "seen":
+                return KeepState(ReplyAction(from_, list(self.seen)))
+            case ("call", _):
+                return Stop("boom")
+        return NextState("b") if content == "go" else None
+
+    a = b = handle
+
+
+def test_a_plain_process_enters_the_loop_of_a_machine() -> None:
+    async def plain(parent: Any) -> None:
+        assert await erlang.receive() == "first"
+        erlang.send(parent, "plain")
+        await state_machine.enter_loop(Entered(), "a", NextEvent("internal", "go"), StateTimeout(50, "late"))
+
+    async def body() -> None:
+        pid, ref = erlang.spawn_monitor(plain, erlang.self_())
+        erlang.send(pid, "first")
+        erlang.send(pid, "kept")
+        assert await erlang.receive() == "plain"
+        await erlang.sleep(60)
+        assert await state_machine.call(pid, "seen") == [
+            ("enter", "a"), ("internal", "go"), ("enter", "a"), ("info", "kept"), ("call", "seen"),
+        ]  # fmt: skip
+        with pytest.raises(Exit):
+            await state_machine.call(pid, "stop")
+        down = await erlang.receive()
+        assert down.ref is ref and down.reason == "boom"
+
+        async def twice() -> None:
+            with pytest.raises(Error, match="badarg"):
+                await state_machine.enter_loop(Entered(), "a")
+
+        class Server(Entered):
+            def init(self) -> Any:
+                return InitialState("a")
+
+            async def a(self, event: Any, content: Any) -> Any:
+                match event:
+                    case ("call", from_):
+                        await twice()
+                        return KeepState(ReplyAction(from_, "refused"))
+                return None
+
+        server = await Server.start_link()
+        assert await state_machine.call(server, "x") == "refused"
+
+    play(body)
