@@ -357,7 +357,7 @@ async def enter_loop(machine: StateMachine, state: Any, *actions: Action) -> NoR
         raise RuntimeError("this works only inside a process")
     if isinstance(cell.actor, GenServer):
         raise Error("badarg")
-    machine._myRef = cell  # pyright: ignore[reportAttributeAccessIssue] - the name is Thespian's
+    machine._myRef = cell  # pyright: ignore[reportPrivateUsage] - the name is Thespian's
     machine._machine = LoopState(state)  # pyright: ignore[reportPrivateUsage] - of this module
     await machine._loop(None, InitialState(state, *actions))  # pyright: ignore[reportPrivateUsage] - as above
     cell.become(machine)
