@@ -47,7 +47,10 @@ class Trees:
         if depth < 2 and random.random() < 0.2:
             sup["strategy"] = "simple_one_for_one"
             self.simple.append(id)
-            sup["children"] = [self.worker(f"{id}t", add=False)]
+            template = self.worker(f"{id}t", add=False)
+            if template.get("shutdown") == 0:
+                template["shutdown"] = 300  # a timer of 0 ms and the child's terminate race
+            sup["children"] = [template]
         else:
             if random.random() < 0.9:
                 sup["strategy"] = random.choice(STRATEGIES)
