@@ -21,7 +21,7 @@ from runtime.core.eager_task import Runner
 from runtime.core.pid import Pid
 from runtime.http.accept_queue import AcceptQueue
 from runtime.http.forwarded import Forwarded
-from runtime.http.messages import Request, Response
+from runtime.http.messages import Request, Response, UpgradedProtocol
 from runtime.http.options import HttpOptions, ServerOptions
 from runtime.http.transport import HttpProtocol
 from runtime.otp import erlang, gen_server
@@ -61,6 +61,7 @@ class Listener:
         "runner",
         "scheme",
         "servers",
+        "upgraded",
     )
 
     def __init__(self, handler: Handler, options: HttpOptions, scheme: str = "http") -> None:
@@ -71,7 +72,8 @@ class Listener:
         self.runner = Runner(self.loop)
         self.now = self.loop.time
         self.forwarded = Forwarded(options.trusted_proxies) if options.trusted_proxies else None
-        self.connections: set[Any] = set()  # HttpProtocol, and what became of them by an upgrade
+        self.connections: set[HttpProtocol] = set()
+        self.upgraded: set[UpgradedProtocol] = set()  # what became of others: no phase of theirs is swept
         self.servers: list[asyncio.Server] = []
         self.queues: list[AcceptQueue] = []
         self.closing = False
@@ -104,8 +106,11 @@ class Listener:
     def sweep(self, now: float) -> None:
         """Ends the connections that are too slow."""
         for connection in tuple(self.connections):
-            if type(connection) is HttpProtocol:
-                connection.tick(now)
+            connection.tick(now)
+
+    def all_connections(self) -> tuple[HttpProtocol | UpgradedProtocol, ...]:
+        """Everything that is open, before an upgrade and after it."""
+        return (*self.connections, *self.upgraded)
 
     def stop_listening(self) -> None:
         """No new connections."""
@@ -128,14 +133,14 @@ class Listener:
         while self._waited_for():
             spent = self.now() - began
             if spent >= quiet:
-                for connection in tuple(self.connections):
+                for connection in self.all_connections():
                     connection.shutdown()
             if spent >= grace:
                 break
             await asyncio.sleep(_POLL)
 
     def _waited_for(self) -> bool:
-        return bool(self.connections) or any(queue.busy for queue in self.queues)
+        return bool(self.connections or self.upgraded) or any(queue.busy for queue in self.queues)
 
     def abort(self) -> None:
         """Closes everything now."""
@@ -143,7 +148,7 @@ class Listener:
         self.stop_listening()
         for queue in self.queues:
             queue.close()
-        for connection in tuple(self.connections):
+        for connection in self.all_connections():
             connection.abort()
 
 
@@ -197,7 +202,7 @@ class Server(GenServer):
         await self.listener.finish(self.grace)
 
     def format_status(self) -> Any:
-        return {"addresses": self.addresses, "connections": len(self.listener.connections)}
+        return {"addresses": self.addresses, "connections": len(self.listener.all_connections())}
 
 
 def _close(listener: Listener, sockets: list[socket.socket]) -> None:

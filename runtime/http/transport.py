@@ -77,7 +77,8 @@ class HttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         listener, options = self._listener, self._listener.options
         self._transport = transport
-        if options.max_connections and len(listener.connections) >= options.max_connections:
+        open_now = len(listener.connections) + len(listener.upgraded)
+        if options.max_connections and open_now >= options.max_connections:
             transport.abort()  # type: ignore[attr-defined]
             return
         listener.connections.add(self)
@@ -408,8 +409,8 @@ class HttpProtocol(asyncio.Protocol):
         listener.connections.discard(self)
         self._transport = self._current = None
         self._http.close()
-        protocol.connections = listener.connections
-        listener.connections.add(protocol)
+        protocol.connections = listener.upgraded
+        listener.upgraded.add(protocol)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         if not self._reading:

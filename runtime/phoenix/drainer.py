@@ -1,8 +1,9 @@
 """The owner of all live connections: who is there, who has been silent too long, who leaves first at a shutdown.
 
-`Sockets` is a GenServer under a registered name. It starts transports as processes, and looks through them at
-one interval for those past their timeout, so that no connection needs a timer of its own. It takes its own
-`_SWEEP` message. If it ends, all its connections are sent away.
+`Sockets` is a GenServer under a registered name. It starts transports as processes, and looks at one interval at those
+that may be past their timeout, so that no connection needs a timer of its own: a timing wheel keeps the silent ones
+apart, and a frame that has begun and is not whole is watched while that lasts. It takes its own `_SWEEP` message. If it
+ends, all its connections are sent away.
 
 `drain` is `Phoenix.Socket.PoolDrainer`: at a shutdown the clients are sent away in batches, spread out in
 time, because each of them comes back at once.
@@ -21,10 +22,12 @@ from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer
 from runtime.phoenix.messages import Broadcast
 from runtime.phoenix.socket import SocketTransport
+from runtime.phoenix.timing_wheel import TimingWheel
 from runtime.phoenix.websocket import CloseConnection, WebSocketConnection
 
 CLOSE_TIMEOUT: Final = 5.0  # seconds a peer has to take the last bytes and close
 _SWEEPS: Final = 25  # sweeps within the shortest timeout
+_TICKS: Final = 50  # in which a timeout is measured
 _SWEEP: Final = "sweep"
 
 
@@ -42,6 +45,8 @@ class Sockets(GenServer):
     def init(self, *args: Any) -> None:
         self.transports: dict[Pid, SocketTransport] = {}
         self._closing: dict[ClosingConnection, float] = {}
+        self._silent: TimingWheel[WebSocketConnection] = TimingWheel()  # those with a timeout
+        self._begun: dict[WebSocketConnection, tuple[int, float]] = {}  # number of the frame, and since when
         self._hook = self._gone
         self._shortest: float | None = None
         self._timer: Ref | None = None
@@ -54,8 +59,18 @@ class Sockets(GenServer):
         cell.on_exit(self._hook)
         if isinstance(transport, WebSocketConnection):
             options = transport.options
+            transport.keeper = self
+            if options.timeout is not None:
+                self._expect(transport, self.now() + options.timeout / 1000, options.timeout / 1000)
             self._watch(min(options.timeout or options.frame_timeout, options.frame_timeout) / 1000)
         return cell.pid
+
+    def frame_begun(self, connection: WebSocketConnection) -> None:
+        """A frame has come in part: the rest has `frame_timeout` from its first part on."""
+        frame = connection.parser.count
+        begun = self._begun.get(connection)
+        if begun is None or begun[0] != frame:
+            self._begun[connection] = (frame, self.now())
 
     def await_close(self, connection: ClosingConnection) -> None:
         """Aborts a closing connection unless its peer closes it within CLOSE_TIMEOUT seconds."""
@@ -88,30 +103,41 @@ class Sockets(GenServer):
             else:
                 self._timer = self._shortest = None
 
+    def _expect(self, connection: WebSocketConnection, due: float, timeout: float) -> None:
+        connection.slot = self._silent.put(connection, due, min(max(timeout / _TICKS, 0.01), 1.0))
+
     def _sweep(self, now: float) -> None:
-        for transport in self.transports.values():
-            if isinstance(transport, WebSocketConnection):
-                if transport.unfinished(now) >= transport.options.frame_timeout / 1000:
-                    transport.pid.cell.deliver(CloseConnection(1002, ("shutdown", "frame_timeout")))
-                    continue
-                timeout = transport.options.timeout
-                # One that has not begun, or waits for a join, is not silent.
-                if timeout is None or transport.pid.cell.execution.mode != IDLE:
-                    continue
-                if now - transport.last_seen >= timeout / 1000:
-                    transport.pid.cell.deliver(CloseConnection(1002, ("shutdown", "read_timeout")))
-        for connection in [late for late, deadline in self._closing.items() if deadline <= now]:
-            del self._closing[connection]
-            connection.abort()
+        for connection, (frame, since) in list(self._begun.items()):
+            parser = connection.parser
+            if not parser.begun or parser.count != frame:
+                del self._begun[connection]
+            elif now - since >= connection.options.frame_timeout / 1000:
+                del self._begun[connection]
+                connection.pid.cell.deliver(CloseConnection(1002, ("shutdown", "frame_timeout")))
+        for connection in self._silent.take(now):
+            assert connection.options.timeout is not None
+            timeout = connection.options.timeout / 1000
+            # One that has not begun, or waits for a join, is not silent.
+            if connection.pid.cell.execution.mode != IDLE:
+                self._expect(connection, now, timeout)
+            elif now - connection.last_seen < timeout:
+                self._expect(connection, connection.last_seen + timeout, timeout)
+            else:
+                connection.pid.cell.deliver(CloseConnection(1002, ("shutdown", "read_timeout")))
+        for closing in [late for late, deadline in self._closing.items() if deadline <= now]:
+            del self._closing[closing]
+            closing.abort()
 
     def _gone(self, pid: Pid) -> None:
         transport = self.transports.pop(pid, None)
         if transport is not None:
             transport.release()
-        # Killed from outside: nobody has told the client.
-        if isinstance(transport, WebSocketConnection) and not transport.closing:
-            transport.closing = True
-            transport.io.close()
+        if isinstance(transport, WebSocketConnection):
+            self._begun.pop(transport, None)
+            self._silent.remove(transport, transport.slot)
+            if not transport.closing:  # killed from outside: nobody has told the client
+                transport.closing = True
+                transport.io.close()
 
     def _close_all(self, pid: Pid) -> None:
         for transport in list(self.transports.values()):

@@ -63,6 +63,14 @@ class IO(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """Who sees to the timeouts of connections."""
+
+    def frame_begun(self, connection: WebSocketConnection) -> None:
+        """A frame has come in part, the first or another one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PeerClosed:
     """The TCP connection is gone."""
@@ -88,19 +96,21 @@ def _discard(data: bytes) -> None:
 class WebSocketConnection(SocketTransport):
     """One client.
 
-    `last_seen` is when its last byte came, or was handled if that took a join, in seconds of the engine's clock.
+    `last_seen` is when its last byte came, or was handled if that took a join, in seconds of the engine's clock. `keeper`
+    is who has started it, `slot` its place in the keeper's timing wheel.
     """
 
     __slots__ = (
         "closing",
-        "frame_since",
         "io",
+        "keeper",
         "last_seen",
         "options",
         "overflowed",
         "parser",
         "queued",
         "reading_paused",
+        "slot",
         "unread",
         "window_bits",
         "write",
@@ -126,7 +136,8 @@ class WebSocketConnection(SocketTransport):
             options.max_inflate_ratio,
         )
         self.last_seen = 0.0
-        self.frame_since = (-1, 0.0)  # the frame that the last look found unfinished, and since when
+        self.keeper: Keeper | None = None
+        self.slot = 0.0
         self.queued = 0  # bytes of frames in the mailbox
         self.unread = 0  # bytes from the client in the mailbox
         self.writing_paused = False
@@ -150,17 +161,6 @@ class WebSocketConnection(SocketTransport):
             self.reading_paused = True
             self.io.pause_reading()
         cell.deliver(data)
-
-    def unfinished(self, now: float) -> float:
-        """For how many seconds the looks at this connection have found the same frame begun and not whole."""
-        parser = self.parser
-        if not parser.begun:
-            return 0.0
-        number, since = self.frame_since
-        if number != parser.count:
-            self.frame_since = (parser.count, now)
-            return 0.0
-        return now - since
 
     def peer_closed(self) -> None:
         """The connection is gone. What came before is still handled; the answers go nowhere."""
@@ -259,9 +259,12 @@ class WebSocketConnection(SocketTransport):
             self._fail(exc)
 
     def _read_on(self) -> None:
-        fragments = self.parser.small_fragments
+        parser = self.parser
+        if parser.begun and self.keeper is not None:
+            self.keeper.frame_begun(self)
+        fragments = parser.small_fragments
         if fragments:
-            self.parser.small_fragments = 0
+            parser.small_fragments = 0
             if self._too_fast(fragments):
                 return
         if self.reading_paused and self.unread <= READ_AHEAD and not self.closing:

@@ -200,9 +200,9 @@ class ConformanceServer:
         return bound
 
     @property
-    def connections(self) -> set[Any]:
+    def connections(self) -> Sequence[Any]:
         """Its open connections."""
-        return self.server.cell.actor.listener.connections
+        return self.server.cell.actor.listener.all_connections()
 
     async def shutdown(self) -> None:
         """A graceful stop, as of SIGTERM: clients are drained, then the server ends."""
