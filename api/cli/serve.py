@@ -104,7 +104,7 @@ def return_memory() -> None:
     """Makes glibc give large blocks back to the system as soon as they are freed; elsewhere nothing.
 
     By itself it stops doing so for blocks as large as the first ones that were freed: what a flood of large bodies, or the
-    hash of a password (19 MiB), has taken would stay.
+    hash of a password (7 MiB), has taken would stay.
     """
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 
-class Principal(msgspec.Struct, frozen=True):
+class Principal(msgspec.Struct, frozen=True, gc=False):
     """Who a token speaks for. `user_id` is None for a service that is no user; `exp` is in seconds since 1970."""
 
     user_id: UUID | None

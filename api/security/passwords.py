@@ -1,8 +1,8 @@
 """Password hashes: argon2id, made and checked in threads so that the loop goes on.
 
-At most `THREADS` at a time, since each fills a core and 19 MiB. Who waits, waits in a queue of their own caller, and the callers
-take turns: one that sends a hundred guesses delays nobody but itself. Beyond `WAITING_EACH` of one caller, or `WAITING` in all,
-the answer is 503.
+At most `THREADS` at a time, since each fills a core, and together within `MEMORY`: a hash that was made with other costs takes
+the memory that it names. Who waits, waits in a queue of their own caller, and the callers take turns: one that sends a hundred
+guesses delays nobody but itself. Beyond `WAITING_EACH` of one caller, or `WAITING` in all, the answer is 503.
 
 A password counts in the form NFKC of Unicode (SP 800-63B 5.1.1.2), so that it is the same whichever keyboard composed it; hashes
 that were made of the text as it was typed go on working, and are replaced when they fit.
@@ -16,20 +16,24 @@ import unicodedata
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 from api.http.errors import unavailable
 
-THREADS = 2
-WAITING = 256
-WAITING_EACH = 8
+THREADS: Final = 2
+MEMORY: Final = 19_456  # KiB of all hashes at a time: two of ours, or one of those made before
+WAITING: Final = 256
+WAITING_EACH: Final = 8
 MIN_LENGTH, MAX_LENGTH = 8, 1000  # characters of a new password
 
-# OWASP's first choice for argon2id: 19 MiB, two passes, one lane.
-_HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
+# OWASP's choices for argon2id trade memory for passes. This is the one of the least memory, 7 MiB and five passes, with two
+# passes more: then it takes as long as its first choice, 19 MiB and two passes, which was ours before. So an account whose
+# hash is an old one is not told from one that there is not.
+_HASHER = argon2.PasswordHasher(time_cost=7, memory_cost=7168, parallelism=1)
 # Checked when the account is unknown, so that the answer takes the same time.
 _NOBODY = _HASHER.hash(secrets.token_hex(16))
 
@@ -44,57 +48,73 @@ class Passwords:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
-        self._queues: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
+        self._queues: OrderedDict[Hashable, deque[tuple[asyncio.Future[None], int]]] = OrderedDict()
         self._waiting = 0
         self._running = 0
+        self._used = 0  # KiB, by those that run
 
     async def hash(self, password: str, caller: Hashable) -> str:
         """The argon2id hash of a new password. Raises ApiError 503 when too many wait."""
-        return await self._in_turn(caller, hash_password, password)
+        return await self._in_turn(caller, _HASHER.memory_cost, hash_password, password)
 
     async def check(self, stored: str | None, password: str, caller: Hashable) -> tuple[bool, str | None]:
         """Whether the password fits, and a new hash when the stored one was made with older costs or another form.
 
         `stored` None (no such account) takes as long and never fits. Raises ApiError 503 when too many wait.
         """
-        return await self._in_turn(caller, _check, stored, password)
+        return await self._in_turn(caller, _memory(stored), _check, stored, password)
 
-    async def _in_turn(self, caller: Hashable, work: Callable[..., Any], *args: Any) -> Any:
-        await self._turn(caller)
+    async def _in_turn(self, caller: Hashable, memory: int, work: Callable[..., Any], *args: Any) -> Any:
+        await self._turn(caller, memory)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
         finally:
-            self._running -= 1
-            self._next()
+            self._end(memory)
 
-    async def _turn(self, caller: Hashable) -> None:
-        if self._running < THREADS:
-            self._running += 1
+    async def _turn(self, caller: Hashable, memory: int) -> None:
+        if not self._queues and self._has_room(memory):
+            self._begin(memory)
             return
         queue = self._queues.get(caller)
         if self._waiting >= WAITING or (queue is not None and len(queue) >= WAITING_EACH):
             raise unavailable("Too many sign-ins at once; try again soon", code="overloaded")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(caller, deque()).append(turn)
+        self._queues.setdefault(caller, deque()).append((turn, memory))
         self._waiting += 1
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # it was our turn already: the next one's now
-                self._running -= 1
-                self._next()
+                self._end(memory)
             raise
 
+    def _has_room(self, memory: int) -> bool:
+        return not self._running or (self._running < THREADS and self._used + memory <= MEMORY)
+
+    def _begin(self, memory: int) -> None:
+        self._running += 1
+        self._used += memory
+
+    def _end(self, memory: int) -> None:
+        self._running -= 1
+        self._used -= memory
+        self._next()
+
     def _next(self) -> None:
-        while self._queues and self._running < THREADS:
-            caller, queue = self._queues.popitem(last=False)
-            turn = queue.popleft()
+        """Begins what there is room for. Nobody overtakes one that needs more than is left, else it might wait for ever."""
+        while self._queues:
+            caller, queue = next(iter(self._queues.items()))
+            turn, memory = queue[0]
+            if not turn.cancelled():
+                if not self._has_room(memory):
+                    return
+                self._begin(memory)
+                turn.set_result(None)
+            queue.popleft()
             self._waiting -= 1
+            del self._queues[caller]
             if queue:
                 self._queues[caller] = queue  # behind all other callers
-            if not turn.cancelled():
-                self._running += 1
-                turn.set_result(None)
 
     def close(self) -> None:
         """Ends the threads; what they do is waited for by nobody."""
@@ -103,6 +123,14 @@ class Passwords:
 
 def _normal(password: str) -> str:
     return unicodedata.normalize("NFKC", password)
+
+
+def _memory(stored: str | None) -> int:
+    """KiB that it takes to check a stored hash, and to make it anew."""
+    with suppress(InvalidHashError):
+        if stored is not None:
+            return max(_HASHER.memory_cost, argon2.extract_parameters(stored).memory_cost)
+    return _HASHER.memory_cost
 
 
 def _check(stored: str | None, password: str) -> tuple[bool, str | None]:

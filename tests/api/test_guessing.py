@@ -6,6 +6,7 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import argon2
 import pytest
 
 from api.http.address import caller, canonical
@@ -100,6 +101,53 @@ def test_callers_take_turns_at_the_hashing_threads(monkeypatch: pytest.MonkeyPat
 
     asyncio.run(main())
     assert max(done.index("ada"), done.index("grace")) <= 5 and len(done) == 2 + WAITING_EACH - 1 + 2
+
+
+def test_hashes_take_a_bounded_memory_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of ours, or one of those made with more; and one that needs more is not overtaken for ever."""
+    ours, older = hash_password("x" * 8), argon2.PasswordHasher(2, 19_456, 1).hash("x" * 8)
+    gates = {name: threading.Event() for name in ("a", "b", "old", "c", "d", "huge")}
+    running: set[str] = set()
+    most: list[set[str]] = []
+
+    def held(stored: str | None, password: str) -> tuple[bool, None]:
+        running.add(password)
+        most.append(set(running))
+        gates[password].wait(60)
+        running.discard(password)
+        return True, None
+
+    monkeypatch.setattr(passwords, "_check", held)
+    huge = ours.replace("m=7168", "m=100000")
+
+    async def main() -> None:
+        work = Passwords()
+        stored = {"old": older, "huge": huge}
+        tasks = {name: asyncio.create_task(work.check(stored.get(name, ours), name, name)) for name in gates}
+        for name, gate in gates.items():
+            while name not in running:
+                await asyncio.sleep(0.001)
+            if name in ("a", "c"):
+                continue
+            for other in ("a", "c"):
+                if other in running:
+                    gates[other].set()
+            gate.set()
+            await tasks[name]
+        assert await asyncio.gather(*tasks.values()) == [(True, None)] * len(gates)
+        work.close()
+
+    asyncio.run(main())
+    assert {"a", "b"} in most and {"c", "d"} in most
+    assert all(others == {name} for others in most for name in ("old", "huge") if name in others)
+
+
+def test_an_account_with_an_older_hash_takes_as_long_as_one_that_there_is_not() -> None:
+    """By what the costs say: passes over memory, within a tenth of each other."""
+    now = argon2.extract_parameters(hash_password("x" * 8))
+    before = argon2.extract_parameters(argon2.PasswordHasher(2, 19_456, 1).hash("x"))
+    assert now.time_cost * now.memory_cost == pytest.approx(before.time_cost * before.memory_cost, rel=0.3)
+    assert now.memory_cost >= 7168 and now.time_cost >= 5, "OWASP's least"
 
 
 def test_the_hash_is_of_the_normal_form() -> None:

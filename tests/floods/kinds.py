@@ -220,9 +220,3 @@ WORK: Final[dict[str, Flood]] = {
 FLOODS: Final[dict[str, Flood]] = {**HEADS, **FIELDS, **BODIES, **SOCKETS, **WORK}
 
 GROWS: Final = 20.0  # MB that a flood may cost while it lasts
-HASHES: Final = 45.0  # two passwords are hashed at a time, in 19 MiB each
-
-
-def bound(name: str) -> float:
-    """MB by which memory may grow in this flood."""
-    return HASHES if "sign-ins" in name else GROWS
