@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import reduce
@@ -27,6 +28,7 @@ from api.http.fields import dec_hook
 
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 MAX_EXPLAINED = 20  # names that are not known and looked at: a body may hold thousands
+MAX_DEPTH = 128  # arrays and objects within one another
 MIN_SHORT = 3  # letters of a name that another may be short for
 _PLACE = re.compile(r" - at `\$(?:\.([A-Za-z0-9_]+))?.*`$")
 
@@ -77,21 +79,19 @@ class Decoder:
     def json(self, body: bytes) -> Any:
         """The value in a JSON body; one whose fields may all be left out may be left out itself.
 
-        Raises ApiError 400 for what is no JSON, 422 for what doesn't fit.
+        Raises ApiError 400 for what is no JSON or deeper than MAX_DEPTH, 422 for what doesn't fit.
         """
         if not body and self._nothing:
             return self.kind()
-        try:
-            value = self._decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            value = None  # _loads says whether it is JSON at all, or only holds what msgspec refuses
-        try:
-            if value is None or not (
-                (self._is_flat and self._has_each_name_once(body)) or _is_each_key_once(body)
-            ):
-                value = self._by_field(_loads(body))
-        except RecursionError:
-            raise ApiError(400, "The body is nested too deep", code="malformed_json") from None
+        value = None
+        if not _may_be_deep(body):
+            # If it fails _loads says whether it is JSON at all, or only holds what msgspec refuses.
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                value = self._decode(body)
+        if value is None or not (
+            (self._is_flat and self._has_each_name_once(body)) or _is_each_key_once(body)
+        ):
+            value = self._by_field(_loads(body))
         if self._problems is not None and (bad := self._problems(value)):
             raise invalid(bad)
         return value
@@ -281,12 +281,44 @@ def _refuse_constant(_name: str) -> Any:
 
 def _loads(body: bytes) -> Any:
     try:
-        return json.loads(
+        value = json.loads(
             body.decode(),
             object_pairs_hook=_once,
             parse_float=_decimal,
             parse_int=_whole,
             parse_constant=_refuse_constant,
         )
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError:
         raise ApiError(400, "The body is not valid JSON", code="malformed_json") from None
+    if _may_be_deep(body) and _is_deeper(value, MAX_DEPTH):
+        raise _too_deep()
+    return value
+
+
+def _may_be_deep(body: bytes) -> bool:
+    """False for all that can't be deeper than MAX_DEPTH: what is short, or opens fewer arrays and objects."""
+    return len(body) > 2 * MAX_DEPTH and body.count(b"[") + body.count(b"{") > MAX_DEPTH
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether arrays and objects lie within one another for more than so many levels."""
+    inside = [value] if type(value) in _CONTAINERS else []
+    for _ in range(levels):
+        if not inside:
+            return False
+        inside = [
+            part
+            for each in inside
+            for part in (each.values() if type(each) is dict else each)
+            if type(part) in _CONTAINERS
+        ]
+    return bool(inside)
+
+
+def _too_deep() -> ApiError:
+    return ApiError(400, f"The body is nested deeper than {MAX_DEPTH} levels", code="malformed_json")
+
+
+_CONTAINERS = (list, dict)
