@@ -191,7 +191,7 @@ SOCKETS: Final[dict[str, Flood]] = {
     "A9 pings": frames(frame(b"x" * 125, 0x89)),
     "A9 pings, pongs unread": sending(frame(b"x" * 125, 0x89), HANDSHAKE, reads=False),
     "A9 pongs": frames(frame(b"", 0x8A)),
-    "A9 empty fragments": sending(frame(b"", 0x00), HANDSHAKE + frame(b"", 0x01)),
+    "A9 small fragments": sending(frame(b"x", 0x00), HANDSHAKE + frame(b"", 0x01)),
     "A9 fragments without end": sending(frame(b"x" * 1_000, 0x00), HANDSHAKE + frame(b"", 0x01)),
     "A9 binary pushes": frames(frame(b"\x00\x01\x01\x07\x09" + b"11phoenixheartbeat", 0x82)),
     "A9 binary messages that are cut": frames(frame(b"\x00\xff\xff\xff\xff", 0x82)),

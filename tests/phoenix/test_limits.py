@@ -129,7 +129,8 @@ def test_what_a_few_bytes_inflate_to_has_a_bound_of_its_own(play: Any) -> None:
         compressor = zlib.compressobj(9, wbits=-15)
         text = orjson.dumps(HEARTBEAT) + b" " * 1_000_000
         packed = compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH)
-        large = Client(endpoint, UserSocket, deflate=negotiate(["permessage-deflate"]))
+        options = WebSocketOptions(max_inflate_ratio=None)
+        large = Client(endpoint, UserSocket, deflate=negotiate(["permessage-deflate"]), options=options)
         large.send_bytes(client_frame(1, packed[:-4], 0xC0))
         answers: list[Any] = []
         while not large.io.closed:
@@ -145,7 +146,8 @@ def test_what_a_few_bytes_inflate_to_has_a_bound_of_its_own(play: Any) -> None:
 def test_others_go_between_what_inflates_hugely(play: Any) -> None:
     async def body() -> None:
         endpoint = await start_endpoint()
-        large = Client(endpoint, UserSocket, deflate=negotiate(["permessage-deflate"]))
+        options = WebSocketOptions(max_inflate_ratio=None)
+        large = Client(endpoint, UserSocket, deflate=negotiate(["permessage-deflate"]), options=options)
         other = Client(endpoint, UserSocket)
         compressor = zlib.compressobj(9, wbits=-15)
         text = orjson.dumps(HEARTBEAT) + b" " * 200_000
