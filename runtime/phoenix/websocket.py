@@ -157,10 +157,14 @@ class WebSocketConnection(SocketTransport):
         cell = self._myRef
         self.last_seen = cell.engine.now()
         self.unread += len(data)
-        if self.unread > READ_AHEAD and not self.reading_paused:
+        if self.unread > READ_AHEAD:
+            self._pause_reading()
+        cell.deliver(data)
+
+    def _pause_reading(self) -> None:
+        if not self.reading_paused:
             self.reading_paused = True
             self.io.pause_reading()
-        cell.deliver(data)
 
     def peer_closed(self) -> None:
         """The connection is gone. What came before is still handled; the answers go nowhere."""
@@ -273,6 +277,7 @@ class WebSocketConnection(SocketTransport):
 
     def _event(self, opcode: int, payload: bytes) -> Coroutine[Any, Any, None] | None:
         if opcode == PAUSE:
+            self._pause_reading()  # many may wait for their turn: none of them needs more than what it waits with
             return turns.take()
         if opcode == CLOSE:
             self.stop(answer_to_close(payload), ("shutdown", "local_closed"))
