@@ -25,6 +25,9 @@ PAUSE: Final = 16  # no opcode: what comes next is a heavy step, and other work 
 
 INFLATE_STEP: Final = 64 * 1024  # bytes inflated, or taken of one message, between two pauses
 FRAMES: Final = 128  # between two pauses: 64 KiB may hold ten thousand
+FREE_OF_RATIO: Final = (
+    16 * 1024
+)  # a message like the one before it comes, with context takeover, in a few bytes
 LONGEST_HEADER: Final = 14
 SMALL_FRAGMENT: Final = 1024  # bytes below which a fragment costs more than it carries
 
@@ -48,7 +51,8 @@ class FrameParser:
     max_frame_size: bytes of a frame with its header; 0 leaves it to the other bound. max_message_size: bytes
     of a message, all fragments together, and of a frame. deflate: what was negotiated, if anything was; a client with context
     takeover costs an inflater from its first compressed message on. max_inflated: bytes of a message that came compressed.
-    max_inflate_ratio: how many times its bytes on the wire such a message may be (None: no bound).
+    max_inflate_ratio: how many times its bytes on the wire such a message may be if it is more than FREE_OF_RATIO bytes
+    (None: no bound).
 
     A few KB may inflate to all that a message may be. So messages are inflated in steps: `feed` yields PAUSE
     whenever INFLATE_STEP bytes were inflated, in one message or in many, or taken in, or FRAMES were read, and before a
@@ -232,7 +236,7 @@ class FrameParser:
             self._inflater = inflater
         most = self.max_inflated
         if self.max_inflate_ratio is not None:
-            most = min(most, self.max_inflate_ratio * len(payload))
+            most = min(most, max(FREE_OF_RATIO, self.max_inflate_ratio * len(payload)))
         payload += _TAIL
         message = bytearray()
         # The input goes in by steps too: blocks may inflate to nothing, and zlib copies what it leaves each time.

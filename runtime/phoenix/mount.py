@@ -42,7 +42,8 @@ class WebSocketOptions:
 
     max_message_size: bytes of one message in all its fragments, since it is read in one turn of the loop; a frame may
     have no more either. max_inflated: the same for one that came compressed, where a few KB may become as much.
-    max_inflate_ratio: how many times its bytes on the wire a compressed message may be, else 1009 (Bandit's name and default).
+    max_inflate_ratio: how many times its bytes on the wire a compressed message of more than 16 KB may be, else 1009
+    (Bandit's name and default; None: no bound).
     validate_key: 400 for a Sec-WebSocket-Key that is not 16 bytes in base64 (RFC 6455 4.2.1); False takes any, as
     Bandit up to 1.12.5 does.
     max_buffer: bytes that may wait for a slow reader before it is closed with 1013. max_messages_per_second: of one

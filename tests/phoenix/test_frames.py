@@ -11,7 +11,15 @@ import pytest
 
 from runtime.core.turns import HEAVY
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
-from runtime.phoenix.frames import FRAMES, INFLATE_STEP, PAUSE, FrameParser, ProtocolError, answer_to_close
+from runtime.phoenix.frames import (
+    FRAMES,
+    FREE_OF_RATIO,
+    INFLATE_STEP,
+    PAUSE,
+    FrameParser,
+    ProtocolError,
+    answer_to_close,
+)
 from runtime.phoenix.messages import BINARY, TEXT, Frame
 from tests.phoenix.client import client_frame
 
@@ -244,17 +252,28 @@ def test_a_message_that_inflates_too_far_is_refused_at_the_first_step_that_shows
 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_a_message_that_inflates_to_more_than_its_share_is_refused(allowed: bool) -> None:
-    compressor = zlib.compressobj(wbits=-15)
-    packed = (compressor.compress(b"x" * 4_000) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
-    ratio = 4_000 // len(packed) + allowed
-    reader = parser(deflate=negotiate_deflate(["permessage-deflate"]), ratio=ratio)
+    text = b"x" * (FREE_OF_RATIO + 1)
+    packed = deflated(zlib.compressobj(wbits=-15), text)
+    ratio = len(text) // len(packed) + allowed
+    reader = parser(message=100_000, deflate=negotiate_deflate(["permessage-deflate"]), ratio=ratio)
     feed = reader.feed(client_frame(1, packed, 0xC0))
     if allowed:
-        assert list(feed) == [(TEXT, b"x" * 4_000)]
+        assert list(feed) == [(TEXT, text)]
         return
     with pytest.raises(ProtocolError) as error:
         list(feed)
     assert error.value.code == 1009
+
+
+def test_the_same_message_again_is_in_nobodys_way() -> None:
+    """With context takeover it comes in a few bytes."""
+    text = random.Random(0).randbytes(FREE_OF_RATIO // 2).hex().encode()
+    compressor = zlib.compressobj(9, wbits=-15)
+    reader = parser(frame=0, message=100_000, deflate=negotiate_deflate(["permessage-deflate"]), ratio=25)
+    for limit in (len(text), len(text) // 25):
+        packed = deflated(compressor, text)
+        assert len(packed) < limit
+        assert list(reader.feed(client_frame(1, packed, 0xC0))) == [(TEXT, text)]
 
 
 def test_blocks_that_inflate_to_nothing_are_taken_in_steps() -> None:
