@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from runtime.core import engine as engines
 from runtime.core import reports
@@ -25,6 +26,8 @@ from runtime.core.engine import Engine
 from runtime.core.pid import Pid, renumber_refs
 from runtime.core.process import Cell
 from runtime.core.scheduling import scheduler
+
+MOST_CANCELS: Final = 100  # of a task whose finally clauses wait one after another
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -35,6 +38,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def __init__(self, engine: DeterministicEngine) -> None:
         self._engine = engine
         self._ready: deque[asyncio.Handle] = deque()
+        self._created = 0
+        self._tasks: WeakValueDictionary[int, asyncio.Task[Any]] = WeakValueDictionary()  # in order of creation
 
     def time(self) -> float:
         return self._engine.now()
@@ -71,7 +76,17 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def create_task(
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[Any]:  # type: ignore[override]
-        return asyncio.Task(coro, loop=self, name=name, context=context)
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._created += 1
+        self._tasks[self._created] = task
+        return task
+
+    def cancel_tasks(self) -> bool:
+        """Cancels the tasks that are not done, in order of creation; False if there are none."""
+        pending = [task for task in self._tasks.values() if not task.done()]
+        for task in pending:
+            task.cancel()
+        return bool(pending)
 
     def get_debug(self) -> bool:
         return False
@@ -294,9 +309,16 @@ class DeterministicEngine(Engine):
         return task.result()
 
     def close(self) -> None:
-        """Kills what still lives and forgets the engine."""
+        """Kills what still lives, cancels the tasks that are left, as `asyncio.run` does, and forgets the engine.
+
+        A finally clause may wait for what can't come any more, such as the answer of a node that has crashed.
+        """
         for cell in reversed(list(self.table)):
             cell.terminate("killed")
         self.run()
+        for _ in range(MOST_CANCELS):
+            if not self._loop.cancel_tasks():
+                break
+            self.run()
         if engines.default_engine() is self:
             engines.set_default(None)

@@ -158,3 +158,25 @@ def test_asyncio_timeouts_use_the_virtual_clock() -> None:
         return erlang.monotonic_time()
 
     assert testing.play(body) == pytest.approx(1_000_000)
+
+
+def test_the_end_cancels_what_clean_up_waits_for_in_vain() -> None:
+    released: list[str] = []
+
+    async def waits_in_finally() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                try:
+                    await asyncio.sleep(3_600)
+                finally:
+                    released.append("all")
+
+    with Simulation() as sim:
+        sim.spawn(waits_in_finally)
+        sim.run()
+        assert released == []
+    assert released == ["all"]
