@@ -20,7 +20,6 @@ class Phase(Enum):
     HANDLER = auto()  # has the request, or what it has not read is enough for now
     SEND = auto()  # the peer is to take an answer
     IDLE = auto()  # between two requests
-    LINGER = auto()  # what the peer still sends is dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +38,11 @@ class Progress:
 class Deadlines:
     """Of one connection."""
 
-    __slots__ = ("_begun", "_since", "heard")
+    __slots__ = ("_begun", "_since")
 
     def __init__(self, now: float) -> None:
         self._begun = Progress(Phase.HEAD)  # as it was when its phase began
         self._since = now
-        self.heard = now  # when a peer that is to stop sending last sent something
 
     def is_over(self, seen: Progress, options: HttpOptions, now: float) -> bool:
         """Whether the phase has taken longer than it may."""
@@ -62,5 +60,3 @@ class Deadlines:
                 return spent > options.send_timeout + (seen.count - self._begun.count) / options.send_rate
             case Phase.IDLE:
                 return spent > options.keepalive_timeout
-            case Phase.LINGER:
-                return spent > options.linger or now - self.heard > options.linger_timeout

@@ -26,6 +26,10 @@ class RequestOrigin(Protocol):
         """Done when the other end has gone."""
         ...
 
+    def body_wanted(self) -> None:
+        """The handler waits for more of the body."""
+        ...
+
 
 class Request:
     """The head of a request, and its body.

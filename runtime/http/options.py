@@ -44,14 +44,14 @@ class HttpOptions:
     chunked body may have beside its data (sizes, extensions, trailer fields). max_fields: field lines of a head, and of
     a trailer. max_ahead: requests parsed and not answered. max_buffered: bytes of bodies that wait for a handler before
     reading pauses. max_drained: what is read and dropped of a body that the handler left, so that the connection can go
-    on; a longer one ends it. max_lingered: what is read and dropped of a connection that is to be closed.
+    on; a longer one ends it. max_lingering: what is read and dropped of a connection that is to be closed.
     max_connections: open at once; the next is closed (0: no bound). single_fields: those that make a request wrong if
     they come twice.
 
     head_timeout: from the first byte of a head to its last, and from the connection to the first head.
     keepalive_timeout: between requests. body_timeout, body_rate: a body must be there within body_timeout and one
     second for each body_rate bytes that came. send_timeout, send_rate: the same for the peer that takes an answer.
-    linger, linger_timeout: how long, in all and without a byte, a connection that is to be closed goes on reading
+    lingering_time, lingering_timeout: how long, in all and without a byte, a connection that is to be closed goes on reading
     what its peer still sends.
 
     upgradable: says of a WebSocket request whether its path takes sockets; elsewhere an Upgrade is ignored (RFC 9110
@@ -66,7 +66,7 @@ class HttpOptions:
     max_ahead: int = 8
     max_buffered: int = 65_536
     max_drained: int = 65_536
-    max_lingered: int = 32 << 20
+    max_lingering: int = 32 << 20
     max_connections: int = 0
     single_fields: frozenset[bytes] = SINGLE_FIELDS
     head_timeout: float = 20.0
@@ -75,8 +75,8 @@ class HttpOptions:
     body_rate: float = 500.0
     send_timeout: float = 30.0
     send_rate: float = 500.0
-    linger: float = 30.0
-    linger_timeout: float = 5.0
+    lingering_time: float = 30.0
+    lingering_timeout: float = 5.0
     upgradable: Callable[[Request], bool] = nothing_mounted
     refusal: Callable[[int, str], Response] = refusal
     sheddable: Callable[[Request], bool] = all_but_upgrades

@@ -21,6 +21,7 @@ from runtime.core.eager_task import Runner
 from runtime.core.pid import Pid
 from runtime.http.accept_queue import AcceptQueue
 from runtime.http.forwarded import Forwarded
+from runtime.http.lingering_close import LingeringClose
 from runtime.http.messages import Request, Response, UpgradedProtocol
 from runtime.http.options import HttpOptions, ServerOptions
 from runtime.http.transport import HttpProtocol
@@ -72,7 +73,7 @@ class Listener:
         self.runner = Runner(self.loop)
         self.now = self.loop.time
         self.forwarded = Forwarded(options.trusted_proxies) if options.trusted_proxies else None
-        self.connections: set[HttpProtocol] = set()
+        self.connections: set[HttpProtocol | LingeringClose] = set()
         self.upgraded: set[UpgradedProtocol] = set()  # what became of others: no phase of theirs is swept
         self.servers: list[asyncio.Server] = []
         self.queues: list[AcceptQueue] = []
@@ -99,7 +100,7 @@ class Listener:
         options = self.options
         shortest = min(
             options.head_timeout, options.keepalive_timeout, options.body_timeout, options.send_timeout,
-            options.linger_timeout,
+            options.lingering_timeout,
         )  # fmt: skip
         return min(max(shortest / 8, SHORTEST_SWEEP), LONGEST_SWEEP)
 
@@ -108,7 +109,7 @@ class Listener:
         for connection in tuple(self.connections):
             connection.tick(now)
 
-    def all_connections(self) -> tuple[HttpProtocol | UpgradedProtocol, ...]:
+    def all_connections(self) -> tuple[HttpProtocol | LingeringClose | UpgradedProtocol, ...]:
         """Everything that is open, before an upgrade and after it."""
         return (*self.connections, *self.upgraded)
 

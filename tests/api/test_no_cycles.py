@@ -32,6 +32,9 @@ class Origin:
         """Never."""
         return asyncio.get_running_loop().create_future()
 
+    def body_wanted(self) -> None:
+        """All bodies are there."""
+
 
 def request(method: str, path: str, body: bytes | None = None, *fields: tuple[bytes, bytes]) -> Request:
     """As a connection makes it."""

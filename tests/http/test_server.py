@@ -110,7 +110,7 @@ def test_tls(tmp_path: Path) -> None:
     distrusting = ssl.create_default_context()
 
     async def body() -> None:
-        options = ServerOptions(certificate=pem, key=key, http=HttpOptions(linger_timeout=0.2))
+        options = ServerOptions(certificate=pem, key=key, http=HttpOptions(lingering_timeout=0.2))
         ((host, port),) = await addresses(await Server.start(echo, options))
         reader, writer = await asyncio.open_connection(host, port, ssl=trusting)
         assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
@@ -369,7 +369,7 @@ def test_the_write_side_closes_before_a_refused_body_is_dropped() -> None:
 
 def test_what_is_dropped_has_a_bound() -> None:
     async def body() -> None:
-        options = ServerOptions(http=HttpOptions(max_lingered=200_000))
+        options = ServerOptions(http=HttpOptions(max_lingering=200_000))
         ((host, port),) = await addresses(await Server.start(echo, options))
         _reader, writer = await asyncio.open_connection(host, port)
         writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 900000000\r\n\r\n")

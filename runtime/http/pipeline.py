@@ -1,0 +1,117 @@
+"""What has come on a connection and waits for its turn: requests in order, and the body that is arriving (RFC 9112 9.3.2).
+
+Without IO and without a clock, as the `Connection` that it feeds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Any, Final
+
+from runtime.core import telemetry
+from runtime.http.body import Body, BodyError
+from runtime.http.connection import END, UPGRADED, Connection, Event
+from runtime.http.messages import Request, RequestOrigin
+from runtime.http.options import HttpOptions
+from runtime.http.target import Refusal
+
+REFUSED: Final = ("http", "server", "refused")
+
+_log = logging.getLogger("runtime.http")
+
+
+class Pipeline:
+    """What a server has still to handle of one connection.
+
+    Invariants: `arriving` is the body of the last request that was parsed, while it is not complete; nothing is behind a
+    `Refusal` in `queue`; once `refused`, nothing is arriving.
+    """
+
+    __slots__ = ("_options", "arriving", "http", "queue", "refused")
+
+    def __init__(self, options: HttpOptions) -> None:
+        self._options = options
+        self.http = Connection(options)
+        self.queue: deque[Request | Refusal] = deque()
+        self.arriving: Body | None = None
+        self.refused = False  # no request follows those in `queue`
+
+    def receive(self, data: bytes, origin: RequestOrigin, idle: bool) -> Request | None:
+        """Takes bytes that have come on `origin`.
+
+        If that is `idle`, a request that has come whole and alone is returned; whatever else there is waits in `queue`.
+        """
+        events = self.http.receive(data)
+        if idle and not self.queue:
+            if len(events) == 3 and events[2] is END and type(events[1]) is bytes:
+                request: Any = events[0]  # and its body, as most come
+                request.link = origin
+                request.body = Body.whole_of(events[1])
+                return request
+            if len(events) == 1 and type(events[0]) is Request and events[0].content_length == 0:
+                events[0].link = origin
+                return events[0]
+        self._enqueue(events, origin)
+        return None
+
+    def _enqueue(self, events: list[Event], origin: RequestOrigin) -> None:
+        for event in events:
+            if type(event) is Request:
+                assert self.arriving is None
+                event.link = origin
+                if event.content_length != 0:
+                    self.arriving = event.body = Body(event.content_length, origin.body_wanted)
+                self.queue.append(event)
+            elif type(event) is bytes:
+                if self.arriving is not None:
+                    self.arriving.feed(event)
+            elif type(event) is Refusal:
+                self.refuse(event)
+            elif self.arriving is not None:  # END
+                self.arriving.end()
+                self.arriving = None
+
+    def refuse(self, refusal: Refusal) -> None:
+        """No more can be read. Whoever has the body that is arriving answers; else the refusal waits for its turn."""
+        if telemetry.attached(REFUSED):
+            telemetry.execute(REFUSED, {"count": 1}, {"status": refusal.status, "reason": refusal.reason})
+        _log.info("refused: %d, %s", refusal.status, refusal.reason)
+        self.refused = True
+        if self.arriving is None:
+            self.queue.append(refusal)
+        else:
+            self.fail(refusal.status, refusal.reason)
+
+    def fail(self, status: int, reason: str) -> None:
+        """The body that is arriving will not be complete; see `BodyError`."""
+        body, self.arriving = self.arriving, None
+        if body is not None:
+            body.fail(BodyError(status, reason))
+
+    @property
+    def full(self) -> bool:
+        """Nothing more should be read for now."""
+        http, arriving = self.http, self.arriving
+        return (
+            http.waiting > 0
+            or http.phase == UPGRADED
+            or http.pending >= self._options.max_ahead
+            or (arriving is not None and arriving.unread > self._options.max_buffered)
+        )
+
+    def can_drain(self, body: Body) -> bool:
+        """Whether what has not come of a body that its handler has left is little enough to be read and dropped."""
+        return (
+            self.arriving is body
+            and body.length is not None
+            and body.length - body.received <= self._options.max_drained
+        )
+
+    def close(self) -> None:
+        """Nothing more will be handled."""
+        self.http.close()
+        self.queue.clear()
+        if self.arriving is not None:
+            self.arriving.discard()
+            self.arriving = None
