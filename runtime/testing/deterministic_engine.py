@@ -39,7 +39,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._engine = engine
         self._ready: deque[asyncio.Handle] = deque()
         self._created = 0
-        self._tasks: WeakValueDictionary[int, asyncio.Task[Any]] = WeakValueDictionary()  # in order of creation
+        # In order of creation.
+        self._tasks: WeakValueDictionary[int, asyncio.Task[Any]] = WeakValueDictionary()
 
     def time(self) -> float:
         return self._engine.now()
