@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from runtime.core.durations import check_timeout
 from runtime.core.exits import CallSite, Exit
 from runtime.core.pid import Ref
 from runtime.core.process import Cell
@@ -20,13 +21,20 @@ Result = tuple[str, Any]  # ("ok", value) or ("exit", reason)
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """`timeout` of a task in ms; the rest as of `async_stream`."""
+    """`timeout` of a task in ms; the rest as of `async_stream`. Raises ValueError for an option that is wrong."""
 
     max_concurrency: int
     ordered: bool
     timeout: float | None
     on_timeout: str
     zip_input_on_exit: bool
+
+    def __post_init__(self) -> None:
+        check_timeout(self.timeout)
+        if self.max_concurrency < 1:  # nothing would ever run, and the stream would spin
+            raise ValueError(f"max_concurrency: expected 1 or more, got {self.max_concurrency!r}")
+        if self.on_timeout not in ("exit", "kill_task"):
+            raise ValueError(f'on_timeout: expected "exit" or "kill_task", got {self.on_timeout!r}')
 
 
 class _Running(NamedTuple):

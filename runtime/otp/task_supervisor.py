@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final, Literal
 
-from runtime.core.durations import check_timeout
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.scheduling import scheduler
@@ -127,7 +126,6 @@ def async_stream(
     are taken; what runs when the stream is left is stopped. With `zip_input_on_exit` an exit is `("exit", (item, reason))`.
     Without a supervisor (`sup` None) it is `Task.async_stream/3`. Raises ValueError for an option that is wrong.
     """
-    _check_options(max_concurrency, on_timeout, timeout)
     options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
     return stream(items, _starter(sup, fn, True), options)
 
@@ -144,7 +142,6 @@ def async_stream_nolink(
     zip_input_on_exit: bool = False,
 ) -> AsyncIterator[tuple[str, Any]]:
     """`Task.Supervisor.async_stream_nolink/4`: as `async_stream`; a crash is `("exit", reason)` and ends nobody else."""
-    _check_options(max_concurrency, on_timeout, timeout)
     options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
     return stream(items, _starter(sup, fn, False), options)
 
@@ -154,14 +151,6 @@ def _starter(sup: Dest | None, fn: Callable[[Any], Any], link: bool) -> Callable
         return alone(fn, item) if sup is None else await _async(sup, fn, (item,), link)
 
     return start
-
-
-def _check_options(max_concurrency: int, on_timeout: str, timeout: float | None) -> None:
-    check_timeout(timeout)
-    if max_concurrency < 1:  # nothing would ever run, and the stream would spin
-        raise ValueError(f"max_concurrency: expected 1 or more, got {max_concurrency!r}")
-    if on_timeout not in ("exit", "kill_task"):
-        raise ValueError(f'on_timeout: expected "exit" or "kill_task", got {on_timeout!r}')
 
 
 __all__ = [
