@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from actors.server_state import server_state
 from runtime.core import telemetry
@@ -271,13 +270,10 @@ def _breakers(engine: Engine) -> dict[str, Pid]:
     }
 
 
-_instruments: WeakKeyDictionary[Engine, Instruments] = WeakKeyDictionary()
-
-
 def instruments() -> Instruments:
     """The instruments of the server that runs on the current engine."""
     engine = current_engine()
-    found = _instruments.get(engine)
+    found = engine.persistent_terms.get(Instruments)
     if found is None:
-        found = _instruments[engine] = Instruments(engine)
+        found = engine.persistent_terms[Instruments] = Instruments(engine)
     return found

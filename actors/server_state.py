@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 import asyncpg
 
 from actors.storage.statements import Activity
-from runtime.core.engine import Engine, current_engine
+from runtime.core.engine import current_engine
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -46,13 +45,10 @@ class ServerState:
     changes_read_at: float | None = None  # seconds of the engine's clock: all changes before are published
 
 
-_states: WeakKeyDictionary[Engine, ServerState] = WeakKeyDictionary()
-
-
 def server_state() -> ServerState:
     """What the server on the current engine remembers."""
-    engine = current_engine()
-    found = _states.get(engine)
+    terms = current_engine().persistent_terms
+    found = terms.get(ServerState)
     if found is None:
-        found = _states[engine] = ServerState()
+        found = terms[ServerState] = ServerState()
     return found

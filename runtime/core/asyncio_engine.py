@@ -1,12 +1,15 @@
 """The engine of the product: processes share an asyncio (uvloop) loop with the sockets and the database.
 
-A slice of at most SLICE_SECONDS runs processes, then the loop serves its other work and comes back.
+A slice of at most SLICE_SECONDS runs processes, and behind it what these have answered outside; then the loop serves its other
+work and comes back.
 """
 
 from __future__ import annotations
 
 import asyncio
 from asyncio.tasks import _enter_task, _leave_task
+from collections import deque
+from collections.abc import Callable
 from contextvars import copy_context
 from math import ceil
 from time import monotonic, perf_counter
@@ -42,9 +45,9 @@ class AsyncioEngine(Engine):
         self.loop = loop or asyncio.get_running_loop()
         self.long_schedule = long_schedule
         self.long_schedules = 0
-        # Of callbacks that are no coroutines; whoever wakes a process does not lend it theirs. The rest are for hand-overs,
-        # of which each takes one until it is done.
-        self._context, *self._contexts = (copy_context() for _ in range(MOST_HANDED_OVER + 1))
+        # For hand-overs, of which each takes one until it is done.
+        self._contexts = [copy_context() for _ in range(MOST_HANDED_OVER)]
+        self._after_slice: deque[Callable[[], object]] = deque()
         self.scheduled = False
         self._handle: asyncio.Handle | None = None
         self._wakes = 0.0  # when _handle is due; uvloop's handles do not know it if that was the past
@@ -80,15 +83,24 @@ class AsyncioEngine(Engine):
     def kick(self) -> None:
         if not self.scheduled:
             self.scheduled = True
-            self.loop.call_soon(self._run, context=self._context)
+            self.loop.call_soon(self._run, context=self.context)
+
+    def resume(self, cell: Cell, wait: Any) -> None:
+        if self.scheduled:
+            cell.wake(wait)
+            return
+        self.scheduled = True  # and the slice is at once: another callback would cost an iteration of the loop
+        cell.wake(wait)
+        self._run()
 
     def _run(self) -> None:
-        queue = self.queue
+        queue, after_slice = self.queue, self._after_slice
         if self._unwinding:
             self.run_unwinding()
         self.turn_began = perf_counter()
         until = self.turn_began + SLICE_SECONDS
         long = self.long_schedule
+        scheduler.after_slice = after_slice
         try:
             while queue:
                 cell = queue.popleft()
@@ -99,9 +111,13 @@ class AsyncioEngine(Engine):
                 if after > until:
                     break
                 self.turn_began = after
+            scheduler.after_slice = None
+            while after_slice:
+                after_slice.popleft()()
         finally:
-            if queue or self._unwinding:
-                self.loop.call_soon(self._run, context=self._context)
+            scheduler.after_slice = None
+            if queue or after_slice or self._unwinding:
+                self.loop.call_soon(self._run, context=self.context)
             else:
                 self.scheduled = False
 

@@ -1,7 +1,7 @@
 """Coroutines that begin at once, outside of processes (Python 3.12 has `asyncio.eager_task_factory`).
 
 One that waits for nothing but processes never becomes an asyncio task: a `PendingReply` wakes it without a future, and all that
-were answered in one iteration of the loop go on in one callback. At its first wait for anything else it becomes a task.
+were answered in one slice of processes go on behind it. At its first wait for anything else it becomes a task.
 """
 
 from __future__ import annotations
@@ -41,9 +41,16 @@ class Runner:
         return None, task.task or task
 
     def go_on(self, task: EagerTask) -> None:
-        """What the task waits for has come: its next step is among the next things that the loop does."""
+        """What the task waits for has come.
+
+        Its next step follows the slice of processes that is under way, else it is among the next things that the loop does.
+        """
         if not self._ready:
-            self.loop.call_soon(self._go_on, context=self._context)
+            after_slice = scheduler.after_slice
+            if after_slice is not None:
+                after_slice.append(self._go_on)
+            else:
+                self.loop.call_soon(self._go_on, context=self._context)
         self._ready.append(task)
 
     def _go_on(self) -> None:

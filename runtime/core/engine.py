@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any
 
 from runtime.core import reports, scheduling, signals
@@ -36,6 +36,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.queue: deque[Cell] = deque()  # of runnable processes
+        self.context = copy_context()  # of callbacks: whoever causes one does not lend it theirs
         self.scheduled = True  # it will look into the queue; where not, `kick` when something is put there
         self.cell_class = Cell
         self.turn_messages = scheduling.TURN_MESSAGES  # at most, in one turn
@@ -46,6 +47,7 @@ class Engine:
         self.on_exit: list[Callable[[Pid, Any], None]] = []
         self.on_spawn: list[Callable[[Pid], None]] = []
         self.thespian: Any = None  # the Thespian system base on this engine, if there is one
+        self.persistent_terms: dict[Any, Any] = {}  # `persistent_term`: what outlives processes, each module's by a key of its own
         self.refused = 0  # messages that found a bounded mailbox full
         self._draining = False
         self.fresh = ExecutionState(self, NEW, shared=True)  # of all that have not run yet
@@ -78,6 +80,10 @@ class Engine:
 
     def kick(self) -> None:
         """There is work: the engine must run soon."""
+
+    def resume(self, cell: Cell, wait: Any) -> None:
+        """A callback of the loop, which `cell` has waited for: it runs in `context`, with no process on its stack."""
+        cell.wake(wait)
 
     def unique_bytes(self, size: int) -> bytes:
         """Random bytes for names that must not come twice; an engine of tests gives the same ones in every run of a seed."""

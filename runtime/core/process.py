@@ -135,6 +135,10 @@ class Cell(AsyncioTask, ActorReference, Exiting):
             if not engine.scheduled:
                 engine.kick()
 
+    def _resumed(self, future: Any) -> None:
+        """A future of asyncio that this process waits for is done; called by the loop."""
+        self.execution.engine.resume(self, future)
+
     # ---- running
 
     def turn(self) -> None:
@@ -404,7 +408,7 @@ class Cell(AsyncioTask, ActorReference, Exiting):
         else:
             execution.mode = BLOCKED
             wait._asyncio_future_blocking = False
-            wait.add_done_callback(self.wake, context=context)
+            wait.add_done_callback(self._resumed, context=engine.context)
             if execution.must_cancel and wait.cancel():
                 execution.must_cancel = False
 

@@ -7,6 +7,7 @@ A coroutine suspends its process by yielding a `Wait` to the trampoline (`Cell._
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,12 +26,14 @@ TURN_MESSAGES: Final = 64  # messages a process may handle in one turn before th
 class Scheduler:
     """Who runs right now. One for all engines: one thread at a time runs processes."""
 
-    __slots__ = ("current", "eager", "entered", "unwinding")
+    __slots__ = ("after_slice", "current", "eager", "entered", "unwinding")
 
     def __init__(self) -> None:
         self.current: Cell | None = None  # the process; None outside of processes
         self.entered: Cell | None = None  # whose coroutine is asyncio's current task
         self.eager: EagerTask | None = None  # that runs outside of processes, before it is an asyncio task
+        # What runs outside of processes at the end of the slice under way; None where no engine runs a slice.
+        self.after_slice: deque[Callable[[], object]] | None = None
         self.unwinding = False  # True while the code of a dead process cleans up
 
 

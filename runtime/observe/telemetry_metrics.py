@@ -93,20 +93,21 @@ def percentile(bounds: Sequence[float], buckets: Sequence[int], share: float) ->
     return bounds[-1]
 
 
-def _taker(metric: Metric, series: dict[Tags, Any]) -> telemetry.Handler:
-    """What adds one execution to the series of a metric, made once so that little is left to do at each."""
-    keep, read_tags, measurement = metric.keep, _tag_reader(metric), metric.measurement
-    add = _adder(metric, series)
+def _handler(metrics: Iterable[tuple[Metric, dict[Tags, Any]]]) -> telemetry.Handler:
+    """What adds an execution to the series of its metrics, made once so that little is left to do at each."""
+    steps = [
+        (metric.keep, metric.measurement, _tag_reader(metric), _adder(metric, series))
+        for metric, series in metrics
+    ]
 
-    def take(_event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        if keep is not None and not keep(metadata):
-            return
-        figure = 1 if measurement is None else measurements.get(measurement)
-        if figure is None:
-            return
-        add(read_tags(metadata) if read_tags is not None else (), figure)
+    def handle(_event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        for keep, measurement, read_tags, add in steps:
+            if keep is None or keep(metadata):
+                figure = 1 if measurement is None else measurements.get(measurement)
+                if figure is not None:
+                    add(() if read_tags is None else read_tags(metadata), figure)
 
-    return take
+    return handle
 
 
 def _tag_reader(metric: Metric) -> Callable[[Mapping[str, Any]], Tags] | None:
@@ -141,8 +142,8 @@ def _remembering(
 
 
 def _adder(metric: Metric, series: dict[Tags, Any]) -> Callable[[Tags, float], None]:
-    def bounded(tags: Tags) -> Tags:
-        return tags if tags in series or len(series) < MAX_SERIES else (OTHER,) * len(tags)
+    def new(tags: Tags) -> Tags:
+        return tags if len(series) < MAX_SERIES else (OTHER,) * len(tags)
 
     match metric:
         case Distribution(buckets=bounds):
@@ -151,7 +152,7 @@ def _adder(metric: Metric, series: dict[Tags, Any]) -> Callable[[Tags, float], N
                 histogram = series.get(tags)
                 if histogram is None:
                     begun = Histogram(bounds, [0] * (len(bounds) + 1))
-                    histogram = series.setdefault(bounded(tags), begun)
+                    histogram = series.setdefault(new(tags), begun)
                 histogram.buckets[bisect_left(bounds, figure)] += 1
                 histogram.count += 1
                 histogram.sum += figure
@@ -160,24 +161,18 @@ def _adder(metric: Metric, series: dict[Tags, Any]) -> Callable[[Tags, float], N
         case LastValue():
 
             def replace(tags: Tags, figure: float) -> None:
-                series[bounded(tags)] = figure
+                series[tags if tags in series else new(tags)] = figure
 
             return replace
         case _:
 
             def increase(tags: Tags, figure: float) -> None:
-                tags = bounded(tags)
-                series[tags] = series.get(tags, 0) + figure
+                if tags not in series:
+                    tags = new(tags)
+                    series.setdefault(tags, 0)
+                series[tags] += figure
 
             return increase
-
-
-def _all(takers: list[telemetry.Handler]) -> telemetry.Handler:
-    def handle(event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        for take in takers:
-            take(event, measurements, metadata)
-
-    return handle
 
 
 class Store:
@@ -187,9 +182,9 @@ class Store:
         self.metrics = tuple(metrics)
         self.series: dict[str, dict[Tags, Any]] = {metric.name: {} for metric in self.metrics}
         self._handler = f"telemetry_metrics-{next(_ids)}"
-        self._takers: dict[Event, list[telemetry.Handler]] = {}
+        self._of: dict[Event, list[tuple[Metric, dict[Tags, Any]]]] = {}
         for metric in self.metrics:
-            self._takers.setdefault(metric.event, []).append(_taker(metric, self.series[metric.name]))
+            self._of.setdefault(metric.event, []).append((metric, self.series[metric.name]))
 
     def begin(self, name: str, tags: Tags) -> None:
         """The series of a counter or sum is at 0 unless it exists: a rate misses the first event of one that is born at 1."""
@@ -199,8 +194,8 @@ class Store:
 
     def attach(self) -> Store:
         """Begins to listen."""
-        for event, takers in self._takers.items():
-            telemetry.attach(self._handler, event, takers[0] if len(takers) == 1 else _all(takers))
+        for event, metrics in self._of.items():
+            telemetry.attach(self._handler, event, _handler(metrics))
         return self
 
     def detach(self) -> None:

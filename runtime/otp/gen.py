@@ -204,6 +204,8 @@ def resolve(dest: Dest) -> Cell | None:
 
     Raises Error("badarg") for what can be nobody's address; None is nobody, as `whereis` says it.
     """
+    if type(dest) is str:
+        return current_engine().names.get(dest)
     if isinstance(dest, Pid):
         return dest.cell
     if isinstance(dest, tuple):
