@@ -14,6 +14,8 @@ from actors.storage.failures import OutcomeUnknown, rolled_back
 from schema import ledger
 from schema.rows import TransactionRow
 
+ONE_ROW = "INSERT 0 1"
+
 
 async def record(
     connection: asyncpg.Connection, rows: list[TransactionRow], prepared: Prepared, seconds: float
@@ -24,10 +26,9 @@ async def record(
     `OutcomeUnknown` when the answer does not come within `seconds` or is lost, and what the database has rolled back for.
     """
     if len(rows) == 1 and not prepared.nodes:
-        outcome = await _known(
-            connection.fetchval(ledger.RECORD_ONE, *_one_of(rows[0], prepared), timeout=seconds)
-        )
-        if outcome == "recorded":
+        sql = ledger.RECORD_ONE if rows[0].idempotency_key is None else ledger.RECORD_ONE_KEYED
+        inserted = await _known(connection.execute(sql, *_one_of(rows[0], prepared), timeout=seconds))
+        if inserted == ONE_ROW:
             return None
     arguments = (*head_of(prepared), *_columns_of(rows), *entries_of(prepared))
     found = await _known(connection.fetchrow(ledger.RECORD, *arguments, timeout=seconds))

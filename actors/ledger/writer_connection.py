@@ -7,6 +7,7 @@ import asyncpg
 from actors.server_state import server_state
 from actors.storage import repo
 from actors.storage.failures import Unavailable
+from schema import ledger
 
 SERVER_MS = 4000  # the database ends a statement of ours itself
 
@@ -29,7 +30,7 @@ class WriterConnection:
         try:
             connection = await repo.pool().acquire(timeout=2.0)
             self._connection = server_state().writer_connection = connection  # type: ignore[assignment]
-            await connection.execute(f"SET statement_timeout = {SERVER_MS}")
+            await connection.execute(f"SET statement_timeout = {SERVER_MS}; {ledger.RECORDER}")
         except Unavailable:
             raise
         except Exception as error:  # before anything was sent: nothing is written

@@ -45,9 +45,9 @@ class Counted:
     connection: asyncpg.Connection
     calls: list[str] = field(default_factory=list)
 
-    def fetchval(self, sql: str, *arguments: Any, timeout: float) -> Awaitable[Any]:
+    def execute(self, sql: str, *arguments: Any, timeout: float) -> Awaitable[str]:
         self.calls.append(sql)
-        return self.connection.fetchval(sql, *arguments, timeout=timeout)
+        return self.connection.execute(sql, *arguments, timeout=timeout)
 
     def fetchrow(self, sql: str, *arguments: Any, timeout: float) -> Awaitable[Any]:
         self.calls.append(sql)
@@ -57,6 +57,7 @@ class Counted:
 def on(database: str, work: Callable[[Any, UUID], Awaitable[None]]) -> None:
     async def main() -> None:
         connection = await asyncpg.connect(database)
+        await connection.execute(ledger.RECORDER)
         engine = DeterministicEngine(0)
         engines.set_default(engine)  # whose `ServerState` names the node
         try:
@@ -107,8 +108,8 @@ def test_what_is_not_recorded_changes_nothing_and_says_why(database: str) -> Non
         with pytest.raises(asyncpg.ForeignKeyViolationError) as violated:
             await record(counted, nobody, prepare(prepared.after, nobody), SECONDS)
         assert violated.value.constraint_name == "transactions_user_id_fkey"
-        assert counted.calls == [ledger.RECORD_ONE, ledger.RECORD_ONE, ledger.RECORD, ledger.RECORD_ONE, ledger.RECORD,
-                                 ledger.RECORD_ONE]  # fmt: skip
+        assert counted.calls == [ledger.RECORD_ONE_KEYED, ledger.RECORD_ONE, ledger.RECORD, ledger.RECORD_ONE_KEYED,
+                                 ledger.RECORD, ledger.RECORD_ONE]  # fmt: skip
         assert await read_head(counted.connection) == prepared.after
         assert await counted.connection.fetchval("SELECT count(*) FROM transactions") == 1
 

@@ -97,7 +97,7 @@ def test_a_table_locked_from_outside_leaves_no_statement_behind(database: str) -
             assert server_state().write_error is not None
             waiting = await locker.fetchval(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                " AND query LIKE '%record_transaction%' AND state = 'active' AND pid <> pg_backend_pid()"
+                " AND query LIKE '%INTO transactions%' AND state = 'active' AND pid <> pg_backend_pid()"
             )
             assert waiting == 0
             await transaction.rollback()

@@ -56,6 +56,7 @@ class ModelDatabase:
             ledger.LISTEN: self._listen,
             ledger.RECORD: self._record,
             ledger.RECORD_ONE: self._record_one,
+            ledger.RECORD_ONE_KEYED: self._record_one,
             ledger.RECORD_PENDING: self._record_pending,
             ledger.PENDING: self._read_pending,
             ledger.REPLAYS: self._replays,
@@ -142,8 +143,8 @@ class ModelDatabase:
         kept, subtree = arguments[14:]
         columns = (str(id_), str(user), amount, currency, [text], [key], [digest], key is not None)
         frontier = [*self.head["frontier"][:kept], subtree]
-        found = self._record(node, seq, chained, at, *columns, [leaf], [entry], root, frontier)
-        return [Record(outcome=found[0]["outcome"])]
+        [found] = self._record(node, seq, chained, at, *columns, [leaf], [entry], root, frontier)
+        return [found] if found["outcome"] == "recorded" else []
 
     def _by_key(self) -> dict[tuple[UUID, str], Record]:
         return {

@@ -96,13 +96,12 @@ class ModelConnection:
         row = await self.fetchrow(sql, *arguments, timeout=timeout)
         return None if row is None else next(iter(row))
 
-    async def execute(self, sql: str, *arguments: Any) -> str:
+    async def execute(self, sql: str, *arguments: Any, timeout: float | None = None) -> str:
         if sql == BACKEND:
             for heard in self._logs:
                 heard(self, SimpleNamespace(message=str(self.number)))
             return "DO"
-        await self.fetch(sql, *arguments)
-        return "OK"
+        return f"INSERT 0 {len(await self.fetch(sql, *arguments, timeout=timeout))}"
 
     async def _ask(self, sql: str, arguments: tuple[Any, ...], timeout: float) -> list[Record]:
         weather, loop = self.weather, self.loop
