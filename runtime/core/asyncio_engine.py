@@ -89,7 +89,7 @@ class AsyncioEngine(Engine):
         if self.scheduled:
             cell.wake(wait)
             return
-        self.scheduled = True  # and the slice is at once: another callback would cost an iteration of the loop
+        self.scheduled = True  # the slice is at once: another callback costs an iteration of the loop
         cell.wake(wait)
         self._run()
 

@@ -47,7 +47,8 @@ class Engine:
         self.on_exit: list[Callable[[Pid, Any], None]] = []
         self.on_spawn: list[Callable[[Pid], None]] = []
         self.thespian: Any = None  # the Thespian system base on this engine, if there is one
-        self.persistent_terms: dict[Any, Any] = {}  # `persistent_term`: what outlives processes, by a key of each module
+        # As OTP's `persistent_term`: what outlives processes, by a key of the module that keeps it.
+        self.persistent_terms: dict[Any, Any] = {}
         self.refused = 0  # messages that found a bounded mailbox full
         self._draining = False
         self.fresh = ExecutionState(self, NEW, shared=True)  # of all that have not run yet
