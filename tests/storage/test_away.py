@@ -65,7 +65,8 @@ def test_a_commit_whose_answer_is_lost_is_told_all_the_same(database: str) -> No
         async with proxy(database) as link, storage(link.url) as s:
             user = await add_user(database)
             seen = await s.subscribe(f"transaction:{user}")
-            assert isinstance(await s.record(user), Recorded)
+            # With a key as well: what is lost below is to be the answer of the statement, not that of preparing it.
+            assert isinstance(await s.record(user, idempotency_key="first", request_hash=b"r"), Recorded)
             link.mode = "deaf"
             lost = await s.record(user, idempotency_key="k", request_hash=b"r")
             assert isinstance(lost, OutcomeUnknown)
