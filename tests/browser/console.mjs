@@ -45,6 +45,18 @@ await run(async (browser) => {
   await page.locator('#pane [data-key="restart"]').focus();
   await page.keyboard.press("Enter");
   await page.waitForSelector('#tree [data-name="ledger_server"].pulse');
+  // What a restart lights up is a light colour on a light page, in each moment of it.
+  const glow = await page.locator('#tree [data-name="ledger_server"] .box').evaluate((box) => {
+    const [animation] = box.getAnimations();
+    animation.pause();
+    const colours = [0, 0.2, 0.4, 0.6, 0.8, 0.99].map((part) => {
+      animation.currentTime = part * animation.effect.getComputedTiming().duration;
+      return getComputedStyle(box).fill;
+    });
+    animation.play();
+    return colours;
+  });
+  say("glow", { colours: glow });
   await more(page, "ledger_server", before);
   say("restarted", { before, after: await restarts(page, "ledger_server") });
 
@@ -59,6 +71,12 @@ await run(async (browser) => {
   await page.waitForFunction(() => Number(document.querySelector("#log-count").textContent) >= 2);
   await page.waitForTimeout(250);
   await shot(page, "crash");
+  // No tile cuts what it shows, the longest value of memory either.
+  const cut = await page.locator("#tiles .tile").evaluateAll((tiles) => {
+    tiles.find((tile) => tile.dataset.key === "memory").querySelector("dd").textContent = "1023 MiB";
+    return tiles.filter((tile) => [...tile.children].some((one) => one.scrollWidth > one.clientWidth)).map((tile) => tile.dataset.key);
+  });
+  say("tiles", { cut });
   say("crashed", {
     before: wrote,
     after: await restarts(page, "db_writer"),
@@ -66,6 +84,10 @@ await run(async (browser) => {
     pane: await page.locator("#pane .log").textContent(),
   });
   say("violations", { where: "pane", found: await violations(page) });
+
+  const focused = () => page.evaluate(() => document.activeElement.dataset.name ?? document.activeElement.textContent);
+  await page.keyboard.press("Escape");
+  const afterEscape = { tree: await focused() };
 
   await page.locator("#tab-log").click();
   say("log", { text: await page.locator("#log").textContent() });
@@ -82,7 +104,14 @@ await run(async (browser) => {
   say("filtered", { rows: await page.locator("#processes tbody tr .link").allTextContents() });
   await page.locator('#filters [name="name"]').fill("");
   await page.waitForFunction(() => document.querySelectorAll("#processes tbody tr").length > 5);
+  // The table is drawn anew while the pane is open, so that the button which opened it is not there any more.
+  const row = page.locator("#processes tbody tr", { hasText: "ledger_server" }).first();
+  await row.locator("button").first().click();
+  await page.waitForSelector('#pane [data-key="restart"]');
+  await page.evaluate(() => document.querySelectorAll("#processes tbody tr").forEach((one) => one.replaceWith(one.cloneNode(true))));
   await page.keyboard.press("Escape");
+  afterEscape.table = await focused();
+  say("after escape", afterEscape);
   await shot(page, "processes");
   say("violations", { where: "processes", found: await violations(page) });
 

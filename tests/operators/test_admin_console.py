@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,21 @@ def test_restart_by_keyboard_raises_the_count_without_a_reload(told: list[Any]) 
     restarted = one(told, "restarted")
     assert restarted["after"] == restarted["before"] + 1
     assert one(told, "no reload") == {"event": "no reload", "loads": 0, "problems": []}
+
+
+def test_what_is_restarted_glows_in_light_colours_on_a_light_page(told: list[Any]) -> None:
+    colours = one(told, "glow")["colours"]
+    assert len(set(colours)) > 1, "nothing glows"
+    for colour in colours:
+        assert min(map(int, re.fullmatch(r"rgb\((\d+), (\d+), (\d+)\)", colour).groups())) > 150, colours  # type: ignore[union-attr]
+
+
+def test_no_tile_is_cut(told: list[Any]) -> None:
+    assert one(told, "tiles")["cut"] == []
+
+
+def test_escape_gives_the_focus_back(told: list[Any]) -> None:
+    assert one(told, "after escape") == {"event": "after escape", "tree": "db_writer", "table": "ledger_server"}
 
 
 def test_a_crash_is_counted_logged_and_explained(told: list[Any]) -> None:

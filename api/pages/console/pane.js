@@ -25,7 +25,7 @@ export class Pane {
     this.shown = "";
     this.children = null;
     this.traced = null;
-    this.opener = document.activeElement;
+    if (!this.element.contains(document.activeElement)) this.opener = document.activeElement;
     this.chosen(this.handle, node);
     this.element.hidden = false;
     $("pane").parentElement.classList.add("open");
@@ -39,7 +39,16 @@ export class Pane {
     this.element.hidden = true;
     this.element.parentElement.classList.remove("open");
     this.chosen(null, null);
-    this.opener?.focus?.();
+    this.giveBack();
+  }
+
+  /** The focus goes to what has opened the pane, or to what stands for that since the view was drawn anew. */
+  giveBack() {
+    const { name, pid } = this.node;
+    const [inTree, inTable] = [`#tree [data-name="${CSS.escape(name)}"]`, `#processes [data-handle="${CSS.escape(pid)}"] button`];
+    const candidates = [this.opener, document.querySelector(inTree), document.querySelector(inTable), $("main")];
+    const there = (one) => one && one !== document.body && one.isConnected && one.getClientRects().length > 0;
+    candidates.find(there)?.focus({ preventScroll: true });
   }
 
   async read() {
