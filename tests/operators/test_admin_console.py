@@ -93,7 +93,11 @@ def test_no_tile_is_cut(told: list[Any]) -> None:
 
 
 def test_escape_gives_the_focus_back(told: list[Any]) -> None:
-    assert one(told, "after escape") == {"event": "after escape", "tree": "db_writer", "table": "ledger_server"}
+    assert one(told, "after escape") == {
+        "event": "after escape",
+        "tree": "db_writer",
+        "table": "ledger_server",
+    }
 
 
 def test_a_crash_is_counted_logged_and_explained(told: list[Any]) -> None:
