@@ -34,6 +34,12 @@ def test_the_dockerfile_copies_what_exists_and_sets_known_settings() -> None:
     assert {"runtime", "actors", "api", "schema"} <= copied
     assert lines[-1] == 'CMD ["bitnexus", "serve"]'
     assert "USER bitnexus" in lines
+    assert "VOLUME /data" in lines
+    [health] = [line for line in lines if line.startswith("HEALTHCHECK ")]
+    assert "os.environ.get('PORT'" in health, "the port is a setting"
+    for line in lines:
+        if "pip install" in line:
+            assert "--require-hashes" in line or ("--no-deps" in line and "--no-build-isolation" in line), line
 
 
 def test_compose_gives_known_settings_and_waits_for_the_database() -> None:
@@ -41,7 +47,9 @@ def test_compose_gives_known_settings_and_waits_for_the_database() -> None:
     servers = [compose["services"][name] for name in ("one", "two")]
     for service in servers:
         assert set(service["environment"]) <= SETTINGS
-        assert {"DATABASE_URL", "CLUSTER_URL", "METRICS_TOKEN"} <= set(service["environment"])
+        assert {"DATABASE_URL", "CLUSTER_URL", "METRICS_TOKEN", "TRUSTED_PROXIES"} <= set(service["environment"])
+        jwt = {name for name in SETTINGS if name.startswith("JWT_") and name != "JWT_LEEWAY"}
+        assert jwt <= set(service["environment"]), jwt - set(service["environment"])
         assert service["depends_on"]["db"]["condition"] == "service_healthy"
         assert service["depends_on"]["nats"]["condition"] == "service_healthy"
     assert len({service["environment"]["NODE_NAME"] for service in servers}) == 2
@@ -53,6 +61,36 @@ def test_compose_gives_known_settings_and_waits_for_the_database() -> None:
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
             assert (ROOT / source).exists() if source.startswith(".") else source in compose["volumes"]
+
+
+def test_a_breaker_that_does_not_close_raises_an_alert() -> None:
+    """It goes from open to half-open by itself and waits there for a request: only `closed` says that all is well."""
+    alerts = yaml.safe_load((ROOT / "deploy/alerts.yml").read_text())
+    [found] = [
+        rule["expr"]
+        for group in alerts["groups"]
+        for rule in group["rules"]
+        if rule.get("alert") == "BitNexusBreakerOpen"
+    ]
+    assert found == 'bitnexus_breaker_state{state="closed"} == 0'
+
+
+def test_what_people_read_says_they() -> None:
+    """Users, admins and operators are people of whom nothing is known."""
+    gendered = re.compile(r"\b(?:he|his|him|himself|she|hers?|herself)\b", re.IGNORECASE)
+    told = [
+        *ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md"), *ROOT.glob("api/**/*.py"), *ROOT.glob("actors/**/*.py"),
+        *ROOT.glob("runtime/**/*.py"), *ROOT.glob("api/pages/*/*.html"), *ROOT.glob("api/pages/[cds]*/*.js"),
+        *ROOT.glob("deploy/**/*.yml"), ROOT / "supervisor.toml",
+    ]  # fmt: skip
+    assert len(told) > 100
+    found = [
+        f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
+        for file in told
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if gendered.search(line)
+    ]
+    assert found == []
 
 
 def test_the_unit_starts_the_command_with_known_settings() -> None:
