@@ -100,7 +100,8 @@ class H11:
                     reading.requests.append((method, body))
                 elif event is h11.PAUSED:
                     if peer.our_state is h11.SEND_RESPONSE:
-                        peer.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
+                        status = 501 if method == "CONNECT" else 200  # h11 would speak HTTP no more after 200
+                        peer.send(h11.Response(status_code=status, headers=[("content-length", "0")]))
                         peer.send(h11.EndOfMessage())
                     if h11.MUST_CLOSE in (peer.our_state, peer.their_state):
                         reading.ended = True
