@@ -39,7 +39,9 @@ def test_the_dockerfile_copies_what_exists_and_sets_known_settings() -> None:
     assert "os.environ.get('PORT'" in health, "the port is a setting"
     for line in lines:
         if "pip install" in line:
-            assert "--require-hashes" in line or ("--no-deps" in line and "--no-build-isolation" in line), line
+            assert "--require-hashes" in line or ("--no-deps" in line and "--no-build-isolation" in line), (
+                line
+            )
 
 
 def test_compose_gives_known_settings_and_waits_for_the_database() -> None:
@@ -47,7 +49,9 @@ def test_compose_gives_known_settings_and_waits_for_the_database() -> None:
     servers = [compose["services"][name] for name in ("one", "two")]
     for service in servers:
         assert set(service["environment"]) <= SETTINGS
-        assert {"DATABASE_URL", "CLUSTER_URL", "METRICS_TOKEN", "TRUSTED_PROXIES"} <= set(service["environment"])
+        assert {"DATABASE_URL", "CLUSTER_URL", "METRICS_TOKEN", "TRUSTED_PROXIES"} <= set(
+            service["environment"]
+        )
         jwt = {name for name in SETTINGS if name.startswith("JWT_") and name != "JWT_LEEWAY"}
         assert jwt <= set(service["environment"]), jwt - set(service["environment"])
         assert service["depends_on"]["db"]["condition"] == "service_healthy"

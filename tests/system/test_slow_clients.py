@@ -20,7 +20,21 @@ CONNECTIONS = 150
 SECONDS = 12
 MODES = {
     "slow heads": ("-H", "-i", "2", "-x", "24", "-t", "GET", "-u", "{url}/health"),
-    "slow bodies": ("-B", "-f", "application/json", "-i", "2", "-s", "8192", "-x", "10", "-t", "POST", "-u", "{url}/api/v1/auth/login"),
+    "slow bodies": (
+        "-B",
+        "-f",
+        "application/json",
+        "-i",
+        "2",
+        "-s",
+        "8192",
+        "-x",
+        "10",
+        "-t",
+        "POST",
+        "-u",
+        "{url}/api/v1/auth/login",
+    ),
     "many ranges": ("-R", "-a", "5", "-b", "3000", "-t", "GET", "-u", "{url}/openapi.json"),
     "slow readers": (
         "-X",
