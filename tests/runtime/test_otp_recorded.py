@@ -13,6 +13,7 @@ import pytest
 
 from tests.otp.differential import Case, Truth, against_erlang, first_difference, recorded_truth
 from tests.otp.machine_scenarios import machine_scenarios
+from tests.otp.made_scenarios import MADE
 from tests.otp.mutations import Pool, mutations
 from tests.otp.real_erlang import Recording, term
 from tests.otp.scenario import replay
@@ -25,7 +26,7 @@ def recordings() -> list[Any]:
 
 
 def test_there_are_recordings_of_every_kind() -> None:
-    assert {"mutated", "processes", "servers", "state_machines"} <= {file.stem for file in RECORDED}
+    assert {"state_machines", "mutated", *MADE} == {file.stem for file in RECORDED}
     assert sum(len(recording["steps"]) for recording in recordings()) > 1000
 
 
@@ -82,3 +83,17 @@ def test_the_comparison_with_erlang_says_what_differs(
     printed = capsys.readouterr().out
     assert "DIFFERS wrong in step 1" in printed and "lost: not recorded" in printed
     assert "2 scenarios with 4 steps compared with real OTP, 1 differ" in printed
+
+
+def test_what_differs_is_recorded_again_to_tell_a_race(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = [{"do": [{"op": "whereis", "name": "nobody"}]}]
+    trace, alive = replay(steps, 0)
+    rare, usual = Recording(trace, alive), Recording([[["ok", "driver#1", "whereis", "somebody"]]], alive)
+    asked: list[Recording] = [usual] * 6 + [usual, rare] * 10
+    monkeypatch.setattr("tests.otp.differential.record", lambda _pairs, **_options: {"race": asked.pop(0)})
+    assert against_erlang([Case("race", steps)], 6) == 0
+    assert (
+        asked == [] and "1 scenarios with 0 steps compared with real OTP, 0 differ" in capsys.readouterr().out
+    )
