@@ -38,7 +38,7 @@ defmodule Perform do
       {:line, ^pid, line} -> collect(pid, ref, [line | lines])
       {:DOWN, ^ref, _, _, reason} -> Enum.reverse(["down " <> end_of(reason) | lines])
     after
-      20_000 -> Process.exit(pid, :kill); Enum.reverse(["STUCK" | lines])
+      60_000 -> Process.exit(pid, :kill); Enum.reverse(["STUCK" | lines])
     end
   end
   defp end_of({_, stack}) when is_list(stack), do: "crash"
@@ -205,5 +205,5 @@ end
 {:ok, programs} = :file.consult(file)
 
 programs
-|> Task.async_stream(fn {name, ops} -> {name, Perform.program(ops)} end, max_concurrency: 8, timeout: 60_000)
+|> Task.async_stream(fn {name, ops} -> {name, Perform.program(ops)} end, max_concurrency: 8, timeout: 90_000)
 |> Enum.each(fn {:ok, {name, lines}} -> IO.puts(Enum.join([Atom.to_string(name) | lines], "\t")) end)

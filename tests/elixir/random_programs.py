@@ -359,13 +359,13 @@ def end_of(reason: Any) -> str:
     return "other"
 
 
-def here(ops: list[Op]) -> list[str]:
+def perform_here(ops: list[Op]) -> list[str]:
     """What a program comes to on the runtime."""
 
     async def body() -> list[str]:
         performer = Performer(ops)
         pid, ref = erlang.spawn_monitor(performer.run)
-        down = await erlang.receive(lambda m: isinstance(m, Down) and m.ref is ref, timeout=20_000)
+        down = await erlang.receive(lambda m: isinstance(m, Down) and m.ref is ref, timeout=60_000)
         if down is TIMEOUT:
             erlang.exit(pid, "kill")
             return [*performer.lines, "STUCK"]
