@@ -20,8 +20,9 @@ from runtime.testing.simulation import play
 from tests.otp.real_erlang import term
 
 from . import agents_and_processes, registries, supervisors, task_supervisors, tasks
+from .performer import Op, perform_here
 from .program import PROGRAMS, show
-from .random_programs import Op, perform_here, random_programs
+from .random_programs import random_programs
 
 assert all(
     (agents_and_processes, registries, supervisors, task_supervisors, tasks)

@@ -1,4 +1,4 @@
-# Performs random programs (tests/elixir/random_programs.py makes them, and is the same for the runtime): `elixir random.exs FILE`.
+# Performs random programs of tests/elixir/random_programs.py as performer.py does on the runtime: `elixir random.exs FILE`.
 
 :logger.set_primary_config(:level, :none)
 

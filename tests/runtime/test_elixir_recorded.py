@@ -8,7 +8,8 @@ import logging
 import pytest
 
 from tests.elixir import __main__ as command
-from tests.elixir.random_programs import perform_here, random_programs
+from tests.elixir.performer import perform_here
+from tests.elixir.random_programs import random_programs
 
 RECORDED = json.loads(command.RECORDED.read_text())
 RANDOM = json.loads(command.RECORDED_RANDOM.read_text())
