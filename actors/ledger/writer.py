@@ -21,7 +21,6 @@ durable or not there at all, never half; an idempotency key makes the retry safe
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from datetime import UTC, datetime
 from time import perf_counter
@@ -50,6 +49,7 @@ from actors.ledger.batch import (
 from actors.ledger.feed import Committed
 from actors.ledger.other_writers import Follows, OtherWriters, Wish
 from actors.ledger.server import Heard, Moved, Prepare, Prepared
+from actors.ledger.write_health import PROBE_MS, WriteHealth
 from actors.ledger.writer_connection import WriterConnection
 from actors.server_state import server_state
 from actors.storage import repo
@@ -64,13 +64,10 @@ from runtime.phoenix.pubsub import whereis
 from schema import currencies, ledger
 from schema.rows import LedgerHead, TransactionRow
 
-log = logging.getLogger("bitnexus.db_writer")
-
 MAX_BATCH = 250  # as many answers, and no more, come at once: others have their turn in between
 PENDING_PAGE = 250
 SQL_SECONDS = 4.5  # we give up after that, and still below the caller's 5 s, so that it gets the reason
 STALE_RETRIES = 50  # each with the head that the last one found; another server got there first as often
-PROBE_MS = 2000
 HEAR_MS = 20  # for what another node has committed before this one, and is publishing
 USER_OF = "transactions_user_id_fkey"
 
@@ -98,8 +95,7 @@ class DbWriter(GenServer):
         self.waiting: list[tuple[From, RecordTransaction]] = []
         self.connection = WriterConnection()
         self.me = erlang.self_()
-        self.state = server_state()
-        self.failed_batches = 0
+        self.health = WriteHealth(server_state())
         erlang.send(self.me, RecordPending())
         erlang.send(self.me, ProbeWrite())
         with suppress(Error):  # no PubSub: a writer without channels, in tests
@@ -201,7 +197,7 @@ class DbWriter(GenServer):
             if isinstance(prepared, list):
                 batch = prepared
                 continue
-            self._wrote()
+            self.health.wrote(self.now())
             gen_server.cast("ledger_server", Moved(prepared.after))
             telemetry.execute(
                 ("db_writer", "batch"),
@@ -232,7 +228,7 @@ class DbWriter(GenServer):
                 await self._not_written(error)
                 answer = error if isinstance(error, OutcomeUnknown) else Unavailable(repo.reason(error))
             case _:
-                log.error("a batch of %d could not be written", len(batch), exc_info=error)
+                await self._not_written(error)
                 answer = Unavailable(repo.reason(error))
         _answer_all(batch, answer)
         return None
@@ -332,7 +328,7 @@ class DbWriter(GenServer):
             *record_call.entries_of(prepared),
         )
         if outcome == "recorded":  # else another server was faster: the next page begins with its head
-            self._wrote()
+            self.health.wrote(self.now())
             gen_server.cast("ledger_server", Moved(prepared.after))
 
     async def _on_committed(self, committed: Committed) -> None:
@@ -385,30 +381,17 @@ class DbWriter(GenServer):
     # ---- whether writing works
 
     async def _probe(self) -> None:
-        state = server_state()
         try:
-            if state.written_at is None or self.now() - state.written_at >= PROBE_MS / 1000:
+            if self.health.is_probe_due(self.now()):
                 await (await self.connection.get()).fetchval(ledger.PROBE_WRITE, timeout=SQL_SECONDS)
-                self._wrote()
+                self.health.probed(self.now())
         except Exception as error:
             await self._not_written(error)
         erlang.send_after(PROBE_MS, self.me, ProbeWrite())
 
-    def _wrote(self) -> None:
-        state = self.state
-        state.written_at = self.now()
-        if state.write_error is not None:
-            log.warning("writing again, after %d failures", self.failed_batches)
-            state.write_error, self.failed_batches = None, 0
-
     async def _not_written(self, error: Exception) -> None:
-        """Note why; said once, then counted until it works again."""
-        state = server_state()
-        self.failed_batches += 1
-        if state.write_error is None:
-            log.error("the database can't be written: %s", repo.reason(error))
-        state.write_error = repo.reason(error)
-        if not rolled_back(error) or is_elsewhere(error):
+        self.health.failed(error, self.now())
+        if meaning(error) is Meaning.OURS or not rolled_back(error) or is_elsewhere(error):
             await self.connection.drop()
             repo.suspect(error)
 

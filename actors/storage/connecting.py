@@ -21,6 +21,7 @@ from asyncpg.connection import LoggedQuery
 from actors.connection_string import each_host, session_attributes
 from actors.server_state import server_state
 from actors.storage.failures import Unavailable, reason
+from actors.storage.framing import FramedLoop, frame
 from runtime.core import telemetry
 
 if TYPE_CHECKING:
@@ -50,10 +51,11 @@ SqlConnection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"  # opened 
 
 
 class Connection(asyncpg.Connection):
-    """A connection that notices within PEER_MS that its peer is gone."""
+    """A connection that notices within PEER_MS that its peer is gone, and at once that it is not PostgreSQL."""
 
     def __init__(self, protocol: Any, transport: Any, *arguments: Any, **options: Any) -> None:
         super().__init__(protocol, transport, *arguments, **options)
+        frame(transport, protocol)
         end = transport.get_extra_info("socket")
         if end is not None and end.family in (socket.AF_INET, socket.AF_INET6):
             for level, option, value in _SOCKET_OPTIONS:
@@ -117,6 +119,7 @@ async def open_connection(
     """
     driver = server_state().driver if driver is None else driver
     options["target_session_attrs"] = session_attributes(url)
+    options["loop"] = FramedLoop(asyncio.get_running_loop())
     async with asyncio.timeout(timeout):
         return await _first([driver.connect(host, timeout=timeout, **options) for host in each_host(url)])
 

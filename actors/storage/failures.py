@@ -7,6 +7,7 @@ the database may be unable to serve now (`AWAY`: wait, it is nobody's mistake), 
 
 from __future__ import annotations
 
+import struct
 from enum import Enum
 from typing import Final
 
@@ -25,7 +26,12 @@ class Meaning(Enum):
 # rolled back (deadlock, serialization), out of resources (disk, memory, connections), not in the state for it (a lock timeout,
 # no connections allowed), stopped by an operator or a time limit, the operating system's error, configuration, internal.
 _AWAY: Final = frozenset({"08", "28", "3D", "25", "40", "53", "55", "57", "58", "F0", "XX"})
+# A right that was taken away, a session that has lost our prepared statements (DISCARD ALL, a pooler), a plan that fits a table
+# of yesterday: a hand has changed what is given to us, and it or another session changes it back.
+_AWAY_TOO: Final = frozenset({"42501", "26000", "42P05", "0A000"})
 _ROW: Final = frozenset({"22", "23"})
+# What an answer that is no answer makes asyncpg raise, beside its own errors.
+UNREADABLE: Final = (EOFError, BufferError, UnicodeDecodeError, struct.error)
 
 
 class Unavailable(Exception):
@@ -41,13 +47,13 @@ def meaning(error: BaseException) -> Meaning:
     if isinstance(error, (Unavailable, OutcomeUnknown)):
         return Meaning.AWAY
     if isinstance(error, asyncpg.PostgresError):
-        kind = str(getattr(error, "sqlstate", None) or "XX")[:2]
-        return Meaning.AWAY if kind in _AWAY else Meaning.ROW if kind in _ROW else Meaning.OURS
-    if isinstance(error, (OSError, TimeoutError, EOFError)):
+        state = str(getattr(error, "sqlstate", None) or "XX")
+        if state[:2] in _AWAY or state in _AWAY_TOO:
+            return Meaning.AWAY
+        return Meaning.ROW if state[:2] in _ROW else Meaning.OURS
+    if isinstance(error, (OSError, TimeoutError, *UNREADABLE)):
         return Meaning.AWAY
-    if isinstance(
-        error, ValueError
-    ):  # UnicodeError, and asyncpg's for an argument that its type does not take
+    if isinstance(error, ValueError):  # also asyncpg's for an argument that its type does not take
         return Meaning.ROW
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError)):
         return Meaning.AWAY  # the connection or the pool was closed under us
@@ -59,16 +65,26 @@ def rolled_back(error: BaseException) -> bool:
 
     Not so when the connection ended, or the server ended it (FATAL, PANIC), or nobody answered in time.
     """
-    if isinstance(error, (Unavailable, UnicodeError)):
+    if isinstance(error, (Unavailable, UnicodeEncodeError)):
         return True
     if isinstance(error, asyncpg.PostgresError):
         return getattr(error, "severity_en", None) == "ERROR"
-    return isinstance(error, ValueError)
+    return isinstance(error, ValueError) and not isinstance(error, UNREADABLE)
 
 
 def is_elsewhere(error: BaseException) -> bool:
-    """Whether the server takes no writes (any more): it is a standby, or was told so. Another session may find another."""
-    return isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+    """Whether another session may do what this one can't.
+
+    Its server takes no writes (any more): it is a standby, or was told so; or the session has lost what was prepared in it.
+    """
+    return isinstance(
+        error,
+        (
+            asyncpg.ReadOnlySQLTransactionError,
+            asyncpg.InvalidSQLStatementNameError,
+            asyncpg.DuplicatePreparedStatementError,
+        ),
+    )
 
 
 def reason(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from actors.storage import repo
+from actors.storage import failures, repo
 from actors.storage.failures import Meaning, meaning, rolled_back
 from runtime.core.exits import Exit
 from runtime.core.reports import describe
@@ -147,9 +147,10 @@ def from_exception(error: BaseException, writes: bool = False) -> ApiError:
 def is_away(error: BaseException) -> bool:
     """True when the error says that the database can't be reached or can't serve now.
 
-    Not so of a bare timeout or an error of the operating system: that may come from elsewhere.
+    Not so of a bare timeout, an error of the operating system or bytes that can't be read: that may come from elsewhere.
     """
-    plain = isinstance(error, (TimeoutError, OSError)) and not isinstance(error, ConnectionError)
+    elsewhere = (TimeoutError, OSError, *failures.UNREADABLE)
+    plain = isinstance(error, elsewhere) and not isinstance(error, ConnectionError)
     return not plain and meaning(error) is Meaning.AWAY
 
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +37,13 @@ from tests.support.server import PASSWORD, ROOT, SECRET, environment
 NEW = {"amount": "1.00", "currency": "EUR"}
 OUTAGE = 8.0  # seconds
 PATIENCE = 30.0
+HELD_SECONDS = 10.0
+LOOKS = 100  # for each row
+FOREIGN = "INSERT INTO transactions (user_id, amount, currency) VALUES ($1, 2.00, 'EUR')"
+HELD = """
+SELECT EXISTS (SELECT FROM pg_stat_activity a JOIN pg_locks l USING (pid) WHERE a.datname = current_database()
+               AND a.state = 'idle in transaction' AND l.relation = 'ledger_head'::regclass)
+"""
 LINE = re.compile(r"^\d{4}-\d\d-\d\d .*?(WARNING|ERROR|INFO) ")
 
 CRASHING = """
@@ -209,32 +217,38 @@ class Findings:
         return seen
 
     async def e2(self) -> str:
-        """The link of one of two servers goes half-open while it writes; the other wants to write."""
+        """The link of the server that holds the ledger's head goes half-open, while it takes in rows of another program."""
         direct = await self.database()
-        worst = 0.0
         async with tcp(direct) as way:
             one, other = await self.behind(way, direct), await self.start(direct)
-            for _ in range(8):
-                busy = [asyncio.create_task(_posting(one)) for _ in range(8)]
-                way.mode = (
-                    "slow"  # so that the head is locked most of the time, where it takes several round trips
-                )
-                await asyncio.sleep(1.0)
-                way.mode = "silent"
-                began = time.monotonic()
-                while (await other.post(5.0))[0] != "201" and time.monotonic() - began < PATIENCE:
-                    await asyncio.sleep(0.05)
-                worst = max(worst, time.monotonic() - began)
-                for task in busy:
-                    task.cancel()
-                way.cut()
-                way.mode = "pass"
-                await one.back()
+            other.process.send_signal(signal.SIGSTOP)  # so that the rows are not its own to take in
+            way.mode = "slow"  # what takes several round trips holds the head most of the time
+            held = await self._until_held(direct, one.user)
+            way.mode = "silent"
+            other.process.send_signal(signal.SIGCONT)
+            seen = await other.back()
+            states = {await one.ready(), await other.ready()}
             await one.stop()
             await other.stop()
-        return f"the other server writes after {worst:.1f} s at worst, of 8" + (
-            " (given up)" if worst > PATIENCE else ""
-        )
+        holds = "the head" if held else "nothing"
+        return f"{holds} is held between two round trips; the other server {seen}; readiness {states} then"
+
+    async def _until_held(self, direct: str, user: str) -> bool:
+        """Writes rows until a session holds a lock without a statement; False if none does in HELD_SECONDS."""
+        program = await asyncpg.connect(direct)
+        watch = await asyncpg.connect(direct)
+        try:
+            until = time.monotonic() + HELD_SECONDS
+            while time.monotonic() < until:
+                await program.execute(FOREIGN, user)
+                for _ in range(LOOKS):
+                    if await watch.fetchval(HELD):
+                        return True
+                    await asyncio.sleep(0.005)
+            return False
+        finally:
+            await program.close()
+            await watch.close()
 
     async def e3(self) -> str:
         """The disk under the embedded database is full, and PostgreSQL has to start on it."""
@@ -402,11 +416,6 @@ def _read(running: Running) -> None:
         running.lines.append(line.rstrip())
         if (found := re.search(r"BitNexus serves on (\S+)", line)) is not None:
             running.url = found[1]
-
-
-async def _posting(server: Running) -> None:
-    while True:
-        await server.post(3.0)
 
 
 async def look(version: Version, chosen: list[str]) -> None:

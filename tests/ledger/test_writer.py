@@ -316,11 +316,11 @@ def test_a_terminated_connection_fails_at_most_one_batch(database: str) -> None:
     run(main())
 
 
-async def until_recorded(s: Any, user: Any) -> Recorded:
+async def until_recorded(s: Any, user: Any, **fields: Any) -> Recorded:
     """Try until it is recorded."""
 
     async def attempt() -> Any:
-        got = await s.record(user)
+        got = await s.record(user, **fields)
         return got if isinstance(got, Recorded) else None
 
     return await until(attempt)

@@ -189,11 +189,15 @@ def error(sqlstate: str, severity: str = "ERROR") -> asyncpg.PostgresError:
         (error("58030"), Meaning.AWAY, True),  # I/O error
         (error("XX001", "PANIC"), Meaning.AWAY, False),
         (error("42P01"), Meaning.OURS, True),  # no such table
+        (error("42501"), Meaning.AWAY, True),  # a right that was revoked
+        (error("26000"), Meaning.AWAY, True),  # a statement that the session does not know any more
         (ConnectionResetError(), Meaning.AWAY, False),
         (TimeoutError(), Meaning.AWAY, False),
         (asyncio.IncompleteReadError(b"", 4), Meaning.AWAY, False),
         (asyncpg.InterfaceError("connection is closed"), Meaning.AWAY, False),
         (UnicodeEncodeError("utf-8", "x", 0, 1, "no"), Meaning.ROW, True),
+        (UnicodeDecodeError("utf-8", b"x", 0, 1, "no"), Meaning.AWAY, False),  # of an answer
+        (BufferError("insufficient data in buffer"), Meaning.AWAY, False),
         (Unavailable("away"), Meaning.AWAY, True),
         (OutcomeUnknown("lost"), Meaning.AWAY, False),
         (TypeError(), Meaning.OURS, False),

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
+from tests.support.impostor import Speech
+
 MODES = ("pass", "close", "silent", "mute", "late", "deaf", "slow")
 SLOW_SECONDS = (0.02, 0.3)  # of delay for whatever is read at once
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -21,8 +23,11 @@ class Proxy:
     `mode` is "pass"; "close" (accepts and closes: nothing is behind it); "silent" (takes bytes and passes none, both ways: a link
     that is half-open), "mute" and "late" (the same for what clients say and for answers alone; what is held comes afterwards, as
     TCP would send it again); "deaf" (what clients say comes, and answers are lost); "slow". It holds for links that are open and
-    for new ones.
+    for new ones. With an `impostor` new links are its own; `garbled` is what each answer is replaced by.
     """
+
+    impostor: Speech | None = None
+    garbled: bytes | None = None
 
     def __init__(self, dial: Callable[[], Awaitable[Ends]]) -> None:
         self._dial = dial
@@ -74,11 +79,14 @@ class Proxy:
         try:
             if self._mode == "close":
                 return
+            if self.impostor is not None:
+                await self.impostor(reader, writer)
+                return
             answers, behind = await self._dial()
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._copy(reader, behind, self._said))
                 both.create_task(self._copy(answers, writer, self._answered))
-        except (OSError, asyncio.CancelledError, ExceptionGroup):
+        except (OSError, EOFError, asyncio.CancelledError, ExceptionGroup):
             pass
         finally:
             self._links.discard(task)
@@ -96,6 +104,8 @@ class Proxy:
             await gate.wait()
             if gate is self._answered and self._mode == "deaf":
                 continue
+            if gate is self._answered and self.garbled is not None:
+                data = self.garbled
             target.write(data)
             await target.drain()
         raise ConnectionResetError
@@ -124,6 +134,21 @@ async def proxy(url: str) -> AsyncIterator[DatabaseProxy]:
             yield running
         finally:
             await running.stop()
+
+
+@asynccontextmanager
+async def tcp_proxy(url: str) -> AsyncIterator[tuple[Proxy, str]]:
+    """A running proxy before the database of `url`, and a URL that leads through it by TCP."""
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    behind = f"{query['host'][0]}/.s.PGSQL.{query['port'][0]}"
+    running = Proxy(lambda: asyncio.open_unix_connection(behind))
+    user = parts.netloc.rpartition("@")[0] or "bitnexus"
+    own = await running.listen()
+    try:
+        yield running, f"postgresql://{user}@127.0.0.1:{own}{parts.path}"
+    finally:
+        await running.stop()
 
 
 @asynccontextmanager
