@@ -13,6 +13,7 @@ import random
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.campaign.checker import SHOWN, Findings, check
 from tests.campaign.clients import Log, OtherProgram, Poster
@@ -20,7 +21,8 @@ from tests.campaign.faults import FAULTS, OF_NODES
 from tests.campaign.subscribers import LongPollSubscriber, Subscriber, WebSocketSubscriber
 from tests.campaign.world import World, world
 
-HEALTHY_SECONDS = 10.0
+DATABASE_SECONDS = 60.0  # until the database itself commits, with its standby's confirmation
+HEALTHY_SECONDS = 10.0  # after that, every server can write
 FAILOVER_SECONDS = 15.0  # the same, after a failover
 PRESENCE_SECONDS = 15.0
 REST_SECONDS = 30.0  # for the last events to arrive
@@ -108,6 +110,10 @@ def _tail(site: object) -> list[str]:
     return [] if server is None else server.lines[-10:]
 
 
+def _last(log: Path) -> list[str]:
+    return log.read_text(errors="replace").splitlines()[-10:]
+
+
 async def _afflict(made: World, rng: random.Random, seconds: float, patience: float, course: Course) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
@@ -132,6 +138,12 @@ async def _afflict(made: World, rng: random.Random, seconds: float, patience: fl
 
 async def judge(made: World, chosen: list[str], patience: float, course: Course) -> None:
     """What the servers are like after these faults."""
+    if not await made.commits_within(patience * DATABASE_SECONDS):
+        course.wrong.append(f"the database did not commit {patience * DATABASE_SECONDS:.0f} s after {chosen}")
+        course.wrong += [
+            f"log of {each.folder.name}: {line}" for each in made.pair for line in _last(each.log)
+        ]
+        return
     allowed = patience * (FAILOVER_SECONDS if "failover" in chosen else HEALTHY_SECONDS)
     took = await made.healthy_within(allowed)
     print(

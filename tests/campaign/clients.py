@@ -171,5 +171,7 @@ class OtherProgram:
                     self.log.foreign.append(str(row))
                 finally:
                     connection.terminate()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (
+                OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+            ):  # fmt: skip
                 continue

@@ -13,10 +13,9 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 
-import asyncpg
 import httpx
 
-from tests.campaign.world import Site, World
+from tests.campaign.world import DATABASE_ERRORS, Site, World
 from tests.support.proxy import Proxy
 from tests.support.replication import DATABASE
 
@@ -33,7 +32,7 @@ WORKERS = (
     "pubsub",
 )
 GONE_SECONDS = 15.0  # until a lost node is no longer seen
-AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)  # of the database of a fault
+AWAY = DATABASE_ERRORS  # what a fault's own connection may raise
 Fault = Callable[[World, random.Random, float], Awaitable[None]]
 
 
@@ -176,6 +175,8 @@ async def restart_the_database(world: World, _rng: random.Random, seconds: float
 async def lose_the_standby(world: World, _rng: random.Random, seconds: float) -> None:
     """The standby is killed and started again: until then COMMIT waits."""
     async with world.replication:
+        if world.repairs:  # the standby has been promoted, and the other is no standby yet
+            return
         await world.pair[1].kill()
         await asyncio.sleep(seconds)
         await world.pair[1].start()

@@ -28,6 +28,13 @@ from tests.support.server import PASSWORD, ROOT, Server, start
 SERVERS = 2
 START_SECONDS = 120.0  # until a server serves that may find no database at its first tries
 UNDO_SECONDS = 60.0
+COMMIT_SECONDS = 5.0
+COMMIT = (
+    "SELECT pg_logical_emit_message(true, 'campaign', '')"  # waits for the standby as any transaction does
+)
+DATABASE_ERRORS = (
+    OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+)  # fmt: skip
 
 
 @dataclass
@@ -97,7 +104,7 @@ class World:
         try:
             yield connection
         finally:
-            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*DATABASE_ERRORS):
                 await connection.close(timeout=5)
 
     async def undo(self, *statements: str) -> None:
@@ -110,10 +117,22 @@ class World:
                     for statement in statements:
                         await connection.execute(statement)
                 return
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except DATABASE_ERRORS:
                 if loop.time() > end:
                     raise
                 await asyncio.sleep(0.1)
+
+    async def commits_within(self, seconds: float) -> bool:
+        """Whether the database itself commits within so many seconds: what no server can do anything about."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while loop.time() < end:
+            with suppress(*DATABASE_ERRORS):
+                async with self.superuser() as connection:
+                    await connection.execute(COMMIT, timeout=COMMIT_SECONDS)
+                    return True
+            await asyncio.sleep(0.05)
+        return False
 
     # ---- servers
 
