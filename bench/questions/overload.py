@@ -32,6 +32,7 @@ TIMES: Final = 10
 SECONDS: Final = 8.0
 CLIENTS: Final = 64  # of the measuring of capacity
 KEPT: Final = 1000
+SENDERS: Final = 2
 USERS: Final = 4
 HEALTH_PAUSE: Final = 0.02
 SMALL_RATE: Final = 20.0  # requests a second of the user who asks for little
@@ -46,6 +47,24 @@ def begin(load: Load) -> subprocess.Popen[str]:
     json.dump(dataclasses.asdict(load), sending.stdin)
     sending.stdin.close()
     return sending
+
+
+def begin_all(load: Load) -> list[subprocess.Popen[str]]:
+    """The same, from as many processes as it takes: one alone can't offer ten times what a server bears."""
+    kept = load.kept // SENDERS
+    part = dataclasses.replace(load, rate=load.rate / SENDERS, kept=kept)
+    return [begin(part) for _ in range(SENDERS)]
+
+
+def end_all(sending: list[subprocess.Popen[str]]) -> Seen:
+    """What they have seen, together."""
+    whole = Seen()
+    for seen in map(end, sending):
+        whole.offered += seen.offered
+        whole.seconds = max(whole.seconds, seen.seconds)
+        for status, took in seen.answers.items():
+            whole.answers.setdefault(status, []).extend(took)
+    return whole
 
 
 def end(sending: subprocess.Popen[str]) -> Seen:
@@ -154,7 +173,7 @@ class Flood:
         """The values of `flooded`."""
         memory = self.server.memory()
         with Health(self.server.port) as health:
-            seen = end(begin(load))
+            seen = end_all(begin_all(load))
         recovered, memory = self.recovery(), self.server.memory() - memory
         recorded, refused = seen.answers.get("201", []), seen.answers.get("503", [])
         others = sum(map(len, seen.answers.values())) - len(recorded) - len(refused)
@@ -167,7 +186,7 @@ class Flood:
         """One user asks for ten times the capacity, another for SMALL_RATE: what the other gets, in percent and ms."""
         port = self.server.port
         small = begin(Load(port, self.posts(self.tokens[1:2]), SMALL_RATE, SECONDS, CLIENTS))
-        end(begin(Load(port, self.posts(self.tokens[:1]), rate, SECONDS - 1, KEPT)))
+        end_all(begin_all(Load(port, self.posts(self.tokens[:1]), rate, SECONDS - 1, KEPT)))
         seen = end(small)
         recorded = seen.answers.get("201", [])
         return [100 * len(recorded) / seen.offered, share(recorded, 0.99)]

@@ -7,7 +7,8 @@ drops what comes, and its client tries again after one second, three, seven. So 
 served at once. Of the others the newest is the first: who has just come can be helped in time, whatever waits behind
 (adaptive LIFO: Maurer, "Fail at scale", 2015). They wait in line, by address, as long as their waiting time allows it
 (`Admission`); the rest, and who was not looked at in time, are refused without a transport, which costs a tenth of an
-answer. Who has said nothing yet is looked at again a moment later.
+answer. With each of the newest one is refused who has waited too long, so that nobody waits for the flood to end to hear it.
+Who has said nothing yet is looked at again a moment later.
 
 No more than `SHARE` of the time goes into refusing: beyond that it waits, and once `MOST` wait, the kernel drops what comes
 for nothing (Mogul and Ramakrishnan, "Eliminating receive livelock", 1996).
@@ -70,7 +71,7 @@ class AcceptQueue:
     def __init__(self, listener: Listener, bound: socket.socket) -> None:
         self._listener = listener
         self._socket = bound
-        self._new: list[_Accepted] = []  # may be refused
+        self._new: deque[_Accepted] = deque()  # may be refused
         self._silent: list[_Accepted] = []  # have said nothing yet
         self._line: deque[_Accepted] = deque()
         self._last = 0.0
@@ -138,6 +139,8 @@ class AcceptQueue:
         until = now() + budget
         while self._new and (at := now()) < until:
             self._decide(self._new.pop(), at)
+            if self._new and at - self._new[0].at >= LONGEST:
+                self._refuse(self._new.popleft())
         if self._line and not self._running:
             self._running = True
             self._listener.loop.call_soon(self._advance)

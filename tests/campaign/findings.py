@@ -28,7 +28,7 @@ import asyncpg
 import httpx
 import websockets
 
-from actors.storage.postgres.cluster import SUPERUSER, Cluster
+from actors.storage.postgres.cluster import SUPERUSER, DatabaseCluster
 from tests.support.database import UNSAFE_BUT_FAST
 from tests.support.disk import Disk
 from tests.support.proxy import Proxy
@@ -157,7 +157,7 @@ class Running:
 class Findings:
     """One method a line."""
 
-    def __init__(self, version: Version, cluster: Cluster, folder: Path) -> None:
+    def __init__(self, version: Version, cluster: DatabaseCluster, folder: Path) -> None:
         self.version, self.cluster, self.folder = version, cluster, folder
         self.count = 0
 
@@ -423,7 +423,7 @@ async def look(version: Version, chosen: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="bitnexus-findings-") as name:
         folder = Path(name)
         os.chmod(folder, 0o755)
-        cluster = Cluster.at(folder / "postgres", UNSAFE_BUT_FAST)
+        cluster = DatabaseCluster.at(folder / "postgres", UNSAFE_BUT_FAST)
         await cluster.start()
         try:
             findings = Findings(version, cluster, folder)

@@ -171,3 +171,34 @@ def test_who_was_not_looked_at_in_time_is_refused_and_the_newest_is_served() -> 
         listener.abort()
 
     uvloop.run(main())
+
+
+def test_who_waits_too_long_is_refused_while_others_come() -> None:
+    """More come than can be looked at, look for look: the newest have their turns, and so have the oldest."""
+
+    async def main() -> None:
+        [bound] = bind("127.0.0.1", 0)
+        listener = Listener(lambda _request: Response(200, b"done"), HttpOptions())
+        now = 100.0
+
+        def hurry() -> float:  # each time anybody looks at the clock
+            nonlocal now
+            now += 0.001
+            return now
+
+        listener.now = hurry
+        queue = AcceptQueue(listener, bound)
+        port = bound.getsockname()[1]
+        clients = [ask(port, b"/old") for _ in range(40)]
+        queue.look(hurry())
+        first = clients[0]
+        now += 1.0
+        for _ in range(10):
+            clients += [ask(port, b"/new") for _ in range(20)]
+            queue.look(hurry())
+        assert await status_of(first) == 503 and queue.busy
+        for each in (*clients, bound):
+            each.close()
+        listener.abort()
+
+    uvloop.run(main())
