@@ -1,4 +1,4 @@
-"""Too much work: what would wait too long is refused at once and not done, and operators are served all the same."""
+"""E4: too much work: what would wait too long is refused at once and not done, and operators are served all the same."""
 
 from __future__ import annotations
 

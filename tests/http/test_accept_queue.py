@@ -1,4 +1,4 @@
-"""More connections than can be served: those who wait too long are refused, and what operators need is not among them."""
+"""E4: more connections than can be served: those who wait too long are refused, and what operators need is not among them."""
 
 from __future__ import annotations
 

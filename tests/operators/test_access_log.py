@@ -1,4 +1,4 @@
-"""The access log, and the lines of answers that failed: none is silent, and none repeats itself."""
+"""E11: the access log, and the lines of answers that failed: none is silent, and none repeats itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that crash again and again: the server ends with one line that says so, or serves around them."""
+"""E8: workers that crash again and again: the server ends with one line that says so, or serves around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each worker of both trees crashes again and again: the tree ends within 20 s and says why, or serves around it.
+"""E8: each worker of both trees crashes again and again: the tree ends within 20 s and says why, or serves around it.
 
 The trees are the real ones, their workers are stand-ins, time is virtual. `tests/system/test_crash_loops.py` does some of it with
 a real server.
