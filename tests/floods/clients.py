@@ -186,8 +186,11 @@ async def broadcasts(target: Target, until: float) -> None:
     raw = request("POST", "/api/v1/transactions", b'{"amount":"1.00","currency":"EUR"}', target.token)
     try:
         while time.monotonic() < until:
-            with contextlib.suppress(AssertionError):  # 503: there is too much of it
+            try:
                 await client.request(raw, 201)
+            except (AssertionError, ConnectionResetError):  # 503, and closed: there is too much of it
+                client.transport.close()  # type: ignore[attr-defined]
+                client = await connect(target.port)
     finally:
         for task, (_, writer) in zip(dropping, opened, strict=True):
             task.cancel()

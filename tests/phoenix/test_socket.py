@@ -13,6 +13,7 @@ from runtime.phoenix.deflate import negotiate as negotiate_deflate
 from runtime.phoenix.json_library import EncodeError
 from runtime.phoenix.messages import Message
 from runtime.phoenix.pubsub import PubSub
+from runtime.testing import simulation as testing
 from tests.phoenix.client import Client, client_frame, start_endpoint
 from tests.phoenix.client import reply as phx_reply
 from tests.phoenix.room import HEARTBEAT, Room, Tell, UserSocket, channel_of, join, joined
@@ -139,7 +140,7 @@ def test_a_second_join_replaces_the_channel(play: Any) -> None:
     play(body)
 
 
-def test_a_channel_that_traps_exits_is_replaced_too(play: Any) -> None:
+def test_a_channel_that_traps_exits_is_replaced_too() -> None:
     async def body() -> None:
         client = await joined(await start_endpoint(), "room:stubborn")
         old = channel_of(client, "room:stubborn")
@@ -152,8 +153,7 @@ def test_a_channel_that_traps_exits_is_replaced_too(play: Any) -> None:
         ]
         assert not erlang.is_process_alive(old)
 
-    if "seed" in getattr(play, "__name__", "") or play.__name__ == "<lambda>":  # five virtual seconds
-        play(body)
+    testing.play(body)  # six seconds, of virtual time alone
 
 
 @pytest.mark.parametrize(
