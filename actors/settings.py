@@ -50,7 +50,7 @@ class Settings:
     bitnexus_env: str = variable(
         "dev", variables.one_of("dev", "test", "prod"), "dev, test or prod; prod refuses weak secrets"
     )
-    host: str = variable("127.0.0.1", variables.text, "address to listen on; 0.0.0.0 for all")
+    host: str = variable("127.0.0.1", variables.host, "address to listen on; 0.0.0.0 for all")
     port: int = variable(
         "4000", variables.whole(0, 65535), "TCP port of HTTP and WebSocket; 0 takes a free one"
     )
@@ -106,7 +106,9 @@ class Settings:
         "", variables.origins, "origins allowed to call from browsers, comma separated, or *"
     )
     trusted_proxies: tuple[str, ...] = variable(
-        "", variables.comma_separated, "addresses whose X-Forwarded-* is believed, comma separated"
+        "",
+        variables.networks,
+        "addresses whose X-Forwarded-* is believed, or networks of them, comma separated, or *",
     )
     go_api_url: str = variable("", variables.service, "Go service behind /api/v1/services/go")
     services: tuple[tuple[str, str], ...] = variable(
@@ -121,7 +123,10 @@ class Settings:
         "5", variables.whole(0, 60), "how long open requests may finish at stop"
     )
     metrics_token: str = variable(
-        "", variables.text, "bearer token of /metrics; unset, it is open on loopback alone", secret=True
+        "",
+        variables.matching("[!-~]+", "visible ASCII characters without spaces"),
+        "bearer token of /metrics; unset, it is open on loopback alone",
+        secret=True,
     )
     otel_exporter_otlp_endpoint: str = variable(
         "",

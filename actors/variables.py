@@ -9,9 +9,17 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
+
+LAST_PORT: Final = 65535
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_ORIGIN: Final = re.compile(r"(https?)://((?:\*\.)?[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?")
+_SERVICE: Final = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_-]+")
+_SPACE: Final = re.compile(r"[\s\x00-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +63,10 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     """A whole number, bounds included."""
 
     def read(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            number = None
-        if number is None or not low <= number <= high:
+        found = _WHOLE.fullmatch(value.strip())
+        if found is None or not low <= int(value) <= high:
             raise ValueError(f"expected a whole number from {low} to {high}")
-        return number
+        return int(value)
 
     return read
 
@@ -72,15 +77,39 @@ def comma_separated(value: str) -> tuple[str, ...]:
 
 
 def origins(value: str) -> tuple[str, ...]:
-    """Origins of browsers (RFC 6454), or `*`."""
+    """Origins as browsers send them (RFC 6454): in lower case, without their scheme's own port; `*.` is for all names below."""
+    return tuple("*" if origin == "*" else _origin(origin) for origin in comma_separated(value))
+
+
+def _origin(given: str) -> str:
+    found = _ORIGIN.fullmatch(given.lower())
+    if found is None or int(found[3] or 0) > LAST_PORT:
+        raise ValueError("expected origins like https://app.example.com, comma separated, or *")
+    scheme, host, port = found.groups()
+    own = port is None or int(port) == {"http": 80, "https": 443}[scheme]
+    return f"{scheme}://{host}" if own else f"{scheme}://{host}:{int(port)}"
+
+
+def networks(value: str) -> tuple[str, ...]:
+    """Addresses and networks of addresses, or `*` for all."""
     given = comma_separated(value)
-    for origin in given:
-        if origin == "*":
-            continue
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
-            raise ValueError(f"expected origins like https://app.example.com or *, not {origin!r}")
-    return tuple(origin.rstrip("/") for origin in given)
+    for each in given:
+        try:
+            if each != "*":
+                ip_network(each, strict=False)
+        except ValueError:
+            raise ValueError(f"expected addresses or networks like 10.0.0.0/8, or *, not {each!r}") from None
+    return given
+
+
+def host(value: str) -> str:
+    """A name or an address to listen on."""
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        if _NAME.fullmatch(value) is None or value.replace(".", "").isdecimal():
+            raise ValueError("expected an address or a name, without brackets and port") from None
+    return value
 
 
 def url(*schemes: str) -> Callable[[str], str]:
@@ -94,7 +123,7 @@ def url(*schemes: str) -> Callable[[str], str]:
             parts.port  # noqa: B018  (raises on a port that is no number)
         except ValueError as error:
             raise ValueError(f"not a URL ({error})") from None
-        if parts.scheme not in schemes or not (parts.netloc or parts.query):
+        if parts.scheme not in schemes or not (parts.hostname or parts.query) or _SPACE.search(value):
             raise ValueError(f"expected a URL that starts with {' or '.join(s + '://' for s in schemes)}")
         return value
 
@@ -116,11 +145,13 @@ def services(value: str) -> tuple[tuple[str, str], ...]:
     """`name=url` pairs of services."""
     pairs: list[tuple[str, str]] = []
     for part in comma_separated(value):
-        name, sign, address = part.partition("=")
-        if not sign or not name.replace("-", "").replace("_", "").isalnum():
+        name, _, address = part.partition("=")
+        if not address or _SERVICE.fullmatch(name) is None:
             raise ValueError(
                 "expected name=url pairs, as in billing=http://billing:8080,stock=http://stock:8080"
             )
+        if name in dict(pairs):
+            raise ValueError(f"{name} is there twice")
         pairs.append((name, service(address)))
     return tuple(pairs)
 
@@ -143,14 +174,15 @@ def matching(pattern: str, expected: str) -> Callable[[str], str]:
 
 def readable_file(value: str) -> str:
     """The path of a file that can be read, or nothing."""
-    if value and not os.access(Path(value).expanduser(), os.R_OK):
+    place = Path(value).expanduser()
+    if value and not (place.is_file() and os.access(place, os.R_OK)):
         raise ValueError("no file that can be read")
-    return str(Path(value).expanduser()) if value else ""
+    return str(place) if value else ""
 
 
 def descriptors(value: str) -> tuple[int, ...]:
     """Numbers of file descriptors."""
-    if not all(part.isdecimal() for part in comma_separated(value)):
+    if not all(part.isascii() and part.isdecimal() for part in comma_separated(value)):
         raise ValueError("expected numbers of open sockets, comma separated")
     return tuple(int(part) for part in comma_separated(value))
 

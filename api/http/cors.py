@@ -7,6 +7,7 @@ import re
 from actors.settings import Settings
 from api.http.request import Headers
 from api.http.router import Operation
+from runtime.phoenix.check_origin import OriginPolicy
 
 _LOOPBACK = re.compile(rb"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?")
 
@@ -21,13 +22,16 @@ class Cors:
     def __init__(self, settings: Settings) -> None:
         self._any = "*" in settings.cors_origins
         self._origins = frozenset(origin.encode() for origin in settings.cors_origins)
+        self._below = OriginPolicy([origin for origin in settings.cors_origins if "//*." in origin])
         self._loopback = not settings.cors_origins and not settings.production
 
     def allows(self, origin: bytes) -> bool:
         """True when pages of this origin may call."""
         if self._any or origin in self._origins:
             return True
-        return self._loopback and _LOOPBACK.fullmatch(origin) is not None
+        if self._loopback:
+            return _LOOPBACK.fullmatch(origin) is not None
+        return self._below.allows(origin.decode("latin-1"), "", "", None)
 
     def add(self, out: Headers, origin: bytes, operation: Operation | None) -> None:
         """Adds the headers of an answer to a request that names its origin."""

@@ -19,6 +19,9 @@ import psutil
 import pytest
 
 from actors.settings import VARIABLES, ConfigError, load, mask_url, show, weakness
+from api.http.cors import Cors
+from api.sockets.user_socket import check_origin
+from runtime.phoenix.check_origin import OriginPolicy
 from tests.support.server import ROOT, SECRET, Server, environment, start, wait_until
 
 STRONG = "kJ8s0vQ2mZ4xW6yB1nC3dF5gH7jL9pR0tU2w"
@@ -82,7 +85,28 @@ def test_settings_are_read_and_shown_with_secrets_masked() -> None:
         ("BITNEXUS_ENV", "live"),
         ("DATABASE_URL", "mysql://x"),
         ("DATABASE_URL", "postgresql://h:port/x"),
+        *(("PORT", text) for text in ("\u0663", "+5", "1_000", "0x10", "1e3", "5.0", "9" * 5000)),
+        *(("HOST", text) for text in ("[::1]", "127.0.0.1:80", "http://x", "a b", "*", "256.1.1.1")),
         ("CORS_ORIGINS", "example.com"),
+        *(
+            ("CORS_ORIGINS", f"https://{text}")
+            for text in ("a.com/x", "a.com?x", "a.com#x", "u:p@a.com", "a.com:99999", "a b", "")
+        ),
+        ("CORS_ORIGINS", "https://a.com https://b.com"),
+        *(
+            ("TRUSTED_PROXIES", text)
+            for text in ("x", "10.0.0.0/99", "[::1]", "10.0.0.1:80", "10.0.0.1 10.0.0.2", "localhost")
+        ),
+        *(
+            ("GO_API_URL", text)
+            for text in ("http:// h", "http://:80", "http://h h", "http://h\n/", "http://u:p@h", "http://h?x")
+        ),
+        *(
+            ("SERVICES", text)
+            for text in ("a=", "=http://h", "a=http://h,a=http://g", "\u00e9=http://h", "a=ftp://h")
+        ),
+        *(("METRICS_TOKEN", text) for text in ("a b", " ", "\u00e9")),
+        ("CLUSTER_CA", "/"),
         ("GO_API_URL", "go:8080"),
         ("SERVICES", "http://a"),
         ("LOG_LEVEL", "loud"),
@@ -92,6 +116,24 @@ def test_a_wrong_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load({name: value})
     assert str(caught.value).startswith(name) and "\n" not in str(caught.value)
+    assert "u:p@" not in str(caught.value)
+
+
+def test_origins_are_compared_as_browsers_write_them() -> None:
+    given = load({"CORS_ORIGINS": "HTTPS://App.example.com:443/, http://[::1]:3000,https://*.example.org"})
+    assert given.cors_origins == ("https://app.example.com", "http://[::1]:3000", "https://*.example.org")
+    allowed = [
+        origin
+        for origin in (
+            "https://app.example.com",
+            "https://a.example.org",
+            "https://evil.test",
+            "https://a.example.org.evil.test",
+        )
+        if Cors(given).allows(origin.encode())
+        and OriginPolicy(check_origin(given)).allows(origin, "http", "x", 1)
+    ]
+    assert allowed == ["https://app.example.com", "https://a.example.org"]
 
 
 @pytest.mark.parametrize(
