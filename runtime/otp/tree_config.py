@@ -138,8 +138,16 @@ def parse(data: Mapping[str, Any], file: str = "supervisor.toml", root: str = "r
 
 def _expected(got: Any, allowed: Iterable[str]) -> str:
     names = list(allowed)
-    near = get_close_matches(got, names, 1) if isinstance(got, str) else []
+    if not names:
+        return " (there is none)"
+    plain = {name.lower(): name for name in names}
+    close = get_close_matches(got.lower(), plain, 1) if isinstance(got, str) else []
+    near = [plain[each] for each in close]
     return f" (expected one of {', '.join(names)}{f'; did you mean {near[0]!r}?' if near else ''})"
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else repr(value)  # TOML has no null
 
 
 def _check_table(where: str, kind: str, table: Mapping[str, Any]) -> None:
@@ -151,7 +159,7 @@ def _check_table(where: str, kind: str, table: Mapping[str, Any]) -> None:
         _one_of(where, table, "auto_shutdown", AUTO_SHUTDOWNS)
         children = table.get("children")
         if not isinstance(children, list) or not all(isinstance(child, str) for child in children):
-            raise TreeConfigError(f"{where} children: expected a list of names, got {children!r}")
+            raise TreeConfigError(f"{where} children: expected a list of names, got {_shown(children)}")
     _one_of(where, table, "restart", RESTARTS)
     _number(where, table, "intensity", int, 0, "a whole number, 0 or more")
     _number(where, table, "period", (int, float), 1e-9, "seconds, more than 0")
@@ -199,8 +207,8 @@ def _number(where: str, table: Mapping[str, Any], key: str, kind: Any, least: fl
 
 def _import_actor(where: str, table: Mapping[str, Any]) -> type[GenServer]:
     start = table.get("start")
-    if not isinstance(start, str) or start.count(":") != 1:
-        raise TreeConfigError(f'{where} start: expected "module:Class", got {start!r}')
+    if not isinstance(start, str) or not all(start.partition(":")) or start.count(":") != 1:
+        raise TreeConfigError(f'{where} start: expected "module:Class", got {_shown(start)}')
     module_name, class_name = start.split(":")
     try:
         module = importlib.import_module(module_name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -50,3 +51,31 @@ def test_a_module_that_cannot_be_imported_is_one_line(
         parse(tree)
     assert "\n" not in str(caught.value)
     assert start.split(":")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("root", "worker", "said"),
+    [
+        ('strategy = "One_For_One"', "", "did you mean 'one_for_one'?"),
+        ('strategy = "simple_one_for_one"', "", "did you mean 'one_for_one'?"),
+        ('auto_shutdown = "Never"', "", "did you mean 'never'?"),
+        ("Intensity = 1", "", "did you mean 'intensity'?"),
+        ("intensity = true", "", "0 or more, got True"),
+        ("period = nan", "", "more than 0, got nan"),
+        ("", 'restart = "PERMANENT"', "did you mean 'permanent'?"),
+        ("", 'shutdown = "5000"', "got '5000'"),
+        ("", "[worker.a.args]\nnosuch = 1", "unknown argument of NodesPubSub ("),
+        ("", "[Worker.b]", "did you mean 'worker'?"),
+        ("", "[worker.b]", 'expected "module:Class", got nothing'),
+        ("", '[worker.b]\nstart = "runtime.phoenix.pg2:"', "got 'runtime.phoenix.pg2:'"),
+        ("", '[worker.b]\nstart = "os:getcwd"', "no actor class in os (there is none)"),
+    ],
+)
+def test_a_mistake_names_the_key_and_the_nearest_right_word(root: str, worker: str, said: str) -> None:
+    start = 'start = "runtime.phoenix.pg2:NodesPubSub"'
+    text = f'[supervisor.root]\n{root}\nchildren = ["a", "b"]\n[worker.a]\n{start}\n{worker}\n'
+    with pytest.raises(TreeConfigError) as caught:
+        parse(tomllib.loads(text))
+    line = str(caught.value)
+    key = (root or worker.splitlines()[-1]).partition(" =")[0]
+    assert said in line and line.startswith("supervisor.toml: [") and key.strip("[]").split(".")[0] in line
