@@ -17,7 +17,7 @@ from decimal import Decimal, InvalidOperation
 from functools import reduce
 from operator import or_
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 import msgspec
@@ -33,10 +33,34 @@ MIN_SHORT = 3  # letters of a name that another may be short for
 _PLACE = re.compile(r" - at `\$(?:\.([A-Za-z0-9_]+))?.*`$")
 
 
-def _reason(error: msgspec.ValidationError) -> str:
-    """msgspec's reason as part of a sentence; one of ours may begin with a currency, which stays as it is."""
+_TYPES = re.compile(r"`([a-z]+(?: \| [a-z]+)*)`")
+_WORDS = {
+    "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "array": "a list",
+    "object": "an object", "datetime": "a moment", "uuid": "a UUID",
+}  # fmt: skip
+MOMENT = "expected a moment with its offset from UTC, like 2026-01-31T12:00:00Z"
+
+
+def _reason(error: msgspec.ValidationError, kind: Any) -> str:
+    """msgspec's reason as part of a sentence, in JSON's words; one of ours may begin with a currency, which stays as it is."""
     message = _PLACE.sub("", str(error))
+    if "matching regex" in message:
+        return "must not hold the NUL character" if "u0000" in message else "has not the right form"
+    if message.startswith("Invalid enum value") and (choices := _choices(kind)):
+        return f"expected {' or '.join((', '.join(choices[:-1]), choices[-1]))}"
+    if "RFC3339" in message or "timezone component" in message:
+        return MOMENT
+    message = _TYPES.sub(
+        lambda found: " or ".join(_WORDS.get(one, one) for one in found[1].split(" | ")), message
+    )
     return message[:1].lower() + message[1:] if message[1:2].islower() else message
+
+
+def _choices(kind: Any) -> list[str]:
+    """The texts that a field takes, if it is a Literal of several."""
+    kind = _without_none(kind)
+    choices = list(get_args(kind)) if get_origin(kind) is Literal else []
+    return [] if len(choices) < 2 else choices
 
 
 class Decoder:
@@ -121,7 +145,7 @@ class Decoder:
                     value = int(given)
                 read[field.name] = msgspec.convert(value, kind, dec_hook=dec_hook)
             except msgspec.ValidationError as error:
-                bad[field.encode_name] = _readable(_reason(error))
+                bad[field.encode_name] = _reason(error, kind)
         if bad:
             raise invalid(bad)
         return self.kind(**read)
@@ -163,7 +187,7 @@ class Decoder:
             try:
                 msgspec.convert(given, field.type, dec_hook=dec_hook)
             except msgspec.ValidationError as error:
-                bad[field.encode_name] = _readable(_reason(error))
+                bad[field.encode_name] = _reason(error, kind)
             else:
                 if _lone_surrogate(given):
                     bad[field.encode_name] = "holds half of a UTF-16 pair"
@@ -172,7 +196,7 @@ class Decoder:
         try:
             return msgspec.convert(known, self.kind, dec_hook=dec_hook)
         except msgspec.ValidationError as error:
-            raise invalid({"body": _readable(_reason(error))}) from None
+            raise invalid({"body": _reason(error, self.kind)}) from None
 
 
 def _meant(name: str, names: list[str]) -> str | None:
@@ -225,12 +249,6 @@ def _has_parts(kind: Any) -> bool:
     """Whether a field may be an array or object; one given to another is wrong, however many numbers are in it."""
     base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     return not isinstance(base, type) or issubclass(base, (list, dict, msgspec.Struct))
-
-
-def _readable(reason: str) -> str:
-    if "matching regex" in reason:
-        return "must not hold the NUL character" if "u0000" in reason else "has not the right form"
-    return reason
 
 
 def _lone_surrogate(value: Any) -> bool:
