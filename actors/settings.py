@@ -124,7 +124,9 @@ class Settings:
     )
     metrics_token: str = variable(
         "",
-        variables.matching("[!-~]+", "visible ASCII characters without spaces"),
+        variables.matching(
+            "[!-~]([ -~]*[!-~])?", "ASCII characters, none but a space inside of it invisible"
+        ),
         "bearer token of /metrics; unset, it is open on loopback alone",
         secret=True,
     )

@@ -44,6 +44,10 @@ from runtime.observe.telemetry_metrics import MAX_SERIES, Counter, Distribution,
 
 routes = Routes("metrics", lane=None)
 
+# What a proxy on this machine adds: who asked it is somewhere else.
+PROXIED: Final = frozenset(
+    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"forwarded", b"via"}
+)
 SCRAPE_MS: Final = 2000  # how long another node may take to answer
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
@@ -287,7 +291,7 @@ async def metrics(request: ApiRequest) -> Response:
     With METRICS_TOKEN where one is set; else open on loopback alone.
     """
     settings = request.context.settings
-    if settings.metrics_token or not is_loopback(request.address) or b"x-forwarded-for" in request.headers:
+    if settings.metrics_token or not is_loopback(request.address) or not PROXIED.isdisjoint(request.headers):
         _check_token(request)
     node = request.query.node
     if node is None:

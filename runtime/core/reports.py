@@ -86,7 +86,9 @@ def text(value: Any, how: Callable[[Any], str] = repr) -> str:
 def module_of(actor: Any) -> str:
     """`module:Class` of an actor, or of the function that a plain process runs."""
     target = getattr(actor, "_fn", None) or type(actor)
-    return f"{target.__module__}:{getattr(target, '__qualname__', type(target).__name__)}"
+    if not hasattr(target, "__qualname__"):  # callable as an object, or no function at all
+        target = type(target)
+    return f"{target.__module__}:{target.__qualname__}"
 
 
 def ancestors(cell: Cell) -> tuple[str, ...]:

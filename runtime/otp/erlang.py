@@ -89,8 +89,10 @@ def spawn(
     """Starts a process that runs `fn(*args)`, a function or an `async def` (`erlang:spawn_opt/4`).
 
     With `monitor` returns `(pid, ref)`. `name` registers it, `trap_exit` sets its flag before it runs.
-    Raises Error("badarg") if the name is taken or `undefined`.
+    Raises Error("badarg") if `fn` is no function, or if the name is taken or `undefined`.
     """
+    if not callable(fn):
+        raise Error("badarg")
     parent = _self() if link or monitor else scheduler.current
     engine = current_engine()
     if name is not None and not engine.is_free(name):

@@ -105,7 +105,7 @@ def test_settings_are_read_and_shown_with_secrets_masked() -> None:
             ("SERVICES", text)
             for text in ("a=", "=http://h", "a=http://h,a=http://g", "\u00e9=http://h", "a=ftp://h")
         ),
-        *(("METRICS_TOKEN", text) for text in ("a b", " ", "\u00e9")),
+        *(("METRICS_TOKEN", text) for text in (" a", " ", "a\n", "\u00e9")),
         ("CLUSTER_CA", "/"),
         ("GO_API_URL", "go:8080"),
         ("SERVICES", "http://a"),

@@ -177,7 +177,8 @@ def test_a_token_that_is_set_is_always_asked_for(module_database: str, tmp_path:
 def test_without_a_token_metrics_are_for_this_machine(server: Server) -> None:
     with server.client() as client:
         assert client.get("/metrics").status_code == 200
-        assert client.get("/metrics", headers={"x-forwarded-for": "198.51.100.7"}).status_code == 401
+        for name in ("x-forwarded-for", "x-real-ip", "forwarded", "via", "x-forwarded-proto"):
+            assert client.get("/metrics", headers={name: "198.51.100.7"}).status_code == 401
 
 
 def test_a_store_keeps_what_its_definitions_say() -> None:

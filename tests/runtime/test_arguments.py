@@ -67,6 +67,9 @@ BADARG: dict[str, Callable[[Any], Any]] = {
     "unregister(42)": lambda _: erlang.unregister(42),  # type: ignore[arg-type]
     "unregister([])": lambda _: erlang.unregister([]),  # type: ignore[arg-type]
     "whereis(42)": lambda _: erlang.whereis(42),  # type: ignore[arg-type]
+    "spawn(42)": lambda _: erlang.spawn(42),  # type: ignore[arg-type]
+    "spawn_link(None)": lambda _: erlang.spawn_link(None),  # type: ignore[arg-type]
+    "spawn_monitor('x')": lambda _: erlang.spawn_monitor("x"),  # type: ignore[arg-type]
     "spawn(name=42)": lambda _: erlang.spawn(print, name=42),  # type: ignore[arg-type]
     "start(name=42)": lambda _: Idle.start(name=42),
     "start(name='undefined')": lambda _: Idle.start(name="undefined"),

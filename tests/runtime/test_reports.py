@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runtime import GenServer, erlang, gen_server
+from runtime import GenServer, erlang, gen_server, task
 from runtime.testing.simulation import play
 
 PROGRAM = """
@@ -68,3 +69,22 @@ def test_secrets_are_masked_in_what_a_plain_log_shows(caplog: pytest.LogCaptureF
     shown = caplog.text
     assert "colour" in shown and "ValueError: no database at postgresql://" in shown
     assert "s3cr3t" not in shown
+
+
+class Callable:
+    def __call__(self) -> None:
+        raise ValueError("of an object")
+
+
+@pytest.mark.parametrize("function", [Callable(), partial(int, "x"), 5, None])
+def test_a_report_of_whatever_was_to_run_ends_nobody_else(
+    function: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body() -> None:
+        pid = task.start(function)
+        reason = await erlang.await_down(pid, 1000)
+        assert isinstance(reason[0], (ValueError, TypeError))
+
+    with caplog.at_level(logging.ERROR):
+        play(body)
+    assert "crash report" in caplog.text
