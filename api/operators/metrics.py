@@ -36,7 +36,7 @@ from api.context import ApiRequest
 from api.http import node_routes
 from api.http.errors import ApiError, unauthorized
 from api.http.request import Response
-from api.http.router import ResponseSpec, Routes
+from api.http.router import SIGN_IN, WORK, WRITE, ResponseSpec, Routes
 from api.resources import health
 from runtime.core.engine import Engine, current_engine
 from runtime.observe import process_info, supervision_tree
@@ -63,6 +63,8 @@ class Collector:
     def collect(self) -> Iterator[Family]:
         """All families; called at each scrape."""
         self.instruments.begin_known(self.engine)
+        for lane in (WORK, WRITE, SIGN_IN):
+            self.instruments.store.begin("bitnexus_requests_shed_total", (lane,))
         for metric in self.instruments.store.metrics:
             yield _family(metric, self.instruments.store.series[metric.name])
         yield from self._gauges()

@@ -234,3 +234,20 @@ def test_dashboard_and_alerts_name_metrics_that_exist(server: Server) -> None:
     used = set(re.findall(r"\b(?:bitnexus|process)_[a-z_]+", " ".join([*expressions, alerts])))
     assert used - known == set()
     assert {metric.name for metric in METRICS} <= set(families) | {f"{name}_total" for name in families}
+
+
+def test_what_an_alert_adds_or_divides_has_the_same_labels() -> None:
+    """Vectors of other labels match nothing: their sum is empty, and the alert never fires."""
+    alerts = (ROOT / "deploy" / "alerts.yml").read_text()
+    for expression in re.findall(r"expr: (?:\|\n)?((?:.+\n)(?: {10,}\S.*\n)*)", alerts):
+        parts = re.split(r"\s[+/]\s", expression.split(" > ")[0])
+        assert len(parts) == 1 or all(part.strip().startswith("sum by (instance)") for part in parts), parts
+
+
+def test_lanes_have_shed_nothing_at_the_start(server: Server) -> None:
+    shed = scrape(server)["bitnexus_requests_shed"].samples
+    assert {one.labels["lane"]: one.value for one in shed if one.name.endswith("_total")}.keys() == {
+        "work",
+        "write",
+        "sign_in",
+    }
