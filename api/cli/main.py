@@ -341,14 +341,14 @@ def _create_user(settings: Settings, options: Any) -> int:
 
 def _new_password(given: str | None, email: str) -> str:
     """The password of the command line, of standard input, or as it is typed. Raises CommandError."""
-    from api.security.passwords import MAX_LENGTH, MIN_LENGTH
+    from api.security.passwords import problem
 
     typed = given is None and sys.stdin.isatty()
     given = password(given, email)
     if typed and password(None, email, "Once more") != given:
         raise CommandError("user create: these are two passwords")
-    if not MIN_LENGTH <= len(given) <= MAX_LENGTH:
-        raise CommandError(f"user create: expected a password of {MIN_LENGTH} to {MAX_LENGTH} characters")
+    if (reason := problem(given)) is not None:
+        raise CommandError(f"user create: the password: {reason}")
     return given
 
 

@@ -19,7 +19,7 @@ from api.http.request import Response, json_response
 from api.http.router import ADMINS, Routes
 from api.security import audit, disconnect
 from api.security.access import may_see
-from api.security.passwords import MAX_LENGTH, MIN_LENGTH
+from api.security.passwords import MAX_LENGTH, MIN_LENGTH, problem
 from api.security.sessions import revoke
 from schema import users
 
@@ -75,6 +75,10 @@ class NewUser(msgspec.Struct, frozen=True):
     role: Role = "user"
     password: NewPassword | None = None
 
+    def problems(self) -> dict[str, str]:
+        """What is wrong beyond the types."""
+        return _problems(self.password)
+
 
 class UserChange(msgspec.Struct, frozen=True):
     """What changes; what is not named stays. A user who changes their own password names the current one."""
@@ -85,6 +89,15 @@ class UserChange(msgspec.Struct, frozen=True):
     active: bool | None = None
     password: NewPassword | None = None
     current_password: Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)] | None = None
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong beyond the types."""
+        return _problems(self.password)
+
+
+def _problems(password: str | None) -> dict[str, str]:
+    reason = None if password is None else problem(password)
+    return {} if reason is None else {"password": reason}
 
 
 @routes.get("/api/v1/users", summary="List users", query=PageQuery, responses={200: UsersBody})

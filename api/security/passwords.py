@@ -121,6 +121,13 @@ class Passwords:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
+def problem(password: str) -> str | None:
+    """Why this can't be a new password; None if it can. The characters that count are those that are hashed."""
+    if MIN_LENGTH <= len(_normal(password)) <= MAX_LENGTH:
+        return None
+    return f"expected {MIN_LENGTH} to {MAX_LENGTH} characters"
+
+
 def _normal(password: str) -> str:
     return unicodedata.normalize("NFKC", password)
 

@@ -49,6 +49,16 @@ def test_one_account_is_one_account_however_its_address_is_written(server: Serve
         )  # this database may hold the two for different addresses
 
 
+def test_the_characters_of_a_password_are_counted_as_they_are_hashed(admin: User) -> None:
+    """Four letters with their accents behind them are four (SP 800-63B: normalized, then counted)."""
+    short = "a\u0301" * 4
+    for path in ("/api/v1/users", f"/api/v1/users/{admin.id}"):
+        asked = {"email": "four@example.com", "password": short, "current_password": PASSWORD}
+        method = "PATCH" if path.endswith(admin.id) else "POST"
+        error = error_of(admin.client.request(method, path, json=asked), 422)
+        assert error["fields"] == {"password": "expected 8 to 1000 characters"}
+
+
 def test_a_password_is_the_same_however_it_is_composed(server: Server, admin: User) -> None:
     composed, decomposed, wide = (
         "caf\u00e9 pa\u00dfword",
