@@ -217,11 +217,14 @@ VARIABLES: tuple[Variable, ...] = tuple(
 )
 
 
-def load(env: Mapping[str, str] | None = None, *, any_secret: bool = False) -> Settings:
+def load(
+    env: Mapping[str, str] | None = None, *, any_secret: bool = False, faults: list[ConfigError] | None = None
+) -> Settings:
     """Read and check every variable of `env` (default: the process's environment).
 
     Raises `ConfigError`, one line, on the first wrong value; with `any_secret` not for a SECRET_KEY_BASE that prod refuses,
-    which the caller then tells. Makes no file: see `development_key`.
+    which the caller then tells. With `faults` raises none: they are added to it, and the defaults stand in. Makes no file: see
+    `development_key`.
     """
     env = os.environ if env is None else env
     values: dict[str, Any] = {}
@@ -234,11 +237,22 @@ def load(env: Mapping[str, str] | None = None, *, any_secret: bool = False) -> S
             values[each.attribute] = each.read(text)
         except ValueError as error:
             shown = "" if each.secret else f"={_PASSWORD.sub('********', text)!r}"
-            raise ConfigError(f"{each.name}{shown}: {error}") from None
+            fault = ConfigError(f"{each.name}{shown}: {error}")
+            if faults is None:
+                raise fault from None
+            faults.append(fault)
+            values[each.attribute] = each.read(each.default)
     settings = Settings(**values, sources=sources)
     if not any_secret:
         check_secret(settings)
-    _check_cluster(settings)
+    try:
+        _check_cluster(settings)
+    except ConfigError as fault:
+        if faults is None:
+            raise
+        named = str(fault).partition(":")[0]
+        if not any(str(one).startswith(named) for one in faults):  # else its default was looked at
+            faults.append(fault)
     return settings
 
 

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -35,6 +35,7 @@ from schema.migrate import pending
 SECONDS = 3.0
 SERVES = "BitNexus serves on"
 LOCK_MS = 3000
+NATS_PORT = 4222
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +48,68 @@ class Finding:
     advice: str = ""
 
 
-async def run(settings: Settings, token: str | None = None) -> int:
-    """Prints a line for each finding, about this access token too; exit code 1 when something must be done."""
+async def run(settings: Settings, token: str | None = None, faults: Sequence[ConfigError] = ()) -> int:
+    """Prints a line for each finding, about this access token too; exit code 1 when something must be done.
+
+    `faults` are of the settings, for which their defaults stand.
+    """
     well = True
-    async for finding in findings(settings, token):
+    async for finding in findings(settings, token, faults):
         well = well and finding.ok
         advice = f" -> {finding.advice}" if finding.advice else ""
         print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:<9} {finding.text}{advice}", flush=True)
     return 0 if well else 1
 
 
-async def findings(settings: Settings, token: str | None = None) -> AsyncIterator[Finding]:
-    """Port, database, whether it can be written, disk, secret, keys, the token, Go services, in this order."""
-    port = await _port(settings)
-    yield port
-    database = await _database(settings)
-    yield database
-    if database.ok:
-        yield await _writing(settings, serves=port.text.startswith(SERVES))
-    if settings.embedded_database:
+async def findings(
+    settings: Settings, token: str | None = None, faults: Sequence[ConfigError] = ()
+) -> AsyncIterator[Finding]:
+    """Settings, port, database, whether it can be written, disk, secret, keys, token, NATS, Go services, in this order."""
+    for fault in faults:
+        yield Finding("setting", False, str(fault), "the server does not start with it")
+    wrong = {
+        name for name in ("HOST", "PORT", "DATABASE_URL") for fault in faults if str(fault).startswith(name)
+    }
+    serves = False
+    if wrong.isdisjoint(("HOST", "PORT")):  # else the default is none of this server's
+        port = await _port(settings)
+        serves = port.text.startswith(SERVES)
+        yield port
+    if "DATABASE_URL" not in wrong:
+        database = await _database(settings)
+        yield database
+        if database.ok:
+            yield await _writing(settings, serves=serves)
+    if settings.embedded_database and "DATABASE_URL" not in wrong:
         yield _disk(settings)
     yield _secret(settings)
     if settings.jwt_private_key or settings.jwt_previous_keys:
         yield _keys(settings)
     if token is not None:
         yield _token(settings, token)
+    for url in settings.cluster_url:
+        yield await _nats(url)
     services = settings.go_services()
     if not services:
         yield Finding("go", True, "no Go service is configured (GO_API_URL, SERVICES)")
     for name, url in services.items():
         yield await _service(name, url)
+
+
+async def _nats(url: str) -> Finding:
+    parts, shown = urlsplit(url), mask_url(url)
+    try:
+        async with asyncio.timeout(SECONDS):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port or NATS_PORT)
+        writer.close()
+    except (OSError, TimeoutError) as error:
+        return Finding(
+            "nats",
+            False,
+            f"CLUSTER_URL: {shown}: {reason(error)}",
+            "start NATS, check CLUSTER_URL and firewall",
+        )
+    return Finding("nats", True, f"{shown} listens")
 
 
 async def _port(settings: Settings) -> Finding:
@@ -265,6 +298,6 @@ async def _service(name: str, url: str) -> Finding:
             "go",
             False,
             f"{name} at {mask_url(url)} can't be reached: {why}",
-            "start the service, check GO_API_URL and firewall",
+            "start the service, check GO_API_URL, SERVICES and firewall",
         )
     return Finding("go", True, f"{name} at {mask_url(url)} takes connections")

@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     options = parser().parse_args(arguments)
     try:
-        settings = settings_module.load(any_secret=options.command == "doctor")  # a finding among others
+        options.faults = faults = []
+        examined = options.command == "doctor"  # to which a wrong setting is a finding among others
+        settings = settings_module.load(any_secret=examined, faults=faults if examined else None)
         settings_module.use(settings)
         return options.run(settings, options)
     except (CommandError, *ONE_LINE) as error:
@@ -258,7 +260,7 @@ def _doctor(settings: Settings, options: Any) -> int:
     from api.cli import doctor
 
     given = options.token
-    return asyncio.run(doctor.run(settings, sys.stdin.read() if given == "-" else given))
+    return asyncio.run(doctor.run(settings, sys.stdin.read() if given == "-" else given, options.faults))
 
 
 def _config(settings: Settings, _options: Any) -> int:

@@ -352,6 +352,28 @@ def test_config_lists_everything_and_no_secret(tmp_path: Path) -> None:
     assert STRONG not in said.stdout and "hush" not in said.stdout
 
 
+def test_doctor_tells_every_fault_at_once(tmp_path: Path) -> None:
+    done = bitnexus(
+        "doctor", BITNEXUS_ENV="prod", SECRET_KEY_BASE="weak", PORT="abc", CORS_ORIGINS="x", TRUSTED_PROXIES="y",
+        DATABASE_URL="mysql://x", CLUSTER_URL="nats://u:secret@127.0.0.1:1", GO_API_URL="http://127.0.0.1:1",
+        JWT_PREVIOUS_KEYS="/no/such.pem", DATA_DIR=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 1 and not list(tmp_path.iterdir())
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    for name in (
+        "PORT",
+        "CORS_ORIGINS",
+        "TRUSTED_PROXIES",
+        "DATABASE_URL",
+        "SECRET_KEY_BASE",
+        "JWT_PREVIOUS_KEYS",
+        "nats://",
+        "go at",
+    ):
+        assert [line for line in failed if name in line], name
+    assert len(failed) == 8 and "secret@" not in done.stdout
+
+
 def test_doctor_says_what_to_do(database: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         said = bitnexus(
