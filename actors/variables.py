@@ -85,9 +85,9 @@ def _origin(given: str) -> str:
     found = _ORIGIN.fullmatch(given.lower())
     if found is None or int(found[3] or 0) > LAST_PORT:
         raise ValueError("expected origins like https://app.example.com, comma separated, or *")
-    scheme, host, port = found.groups()
-    own = port is None or int(port) == {"http": 80, "https": 443}[scheme]
-    return f"{scheme}://{host}" if own else f"{scheme}://{host}:{int(port)}"
+    own = {"http": 80, "https": 443}[found[1]]
+    port = int(found[3] or own)
+    return f"{found[1]}://{found[2]}" if port == own else f"{found[1]}://{found[2]}:{port}"
 
 
 def networks(value: str) -> tuple[str, ...]:
