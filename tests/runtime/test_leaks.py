@@ -23,6 +23,7 @@ from runtime.otp.state_machine import GenericTimeout, InitialState, StateMachine
 from runtime.otp.supervisor import ChildSpec
 from runtime.testing import simulation as testing
 from runtime.testing.simulation import play_real
+from tests.support.both_engines import PATIENCE_MS
 
 COUNT = 100_000
 
@@ -125,7 +126,7 @@ def test_the_dead_hold_nothing() -> None:
         assert there() is None  # the pid still lives, what its process held does not
         assert str(pid).startswith("<0.")
 
-    testing.play_real(body)  # a Simulation keeps all that was sent
+    testing.play_real(body, timeout=PATIENCE_MS)  # a Simulation keeps all that was sent
 
 
 class Timed(GenServer):
@@ -152,4 +153,4 @@ def test_a_timer_does_not_keep_a_killed_process_in_memory(kind: Any) -> None:
         gc.collect()
         assert cell() is None
 
-    play_real(body)  # a simulation's trace keeps them all
+    play_real(body, timeout=PATIENCE_MS)  # a simulation's trace keeps them all

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.testing import simulation as testing
+
+PATIENCE_MS = 240_000  # for a body on the asyncio engine; only a failure takes all of it
 
 
 class Patient(AsyncioEngine):
@@ -29,6 +32,6 @@ def play(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
     """`play(body, *args)` runs `body(*args)` as a process that traps exits, and returns its result."""
     if request.param == "asyncio":
         monkeypatch.setattr(testing, "AsyncioEngine", Patient)
-        return testing.play_real
+        return partial(testing.play_real, timeout=PATIENCE_MS)
     seed = int(request.param.split()[1])
     return lambda body, *args: testing.play(body, *args, seed=seed)
