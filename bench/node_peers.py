@@ -2,7 +2,8 @@
 
 With `-` for the URL it is alone. It prints a line once it is there, then answers each line on standard input with one JSON line:
 `cpu` (seconds of CPU so far), `subscribe N` (N processes to the topic), `received` (by them so far), and, against the node `b`,
-`send N`, `call N`, `calls N` (of 32 callers) and `broadcast N`, once the other node has taken all: the seconds that took.
+`send N`, `call N`, `calls N` (of 32 callers), `broadcast N` (in bursts) and `broadcasts N` (one a turn), once the other node has
+taken all: the seconds that took.
 """
 
 from __future__ import annotations
@@ -84,18 +85,23 @@ async def calls(count: int) -> None:
         await erlang.await_down(pid)
 
 
-async def broadcast(count: int) -> None:
-    """Broadcasts, and a call behind them."""
+async def broadcast(count: int, burst: int = BURST) -> None:
+    """Broadcasts, so many in one turn of the loop, and a call behind them."""
     pubsub = pubsubs.whereis("pubsub")
     for number in range(count):
         pubsub.broadcast(TOPIC, Broadcast(TOPIC, "new_transaction", PAYLOAD))
-        if number % BURST == 0:
+        if number % burst == 0:
             await asyncio.sleep(0)
     if net_kernel.nodes():
         await gen_server.call(("echo", "b"), MESSAGE, None)
 
 
-TASKS = {"send": send, "call": call, "calls": calls, "broadcast": broadcast}
+async def broadcasts(count: int) -> None:
+    """Broadcasts, one in each turn of the loop: its subscribers wake for every one."""
+    await broadcast(count, 1)
+
+
+TASKS = {"send": send, "call": call, "calls": calls, "broadcast": broadcast, "broadcasts": broadcasts}
 
 
 async def perform(line: str) -> Any:

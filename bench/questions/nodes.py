@@ -48,8 +48,13 @@ TALK_ROWS = (
 NATS = Row("NATS itself, for a send in bursts", CPU)
 SILENT = Row("broadcast, on a node without a subscriber", CPU)
 SENDING = Row("broadcast, on the node that sends it", CPU)
-REMOTE = Row(f"delivery on another node, {SUBSCRIBERS:,} subscribers", CPU)
-LOCAL = Row(f"delivery on the same node, {SUBSCRIBERS:,} subscribers", CPU)
+# Subscribers that wake once for many messages cost less: only deliveries of the same pace can be compared.
+DELIVERED_ROWS = (
+    Row(f"delivery on another node, {SUBSCRIBERS:,} subscribers, bursts", CPU),
+    Row(f"delivery on the same node, {SUBSCRIBERS:,} subscribers, bursts", CPU),
+    Row(f"delivery on another node, {SUBSCRIBERS:,} subscribers, one by one", CPU),
+    Row(f"delivery on the same node, {SUBSCRIBERS:,} subscribers, one by one", CPU),
+)
 
 
 def carried(nodes: int) -> tuple[Row, ...]:
@@ -168,17 +173,20 @@ class Pair:
         return [b, a]
 
     async def delivered(self) -> list[float]:
-        """Of a delivery: on the other node, on the same."""
-        remote = await asyncio.to_thread(self.reached, self.a, self.b)
-        return [remote, await asyncio.to_thread(self.reached, self.alone, self.alone)]
+        """The values of DELIVERED_ROWS."""
+        return [
+            await asyncio.to_thread(self.reached, *ends, task)
+            for task in ("broadcast", "broadcasts")
+            for ends in ((self.a, self.b), (self.alone, self.alone))
+        ]
 
-    def reached(self, sender: Peer, receiver: Peer) -> float:
+    def reached(self, sender: Peer, receiver: Peer, task: str) -> float:
         """Microseconds of the receiver's CPU for each of its subscribers that a broadcast of the sender reaches."""
         if not receiver.ask("received"):
             receiver.ask(f"subscribe {SUBSCRIBERS}")
         expected = receiver.ask("received") + DELIVERED * SUBSCRIBERS
         before = receiver.ask("cpu")
-        sender.ask(f"broadcast {DELIVERED}")
+        sender.ask(f"{task} {DELIVERED}")
         while receiver.ask("received") < expected:
             time.sleep(0.01)
         return (receiver.ask("cpu") - before) / (DELIVERED * SUBSCRIBERS) * 1e6
@@ -238,7 +246,7 @@ async def posts(connections: list[Connection], token: str, count: int) -> None:
 def ask(run: Run) -> None:
     """The answer."""
     pairs: dict[str, Pair] = {}
-    rows = (*TALK_ROWS, NATS, SILENT, SENDING, REMOTE, LOCAL)
+    rows = (*TALK_ROWS, NATS, SILENT, SENDING, *DELIVERED_ROWS)
     with ExitStack() as stack:
         for revision in run.revisions:
             run.enter(stack, revision.name, rows, partial(Pair, revision), pairs)
@@ -251,7 +259,7 @@ def ask(run: Run) -> None:
         async def rounds() -> None:
             peers = {ERLANG: erlang, "Ray": ray}
             await run.alternate([Task((*TALK_ROWS, NATS), talk)], {**pairs, **peers}, warm_up=False)
-            tasks = [Task((SILENT, SENDING), Pair.silent), Task((REMOTE, LOCAL), Pair.delivered)]
+            tasks = [Task((SILENT, SENDING), Pair.silent), Task(DELIVERED_ROWS, Pair.delivered)]
             await run.alternate(tasks, pairs)
 
         uvloop.run(rounds())
