@@ -94,13 +94,13 @@ def monitor_node(name: str, flag: bool) -> Literal[True]:
 def monitor_nodes(flag: bool, options: Iterable[str] | None = None) -> Literal["ok"]:
     """`net_kernel:monitor_nodes/1,2`: the caller gets `("nodeup", name)` and `("nodedown", name)`.
 
-    With `options` (such as `["nodedown_reason"]`) they are triples with a list of `(option, value)`.
+    With `options` (such as `["nodedown_reason"]`; none of them is as without) they are triples with a list of `(option, value)`.
     """
     me, caller = this_node(), scheduler.current
     if caller is None:
         raise RuntimeError("this works only inside a process")
     if me is not None:
-        me.membership.monitor_nodes(caller, flag, None if options is None else tuple(sorted(options)))
+        me.membership.monitor_nodes(caller, flag, tuple(sorted(options or ())) or None)
     return "ok"
 
 
