@@ -105,7 +105,10 @@ def monitor_nodes(flag: bool, options: Iterable[str] | None = None) -> Literal["
 
 
 def send(dest: erlang.Dest, message: Any, options: Iterable[str] = ()) -> Literal["ok", "noconnect"]:
-    """`erlang:send/3`: with `noconnect` nothing is sent to a node that is not connected, and `noconnect` is said."""
+    """`erlang:send/3`: with `noconnect` no connection is made for it.
+
+    Returns "noconnect", and sends nothing, if there is none and none is being made.
+    """
     if "noconnect" in options:
         name = None
         if isinstance(dest, Remote | RemoteRef):
@@ -113,7 +116,7 @@ def send(dest: erlang.Dest, message: Any, options: Iterable[str] = ()) -> Litera
         elif isinstance(dest, tuple) and len(dest) == 2:
             name = dest[1]
         me = this_node()
-        if name is not None and me is not None and name != me.name and name not in me.nodes():
+        if name is not None and me is not None and name != me.name and not me.reaches(name):
             return "noconnect"
     erlang.send(dest, message)
     return "ok"

@@ -175,6 +175,11 @@ class Node:
         """`erlang:nodes/0`, sorted."""
         return [connection.name for connection in self.connections()]
 
+    def reaches(self, name: str) -> bool:
+        """Whether what is sent to the node goes over a connection that is up or is being made."""
+        connection = self._connections.get(name)
+        return connection is not None and (connection.is_up or connection.link.is_being_made)
+
     def connect(self, name: str) -> PendingReply:
         """`net_kernel:connect_node/1`: True once connected (or for itself), False if it cannot be."""
         if name == self.name:

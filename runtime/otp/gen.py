@@ -26,6 +26,7 @@ from runtime.core.signals import DownReply, SystemMessage
 from runtime.core.small_set import without
 from runtime.core.timers import Timer
 from runtime.otp.init_ack import StartError, StartReply, acknowledged
+from runtime.otp.unread_answer import UnreadAnswer
 
 R = TypeVar("R", covariant=True)
 
@@ -57,7 +58,10 @@ class Call(PendingReply):
         # One generator for all: one that waited in another would cost a tenth of the call.
         span = self._span() if CALL.active else None
         try:
-            if not self.done:
+            if self.done:
+                if isinstance(self.waiter, UnreadAnswer):
+                    self.waiter.take()
+            else:
                 caller, target = scheduler.current, self.target
                 engine = target.execution.engine
                 if caller is not None and engine.queue:

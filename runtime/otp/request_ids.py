@@ -60,7 +60,7 @@ def send_request_to(dest: Dest, request: Any, label: Any, collection: RequestIds
 def check_response(request_id: RequestId) -> Any:
     """`gen_server:check_response/2`: ("reply", value), ("error", (reason, dest)), or "no_reply" yet.
 
-    An answer is no message here, so there is none to give: a server looks when it likes.
+    A server looks when it likes: the message itself, which `handle_info` has got, need not be given.
     """
     assert isinstance(request_id, PendingReply)
     return response(request_id) if request_id.done else "no_reply"

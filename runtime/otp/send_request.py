@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar, overload
 
 from runtime.core.durations import check_timeout
 from runtime.core.engine import current_engine
-from runtime.core.exits import CallSite, Exit
-from runtime.core.process import Cell
 from runtime.core.scheduling import TIMEOUT, PendingReply, scheduler
 from runtime.otp.gen import Call, CallRequest, Dest, call, resolve
+from runtime.otp.unread_answer import UnreadAnswer, failure
 
 R = TypeVar("R", covariant=True)
 
@@ -33,10 +31,13 @@ def send_request(dest: Dest, request: Any) -> Awaitable[Any]:
     """
     me = scheduler.current
     if me is not None and resolve(dest) is me:
-        pending = Call(me, request, (dest, request, None), True, me)
+        pending: Any = Call(me, request, (dest, request, None), True, me)
         me.deliver(pending)
-        return pending
-    return call(dest, request, None)
+    else:
+        pending = call(dest, request, None)
+    if me is not None and isinstance(pending, PendingReply):
+        pending.waiter = UnreadAnswer(me, pending)
+    return pending
 
 
 async def receive_response(request_id: RequestId, timeout: float | None = None) -> Any:
@@ -52,31 +53,16 @@ async def receive_response(request_id: RequestId, timeout: float | None = None) 
 
 async def wait_response(request_id: RequestId, timeout: float | None = None) -> Any:
     """`gen_server:wait_response/2`: as `receive_response`, but after a TIMEOUT one may wait for it again."""
-    if timeout is None:
-        with suppress(Exit):
-            await request_id
     answered = await first_answered([request_id], timeout)
     return TIMEOUT if answered is None else response(answered)
 
 
 def response(request_id: PendingReply) -> Any:
     """What an answered request came to: `("reply", value)`, `("error", (reason, server))`, or TIMEOUT if it was made void."""
-    match request_id.error:
-        case None:
-            return TIMEOUT if request_id.value is TIMEOUT else ("reply", request_id.value)
-        # `call` says nodedown where a request says noconnection.
-        case Exit(reason=(("nodedown", _), CallSite(args=(server, *_)))):
-            return ("error", ("noconnection", server))
-        case Exit(reason=(why, CallSite(args=(server, *_)))):
-            if isinstance(request_id, Call) and isinstance(request_id.target, Cell):
-                server = (
-                    request_id.target.pid
-                )  # the object of the DOWN: a process of this node by its pid, however named
-            return ("error", (why, server))
-        case Exit(reason=reason):
-            return ("error", reason)
-        case error:
-            raise error
+    if request_id.error is None:
+        return TIMEOUT if request_id.value is TIMEOUT else ("reply", request_id.value)
+    reason, server = failure(request_id)
+    return ("error", reason if server is None else (reason, server))
 
 
 def make_void(request_id: RequestId) -> None:
@@ -85,27 +71,42 @@ def make_void(request_id: RequestId) -> None:
     if isinstance(request_id, Call) and not request_id.done:
         request_id.settle()
         request_id.alias = True
+        request_id.waiter = None
     request_id.resolve(TIMEOUT)
 
 
 async def first_answered(requests: Sequence[RequestId], timeout: float | None) -> PendingReply | None:
-    """The first of these, in their order, that is answered; None if none is after `timeout` ms."""
+    """The first of these, in their order, whose answer is there; None if none is after `timeout` ms."""
     check_timeout(timeout)
     pending = [request for request in requests if isinstance(request, PendingReply)]
-    if not any(request.done for request in pending):
-        engine = current_engine()
-        answered: asyncio.Future[None] = engine.loop.create_future()
-        for request in pending:
-            request.waiter = answered
-        timer = None if timeout is None else engine.call_later(timeout / 1000, _time_is_up, answered)
-        try:
-            await answered
-        finally:
-            if timer is not None:
-                timer.cancel()
-            for request in pending:
-                request.waiter = None
-    return next((request for request in pending if request.done), None)
+    found = next(filter(_taken, pending), None)
+    if found is not None:
+        return found
+    engine = current_engine()
+    answered: asyncio.Future[None] = engine.loop.create_future()
+    waiters = [(request, request.waiter) for request in pending if not request.done]
+    for request, _ in waiters:
+        request.waiter = answered
+    timer = None if timeout is None else engine.call_later(timeout / 1000, _time_is_up, answered)
+    try:
+        await answered
+    finally:
+        if timer is not None:
+            timer.cancel()
+        found = next((request for request, _ in waiters if request.done), None)
+        for request, waiter in waiters:
+            request.waiter = waiter
+            if request.done and request is not found and isinstance(waiter, UnreadAnswer):
+                waiter.arrive()
+    return found
+
+
+def _taken(request: PendingReply) -> bool:
+    """Whether its answer is there; it is out of the mailbox then."""
+    if not request.done:
+        return False
+    waiter = request.waiter
+    return not isinstance(waiter, UnreadAnswer) or not waiter.done() or waiter.take()
 
 
 def _time_is_up(answered: asyncio.Future[None]) -> None:

@@ -1,41 +1,43 @@
-"""Requests whose answer is fetched later: to oneself, and what an error names."""
+"""Requests whose answer is fetched later: to oneself, what an error names, and answers that nobody fetches."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from runtime.core.pid import Ref
 from runtime.otp import erlang
 from runtime.otp.callback import NoReply, Reply, Stop
-from runtime.otp.gen_server import GenServer, call, receive_response, send_request
+from runtime.otp.gen_server import GenServer, call, receive_response, send_request, wait_response
+from runtime.otp.request_ids import receive_response_of, reqids_new, send_request_to
 
 
 class Server(GenServer):
     """Answers, asks itself, or stops."""
 
-    def init(self) -> None:
-        self.asked: Any = None
-
     async def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
             case "ask yourself":
-                self.asked = send_request(erlang.self_(), "inner")
+                send_request(erlang.self_(), "inner")
                 self.outer = from_
-                return NoReply(continue_="wait")
+                return NoReply()
             case "inner":
                 return Reply("from myself")
-            case "fetch":
-                return Reply(await receive_response(self.asked, 1_000))
         return Stop("why")
 
-    def handle_continue(self, continue_: Any) -> None:
-        self.outer.answer("asked")
+    def handle_info(self, message: Any) -> None:
+        self.outer.answer(message)
 
 
 def test_a_request_to_oneself_is_answered_later(play: Any) -> None:
     async def body() -> None:
         pid = await Server.start()
-        assert await call(pid, "ask yourself") == "asked"
-        assert await call(pid, "fetch") == ("reply", "from myself")
+        match await call(pid, "ask yourself"):  # the answer comes as any message of a server that goes on
+            case (("alias", Ref()), "from myself"):
+                return
+            case other:
+                raise AssertionError(other)
 
     play(body)
 
@@ -45,5 +47,72 @@ def test_an_error_names_the_process_that_had_the_name_and_the_name_if_nobody_had
         pid = await Server.start(name="server")
         assert await receive_response(send_request("server", "stop")) == ("error", ("why", pid))
         assert await receive_response(send_request("server", "stop")) == ("error", ("noproc", "server"))
+
+    play(body)
+
+
+async def mail() -> list[Any]:
+    """All that has come, after a call behind it."""
+    got: list[Any] = []
+    while (message := await erlang.receive(timeout=0)) is not erlang.TIMEOUT:
+        got.append(message)
+    return got
+
+
+def test_an_answer_that_nobody_waits_for_is_a_message(play: Any) -> None:
+    async def body() -> None:
+        pid = await Server.start()
+        send_request(pid, "inner")
+        assert await call(pid, "inner") == "from myself"
+        ((word, _ref), answer) = (await mail())[0]
+        assert (word, answer) == ("alias", "from myself")
+        send_request(pid, "stop")
+        await erlang.await_down(pid)
+        (down,) = await mail()
+        assert isinstance(down, erlang.Down) and (down.pid, down.reason) == (pid, "why")
+        send_request("nobody", "inner")
+        (down,) = await mail()
+        assert (down.pid, down.reason) == (("nobody", pid.cell.engine.node_name), "noproc")
+
+    play(body)
+
+
+@pytest.mark.parametrize("fetch", [receive_response, wait_response, None])
+def test_an_answer_that_is_fetched_is_no_message(play: Any, fetch: Any) -> None:
+    async def body() -> None:
+        pid = await Server.start()
+        request = send_request(pid, "inner")
+        assert await call(pid, "inner") == "from myself"  # it has come by now
+        if fetch is None:
+            assert await request == "from myself"
+        else:
+            assert await fetch(request, 1000) == ("reply", "from myself")
+        assert await mail() == []
+
+    play(body)
+
+
+def test_an_answer_that_was_received_as_a_message_is_gone(play: Any) -> None:
+    async def body() -> None:
+        pid = await Server.start()
+        request = send_request(pid, "inner")
+        assert await call(pid, "inner") == "from myself"
+        assert len(await mail()) == 1
+        assert await wait_response(request, 1) is erlang.TIMEOUT
+
+    play(body)
+
+
+def test_of_several_answers_each_is_fetched_once(play: Any) -> None:
+    async def body() -> None:
+        pid = await Server.start()
+        ids = reqids_new()
+        for label in "abc":
+            ids = send_request_to(pid, "inner", label, ids)
+        labels = []
+        for _ in "abc":
+            (_response, label, ids) = await receive_response_of(ids, 1000)
+            labels.append(label)
+        assert labels == ["a", "b", "c"] and await mail() == []
 
     play(body)
