@@ -60,7 +60,7 @@ class Call(PendingReply):
         try:
             if self.done:
                 if isinstance(self.waiter, UnreadAnswer):
-                    self.waiter.take()
+                    self.waiter.fetch()
             else:
                 caller, target = scheduler.current, self.target
                 engine = target.execution.engine

@@ -36,7 +36,7 @@ def send_request(dest: Dest, request: Any) -> Awaitable[Any]:
     else:
         pending = call(dest, request, None)
     if me is not None and isinstance(pending, PendingReply):
-        pending.waiter = UnreadAnswer(me, pending)
+        pending.waiter = UnreadAnswer(me, pending)  # type: ignore[assignment]
     return pending
 
 
@@ -106,7 +106,7 @@ def _taken(request: PendingReply) -> bool:
     if not request.done:
         return False
     waiter = request.waiter
-    return not isinstance(waiter, UnreadAnswer) or not waiter.done() or waiter.take()
+    return not isinstance(waiter, UnreadAnswer) or not waiter.done() or waiter.fetch()
 
 
 def _time_is_up(answered: asyncio.Future[None]) -> None:

@@ -51,7 +51,7 @@ class UnreadAnswer:
             self.message = Down(ref, server, reason)
         self.asker.deliver(self.message)
 
-    def take(self) -> bool:
+    def fetch(self) -> bool:
         """Takes the message out of the mailbox; False if it is not there."""
         return bool(self.asker.take(lambda mail: mail is self.message))
 
