@@ -100,7 +100,7 @@ def test_what_cannot_be_sent_leaves_nothing_behind() -> None:
     with Cluster(3, ["a", "b"]) as cluster:
         assert run(cluster, body) == [[]]
         connection = cluster["a"].node.connection("b")
-        assert not connection._asked and not connection._asked_numbers
+        assert not connection.relations._monitors and not connection.relations._numbers
 
 
 def test_a_signal_that_cannot_be_read_breaks_the_connection(caplog: pytest.LogCaptureFixture) -> None:
@@ -109,7 +109,7 @@ def test_a_signal_that_cannot_be_read_breaks_the_connection(caplog: pytest.LogCa
         net_kernel.monitor_node("b", True)
         node = net_kernel.this_node()
         assert node is not None
-        node.connection("b")._signal(None, b"\xc1")
+        node.connection("b").signal(None, b"\xc1")
         say(await erlang.receive())
 
     with Cluster(3, ["a", "b"]) as cluster, caplog.at_level(logging.ERROR, "runtime.nodes"):
