@@ -1,7 +1,7 @@
 """The writers of the other nodes, as the writer of this one knows them: who hears of its batches, and who writes next.
 
 They talk on one topic of the PubSub. A writer says that it follows the feed when it starts and when a node comes: those that do
-are not told by NOTIFY, which would cost the database a lock and them a query. A writer that has collided with another says when
+need no NOTIFY, which would cost the database a lock and them a query. A writer that has collided with another says when
 it has something to write. Nothing depends on any of it: a message that is lost costs a collision, or a poll of the head.
 """
 
@@ -51,13 +51,13 @@ class OtherWriters:
         self._now = now
         self._node = net_kernel.node()
         self._turns = Turns(self._node)
-        self._told = False  # that this node is in line
+        self._announced = False  # that this node is in line
         self._servers: dict[str, str] = {}  # node -> the id of its server
         self._inform()
         with suppress(Error):  # no PubSub: a writer without channels, in tests
             whereis(pubsub).subscribe(TOPIC, erlang.self_())
         net_kernel.monitor_nodes(True)
-        self._tell(Follows(self._node, server_state().id, True))
+        self._publish(Follows(self._node, server_state().id, True))
 
     def take(self, message: Any) -> None:
         """A message of theirs, or ("nodeup", name) or ("nodedown", name)."""
@@ -66,14 +66,14 @@ class OtherWriters:
                 self._turns.end(node)  # one that has just started
                 self._servers[node] = server
                 if asks:
-                    self._tell(Follows(self._node, server_state().id, False), node)
+                    self._publish(Follows(self._node, server_state().id, False), node)
             case Wish(node, wanted):
                 if wanted:
                     self._turns.wished(node, self._now())
                 else:
                     self._turns.end(node)
             case ("nodeup", node):
-                self._tell(Follows(self._node, server_state().id, False), node)
+                self._publish(Follows(self._node, server_state().id, False), node)
             case ("nodedown", node):
                 self._turns.end(node)
                 self._servers.pop(node, None)
@@ -87,32 +87,32 @@ class OtherWriters:
         """This node has something to write: the milliseconds to wait for its turn at most, 0 if it has come."""
         now = self._now()
         if self._turns.want(now):
-            self._told = True
-            self._tell(Wish(self._node, True))
+            self._announced = True
+            self._publish(Wish(self._node, True))
         return self._turns.wait(now) * 1000
 
     def collided(self) -> None:
         """Another node moved the head first."""
         self._turns.collided(self._now())
-        if not self._told:
-            self._told = True
-            self._tell(Wish(self._node, True))
+        if not self._announced:
+            self._announced = True
+            self._publish(Wish(self._node, True))
 
     def committed(self) -> None:
-        """This node has written, and has told so by `Committed`."""
-        self._told = False
+        """This node has written, and has said so by `Committed`."""
+        self._announced = False
 
     def end(self) -> None:
         """This node's turn is over."""
         self._turns.end(self._node)
-        if self._told:  # in line for the others, who have not heard of a commit
-            self._told = False
-            self._tell(Wish(self._node, False))
+        if self._announced:  # in line for the others, who have received no commit
+            self._announced = False
+            self._publish(Wish(self._node, False))
 
     def _inform(self) -> None:
         server_state().informed = tuple(self._servers.values())
 
-    def _tell(self, message: Follows | Wish, node: str | None = None) -> None:
+    def _publish(self, message: Follows | Wish, node: str | None = None) -> None:
         with suppress(Error):
             found = whereis(self.pubsub)
             if node is None:

@@ -53,9 +53,9 @@ class AliasMonitor(Monitor):
         self.removed()
         super().fire(pid, reason)
 
-    def tell(self, reason: Any) -> None:
+    def notify(self, reason: Any) -> None:
         self.removed()
-        super().tell(reason)
+        super().notify(reason)
 
     @property
     def tag(self) -> Any:

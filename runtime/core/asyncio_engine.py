@@ -127,7 +127,7 @@ class AsyncioEngine(Engine):
         before = perf_counter()
         if (
             execution.mode != RUNNING
-            or execution.pending_exit is not UNSET  # it takes notice when it waits
+            or execution.pending_signals is not UNSET  # it takes notice when it waits
             or execution.engine is not self
             or not contexts
             or before - self.turn_began > TURN_SECONDS

@@ -50,7 +50,7 @@ class ExecutionState:
     """
 
     __slots__ = (
-        "cancels", "context", "coro", "engine", "mailbox", "message", "mode", "must_cancel", "pending_exit",
+        "cancels", "context", "coro", "engine", "mailbox", "message", "mode", "must_cancel", "pending_signals",
         "queued", "reductions", "shared", "suspended", "waiting", "waiting_since", "watcher",
     )  # fmt: skip
 
@@ -74,8 +74,8 @@ class ExecutionState:
         self.watcher: Watcher | None = None
         # When a message was first left waiting, in the engine's seconds; for observers.
         self.waiting_since: float | None = None
-        # What signals will do as soon as its code waits or returns: the reason of one that ends it, or `signals.UnheardSignals`.
-        self.pending_exit: Any = UNSET
+        # Handled as soon as its code waits or returns: the reason of an exit signal that ends it, or `signals.UnhandledSignals`.
+        self.pending_signals: Any = UNSET
 
     def reset(self) -> None:
         """As new, after the end of its process, which has left no mail here."""
@@ -83,17 +83,17 @@ class ExecutionState:
         self.queued = self.suspended = self.must_cancel = False
         self.cancels = self.reductions = 0
         self.coro = self.context = self.waiting_since = None
-        self.pending_exit = UNSET
+        self.pending_signals = UNSET
 
 
 class Debugging(Protocol):
     """`sys`'s view of a process that is traced or counted."""
 
-    def heard(self, cell: Cell, message: Any) -> None:
+    def message_in(self, cell: Cell, message: Any) -> None:
         """The process takes a message."""
         ...
 
-    def said(self, cell: Cell, reply: Any, caller: Cell | None) -> None:
+    def message_out(self, cell: Cell, reply: Any, caller: Cell | None) -> None:
         """A call to the process is answered."""
         ...
 
@@ -120,7 +120,7 @@ class RareState(Struct, eq=False):
     source: str | None = None  # runtime.thespian: the hash of the source that its class is from
     dictionary: Any = None  # runtime.otp.process_dictionary: an ExactDict, kept until the process ends
     group_leader: Pid | None = None  # runtime.otp.group_leader: handed on to those that it starts
-    watched: bool = False  # runtime.thespian: of an OTP process, whose end its system base is told
+    watched: bool = False  # runtime.thespian: of an OTP process, whose end its system base is notified of
 
     def blank(self) -> bool:
         """True if there is none of it."""
@@ -136,7 +136,7 @@ class RareState(Struct, eq=False):
 
 
 class Relations(Struct, eq=False):
-    """What binds a process to others, and what it has been told to be. The dead have no links, no monitors, no rare state."""
+    """What binds a process to others, and the flags that it has set. The dead have no links, no monitors, no rare state."""
 
     page: Page | int  # of the process table; of the dead the number alone
     place: int = -1  # on the page; -1 until somebody looks it up

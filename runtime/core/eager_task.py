@@ -113,11 +113,11 @@ class EagerTask:
             self._become_task(coroutine, wait)
 
     def resume(self) -> None:
-        """As `step`, for the loop: the end is told to `done`."""
+        """As `step`, for the loop: `done` is called at the end."""
         self._queued = False
         if (
             self._coroutine is None
-        ):  # it has cancelled itself, and ended or become a task before it heard of it
+        ):  # it has cancelled itself, and ended or become a task before the cancellation reached it
             return
         try:
             self.step()

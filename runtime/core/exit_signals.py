@@ -13,7 +13,7 @@ from runtime.core.links import Linked
 from runtime.core.modes import DEAD, RUNNING
 from runtime.core.pid import Pid
 from runtime.core.scheduling import Wait, scheduler
-from runtime.core.signals import ExitMessage, UnheardSignals
+from runtime.core.signals import ExitMessage, UnhandledSignals
 from runtime.core.small_set import without
 
 _log = logging.getLogger("runtime")
@@ -116,12 +116,12 @@ class Exiting(Linked):
     @property
     def is_ending(self) -> bool:
         """It runs, and a signal will end it as soon as its code waits or returns."""
-        pending = self.execution.pending_exit
-        return pending is not UNSET and not isinstance(pending, UnheardSignals)
+        pending = self.execution.pending_signals
+        return pending is not UNSET and not isinstance(pending, UnhandledSignals)
 
     def _die(self, reason: Any) -> None:
         if scheduler.current is self:
             if not self.is_ending:
-                self.execution.pending_exit = reason
+                self.execution.pending_signals = reason
         else:
             self.terminate(reason)

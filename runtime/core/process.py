@@ -5,7 +5,7 @@ the suspended coroutine (`execution`), and to the links and monitors (`relations
 engine's one thread, and one process runs at a time:
 
 * Messages are appended to the receiver's mailbox at once, signals act on the receiver at once. So both keep the order in
-  which they were sent. Only the process that is *running* is spared until its code waits or returns (`pending_exit`), as in
+  which they were sent. Only the process that is *running* is spared until its code waits or returns (`pending_signals`), as in
   Erlang, where a process handles its signals when it is scheduled.
 * Deaths caused by a death go through `engine.signals`, a queue, so a chain of links of any length needs no stack.
 * The cell is also what `asyncio.current_task()` returns inside the process, so `asyncio.timeout` and `TaskGroup` work.
@@ -30,7 +30,7 @@ from runtime.core.mailbox import LONG, Mailbox, Match
 from runtime.core.modes import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING
 from runtime.core.pid import Pid, Ref
 from runtime.core.scheduling import YIELD, Wait, scheduler
-from runtime.core.signals import ExitMessage, Monitor, SystemMessage, UnheardSignals
+from runtime.core.signals import ExitMessage, Monitor, SystemMessage, UnhandledSignals
 from runtime.core.small_set import including
 
 if TYPE_CHECKING:
@@ -160,9 +160,9 @@ class Cell(AsyncioTask, ActorReference, Exiting):
         finally:
             scheduler.current = None
         if (
-            execution.pending_exit is not UNSET
+            execution.pending_signals is not UNSET
             and execution.mode != DEAD
-            and self._took_notice(execution, engine)
+            and self._handle_pending_signals(execution, engine)
         ):
             return
         if execution.mode == IDLE:
@@ -173,59 +173,59 @@ class Cell(AsyncioTask, ActorReference, Exiting):
             execution.reset()
             engine.spare_executions.append(execution)
 
-    def _took_notice(self, execution: ExecutionState, engine: Engine) -> bool:
-        """After a turn in which signals came to the process itself. True if that is all there is to do."""
-        pending = execution.pending_exit
-        if not isinstance(pending, UnheardSignals):
+    def _handle_pending_signals(self, execution: ExecutionState, engine: Engine) -> bool:
+        """Handles, after a turn, the signals that were to wait for its end. True if that has ended the turn as well."""
+        pending = execution.pending_signals
+        if not isinstance(pending, UnhandledSignals):
             self.terminate(pending)
             return False
-        execution.pending_exit = UNSET
+        execution.pending_signals = UNSET
         if execution.mode == IDLE:
             self._rest(execution, engine)
         else:
             self._wait(execution, engine)
-        pending.heard()
+        pending.handle()
         return True
 
-    def unheard_signals(self) -> UnheardSignals | None:
-        """What it has not taken notice of, if it runs and there is something."""
-        pending = self.execution.pending_exit
-        return pending if isinstance(pending, UnheardSignals) else None
+    def unhandled_signals(self) -> UnhandledSignals | None:
+        """What it has caused itself in this turn and not handled yet, if it runs and there is something."""
+        pending = self.execution.pending_signals
+        return pending if isinstance(pending, UnhandledSignals) else None
 
-    def has_no_such_mail(self) -> None:
+    def mailbox_scanned(self) -> None:
         """A receive of the process that runs has looked at all its mail."""
-        downs = self.unheard_signals()
-        if downs is not None:
-            downs.received()
+        unhandled = self.unhandled_signals()
+        if unhandled is not None:
+            unhandled.received()
 
     def monitored_nobody(self, monitor: Monitor) -> None:
         """The running process has made a monitor that has found nobody."""
         relations = self.own_relations()
         relations.monitors = including(relations.monitors, monitor)
-        unheard = self._unheard()
-        if unheard is not None:
-            unheard.add(monitor)
+        unhandled = self._own_unhandled()
+        if unhandled is not None:
+            unhandled.add(monitor)
 
-    def _unheard(self) -> UnheardSignals | None:
-        """As `unheard_signals`, made if there are none; None for one that is about to end."""
-        if self.execution.pending_exit is UNSET:
-            self.execution.pending_exit = UnheardSignals()
-        return self.unheard_signals()
+    def _own_unhandled(self) -> UnhandledSignals | None:
+        """As `unhandled_signals`, made if there are none; None for one that is about to end."""
+        if self.execution.pending_signals is UNSET:
+            self.execution.pending_signals = UnhandledSignals()
+        return self.unhandled_signals()
 
-    def told_itself_to_exit(self, reason: Any) -> None:
+    def sent_itself_exit(self, reason: Any) -> None:
         """The running process, which traps exits, has sent itself an exit signal."""
-        unheard = self._unheard()
-        if unheard is not None:
+        unhandled = self._own_unhandled()
+        if unhandled is not None:
             message = ExitMessage(self, reason)
-            unheard.exits.append(message)
+            unhandled.exits.append(message)
             self.deliver(message)
 
-    def traps_no_more(self) -> None:
-        """The running process has taken back its flag: an exit signal that it has not heard yet ends it."""
-        unheard = self.unheard_signals()
-        for message in unheard.exits if unheard is not None else ():
+    def stopped_trapping_exits(self) -> None:
+        """The running process has cleared its flag: an exit signal from itself that it has not handled yet ends it."""
+        unhandled = self.unhandled_signals()
+        for message in unhandled.exits if unhandled is not None else ():
             if self.take(lambda mail, message=message: mail is message):
-                self.execution.pending_exit = message.reason
+                self.execution.pending_signals = message.reason
                 return
 
     def _handle_mail(self, execution: ExecutionState, mailbox: Mailbox, engine: Engine) -> None:
@@ -256,7 +256,7 @@ class Cell(AsyncioTask, ActorReference, Exiting):
                 execution.mode = RUNNING
             elif execution.mode != RUNNING:
                 break
-            if not mailbox or execution.pending_exit is not UNSET:
+            if not mailbox or execution.pending_signals is not UNSET:
                 break
             budget -= 1
             if budget > look:

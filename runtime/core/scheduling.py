@@ -151,7 +151,7 @@ class Receive(Wait):
                     if index >= 0:
                         return mailbox.remove_at(index)
                 if self.fired or self.timeout == 0:
-                    cell.has_no_such_mail()
+                    cell.mailbox_scanned()
                     return TIMEOUT
                 if timer is None and self.timeout is not None:
                     timer = cell.engine.call_later(self.timeout, self._expire, cell)

@@ -31,7 +31,7 @@ class ExitMessage(NeverRefused, Struct, frozen=True):
 
 
 class Down(NeverRefused, Struct, frozen=True):
-    """`{'DOWN', Ref, process, Pid, Reason}`; `pid` is `(name, node)` for a monitor by name, `tag` what `monitor` was told."""
+    """`{'DOWN', Ref, process, Pid, Reason}`; `pid` is `(name, node)` for a monitor by name, `tag` as given to `monitor`."""
 
     ref: Ref
     pid: Any
@@ -71,8 +71,8 @@ class Monitor(Ref):
         self.target = None
         self._down(pid, reason)
 
-    def tell(self, reason: Any) -> None:
-        """The Down comes, but the monitor stands until its owner has taken notice."""
+    def notify(self, reason: Any) -> None:
+        """Sends the Down, but leaves the monitor until its owner has handled the signal."""
         self._down(self.target, reason)
 
     def _down(self, pid: Any, reason: Any) -> None:
@@ -82,39 +82,40 @@ class Monitor(Ref):
         self.owner.deliver(Down(self, pid, reason, self.tag))
 
 
-class UnheardSignals:
-    """Signals that a process has caused itself in this turn, until it has waited.
+class UnhandledSignals:
+    """Signals that a process has caused itself in this turn; it handles them when it waits.
 
-    DOWN signals of its monitors on what was dead when it made them: Erlang's monitor stands until its owner takes the signal:
-    `demonitor` finds it, and nothing comes. For a registered name that is free the message lies in the mailbox at once. A
-    monitor by pid asks the process first: its answer comes with the next signal that the owner sends, or when it waits.
+    DOWN signals of monitors on what was dead when it made them. In Erlang such a monitor stays until its owner handles the
+    signal: `demonitor` still finds it, and no Down arrives. For a registered name that is free the message is in the mailbox at
+    once. A monitor by pid is a signal to the process first: its answer comes with the next signal that the owner sends, or when
+    the owner waits.
 
-    EXIT signals that it has sent to itself while it traps exits: whether it does is asked when it takes them.
+    EXIT signals that it has sent to itself while trapping exits: what counts is whether it traps them when it handles them.
     """
 
-    __slots__ = ("asked", "exits", "told")
+    __slots__ = ("asked", "exits", "notified")
 
     def __init__(self) -> None:
         self.exits: list[ExitMessage] = []  # in the mailbox, unless they are taken
-        self.asked: list[Monitor] = []  # there is no message of these yet
-        self.told: list[Monitor] = []  # of these there is, but no receive has come to it
+        self.asked: list[Monitor] = []  # no message of these is in the mailbox yet
+        self.notified: list[Monitor] = []  # one of these is, but no receive has reached it
 
     def add(self, monitor: Monitor) -> None:
         """The monitor has found nobody."""
         if monitor.name is None:
             self.asked.append(monitor)
         else:
-            self._tell(monitor)
+            self._notify(monitor)
 
-    def _tell(self, monitor: Monitor) -> None:
+    def _notify(self, monitor: Monitor) -> None:
         if monitor in monitor.owner.relations.monitors:  # an answer to its alias may have taken it off
-            self.told.append(monitor)
-            monitor.tell("noproc")
+            self.notified.append(monitor)
+            monitor.notify("noproc")
 
     def withdraw(self, monitor: Monitor) -> bool:
         """The owner takes back a monitor of its own: False if a receive has taken its message already."""
-        if monitor in self.told:
-            self.told.remove(monitor)
+        if monitor in self.notified:
+            self.notified.remove(monitor)
             return bool(
                 monitor.owner.take(lambda message: isinstance(message, Down) and message.ref is monitor)
             )
@@ -126,16 +127,16 @@ class UnheardSignals:
         """The owner sends a signal: those behind its monitors have been asked by now."""
         asked, self.asked = self.asked, []
         for monitor in asked:
-            self._tell(monitor)
+            self._notify(monitor)
 
     def received(self) -> None:
         """A receive of the owner has looked at all its mail."""
-        told, self.told = self.told, []
-        for monitor in told:
+        notified, self.notified = self.notified, []
+        for monitor in notified:
             monitor.owner.drop(monitor)
         self.exits.clear()
 
-    def heard(self) -> None:
+    def handle(self) -> None:
         """The owner has waited."""
         self.answered()
         self.received()

@@ -95,7 +95,7 @@ class LinksAndMonitors:
         """The process there has taken the request to terminate."""
         request = self._terminates.pop(number, None)
         if request is not None:
-            request.heard = True
+            request.accepted = True
 
     # ---- of processes there on processes here
 

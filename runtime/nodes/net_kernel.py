@@ -75,7 +75,7 @@ def disconnect_node(name: str) -> bool:
     me, caller = this_node(), scheduler.current
     done = me is not None and me.disconnect(name)
     if caller is not None and caller.is_ending:
-        caller.terminate(caller.execution.pending_exit)
+        caller.terminate(caller.execution.pending_signals)
         raise Unwind
     return done
 

@@ -30,27 +30,27 @@ class Watch:
 class RemoteCaller:
     """Who waits for the answer of a call from the other node: the waiter of the `Call` here."""
 
-    __slots__ = ("call", "connection", "number", "told")
+    __slots__ = ("answered", "call", "connection", "number")
 
     def __init__(self, call: Call, connection: Connection, number: int) -> None:
         self.call = call
         self.connection = connection
         self.number = number
-        self.told = False
+        self.answered = False
 
     def done(self) -> bool:
-        """As of a future: True once it has been told."""
-        return self.told
+        """As of a future: True once the caller has its answer."""
+        return self.answered
 
     def set_result(self, _: None) -> None:
         """The call is answered (`Call.answer`)."""
-        self.told = True
+        self.answered = True
         self.connection.reply(self.number, self.call.value)
 
     def wake(self, call: Call) -> None:
         """The call has failed (`Reply.resolve`): its server has ended."""
         error: Any = call.error
-        self.told = True
+        self.answered = True
         self.connection.down(self.number, error.reason[0])
 
 

@@ -233,7 +233,7 @@ async def shut_down(pid: Pid, shutdown: int | str | None) -> Any:
 
 
 async def shut_down_all(children: Iterable[tuple[Pid, int | str | None]]) -> None:
-    """Stops many children, each given with its `shutdown`: all are told, then all are waited for; who outlives it is killed."""
+    """Stops many children, each given with its `shutdown`: all get the signal first, then are waited for, or killed."""
     me = scheduler.current
     assert me is not None
     pending: list[signals.DownReply] = []

@@ -141,17 +141,17 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:
     target = _cell_of(pid)
     caller = scheduler.current
     if target is not caller:
-        if caller is not None and (downs := caller.unheard_signals()) is not None:
-            downs.answered()
+        if caller is not None and (unhandled := caller.unhandled_signals()) is not None:
+            unhandled.answered()
         target.exit_signal(pid if caller is None else caller, reason, False)
         return True
     assert caller is not None
     if caller.relations.trap_exit and not is_atom(reason, "kill"):
-        caller.told_itself_to_exit(reason)
+        caller.sent_itself_exit(reason)
         return True
     caller.exit_signal(pid, reason, False)
     if caller.is_ending:  # to oneself it is synchronous: the code ends here
-        reason = caller.execution.pending_exit
+        reason = caller.execution.pending_signals
         caller.terminate(reason)
         raise Unwind
     return True
@@ -166,7 +166,7 @@ def trap_exit(flag: bool) -> bool:
     if flag is not old:
         cell.own_relations().trap_exit = flag
         if old:
-            cell.traps_no_more()
+            cell.stopped_trapping_exits()
     return old
 
 
@@ -211,8 +211,8 @@ def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref
     caller = _self()
     if alias is not None and alias not in MONITOR_ALIASES:
         raise Error("badarg")
-    if (unheard := caller.unheard_signals()) is not None:
-        unheard.answered()
+    if (unhandled := caller.unhandled_signals()) is not None:
+        unhandled.answered()
     name: Any = None
     if isinstance(target, Pid):
         cell = target.cell
@@ -236,7 +236,7 @@ def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref
 
 
 def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
-    """`erlang:demonitor/2`: with `flush` a Down that has come already is removed, with `info` tells if there was one to stop.
+    """`erlang:demonitor/2`: with `flush` a Down that has come already is removed, with `info` says if there was one to stop.
 
     Returns True, or with `info` whether the monitor was still there. A monitor of another process is left alone.
     Raises Error("badarg") for what is no reference, or one of another node.
@@ -247,10 +247,10 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
     found = isinstance(ref, Monitor) and ref in caller.relations.monitors
     if found:
         assert isinstance(ref, Monitor)
-        downs = caller.unheard_signals()
-        if downs is not None:
-            found = downs.withdraw(ref)
-            downs.answered()
+        unhandled = caller.unhandled_signals()
+        if unhandled is not None:
+            found = unhandled.withdraw(ref)
+            unhandled.answered()
         caller.drop(ref)
         if ref.target is not None:
             # Of `(name, node)` that is not connected Erlang takes the monitor for fired, and its Down back all the same.

@@ -100,11 +100,11 @@ class Call(PendingReply):
         """Who called (the pid in Erlang's `From`); None for code outside of processes."""
         return self.caller
 
-    def answer(self, value: Any, heard: bool = True) -> None:
+    def answer(self, value: Any, debug: bool = True) -> None:
         """The reply. After the first one, or after the call timed out, it is late and dropped.
 
         A call without timeout uses no alias in OTP: a second reply to it arrives as a stray message `(from,
-        value)`. `heard`: who traces or counts the server hears of it, as of what a callback returns; of `gen_server:reply/2` not.
+        value)`. `debug`: `sys` traces and counts it, as what a callback returns; not what `gen_server:reply/2` sends.
         """
         if self.done:
             if not self.alias and self.caller is not None:
@@ -118,8 +118,8 @@ class Call(PendingReply):
             self.timer = None
             timer.cancel()
         rare = relations.rare
-        if heard and rare is not None and rare.debug is not None:
-            rare.debug.said(self.target, value, self.caller)
+        if debug and rare is not None and rare.debug is not None:
+            rare.debug.message_out(self.target, value, self.caller)
         self.done = True
         self.value = value
         if waiter is None:
@@ -310,17 +310,17 @@ def reply(from_: From, value: Any) -> None:
 
 
 class TerminateRequest(SystemMessage):
-    """`sys:terminate/2`, as `caller` asks for it. `heard` once the process has come to it."""
+    """`sys:terminate/2`, as `caller` asks for it. `accepted` once the process has come to it."""
 
-    __slots__ = ("__weakref__", "caller", "heard", "reason")
+    __slots__ = ("__weakref__", "accepted", "caller", "reason")
 
     def __init__(self, reason: Any) -> None:
         self.caller = scheduler.current
         self.reason = reason
-        self.heard = False
+        self.accepted = False
 
     def perform(self, cell: Cell) -> Coroutine[Any, Any, None] | None:
-        self.heard = True
+        self.accepted = True
         return cell.actor._stop(self.reason)
 
 
@@ -354,7 +354,7 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
     if got is TIMEOUT:
         cell.drop_monitor(down)
         raise Exit("timeout")
-    if not request.heard:
+    if not request.accepted:
         raise Exit(got if is_atom(got, "noproc") else (lost(cell, got), site))
     if got is not reason and got != reason:
         raise Exit(got)

@@ -153,7 +153,7 @@ class Manager(GenServer):
         self._all(lambda handler: handler.handle_info(message))
 
     def handle_call(self, request: Any, from_: From) -> NoReply:
-        from_.answer(self._answer(request), False)  # of replies gen_event tells no trace
+        from_.answer(self._answer(request), False)  # gen_event does not trace its replies
         return NoReply()
 
     def _answer(self, request: Any) -> Any:
@@ -241,18 +241,18 @@ class Manager(GenServer):
                 return value
         return ("error", _why(result))
 
-    def _ended(self, one: _Handler, arg: Any, told: Any) -> Any:
-        """A handler that has been taken out has its last words, which are returned; its supervisor hears `told`."""
+    def _ended(self, one: _Handler, arg: Any, reason: Any) -> Any:
+        """A handler that has been taken out has its last words, which are returned; its supervisor is sent `reason`."""
         last = _why(run(one.instance.terminate, arg))
         if one.supervisor is not None:
-            one.supervisor.deliver(("gen_event_EXIT", one.handler, told))
+            one.supervisor.deliver(("gen_event_EXIT", one.handler, reason))
         return last
 
-    def _crashed(self, handler: Any, supervisor: Cell | None, why: Any, told: Any) -> None:
-        """A handler has crashed, or was to take another's place and has not come: OTP tells only "crash" of the latter."""
+    def _crashed(self, handler: Any, supervisor: Cell | None, why: Any, reason: Any) -> None:
+        """A handler has crashed, or was to take another's place and has not come: of the latter OTP sends only "crash"."""
         reports.supervisor(self._myRef, "handler_crashed", why, handler, None)
         if supervisor is not None:
-            supervisor.deliver(("gen_event_EXIT", handler, told))
+            supervisor.deliver(("gen_event_EXIT", handler, reason))
 
     def _swap(
         self, one: _Handler | None, args1: Any, handler2: Any, args2: Any, supervisor: Pid | None
@@ -316,7 +316,7 @@ async def _rpc(manager: Dest, request: Any) -> Any:
 
 
 async def sync_notify(manager: Dest, event: Any) -> Any:
-    """`gen_event:sync_notify/2`: "ok" once all handlers have heard it."""
+    """`gen_event:sync_notify/2`: "ok" once all handlers have had it."""
     return await _rpc(manager, _Notify(event))
 
 
@@ -328,7 +328,7 @@ async def add_handler(manager: Dest, handler: Any, args: Any = None) -> Any:
 async def add_sup_handler(manager: Dest, handler: Any, args: Any = None) -> Any:
     """`gen_event:add_sup_handler/3`: handler and caller are bound to each other.
 
-    The handler goes with the caller, and the caller is told by a message `("gen_event_EXIT", handler, reason)` if the handler
+    The handler goes with the caller, and the caller is sent a message `("gen_event_EXIT", handler, reason)` if the handler
     goes.
     """
     return await _rpc(manager, _Add(handler, args, self_()))

@@ -326,7 +326,7 @@ class GenServer(Process):
         return None
 
     def _hear(self, rare: RareState, message: Any) -> bool:
-        """Something came: a pending timeout is void, a trace is told, statistics count. False if it is nothing at all."""
+        """Something came: a pending timeout is void, a trace is notified, statistics count. False if it is nothing at all."""
         if isinstance(message, SystemMessage):
             return True  # sys stands beside the protocol: it is neither traced nor does it end a timeout
         if type(message) is _ServerTimeout and message.stale:
@@ -338,7 +338,7 @@ class GenServer(Process):
                 timeout.cancel()
             self._myRef.tidy_rare()
         if rare.debug is not None:
-            rare.debug.heard(self._myRef, message)
+            rare.debug.message_in(self._myRef, message)
         return True
 
     def _system(self, message: SystemMessage) -> Coroutine[Any, Any, None] | None:

@@ -67,7 +67,7 @@ async def handle_system_msg(message: SystemMessage, special: Special, state: Any
                 if isinstance(taken, Termination):
                     taken.finish(None, None)
                 elif isinstance(taken, TerminateRequest):
-                    taken.heard = True
+                    taken.accepted = True
                 ended = special.system_terminate(reason, state)
                 if isawaitable(ended):
                     await ended
@@ -110,7 +110,7 @@ def _answer(cell: Cell, request: SystemRequest, special: Special, state: Any) ->
 
 
 def handle_debug(kind: Literal["in", "out"], message: Any, peer: Pid | None = None) -> None:
-    """`sys:handle_debug/4`: the process tells who traces, counts or logs it that it took or sent (`peer`) a message."""
+    """`sys:handle_debug/4`: the process took or sent (to `peer`) a message, for those who trace, count or log it."""
     cell = scheduler.current
     if cell is None:
         raise RuntimeError("this works only inside a process")
@@ -118,6 +118,6 @@ def handle_debug(kind: Literal["in", "out"], message: Any, peer: Pid | None = No
     if debug is None:
         return
     if kind == "in":
-        debug.heard(cell, message)
+        debug.message_in(cell, message)
     else:
-        debug.said(cell, message, None if peer is None else peer.cell)
+        debug.message_out(cell, message, None if peer is None else peer.cell)

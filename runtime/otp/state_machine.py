@@ -112,7 +112,7 @@ class StateMachine(GenServer):
                     started.acknowledge(self._myRef)
                 return self._loop(None, result)
             case Raised(reason=(error, Stack() as stack)):
-                # gen_statem tells who starts it no stack; the links and the report get it.
+                # gen_statem gives the starter no stack; the links and the report get it.
                 self._fail_init(name, started, StartError(error), (error, stack))
                 return None
             case Stop() | Ignore() | "ignore" | ("stop", _) | Raised():
@@ -152,11 +152,11 @@ class StateMachine(GenServer):
             await self._handle_events(event, result)
         except BaseException as error:
             reason = reason_of(own(error))
-            # gen_statem tells terminate no stack.
-            told = reason if isinstance(error, Exit) else reason[0]
+            # gen_statem calls terminate without the stack.
+            why = reason if isinstance(error, Exit) else reason[0]
         else:
             return
-        last = run(self.terminate, told)
+        last = run(self.terminate, why)
         self._end(await completed(last) if iscoroutine(last) else last, reason, None)
 
     async def _handle_events(self, event: tuple[Event, Any] | None, result: Any) -> None:
@@ -203,7 +203,7 @@ class StateMachine(GenServer):
         machine.postpone = False
         old = machine.state
         if isinstance(result, NextState):
-            machine.state = result.state  # whatever fails from here on, `terminate` is told the new one
+            machine.state = result.state  # whatever fails from here on, `terminate` gets the new one
         match result:
             case None:
                 pass

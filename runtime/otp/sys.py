@@ -62,20 +62,20 @@ class Debug:
         self.statistics: _Statistics | None = None
         self.log: deque[TraceEvent] | None = None
 
-    def heard(self, cell: Cell, message: Any) -> None:
+    def message_in(self, cell: Cell, message: Any) -> None:
         """The process takes a message."""
         caller = message.caller if type(message) is Call else None
         if self.statistics is not None:
             self.statistics.messages_in += 1
-        self._tell(cell, "in", message, caller)
+        self._handle_debug(cell, "in", message, caller)
 
-    def said(self, cell: Cell, reply: Any, caller: Cell | None) -> None:
+    def message_out(self, cell: Cell, reply: Any, caller: Cell | None) -> None:
         """A call to the process is answered."""
         if self.statistics is not None:
             self.statistics.messages_out += 1
-        self._tell(cell, "out", reply, caller)
+        self._handle_debug(cell, "out", reply, caller)
 
-    def _tell(self, cell: Cell, kind: Literal["in", "out"], message: Any, peer: Pid | None) -> None:
+    def _handle_debug(self, cell: Cell, kind: Literal["in", "out"], message: Any, peer: Pid | None) -> None:
         if not self.installed and self.log is None:
             return
         event = TraceEvent(cell, kind, message, peer, cell.engine.now() * 1000)
@@ -324,7 +324,7 @@ async def change_code(
 async def terminate(dest: Dest, reason: Any, timeout: float | None = DEFAULT_TIMEOUT) -> None:
     """`sys:terminate/2,3`: it runs its `terminate` and ends with `reason`, also if it is suspended.
 
-    Returns once it has heard; `gen_server.stop` waits for its end. So does this for a process of another node.
+    Returns once it has accepted the request; `gen_server.stop` waits for its end. So does this for a process of another node.
     """
     there = resolve(dest)
     if there is not None and not isinstance(there, Cell):

@@ -140,7 +140,7 @@ class TracedCell(Cell):
         sender = scheduler.current
         engine = self.engine
         engine.sent.append((sender, self, message))
-        engine.tell("send", sender, self, message)
+        engine.add_event("send", sender, self, message)
         engine.record(
             "send", "" if sender is None else sender.get_name(), f"{self.get_name()} {reports.text(message)}"
         )
@@ -149,7 +149,7 @@ class TracedCell(Cell):
     def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
         detail = f"{self.get_name()} {reports.describe(reason).splitlines()[0]}"
         self.engine.record("signal", source.cell.get_name(), detail)
-        self.engine.tell("signal", source, self, reason)
+        self.engine.add_event("signal", source, self, reason)
         super().exit_signal(source, reason, linked)
 
 
@@ -194,7 +194,7 @@ class DeterministicEngine(Engine):
             # Addresses of Python objects differ from run to run.
             self.trace.append((round(self._now * 1000, 3), what, str(who), _ADDRESS.sub("", detail)))
 
-    def tell(self, kind: str, source: Pid | None, target: Pid, content: Any) -> None:
+    def add_event(self, kind: str, source: Pid | None, target: Pid, content: Any) -> None:
         """Adds an event, for a chart; texts are made at once, for what is sent may change."""
         if self.trace is not None:
             who = "" if source is None else source.cell.get_name()
@@ -215,7 +215,7 @@ class DeterministicEngine(Engine):
         return choice
 
     def _trace_exit(self, pid: Pid, reason: Any) -> None:
-        self.tell("exit", None, pid, reason)
+        self.add_event("exit", None, pid, reason)
         self.record("exit", pid.cell.get_name(), reports.describe(reason).splitlines()[0])
 
     def _step(self) -> bool:
