@@ -37,6 +37,26 @@ def answers(clients: list[socket.socket]) -> tuple[list[int], float]:
     return found, time.monotonic()
 
 
+class Clock:
+    """The seconds that a listener goes by. Each reading takes `step`."""
+
+    def __init__(self, step: float = 0.0) -> None:
+        self.now = 100.0
+        self.step = step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def listening(clock: Clock) -> tuple[socket.socket, Listener, AcceptQueue]:
+    """A bound socket, whose queue only the test looks at, and the listener that serves it."""
+    [bound] = bind("127.0.0.1", 0)
+    listener = Listener(lambda _request: Response(200, b"done"), HttpOptions())
+    listener.now = clock
+    return bound, listener, AcceptQueue(listener, bound)
+
+
 async def flood(seconds: float) -> tuple[tuple[list[int], float], tuple[list[int], float]]:
     """CLIENTS at once for work that holds the loop for so long each, and behind them some who ask for what is urgent."""
 
@@ -80,8 +100,7 @@ def test_an_upgrade_is_not_among_those_who_may_be_refused_unless_somebody_says_s
 
 def test_the_length_of_the_queue_is_the_kernels() -> None:
     async def main() -> None:
-        [bound] = bind("127.0.0.1", 0)
-        queue = AcceptQueue(Listener(lambda _request: None, HttpOptions()), bound)
+        bound, _, queue = listening(Clock())
         assert queue.length() == 0
         clients = [socket.create_connection(bound.getsockname()) for _ in range(5)]
         assert queue.length() == 5
@@ -101,18 +120,15 @@ def test_who_says_nothing_yet_is_looked_at_again() -> None:
     """Clients connect before they send: they cost no transport, and are refused like the others once they have sent."""
 
     async def main() -> None:
-        [bound] = bind("127.0.0.1", 0)
-        listener = Listener(lambda _request: Response(200, b"done"), HttpOptions())
-        now = 100.0
-        listener.now = lambda: now
-        queue = AcceptQueue(listener, bound)
+        clock = Clock()
+        bound, listener, queue = listening(clock)
         clients = [socket.create_connection(bound.getsockname()) for _ in range(CLIENTS)]
-        queue.look(now)
+        queue.look(clock())
         assert queue.length() == 0 and queue.busy and not listener.connections
         for client in clients:
             client.send(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        now += 0.01
-        queue.look(now)
+        clock.now += 0.01
+        queue.look(clock())
         found = [await status_of(client) for client in clients]
         assert set(found) == {200, 503} and 16 <= found.count(200) < CLIENTS
         for each in (*clients, bound):
@@ -123,16 +139,13 @@ def test_who_says_nothing_yet_is_looked_at_again() -> None:
 
 def test_who_says_nothing_for_longer_is_a_connection_like_any_other() -> None:
     async def main() -> None:
-        [bound] = bind("127.0.0.1", 0)
-        listener = Listener(lambda _request: Response(200, b"done"), HttpOptions())
-        now = 100.0
-        listener.now = lambda: now
-        queue = AcceptQueue(listener, bound)
+        clock = Clock()
+        bound, listener, queue = listening(clock)
         clients = [socket.create_connection(bound.getsockname()) for _ in range(50)]
-        queue.look(now)
+        queue.look(clock())
         assert not listener.connections
-        now += 1.0
-        queue.look(now)
+        clock.now += 1.0
+        queue.look(clock())
         async with asyncio.timeout(60):
             while queue.busy:
                 await asyncio.sleep(0.01)
@@ -146,24 +159,15 @@ def test_who_says_nothing_for_longer_is_a_connection_like_any_other() -> None:
 
 def test_who_was_not_looked_at_in_time_is_refused_and_the_newest_is_served() -> None:
     async def main() -> None:
-        [bound] = bind("127.0.0.1", 0)
-        listener = Listener(lambda _request: Response(200, b"done"), HttpOptions())
-        now = 100.0
-
-        def hurry() -> float:  # each time anybody looks at the clock
-            nonlocal now
-            now += 0.001
-            return now
-
-        listener.now = hurry
-        queue = AcceptQueue(listener, bound)
+        clock = Clock(step=0.001)
+        bound, listener, queue = listening(clock)
         first = [ask(bound.getsockname()[1], b"/old") for _ in range(100)]
-        queue.look(hurry())  # the budget is for a few of them
+        queue.look(clock())  # the budget is for a few of them
         assert queue.busy and queue.length() == 0
-        now += 1.0
+        clock.now += 1.0
         newest = ask(bound.getsockname()[1], b"/new")
         others = [ask(bound.getsockname()[1], b"/new") for _ in range(20)]
-        queue.look(hurry())
+        queue.look(clock())
         assert await status_of(others[-1]) == 200
         assert await status_of(first[0]) == 503
         for each in (*first, newest, *others, bound):
@@ -177,25 +181,16 @@ def test_who_waits_too_long_is_refused_while_others_come() -> None:
     """More come than can be looked at, look for look: the newest have their turns, and so have the oldest."""
 
     async def main() -> None:
-        [bound] = bind("127.0.0.1", 0)
-        listener = Listener(lambda _request: Response(200, b"done"), HttpOptions())
-        now = 100.0
-
-        def hurry() -> float:  # each time anybody looks at the clock
-            nonlocal now
-            now += 0.001
-            return now
-
-        listener.now = hurry
-        queue = AcceptQueue(listener, bound)
+        clock = Clock(step=0.001)
+        bound, listener, queue = listening(clock)
         port = bound.getsockname()[1]
         clients = [ask(port, b"/old") for _ in range(40)]
-        queue.look(hurry())
+        queue.look(clock())
         first = clients[0]
-        now += 1.0
+        clock.now += 1.0
         for _ in range(10):
             clients += [ask(port, b"/new") for _ in range(20)]
-            queue.look(hurry())
+            queue.look(clock())
         assert await status_of(first) == 503 and queue.busy
         for each in (*clients, bound):
             each.close()

@@ -22,21 +22,12 @@ def test_does_not():
 """
 
 
-def outcome(folder: Path, mark: str, body: str, ci: str) -> int:
-    """The exit code of a run of two tests."""
-    (folder / "test_suite.py").write_text(SUITE.format(mark=mark, body=body))
+def outcome(folder: Path, suite: str, ci: str) -> int:
+    """The exit code of a run of `suite`."""
+    (folder / "test_suite.py").write_text(suite)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "tests.support.no_skips",
-        "-p",
-        "no:cacheprovider",
-        str(folder),
-    ]
+    plugins = ("-p", "tests.support.no_skips", "-p", "no:cacheprovider")
+    command = [sys.executable, "-m", "pytest", "-q", *plugins, str(folder)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False).returncode
 
 
@@ -45,22 +36,10 @@ def outcome(folder: Path, mark: str, body: str, ci: str) -> int:
     [("skip(reason='no')", "pass"), ("xfail", "assert False"), ("skipif(True, reason='no')", "pass")],
 )
 def test_ci_fails_on_a_skip(tmp_path: Path, mark: str, body: str) -> None:
-    assert outcome(tmp_path, mark, body, "true") == 1
-    assert outcome(tmp_path, mark, body, "") == 0
+    suite = SUITE.format(mark=mark, body=body)
+    assert outcome(tmp_path, suite, "true") == 1
+    assert outcome(tmp_path, suite, "") == 0
 
 
 def test_ci_passes_without_skips(tmp_path: Path) -> None:
-    (tmp_path / "test_suite.py").write_text("def test_runs(): pass\n")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CI": "true", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "tests.support.no_skips",
-        "-p",
-        "no:cacheprovider",
-        str(tmp_path),
-    ]
-    assert subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode == 0
+    assert outcome(tmp_path, "def test_runs(): pass\n", "true") == 0
