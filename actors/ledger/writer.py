@@ -8,7 +8,7 @@ answered. Rows that other programs wrote into transactions get their entries her
 other servers are published to our channels, each once: `ServerState.ledger_position` is how far that went, and it
 outlives this process.
 
-What holds the ledger's head is always one call of one function, so a link that dies never leaves it locked. A
+What holds the ledger's head is always one statement, so a link that dies never leaves it locked. A
 batch whose answer is lost may be written: its callers get `OutcomeUnknown`, and its events come with
 the next poll of the head. While nothing is written, a write that changes nothing is tried now and then:
 `ServerState.written_at` and `ServerState.write_error` say whether this server can write.

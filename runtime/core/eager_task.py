@@ -55,8 +55,13 @@ class Runner:
 
     def _go_on(self) -> None:
         ready, self._ready = self._ready, []
-        for task in ready:
-            task.resume()
+        tasks = iter(ready)
+        try:
+            for task in tasks:
+                task.resume()
+        finally:
+            for task in tasks:  # one has raised what is for the loop: the others go on all the same
+                self.go_on(task)
 
 
 class EagerTask:
@@ -115,10 +120,8 @@ class EagerTask:
     def resume(self) -> None:
         """As `step`, for the loop: `done` is called at the end."""
         self._queued = False
-        if (
-            self._coroutine is None
-        ):  # it has cancelled itself, and ended or become a task before the cancellation reached it
-            return
+        if self._coroutine is None:
+            return  # it has cancelled itself, and ended or become a task before the cancellation reached it
         try:
             self.step()
         except (KeyboardInterrupt, SystemExit):

@@ -337,9 +337,11 @@ class HttpProtocol(asyncio.Protocol):
     def tick(self, now: float) -> None:
         """From the server's sweep: ends a connection whose phase takes too long."""
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None:
             return
         seen = self._progress()
+        if transport.is_closing() and seen.phase is not Phase.SEND:  # the last answer has to be taken as well
+            return
         if not self._deadlines.is_over(seen, self._listener.options, now):
             return
         match seen.phase:

@@ -78,11 +78,9 @@ class Registry:
         self._originals: dict[Hashable, Hashable] = {}  # of the keys in _entries
 
     def __repr__(self) -> str:
-        return (
-            f"Registry({'unique' if self.unique else 'duplicate'})"
-            if self.name is self
-            else f"Registry({self.name!r})"
-        )
+        if self.name is self:
+            return f"Registry({'unique' if self.unique else 'duplicate'})"
+        return f"Registry({self.name!r})"
 
     def register(self, key: Hashable, value: Any = None, pid: Pid | None = None) -> Pid:
         """`Registry.register/3` for the calling process (or `pid`). Raises Error(("already_registered", pid))."""

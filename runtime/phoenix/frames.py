@@ -25,9 +25,8 @@ PAUSE: Final = 16  # no opcode: what comes next is a heavy step, and other work 
 
 INFLATE_STEP: Final = 64 * 1024  # bytes inflated, or taken of one message, between two pauses
 FRAMES: Final = 128  # between two pauses: 64 KiB may hold ten thousand
-FREE_OF_RATIO: Final = (
-    16 * 1024
-)  # a message like the one before it comes, with context takeover, in a few bytes
+# bytes of a message that no ratio bounds: one like the one before it comes, with context takeover, in a few bytes
+FREE_OF_RATIO: Final = 16 * 1024
 LONGEST_HEADER: Final = 14
 SMALL_FRAGMENT: Final = 1024  # bytes below which a fragment costs more than it carries
 

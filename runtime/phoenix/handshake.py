@@ -29,9 +29,8 @@ from runtime.phoenix.socket import Socket
 
 AUTH_TOKEN_PREFIX: Final = "base64url.bearer.phx."  # noqa: S105 - not a token
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_BASE64: Final = re.compile(
-    r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?"
-)  # all of the padding or none
+# With all of the padding or none.
+_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?")
 
 FORBIDDEN: Final = TransportResponse(403)
 BAD_REQUEST: Final = TransportResponse(400)

@@ -22,12 +22,10 @@ import orjson
 
 _scanstring: Callable[[str, int, bool], tuple[str, int]] = decoder.scanstring  # type: ignore[attr-defined]
 
-DEEP_LIMIT: Final = (
-    8_192  # bytes of JSON nested deeper than the fast parsers go, which the slow parser accepts
-)
-EXACT_LIMIT: Final = (
-    1 << 18
-)  # bytes of JSON in which a key may come twice: to find the first takes 80 ns a byte
+# bytes of JSON nested deeper than the fast parsers go, which the slow parser accepts
+DEEP_LIMIT: Final = 8_192
+# bytes of JSON in which a key may come twice: to find the first takes 80 ns a byte
+EXACT_LIMIT: Final = 1 << 18
 MAX_EXACT: Final = 1 << 22  # parts of a value that is encoded without orjson
 
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:(\.\d+)?([eE][-+]?\d+)?)")
