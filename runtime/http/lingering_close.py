@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from runtime.http.deadlines import Deadlines, Phase, Progress
 from runtime.http.response_writer import ResponseWriter
 
 if TYPE_CHECKING:
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 class LingeringClose(asyncio.Protocol):
     """What a connection of a `Listener` is behind its last answer, which `writer` has written."""
 
-    __slots__ = ("_dropped", "_heard", "_listener", "_since", "_transport", "_writer")
+    __slots__ = ("_deadlines", "_dropped", "_heard", "_listener", "_since", "_transport", "_writer")
 
     def __init__(self, listener: Listener, writer: ResponseWriter) -> None:
         self._listener = listener
         self._writer = writer
         self._transport: Any = None
+        self._deadlines = Deadlines(listener.now())  # of the answer that is still to be taken
         self._since = self._heard = listener.now()
         self._dropped = 0  # bytes
 
@@ -45,8 +47,12 @@ class LingeringClose(asyncio.Protocol):
 
     def tick(self, now: float) -> None:
         """From the server's sweep: ends a connection whose peer goes on too long, or says nothing."""
-        options = self._listener.options
-        if now - self._since > options.lingering_time or now - self._heard > options.lingering_timeout:
+        options, writer = self._listener.options, self._writer
+        if buffered := writer.buffered:  # it has to take the answer first, in the time of every other
+            if self._deadlines.is_over(Progress(Phase.SEND, 0, writer.sent - buffered), options, now):
+                self.abort()
+            self._since = self._heard = now
+        elif now - self._since > options.lingering_time or now - self._heard > options.lingering_timeout:
             self.abort()
 
     def shutdown(self) -> None:

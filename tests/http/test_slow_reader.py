@@ -31,3 +31,20 @@ def test_an_answer_that_is_not_taken_ends_the_connection(connection: bytes) -> N
         server.close()
 
     asyncio.run(main())
+
+
+def test_a_lingering_close_does_not_cut_an_answer_that_is_being_taken() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        listener = Listener(lambda _: Response(200, bytes(32 << 20), []), HttpOptions())
+        server = await loop.create_server(lambda: HttpProtocol(listener), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=1024)
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nConnection: close\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        listener.sweep(loop.time() + HttpOptions().lingering_timeout + 1)
+        async with asyncio.timeout(30):
+            assert len(await reader.readexactly(32 << 20)) == 32 << 20
+        writer.close()
+        server.close()
+
+    asyncio.run(main())
