@@ -95,13 +95,13 @@ class AsyncioEngine(Engine):
 
     def _run(self) -> None:
         queue, after_slice = self.queue, self._after_slice
-        if self._unwinding:
-            self.run_unwinding()
         self.turn_began = perf_counter()
         until = self.turn_began + SLICE_SECONDS
         long = self.long_schedule
         scheduler.after_slice = after_slice
         try:
+            if self._unwinding:
+                self.run_unwinding()
             while queue:
                 cell = queue.popleft()
                 cell.turn()
