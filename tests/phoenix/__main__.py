@@ -27,6 +27,9 @@ from tests.phoenix.differences import DIFFERENCES
 ROOT = Path(__file__).resolve().parents[2]
 REPLAY = Path(os.environ.get("PHOENIX_REPLAY") or ROOT.parent / "shared" / "phoenix" / "replay.py")
 
+STALL = 0.3  # seconds of no machine that may make a difference
+TRIES = 4
+
 
 def load_player() -> ModuleType:
     """replay.py as a module."""
@@ -49,13 +52,16 @@ class PatientClock:
     LOOK = 0.06
 
     def __init__(self) -> None:
+        self.lost = 0.0  # seconds of such pauses: the server's own clock has gone on meanwhile
         self._now = 0.0
         self._looked = time.monotonic()
 
     def monotonic(self) -> float:
         """Seconds, of which a pause between two looks adds no more than LOOK."""
         looked, self._looked = self._looked, time.monotonic()
-        self._now += min(self._looked - looked, self.LOOK)
+        passed = min(self._looked - looked, self.LOOK)
+        self.lost += self._looked - looked - passed
+        self._now += passed
         return self._now
 
 
@@ -74,6 +80,16 @@ async def play(player: ModuleType, transcript: dict[str, Any]) -> list[Any]:
     finally:
         await server.stop()
     return player.compare(transcript, got)
+
+
+async def play_in_time(player: ModuleType, transcript: dict[str, Any]) -> list[Any]:
+    """As `play`, again where the machine stood still meanwhile: a socket that may be idle for a second was idle for longer."""
+    for _ in range(TRIES - 1):
+        lost = player.time.lost
+        bad = await play(player, transcript)
+        if not bad or player.time.lost - lost < STALL:
+            return bad
+    return await play(player, transcript)
 
 
 def report(transcript: dict[str, Any], bad: list[Any]) -> None:
@@ -97,7 +113,7 @@ async def main(paths: list[Path], lanes: int) -> int:
         while waiting:
             path = waiting.pop()
             transcript = json.loads(path.read_text())
-            bad = await play(player, transcript)
+            bad = await play_in_time(player, transcript)
             if transcript["name"] in DIFFERENCES:
                 print("same" if not bad else "differs, as documented:", transcript["name"])
                 bad = []
