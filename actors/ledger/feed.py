@@ -55,9 +55,8 @@ async def begin(connection: SqlConnection) -> int:
     state = server_state()
     if state.ledger_position is None:
         seq = await connection.fetchval(ledger.HEAD_SEQ)
-        if (
-            state.ledger_position is None
-        ):  # a channel asks as well: who was quicker may have published more since
+        # A channel asks as well: who was quicker may have published more since.
+        if state.ledger_position is None:
             state.ledger_position = seq
     assert state.ledger_position is not None
     return state.ledger_position

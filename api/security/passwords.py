@@ -143,9 +143,8 @@ def _memory(stored: str | None) -> int:
 def _check(stored: str | None, password: str) -> tuple[bool, str | None]:
     normal = _normal(password)
     fits = _fits(stored, normal)
-    if (
-        not fits and normal != password and _fits(stored, password)
-    ):  # a hash from before passwords were normalized
+    # A hash from before passwords were normalized.
+    if not fits and normal != password and _fits(stored, password):
         return stored is not None, hash_password(password)
     if not fits or stored is None:
         return False, None

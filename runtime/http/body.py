@@ -134,9 +134,8 @@ class Body:
 
     def _check(self) -> None:
         error = self._error
-        if (
-            error is not None and not self.complete
-        ):  # a new one: one that is kept would hold the frames that hold it
+        if error is not None and not self.complete:
+            # A new one: one that is kept would hold the frames that hold it.
             raise BodyError(error.status, error.reason)
 
 

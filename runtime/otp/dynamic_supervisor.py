@@ -109,9 +109,8 @@ class DynamicSupervisor(GenServer):
             case SupervisorRequest("get_childspec", (pid,)):
                 child = self.children.get(pid) if isinstance(pid, Pid) else None
                 return Reply(("error", "not_found") if child is None else ("ok", child.spec))
-            case SupervisorRequest(
-                "restart_child" | "delete_child"
-            ):  # as of supervisor's own dynamic strategy
+            case SupervisorRequest("restart_child" | "delete_child"):
+                # As of supervisor's own dynamic strategy.
                 return Reply(("error", "simple_one_for_one"))
         raise Error("function_clause")  # as Elixir's: what is none of its requests ends it
 

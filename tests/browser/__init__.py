@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
+from typing import Any
+
+from tests import node
 
 HOW_TO = "apt-get install chromium (as root; any Chromium in the path, or CHROMIUM=/path/to/it, will do)"
 
@@ -14,3 +18,8 @@ def chromium() -> str | None:
     if named:
         return named
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def run(script: Path, *args: str) -> list[Any]:
+    """What a script of this folder prints, one value a line; AssertionError with its standard error when it fails."""
+    return node.run(script, *args, timeout=280, CHROMIUM=chromium() or "")

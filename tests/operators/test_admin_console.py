@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests import browser, node
+from tests import browser
 from tests.support.server import PASSWORD, PATIENCE, Server, User
 
 SCRIPT = Path(browser.__file__).parent / "console.mjs"
@@ -56,9 +56,7 @@ def told(server: Server, admin: User, tmp_path_factory: pytest.TempPathFactory) 
     """What the browser saw, in order."""
     shots = os.environ.get("SCREENSHOTS") or str(tmp_path_factory.mktemp("console"))
     with waiting_for_a_lock(server.database):
-        told = node.run(
-            SCRIPT, server.url, admin.email, PASSWORD, shots, timeout=280, CHROMIUM=browser.chromium() or ""
-        )
+        told = browser.run(SCRIPT, server.url, admin.email, PASSWORD, shots)
     told.append({"event": "shots", "files": sorted(path.name for path in Path(shots).glob("console-*.png"))})
     return told
 

@@ -17,7 +17,7 @@ import pytest
 import uvloop
 
 from bench import http_load, socket_load
-from tests import browser, node
+from tests import browser
 from tests.support.server import PASSWORD, Server, User
 
 TABS = 5_000  # each with two channels
@@ -83,7 +83,7 @@ def look(server: Server, admin: User) -> dict[str, Any]:
         began = time.perf_counter()
         tree = admin.client.get("/admin/tree").json()
         times.append(time.perf_counter() - began)
-    page = node.run(SCRIPT, server.url, admin.email, PASSWORD, timeout=280, CHROMIUM=browser.chromium() or "")
+    page = browser.run(SCRIPT, server.url, admin.email, PASSWORD)
     return {"seconds": statistics.median(times), "tree": tree, "page": page}
 
 

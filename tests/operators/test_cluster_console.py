@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests import browser, node
+from tests import browser
 from tests.operators.test_nodes import are_together, cluster
 from tests.support.server import PASSWORD, Server, User, start, wait_until
 
@@ -34,9 +34,7 @@ def server(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> It
 def told(server: Server, admin: User, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What the browser saw, in order."""
     shots = os.environ.get("SCREENSHOTS") or str(tmp_path_factory.mktemp("console"))
-    return node.run(
-        SCRIPT, server.url, admin.email, PASSWORD, shots, timeout=280, CHROMIUM=browser.chromium() or ""
-    )
+    return browser.run(SCRIPT, server.url, admin.email, PASSWORD, shots)
 
 
 def of(told: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -14,8 +16,8 @@ from tests.ledger.test_writer import assert_sound, until_recorded
 from tests.storage.test_away import processes
 from tests.support.database import add_user
 from tests.support.impostor import IMPOSTORS, error, message
-from tests.support.proxy import tcp_proxy
-from tests.support.storage import run, storage, until
+from tests.support.proxy import Proxy, tcp_proxy
+from tests.support.storage import Storage, run, storage, until
 
 # Answers to statements of sessions that are open.
 NONSENSE = {
@@ -56,14 +58,21 @@ def test_a_connect_says_unavailable_in_one_line(database: str) -> None:
     run(main())
 
 
+@asynccontextmanager
+async def working(database: str) -> AsyncIterator[tuple[Proxy, Storage, object]]:
+    """A storage that has recorded a row of a user over a link that may turn into an impostor."""
+    async with tcp_proxy(database) as (link, url), storage(url) as s:
+        user = await add_user(database)
+        assert isinstance(await s.record(user), Recorded)
+        yield link, s, user
+
+
 @pytest.mark.parametrize("which", WAITED_FOR)
 def test_the_server_waits_for_the_database_behind_it(
     database: str, which: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        async with tcp_proxy(database) as (link, url), storage(url) as s:
-            user = await add_user(database)
-            assert isinstance(await s.record(user), Recorded)
+        async with working(database) as (link, s, user):
             before = processes()
             caplog.clear()
             link.impostor = IMPOSTORS[which]
@@ -89,9 +98,7 @@ def test_an_answer_that_is_none_says_nothing_about_the_write(
     """E7: the row may be there, and it is told once the answers are PostgreSQL's again."""
 
     async def main() -> None:
-        async with tcp_proxy(database) as (link, url), storage(url) as s:
-            user = await add_user(database)
-            assert isinstance(await s.record(user), Recorded)
+        async with working(database) as (link, s, user):
             before = processes()
             caplog.clear()
             link.garbled = NONSENSE[which]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests import browser, node
+from tests import browser
 from tests.support.server import PASSWORD, Server, User
 
 SCRIPT = Path(browser.__file__).parent / "demo.mjs"
@@ -19,10 +19,7 @@ pytestmark = pytest.mark.skipif(browser.chromium() is None, reason=f"no Chromium
 @pytest.fixture(scope="module")
 def told(server: Server, user: User) -> list[Any]:
     """What the browser saw, in order."""
-    shots = os.environ.get("SCREENSHOTS", "")
-    return node.run(
-        SCRIPT, server.url, user.email, PASSWORD, shots, timeout=280, CHROMIUM=browser.chromium() or ""
-    )
+    return browser.run(SCRIPT, server.url, user.email, PASSWORD, os.environ.get("SCREENSHOTS", ""))
 
 
 def one(told: list[Any], event: str) -> dict[str, Any]:
