@@ -45,8 +45,9 @@ class HttpOptions:
     a trailer. max_ahead: requests parsed and not answered. max_buffered: bytes of bodies that wait for a handler before
     reading pauses. max_drained: what is read and dropped of a body that the handler left, so that the connection can go
     on; a longer one ends it. max_lingering: what is read and dropped of a connection that is to be closed.
-    max_connections: open at once; the next is closed (0: no bound). single_fields: those that make a request wrong if
-    they come twice.
+    max_connections: open at once; the next is closed (0: no bound). receive_buffer: SO_RCVBUF of every connection, which
+    bounds what one may have waiting in the kernel; Linux takes it twice (0: the kernel decides, up to megabytes).
+    single_fields: those that make a request wrong if they come twice.
 
     head_timeout: from the first byte of a head to its last, and from the connection to the first head.
     keepalive_timeout: between requests. body_timeout, body_rate: a body must be there within body_timeout and one
@@ -68,6 +69,7 @@ class HttpOptions:
     max_drained: int = 65_536
     max_lingering: int = 32 << 20
     max_connections: int = 0
+    receive_buffer: int = 65_536
     single_fields: frozenset[bytes] = SINGLE_FIELDS
     head_timeout: float = 20.0
     keepalive_timeout: float = 75.0

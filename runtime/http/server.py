@@ -88,6 +88,10 @@ class Listener:
     async def listen(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None = None) -> None:
         """Takes connections from bound sockets."""
         for bound in sockets:
+            if self.options.receive_buffer:
+                # What is accepted inherits it. libuv reads a connection up to 32 times in a row while its buffer of 256,000 bytes
+                # comes back full: with a kernel's buffer that grows to megabytes, twenty fast senders held the loop for 0.3 s.
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.options.receive_buffer)
             create: Any = self.loop.create_server
             if bound.family == socket.AF_UNIX:
                 create = self.loop.create_unix_server

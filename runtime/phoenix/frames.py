@@ -28,6 +28,10 @@ FRAMES: Final = 128  # between two pauses: 64 KiB may hold ten thousand
 # bytes of a message that no ratio bounds: one like the one before it comes, with context takeover, in a few bytes
 FREE_OF_RATIO: Final = 16 * 1024
 LONGEST_HEADER: Final = 14
+_HEADERS: Final = {
+    126: 8,
+    127: LONGEST_HEADER,
+}  # bytes, with the mask, where the size has 16 and 64 bits of its own
 SMALL_FRAGMENT: Final = 1024  # bytes below which a fragment costs more than it carries
 
 _PACKED: Final = 0x40  # RSV1
@@ -112,11 +116,7 @@ class FrameParser:
                 if not size & 0x80:
                     raise ProtocolError(1002, "received an unmasked frame")
                 size &= 0x7F
-                header = 6
-                if size == 126:
-                    header = 8
-                elif size == 127:
-                    header = 14
+                header = _HEADERS.get(size, 6)
                 if end - position < header:
                     break
                 if header > 6:
@@ -129,6 +129,10 @@ class FrameParser:
                 position = start + size
                 self.count += 1
                 payload: bytes = apply_mask(bytes(view[start:position]), bytes(view[start - 4 : start]))
+                if size >= HEAVY and buffer is not None:  # it may wait for its turn: then not twice
+                    del buffer[:position]
+                    end -= position
+                    position = 0
                 event = self._frame(first, payload)
                 if event is not None:
                     if event[0] & _PACKED or len(event[1]) >= HEAVY:
@@ -137,6 +141,10 @@ class FrameParser:
                         yield event
                 if self.count % FRAMES == 0:
                     yield PAUSE, b""
+        except ProtocolError:
+            position = end  # nothing of this connection is read any more
+            self._fragments = None
+            raise
         finally:
             if position < end:
                 if buffer is None:

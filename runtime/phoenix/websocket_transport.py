@@ -47,13 +47,13 @@ class WebSocketTransport(UpgradedProtocol):
         self._sockets.open(self._connection)
 
     def data_received(self, data: bytes) -> None:
-        if self._connection is not None and not self._connection.closing:
+        if self._connection is not None:
             self._connection.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._sockets.closed(self)
-        if self._connection is not None and not self._connection.closing:
+        if self._connection is not None:
             self._connection.peer_closed()
         self._connection = None
 
@@ -72,7 +72,7 @@ class WebSocketTransport(UpgradedProtocol):
 
     def shutdown(self) -> None:
         """The server stops: whoever was not drained leaves now."""
-        if self._connection is not None and not self._connection.closing:
+        if self._connection is not None:
             drainer.send_away(self._connection)
 
     def abort(self) -> None:
@@ -96,7 +96,8 @@ class WebSocketTransport(UpgradedProtocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Nothing more will be written."""
+        """Nothing more will be written, and what still comes is dropped. Forgets the connection: the peer may take its time."""
+        self._connection = None
         if self._transport.is_closing():
             return
         self.resume_reading()

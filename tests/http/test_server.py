@@ -11,6 +11,7 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -363,6 +364,23 @@ def test_the_write_side_closes_before_a_refused_body_is_dropped() -> None:
             await writer.drain()  # raises if the connection was reset
         writer.close()
         await writer.wait_closed()
+
+    serving(body)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux says twice what it was given")
+def test_what_waits_in_the_kernel_has_a_bound() -> None:
+    """It is what one turn of the loop reads of a connection."""
+
+    async def body() -> None:
+        bound = bind("127.0.0.1", 0)[0]
+        by_itself = bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        for size, expected in ((0, by_itself), (30_000, 60_000)):
+            options = ServerOptions(sockets=[bound.dup()], http=HttpOptions(receive_buffer=size))
+            server = await Server.start(echo, options)
+            assert bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == expected
+            await gen_server.stop(server)
+        bound.close()
 
     serving(body)
 

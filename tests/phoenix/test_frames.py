@@ -67,6 +67,23 @@ def test_others_have_their_turn_before_a_heavy_message() -> None:
     assert [kind for kind, _ in found] == [TEXT, PAUSE, TEXT, PAUSE, BINARY]
 
 
+def test_a_heavy_message_that_waits_for_its_turn_is_kept_once() -> None:
+    reader, frame = parser(frame=0, message=1 << 20), client_frame(1, b"x" * HEAVY)
+    assert list(reader.feed(frame[:100])) == []
+    events = reader.feed(frame[100:] + client_frame(9, b"p") + frame[:10])
+    assert next(events)[0] == PAUSE and reader.pending < 100
+    assert [kind for kind, _ in events] == [TEXT, 9] and reader.pending == 10
+
+
+def test_nothing_is_kept_behind_a_protocol_error() -> None:
+    reader, wrong = parser(), client_frame(3, b"") + b"x" * 1000
+    for data in (client_frame(1, b"begun", 0), client_frame(1, b"x" * 100)[:50]):
+        assert list(reader.feed(data)) == []
+    with pytest.raises(ProtocolError):
+        list(reader.feed(b"x" * 56 + wrong))
+    assert reader.pending == 0
+
+
 def test_a_frame_has_no_more_than_a_message_may() -> None:
     for frame in (0, 5_000):
         reader = parser(frame=frame, message=1_000)

@@ -14,6 +14,7 @@ import uvloop
 from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.otp import erlang
 from runtime.phoenix import drain
+from runtime.phoenix.websocket import WebSocketConnection
 from tests.phoenix.client import client_frame
 from tests.phoenix.conformance_app import ConformanceServer
 from tests.phoenix.test_transports import Wire, http
@@ -143,3 +144,21 @@ def test_nothing_waits_for_the_collector(way: Way) -> None:
         return found
 
     assert uvloop.run(main()) == {}
+
+
+def test_a_socket_that_its_peer_has_yet_to_close_is_no_more_than_a_transport() -> None:
+    async def main() -> None:
+        engine = AsyncioEngine().start()
+        server = ConformanceServer()
+        wires = await joined(await server.start())
+        for wire in wires:
+            wire.writer.write(b"\x89\x00" + b"x" * 50_000)
+            await wire.receive()
+        assert len(server.connections) == SOCKETS
+        assert not [each for each in gc.get_objects() if isinstance(each, WebSocketConnection)]
+        for wire in wires:
+            wire.writer.close()
+        await server.stop()
+        await engine.stop()
+
+    uvloop.run(main())
