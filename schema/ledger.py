@@ -19,6 +19,37 @@ SELECT * FROM record_transactions(
     string_to_array($8, ','), $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 """
 
+# What RECORD does where nothing is in its way, in one statement: as many rows are inserted as are given, or none and RECORD says
+# why. Hashes of 32 bytes come one after another: $3 is the chain, from the head's hash on, $12 the leaves, $14 the frontier. A
+# condition is looked up by the index, row by row, whatever the planner thinks of a table that just grew.
+RECORD_MANY = """
+WITH head AS (
+    UPDATE ledger_head SET seq = $2 + length($12::bytea) / 32, hash = substr($3::bytea, length($3::bytea) - 31), root_hash = $13,
+           frontier = ARRAY(SELECT substr($14::bytea, at, 32) FROM generate_series(1, length($14::bytea), 32) AS at),
+           updated_at = now()
+    WHERE seq = $2 AND hash = substr($3::bytea, 1, 32)
+      AND (cardinality($10::text[]) = 0 OR NOT EXISTS (
+          SELECT FROM unnest(string_to_array($6, ',')::uuid[], $10::text[]) AS k (user_id, key), LATERAL (
+              SELECT FROM transactions t WHERE t.user_id = k.user_id AND t.idempotency_key = k.key OFFSET 0) AS taken))
+    RETURNING listeners <> '{}' AND listeners <@ string_to_array($1, ' ') OR pg_notify(
+        'bitnexus_ledger', split_part($1, ' ', 1) || ':' || $2 + length($12::bytea) / 32)::text IS NOT NULL AS notified
+), entry AS (
+    INSERT INTO ledger_entries (seq, transaction_id, leaf_hash, prev_hash, hash)
+    SELECT $2 + e.n, e.transaction_id, substr($12, 32 * e.n::int - 31, 32), substr($3, 32 * e.n::int - 31, 32),
+           substr($3, 32 * e.n::int + 1, 32)
+    FROM head, unnest(string_to_array($5, ',')::uuid[]) WITH ORDINALITY AS e (transaction_id, n)
+), node AS (
+    INSERT INTO ledger_nodes (level, position, hash)
+    SELECT s.level, s.position, substr($17::bytea, 32 * s.n::int - 31, 32)
+    FROM head, unnest(string_to_array($15, ',')::smallint[], string_to_array($16, ',')::bigint[]) WITH ORDINALITY
+        AS s (level, position, n)
+)
+INSERT INTO transactions (id, user_id, amount, currency, description, idempotency_key, request_hash, inserted_at)
+SELECT b.*, $4
+FROM head, unnest(string_to_array($5, ',')::uuid[], string_to_array($6, ',')::uuid[], string_to_array($7, ',')::numeric[],
+                  string_to_array($8, ','), $9::text[], $10::text[], $11::bytea[]) AS b
+"""
+
 _RECORD_ONE = """
 WITH head AS (
     UPDATE ledger_head SET seq = $2 + 1, hash = $13, root_hash = $14,

@@ -14,8 +14,6 @@ from actors.storage.failures import OutcomeUnknown, rolled_back
 from schema import ledger
 from schema.rows import TransactionRow
 
-ONE_ROW = "INSERT 0 1"
-
 
 async def record(
     connection: asyncpg.Connection, rows: list[TransactionRow], prepared: Prepared, seconds: float
@@ -27,10 +25,14 @@ async def record(
     """
     if len(rows) == 1 and not prepared.nodes:
         sql = ledger.RECORD_ONE if rows[0].idempotency_key is None else ledger.RECORD_ONE_KEYED
-        inserted = await _known(connection.execute(sql, *_one_of(rows[0], prepared), timeout=seconds))
-        if inserted == ONE_ROW:
-            return None
-    arguments = (*head_of(prepared), *_columns_of(rows), *entries_of(prepared))
+        call = connection.execute(sql, *_one_of(rows[0], prepared), timeout=seconds)
+    else:
+        call = connection.execute(ledger.RECORD_MANY, *_many_of(rows, prepared), timeout=seconds)
+    if await _known(call) == f"INSERT 0 {len(rows)}":
+        return None
+    columns = _columns_of(rows)
+    keyed = bool(columns[-2])
+    arguments = (*head_of(prepared), *columns, keyed, *entries_of(prepared))
     found = await _known(connection.fetchrow(ledger.RECORD, *arguments, timeout=seconds))
     return None if found["outcome"] == "recorded" else found
 
@@ -54,6 +56,23 @@ def _one_of(row: TransactionRow, prepared: Prepared) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def _many_of(rows: list[TransactionRow], prepared: Prepared) -> tuple[Any, ...]:
+    writers, seq, before = head_of(prepared)
+    after, nodes = prepared.after, prepared.nodes
+    return (
+        writers,
+        seq,
+        b"".join([before, *prepared.hashes]),
+        *_columns_of(rows),
+        b"".join(prepared.leaf_hashes),
+        after.root_hash,
+        b"".join(after.frontier),
+        ",".join([str(subtree.level) for subtree, _ in nodes]),
+        ",".join([str(subtree.index) for subtree, _ in nodes]),
+        b"".join([value for _, value in nodes]),
+    )
+
+
 def _columns_of(rows: list[TransactionRow]) -> tuple[Any, ...]:
     keyed = any(row.idempotency_key is not None for row in rows)
     # unnest fills the shorter arrays of keys and hashes up with null.
@@ -66,7 +85,6 @@ def _columns_of(rows: list[TransactionRow]) -> tuple[Any, ...]:
         [row.description for row in rows],
         [row.idempotency_key for row in rows] if keyed else (),
         [row.request_hash for row in rows] if keyed or any(row.request_hash for row in rows) else (),
-        keyed,
     )
 
 

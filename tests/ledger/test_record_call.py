@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from actors.ledger import audit, merkle
 from actors.ledger.batch import new_ids
@@ -82,7 +83,8 @@ def test_one_by_one_makes_the_ledger_that_batches_make(database: str) -> None:
             head = prepared.after
             assert await read_head(counted.connection) == head
         ones = counted.calls.count(ledger.RECORD_ONE)
-        assert ones > 50 and counted.calls.count(ledger.RECORD) > 50
+        assert ones > 50 and counted.calls.count(ledger.RECORD_MANY) > 50
+        assert ledger.RECORD not in counted.calls
         [*_, last] = [step async for step in audit.verify_ledger(counted.connection)]
         assert last.done and last.fault is None
         assert not await counted.connection.fetchval(ledger.ANY_PENDING)
@@ -114,6 +116,84 @@ def test_what_is_not_recorded_changes_nothing_and_says_why(database: str) -> Non
         assert await counted.connection.fetchval("SELECT count(*) FROM transactions") == 1
 
     on(database, work)
+
+
+def test_many_are_recorded_all_or_none(database: str) -> None:
+    async def work(counted: Any, user: UUID) -> None:
+        keyed, plain = rows(user, 1, "key"), rows(user, 2)
+        first = [plain[0], keyed[0], plain[1]]
+        prepared = prepare(EMPTY, first)
+        assert await record(counted, first, prepared, SECONDS) is None
+        told = "SELECT idempotency_key, request_hash FROM transactions ORDER BY id = $1 DESC"
+        assert [tuple(r) for r in await counted.connection.fetch(told, keyed[0].id)] == [
+            ("key", bytes(32)), (None, None), (None, None),
+        ]  # fmt: skip
+        others = rows(user, 3)
+        stale = await record(counted, others, prepare(EMPTY, others), SECONDS)
+        assert stale is not None and stale["outcome"] == "stale"
+        assert LedgerHead.from_record(stale) == prepared.after
+        forked = replace(prepared.after, hash=bytes(32))
+        stale = await record(counted, others, prepare(forked, others), SECONDS)
+        assert stale is not None and stale["outcome"] == "stale"
+        again = [*rows(user, 1), *rows(user, 1, "key"), *rows(user, 1, "another")]
+        refused = await record(counted, again, prepare(prepared.after, again), SECONDS)
+        assert (
+            refused is not None and refused["outcome"] == "refused" and refused["replayed"] == [again[1].id]
+        )
+        nobody = [*rows(user, 1), *rows(UUID(int=1), 1)]
+        with pytest.raises(asyncpg.ForeignKeyViolationError) as violated:
+            await record(counted, nobody, prepare(prepared.after, nobody), SECONDS)
+        assert violated.value.constraint_name == "transactions_user_id_fkey"
+        assert await read_head(counted.connection) == prepared.after
+        assert await counted.connection.fetchval("SELECT count(*) FROM transactions") == 3
+        assert await counted.connection.fetchval("SELECT count(*) FROM ledger_entries") == 3
+
+    on(database, work)
+
+
+class Explained(Counted):
+    """Notes the plan that a statement gets at its first call; with RECORDER, all later ones have the same."""
+
+    async def execute(self, sql: str, *arguments: Any, timeout: float) -> str:
+        connection = self.connection
+        await connection.execute(f"PREPARE recording AS {sql}")
+        literals = await connection.fetchval(
+            "SELECT string_agg(coalesce(quote_literal(value), 'NULL'), ',' ORDER BY place) "
+            "FROM unnest($1::text[]) WITH ORDINALITY AS t (value, place)",
+            [_text(argument) for argument in arguments],
+        )
+        plan = await connection.fetch(f"EXPLAIN EXECUTE recording ({literals})")
+        self.calls.append("\n".join(line for (line,) in plan))
+        await connection.execute("DEALLOCATE recording")
+        return await connection.execute(sql, *arguments, timeout=timeout)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_key_is_looked_up_by_its_index_from_an_empty_table_on(database: str, count: int) -> None:
+    async def work(counted: Any, user: UUID) -> None:
+        explained = Explained(counted.connection)
+        made = [row for key in "ab"[:count] for row in rows(user, 1, key)]
+        assert await record(explained, made, prepare(EMPTY, made), SECONDS) is None  # type: ignore[arg-type]
+        [plan] = explained.calls
+        assert (
+            "using transactions_idempotency on transactions" in plan
+            and "Seq Scan on transactions" not in plan
+        )
+
+    on(database, work)
+
+
+def _text(argument: Any) -> str | None:
+    """An argument as PostgreSQL reads it in a text."""
+    match argument:
+        case bytes():
+            return f"\\x{argument.hex()}"
+        case list() | tuple():
+            return "{" + ",".join(f'"{_text(each)}"'.replace("\\", "\\\\") for each in argument) + "}"
+        case None:
+            return None
+        case _:
+            return str(argument)
 
 
 def test_a_batch_of_one_tells_who_else_listens_and_nobody_else(database: str) -> None:

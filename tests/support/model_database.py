@@ -55,6 +55,7 @@ class ModelDatabase:
             ledger.ANY_PENDING: lambda: [Record(any=bool(self.pending))],
             ledger.LISTEN: self._listen,
             ledger.RECORD: self._record,
+            ledger.RECORD_MANY: self._record_many,
             ledger.RECORD_ONE: self._record_one,
             ledger.RECORD_ONE_KEYED: self._record_one,
             ledger.RECORD_PENDING: self._record_pending,
@@ -146,6 +147,14 @@ class ModelDatabase:
         [found] = self._record(node, seq, chained, at, *columns, [leaf], [entry], root, frontier)
         return [found] if found["outcome"] == "recorded" else []
 
+    def _record_many(self, *arguments: Any) -> list[Record]:
+        node, seq, chain, at, *columns = arguments[:11]
+        leaves, root, frontier = arguments[11:14]
+        before, *hashes = _each_hash(chain)
+        entries = (_each_hash(leaves), hashes, root, _each_hash(frontier))
+        [found] = self._record(node, seq, before, at, *columns, bool(columns[-2]), *entries)
+        return [found] * len(hashes) if found["outcome"] == "recorded" else []
+
     def _by_key(self) -> dict[tuple[UUID, str], Record]:
         return {
             (row["user_id"], row["idempotency_key"]): row
@@ -219,6 +228,10 @@ class ModelDatabase:
     def _keep_position(self, name: str, position: str) -> list[Record]:
         self.positions[name] = position
         return []
+
+
+def _each_hash(joined: bytes) -> list[bytes]:
+    return [joined[at : at + 32] for at in range(0, len(joined), 32)]
 
 
 def _row(
