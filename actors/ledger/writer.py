@@ -1,11 +1,11 @@
 """The writer of transactions: group commit.
 
 What waits becomes one batch, and a batch is one SQL transaction in one round trip: rows, ledger entries,
-ledger head. While a batch is under way the next one gathers in the mailbox; an idle writer writes at once. When more waits
-than a batch takes, users are served in turn: those who send much wait for themselves, and others not for them.
-After COMMIT the ledger's head moves, this server's channels get the events in ledger order, and the callers are
-answered. Rows that other programs wrote into transactions get their entries here too, and the entries of
-other servers are published to our channels, each once: `ServerState.ledger_position` is how far that went, and it
+ledger head. While a batch is under way the next one gathers in the mailbox, and a moment longer for those who were answered just
+now (`Gathering`); an idle writer writes at once. When more waits than a batch takes, users are served in turn: those who send
+much wait for themselves, and others not for them. After COMMIT the ledger's head moves, this server's channels get the events in
+ledger order, and the callers are answered. Rows that other programs wrote into transactions get their entries here too, and the
+entries of other servers are published to our channels, each once: `ServerState.ledger_position` is how far that went, and it
 outlives this process.
 
 What holds the ledger's head is always one statement, so a link that dies never leaves it locked. A
@@ -47,6 +47,7 @@ from actors.ledger.batch import (
     request_hash,
 )
 from actors.ledger.feed import Committed
+from actors.ledger.gathering import Gathering
 from actors.ledger.other_writers import Follows, OtherWriters, Wish
 from actors.ledger.server import Heard, Moved, Prepare, Prepared
 from actors.ledger.write_health import PROBE_MS, WriteHealth
@@ -58,6 +59,7 @@ from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, is_els
 from runtime.core import telemetry
 from runtime.core.exits import Error, Exit
 from runtime.nodes import net_kernel
+from runtime.observe import process_info
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import From, GenServer, NoReply, Stop
 from runtime.phoenix.pubsub import whereis
@@ -77,7 +79,7 @@ class ProbeWrite(msgspec.Struct, frozen=True):
 
 
 class FlushBatch(msgspec.Struct, frozen=True):
-    """Behind everything that was in the mailbox when the first of a batch came."""
+    """Behind everything that was in the mailbox when the first, or the last that is waited for, of a batch came."""
 
 
 _FLUSH_BATCH = FlushBatch()
@@ -102,16 +104,18 @@ class DbWriter(GenServer):
             whereis(pubsub).subscribe(ledger_feed.COMMITTED, self.me)
         alone = net_kernel.this_node() is None
         self.others = None if alone else OtherWriters(pubsub, self.now)
-        self.turn_timer: Any = None
+        self.gathering = Gathering(MAX_BATCH)
+        self.flush_timer: Any = None
 
     # ---- messages
 
     def handle_call(self, request: Any, from_: From) -> Any:
         if type(request) is not RecordTransaction:
             return super().handle_call(request, from_)
-        if not self.waiting:
-            erlang.send(self.me, _FLUSH_BATCH)
         self.waiting.append((from_, request))
+        number = len(self.waiting)
+        if number == 1 or number == self.gathering.wanted:
+            erlang.send(self.me, _FLUSH_BATCH)
         return _NO_REPLY
 
     def handle_cast(self, request: Any) -> Any:
@@ -120,7 +124,7 @@ class DbWriter(GenServer):
     def handle_info(self, message: Any) -> Any:
         match message:
             case FlushBatch():
-                return self._flush() if self._is_my_turn() else None
+                return self._flush() if self._is_due() else None
             case ProbeWrite():
                 return self._probe()
             case Committed():
@@ -144,15 +148,17 @@ class DbWriter(GenServer):
 
     # ---- one batch
 
-    def _is_my_turn(self) -> bool:
+    def _is_due(self) -> bool:
         """Whether to write what waits now; if not, `FlushBatch` comes again, at the latest when the patience is over."""
-        if self.others is None or not self.waiting:
-            return True
-        wait = self.others.wait()
+        if not self.waiting:
+            return False
+        wait = self.gathering.wait(len(self.waiting), self.now()) * 1000
+        if not wait and self.others is not None:
+            wait = self.others.wait()
         if wait:
-            if self.turn_timer is not None:
-                erlang.cancel_timer(self.turn_timer)
-            self.turn_timer = erlang.send_after(wait, self.me, _FLUSH_BATCH)
+            if self.flush_timer is not None:
+                erlang.cancel_timer(self.flush_timer)
+            self.flush_timer = erlang.send_after(wait, self.me, _FLUSH_BATCH)
         return not wait
 
     def _line_moved(self) -> None:
@@ -168,6 +174,7 @@ class DbWriter(GenServer):
             erlang.send(self.me, _FLUSH_BATCH)
         try:
             await self._write(self._rows_of(batch))
+            self.gathering.wrote(len(batch), len(self.waiting) + process_info.mailbox(self.me), self.now())
         finally:
             if self.others is not None:
                 self.others.end()
@@ -398,8 +405,8 @@ class DbWriter(GenServer):
 
 def _row(request: RecordTransaction, id_: UUID, at: datetime) -> TransactionRow:
     places = currencies.decimals(request.currency)
-    amount = request.amount.quantize(currencies.unit(places))
-    if amount != request.amount:  # also for NaN
+    amount, unit = request.amount, currencies.unit(places)
+    if not amount.same_quantum(unit) and (amount := amount.quantize(unit)) != request.amount:  # also for NaN
         raise ValueError(f"the amount is not a number with at most {places} decimals")
     if len(request.currency) != 3 or not request.currency.isalpha():
         raise ValueError("a currency has three letters")

@@ -1,0 +1,31 @@
+"""How long a batch gathers before it is written, so that many who write at once share one statement and one commit.
+
+Who was answered just now often writes again, and is on the way while others wait already. If these were written at once, the two
+halves would take turns for ever, at twice the work for the database. So after a batch the next one waits until as many are there
+as were seen to write, though not for long. A lone client is as many as there are, so it never waits. PostgreSQL has this as
+`commit_delay`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+LONGEST: Final = 0.001  # seconds that a batch waits for those who were answered before it
+
+
+class Gathering:
+    """Between two batches of one writer, of which none has more than `most` rows. Times are seconds of one clock."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.wanted = 1  # so many are waited for
+        self._until = 0.0
+
+    def wrote(self, rows: int, others: int, now: float) -> None:
+        """A batch of so many rows has been answered, and so many others have come meanwhile."""
+        self.wanted = min(rows + others, self._most)
+        self._until = now + LONGEST
+
+    def wait(self, waiting: int, now: float) -> float:
+        """The seconds that so many wait yet, if no others come; 0 if they are written now."""
+        return 0.0 if waiting >= self.wanted else max(0.0, self._until - now)
