@@ -98,6 +98,7 @@ class App:
         self.pages = Pages()
         self._failures = FailureLog(_later)
         self._max_body = settings.max_body_bytes
+        self._max_json = min(settings.max_body_bytes, MAX_JSON)
         self._prefix = os.urandom(5).hex()
         self._count = itertools.count(1)
         self._sockets = SocketTransports(self.handle, *user_socket.mounts(self.context))
@@ -293,11 +294,12 @@ class App:
         elif asked.query and operation.takes_no_query:
             refuse_query(asked.query)
         if operation.body is not None or operation.raw_body:
-            request.content_type = _media_type(asked.headers)
+            given = asked.headers.get(b"content-type", b"")
+            request.content_type = JSON if given == JSON_TYPE else _media_type(given)
             if operation.body is not None:
                 _check_content_type(request, operation)
             try:
-                data = asked.body.whole(self._largest(operation))
+                data = asked.body.whole(self._max_body if operation.raw_body else self._max_json)
             except BodyError as error:
                 raise request.refused or error from None
             if data is None or len(data) >= turns.HEAVY:
@@ -305,13 +307,10 @@ class App:
             _read_body(request, operation, data)
         return self._handled(request, operation)
 
-    def _largest(self, operation: Operation) -> int:
-        return self._max_body if operation.raw_body else min(self._max_body, MAX_JSON)
-
     async def _with_body(self, request: ApiRequest, operation: Operation, data: bytes | None) -> Response:
         if data is None:
             try:
-                data = await request.http.body.read(self._largest(operation))
+                data = await request.http.body.read(self._max_body if operation.raw_body else self._max_json)
             except BodyError as error:
                 raise request.refused or error from None
         if len(data) >= turns.HEAVY:
@@ -403,16 +402,16 @@ def _protect(out: Headers) -> None:
         out.append(NO_STORE)
 
 
-def _media_type(headers: dict[bytes, bytes]) -> str:
-    given = headers.get(b"content-type", b"")
-    return JSON if given == JSON_TYPE else given.split(b";", 1)[0].strip().lower().decode("latin-1")
+def _media_type(given: bytes) -> str:
+    return given.split(b";", 1)[0].strip().lower().decode("latin-1")
 
 
 def _check_content_type(request: ApiRequest, operation: Operation) -> None:
     given = request.content_type
     if given and given not in operation.body_types and not given.endswith("+json"):
         raise ApiError(415)
-    if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+    coding = request.http.headers.get(b"content-encoding")
+    if coding is not None and coding.lower() != b"identity":
         raise ApiError(415, "The body must not be compressed")
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import lru_cache
 
 _LIST = """
     AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD
@@ -39,16 +38,18 @@ DECIMALS: Mapping[str, int] = dict.fromkeys(sorted(CODES), DEFAULT_DECIMALS) | {
     code: decimals for decimals, codes in _DECIMALS.items() for code in codes.split()
 }
 
+_UNITS: Mapping[str, Decimal] = {code: Decimal(1).scaleb(-decimals) for code, decimals in DECIMALS.items()}
+_DEFAULT_UNIT = Decimal(1).scaleb(-DEFAULT_DECIMALS)
+
 
 def decimals(currency: str) -> int:
     """How many decimals an amount of this currency has."""
     return DECIMALS.get(currency, DEFAULT_DECIMALS)
 
 
-@lru_cache(maxsize=16)
-def unit(places: int) -> Decimal:
-    """The smallest amount with this many decimals."""
-    return Decimal(1).scaleb(-places)
+def unit(currency: str) -> Decimal:
+    """The smallest amount of this currency: 0.01 EUR, 1 JPY."""
+    return _UNITS.get(currency, _DEFAULT_UNIT)
 
 
 def by_decimals() -> dict[int, list[str]]:

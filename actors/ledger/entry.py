@@ -16,7 +16,7 @@ from hashlib import sha256
 from schema.rows import TransactionRow
 
 GENESIS = bytes(32)
-_PREFIX = b"\x00bitnexus.transaction.1\n"
+_PREFIX = "\x00bitnexus.transaction.1\n"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -42,14 +42,11 @@ def _microseconds(moment: datetime) -> str:
 
 
 def _prefixed(seq: int, row: TransactionRow) -> bytes:
-    number = str(seq)
-    amount = str(row.amount)
-    description = row.description.encode()
-    key = (row.idempotency_key or "").encode()
+    number, amount, moment = str(seq), str(row.amount), _microseconds(row.inserted_at)
+    description, key = row.description, row.idempotency_key or ""
     digest = row.request_hash.hex() if row.request_hash else ""
-    moment = _microseconds(row.inserted_at)
     # The two UUIDs and the currency have fixed lengths, 36 and (by the table's check) 3.
-    head = f"{len(number)}:{number},36:{row.id},36:{row.user_id},{len(amount)}:{amount},3:{row.currency},"
-    head += f"{len(description)}:"
-    tail = f"{len(digest)}:{digest},{len(moment)}:{moment},"
-    return b"%b%b%b,%d:%b,%b" % (_PREFIX, head.encode(), description, len(key), key, tail.encode())
+    return (
+        f"{_PREFIX}{len(number)}:{number},36:{row.id!s},36:{row.user_id!s},{len(amount)}:{amount},3:{row.currency},"
+        f"{len(description.encode())}:{description},{len(key.encode())}:{key},{len(digest)}:{digest},{len(moment)}:{moment},"
+    ).encode()

@@ -404,9 +404,9 @@ class DbWriter(GenServer):
 
 
 def _row(request: RecordTransaction, id_: UUID, at: datetime) -> TransactionRow:
-    places = currencies.decimals(request.currency)
-    amount, unit = request.amount, currencies.unit(places)
+    amount, unit = request.amount, currencies.unit(request.currency)
     if not amount.same_quantum(unit) and (amount := amount.quantize(unit)) != request.amount:  # also for NaN
+        places = currencies.decimals(request.currency)
         raise ValueError(f"the amount is not a number with at most {places} decimals")
     if len(request.currency) != 3 or not request.currency.isalpha():
         raise ValueError("a currency has three letters")

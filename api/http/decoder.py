@@ -11,14 +11,11 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import reduce
 from operator import or_
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
-from uuid import UUID
 
 import msgspec
 import orjson
@@ -74,12 +71,12 @@ class Decoder:
     __slots__ = (
         "_decode",
         "_fields",
-        "_is_flat",
         "_lenient",
         "_nothing",
+        "_optional",
         "_plain",
         "_problems",
-        "_quoted",
+        "_required",
         "kind",
     )
 
@@ -96,9 +93,8 @@ class Decoder:
         self._fields = msgspec.structs.fields(kind)
         self._plain = [_without_none(field.type) for field in self._fields]
         self._problems = getattr(kind, "problems", None)
-        # Where no value holds an object and no other field passes, a key that comes twice is one of these names.
-        self._is_flat = not lenient and all(map(_is_scalar, self._plain))
-        self._quoted = [f'"{field.encode_name}"'.encode() for field in self._fields]
+        self._required = sum(field.required for field in self._fields)
+        self._optional = [(field.name, field.default) for field in self._fields if not field.required]
 
     def json(self, body: bytes) -> Any:
         """The value in a JSON body; one whose fields may all be left out may be left out itself.
@@ -109,23 +105,26 @@ class Decoder:
             return self.kind()
         value = None
         if not _may_be_deep(body):
-            # If it fails _loads says whether it is JSON at all, or only holds what msgspec refuses.
-            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            try:
                 value = self._decode(body)
-        if value is None or not (
-            (self._is_flat and self._has_each_name_once(body)) or _is_each_key_once(body)
-        ):
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                value = None  # _loads says whether it is JSON at all, or only holds what msgspec refuses
+        if value is None or not (self._is_each_field_once(value, body) or _is_each_key_once(body)):
             value = self._by_field(_loads(body))
         if self._problems is not None and (bad := self._problems(value)):
             raise invalid(bad)
         return value
 
-    def _has_each_name_once(self, body: bytes) -> bool:
-        """Of an object that has been decoded. False also when it can't be told cheaply: a value may hold a quoted name."""
-        if not self._is_flat or b"\\" in body:
-            return False
-        count = body.count
-        return max([count(name) for name in self._quoted]) <= 1
+    def _is_each_field_once(self, value: Any, body: bytes) -> bool:
+        """Of an object that was decoded. False also when it can't be told cheaply.
+
+        Each key has its colon, so there are no more keys than colons, and no fewer than fields that have a value. If these are as
+        many, no key comes twice and none stands in a string or within another object.
+        """
+        present = self._required
+        for name, default in self._optional:
+            present += getattr(value, name) is not default
+        return body.count(b":") == present
 
     def strings(self, values: Mapping[str, str]) -> Any:
         """The value in text pairs (a query, a form): numbers are read from their text, `null` is a word."""
@@ -211,13 +210,6 @@ def _meant(name: str, names: list[str]) -> str | None:
 
 def _plain(name: str) -> str:
     return re.sub(r"[-_\s]", "", name[:64]).lower()
-
-
-def _is_scalar(kind: Any) -> bool:
-    """Whether values of a field's type hold no others."""
-    if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    return isinstance(kind, type) and issubclass(kind, (str, int, float, Decimal, datetime, UUID))
 
 
 def _is_each_key_once(body: bytes) -> bool:

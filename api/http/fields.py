@@ -32,8 +32,6 @@ class Amount(Decimal):
     @classmethod
     def parse(cls, value: Any) -> Amount:
         """Reads what JSON gave. Raises ValueError with the reason for the client."""
-        if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
-            raise ValueError("expected a decimal string or a number")
         if isinstance(value, str):
             found = _AMOUNT.fullmatch(value[:AMOUNT_LENGTH])
             if found is None:
@@ -43,6 +41,8 @@ class Amount(Decimal):
             if len(value) > AMOUNT_LENGTH or len(found[2] or "") > MAX_DECIMALS:
                 raise ValueError(f"at most {MAX_DECIMALS} decimals")
             number = cls(value)
+        elif isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+            raise ValueError("expected a decimal string or a number")
         else:
             number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
             if not number.is_finite() or number.adjusted() >= AMOUNT_INTEGER_DIGITS:
@@ -59,9 +59,9 @@ class Amount(Decimal):
 
         All decimals of a string count, those of a number that it needs.
         """
-        allowed = decimals(currency)
-        if self.same_quantum(unit(allowed)):  # nearly every one
+        if self.same_quantum(unit(currency)):  # nearly every one
             return None
+        allowed = decimals(currency)
         exponent = self.as_tuple().exponent
         if isinstance(exponent, int) and -exponent <= allowed:
             return None
@@ -69,7 +69,7 @@ class Amount(Decimal):
 
     def of(self, currency: str) -> Decimal:
         """The amount with exactly the decimals of this currency."""
-        return self.quantize(unit(decimals(currency)), context=_EXACT)
+        return self.quantize(unit(currency), context=_EXACT)
 
     @staticmethod
     def schema(places: int) -> dict[str, Any]:

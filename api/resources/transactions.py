@@ -232,7 +232,7 @@ NO_TRANSACTION = "There is no such transaction"
 
 
 def _idempotency_key(request: ApiRequest) -> str | None:
-    raw = request.headers.get(b"idempotency-key")
+    raw = request.http.headers.get(b"idempotency-key")
     if raw is None:
         return None
     key = raw.decode("latin-1").strip()

@@ -29,6 +29,8 @@ def _bearer(request: ApiRequest[Any]) -> bytes:
     given = request.http.headers.get(b"authorization")
     if given is None:
         raise unauthorized()
+    if given.startswith(b"Bearer ") and (token := given[7:].strip()):  # as nearly everybody writes it
+        return token
     scheme, _, token = given.partition(b" ")
     if scheme.lower() != b"bearer" or not token:
         raise unauthorized("Expected Authorization: Bearer and a token")

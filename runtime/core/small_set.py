@@ -61,15 +61,14 @@ class SmallSet:
     def discard(self, one: Any) -> None:
         """Takes it out, if it is in the set and not the only one."""
         members = self._members
-        if type(members) is tuple:
-            if one in members:
-                at = members.index(one)
-                rest: tuple[Any, ...] = members[:at] + members[at + 1 :]
-                self._members = rest[0] if len(rest) == 1 else rest
-        elif type(members) is dict:
+        if type(members) is dict:
             members.pop(one, None)
             if len(members) <= FEW:
                 self._members = tuple(members)
+        elif type(members) is tuple and one in members:
+            at = members.index(one)
+            rest: tuple[Any, ...] = members[:at] + members[at + 1 :]
+            self._members = rest[0] if len(rest) == 1 else rest
 
 
 Some = SmallSet | tuple[()]

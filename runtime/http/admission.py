@@ -34,12 +34,12 @@ class Admission:
     """One lane. `assumed`: served a second, as long as nothing has been measured."""
 
     __slots__ = (
-        "_assumed", "_began", "_last", "_lowest", "_owners", "_served", "longest", "rate", "waiting",
+        "_assumed", "_began", "_last", "_lowest", "_owners", "_room", "_served", "longest", "rate", "waiting",
     )  # fmt: skip
 
     def __init__(self, assumed: float, longest: float = LONGEST) -> None:
         self.longest = longest
-        self.rate = assumed
+        self._serves(assumed)
         self.waiting = 0  # let in and not served yet
         self._assumed = assumed
         self._owners: dict[Hashable, int] = {}
@@ -54,7 +54,7 @@ class Admission:
 
     def full(self, now: float) -> bool:
         """Whether nobody is let in. Who asks this first need not find out whose the work is."""
-        return self.waiting >= LEAST and (self.waiting >= OVER * self._room() or self._stalled(now))
+        return self.waiting >= LEAST and (self.waiting >= OVER * self._room or self._stalled(now))
 
     def enter(self, owner: Hashable, now: float) -> bool:
         """Whether this piece of work is let in; if it is, `leave` has to follow."""
@@ -64,7 +64,7 @@ class Admission:
             return False
         if not self.waiting:
             if now - self._last > FORGET:
-                self.rate = max(self.rate, self._assumed)
+                self._serves(max(self.rate, self._assumed))
             self._last = now
             self._begin_round(now)
         self.waiting += 1
@@ -95,14 +95,14 @@ class Admission:
         return max(1, min(LONGEST_RETRY, math.ceil(over)))
 
     def _share(self, own: int) -> float:
-        room = self._room()
-        left = room - self.waiting
+        left = self._room - self.waiting
         if left > 0:
             return max(LEAST_EACH, SHARE * left)
-        return room / (2 * (len(self._owners) + (own == 0)))
+        return self._room / (2 * (len(self._owners) + (own == 0)))
 
-    def _room(self) -> float:
-        return max(LEAST, self.rate * self.longest)
+    def _serves(self, rate: float) -> None:
+        self.rate = rate
+        self._room = max(LEAST, rate * self.longest)
 
     def _stalled(self, now: float) -> bool:
         return self.waiting > 0 and now - self._last > self.longest
@@ -112,6 +112,6 @@ class Admission:
 
     def _measured(self, sample: float, seconds: float) -> None:
         if self._lowest >= LEAST:
-            self.rate += (sample - self.rate) * (1.0 - math.exp(-seconds / MEMORY))
+            self._serves(self.rate + (sample - self.rate) * (1.0 - math.exp(-seconds / MEMORY)))
         else:
-            self.rate = max(self.rate, sample)
+            self._serves(max(self.rate, sample))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from email.utils import formatdate
 from http import HTTPStatus
@@ -19,6 +20,7 @@ _STATUS_LINES: Final = {
     each.value: b"HTTP/1.1 %d %b\r\n" % (each.value, each.phrase.encode()) for each in HTTPStatus
 }
 _NO_SECOND: Final = -1
+_breaks: Final = re.compile(rb"[\r\n\0]").search
 
 _lines: dict[Field, bytes] = {}
 _date = (_NO_SECOND, b"")
@@ -105,6 +107,6 @@ def _begun(status: int, fields: Fields) -> list[bytes]:
 
 def _line(field: Field) -> bytes:
     line = b"%b: %b" % field
-    if b"\n" in line or b"\r" in line or b"\0" in line:
+    if _breaks(line):
         raise ValueError("a field of an answer holds CR, LF or NUL")
     return line + b"\r\n"

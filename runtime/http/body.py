@@ -34,27 +34,19 @@ class Body:
         "wanted",
     )
 
-    def __init__(self, length: int | None, wanted: Callable[[], None] | None = None) -> None:
-        """`length` as announced; None of a chunked one."""
+    def __init__(
+        self, length: int | None, wanted: Callable[[], None] | None = None, come: bytes = b""
+    ) -> None:
+        """`length` as announced; None of a chunked one. What has `come` with the head is its beginning."""
         self.length = length
-        self.complete = length == 0
-        self.received = 0
-        self.buffered = 0
+        self.received = self.buffered = len(come)
+        self.complete = length == self.received
         self.discarded = False
         self.wanted = wanted
         self._gathering = False
-        self._parts: list[bytes] = []
+        self._parts = [come] if come else []
         self._waiter: asyncio.Future[None] | None = None
         self._error: BodyError | None = None
-
-    @classmethod
-    def whole_of(cls, data: bytes) -> Body:
-        """One that has come with its head."""
-        body = cls(len(data))
-        body.complete = True
-        body.received = body.buffered = len(data)
-        body._parts.append(data)
-        return body
 
     @property
     def unread(self) -> int:

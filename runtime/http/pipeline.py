@@ -47,7 +47,7 @@ class Pipeline:
             if len(events) == 3 and events[2] is END and type(events[1]) is bytes:
                 request: Any = events[0]  # and its body, as most come
                 request.link = origin
-                request.body = Body.whole_of(events[1])
+                request.body = Body(len(events[1]), None, events[1])
                 return request
             if len(events) == 1 and type(events[0]) is Request and events[0].content_length == 0:
                 events[0].link = origin

@@ -83,7 +83,7 @@ class HttpProtocol(asyncio.Protocol):
             self._listener.loop.call_soon(self._receive_rest)
         if self._current is None and (pipeline.queue or pipeline.refused):
             self._start()
-        elif http.pending or http.waiting or not self._reading:
+        elif pipeline.full or not self._reading:
             self._go_on()
 
     def _receive_rest(self) -> None:
@@ -246,8 +246,10 @@ class HttpProtocol(asyncio.Protocol):
         return self._pipeline.can_drain(body), True
 
     def _answered(self, request: Request, status: int, keep: bool, linger: bool) -> None:
-        if request.body is not EMPTY:
-            request.body.discard()
+        body = request.body
+        if body is not EMPTY:
+            if not body.complete:
+                body.discard()
             self._continued = False
         self._current = None
         if telemetry.attached(REQUEST_STOP):

@@ -14,6 +14,7 @@ from msgspec import Struct
 from runtime.core import telemetry
 from runtime.core.bad_argument import bad_argument
 from runtime.core.durations import MOST_MS, check_timeout
+from runtime.core.eager_task import EagerTask
 from runtime.core.engine import current_engine
 from runtime.core.exits import CallSite, Error, Exit, is_atom
 from runtime.core.mailbox import Mailbox
@@ -23,7 +24,7 @@ from runtime.core.process import Cell
 from runtime.core.reports import module_of
 from runtime.core.scheduling import TIMEOUT, PendingReply, scheduler
 from runtime.core.signals import DownReply, SystemMessage
-from runtime.core.small_set import without
+from runtime.core.small_set import SmallSet, without
 from runtime.core.timers import Timer
 from runtime.otp.init_ack import StartError, StartReply, acknowledged
 from runtime.otp.unread_answer import UnreadAnswer
@@ -69,7 +70,13 @@ class Call(PendingReply):
                 if not self.done:
                     if self.due is not None:
                         self.timer = engine.call_at(self.due, self.expire)
-                    yield from super().__await__()
+                    waiter = caller or scheduler.eager
+                    if waiter is None:
+                        yield from super().__await__()
+                    else:
+                        self.waiter = waiter
+                        while not self.done:
+                            yield self
             if self.error is not None:
                 raise self.error
         except BaseException as error:
@@ -112,8 +119,9 @@ class Call(PendingReply):
             return
         # `settle`, `resolve` and `wake` in one: every call comes through here.
         timer, waiter, relations = self.timer, self.waiter, self.target.relations
-        if relations.monitored_by:
-            relations.monitored_by = without(relations.monitored_by, self)
+        watchers = relations.monitored_by
+        if type(watchers) is SmallSet:
+            relations.monitored_by = without(watchers, self)
         if timer is not None:
             self.timer = None
             timer.cancel()
@@ -132,6 +140,8 @@ class Call(PendingReply):
                 engine.queue.append(waiter)
                 if not engine.scheduled:
                     engine.kick()
+        elif isinstance(waiter, EagerTask):
+            waiter.wake(self)
         elif not waiter.done():
             waiter.set_result(None)
 
@@ -280,7 +290,11 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
     pending = Call(cell, request, site, timeout is not None, scheduler.current)
     if not cell.deliver(pending):
         return Failed(Exit(("overload", CallSite("gen_server", "call", site))))
-    cell.add_monitor(pending)
+    watchers = cell.relations.monitored_by
+    if type(watchers) is SmallSet:  # others wait for this server: as `add_monitor`, with two functions less
+        watchers.add(pending)
+    else:
+        cell.add_monitor(pending)
     if timeout is not None:
         pending.wait_for(timeout)
     return pending

@@ -247,6 +247,8 @@ class GenServer(Process):
                     if result.timeout is None and result.continue_ is None:
                         return None
                     return self._options(result)
+                if type(result) is NoReply and result.timeout is None and result.continue_ is None:
+                    return None
             elif kind is Cast:
                 result = self.handle_cast(message.request)
             elif isinstance(message, NeverRefused):
