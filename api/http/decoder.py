@@ -183,13 +183,13 @@ class Decoder:
             if type(given) not in (list, dict) or _has_parts(kind):
                 given = _numbers(given)
             known[field.encode_name] = given
+            if _lone_surrogate(given):  # of which msgspec makes nothing, whatever the field is
+                bad[field.encode_name] = "holds half of a UTF-16 pair"
+                continue
             try:
                 msgspec.convert(given, field.type, dec_hook=dec_hook)
             except msgspec.ValidationError as error:
                 bad[field.encode_name] = _reason(error, kind)
-            else:
-                if _lone_surrogate(given):
-                    bad[field.encode_name] = "holds half of a UTF-16 pair"
         if bad:
             raise invalid(bad)
         try:

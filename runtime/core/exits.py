@@ -41,33 +41,49 @@ class Unwind(BaseException):
     """Leaves the code of a process that has just ended itself by a signal. Never caught by user code on purpose."""
 
 
-class Stack:
-    """Where an error was raised. Keeps code objects and line numbers, no frames: a reason must not hold locals alive."""
+OLDEST, NEWEST = 10, 30  # calls of a stack that are kept (BEAM keeps 8): one of a recursion would fill a log
 
-    __slots__ = ("_entries",)
+
+class Stack:
+    """Where an error was raised. Keeps code objects and line numbers, no frames: a reason must not hold locals alive.
+
+    Of a deep one it keeps the OLDEST and the NEWEST calls.
+    """
+
+    __slots__ = ("_entries", "_left_out")
 
     def __init__(self, tb: TracebackType | None) -> None:
         entries: list[tuple[CodeType, int]] = []
         while tb is not None:
             entries.append((tb.tb_frame.f_code, tb.tb_lineno))
             tb = tb.tb_next
+        self._left_out = max(0, len(entries) - OLDEST - NEWEST)
+        if self._left_out:
+            del entries[OLDEST:-NEWEST]
         self._entries = entries
 
     def __str__(self) -> str:
         """The traceback as text, oldest call first."""
-        frames = [
-            traceback.FrameSummary(
-                code.co_filename, line, code.co_name, line=linecache.getline(code.co_filename, line).strip()
-            )
-            for code, line in self._entries
-        ]
-        return "".join(traceback.StackSummary.from_list(frames).format())
+        if not self._left_out:
+            return _shown(self._entries)
+        older, newer = _shown(self._entries[:OLDEST]), _shown(self._entries[OLDEST:])
+        return f"{older}  ({self._left_out} calls left out)\n{newer}"
 
     def __repr__(self) -> str:
         if not self._entries:
             return "Stack()"
         code, line = self._entries[-1]
         return f"Stack({code.co_qualname}:{line})"
+
+
+def _shown(entries: list[tuple[CodeType, int]]) -> str:
+    frames = [
+        traceback.FrameSummary(
+            code.co_filename, line, code.co_name, line=linecache.getline(code.co_filename, line).strip()
+        )
+        for code, line in entries
+    ]
+    return "".join(traceback.StackSummary.from_list(frames).format())
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,10 +75,14 @@ def _error(error: BaseException, indent: str = "") -> list[str]:
     return lines
 
 
+MOST = 8_000  # characters of one value: an error's text may hold what a client has sent
+
+
 def text(value: Any, how: Callable[[Any], str] = repr) -> str:
-    """`repr(value)`. If that raises, so much: what is reported must not break the report."""
+    """`repr(value)`, up to MOST characters. If that raises, so much: what is reported must not break the report."""
     try:
-        return how(value)
+        shown = how(value)
+        return shown if len(shown) <= MOST else shown[:MOST] + "..."
     except Exception as error:
         return f"<{type(value).__name__}: {how.__name__} raised {type(error).__name__}>"
 

@@ -20,13 +20,14 @@ the others run. When it crashes its client gets phx_error and joins again; nobod
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from inspect import iscoroutine
 from typing import Any, ClassVar, Final
 
-from runtime.core.exits import Throw, is_atom, is_shutdown, reason_of
+from runtime.core.exits import Exit, Reported, Throw, is_atom, is_shutdown, reason_of
 from runtime.core.pid import Pid, Ref
 from runtime.core.signals import Down
 from runtime.otp import erlang
@@ -42,7 +43,7 @@ from runtime.phoenix.messages import (
     SocketClose,
     SocketDrain,
 )
-from runtime.phoenix.socket import Socket
+from runtime.phoenix.socket import BadMessage, Socket, reply_frame
 
 __all__ = [
     "Accept",
@@ -70,6 +71,8 @@ class SocketRef:
 
 
 _NONE: Final[Any] = object()
+
+_log = logging.getLogger("runtime.phoenix")
 
 
 def reply(ref: SocketRef, status: str = "ok", payload: Any = _NONE) -> None:
@@ -285,7 +288,11 @@ class Channel(GenServer):
                 f"a reply must be a status or (status, payload), the status a string, got {value!r}"
             )
         socket = self.socket
-        frame = socket.serializer.encode_reply(self.join_ref, self.ref, self.topic, status, payload)
+        try:
+            frame = reply_frame(socket.serializer, self.join_ref, self.ref, self.topic, status, payload)
+        except BadMessage as error:
+            _log.info("a channel of %s ends: bad_message, %s", socket.socket_id, error)
+            raise Exit(Reported(("bad_message", str(error)))) from None
         socket.transport.push(frame)
 
     def _after_info(self, result: Any) -> Coroutine[Any, Any, Any] | None:

@@ -195,13 +195,19 @@ class LongPollSession(SocketTransport):
         try:
             joining = self.receive(data, opcode)
         except BadMessage as error:
-            _log.info("a longpoll session of %s ends: bad_message, %s", self.socket.socket_id, error)
-            return Stop(Reported(("bad_message", str(error))))
+            return self._refused(error)
         return Reply() if joining is None else self._joined(joining)
 
-    async def _joined(self, joining: Awaitable[None]) -> Reply:
-        await joining
+    async def _joined(self, joining: Awaitable[None]) -> Any:
+        try:
+            await joining
+        except BadMessage as error:
+            return self._refused(error)
         return Reply()
+
+    def _refused(self, error: BadMessage) -> Stop:
+        _log.info("a longpoll session of %s ends: bad_message, %s", self.socket.socket_id, error)
+        return Stop(Reported(("bad_message", str(error))))
 
     def handle_info(self, message: Any) -> Any:
         if type(message) is _Flush:
@@ -387,7 +393,7 @@ async def _listen(session: Dest, candidate: Candidate, wait: WhileConnected) -> 
     try:
         messages = [payload.decode() for payload in payloads]
     except UnicodeDecodeError:
-        _log.error(
+        _log.warning(  # a client may have asked for it, again and again
             "a binary message cannot go to a longpoll client, which reads JSON only: "
             "the poll is answered with 500"
         )
@@ -412,7 +418,8 @@ async def _publish(
     batch: list[Dispatch]
     if headers("content-type") == ["application/x-ndjson"]:
         try:
-            batch = [_line(line) for line in _NEWLINE.split(body)[: options.max_batch]]
+            lines = _NEWLINE.split(body, options.max_batch)  # the rest is one line more
+            batch = [_line(line) for line in lines[: options.max_batch]]
         except (binascii.Error, ValueError):
             _log.warning(
                 "a line of an ndjson POST is neither an array nor base64: the POST is answered with 500"

@@ -134,17 +134,46 @@ class ChannelEntry:
 
 def same_ref(left: Any, right: Any) -> bool:
     """Elixir's `===` for what a ref can be: `1` is neither `"1"` nor `1.0` nor `true`."""
-    if type(left) is not type(right):
-        return False
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same_ref(left[key], right[key]) for key in left)
-    if isinstance(left, list):
-        return len(left) == len(right) and all(map(same_ref, left, right))
-    return left == right
+    if type(left) is str:
+        return type(right) is str and left == right
+    pairs = [(left, right)]
+    while pairs:  # no recursion: the client chooses the depth
+        left, right = pairs.pop()
+        if type(left) is not type(right):
+            return False
+        if isinstance(left, dict):
+            if left.keys() != right.keys():
+                return False
+            pairs += [(value, right[key]) for key, value in left.items()]
+        elif isinstance(left, list):
+            if len(left) != len(right):
+                return False
+            pairs += zip(left, right, strict=True)
+        elif left != right:
+            return False
+    return True
 
 
 class BadMessage(Exception):
-    """The client sent what is no message: its fault, and no crash of ours."""
+    """The client sent what is no message, or what cannot be answered: its fault, and no crash of ours."""
+
+
+def reply_frame(
+    serializer: Serializer, join_ref: Any, ref: Any, topic: Any, status: str, payload: Any
+) -> Frame:
+    """The reply to a client's message.
+
+    Raises BadMessage if refs or topic, which are the client's, cannot be written; and what the serializer raises if it is the
+    payload, which is ours.
+    """
+    try:
+        return serializer.encode_reply(join_ref, ref, topic, status, payload)
+    except (ValueError, RecursionError):
+        try:
+            serializer.encode_reply(join_ref, ref, topic, status, b"" if type(payload) is bytes else {})
+        except (ValueError, RecursionError) as error:
+            raise BadMessage(f"{type(error).__name__}: {error}"[:200]) from None
+        raise
 
 
 class _Closed:
@@ -232,7 +261,7 @@ class SocketTransport(GenServer):
     def receive(self, data: bytes, opcode: int) -> Coroutine[Any, Any, None] | None:
         """Handles one message of the client. A coroutine means a join is under way: it blocks the whole socket.
 
-        Raises BadMessage for one that cannot be read.
+        Raises BadMessage, here or in the coroutine, for one that cannot be read or answered.
         """
         socket = self.socket
         try:
@@ -260,7 +289,7 @@ class SocketTransport(GenServer):
         return None
 
     def _reply(self, join_ref: Any, ref: Any, topic: Any, status: str, payload: Any) -> None:
-        self.emit(self.socket.serializer.encode_reply(join_ref, ref, topic, status, payload))
+        self.emit(reply_frame(self.socket.serializer, join_ref, ref, topic, status, payload))
 
     def _join(self, message: Message) -> Coroutine[Any, Any, None] | None:
         route = self.socket.route(message.topic)

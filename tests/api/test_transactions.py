@@ -115,6 +115,14 @@ def test_text_that_postgresql_cannot_hold(user: User, text: str) -> None:
     assert set(error_of(answer, 422)["fields"]) == {"description"}
 
 
+@pytest.mark.parametrize("field", GOOD)
+@pytest.mark.parametrize("value", ["\ud800", ["\ud800"], {"\ud800": 1}, {"a": "\udfff\ud800"}])
+def test_half_of_a_pair_in_any_field(user: User, field: str, value: object) -> None:
+    raw = json.dumps({**GOOD, field: value}).encode()
+    answer = user.client.post(PATH, content=raw, headers={"content-type": "application/json"})
+    assert set(error_of(answer, 422)["fields"]) == {field}
+
+
 @pytest.mark.parametrize("raw", [b"{", b"", b"nonsense", b"\xff", b'{"amount":NaN}', b"[" * 50_000])
 def test_a_body_that_is_no_json(user: User, raw: bytes) -> None:
     answer = user.client.post(PATH, content=raw, headers={"content-type": "application/json"})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runtime.core import reports
-from runtime.core.exits import Error, Exit, Stack, Throw
+from runtime.core.exits import NEWEST, OLDEST, Error, Exit, Stack, Throw
 from runtime.otp import erlang
 from runtime.otp.erlang import TIMEOUT, Down, ExitMessage
 from runtime.otp.gen_server import GenServer, Stop
@@ -205,3 +205,17 @@ def test_ctrl_c_in_a_callback_ends_the_program_not_the_server(behaviour: type[Ge
         sim.cast(pid, "go")
         with pytest.raises(KeyboardInterrupt):
             sim.run()
+
+
+def test_a_stack_of_a_recursion_has_a_bounded_length() -> None:
+    def down(left: int) -> bool:
+        if not left:
+            raise ValueError
+        return any(down(left - 1) for _ in (1,))
+
+    try:
+        down(100)
+    except ValueError as error:
+        shown = str(Stack(error.__traceback__))
+    assert shown.count(", in ") == OLDEST + NEWEST
+    assert "(162 calls left out)" in shown and shown.endswith("raise ValueError\n")
