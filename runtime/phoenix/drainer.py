@@ -2,8 +2,8 @@
 
 `Sockets` is a GenServer under a registered name. It starts transports as processes, and looks at one interval at those
 that may be past their timeout, so that no connection needs a timer of its own: a timing wheel keeps the silent ones
-apart, and a frame that has begun and is not whole is watched while that lasts. It takes its own `_SWEEP` message. If it
-ends, all its connections are sent away.
+apart, and a frame or message that has begun and is not whole is watched while that lasts. It takes its own `_SWEEP`
+message. If it ends, all its connections are sent away.
 
 `drain` is `Phoenix.Socket.PoolDrainer`: at a shutdown the clients are sent away in batches, spread out in
 time, because each of them comes back at once.
@@ -46,7 +46,7 @@ class Sockets(GenServer):
         self.transports: dict[Pid, SocketTransport] = {}
         self._closing: dict[ClosingConnection, float] = {}
         self._silent: TimingWheel[WebSocketConnection] = TimingWheel()  # those with a timeout
-        self._begun: dict[WebSocketConnection, tuple[int, float]] = {}  # number of the frame, and since when
+        self._begun: dict[WebSocketConnection, tuple[int, float]] = {}  # how many before it, and since when
         self._hook = self._gone
         self._shortest: float | None = None
         self._timer: Ref | None = None
@@ -66,11 +66,11 @@ class Sockets(GenServer):
         return cell.pid
 
     def frame_begun(self, connection: WebSocketConnection) -> None:
-        """A frame has come in part: the rest has `frame_timeout` from its first part on."""
-        frame = connection.parser.count
+        """A frame or message has come in part: the rest has `frame_timeout` from its first part on."""
+        number = connection.parser.completed
         begun = self._begun.get(connection)
-        if begun is None or begun[0] != frame:
-            self._begun[connection] = (frame, self.now())
+        if begun is None or begun[0] != number:
+            self._begun[connection] = (number, self.now())
 
     def await_close(self, connection: ClosingConnection) -> None:
         """Aborts a closing connection unless its peer closes it within CLOSE_TIMEOUT seconds."""
@@ -107,9 +107,9 @@ class Sockets(GenServer):
         connection.slot = self._silent.put(connection, due, min(max(timeout / _TICKS, 0.01), 1.0))
 
     def _sweep(self, now: float) -> None:
-        for connection, (frame, since) in list(self._begun.items()):
+        for connection, (number, since) in list(self._begun.items()):
             parser = connection.parser
-            if not parser.begun or parser.count != frame:
+            if not parser.begun or parser.completed != number:
                 del self._begun[connection]
             elif now - since >= connection.options.frame_timeout / 1000:
                 del self._begun[connection]

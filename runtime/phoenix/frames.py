@@ -63,7 +63,7 @@ class FrameParser:
     """
 
     __slots__ = (
-        "_buffer", "_fragments", "_inflater", "_opcode", "_packed", "_step_left", "count", "deflate",
+        "_buffer", "_fragments", "_inflater", "_opcode", "_packed", "_step_left", "completed", "count", "deflate",
         "max_frame_size", "max_inflate_ratio", "max_inflated", "max_message_size", "small_fragments",
     )  # fmt: skip
 
@@ -81,6 +81,7 @@ class FrameParser:
         self.max_inflate_ratio = max_inflate_ratio
         self.deflate = deflate
         self.count = 0  # of whole frames
+        self.completed = 0  # of those, how many left no message open: what has `begun` is named by it
         self.small_fragments = 0  # that ended no message; who bounds the rate counts them, and sets it to 0
         self._buffer: bytearray | None = None
         self._fragments: bytearray | None = None
@@ -91,8 +92,8 @@ class FrameParser:
 
     @property
     def begun(self) -> bool:
-        """True if a frame has begun that is not whole."""
-        return self._buffer is not None
+        """True if a frame has begun, or a message in fragments, that is not whole."""
+        return self._buffer is not None or self._fragments is not None
 
     @property
     def pending(self) -> int:
@@ -134,6 +135,7 @@ class FrameParser:
                     end -= position
                     position = 0
                 event = self._frame(first, payload)
+                self.completed += self._fragments is None
                 if event is not None:
                     if event[0] & _PACKED or len(event[1]) >= HEAVY:
                         yield from self._in_steps(*event)

@@ -48,7 +48,8 @@ class WebSocketOptions:
     Bandit up to 1.12.5 does.
     max_buffer: bytes that may wait for a slow reader before it is closed with 1013. max_messages_per_second: of one
     socket (None: no bound), else closed with 1008; pings, pongs and fragments below 1 KB count as messages.
-    connect_timeout, join_timeout: ms that connect and join callbacks may take (None: no bound).
+    connect_timeout, join_timeout: ms that connect and join callbacks may take (None: no bound). frame_timeout: ms from the
+    first byte of a frame, or of a message in fragments, to its last, else closed with 1002.
     """
 
     path: str = "/websocket"

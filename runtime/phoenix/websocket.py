@@ -67,7 +67,7 @@ class Keeper(Protocol):
     """Who sees to the timeouts of connections."""
 
     def frame_begun(self, connection: WebSocketConnection) -> None:
-        """A frame has come in part, the first or another one."""
+        """A frame or message has come in part, the first or another one."""
         ...
 
 
