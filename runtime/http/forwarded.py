@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from runtime.http.messages import Request
 
 _SCHEMES: Final = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 ANY: Final = "*"
+LONGEST_ADDRESS: Final = 64  # characters: an IPv6 address and its zone
 
 
 class Forwarded:
@@ -20,30 +22,26 @@ class Forwarded:
         self._networks: list[IPv4Network | IPv6Network] = [
             ip_network(each, strict=False) for each in trusted if each != ANY
         ]
-        self._known: dict[str, bool] = {}
+        self._known: dict[str, bool] = {}  # by addresses, whose length is bounded
 
     def trusts(self, address: str) -> bool:
         """Whether a proxy of this address is believed."""
         known = self._known.get(address)
         if known is None:
+            ip = _parsed(address)
+            if ip is None:
+                return False
             if len(self._known) > 4096:
                 self._known.clear()
-            known = self._known[address] = self._any or self._listed(address)
+            known = self._known[address] = self._any or any(ip in network for network in self._networks)
         return known
-
-    def _listed(self, address: str) -> bool:
-        try:
-            ip = ip_address(address)
-        except ValueError:
-            return False
-        ip = getattr(ip, "ipv4_mapped", None) or ip  # of a socket that takes both families
-        return any(ip in network for network in self._networks)
 
     def apply(self, request: Request) -> None:
         """Sets `forwarded` of a request that came by a trusted proxy.
 
-        The client is the last hop that is not trusted; where the list of schemes is as long as that of hops, its
-        scheme is the one beside it, and otherwise the first, which the outermost proxy has written.
+        The client is the last hop that is not trusted, or if that is no address, which says nothing, the proxy that has written
+        it. Where the list of schemes is as long as that of hops, its scheme is the one beside it, and otherwise the first, which
+        the outermost proxy has written.
         """
         peer = request.client
         if peer is None or not self.trusts(peer[0]):
@@ -51,14 +49,15 @@ class Forwarded:
         hops = [
             hop.strip() for hop in request.headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
         ]
-        index = len(hops) - 1
-        while index > 0 and self.trusts(_address(hops[index])):
+        index = len(hops)
+        client = peer
+        while index > 0 and self.trusts(client[0]) and _parsed(hop := _address(hops[index - 1])) is not None:
             index -= 1
-        client = (_address(hops[index]), 0) if hops[index] else peer
+            client = hop, 0
         schemes = [
             each.strip().lower() for each in request.headers.get(b"x-forwarded-proto", b"").split(b",")
         ]
-        wanted = schemes[index] if len(schemes) == len(hops) else schemes[0]
+        wanted = schemes[min(index, len(hops) - 1)] if len(schemes) == len(hops) else schemes[0]
         request.forwarded = client, _SCHEMES.get(wanted, request.scheme)
 
 
@@ -67,3 +66,16 @@ def _address(hop: str) -> str:
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
+
+
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    return _ip(text) if len(text) <= LONGEST_ADDRESS else None  # what is kept by a client's text has a bound
+
+
+@lru_cache(4096)
+def _ip(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        ip = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(ip, "ipv4_mapped", None) or ip  # of a socket that takes both families

@@ -2,6 +2,8 @@
 
 If the socket were closed at once, what still comes would be answered with a reset, and the peer could lose our last answer
 in it. So only the write side closes, and what comes is read and dropped until the peer closes as well, or has had its time.
+
+Of TLS no write side can close alone: its `close` says that nothing follows (RFC 8446 6.1), and reads and drops by itself.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ class LingeringClose(asyncio.Protocol):
         self._transport = transport
         if self._transport.can_write_eof():
             self._transport.write_eof()  # behind what is still buffered
+        else:
+            self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         self._heard = self._listener.now()

@@ -91,11 +91,11 @@ class HttpProtocol(asyncio.Protocol):
             self.data_received(b"")
 
     def eof_received(self) -> bool:
-        """True keeps the transport: a peer that sends no more may still wait for its answer."""
+        """True keeps the transport: a peer that sends no more may still wait for its answers."""
         self._tell_disconnected()
         self._pipeline.fail(DISCONNECTED, "the client has gone")
         self._eof = True
-        return self._current is not None or bool(self._pipeline.queue)
+        return self._current is not None or not self._pipeline.idle
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.connections.discard(self)
@@ -134,7 +134,7 @@ class HttpProtocol(asyncio.Protocol):
         pipeline, queue = self._pipeline, self._pipeline.queue
         until = monotonic() + TURN
         while queue and self._current is None and not self._writer.paused and self._transport is not None:
-            waiting = queue.popleft()
+            waiting = queue.pop(0)
             if isinstance(waiting, Refusal):
                 self._answer_refusal(waiting)
             else:
@@ -170,6 +170,8 @@ class HttpProtocol(asyncio.Protocol):
             self._start()
         elif self._pipeline.http.waiting:
             self.data_received(b"")
+        if self._eof and self._current is None and self._pipeline.idle and self._transport is not None:
+            self._transport.close()  # behind the last whole request was a part of another one
 
     def _handle(self, request: Request) -> None:
         listener = self._listener
@@ -215,7 +217,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._transport is None:
             return
         if response is None:  # there is nobody to answer
-            self._transport.abort()
+            self._transport.close()  # it may take what was answered before
             return
         if type(response) is Upgrade:
             self._upgrade(response)
@@ -238,7 +240,7 @@ class HttpProtocol(asyncio.Protocol):
         if request.upgrade:
             return False, True
         body = request.body
-        ends = not request.keep_alive or self._listener.closing or self._eof
+        ends = not request.keep_alive or self._listener.closing or (self._eof and self._pipeline.idle)
         if body.complete:
             return not ends, False
         if ends or (request.expects_continue and not self._continued):
@@ -317,7 +319,7 @@ class HttpProtocol(asyncio.Protocol):
         self._listener.connections.discard(self)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
-        if not self._reading:
+        if not self._reading and not transport.is_closing():
             transport.resume_reading()
 
     def shutdown(self) -> None:

@@ -104,6 +104,6 @@ class WebSocketTransport(UpgradedProtocol):
         # Closing while bytes of the peer are unread would reset the connection, and the close frame could be lost.
         if self._transport.can_write_eof():
             self._transport.write_eof()
-            self._sockets.await_close(self)
         else:
             self._transport.close()
+        self._sockets.await_close(self)

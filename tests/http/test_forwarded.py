@@ -41,6 +41,13 @@ def seen(hops: str | None, schemes: str | None, peer: str = PROXY) -> tuple[str,
         (CLIENT, "https,http", (CLIENT, "https")),
         (f"{CLIENT}, {INNER}", "https", (CLIENT, "https")),
         (f"{CLIENT}, {INNER}", None, (CLIENT, "http")),
+        # A hop that is no address says nothing of the client: it counts as the proxy that has written it.
+        ("unknown", "https", (PROXY, "https")),
+        ("_hidden, unknown", "https,http", (PROXY, "http")),
+        (f"{CLIENT}, unknown", "https,http", (PROXY, "http")),
+        (f"unknown, {INNER}", "https,http", (INNER, "http")),
+        ("9" * 60_000, "https", (PROXY, "https")),
+        ("", "https", (PROXY, "https")),
         # As sockets name it, and what is no scheme.
         (CLIENT, "wss", (CLIENT, "https")),
         (CLIENT, "ws", (CLIENT, "http")),
@@ -53,6 +60,18 @@ def test_the_scheme_is_the_one_beside_the_client(
     hops: str | None, schemes: str | None, expected: tuple[str, str]
 ) -> None:
     assert seen(hops, schemes) == expected
+
+
+@pytest.mark.parametrize(
+    ("hops", "client"),
+    [(f"{CLIENT}, {INNER}", CLIENT), ("x" * 60_000, PROXY), (f"x, {INNER}", INNER), ("", PROXY)],
+)
+def test_where_all_are_believed_the_client_is_the_first_address(hops: str, client: str) -> None:
+    request = Request("GET", "/", "", [(b"x-forwarded-for", hops.encode())])
+    request.client = (PROXY, 1234)
+    Forwarded(("*",)).apply(request)
+    assert request.client is not None
+    assert request.client[0] == client
 
 
 def test_nobody_else_is_believed() -> None:

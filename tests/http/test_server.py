@@ -333,6 +333,28 @@ def test_a_stop_has_an_end() -> None:
     serving(body)
 
 
+# ---- a peer that sends no more, and waits
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", b"GET /par", b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\npart"]
+)
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_all_that_was_asked_before_the_end_is_answered(count: int, rest: bytes) -> None:
+    async def later(request: Request) -> Response:
+        await asyncio.sleep(0)
+        return await echo(request)
+
+    async def body() -> None:
+        ((host, port),) = await addresses(await Server.start(later))
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(ASK * count + rest)
+        writer.write_eof()
+        assert (await reader.read()).count(b"GET /here 0 True") == count
+
+    serving(body)
+
+
 # ---- refused bodies (RFC 9112 9.6)
 
 
@@ -385,6 +407,33 @@ def test_what_waits_in_the_kernel_has_a_bound() -> None:
     serving(body)
 
 
+def test_over_tls_the_end_is_said_before_a_refused_body_is_dropped(tmp_path: Path) -> None:
+    pem, key = certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(pem))
+
+    async def body() -> None:
+        options = ServerOptions(certificate=pem, key=key, http=HttpOptions(lingering_timeout=2 * PATIENCE))
+        ((host, port),) = await addresses(await Server.start(echo, options))
+
+        def post() -> bytes:
+            with (
+                socket.create_connection((host, port), timeout=PATIENCE) as plain,
+                trusting.wrap_socket(plain, server_hostname="localhost") as client,
+            ):
+                client.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9000000\r\n\r\n" + b"x" * 10)
+                answer = b""
+                while data := client.recv(65_536):  # up to its end, which comes before the body does
+                    answer += data
+                for _ in range(80):
+                    client.sendall(b"x" * 100_000)  # raises if the connection was reset
+                return answer
+
+        answer = await asyncio.to_thread(post)
+        assert answer.startswith(b"HTTP/1.1 413") and b"connection: close" in answer
+
+    serving(body)
+
+
 def test_what_is_dropped_has_a_bound() -> None:
     async def body() -> None:
         options = ServerOptions(http=HttpOptions(max_lingering=200_000))
@@ -395,6 +444,32 @@ def test_what_is_dropped_has_a_bound() -> None:
             for _ in range(2000):
                 writer.write(b"x" * 100_000)
                 await writer.drain()
+
+    serving(body)
+
+
+def test_as_many_connections_as_may_be_open() -> None:
+    async def body() -> None:
+        options = ServerOptions(http=HttpOptions(max_connections=2))
+        ((host, port),) = await addresses(await Server.start(echo, options))
+
+        async def asked() -> bytes:
+            try:
+                return await talk(LAST, host, port)
+            except ConnectionError:
+                return b""
+
+        opened = [await asyncio.open_connection(host, port) for _ in range(2)]
+        for reader, writer in opened:
+            writer.write(ASK)
+            await reader.readuntil(b"True")
+        assert await asked() == b""
+        reader, writer = opened[0]
+        writer.write(LAST)
+        assert b"True" in await reader.read()
+        writer.close()
+        while not await asked():  # until the server has seen the end
+            await asyncio.sleep(0)
 
     serving(body)
 
