@@ -42,12 +42,12 @@ class HttpOptions:
 
     max_target: path and query; reading them costs more than the rest. max_head: request line and fields; also what a
     chunked body may have beside its data (sizes, extensions, trailer fields). max_fields: field lines of a head, and of
-    a trailer. max_ahead: requests parsed and not answered. max_buffered: bytes of bodies that wait for a handler before
-    reading pauses. max_drained: what is read and dropped of a body that the handler left, so that the connection can go
-    on; a longer one ends it. max_lingering: what is read and dropped of a connection that is to be closed.
-    max_connections: open at once; the next is closed (0: no bound). receive_buffer: SO_RCVBUF of every connection, which
-    bounds what one may have waiting in the kernel; Linux takes it twice (0: the kernel decides, up to megabytes).
-    single_fields: those that make a request wrong if they come twice.
+    a trailer. max_ahead: requests parsed and not answered. max_buffered: bytes of bodies, of all these together, that
+    wait for a handler before reading pauses. max_drained: what is read and dropped of a body that the handler left, so
+    that the connection can go on; a longer one ends it. max_lingering: what is read and dropped of a connection that is
+    to be closed. max_connections: open at once; the next is closed (0: no bound). receive_buffer: SO_RCVBUF of every
+    connection, which bounds what one may have waiting in the kernel; Linux takes it twice (0: the kernel decides, up to
+    megabytes). single_fields: those that make a request wrong if they come twice.
 
     head_timeout: from the first byte of a head to its last, and from the connection to the first head.
     keepalive_timeout: between requests. body_timeout, body_rate: a body must be there within body_timeout and one

@@ -82,6 +82,16 @@ def test_it_is_full_while_a_body_is_not_read() -> None:
     assert pipeline.arriving is None and not pipeline.can_drain(body) and body.whole(20) == b"a" * 20
 
 
+def test_bodies_that_are_whole_count_while_they_wait() -> None:
+    pipeline = Pipeline(HttpOptions(max_buffered=10))
+    arrived(pipeline, (POST % 6 + b"a" * 6) * 2)
+    assert pipeline.full
+    pipeline.queue.pop(0)
+    assert not pipeline.full
+    arrived(pipeline, POST % 6 + b"a" * 5, idle=False)
+    assert pipeline.arriving is not None and pipeline.full
+
+
 def test_a_refusal_waits_behind_what_came_before() -> None:
     pipeline = Pipeline(HttpOptions())
     arrived(pipeline, GET % 1 + NO_REQUEST, GET % 2)
