@@ -10,6 +10,7 @@ Calls: `GetAddress` -> `Address`. `Change`s of sessions, and the `Guess`es of ot
 from __future__ import annotations
 
 import logging
+import resource
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -19,8 +20,8 @@ from actors.guess_events import GUESSES, Guess
 from actors.listening import open_sockets
 from actors.loading import named
 from actors.server_state import server_state
-from actors.storage.change_events import Change
-from actors.storage.listener import OWN_SESSIONS
+from actors.storage.change_events import Change, ChangesRead
+from actors.storage.listener import FEED, OWN_SESSIONS
 from runtime.core.exits import Error
 from runtime.http import HttpOptions, Server, ServerOptions
 from runtime.otp import erlang
@@ -32,6 +33,7 @@ log = logging.getLogger("bitnexus.endpoint")
 PUBSUB = "pubsub"
 SESSIONS = ("db:sessions", OWN_SESSIONS)
 SOCKETS = "sockets"  # the registered name of the process that owns the connections
+OWN_DESCRIPTORS = 128  # the database's connections, other nodes', files: no flood of clients may use them up
 DRAINED_PER_SECOND = 1_000  # sockets sent away at a stop, or more if there are too many for its time
 
 
@@ -58,9 +60,10 @@ class Endpoint(Server):
     """Serves the application that `app` ("module:factory") makes.
 
     Of its attributes `handler` takes the requests (without it, the application itself does), `upgradable`, `refusal` and
-    `sheddable` are the server's options, `session_changed` is called for each session that has ended and each user whose rights
-    have changed, `guess_made` for each password that another server of the cluster has checked, and `close` in the end. `host`
-    and `port` default to the settings in force.
+    `sheddable` are the server's options. `session_changed` is called for each session that has ended and each user whose
+    rights have changed, `guess_made` for each password that another server of the cluster has checked, and `close` in the
+    end. `preload` runs in a process of its own, as soon as what it reads is kept up to date by `session_changed`. `host` and
+    `port` default to the settings in force.
     """
 
     def init(self, app: str, host: str | None = None, port: int | None = None) -> Any:
@@ -75,11 +78,15 @@ class Endpoint(Server):
         application = named(app)()
         self.session_changed = getattr(application, "session_changed", None)
         self.guess_made = getattr(application, "guess_made", None)
+        self.preload = getattr(application, "preload", None)
         if erlang.whereis(PUBSUB) is not None:
             for topic in SESSIONS if self.session_changed is not None else ():
                 pubsub.subscribe(PUBSUB, topic)
             if self.guess_made is not None:
                 pubsub.subscribe(PUBSUB, GUESSES)
+            if self.preload is not None:
+                pubsub.subscribe(PUBSUB, FEED)
+                erlang.spawn(self.preload)  # after a restart; at the first start `ChangesRead` comes
         if (close := getattr(application, "close", None)) is not None:
             self.on_exit(lambda _pid: close())
         sockets = await open_sockets(self.host, self.port)
@@ -89,7 +96,9 @@ class Endpoint(Server):
             for name in ("upgradable", "refusal", "sheddable")
             if hasattr(application, name)
         }
-        options = HttpOptions(trusted_proxies=tuple(current.trusted_proxies), **chosen)
+        options = HttpOptions(
+            max_connections=_most_connections(), trusted_proxies=tuple(current.trusted_proxies), **chosen
+        )
         grace = current.shutdown_grace_seconds
         await self.serve(
             getattr(application, "handler", application),
@@ -111,6 +120,9 @@ class Endpoint(Server):
             case Guess() if self.guess_made is not None:
                 self.guess_made(message)
                 return None
+            case ChangesRead() if self.preload is not None:
+                erlang.spawn(self.preload)
+                return None
         return super().handle_info(message)
 
     async def terminate(self, reason: Any) -> None:
@@ -119,6 +131,12 @@ class Endpoint(Server):
             self.listener.stop_listening()
             await _drain(settings.current().shutdown_grace_seconds / 2)
             await super().terminate(reason)
+
+
+def _most_connections() -> int:
+    """As many as the process may have descriptors, but for what the server itself needs to go on. 0: no bound."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return 0 if hard == resource.RLIM_INFINITY else max(hard - OWN_DESCRIPTORS, hard // 2)
 
 
 async def _drain(seconds: float) -> None:

@@ -128,6 +128,10 @@ class App:
         else:  # written by an older server
             sessions.forget()
 
+    async def preload(self) -> None:
+        """Reads who may not, so that the first requests need not wait for it."""
+        await self.context.sessions.load()
+
     def guess_made(self, guess: Guess) -> None:
         """Another server of the cluster has checked a password."""
         self.context.guesses.count(guess)

@@ -69,6 +69,10 @@ class RecordPending(msgspec.Struct, frozen=True):
     """Rows without a ledger entry wait in ledger_pending."""
 
 
+class ChangesRead(msgspec.Struct, frozen=True):
+    """This server has read the change log for the first time: what is kept in memory can be kept up to date from now on."""
+
+
 class HeadMoved(msgspec.Struct, frozen=True):
     """The ledger has entries up to `seq`."""
 

@@ -20,7 +20,7 @@ import asyncpg
 
 from actors.server_state import server_state
 from actors.storage import connecting, repo
-from actors.storage.change_events import Change, HeadMoved, RecordPending, events_of
+from actors.storage.change_events import Change, ChangesRead, HeadMoved, RecordPending, events_of
 from actors.storage.failures import Meaning, meaning
 from actors.storage.local_broadcast import local_broadcast
 from runtime.core import telemetry
@@ -40,6 +40,7 @@ BACKOFF_MS = (50, 100, 200, 500, 1000)
 TRIM_POLLS = 720  # about an hour
 SQL_SECONDS = 10.0
 OWN_SESSIONS = "db:sessions:own"
+FEED = "db:feed"
 PAGE = 250  # changes read and published at a time: another program may change a whole table in one statement
 
 
@@ -180,7 +181,11 @@ class DbListener(GenServer):
         asked_at = self.now()
         try:
             await self._read(connection)
+            first = server_state().changes_read_at is None
             server_state().changes_read_at = asked_at
+            if first:
+                with suppress(Error):
+                    whereis(self.pubsub).local_broadcast(FEED, ChangesRead())
         except Exception as error:
             if meaning(error) is Meaning.OURS:
                 raise

@@ -88,8 +88,7 @@ class Sessions:
             self._believe(token.encode("latin-1"), claimed)
             return claimed
         self._refuse_who_may_not(claimed)
-        if self._feed_is_fresh() and not self._loaded:
-            await self._load()
+        await self.load()
         generation = self._generation
         if self._is_current():
             self._refuse_who_may_not(claimed)
@@ -116,6 +115,11 @@ class Sessions:
                 self._allowed.clear()
             self._believe(token.encode("latin-1"), claimed)
         return replace(claimed, role=state["role"], email=state["email"])
+
+    async def load(self) -> None:
+        """Reads who may not, unless that is known already, or nothing would keep it up to date."""
+        if self._feed_is_fresh() and not self._loaded:
+            await self._load()
 
     # ---- the feed
 

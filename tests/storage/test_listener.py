@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 
 from actors.server_state import server_state
-from actors.storage.change_events import Change
+from actors.storage.change_events import Change, ChangesRead
+from actors.storage.listener import FEED
 from runtime.otp import erlang, gen_server
 from tests.ledger.test_writer import assert_sound
 from tests.support.database import add_user, execute, fetchval
@@ -62,6 +63,26 @@ def test_our_own_batches_are_not_queued_for_the_ledger_again(database: str) -> N
                 await connection.execute(INSERT, user, 1)
             await connection.close()
             await until(lambda: fetchval(database, "SELECT seq = 51 FROM ledger_head"))
+
+    run(main())
+
+
+def test_the_first_reading_of_the_change_log_is_told_once(database: str) -> None:
+    async def main() -> None:
+        async with storage(database) as s:
+            seen = await s.subscribe(FEED, "admin:tasks")
+            await until(lambda: server_state().changes_read_at is not None)
+            seen.clear()
+            server_state().changes_read_at = None  # as at a start
+            for title in ("a", "b"):
+                await add_tasks(database, title)
+                await until(
+                    lambda title=title: [p["title"] for p in payloads(seen, "new_task")][-1:] == [title]
+                )
+            await until(lambda: ChangesRead() in seen)
+            await add_tasks(database, "c")
+            await until(lambda: len(payloads(seen, "new_task")) == 3)
+            assert seen.count(ChangesRead()) == 1
 
     run(main())
 
