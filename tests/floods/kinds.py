@@ -21,6 +21,7 @@ from tests.floods.clients import (
 HEAD = b"POST /health HTTP/1.1\r\nhost: x\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
 MEGABYTE = 1_000_000
+READ = 250_000  # bytes: the most of a body, or of a message, that is read and not refused
 LOGIN = "/api/v1/auth/login"
 SOCKET = "/socket/websocket?vsn=2.0.0"
 LIKE_TOKENS = "eyJ" * 16_000
@@ -41,13 +42,13 @@ def _login(email: bytes) -> bytes:
 
 
 def _large(part: bytes) -> bytes:
-    """A JSON array of a megabyte, but for what has to stand beside it in a body."""
-    return b"[" + b",".join([part] * ((MEGABYTE - 100) // (len(part) + 1))) + b"]"
+    """A JSON array as large as BitNexus reads it."""
+    return b"[" + b",".join([part] * (READ // (len(part) + 1))) + b"]"
 
 
 def _message(part: bytes) -> bytes:
     """A heartbeat as large as BitNexus takes it."""
-    return BEAT % (b"[" + b",".join([part] * (250_000 // (len(part) + 1))) + b"]")
+    return BEAT % _large(part)
 
 
 def _deflated(text: bytes) -> bytes:
@@ -143,21 +144,22 @@ FIELDS: Final[dict[str, Flood]] = {
 BODIES: Final[dict[str, Flood]] = {
     f"A9 a body of {name}": sending(_login(text))
     for name, text in (
-        ("open brackets", b"[" * MEGABYTE),
+        ("open brackets", b"[" * READ),
+        ("open brackets, too many bytes", b"[" * MEGABYTE),
         ("open brackets, short", b"[" * 60_000),
-        ("open objects", b'{"a":' * 100_000),
+        ("open objects", b'{"a":' * (READ // 5)),
         ("arrays", _large(b"[]")),
         ("objects", _large(b'{"a":0}')),
         ("a key twice", _large(b'{"a":0,"a":1}')),
         ("fractions", _large(b"1e1")),
         ("large integers", _large(b"9" * 4_000)),
-        ("digits", b"9" * 900_000),
-        ("exponents", b"1e" + b"9" * 900_000),
-        ("NULs", b'"' + b"\\u0000" * 150_000 + b'"'),
-        ("halves of pairs", b'"' + b"\\ud800" * 150_000 + b'"'),
-        ("colons", b'"' + b"\\u003a" * 150_000 + b'"'),
-        ("unknown names", b'"a",' + b",".join(b'"emai%d":1' % n for n in range(60_000))),
-        ("a long address", b'"' + b"a." * 400_000 + b'@x"'),
+        ("digits", b"9" * READ),
+        ("exponents", b"1e" + b"9" * READ),
+        ("NULs", b'"' + b"\\u0000" * (READ // 6) + b'"'),
+        ("halves of pairs", b'"' + b"\\ud800" * (READ // 6) + b'"'),
+        ("colons", b'"' + b"\\u003a" * (READ // 6) + b'"'),
+        ("unknown names", b'"a",' + b",".join(b'"emai%d":1' % n for n in range(READ // 16))),
+        ("a long address", b'"' + b"a." * (READ // 2) + b'@x"'),
     )
 }  # fmt: skip
 
