@@ -14,8 +14,8 @@ from uuid import UUID
 from actors.ledger import feed as ledger_feed
 from actors.server_state import server_state
 from actors.storage import repo
-from runtime.otp import erlang
-from runtime.phoenix.channel import Accept, Channel, Refuse, Reply
+from runtime import erlang
+from runtime.phoenix import Accept, Channel, Refuse, Reply
 from schema import ledger
 from schema.rows import TransactionRow
 

@@ -24,8 +24,6 @@ from actors.storage.change_events import Change, ChangesRead
 from actors.storage.listener import FEED, OWN_SESSIONS
 from runtime.core.exits import Error
 from runtime.http import HttpOptions, Server, ServerOptions
-from runtime.otp import erlang
-from runtime.otp.gen_server import CallRequest, Reply
 from runtime.phoenix import drainer, pubsub
 
 log = logging.getLogger("bitnexus.endpoint")

@@ -15,9 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from actors.server_state import server_state
-from runtime.core import telemetry
-from runtime.core.engine import Engine, current_engine
-from runtime.core.pid import Pid
+from runtime import Engine, Pid, StateMachine, current_engine, telemetry
 from runtime.observe import process_info, supervision_tree
 from runtime.observe.report_log import ReportLog
 from runtime.observe.telemetry_metrics import (
@@ -31,7 +29,6 @@ from runtime.observe.telemetry_metrics import (
     Sum,
     percentile,
 )
-from runtime.otp.state_machine import StateMachine
 
 BREAKER_STATES: Final = ("closed", "open", "half_open")
 HISTORY: Final = 300  # samples that the console can show at once: five minutes

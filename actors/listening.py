@@ -12,7 +12,7 @@ import os
 import socket
 
 from actors import settings
-from runtime.http.server import bind
+from runtime.http import bind
 
 BIND_TRIES = 20
 BIND_PAUSE_SECONDS = 0.05

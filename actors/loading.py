@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from runtime.otp.tree_config import TreeConfigError
+from runtime import tree_config
 
 
 def named(name: str) -> Any:
@@ -14,7 +14,7 @@ def named(name: str) -> Any:
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise TreeConfigError(f"supervisor.toml: {name}: {error}") from None
+        raise tree_config.TreeConfigError(f"supervisor.toml: {name}: {error}") from None
     if not hasattr(found, attribute):
-        raise TreeConfigError(f"supervisor.toml: {name}: the module has no {attribute!r}")
+        raise tree_config.TreeConfigError(f"supervisor.toml: {name}: the module has no {attribute!r}")
     return getattr(found, attribute)

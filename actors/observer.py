@@ -19,14 +19,10 @@ from actors.cluster.member import own_name
 from actors.instruments import Instruments, instruments
 from actors.ledger import server as ledger_server
 from actors.storage.repo import Unavailable
-from runtime.core import telemetry
-from runtime.core.engine import current_engine
-from runtime.core.exits import Error, Exit
+from runtime import Error, Exit, GenServer, current_engine, erlang, gen_server, telemetry
 from runtime.nodes import codec, net_kernel
 from runtime.observe import supervision_tree
 from runtime.observe.report_log import LoggedReport
-from runtime.otp import erlang, gen_server
-from runtime.otp.gen_server import GenServer
 from runtime.phoenix.endpoint import direct_broadcast, local_broadcast
 from runtime.phoenix.pubsub import whereis
 

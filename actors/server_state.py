@@ -14,7 +14,7 @@ from uuid import uuid4
 import asyncpg
 
 from actors.storage.statements import Activity
-from runtime.core.engine import current_engine
+from runtime import current_engine
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)

@@ -15,8 +15,7 @@ from typing import Any, Final
 
 from actors.storage import repo
 from actors.storage.failures import Meaning, meaning
-from runtime.otp import erlang
-from runtime.otp.gen_server import GenServer
+from runtime import GenServer, erlang
 from schema import users
 
 log = logging.getLogger("bitnexus.token_expiry")

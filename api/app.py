@@ -50,11 +50,11 @@ from api.resources import (
 )
 from api.security import access
 from api.sockets import user_socket
-from runtime.core import telemetry, turns
-from runtime.http import answer
+from runtime import telemetry, turns
+from runtime.http import BodyError, answer
 from runtime.http import messages as http
-from runtime.http.body import DISCONNECTED, BodyError
-from runtime.phoenix.transports import SocketTransports
+from runtime.http.body import DISCONNECTED
+from runtime.phoenix import SocketTransports
 
 ROUTES: tuple[Routes, ...] = (
     health.routes,
@@ -151,7 +151,7 @@ class App:
         else:
             request_id = f"{self._prefix}-{next(self._count):x}"
         request = _Request(self.context, asked, request_id)
-        if REQUEST.told_from_start:
+        if REQUEST.start_attached:
             return self._traced(request)
         if REQUEST.active:
             request.began = perf_counter()

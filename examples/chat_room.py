@@ -4,10 +4,18 @@ import asyncio
 import sys
 
 from runtime import AsyncioEngine, DynamicSupervisor, erlang
-from runtime.http import HttpOptions, Response, Server, ServerOptions
-from runtime.http.server import addresses
-from runtime.phoenix import Accept, Channel, Endpoint, Mount, Mounts, Socket, Sockets, SocketTransports
-from runtime.phoenix.pubsub import PubSub
+from runtime.http import HttpOptions, Response, Server, ServerOptions, addresses
+from runtime.phoenix import (
+    Accept,
+    Channel,
+    Endpoint,
+    Mount,
+    Mounts,
+    PubSub,
+    Socket,
+    Sockets,
+    SocketTransports,
+)
 
 
 async def room():

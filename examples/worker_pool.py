@@ -2,10 +2,18 @@
 
 import asyncio
 
-from runtime import AsyncioEngine, ChildSpec, GenServer, PartitionSupervisor, TaskSupervisor, erlang
-from runtime.otp.gen_server import Reply, call
-from runtime.otp.partition_supervisor import via
-from runtime.otp.task_supervisor import async_stream_nolink
+from runtime import (
+    AsyncioEngine,
+    ChildSpec,
+    GenServer,
+    PartitionSupervisor,
+    Reply,
+    TaskSupervisor,
+    erlang,
+    gen_server,
+    partition_supervisor,
+    task_supervisor,
+)
 
 
 class Worker(GenServer):
@@ -18,9 +26,13 @@ class Worker(GenServer):
         return Reply(f"{job}, job {self.jobs} of its worker")
 
 
+def submit(job):
+    return gen_server.call(partition_supervisor.via("workers", job), job)
+
+
 async def submit_all():
     jobs = ["ann", "eve", "ann"]
-    async for status, value in async_stream_nolink("jobs", jobs, lambda job: call(via("workers", job), job)):
+    async for status, value in task_supervisor.async_stream_nolink("jobs", jobs, submit):
         print(status, value)
 
 

@@ -1,4 +1,4 @@
-"""Imports point down only, between floors and between rooms, and what belongs to the engine stays in `runtime/`.
+"""Imports point down only, between floors and between rooms; the product uses the runtime by its public API.
 
 Floors: api -> actors -> schema, and all -> runtime, which knows none of them. Rooms are the packages on a floor. An import counts
 wherever it stands: inside a function and under `TYPE_CHECKING` as well.
@@ -7,6 +7,7 @@ wherever it stands: inside a function and under `TYPE_CHECKING` as well.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -34,6 +35,9 @@ ROOMS = {
     "phoenix": {"core", "otp", "http", "nodes"},
     "testing": {"core", "otp", "nodes", "phoenix"},
 }
+
+# Rooms that are packages of the public API beside `runtime` itself, which speaks for the others.
+PUBLIC_ROOMS = ("http", "nodes", "observe", "phoenix", "testing")
 
 # Parts of the control block. Others say `self.pid`, `self.now()`, `self.on_exit()`, and ask `runtime.observe`.
 PRIVATE = {"cell", "execution", "relations", "own_execution", "own_relations", "own_rare", "_myRef"}
@@ -140,6 +144,57 @@ def test_what_has_an_underscore_stays_in_its_room(floor: str) -> None:
     assert wrong == {}
 
 
+def exported(package: str) -> set[str]:
+    """What a package of the runtime lists in `__all__`."""
+    for node in ast.parse((ROOT / package.replace(".", "/") / "__init__.py").read_text()).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="__all__")], value=value):
+                return set(ast.literal_eval(value))
+    return set()
+
+
+EXPORTED = {
+    package: exported(package) for package in ("runtime", *(f"runtime.{room}" for room in PUBLIC_ROOMS))
+}
+
+
+def internals_imported(text: str) -> set[str]:
+    """The names that a program imports from the runtime and that are not public.
+
+    Public is what `runtime` or one of PUBLIC_ROOMS exports, and what is in a module that one of PUBLIC_ROOMS exports.
+    """
+    found = set[str]()
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Import(names=names):
+                found |= {name.name for name in names if name.name.partition(".")[0] == "runtime"}
+            case ast.ImportFrom(module=str(module), names=names) if module.partition(".")[0] == "runtime":
+                room, _, part = module.rpartition(".")
+                if room == "runtime" or part not in EXPORTED.get(room, ()):
+                    public = EXPORTED.get(module, set())
+                    found |= {f"{module}.{name.name}" for name in names if name.name not in public}
+    return found
+
+
+@pytest.mark.parametrize("floor", PRODUCT)
+def test_the_product_imports_what_the_runtime_exports(floor: str) -> None:
+    wrong = {
+        str(file.relative_to(ROOT)): internal
+        for file in sorted((ROOT / floor).rglob("*.py"))
+        if (internal := internals_imported(file.read_text()))
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_the_documents_import_what_the_runtime_exports(document: Path) -> None:
+    programs = re.findall(r"^```python[^\n]*\n(.*?)^```", document.read_text(), re.M | re.S)
+    imports = [
+        line for program in programs for line in program.splitlines() if line.startswith(("from ", "import "))
+    ]
+    assert internals_imported("\n".join(imports)) == set()
+
+
 BREACHES = {
     "a room imports one above it": ("runtime/core/pid.py", "import runtime.otp.gen"),
     "and under TYPE_CHECKING": (
@@ -160,6 +215,11 @@ BREACHES = {
     "a private of the control block is read": ("actors/channels.py", "def f(pid):\n    return pid.cell"),
     "or written": ("api/app.py", "def f(process):\n    process._myRef = None"),
     "a private name is imported from another room": ("actors/endpoint.py", "from runtime.otp.gen import _x"),
+    "the product imports an internal module": ("actors/endpoint.py", "from runtime.otp.erlang import send"),
+    "and in a function": ("api/context.py", "def f():\n    from runtime.core.pid import Pid"),
+    "and a module": ("examples/counter.py", "import runtime.core.pid"),
+    "a module that its room does not export": ("api/app.py", "from runtime.phoenix.frames import Frame"),
+    "a name that its room does not export": ("api/app.py", "from runtime.phoenix import LongPollSession"),
 }
 
 
@@ -171,6 +231,7 @@ def check_all() -> None:
         test_no_room_of_the_runtime_imports_one_above_it(room)
     for floor in PRODUCT:
         test_the_control_block_is_private_to_the_runtime(floor)
+        test_the_product_imports_what_the_runtime_exports(floor)
     for floor in (*MAY_IMPORT, "examples"):
         test_what_has_an_underscore_stays_in_its_room(floor)
     for floor in ORDER:

@@ -14,15 +14,15 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.core import telemetry
-from runtime.otp.gen_server import CallRequest
-from runtime.otp.state_machine import (
+from runtime import (
+    CallRequest,
     InitialState,
     KeepState,
     NextState,
     ReplyAction,
     StateMachine,
     StateTimeout,
+    telemetry,
 )
 
 TRANSITION = ("bridge", "breaker")

@@ -18,11 +18,20 @@ import aiohttp
 from yarl import URL
 
 from actors.bridges.circuit_breaker import AttemptFailed, AttemptSucceeded, Granted, Permit, Refused
-from runtime.core import telemetry
-from runtime.core.pid import Ref
-from runtime.otp import erlang, gen_server, state_machine
-from runtime.otp.erlang import Down
-from runtime.otp.gen_server import CallRequest, From, GenServer, NoReply, Reply, Stop
+from runtime import (
+    CallRequest,
+    Down,
+    From,
+    GenServer,
+    NoReply,
+    Ref,
+    Reply,
+    Stop,
+    erlang,
+    gen_server,
+    state_machine,
+    telemetry,
+)
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 RETRIES: Final = 2

@@ -14,9 +14,7 @@ from typing import Any
 from actors import settings
 from actors.bridges.circuit_breaker import CircuitBreaker
 from actors.bridges.go_bridge import GoBridge
-from runtime.core.pid import Pid
-from runtime.otp.gen_server import start_actor
-from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags
+from runtime import ChildSpec, Pid, Supervisor, SupFlags, gen_server
 
 
 def bridge_name(service: str) -> str:
@@ -42,14 +40,16 @@ async def start_service(
 
 
 async def _start_breaker(service: str, options: dict[str, Any]) -> Pid | None:
-    return await start_actor(
+    return await gen_server.start_actor(
         CircuitBreaker(), (service,), link=True, name=breaker_name(service), kwargs=options
     )
 
 
 async def _start_bridge(service: str, url: str, options: dict[str, Any]) -> Pid | None:
     arguments = (service, url, breaker_name(service))
-    return await start_actor(GoBridge(), arguments, link=True, name=bridge_name(service), kwargs=options)
+    return await gen_server.start_actor(
+        GoBridge(), arguments, link=True, name=bridge_name(service), kwargs=options
+    )
 
 
 class Bridges(Supervisor):

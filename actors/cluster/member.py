@@ -23,13 +23,10 @@ from typing import Any
 from actors import settings
 from actors.loading import named
 from actors.settings import ConfigError, Settings
-from runtime.core.engine import current_engine
-from runtime.nodes import net_kernel
+from runtime import CallRequest, GenServer, Reply, Stop, current_engine, erlang
+from runtime.nodes import Node, net_kernel
 from runtime.nodes.nats import NatsFabric
 from runtime.nodes.nats_client import FabricError, NatsOptions, probe
-from runtime.nodes.node import Node
-from runtime.otp import erlang
-from runtime.otp.gen_server import CallRequest, GenServer, Reply, Stop
 
 log = logging.getLogger("bitnexus.cluster")
 

@@ -27,8 +27,7 @@ from typing import Any
 from actors import settings
 from actors.storage.postgres.files import Account, write_private
 from actors.storage.postgres.process import command, environment
-from runtime.otp import erlang
-from runtime.otp.gen_server import CallRequest, GenServer, Reply, Stop
+from runtime import CallRequest, GenServer, Reply, Stop, erlang
 
 USER = "bitnexus"
 MAX_PAYLOAD = 8 * 1024 * 1024

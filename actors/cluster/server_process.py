@@ -25,8 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runtime.otp import erlang, gen_server
-from runtime.otp.gen_server import CallRequest, From, GenServer, NoReply, Reply, Stop
+from runtime import CallRequest, From, GenServer, NoReply, Reply, Stop, erlang, gen_server
 
 log = logging.getLogger("bitnexus.servers")
 

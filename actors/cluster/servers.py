@@ -21,11 +21,18 @@ from actors.cluster.nats_server import GetUrl
 from actors.cluster.server_process import Replace, Replacement, ServerProcess
 from actors.listening import open_shared
 from actors.server_state import server_state
-from runtime.core.exits import Exit
-from runtime.core.pid import Pid
-from runtime.otp import gen_server
-from runtime.otp.gen_server import CallRequest, From, GenServer, NoReply, start_actor
-from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags
+from runtime import (
+    CallRequest,
+    ChildSpec,
+    Exit,
+    From,
+    GenServer,
+    NoReply,
+    Pid,
+    Supervisor,
+    SupFlags,
+    gen_server,
+)
 
 log = logging.getLogger("bitnexus.servers")
 
@@ -83,7 +90,7 @@ class Servers(Supervisor):
 
 
 async def _start_server(name: str, arguments: tuple[Any, ...]) -> Pid | None:
-    return await start_actor(ServerProcess(), arguments, link=True, name=name)
+    return await gen_server.start_actor(ServerProcess(), arguments, link=True, name=name)
 
 
 def _numbers(sockets: list[socket.socket]) -> list[int]:

@@ -15,8 +15,7 @@ from asyncpg.pgproto.pgproto import (
 )  # asyncpg's own: a uuid.UUID that is cheap to make and to encode
 
 from actors.storage.failures import OutcomeUnknown, Unavailable
-from runtime.otp import gen_server
-from runtime.otp.gen_server import CallRequest, From
+from runtime import CallRequest, From, gen_server
 from schema.rows import TransactionRow
 
 

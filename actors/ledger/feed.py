@@ -18,9 +18,8 @@ import msgspec
 from actors.server_state import server_state
 from actors.storage.connecting import SqlConnection
 from actors.storage.local_broadcast import local_broadcast
-from runtime.core.exits import Error
+from runtime import Error, erlang
 from runtime.nodes import codec, net_kernel
-from runtime.otp import erlang
 from runtime.phoenix.pubsub import whereis
 from schema import ledger
 from schema.rows import LedgerHead, TransactionRow

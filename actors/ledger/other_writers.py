@@ -14,9 +14,8 @@ from typing import Any
 
 from actors.ledger.turns import Turns
 from actors.server_state import server_state
-from runtime.core.exits import Error
+from runtime import Error, erlang
 from runtime.nodes import codec, net_kernel
-from runtime.otp import erlang
 from runtime.phoenix.pubsub import whereis
 
 TOPIC = "ledger:writers"

@@ -25,10 +25,7 @@ from actors.ledger.batch import Outcome, RecordTransaction
 from actors.ledger.merkle import Frontier, Subtree
 from actors.ledger.proofs import HistoryItem, HistoryPage, Verification
 from actors.storage import repo
-from runtime.core import telemetry
-from runtime.core.exits import Exit
-from runtime.otp import gen_server
-from runtime.otp.gen_server import CallRequest, GenServer, Reply
+from runtime import CallRequest, Exit, GenServer, Reply, gen_server, telemetry
 from schema.rows import LedgerHead, TransactionRow
 
 __all__ = [

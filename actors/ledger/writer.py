@@ -56,12 +56,9 @@ from actors.server_state import server_state
 from actors.storage import repo
 from actors.storage.change_events import HeadMoved, RecordPending
 from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, is_elsewhere, meaning, rolled_back
-from runtime.core import telemetry
-from runtime.core.exits import Error, Exit
+from runtime import Error, Exit, From, GenServer, NoReply, Stop, erlang, gen_server, telemetry
 from runtime.nodes import net_kernel
 from runtime.observe import process_info
-from runtime.otp import erlang, gen_server
-from runtime.otp.gen_server import From, GenServer, NoReply, Stop
 from runtime.phoenix.pubsub import whereis
 from schema import currencies, ledger
 from schema.rows import LedgerHead, TransactionRow

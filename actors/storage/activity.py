@@ -22,8 +22,7 @@ from actors.server_state import server_state
 from actors.storage import connecting
 from actors.storage.postgres import server as postgres
 from actors.storage.statements import STATEMENTS, Activity, Statement
-from runtime.otp import erlang
-from runtime.otp.gen_server import GenServer
+from runtime import GenServer, erlang
 
 log = logging.getLogger("bitnexus.activity")
 

@@ -22,7 +22,7 @@ from actors.connection_string import each_host, session_attributes
 from actors.server_state import server_state
 from actors.storage.failures import Unavailable, reason
 from actors.storage.framing import FramedLoop, frame
-from runtime.core import telemetry
+from runtime import telemetry
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy

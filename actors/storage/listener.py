@@ -23,10 +23,7 @@ from actors.storage import connecting, repo
 from actors.storage.change_events import Change, ChangesRead, HeadMoved, RecordPending, events_of
 from actors.storage.failures import Meaning, meaning
 from actors.storage.local_broadcast import local_broadcast
-from runtime.core import telemetry
-from runtime.core.exits import Error
-from runtime.otp import erlang, gen_server
-from runtime.otp.gen_server import CallRequest, GenServer, Reply, Stop
+from runtime import CallRequest, Error, GenServer, Reply, Stop, erlang, gen_server, telemetry
 from runtime.phoenix.pubsub import whereis
 from schema import changes, ledger
 

@@ -6,9 +6,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from runtime.phoenix import Broadcast, PubSub
 from runtime.phoenix.endpoint import fastlane
-from runtime.phoenix.messages import Broadcast
-from runtime.phoenix.pubsub import PubSub
 
 log = logging.getLogger("bitnexus.broadcast")
 

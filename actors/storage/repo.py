@@ -29,8 +29,7 @@ from actors.server_state import server_state
 from actors.storage import connecting, pgbouncer
 from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, meaning, reason, rolled_back
 from actors.storage.postgres import server as postgres
-from runtime.otp import erlang, gen_server
-from runtime.otp.gen_server import CallRequest, GenServer, Reply, Stop
+from runtime import CallRequest, GenServer, Reply, Stop, erlang, gen_server
 from schema.migrate import MigrationError, migrate
 
 log = logging.getLogger("bitnexus.repo")

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final
 
-from runtime.core import reports, telemetry
-from runtime.core.exits import Stack
-from runtime.core.reports import Report
+from runtime import Report, Stack, reports, telemetry
 
 ADVICE: Final = "look at its crash reports above, then at `bitnexus doctor`; after an upgrade, go back to the version before"
 _HANDLER: Final = "last words"

@@ -29,10 +29,7 @@ from actors.storage.postgres.files import write_private
 from api.cli.database import CommandError, complain
 from api.cli.serve import Signals, explain, start_tree, until_stopped
 from api.operators import logs
-from runtime.core.asyncio_engine import AsyncioEngine
-from runtime.core.exits import Exit
-from runtime.core.pid import Pid
-from runtime.otp import gen_server, tree_config
+from runtime import AsyncioEngine, Exit, Pid, gen_server, tree_config
 
 TREE = Path(cluster.__file__).with_name("servers.toml")
 POLL_SECONDS = 0.05

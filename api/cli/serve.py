@@ -29,15 +29,18 @@ from api.cli.database import ONE_LINE, complain
 from api.cli.last_words import LastWords
 from api.operators import logs
 from api.security.tokens import Keyring
-from runtime.core.asyncio_engine import AsyncioEngine
-from runtime.core.exits import Stack
-from runtime.core.pid import Pid
-from runtime.core.reports import describe
-from runtime.core.scheduling import TIMEOUT
-from runtime.otp import erlang, gen_server, tree_config
-from runtime.otp.gen_server import StartError
-from runtime.otp.tree_config import Tree, TreeConfigError
-from runtime.thespian.system_base import SystemBase
+from runtime import (
+    TIMEOUT,
+    AsyncioEngine,
+    Pid,
+    Stack,
+    StartError,
+    SystemBase,
+    describe,
+    erlang,
+    gen_server,
+    tree_config,
+)
 
 log = logging.getLogger("bitnexus.serve")
 
@@ -64,7 +67,7 @@ def run(settings: Settings, tree_file: Path | None) -> int:
         _find_beside(file)
         tree = tree_config.load(file)
         Keyring(settings)
-    except (TreeConfigError, *ONE_LINE) as error:
+    except (tree_config.TreeConfigError, *ONE_LINE) as error:
         return complain(error)
     try:
         end_tracing = _tracing(settings)
@@ -116,7 +119,7 @@ def default_tree() -> Path:
     return here if here.exists() else OWN_TREE
 
 
-async def _serve(settings: Settings, tree: Tree) -> int:
+async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
     try:
         check_port(settings.host, settings.port)
     except EndpointError as error:
@@ -148,7 +151,7 @@ async def _serve(settings: Settings, tree: Tree) -> int:
         await engine.stop()
 
 
-async def start_tree(tree: Tree, stop: Signals) -> Pid | int:
+async def start_tree(tree: tree_config.Tree, stop: Signals) -> Pid | int:
     """The root's pid; an exit code when the tree did not start."""
     reports = logging.getLogger("runtime.reports")
     level = reports.level
@@ -227,7 +230,7 @@ class Signals:
 def explain(reason: Any) -> str:
     """One line for an exit reason of the tree: the words of the error at its root if one is there."""
     found = _leaf(reason)
-    if isinstance(found, (EndpointError, TreeConfigError, *ONE_LINE)):
+    if isinstance(found, (EndpointError, tree_config.TreeConfigError, *ONE_LINE)):
         return str(found)
     if isinstance(found, BaseException):
         return f"{_child(reason)}{type(found).__name__}: {found}"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from runtime.http.messages import Request, Response
+from runtime.http import Request, Response
 
 ALL: Final = logging.getLogger("api.access")
 ERRORS: Final = logging.getLogger(

@@ -15,8 +15,7 @@ import msgspec
 
 from actors.storage import failures, repo
 from actors.storage.failures import Meaning, meaning, rolled_back
-from runtime.core.exits import Exit
-from runtime.core.reports import describe
+from runtime import Exit, describe
 
 log = logging.getLogger("api.errors")
 

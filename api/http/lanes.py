@@ -11,7 +11,7 @@ from typing import Final
 
 from api.http.errors import ApiError, overloaded
 from api.http.router import SIGN_IN, WORK, WRITE
-from runtime.core import telemetry
+from runtime import telemetry
 from runtime.http.admission import LEAST, Admission
 
 SHED: Final = ("http", "shed")

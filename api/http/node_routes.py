@@ -22,10 +22,9 @@ from api.http.errors import ApiError, from_exception, unavailable
 from api.http.principal import Principal
 from api.http.request import JSON_HEADER, ApiRequest, Response, query_pairs
 from api.http.router import Handler, Routes
-from runtime.core.exits import Error, Exit
+from runtime import Error, Exit, erlang
 from runtime.http import messages as http
 from runtime.nodes import codec, erpc, net_kernel
-from runtime.otp import erlang
 
 EXPORTED: Final = "operators:operate"  # the name of `operate` in supervisor.toml
 LOOK_MS: Final = 3000  # how long a node may take to answer

@@ -12,9 +12,9 @@ from api.http.address import caller, canonical
 from api.http.errors import ApiError, invalid
 from api.http.principal import Principal
 from api.http.router import Operation
+from runtime.http import Response
 from runtime.http import messages as http
 from runtime.http.answer import constant
-from runtime.http.messages import Response
 from runtime.http.target import decoded
 
 C = TypeVar("C")

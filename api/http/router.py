@@ -18,7 +18,7 @@ import msgspec
 
 from api.http.decoder import Decoder
 from api.http.errors import ApiError
-from runtime.http.messages import Response
+from runtime.http import Response
 from runtime.http.target import decoded
 
 # Of an api.http.request.ApiRequest. One that has nothing to wait for is a plain function.

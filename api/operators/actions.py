@@ -28,13 +28,9 @@ from api.http.request import Response, json_response
 from api.http.router import ADMINS
 from api.operators.admin import process_of
 from api.security import audit
-from runtime.core.engine import current_engine
-from runtime.core.exits import Exit
-from runtime.core.pid import Pid
+from runtime import DynamicSupervisor, Exit, Pid, current_engine, erlang, gen_server, supervisor
+from runtime import sys as debug
 from runtime.observe import process_info, supervision_tree, term
-from runtime.otp import erlang, gen_server, supervisor
-from runtime.otp import sys as debug
-from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.phoenix import drainer
 
 routes = NodeRoutes("admin", lane=None)

@@ -22,8 +22,7 @@ from api.http.fields import Zoned
 from api.http.node_routes import NodeRoutes, OnNode
 from api.http.request import Response, json_response
 from api.http.router import ADMINS
-from runtime.core.engine import current_engine
-from runtime.core.pid import Pid
+from runtime import Pid, current_engine
 from runtime.observe import observer, process_info, supervision_tree
 
 routes = NodeRoutes("admin", lane=None)

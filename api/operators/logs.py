@@ -20,8 +20,7 @@ from structlog.stdlib import ProcessorFormatter
 
 from actors.settings import Settings
 from api.http.throttle import MAX_KEYS, Bucket
-from runtime.core.reports import Report
-from runtime.core.scheduling import scheduler
+from runtime import Report
 from runtime.observe import process_info, term
 from runtime.observe.sasl_format import sasl_format
 
@@ -122,7 +121,7 @@ class Flood(logging.Filter):
         """Whether the line is written."""
         if record.levelno >= logging.ERROR or not record.name.startswith(CLIENTS):
             return True
-        request = current_request.get() if scheduler.current is None else None
+        request = current_request.get()
         told = getattr(record, "access", None)  # where nothing was found, no request is current
         caller = told["client"] if told is not None else "" if request is None else request.caller
         key = (record.name, caller)

@@ -38,7 +38,7 @@ from api.http.errors import ApiError, unauthorized
 from api.http.request import Response
 from api.http.router import SIGN_IN, WORK, WRITE, ResponseSpec, Routes
 from api.resources import health
-from runtime.core.engine import Engine, current_engine
+from runtime import Engine, current_engine
 from runtime.observe import process_info, supervision_tree
 from runtime.observe.telemetry_metrics import MAX_SERIES, Counter, Distribution, LastValue, Metric, Sum
 

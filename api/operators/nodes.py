@@ -24,10 +24,8 @@ from api.http.request import Response, json_response
 from api.http.router import ADMINS
 from api.resources import health
 from api.version import VERSION
-from runtime.core.engine import current_engine
-from runtime.core.exits import Exit
+from runtime import Exit, current_engine, gen_server
 from runtime.nodes import net_kernel
-from runtime.otp import gen_server
 
 routes = NodeRoutes("admin", lane=None)
 

@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from actors.settings import Settings
-from runtime.core import telemetry
+from runtime import telemetry
 
 STATEMENT_LENGTH: Final = 300  # characters
 HANDLER: Final = "tracing"

@@ -21,7 +21,7 @@ from api.http.fields import Text, Zoned
 from api.http.request import Response, json_response, no_content
 from api.http.router import ADMINS, FLAG, ResponseSpec, Routes
 from api.security import audit
-from runtime.core import telemetry
+from runtime import telemetry
 from schema import flags
 
 routes = Routes("flags")

@@ -20,9 +20,8 @@ from api.http.errors import ApiError, ErrorDetail
 from api.http.request import Response, json_response
 from api.http.router import ResponseSpec, Routes
 from api.version import VERSION
-from runtime.core.exits import Exit
+from runtime import Exit, erlang, gen_server, state_machine
 from runtime.nodes import net_kernel
-from runtime.otp import erlang, gen_server, state_machine
 
 routes = Routes("health", lane=None)
 

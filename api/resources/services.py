@@ -14,7 +14,7 @@ from api.context import ApiRequest
 from api.http.errors import ApiError, unavailable
 from api.http.request import Response
 from api.http.router import ANYTHING, ResponseSpec, Routes
-from runtime.otp import gen_server
+from runtime import gen_server
 
 routes = Routes("services")
 

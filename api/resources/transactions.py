@@ -27,7 +27,7 @@ from api.http.fields import Amount, Currency, CurrencyText, Moment, Text, Zoned
 from api.http.request import Response, json_response
 from api.http.router import WRITE, ResponseSpec, Routes
 from api.security.access import may_see, whose
-from runtime.otp import gen_server
+from runtime import gen_server
 from schema import transaction_lists
 from schema.currencies import by_decimals
 

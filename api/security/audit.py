@@ -14,7 +14,7 @@ from typing import Any, Final
 from actors.storage import repo
 from actors.storage.connecting import SqlConnection
 from api.http.request import ApiRequest
-from runtime.core.engine import current_engine
+from runtime import current_engine
 
 log = logging.getLogger("bitnexus.audit")
 

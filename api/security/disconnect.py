@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from runtime.otp import erlang
+from runtime import erlang
 from runtime.phoenix.endpoint import local_broadcast
 
 PUBSUB = "pubsub"

@@ -14,7 +14,7 @@ from actors.endpoint import PUBSUB
 from actors.guess_events import GUESSES, Guess
 from api.http.errors import too_many
 from api.http.throttle import CallerLocks, FailedAttempts
-from runtime.otp import erlang
+from runtime import erlang
 from runtime.phoenix import pubsub
 
 TOO_MANY = "Too many failed sign-ins; try again later"

@@ -14,11 +14,8 @@ from api.context import Context
 from api.http.principal import Principal
 from api.security.disconnect import socket_id
 from api.security.tokens import InvalidToken
+from runtime.phoenix import Accept, Endpoint, LongPollOptions, Mount, Mounts, Refuse, Socket, WebSocketOptions
 from runtime.phoenix.check_origin import OWN, CheckOrigin
-from runtime.phoenix.endpoint import Endpoint
-from runtime.phoenix.messages import Accept, Refuse
-from runtime.phoenix.mount import LongPollOptions, Mount, Mounts, WebSocketOptions
-from runtime.phoenix.socket import Socket
 
 PATH = "/socket"
 MAX_MESSAGE = 256 * 1024  # bytes of one message of a client

@@ -1,4 +1,4 @@
-"""Telemetry events, as Erlang's `telemetry`: whoever measures executes, whoever listens attaches.
+"""Telemetry events, as Erlang's `telemetry`: code executes events, handlers attach to them.
 
 Events are tuples of strings; `docs/telemetry.md` lists every one with its measurements and metadata.
 """
@@ -28,7 +28,7 @@ def attach(handler_id: str, event: Event, handler: Handler) -> None:
 
 
 def detach(handler_id: str) -> None:
-    """Takes a handler back from all its events."""
+    """Removes a handler from all events it is attached to."""
     for event in list(_handlers):
         if _handlers[event].pop(handler_id, None) is not None:
             if not _handlers[event]:
@@ -46,7 +46,7 @@ def _changed(event: Event) -> None:
 
 
 def execute(event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-    """Tells the handlers. One that raises is detached, as in Erlang: measuring must not break what is measured."""
+    """Calls the attached handlers. One that raises is detached, as in Erlang: measuring must not break what is measured."""
     for handler_id, handler in _listening.get(event, ()):
         try:
             handler(event, measurements, metadata)
@@ -56,40 +56,41 @@ def execute(event: Event, measurements: Mapping[str, Any], metadata: Mapping[str
 
 
 def attached(event: Event) -> bool:
-    """True if anybody listens: lets a hot path skip gathering what nobody reads."""
+    """True if the event has a handler: a hot path skips gathering metadata when it has none."""
     return event in _listening
 
 
 class Span:
     """A kind of work that takes time (`telemetry:span/3`): `start`, then `stop` or `exception`, both with `duration` in seconds.
 
-    One object for each kind, made where the work is done. Ask `active` before anything is gathered: where nobody listens, a
-    span costs the test of that one name. Where nobody listens to its start (`told_from_start`), who does the work may
-    measure it and say `ended`. Metadata of all three events of `start` has `span`, the same object for one piece of work.
+    Each kind of work has one `Span`, a constant of the module that does the work. Test `active` before gathering metadata: with
+    no handler attached a span costs that one test. While no handler is attached to the start event (`start_attached` is
+    False), the caller may measure the work itself and report it with `ended`. The metadata of the three events of one piece of
+    work have the same object under `span`.
     """
 
-    __slots__ = ("_exception", "_stop", "active", "name", "told_from_start")
+    __slots__ = ("_exception", "_stop", "active", "name", "start_attached")
 
     def __init__(self, *name: str) -> None:
         self.name: Event = name
         self._stop, self._exception = (*name, "stop"), (*name, "exception")
         _spans[name] = self
-        self.active = self.told_from_start = False
+        self.active = self.start_attached = False
         self.look()
 
     def look(self) -> None:
-        """Somebody has come or gone."""
-        self.told_from_start = (*self.name, "start") in _listening
-        self.active = self.told_from_start or self._stop in _listening or self._exception in _listening
+        """Handlers were attached or detached."""
+        self.start_attached = (*self.name, "start") in _listening
+        self.active = self.start_attached or self._stop in _listening or self._exception in _listening
 
     def start(self, metadata: Mapping[str, Any], measurements: Mapping[str, Any] | None = None) -> Running:
-        """The work begins; say `stop` or `exception` of what is returned."""
+        """Executes the start event. Call `stop` or `exception` on the result when the work is done."""
         running = Running(self.name, metadata)
         execute((*self.name, "start"), measurements or {}, running.metadata)
         return running
 
     def ended(self, duration: float, metadata: Mapping[str, Any], error: BaseException | None = None) -> None:
-        """Work that somebody else has measured is done, after `duration` seconds."""
+        """Executes the stop event, or with `error` the exception event, of work that took `duration` seconds."""
         if error is None:
             execute(self._stop, {"duration": duration}, metadata)
         else:
@@ -97,7 +98,7 @@ class Span:
 
 
 class Running:
-    """One piece of work under way."""
+    """One piece of work in progress."""
 
     __slots__ = ("_began", "_name", "metadata")
 
@@ -107,11 +108,11 @@ class Running:
         self._began = perf_counter()
 
     def stop(self, **metadata: Any) -> None:
-        """It is done; what is known only now joins the metadata."""
+        """Executes the stop event, with `metadata` that is known only now."""
         duration = perf_counter() - self._began
         execute((*self._name, "stop"), {"duration": duration}, {**self.metadata, **metadata})
 
     def exception(self, reason: Any) -> None:
-        """It has failed."""
+        """Executes the exception event."""
         duration = perf_counter() - self._began
         execute((*self._name, "exception"), {"duration": duration}, {**self.metadata, "reason": reason})

@@ -1,11 +1,28 @@
-"""HTTP/1.1 for a server.
+"""An HTTP/1.1 server: a connection as a sans-IO state machine on llhttp, its asyncio transport, a supervised server process.
 
-A connection as a state machine on llhttp, its asyncio transport, a supervised server, WebSocket upgrades.
+Public modules: `admission` (load shedding), `answer`, `body`, `messages`, `server`, `target`.
 """
 
+from runtime.http import admission, answer, body, messages, server, target
 from runtime.http.body import BodyError
 from runtime.http.messages import Request, Response, Upgrade
 from runtime.http.options import HttpOptions, ServerOptions
-from runtime.http.server import Server
+from runtime.http.server import Server, addresses, bind
 
-__all__ = ["BodyError", "HttpOptions", "Request", "Response", "Server", "ServerOptions", "Upgrade"]
+__all__ = [
+    "BodyError",
+    "HttpOptions",
+    "Request",
+    "Response",
+    "Server",
+    "ServerOptions",
+    "Upgrade",
+    "addresses",
+    "admission",
+    "answer",
+    "bind",
+    "body",
+    "messages",
+    "server",
+    "target",
+]  # fmt: skip

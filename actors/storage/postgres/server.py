@@ -20,8 +20,7 @@ from actors import settings
 from actors.server_state import server_state
 from actors.storage.postgres.cluster import DatabaseCluster
 from actors.storage.postgres.files import PostgresError
-from runtime.otp import erlang
-from runtime.otp.gen_server import CallRequest, GenServer, Reply, Stop
+from runtime import CallRequest, GenServer, Reply, Stop, erlang
 
 __all__ = ["GetPostgresStatus", "Postgres", "PostgresError", "PostgresStatus", "binaries", "url"]
 
