@@ -1,4 +1,4 @@
-"""What a process runs: a Thespian actor whose mail goes to `_handle`."""
+"""The base classes of what a process runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 class Process(Actor):
-    """What all OTP processes are: a Thespian actor whose mail goes to `_handle`.
+    """The base class of all OTP processes: a Thespian actor whose messages go to `_handle`.
 
-    `_begin` runs when the process first runs, `_handle` for each message; both return None, or a coroutine
-    that the trampoline drives to its end before the next message. `_cancel_timers` is called once it is dead.
-    It has a slot (an attribute in the dict would cost an idle server a tenth of its memory): mixins have none of their own.
+    `_begin` runs in the first turn of the process, `_handle` for each message. Both return None or a coroutine, which the
+    trampoline drives to its end before the next message. `_cancel_timers` is called when the process has ended.
+
+    `_myRef` is a slot: in the instance's dict it would make an idle server a tenth larger. Mixins therefore have no slots.
     """
 
     __slots__ = ("_myRef",)
@@ -29,15 +30,15 @@ class Process(Actor):
 
     @property
     def pid(self) -> Pid:
-        """Its own pid, from the moment it is spawned."""
+        """The pid of this process (`erlang:self/0`)."""
         return self._myRef
 
     def now(self) -> float:
-        """Seconds of its engine's monotonic clock, which is virtual under a deterministic engine."""
+        """The time of the engine's monotonic clock in seconds; virtual time under a deterministic engine."""
         return self._myRef.engine.now()
 
     def on_exit(self, hook: Callable[[Pid], object]) -> None:
-        """`hook(pid)` runs the moment this process ends, however it ends, before any other process hears of it."""
+        """Calls `hook(pid)` when this process ends, for whatever reason, before links and monitors are notified."""
         self._myRef.on_exit(hook)
 
     def _begin(self) -> Coroutine[Any, Any, Any] | None:
@@ -47,18 +48,18 @@ class Process(Actor):
         raise Exit("no_handler")
 
     def _crash_context(self, source: Any) -> dict[str, Any]:
-        """What a crash report says of it beside the reason; `source` is the message at hand."""
+        """What a crash report shows beside the reason; `source` is the message being handled."""
         return {}
 
     def initial_dictionary(self) -> dict[str, Any]:
-        """What its process dictionary has in it from the start."""
+        """The initial process dictionary."""
         return {}
 
     def _cancel_timers(self) -> None:
-        """The process is dead, however it came: its timers must not keep it in memory."""
+        """Called when the process has ended, for whatever reason: its timers must not keep it in memory."""
 
     def receiveMessage(self, msg: Any, sender: Any) -> None:
-        """Thespian's entry: the message joins the others in the mailbox."""
+        """Thespian's entry point: appends the message to the mailbox."""
         self._myRef.deliver(msg)
 
 
@@ -79,5 +80,5 @@ class FunctionProcess(Process):
         return None
 
     def _returned(self, value: Any) -> None:
-        """The function is done."""
+        """The function has returned."""
         self._myRef.terminate("normal")

@@ -1,9 +1,9 @@
-"""What Thespian's `Actor` asks of its `_myRef`, answered by the system base on the engine, if there is one.
+"""The interface that Thespian's `Actor` calls on its `_myRef`, delegated to the engine's system base.
 
-OTP processes may use `createActor`, `send`, `wakeupAfter` and the rest as well. They get what Thespian sends them as ordinary
-messages (`handle_info`).
+OTP processes may use `createActor`, `send`, `wakeupAfter` and the rest as well; what Thespian sends them arrives in
+`handle_info`.
 
-These are methods one by one, not a `__getattr__`: with one of those Python looks up every attribute of a process the slow way.
+The methods are spelled out: with a `__getattr__` Python would look up every attribute of a process the slow way.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ActorReference:
-    """The reference that an `Actor` works through. A `Cell` is one. All raise RuntimeError without a system base."""
+    """What `Actor` methods are delegated to; `Cell` inherits it. Every method raises RuntimeError without a system base."""
 
     __slots__ = ()
 
@@ -44,7 +44,7 @@ class ActorReference:
 
     @property
     def instance(self) -> Any:
-        """The actor itself (Thespian's tests look at it)."""
+        """The actor instance; read by Thespian's tests."""
         return self.actor
 
     def actor_send(self, to: Any, message: Any) -> None:
@@ -54,7 +54,7 @@ class ActorReference:
     def createActor(
         self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None = None
     ) -> Pid:
-        """`Actor.createActor`: the child's source is its parent's unless it names another."""
+        """`Actor.createActor`. Without `sourceHash` the child has its parent's source."""
         rare = self.relations.rare
         source = sourceHash or (None if rare is None else rare.source)
         return self._base.create(self, actorClass, requirements, globalName, source)
@@ -64,7 +64,7 @@ class ActorReference:
         self._base.wakeup_after(self, period, payload)
 
     def handleDeadLetters(self, address: Any, enable: bool) -> None:
-        """`Actor.handleDeadLetters`: the last one to ask gets them."""
+        """`Actor.handleDeadLetters`: dead letters go to the actor that asked last."""
         self._base._handleDeadLetters(address, enable)
 
     def registerSourceAuthority(self, address: Any) -> None:
@@ -88,7 +88,7 @@ class ActorReference:
         self._base.sources.unload(sourceHash)
 
     def notifyOnSystemRegistrationChanges(self, address: Any, enable: bool) -> None:
-        """One system, no convention: there is nothing to tell."""
+        """Does nothing: there is one system and no convention."""
 
     def preRegisterRemoteSystem(self, address: Any, capabilities: Any) -> None:
         """As above."""
@@ -97,5 +97,5 @@ class ActorReference:
         """As above."""
 
     def actorSystemShutdown(self) -> None:
-        """`Actor.actorSystemShutdown`: every actor is asked to exit."""
+        """`Actor.actorSystemShutdown`: sends every actor an ActorExitRequest."""
         self._base.ask_all_to_exit()

@@ -1,6 +1,6 @@
-"""Monitors with options (OTP 24): a tag of their own, and an alias, which takes mail for as long as the owner wants it.
+"""Monitors with the options `tag` and `alias` (`erlang:monitor/3`, OTP 24).
 
-Who gives an alias away instead of its pid gets no late answers: once the alias is off, what comes to it is dropped.
+A process that sends an alias in place of its pid receives no late replies: messages to an inactive alias are dropped.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ MONITOR_ALIASES: Final = ("explicit_unalias", "demonitor", "reply_demonitor")
 
 
 class AliasMonitor(Monitor):
-    """`erlang:monitor/3`: its own tag instead of `'DOWN'`, and, with `alias`, an alias of its owner.
+    """A monitor whose Down has `tag` in the place of `'DOWN'` and that, with `alias`, is an alias of its owner.
 
-    `alias` is None or one of MONITOR_ALIASES: "demonitor" ends it with the monitor, "reply_demonitor" with the first message as
-    well, which takes the monitor off too; "explicit_unalias" leaves it until `unalias`.
+    `alias` is None or one of MONITOR_ALIASES. "explicit_unalias": active until `unalias`. "demonitor": until the monitor is
+    removed. "reply_demonitor": until the monitor is removed or the first message arrives, which removes the monitor too.
     """
 
     __slots__ = ("_tag", "active", "alias")
@@ -45,7 +45,7 @@ class AliasMonitor(Monitor):
         return self.owner.deliver(message)
 
     def removed(self) -> None:
-        """The monitor is over: an alias that hangs on it goes too."""
+        """The monitor is removed: deactivates the alias, unless it is for `unalias` to do so."""
         if self.alias != "explicit_unalias":
             self.active = False
 

@@ -1,7 +1,7 @@
-"""The engine of the product: processes share an asyncio (uvloop) loop with the sockets and the database.
+"""The production engine: processes share an asyncio (uvloop) loop with sockets and the database.
 
-A slice of at most SLICE_SECONDS runs processes, and behind it what these have answered outside; then the loop serves its other
-work and comes back.
+The loop runs processes in slices of at most SLICE_SECONDS. At the end of a slice the tasks outside of processes whose replies
+have come continue; then the loop serves its other callbacks.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from runtime.core.scheduling import scheduler
 
 SLICE_SECONDS: Final = 0.001
 LONG_SCHEDULE_SECONDS: Final = 0.05
-CLEANING_SECONDS: Final = 5.0  # how long `stop` waits for what killed code awaits in its finally clauses
-MOST_HANDED_OVER: Final = 8  # each one takes some frames of Python's stack
+CLEANUP_SECONDS: Final = 5.0  # how long `stop` waits for what the finally clauses of killed code await
+MAX_HANDOVERS: Final = 8  # nested; each one takes some frames of Python's stack
 
 _turn: Final = Cell.turn
 
 
 class AsyncioEngine(Engine):
-    """Runs processes on the running event loop. `start()` makes it the default engine of this thread's code.
+    """Runs processes on the running event loop. `start()` makes it the default engine.
 
-    `long_schedule` (seconds) is the length of a turn that is reported, as `erlang:system_monitor/2`'s long_schedule.
+    A turn longer than `long_schedule` seconds is reported, as by `erlang:system_monitor/2` with `long_schedule`.
     """
 
     def __init__(
@@ -45,31 +45,31 @@ class AsyncioEngine(Engine):
         self.loop = loop or asyncio.get_running_loop()
         self.long_schedule = long_schedule
         self.long_schedules = 0
-        # For hand-overs, of which each takes one until it is done.
-        self._contexts = [copy_context() for _ in range(MOST_HANDED_OVER)]
+        # A pool: each nested hand-over runs in a context of its own.
+        self._contexts = [copy_context() for _ in range(MAX_HANDOVERS)]
         self._after_slice: deque[Callable[[], object]] = deque()
         self.scheduled = False
         self._handle: asyncio.Handle | None = None
-        self._wakes = 0.0  # when _handle is due; uvloop's handles do not know it if that was the past
+        self._wakes = 0.0  # when _handle is due; uvloop's handles do not say so for a time in the past
         self._stopped = False
 
     def now(self) -> float:
-        return monotonic()  # what the loop's clock is as well, but uvloop cuts it to milliseconds
+        return monotonic()  # the loop's clock too, which uvloop truncates to milliseconds
 
     def start(self) -> AsyncioEngine:
-        """Makes this the engine that `erlang.spawn` and the rest mean outside of processes."""
+        """Makes this the engine of calls to `erlang.spawn` and the like from outside of processes."""
         engines.set_default(self)
         return self
 
     async def stop(self) -> None:
-        """Kills what still runs, in reverse order of creation, and lets cancelled code clean up."""
+        """Kills all processes, the youngest first, and waits up to CLEANUP_SECONDS while their code cleans up."""
         self._stopped = True
         for cell in reversed(list(self.table)):
             cell.terminate("killed")
         while self._unwinding:
             await asyncio.sleep(0)
         if self._cleaning:
-            await asyncio.wait(self._cleaning, timeout=CLEANING_SECONDS)
+            await asyncio.wait(self._cleaning, timeout=CLEANUP_SECONDS)
         await asyncio.sleep(0)
         if self._handle is not None:
             self._handle.cancel()
@@ -77,7 +77,7 @@ class AsyncioEngine(Engine):
             engines.set_default(None)
 
     def report_crash(self, cell: Cell, reason: Any) -> None:
-        if not self._stopped:  # what stop() kills did not crash
+        if not self._stopped:  # killed by stop(): not a crash
             super().report_crash(cell, reason)
 
     def kick(self) -> None:
@@ -89,7 +89,7 @@ class AsyncioEngine(Engine):
         if self.scheduled:
             cell.wake(wait)
             return
-        self.scheduled = True  # the slice is at once: another callback costs an iteration of the loop
+        self.scheduled = True  # run the slice now: a callback of its own would cost an iteration of the loop
         cell.wake(wait)
         self._run()
 
@@ -122,12 +122,13 @@ class AsyncioEngine(Engine):
                 self.scheduled = False
 
     def hand_over(self, caller: Cell, server: Cell) -> None:
-        # As if the caller had been preempted by the server: what it sent before to others is handled later, as may be.
+        # As if the server had preempted the caller. What the caller sent to others before may be handled later: Erlang orders
+        # messages between two processes only.
         execution, contexts, queue = caller.execution, self._contexts, self.queue
         before = perf_counter()
         if (
             execution.mode != RUNNING
-            or execution.pending_signals is not UNSET  # it takes notice when it waits
+            or execution.pending_signals is not UNSET  # handled when it waits
             or execution.engine is not self
             or not contexts
             or before - self.turn_began > TURN_SECONDS
@@ -149,8 +150,8 @@ class AsyncioEngine(Engine):
         after = perf_counter()
         if after - before > self.long_schedule:
             self._report_long_schedule(server, after - before)
-            self.turn_began = after  # not the caller's doing
-        if caller.execution.mode == DEAD:  # the server's turn has ended it, while its code is on the stack
+            self.turn_began = after  # the time was not the caller's
+        if caller.execution.mode == DEAD:  # ended by the server's turn, while its code was on the stack
             raise Unwind
 
     def _report_long_schedule(self, cell: Cell, seconds: float) -> None:
@@ -168,12 +169,12 @@ class AsyncioEngine(Engine):
             if handle is not None:
                 handle.cancel()
             self._wakes = due
-            # Rounded up: uvloop rounds to milliseconds, and one that woke just before its time would spin until then.
+            # Rounded up: uvloop rounds to milliseconds, and a wake-up just before `due` would spin until then.
             self._handle = self.loop.call_later(ceil((due - monotonic()) * 1000) / 1000, self._fire)
 
     def _fire(self) -> None:
         self._handle = None
         self.timers.fire(monotonic())
-        # A timer that set another one has asked for the wake-up already; a second one would never end.
+        # `timers_changed` does nothing if a callback has already set a timer and with it the wake-up.
         if self.timers.next() is not None and not self._stopped:
             self.timers_changed()

@@ -1,4 +1,4 @@
-"""What asyncio sees of a process: `asyncio.current_task()` inside of one, and the clean-up of one that was killed."""
+"""A process as asyncio sees it: `asyncio.current_task()` inside a process, and the clean-up of a killed one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = logging.getLogger("runtime")
 
 
 class AsyncioTask:
-    """The part of `asyncio.Task` that asyncio's own timeouts, task groups and the libraries use. A `Cell` is one."""
+    """The part of `asyncio.Task` that timeouts, task groups and libraries use; `Cell` inherits it."""
 
     __slots__ = ()
 
@@ -81,15 +81,15 @@ class AsyncioTask:
         return self.execution.context
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
-        """As `asyncio.Task.add_done_callback`: at the end of the process."""
+        """As `asyncio.Task.add_done_callback`: called when the process ends."""
         self.on_exit(lambda _pid: callback(self))
 
 
 class Unwinding:
-    """Lets the code of a process that was killed while it waited release what it holds: it sees CancelledError there.
+    """Cancels the coroutine of a process that was killed while it waited, so that it can release its resources.
 
-    It runs outside of any process, because the process is dead already; what it awaits in its finally clauses is
-    awaited as an asyncio task.
+    The coroutine sees CancelledError where it waits. It runs outside of any process, since its own has ended; what its finally
+    clauses await is awaited by an asyncio task.
     """
 
     __slots__ = ("_context", "_coro", "_wait")
@@ -100,7 +100,7 @@ class Unwinding:
         self._context = context
 
     def start(self) -> bool:
-        """Throws into the coroutine; False if it ended, True if it waits and has to be awaited."""
+        """Throws CancelledError. True if the coroutine waits again and has to be awaited, False if it has ended."""
         if isinstance(self._wait, asyncio.Future) and self._wait.cancel():
             self._wait._asyncio_future_blocking = True
             return True
@@ -127,10 +127,10 @@ class Unwinding:
                 return False
             if not isinstance(self._wait, Wait):
                 return True
-            error = asyncio.CancelledError()  # the dead do not receive and do not call
-        with suppress(RuntimeError):  # it catches GeneratorExit as well
+            error = asyncio.CancelledError()  # a dead process cannot receive or call
+        with suppress(RuntimeError):  # if it catches GeneratorExit as well
             self._coro.close()
-        del self._coro  # collected here, where its receive does not raise at once: elsewhere it could spin
+        del self._coro  # finalised here, while `scheduler.unwinding` keeps its receive from raising in a loop
         return False
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -144,5 +144,5 @@ class Unwinding:
                 waits = self._resume(None)
 
     async def run(self) -> None:
-        """The task that awaits what the coroutine still waits for."""
+        """The body of the asyncio task that awaits the rest of the clean-up."""
         await self

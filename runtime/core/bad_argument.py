@@ -1,6 +1,6 @@
-"""Erlang's `badarg`, with a line that names the argument: what was expected, and what was given.
+"""Erlang's `badarg` with a message that names the argument, what was expected and what was given.
 
-To OTP's eyes it is `Error("badarg")`; to Python's it is a TypeError or a ValueError as well, whichever fits.
+It is an `Error("badarg")`, and a TypeError or a ValueError as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _REPR.maxstring = _REPR.maxother = 80
 
 
 def shown(value: Any) -> str:
-    """A value for an error's line, cut if it is long; one that cannot be shown is named by its type."""
+    """`repr` of a value for an error message, shortened; the name of its type if `repr` raises."""
     try:
         return _REPR.repr(value)
     except Exception:
@@ -32,15 +32,15 @@ class _BadArgument(Error):
 
 
 class WrongType(_BadArgument, TypeError):
-    """`badarg`: the argument is of a type that it cannot be of."""
+    """`badarg`: an argument of the wrong type."""
 
 
 class WrongValue(_BadArgument, ValueError):
-    """`badarg`: the argument is of the right type, and none of the values that it may have."""
+    """`badarg`: an argument of the right type with a value that is not allowed."""
 
 
 def bad_argument(name: str, expected: str, value: Any, kinds: type | tuple[type, ...]) -> Error:
-    """The exception to raise for an argument that is none; `kinds` are the types that it may be of."""
+    """The exception to raise for an invalid argument; `kinds` are the allowed types."""
     line = f"{name}: expected {expected}, got {shown(value)} (badarg)"
     right = isinstance(value, kinds) and not isinstance(value, bool)
     return WrongValue(line) if right else WrongType(line)

@@ -1,9 +1,9 @@
-"""The two parts of a process's control block that most processes can do without most of the time.
+"""The two parts of a process control block that are allocated on demand: execution state and relations.
 
-A process at rest is an address and an actor. While it has mail, runs or waits for something it has an `ExecutionState`; once
-it is linked, monitored, named or has handled a message it has `Relations`. Those without share one that is never written to:
-the engine's `rest` (`fresh` before they run, `dead` in the end), and the `blank` of their page in the process table. So
-whoever reads need not ask; whoever writes goes through `Cell.own_execution` and `Cell.own_relations`.
+A process at rest consists of a pid and an actor. While it has messages, runs or waits it has an `ExecutionState`; once it is
+linked, monitored, named or has handled a message it has `Relations`. Processes without one share an instance that is never
+written to: the engine's `fresh` (not run yet), `rest` or `dead`, and the `blank` of their page in the process table. Readers
+need not care; writers go through `Cell.own_execution` and `Cell.own_relations`.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ UNSET: Final[Any] = object()
 
 
 class Watcher(Protocol):
-    """What hears of the end of a process: a monitor, a call that is not answered, a start that is not acknowledged."""
+    """What is notified when a process ends: a monitor, a call without a reply yet, a start that is not acknowledged yet."""
 
     @property
     def done(self) -> bool:
-        """True once it no longer matters to it how the process ends."""
+        """True if it need not be notified any more."""
         ...
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
-        """The process has ended. Called once, unless it was dropped before."""
+        """The process has ended. Called at most once."""
         ...
 
 
 class ExecutionState:
-    """What a process has while it is not at rest, lent by its engine until it rests or ends.
+    """The state of a process that is not at rest. The engine takes it back when the process rests or ends.
 
-    Only its own coroutine, which ends before, keeps it from one turn to the next.
+    Nothing but the process's own coroutine may keep a reference to it beyond a turn.
 
     Invariants: `queued` is True exactly while the process lies in the run queue or runs; `coro` is None unless mode is
     RECEIVING, BLOCKED or RUNNING.
@@ -59,26 +59,27 @@ class ExecutionState:
         self.mode = mode
         self.shared = shared
         self.queued = mode == NEW
-        self.suspended = False  # suspended by sys
+        self.suspended = False  # by `sys:suspend/1`
         self.must_cancel = False
         self.cancels = 0
-        self.reductions = 0  # those that `relations` does not count yet
+        self.reductions = 0  # not yet added to `relations.reductions`
         self.mailbox: Mailbox | None = None
         self.coro: Coroutine[Any, Any, Any] | None = None
         self.context: Context | None = None
-        # What the coroutine waits for; of a NEW process what its start has for `_begin`.
+        # What the coroutine waits for; while NEW, what the starter passes to `_begin`.
         self.waiting: Any = None
-        # The one being handled; kept for crash reports.
+        # The message being handled, for crash reports.
         self.message: Any = None
-        # What ended its rest, or started it: a monitor as well, kept here because it is nearly always over before the turn is.
+        # The call or start that began this turn. Kept here, not in `relations.monitored_by`, as nearly all are done by the
+        # turn's end; `_rest` moves the others there.
         self.watcher: Watcher | None = None
-        # When a message was first left waiting, in the engine's seconds; for observers.
+        # When the coroutine first waited, in seconds of the engine's clock; for observers.
         self.waiting_since: float | None = None
-        # Handled as soon as its code waits or returns: the reason of an exit signal that ends it, or `signals.UnhandledSignals`.
+        # Handled when its code next waits or returns: the reason of an exit signal that ends it, or `signals.UnhandledSignals`.
         self.pending_signals: Any = UNSET
 
     def reset(self) -> None:
-        """As new, after the end of its process, which has left no mail here."""
+        """Prepares it for another process, after the end of its own."""
         self.mode = IDLE
         self.queued = self.suspended = self.must_cancel = False
         self.cancels = self.reductions = 0
@@ -87,43 +88,43 @@ class ExecutionState:
 
 
 class Debugging(Protocol):
-    """`sys`'s view of a process that is traced or counted."""
+    """What `sys` attaches to a process that is traced or has statistics."""
 
     def message_in(self, cell: Cell, message: Any) -> None:
-        """The process takes a message."""
+        """The process has taken a message."""
         ...
 
     def message_out(self, cell: Cell, reply: Any, caller: Cell | None) -> None:
-        """A call to the process is answered."""
+        """The process has replied to a call."""
         ...
 
 
 class ReceiveTimeout(Protocol):
-    """The timeout of a server's callback."""
+    """The timeout that a server's callback has returned."""
 
     @property
     def ms(self) -> float:
-        """How long it is, in ms."""
+        """Its length in ms."""
         ...
 
     def cancel(self) -> None:
-        """A message came before it."""
+        """A message has arrived first."""
         ...
 
 
 class RareState(Struct, eq=False):
-    """What few processes have. Each part belongs to one module, which puts it there and takes it away."""
+    """What few processes have. Each field belongs to one module, which sets and clears it."""
 
     debug: Debugging | None = None  # runtime.otp.sys
     timeout: ReceiveTimeout | None = None  # runtime.otp.gen_server
-    children: dict[Pid, None] | None = None  # runtime.thespian: the actors that this one has made
-    source: str | None = None  # runtime.thespian: the hash of the source that its class is from
+    children: dict[Pid, None] | None = None  # runtime.thespian: the actors that it has created
+    source: str | None = None  # runtime.thespian: the hash of the loaded source of its class
     dictionary: Any = None  # runtime.otp.process_dictionary: an ExactDict, kept until the process ends
-    group_leader: Pid | None = None  # runtime.otp.group_leader: handed on to those that it starts
-    watched: bool = False  # runtime.thespian: of an OTP process, whose end its system base is notified of
+    group_leader: Pid | None = None  # runtime.otp.group_leader: inherited by the processes it spawns
+    watched: bool = False  # runtime.thespian: an OTP process whose end is reported to the system base
 
     def blank(self) -> bool:
-        """True if there is none of it."""
+        """True if no field is set."""
         return (
             self.timeout is None
             and self.debug is None
@@ -136,24 +137,24 @@ class RareState(Struct, eq=False):
 
 
 class Relations(Struct, eq=False):
-    """What binds a process to others, and the flags that it has set. The dead have no links, no monitors, no rare state."""
+    """Links, monitors, name and flags of a process. A dead one has no links, monitors or rare state."""
 
-    page: Page | int  # of the process table; of the dead the number alone
-    place: int = -1  # on the page; -1 until somebody looks it up
+    page: Page | int  # of the process table; once dead, the number of its pid
+    place: int = -1  # on the page; -1 until it is looked up
     shared: bool = False
     parent: Pid | None = None
     links: Some = ()  # of Cells
-    monitors: Some = ()  # of Monitors, its own
-    monitored_by: Some = ()  # of whatever has `fire(pid, reason)`
+    monitors: Some = ()  # of Monitors that it owns
+    monitored_by: Some = ()  # of Watchers
     exit_hooks: list[Callable[[Pid], object]] | None = None
     rare: RareState | None = None
     name: str | None = None
-    overload: int = 0  # the mailbox's bound; 0 is none
-    reductions: int = 0  # messages handled before its last rest
+    overload: int = 0  # the bound of its mailbox in messages; 0: none
+    reductions: int = 0  # messages handled up to its last rest
     trap_exit: bool = False
 
     def blank(self) -> bool:
-        """True if there is nothing here that those of others might not say as well."""
+        """True if the shared instance of the page says the same."""
         return (
             self.reductions == 0
             and not self.links

@@ -1,7 +1,8 @@
-"""Coroutines that begin at once, outside of processes (Python 3.12 has `asyncio.eager_task_factory`).
+"""Eager tasks outside of processes: coroutines that start at once (as `asyncio.eager_task_factory` of Python 3.12).
 
-One that waits for nothing but processes never becomes an asyncio task: a `PendingReply` wakes it without a future, and all that
-were answered in one slice of processes go on behind it. At its first wait for anything else it becomes a task.
+A coroutine that awaits replies of processes only never becomes an asyncio task: a `PendingReply` resumes it without a future,
+and all coroutines with a reply from one slice of processes continue at the end of that slice. At its first wait for anything
+else a coroutine becomes an asyncio task.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Task = Any  # an asyncio.Task or an EagerTask: `cancelled`, `exception` and `res
 
 
 class Runner:
-    """Runs coroutines on one loop."""
+    """Runs eager tasks on one loop."""
 
     __slots__ = ("_context", "_ready", "loop")
 
@@ -28,10 +29,10 @@ class Runner:
         self._context = copy_context()
 
     def begin(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Task], object]) -> tuple[Any, Task]:
-        """Runs a coroutine up to its end or its first wait: its result and None, or None and what goes on with it.
+        """Runs a coroutine up to its end or its first wait. Returns (result, None) or (None, task).
 
-        In the latter case `done` is called with the task at its end. Called outside of tasks. Raises what the coroutine raises
-        before it waits.
+        `done` is called with the task when it has ended, if there is one. Must be called outside of tasks. Raises what the
+        coroutine raises before its first wait.
         """
         task = EagerTask(self, coroutine, done)
         try:
@@ -41,10 +42,7 @@ class Runner:
         return None, task.task or task
 
     def go_on(self, task: EagerTask) -> None:
-        """What the task waits for has come.
-
-        Its next step follows the slice of processes that is under way, else it is among the next things that the loop does.
-        """
+        """Schedules the next step of a task: at the end of the current slice of processes, or else by the loop."""
         if not self._ready:
             after_slice = scheduler.after_slice
             if after_slice is not None:
@@ -60,14 +58,16 @@ class Runner:
             for task in tasks:
                 task.resume()
         finally:
-            for task in tasks:  # one has raised what is for the loop: the others go on all the same
+            for (
+                task
+            ) in tasks:  # one has raised KeyboardInterrupt or SystemExit: the others continue all the same
                 self.go_on(task)
 
 
 class EagerTask:
-    """A coroutine of a `Runner`: `asyncio.current_task()` to it, and the waiter of the `PendingReply` that it awaits.
+    """A coroutine of a `Runner`: its `asyncio.current_task()`, and the waiter of the `PendingReply` that it awaits.
 
-    `task` is the asyncio task that it has become; what was kept of it before that goes on to the task.
+    `task` is the asyncio task that it has become, if any; all methods then delegate to that.
     """
 
     __slots__ = (
@@ -100,7 +100,7 @@ class EagerTask:
     # ---- the runner's side
 
     def step(self) -> None:
-        """Runs on to the next wait. Raises what the coroutine raises, StopIteration with its result at its end."""
+        """Runs to the next wait. Raises what the coroutine raises: at its end StopIteration with its result."""
         coroutine, loop = self._coroutine, self._runner.loop
         assert coroutine is not None
         _enter_task(loop, self)  # type: ignore[arg-type]
@@ -118,10 +118,10 @@ class EagerTask:
             self._become_task(coroutine, wait)
 
     def resume(self) -> None:
-        """As `step`, for the loop: `done` is called at the end."""
+        """As `step`, but keeps the outcome and calls `done` at the end."""
         self._queued = False
         if self._coroutine is None:
-            return  # it has cancelled itself, and ended or become a task before the cancellation reached it
+            return  # it cancelled itself, and ended or became a task before the cancellation arrived
         try:
             self.step()
         except (KeyboardInterrupt, SystemExit):
@@ -145,16 +145,16 @@ class EagerTask:
     # ---- the waiter of a PendingReply
 
     def set_result(self, _: None) -> None:
-        """The reply is there."""
+        """The reply has arrived."""
         if not self._queued:
             self._queued = True
             self._runner.go_on(self)
 
     def wake(self, _wait: Any) -> None:
-        """The same, of one that has failed."""
+        """As `set_result`: a PendingReply that fails wakes its waiter by this."""
         self.set_result(None)
 
-    # ---- as of an asyncio.Task
+    # ---- the interface of asyncio.Task
 
     def cancel(self, msg: Any = None) -> bool:
         """As `asyncio.Task.cancel`."""
@@ -210,7 +210,7 @@ class EagerTask:
 
 
 class _Begun(Coroutine[Any, Any, Any]):
-    """A coroutine that has run up to a wait. The first thing it yields is that wait."""
+    """A coroutine that has already run up to a wait: the first value it yields is that wait."""
 
     __slots__ = ("_coroutine", "_given", "_wait")
 

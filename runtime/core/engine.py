@@ -28,66 +28,68 @@ from runtime.core.timers import Timer, Timers
 
 
 class Engine:
-    """What every engine offers. Subclasses give `now`, `loop`, and run the queue and fire the timers."""
+    """The base of all engines. Subclasses provide `now` and `loop`, run the queue and fire the timers."""
 
     loop: asyncio.AbstractEventLoop
-    node: Any = None  # the `runtime.nodes.node.Node` that this engine is, if it is one
+    node: Any = None  # the `runtime.nodes.node.Node` on this engine, if there is one
     node_name = signals.NODE
 
     def __init__(self) -> None:
         self.queue: deque[Cell] = deque()  # of runnable processes
-        self.context = copy_context()  # of callbacks: whoever causes one does not lend it theirs
-        self.scheduled = True  # it will look into the queue; where not, `kick` when something is put there
+        self.context = copy_context()  # callbacks run in it, not in the context of whoever causes them
+        self.scheduled = True  # a slice is scheduled; if not, `kick` after an append to the queue
         self.cell_class = Cell
-        self.turn_messages = scheduling.TURN_MESSAGES  # at most, in one turn
-        self.turn_began = 0.0  # by `perf_counter`, where the engine looks at it before each turn
+        self.turn_messages = scheduling.TURN_MESSAGES  # the most that one turn handles
+        self.turn_began = 0.0  # by `perf_counter`, if the engine measures turns
         self.signals: deque[tuple[Cell | None, Any, Pid, Any]] = deque()
         self.names: dict[str, Cell] = {}
         self.table = ProcessTable()
         self.on_exit: list[Callable[[Pid, Any], None]] = []
         self.on_spawn: list[Callable[[Pid], None]] = []
         self.thespian: Any = None  # the Thespian system base on this engine, if there is one
-        # As OTP's `persistent_term`: what outlives processes, by a key of the module that keeps it.
+        # As OTP's `persistent_term`: values that outlive processes; a key belongs to the module that sets it.
         self.persistent_terms: dict[Any, Any] = {}
-        self.refused = 0  # messages that found a bounded mailbox full
+        self.refused = 0  # messages dropped because a bounded mailbox was full
         self._draining = False
-        self.fresh = ExecutionState(self, NEW, shared=True)  # of all that have not run yet
+        self.fresh = ExecutionState(self, NEW, shared=True)  # see runtime.core.control_block
         self.rest = ExecutionState(self, shared=True)
         self.dead = ExecutionState(self, DEAD, shared=True)
-        self.spare_executions: list[ExecutionState] = []  # to lend to those that get mail
+        self.spare_executions: list[ExecutionState] = []  # for reuse
         self.spare_mailboxes: list[Mailbox] = []  # empty ones
         self.timers = Timers(self.timers_changed)
-        self.call_at = self.timers.at  # as `call_later`, at a time of the engine's clock (seconds)
+        self.call_at = (
+            self.timers.at
+        )  # as `call_later`, with an absolute time of the engine's clock (seconds)
         self._unwinding: list[Unwinding] = []
-        self._cleaning: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks weakly
+        self._cleaning: set[asyncio.Task[None]] = set()  # the loop itself has weak references only
 
-    # ---- the clock and the scheduler: a subclass's part
+    # ---- the clock and the scheduler, for subclasses
 
     def now(self) -> float:
         """Seconds of this engine's monotonic clock."""
         return self.loop.time()
 
     def enqueue(self, cell: Cell) -> None:
-        """Puts a runnable process into the run queue; its `execution.queued` is True already."""
+        """Appends a runnable process, whose `execution.queued` is True, to the run queue."""
         self.queue.append(cell)
         if not self.scheduled:
             self.kick()
 
     def hand_over(self, caller: Cell, server: Cell) -> None:
-        """`caller` is about to wait for `server`, and the queue is not empty.
+        """Called when `caller` is about to wait for `server` and the run queue is not empty.
 
-        If that one is the last in it an engine may run it at once, to save both a round through the queue.
+        If `server` is last in the queue, an engine may run it at once and save both a round through the queue.
         """
 
     def kick(self) -> None:
-        """There is work: the engine must run soon."""
+        """Schedules a slice: the run queue is not empty any more."""
 
     def resume(self, cell: Cell, wait: Any) -> None:
-        """A callback of the loop, which `cell` has waited for: it runs in `context`, with no process on its stack."""
+        """Wakes `cell` from a callback of the loop, which runs in `context` and outside of all processes."""
         cell.wake(wait)
 
     def unique_bytes(self, size: int) -> bytes:
-        """Random bytes for names that must not come twice; an engine of tests gives the same ones in every run of a seed."""
+        """Random bytes for unique names; a deterministic engine derives them from its seed."""
         return os.urandom(size)
 
     # ---- processes
@@ -95,7 +97,7 @@ class Engine:
     def spawn_actor(
         self, actor: Any, parent: Cell | None = None, link: bool = False, cell_class: type[Cell] | None = None
     ) -> Cell:
-        """Makes a process of an actor object; it runs when its turn comes."""
+        """Creates a process for an actor object; `link` links it to `parent`."""
         cell = (cell_class or self.cell_class)(self, actor, parent)
         actor._myRef = cell
         if parent is not None:
@@ -116,9 +118,9 @@ class Engine:
     def spawn(
         self, fn: Callable[..., Any], *args: Any, name: str | None = None, trap_exit: bool = False
     ) -> Pid:
-        """`erlang:spawn/3` from outside of all processes: runs `fn(*args)`, a function or an `async def`, as a process.
+        """`erlang:spawn/3` from outside of all processes: a process that runs `fn(*args)`, a function or an `async def`.
 
-        Raises Error("badarg") if the name is taken or `undefined`.
+        Raises Error("badarg") if the name is taken or "undefined".
         """
         if name is not None and not self.is_free(name):
             raise Error("badarg")
@@ -130,7 +132,7 @@ class Engine:
         return cell
 
     def exited(self, cell: Cell, reason: Any) -> None:
-        """First thing at the end of a process: it leaves the table, its name is free."""
+        """Removes an ending process from the process table and frees its name, before anything else."""
         for hook in self.on_exit:
             hook(cell, reason)
         self.table.remove(cell)
@@ -139,12 +141,12 @@ class Engine:
             del self.names[name]
 
     def report_crash(self, cell: Cell, reason: Any) -> None:
-        """The process ends with a reason that is not an orderly one."""
+        """Emits a crash report: the process ends with a reason other than normal or a shutdown."""
         if getattr(cell.actor, "reports_crashes", True):
             reports.crash(cell, reason)
 
     def drain(self) -> None:
-        """Delivers the signals that deaths have caused, in order, until there are none."""
+        """Delivers the exit and down signals of ended processes in order, and those that they cause in turn."""
         if self._draining:
             return
         self._draining = True
@@ -160,12 +162,12 @@ class Engine:
             self._draining = False
 
     def unwind(self, coro: Coroutine[Any, Any, Any], wait: Any, context: Context) -> None:
-        """A process died while its coroutine waited: the coroutine is cancelled soon, outside of the caller's code."""
+        """Schedules the cancellation of the coroutine of a process that has ended while it waited."""
         self._unwinding.append(Unwinding(coro, wait, context))
         self.kick()
 
     def run_unwinding(self) -> None:
-        """Cancels the coroutines of the dead."""
+        """Cancels the coroutines passed to `unwind`."""
         while self._unwinding:
             unwinding = self._unwinding.pop()
             if unwinding.start():
@@ -174,7 +176,7 @@ class Engine:
                 task.add_done_callback(self._cleaning.discard)
 
     def refuse(self, cell: Cell, message: Any) -> bool:
-        """A bounded mailbox is full. True drops the message; what the runtime itself sends is never dropped."""
+        """Called when a bounded mailbox is full. True drops the message; messages of the runtime itself are never dropped."""
         if isinstance(message, signals.NeverRefused):
             return False
         self.refused += 1
@@ -183,7 +185,7 @@ class Engine:
     # ---- names
 
     def is_free(self, name: Any) -> bool:
-        """True for what may be registered now."""
+        """True if `name` may be registered now."""
         return isinstance(name, str) and name not in self.names and name != "undefined"
 
     def register(self, name: str, cell: Cell) -> None:
@@ -200,14 +202,14 @@ class Engine:
         cell.own_relations().name = name
 
     def unregister(self, name: str) -> None:
-        """`erlang:unregister/1`. Raises Error("badarg") if nobody has the name."""
+        """`erlang:unregister/1`. Raises Error("badarg") if the name is not registered."""
         cell = self.names.pop(name, None) if isinstance(name, str) else None
         if cell is None:
             raise Error("badarg")
         cell.relations.name = None
 
     def destination(self, name: str, node: str) -> Any:
-        """Who `{Name, Node}` is: on this node the process with that name or None, elsewhere whatever takes its messages."""
+        """Resolves `{Name, Node}`: on this node to the process of that name or None, elsewhere to what accepts its messages."""
         if self.node is not None:
             return self.node.destination(name, node)
         return self.names.get(name) if node == self.node_name else None
@@ -215,29 +217,29 @@ class Engine:
     # ---- timers
 
     def call_later(self, seconds: float, callback: Callable[..., Any], *args: Any) -> Timer:
-        """Runs `callback(*args)` on the engine, outside of all processes, after so many seconds."""
+        """Runs `callback(*args)` on the engine, outside of all processes, after `seconds`."""
         return self.call_at(self.now() + seconds, callback, *args)
 
     def timers_changed(self) -> None:
-        """A timer is due before all others: the subclass may have to wake earlier."""
+        """Called when a new timer is due before all others: the subclass may have to wake up earlier."""
 
 
 _default: Engine | None = None
 
 
 def default_engine() -> Engine | None:
-    """The engine of code outside of all processes, None while none runs."""
+    """The engine used outside of all processes; None if none has been started."""
     return _default
 
 
 def set_default(engine: Engine | None) -> None:
-    """Names the engine that code outside of all processes means."""
+    """Sets the engine used outside of all processes."""
     global _default
     _default = engine
 
 
 def current_engine() -> Engine:
-    """The running process's engine, else the default one. Raises RuntimeError if no engine was started."""
+    """The engine of the running process, else the default one. Raises RuntimeError if there is none."""
     current = scheduler.current
     if current is not None:
         return current.execution.engine

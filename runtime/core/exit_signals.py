@@ -1,4 +1,4 @@
-"""Exit signals and the end of a process, however it comes (`erlang:exit/2`, a crash, the end of a linked process)."""
+"""Exit signals and process termination (`erlang:exit/2`, a crash, the end of a linked process)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger("runtime")
 
 
 class Exiting(Linked):
-    """A process as exit signals reach it: the part of a `Cell` that ends."""
+    """The part of a `Cell` that receives exit signals and terminates."""
 
     __slots__ = ()
 
@@ -31,15 +31,15 @@ class Exiting(Linked):
         def deliver(self, message: Any) -> bool: ...
 
     def crash(self, exc: BaseException) -> None:
-        """The process's code raised: it ends with the reason that the exception stands for."""
+        """Ends the process with the reason of an exception that its code raised. Re-raises KeyboardInterrupt."""
         if isinstance(exc, KeyboardInterrupt):
             raise exc
         self.terminate(reason_of(exc))
 
     def terminate(self, reason: Any) -> None:
-        """Ends the process now. Links and monitors hear of it before control returns to the caller.
+        """Ends the process now. Links and monitors are notified before this returns.
 
-        Order, as in OTP: the name is free first, then EXIT goes to the links, then DOWN to the monitors.
+        Order, as in OTP: the name is freed, exit signals go to the links, then DOWN to the monitors.
         """
         execution = self.execution
         if execution.mode == DEAD:
@@ -52,7 +52,7 @@ class Exiting(Linked):
             execution.mode = DEAD
         self.execution = engine.dead
         engine.exited(self, reason)  # type: ignore[arg-type]
-        relations = self.relations  # its own, now that it has left the table
+        relations = self.relations  # not shared any more: `ProcessTable.remove` has given it its own
         if relations.exit_hooks is not None:
             self._run_exit_hooks(relations.exit_hooks)
             relations.exit_hooks = None
@@ -62,7 +62,7 @@ class Exiting(Linked):
             assert execution.context is not None
             engine.unwind(coro, execution.waiting, execution.context)
         if isinstance(self.actor, Process):
-            self.actor._cancel_timers()  # pyright: ignore[reportPrivateUsage] - as an underscore keeps off users' names
+            self.actor._cancel_timers()  # pyright: ignore[reportPrivateUsage] - the underscore leaves the name to users
         if relations.monitors or relations.links or relations.monitored_by or execution.watcher is not None:
             self._signal_end(execution, reason)
         if relations.rare is not None:
@@ -77,11 +77,11 @@ class Exiting(Linked):
         for hook in hooks:
             try:
                 hook(self)
-            except Exception:  # whoever hooked in must not keep the process half alive
+            except Exception:  # a hook that fails must not keep the process half alive
                 _log.exception("an exit hook of %s failed", self)
 
     def _signal_end(self, execution: ExecutionState, reason: Any) -> None:
-        """Undoes what binds it to others, who are to hear of its end."""
+        """Removes its links and monitors and queues the signals of its end."""
         relations, signals = self.relations, execution.engine.signals
         for monitor in relations.monitors:
             if monitor.target is not None:
@@ -95,13 +95,13 @@ class Exiting(Linked):
         relations.links = relations.monitors = relations.monitored_by = ()
 
     def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
-        """An exit signal arrives: from `exit/2`, or (`linked`) from the end of a linked process."""
+        """Handles an exit signal from `exit/2` or, if `linked`, from the end of a linked process."""
         execution, relations = self.execution, self.relations
         if execution.mode == DEAD:
             return
         if linked:
             if source not in relations.links:
-                return  # unlinked in the meantime
+                return  # unlinked meanwhile
             relations.links = without(relations.links, source)
         elif is_atom(reason, "kill"):
             self._die("killed")
@@ -115,7 +115,7 @@ class Exiting(Linked):
 
     @property
     def is_ending(self) -> bool:
-        """It runs, and a signal will end it as soon as its code waits or returns."""
+        """True if it runs and an exit signal will end it when its code next waits or returns."""
         pending = self.execution.pending_signals
         return pending is not UNSET and not isinstance(pending, UnhandledSignals)
 

@@ -1,4 +1,4 @@
-"""Exit reasons, and the three classes of exception that Erlang knows: `exit`, `error` and `throw`.
+"""Exit reasons, and Erlang's three classes of exceptions: `exit`, `error` and `throw`.
 
 A reason is a plain Python value. Atoms are strings (`"normal"`, `"shutdown"`, `"killed"`, `"noproc"`), Erlang tuples are
 tuples (`("shutdown", x)`). A Python exception that ends a process gives `(exception, Stack)`, as Erlang's `{badarg, Stacktrace}`.
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 
 class Exit(Exception):
-    """`erlang:exit(Reason)`: ends the process with exactly this reason. Calls raise it in the caller."""
+    """`erlang:exit(Reason)`: ends the process with this reason. A failed call raises it in the caller."""
 
     def __init__(self, reason: Any) -> None:
         super().__init__(reason)
@@ -30,7 +30,7 @@ class Error(Exception):
 
 
 class Throw(Exception):
-    """`erlang:throw(Value)`: in a behaviour's callback the value counts as the callback's return value."""
+    """`erlang:throw(Value)`: in a callback of a behaviour the value is the return value of the callback."""
 
     def __init__(self, value: Any) -> None:
         super().__init__(value)
@@ -38,7 +38,7 @@ class Throw(Exception):
 
 
 class Unwind(BaseException):
-    """Leaves the code of a process that has just ended itself by a signal. Never caught by user code on purpose."""
+    """Unwinds the code of a process that has just ended. Not for user code to catch."""
 
 
 OLDEST, NEWEST = 10, 30  # calls of a stack that are kept (BEAM keeps 8): one of a recursion would fill a log
@@ -88,7 +88,7 @@ def _shown(entries: list[tuple[CodeType, int]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CallSite:
-    """The `{Module, Function, Args}` that OTP puts beside the reason when a call fails."""
+    """The `{Module, Function, Args}` that OTP adds to the reason of a failed call."""
 
     module: str
     function: str
@@ -111,7 +111,7 @@ def throw(value: Any) -> NoReturn:
 
 
 def reason_of(exc: BaseException) -> Any:
-    """The exit reason of a process whose code raised `exc` and did not catch it."""
+    """The exit reason of a process that ends by an uncaught exception. Drops the frames of Python exceptions."""
     match exc:
         case Exit():
             return exc.reason
@@ -126,7 +126,7 @@ def reason_of(exc: BaseException) -> Any:
 
 
 def _drop_frames(exc: BaseException) -> None:
-    # A reason travels to links, monitors and reports and may live long; tracebacks would keep every local alive.
+    # A reason may live long in links, monitors and reports; tracebacks would keep all locals alive.
     seen: set[int] = set()
     left: list[BaseException | None] = [exc]
     while left:
@@ -141,18 +141,18 @@ def _drop_frames(exc: BaseException) -> None:
 
 
 def is_atom(reason: Any, atom: str) -> bool:
-    """True if `reason` is exactly this atom; safe for reasons with an equality of their own."""
+    """True if `reason` is this atom. Safe for reasons that define `__eq__`."""
     return isinstance(reason, str) and reason == atom
 
 
 class Reported(tuple[Any, ...]):
-    """A reason that is no crash of ours and that its giver has logged: no report follows. It equals the plain tuple."""
+    """A reason that has been logged already, so that no crash report follows. Equals the plain tuple."""
 
     __slots__ = ()
 
 
 def is_shutdown(reason: Any) -> bool:
-    """True for the reasons OTP counts as an orderly end: `normal`, `shutdown`, `{shutdown, _}`."""
+    """True for the reasons of an orderly end: `normal`, `shutdown`, `{shutdown, _}`."""
     if isinstance(reason, str):
         return reason in ("normal", "shutdown")
     return isinstance(reason, tuple) and len(reason) == 2 and is_atom(reason[0], "shutdown")

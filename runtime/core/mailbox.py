@@ -1,8 +1,8 @@
-"""A process's mailbox, and selective receive that does not walk the same messages again.
+"""A process's mailbox, with a selective receive that does not scan the same messages twice.
 
-Erlang's compiler lets a receive that waits for a new reference skip all that came before the reference was made. Here a long
-mailbox remembers which messages a `match` has refused, and how many there were when a reference was made. Both rest on one
-promise: `match` is a guard, a pure function of the message and of what it closes over, and messages do not change.
+In Erlang a receive that matches a newly made reference skips all messages older than the reference (receive markers, OTP 24).
+Here a long mailbox remembers up to where a `match` has refused the messages, and its length when a reference was made. Both
+assume that `match` is a guard: a pure function of the message and of the values it closes over; and that messages do not change.
 """
 
 from __future__ import annotations
@@ -19,26 +19,24 @@ Match = Callable[[Any], bool]
 Key = tuple[Any, ...]
 Pattern = tuple[Key, list[Ref]]  # see `pattern`
 
-LONG: Final = 64  # messages; a shorter mailbox is walked sooner than looked up
-_REMEMBERED: Final = 8  # matches, and references, of one mailbox
+LONG: Final = 64  # messages; scanning a shorter mailbox is cheaper than remembering
+_REMEMBERED: Final = 8  # patterns, and references, of one mailbox
 _CONSTANT: Final = (str, int, float, bytes, NoneType, type, Pid)
 _FIXED: Final = (*_CONSTANT, Ref, FunctionType, BuiltinFunctionType, ModuleType)
 
 
 class _Skips:
-    """What a long mailbox knows of its messages: positions, which taking a message moves."""
+    """What a long mailbox remembers: positions, which move when a message is removed."""
 
     __slots__ = ("after", "refused", "turn")
 
     def __init__(self, turn: int) -> None:
-        self.turn = (
-            turn  # the process's reductions: it is void once the process has handled mail in another way
-        )
-        self.refused: dict[Key, int] = {}  # so many messages do not match
-        self.after: dict[Ref, int] = {}  # so many messages are older than the reference
+        self.turn = turn  # the process's reductions; void once messages were handled in another way
+        self.refused: dict[Key, int] = {}  # how many messages, from the first, do not match
+        self.after: dict[Ref, int] = {}  # how many messages are older than the reference
 
     def taken(self, index: int) -> None:
-        """The message there has left the mailbox."""
+        """Adjusts the positions: the message at `index` was removed."""
         _shift(self.refused, index)
         _shift(self.after, index)
 
@@ -61,9 +59,9 @@ def _constant(value: Any) -> bool:
 
 
 def pattern(match: Match | None) -> Pattern | None:
-    """What tells one match from another: its code and the constants it knows, and apart from these its references.
+    """The identity of a match: its code with the constants it closes over, and separately the references it closes over.
 
-    None for one whose answer may change: it reads something that can. Loops, not expressions: it is worked out for each receive.
+    None if its result may change, because it reads something mutable. Written with loops since it runs for each receive.
     """
     if type(match) is not FunctionType or match.__kwdefaults__:
         return None
@@ -80,7 +78,7 @@ def pattern(match: Match | None) -> Pattern | None:
     for cell in match.__closure__ or ():
         try:
             known.append(cell.cell_contents)
-        except ValueError:  # a variable that has no value yet
+        except ValueError:  # an unbound variable
             return None
     for value in known:
         if isinstance(value, Ref):
@@ -107,20 +105,20 @@ class Mailbox(deque[Any]):
         return () if index < 0 else (self.remove_at(index),)
 
     def find(self, match: Match, start: int = 0) -> int:
-        """The place of the first message that matches, from `start` on; -1 if there is none."""
+        """The index of the first message from `start` on that matches; -1 if there is none."""
         for index, message in enumerate(self.scan(start), start):
             if match(message):
                 return index
         return -1
 
     def scan(self, start: int = 0) -> Iterator[Any]:
-        """The messages from a place on, oldest first; nothing may be delivered or taken meanwhile."""
-        if start and len(self) - start < LONG:  # from the near end: a deque is walked block by block
+        """The messages from index `start` on, oldest first. The mailbox must not change meanwhile."""
+        if start and len(self) - start < LONG:  # a deque finds an index from its nearer end
             return iter([self[index] for index in range(start, len(self))])
         return islice(self, start, None) if start else iter(self)
 
     def remove_at(self, index: int) -> Any:
-        """Takes out the message at this place."""
+        """Removes and returns the message at an index."""
         message = self[index]
         del self[index]
         if self.skips is not None:
@@ -130,10 +128,10 @@ class Mailbox(deque[Any]):
                 self.skips = None
         return message
 
-    # ---- what a receive may skip; `turn` is the process's count of reductions
+    # ---- what a receive may skip; `turn` is the process's number of reductions
 
-    def made(self, ref: Ref, turn: int) -> None:
-        """Its process has made a reference, which no message here can hold."""
+    def mark(self, ref: Ref, turn: int) -> None:
+        """Sets a receive marker: the process has just made `ref`, so no message that is here contains it."""
         _remember(self._valid(turn).after, ref, len(self))
 
     def _valid(self, turn: int) -> _Skips:
@@ -143,12 +141,10 @@ class Mailbox(deque[Any]):
         return skips
 
     def first_unknown(self, wanted: Pattern | None, turn: int) -> int:
-        """How many messages need no look: they have been refused already.
+        """How many messages a receive with this pattern may skip.
 
-        By a match of this pattern, or by one that differs by a newer reference only.
-
-        That is sound: neither reference can be in a message that is older than both, and a reference is told from another
-        by identity alone.
+        They were refused by this pattern, or by one that differs in its references only and are older than the references of
+        both: a message cannot contain a younger reference, and references differ by identity alone.
         """
         skips = self.skips
         if skips is None:
@@ -166,7 +162,7 @@ class Mailbox(deque[Any]):
         return known
 
     def refused(self, wanted: Pattern, count: int, turn: int) -> None:
-        """A match of this pattern has looked at so many messages from the first on, and wants none of them."""
+        """Remembers that a match of this pattern has refused the first `count` messages."""
         skips = self._valid(turn)
         key, refs = wanted
         for ref in refs:

@@ -1,7 +1,6 @@
-"""What a process does at a moment: the six modes of its execution state, and the status that observers see.
+"""The six modes of a process's execution state, and the status that observers see.
 
-docs/architecture.md draws the transitions. The process's trampoline sets the mode (`runtime.core.process`), and its end sets the
-last one (`runtime.core.exit_signals`).
+docs/architecture.md has a diagram of the transitions. `runtime.core.process` sets the mode, `runtime.core.exit_signals` DEAD.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Final, NewType
 if TYPE_CHECKING:
     from runtime.core.control_block import ExecutionState
 
-# A number, not an Enum: it is compared several times for each message, and a comparison of Enums costs twice that of ints.
+# An int, not an Enum: modes are compared several times for each message, and comparing Enums takes twice as long.
 Mode = NewType("Mode", int)
 
-# Mail makes a process runnable in the first two only.
+# A message makes a process runnable in the first two only.
 IDLE: Final = Mode(0)  # between messages
 RECEIVING: Final = Mode(1)  # its coroutine waits in a selective receive
 BLOCKED: Final = Mode(2)  # its coroutine waits for something else

@@ -1,8 +1,7 @@
 """Process identifiers and references.
 
-A `Pid` is Thespian's `ActorAddress`, made cheap: it is hashable, compares by identity and *is* the process's control
-block (`runtime.core.process.Cell`), of which only the runtime makes use. It stays valid as a name for ever; once the process
-is dead nothing else is left of it.
+A `Pid` is a Thespian `ActorAddress` that is hashable and compares by identity. It *is* the process control block
+(`runtime.core.process.Cell`), which only the runtime uses. A pid stays valid for ever; of a dead process nothing else is left.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ _ref_ids = itertools.count(1)
 
 
 def renumber_refs() -> None:
-    """The next reference that is looked at is number 1 again: traces of two runs must not differ by earlier runs."""
+    """Starts the numbers of references at 1 again, so that traces do not depend on earlier runs."""
     global _ref_ids
     _ref_ids = itertools.count(1)
 
 
 class Pid(ActorAddress):
-    """Erlang's pid. `id` is unique within its engine and never used again; `str(pid)` is `<0.ID.0>`."""
+    """Erlang's pid. `id` is unique within its engine and never reused; `str(pid)` is `<0.ID.0>`."""
 
     __slots__ = ()
 
@@ -33,7 +32,7 @@ class Pid(ActorAddress):
 
     @property
     def id(self) -> int:
-        """Its number: the older of two processes has the smaller one."""
+        """Its number; younger processes have larger ones."""
         relations = self.cell.relations
         page, place = relations.page, relations.place
         if isinstance(page, int):
@@ -46,15 +45,15 @@ class Pid(ActorAddress):
 
     @property
     def cell(self) -> Cell:
-        """Its control block."""
+        """Its process control block."""
         return self  # type: ignore[return-value]
 
     @property
     def is_connected(self) -> bool:
-        """Whether its node is reached without a new connection."""
+        """True if its node is this one or connected."""
         return True
 
-    # Thespian reads `_aaddr`; made on demand, so that an idle process does not carry a string.
+    # Thespian reads `_aaddr`; made on demand, so that an idle process does not store a string.
     @property
     def _aaddr(self) -> str:
         return str(self)
@@ -71,7 +70,7 @@ class Pid(ActorAddress):
         return self.PID_TEXT % self.id
 
     __repr__ = __str__
-    # Thespian's troupes mark an address with `eqOverride`; two pids are the same process or they are not.
+    # Thespian's troupes override the equality of addresses by `eqOverride`; pids compare by identity.
     __eq__ = object.__eq__  # pyright: ignore[reportAssignmentType]
     __ne__ = object.__ne__  # pyright: ignore[reportAssignmentType]
     __hash__ = object.__hash__  # type: ignore[assignment]
@@ -84,7 +83,7 @@ class Pid(ActorAddress):
 
 
 class Ref:
-    """Erlang's reference: unique, opaque. Monitors and timers are references with more inside."""
+    """Erlang's reference: unique and opaque. Monitors and timers are references."""
 
     __slots__ = ("__weakref__", "_number")
     is_external: ClassVar[bool] = False  # made on another node
@@ -93,10 +92,10 @@ class Ref:
         self._number = 0
 
     def deliver(self, message: Any) -> bool:
-        """A message sent to it: only aliases take some."""
+        """A message sent to this reference. False: only an alias accepts messages."""
         return False
 
     def __repr__(self) -> str:
-        if not self._number:  # numbered when first looked at: most references never are
+        if not self._number:  # on first use: most references are never shown
             self._number = next(_ref_ids)
         return f"#Ref<0.{self._number}>"

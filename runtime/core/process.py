@@ -1,20 +1,20 @@
-"""The process: its control block, its mail, and the trampoline that drives its code.
+"""The process control block, and the trampoline that runs the code of a process.
 
-A process is a Thespian actor plus a `Cell`, its control block, which is its pid as well. The cell leads to the mailbox and
-the suspended coroutine (`execution`), and to the links and monitors (`relations`), if it has any. Everything happens on the
-engine's one thread, and one process runs at a time:
+A process is a Thespian actor and a `Cell`, its control block, which is also its pid. The cell refers to the mailbox and the
+suspended coroutine (`execution`) and to the links and monitors (`relations`), if there are any. Everything happens on the
+engine's thread, and one process runs at a time:
 
-* Messages are appended to the receiver's mailbox at once, signals act on the receiver at once. So both keep the order in
-  which they were sent. Only the process that is *running* is spared until its code waits or returns (`pending_signals`), as in
-  Erlang, where a process handles its signals when it is scheduled.
-* Deaths caused by a death go through `engine.signals`, a queue, so a chain of links of any length needs no stack.
-* The cell is also what `asyncio.current_task()` returns inside the process, so `asyncio.timeout` and `TaskGroup` work.
+* A message is appended to the mailbox when it is sent, and a signal acts when it is sent, so both keep the order of sending.
+  A signal to the *running* process acts when its code next waits or returns (`pending_signals`), as a process in Erlang handles
+  signals when it is scheduled.
+* The signals of a process that ends go through the queue `engine.signals`, so that a chain of links needs no recursion.
+* A cell is also what `asyncio.current_task()` returns in the process, so `asyncio.timeout` and `TaskGroup` work.
 """
 
 from __future__ import annotations
 
 import asyncio
-from asyncio.tasks import _enter_task, _leave_task  # the face asyncio offers to Task implementations
+from asyncio.tasks import _enter_task, _leave_task  # asyncio's interface for implementations of Task
 from collections.abc import Coroutine
 from contextvars import copy_context
 from time import perf_counter
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 TURN_SECONDS: Final = 0.0005  # how long a turn may last before the others get theirs
 
 _HALF_A_TURN: Final = TURN_SECONDS / 2
-_MOST_BETWEEN_LOOKS: Final = 8
-_POOLED: Final = 1024
+_MAX_STRIDE: Final = 8  # messages between two looks at the clock
+_POOLED: Final = 1024  # objects kept for reuse
 
 
 class Cell(AsyncioTask, ActorReference, Exiting):
-    """A process control block, and the process's pid. Internal to runtime/: others see a `Pid`.
+    """A process control block, which is the process's pid. Internal to runtime/; users see a `Pid`.
 
-    `execution` and `relations` may be shared with others: see `runtime.core.control_block`.
+    `execution` and `relations` may be shared with other processes: see `runtime.core.control_block`.
     """
 
     __slots__ = ("actor", "execution")
@@ -62,21 +62,21 @@ class Cell(AsyncioTask, ActorReference, Exiting):
 
     @property
     def engine(self) -> Engine:
-        """Where it runs."""
+        """The engine that runs it."""
         return self.execution.engine
 
     @property
     def pid(self) -> Pid:
-        """Itself, as others see it."""
+        """Itself, typed as users see it."""
         return self
 
     @property
     def reductions(self) -> int:
-        """Messages it has begun to handle."""
+        """How many messages it has begun to handle."""
         return self.relations.reductions + self.execution.reductions
 
     def own_execution(self) -> ExecutionState:
-        """Its `ExecutionState`, to be written to. The process must be alive."""
+        """Its own `ExecutionState`, for writing. The process must be alive."""
         execution = self.execution
         if execution.shared:
             spare = execution.engine.spare_executions
@@ -85,7 +85,7 @@ class Cell(AsyncioTask, ActorReference, Exiting):
             return own
         return execution
 
-    # ---- mail
+    # ---- messages
 
     def deliver(self, message: Any) -> bool:
         """Appends a message; False if the process is dead or its bounded mailbox is full."""
@@ -115,18 +115,18 @@ class Cell(AsyncioTask, ActorReference, Exiting):
         return True
 
     def take(self, match: Match) -> tuple[Any, ...]:
-        """Removes the first message in its mailbox that matches and returns it in a tuple; `()` if there is none."""
+        """Removes the first message that matches and returns it in a tuple; `()` if there is none."""
         mailbox = self.execution.mailbox
         return mailbox.take(match) if mailbox else ()
 
-    def made(self, ref: Ref) -> None:
-        """It has made a reference: a receive for it may skip the mail that is here already."""
+    def mark_receive(self, ref: Ref) -> None:
+        """Sets a receive marker: a receive that matches the new `ref` may skip the messages that are here."""
         mailbox = self.execution.mailbox
         if mailbox and len(mailbox) > LONG:
-            mailbox.made(ref, self.reductions)
+            mailbox.mark(ref, self.reductions)
 
     def wake(self, wait: Any) -> None:
-        """The thing this process waits for has come. A wake for an earlier wait is stale and ignored."""
+        """Makes the process runnable if it still waits for `wait`; a wake for an earlier wait is ignored."""
         execution = self.execution
         if execution.waiting is wait and execution.mode != DEAD and not execution.queued:
             execution.queued = True
@@ -136,16 +136,16 @@ class Cell(AsyncioTask, ActorReference, Exiting):
                 engine.kick()
 
     def _resumed(self, future: Any) -> None:
-        """A future of asyncio that this process waits for is done; called by the loop."""
+        """Done callback of the asyncio future that the process waits for."""
         self.execution.engine.resume(self, future)
 
     # ---- running
 
     def turn(self) -> None:
-        """Runs the process until it waits, has no mail, or its turn is over. Called by the engine alone."""
+        """Runs the process until it waits, has no messages, or its turn is over. For the engine only."""
         execution = self.execution
         engine = execution.engine
-        if execution is engine.dead:  # since it was put into the queue
+        if execution is engine.dead:  # it ended while it was in the queue
             return
         scheduler.current = self
         try:
@@ -156,7 +156,7 @@ class Cell(AsyncioTask, ActorReference, Exiting):
             elif execution.coro is not None:
                 self._step(execution)
             if execution.mode == IDLE and execution.mailbox:
-                self._handle_mail(execution, execution.mailbox, engine)
+                self._handle_messages(execution, execution.mailbox, engine)
         finally:
             scheduler.current = None
         if (
@@ -174,7 +174,7 @@ class Cell(AsyncioTask, ActorReference, Exiting):
             engine.spare_executions.append(execution)
 
     def _handle_pending_signals(self, execution: ExecutionState, engine: Engine) -> bool:
-        """Handles, after a turn, the signals that were to wait for its end. True if that has ended the turn as well."""
+        """Handles the pending signals after a turn. True if the turn has been completed as well."""
         pending = execution.pending_signals
         if not isinstance(pending, UnhandledSignals):
             self.terminate(pending)
@@ -188,18 +188,18 @@ class Cell(AsyncioTask, ActorReference, Exiting):
         return True
 
     def unhandled_signals(self) -> UnhandledSignals | None:
-        """What it has caused itself in this turn and not handled yet, if it runs and there is something."""
+        """The signals that the running process has caused itself in this turn, if there are any."""
         pending = self.execution.pending_signals
         return pending if isinstance(pending, UnhandledSignals) else None
 
     def mailbox_scanned(self) -> None:
-        """A receive of the process that runs has looked at all its mail."""
+        """A receive of the running process has scanned its whole mailbox."""
         unhandled = self.unhandled_signals()
         if unhandled is not None:
             unhandled.received()
 
     def monitored_nobody(self, monitor: Monitor) -> None:
-        """The running process has made a monitor that has found nobody."""
+        """The running process has created a monitor of a process that does not exist."""
         relations = self.own_relations()
         relations.monitors = including(relations.monitors, monitor)
         unhandled = self._own_unhandled()
@@ -207,7 +207,7 @@ class Cell(AsyncioTask, ActorReference, Exiting):
             unhandled.add(monitor)
 
     def _own_unhandled(self) -> UnhandledSignals | None:
-        """As `unhandled_signals`, made if there are none; None for one that is about to end."""
+        """As `unhandled_signals`, created if missing; None if the process is about to end."""
         if self.execution.pending_signals is UNSET:
             self.execution.pending_signals = UnhandledSignals()
         return self.unhandled_signals()
@@ -221,17 +221,17 @@ class Cell(AsyncioTask, ActorReference, Exiting):
             self.deliver(message)
 
     def stopped_trapping_exits(self) -> None:
-        """The running process has cleared its flag: an exit signal from itself that it has not handled yet ends it."""
+        """The running process does not trap exits any more: an unhandled exit signal from itself ends it."""
         unhandled = self.unhandled_signals()
         for message in unhandled.exits if unhandled is not None else ():
-            if self.take(lambda mail, message=message: mail is message):
+            if self.take(lambda other, message=message: other is message):
                 self.execution.pending_signals = message.reason
                 return
 
-    def _handle_mail(self, execution: ExecutionState, mailbox: Mailbox, engine: Engine) -> None:
+    def _handle_messages(self, execution: ExecutionState, mailbox: Mailbox, engine: Engine) -> None:
         plain = type(self) is Cell
         budget = engine.turn_messages
-        look, stride, until = budget - 1, 1, 0.0
+        next_look, stride, until = budget - 1, 1, 0.0
         execution.mode = RUNNING
         while True:
             if not execution.suspended:
@@ -259,23 +259,23 @@ class Cell(AsyncioTask, ActorReference, Exiting):
             if not mailbox or execution.pending_signals is not UNSET:
                 break
             budget -= 1
-            if budget > look:
+            if budget > next_look:
                 continue
             if budget <= 0:
                 break
-            # The clock costs as much as a small message: it is looked at less and less while messages are small.
+            # Reading the clock costs as much as a small message: it is read less often while messages are small.
             now = perf_counter()
             if until == 0.0:
                 until = (engine.turn_began or now) + TURN_SECONDS
             if now > until:
                 break
-            stride = min(stride * 2, _MOST_BETWEEN_LOOKS) if until - now > _HALF_A_TURN else 1
-            look -= stride
+            stride = min(stride * 2, _MAX_STRIDE) if until - now > _HALF_A_TURN else 1
+            next_look -= stride
         if execution.mode == RUNNING:
             execution.mode = IDLE
 
     def _rest(self, execution: ExecutionState, engine: Engine) -> None:
-        """After a turn that has ended between two messages."""
+        """Completes a turn that has ended between two messages."""
         execution.message = execution.context = None
         mailbox = execution.mailbox
         if mailbox:
@@ -293,20 +293,20 @@ class Cell(AsyncioTask, ActorReference, Exiting):
                 relations = self.own_relations()
             relations.reductions += execution.reductions
             execution.reductions = 0
-        # The execution state goes back, with its deque: that alone is larger than all that an idle process has.
+        # The execution state goes back to the pool with its mailbox: a deque is larger than a whole idle process.
         if mailbox is not None:
             mailbox.skips = None
         watcher = execution.watcher
         if watcher is not None:
             execution.watcher = None
-            if not watcher.done:  # a call that the server will answer later
+            if not watcher.done:  # a call that the server will reply to later
                 self.add_monitor(watcher)
         self.execution = engine.rest
         if len(engine.spare_executions) < _POOLED:
             engine.spare_executions.append(execution)
 
     def _wait(self, execution: ExecutionState, engine: Engine) -> None:
-        """After a turn in which its coroutine has begun to wait."""
+        """Completes a turn that has ended with the coroutine waiting."""
         mailbox = execution.mailbox
         if mailbox is not None and not mailbox:
             execution.mailbox = None
@@ -321,11 +321,11 @@ class Cell(AsyncioTask, ActorReference, Exiting):
             execution.queued = False
 
     def handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
-        """One message; a coroutine is driven to its end before the next. `turn` asks only subclasses."""
+        """Handles one message. A hook for subclasses: `turn` calls the actor of a plain `Cell` directly."""
         return self.actor._handle(message)
 
     def become(self, actor: Process) -> None:
-        """The plain process that runs goes on as a behaviour: its code ends, by an Unwind that the caller raises, it does not."""
+        """Turns the running plain process into a behaviour (`enter_loop`). The caller then raises Unwind to leave its code."""
         self.actor = actor
         actor._myRef = self  # pyright: ignore[reportPrivateUsage] - the name is Thespian's
         execution = self.own_execution()
@@ -346,23 +346,23 @@ class Cell(AsyncioTask, ActorReference, Exiting):
             execution.mode = IDLE
 
     def _drive(self, execution: ExecutionState, coro: Coroutine[Any, Any, Any]) -> None:
-        if execution.mode == DEAD:  # ended by what its code did before it made the coroutine
+        if execution.mode == DEAD:  # the callback ended the process before it returned the coroutine
             coro.close()
             return
         execution.coro = coro
         if execution.context is None:
-            # Its own context, or a contextvar set in one process would show in all that run after it.
+            # A context of its own: a contextvar set in one process must not show in those that run after it.
             execution.context = copy_context()
         self._step(execution)
 
     def _step(self, execution: ExecutionState) -> None:
-        """Resumes the coroutine until it waits again or ends."""
+        """Runs the coroutine until it waits again or ends."""
         coro, context, engine = execution.coro, execution.context, execution.engine
         assert coro is not None and context is not None
         execution.waiting = None
         execution.mode = RUNNING
         loop = engine.loop
-        outer = scheduler.entered  # the process that has handed over to us, if one has
+        outer = scheduler.entered  # the process that has handed over to this one, if any
         if outer is not None:
             _leave_task(outer.engine.loop, outer)  # type: ignore[arg-type]
         scheduler.entered = self
@@ -376,10 +376,10 @@ class Cell(AsyncioTask, ActorReference, Exiting):
         except StopIteration as stop:
             execution.coro = None
             execution.waiting_since = None
-            execution.cancels, execution.must_cancel = 0, False  # the next one is another task
+            execution.cancels, execution.must_cancel = 0, False  # the next coroutine is another task
             if execution.mode == RUNNING:
                 if isinstance(self.actor, FunctionProcess):
-                    self.actor._returned(stop.value)  # pyright: ignore[reportPrivateUsage] - of this module
+                    self.actor._returned(stop.value)  # pyright: ignore[reportPrivateUsage] - of this package
                 else:
                     execution.mode = IDLE
             return
@@ -396,13 +396,13 @@ class Cell(AsyncioTask, ActorReference, Exiting):
             scheduler.entered = outer
             if outer is not None:
                 _enter_task(outer.engine.loop, outer)  # type: ignore[arg-type]
-        if execution.mode == DEAD:  # ended itself, and a finally clause of its code waits
+        if execution.mode == DEAD:  # it ended itself, and a finally clause of its code waits
             engine.unwind(coro, wait, context)
             return
         execution.waiting = wait
         if isinstance(wait, Wait):
-            execution.mode = RECEIVING if wait.on_mail else BLOCKED
-        elif wait is None:  # a bare yield, asyncio.sleep(0): the others first
+            execution.mode = RECEIVING if wait.on_message else BLOCKED
+        elif wait is None:  # a bare yield, as of asyncio.sleep(0)
             execution.mode = BLOCKED
             execution.waiting = YIELD
         else:
@@ -413,7 +413,7 @@ class Cell(AsyncioTask, ActorReference, Exiting):
                 execution.must_cancel = False
 
     def _passes_suspended(self, message: Any) -> bool:
-        # Suspended by sys: user messages wait, requests of sys and the parent's exit do not.
+        # While suspended by sys a process handles system messages and the exit of its parent only.
         return isinstance(message, SystemMessage) or (
             type(message) is ExitMessage and message.pid is (self.relations.parent or self)
         )

@@ -1,6 +1,6 @@
-"""The process table, as BEAM has one: a pid's number is its place here, so neither the pid nor the table has to store it.
+"""The process table. The number of a pid is its index in the table, so neither has to store it.
 
-Places are given out in order and never again. A page that has become sparse is packed, one whose processes are all dead is
+Indices are assigned in order and never reused. A page that has become sparse is packed; a page without living processes is
 dropped.
 """
 
@@ -14,12 +14,12 @@ from runtime.core.control_block import Relations
 if TYPE_CHECKING:
     from runtime.core.process import Cell
 
-PAGE: Final = 64  # places: a process looks for its own among so many
+PAGE: Final = 64  # places; a process searches its page for its own
 SPARSE: Final = PAGE // 4
 
 
 class Page(list["Cell | None"]):
-    """A run of places; None where the process is dead. `first` is the number of the first place."""
+    """Consecutive places, None for dead processes. `first` is the number of the first place."""
 
     __slots__ = ("alive", "blank", "first", "places")
 
@@ -27,28 +27,30 @@ class Page(list["Cell | None"]):
         self.first = first
         self.alive = 0
         self.blank: Relations | None = None
-        self.places: bytes | None = None  # once it is packed: whose place is which; only the living are left
+        self.places: bytes | None = (
+            None  # once packed: the places of the living processes, which alone are left
+        )
 
     def shared(self) -> Relations:
-        """The `Relations` of all on this page who have none of their own."""
+        """The `Relations` shared by the processes of this page that have none of their own."""
         if self.blank is None:
             self.blank = Relations(self, shared=True)
         return self.blank
 
     def place_of(self, cell: Cell) -> int:
-        """Where on this page a living process lies."""
+        """The place of a living process on this page."""
         index = self.index(cell)
         return index if self.places is None else self.places[index]
 
     def at(self, place: int) -> Cell | None:
-        """The living process that lies there."""
+        """The living process at a place."""
         if self.places is not None:
             index = self.places.find(place)
             return None if index < 0 else self[index]
         return self[place] if place < len(self) else None
 
     def clear_place(self, place: int) -> None:
-        """The process that lay there is dead."""
+        """Removes the process at a place."""
         self.alive -= 1
         if self.places is not None:
             index = self.places.find(place)
@@ -74,19 +76,19 @@ class ProcessTable:
 
     @property
     def given_out(self) -> int:
-        """How many places have been given out: all processes that have ever been, nearly."""
+        """How many places have been assigned: about the number of processes ever spawned."""
         last = self._last
         return last.first - 1 + (len(last) if last.places is None else PAGE)
 
     def __iter__(self) -> Iterator[Cell]:
-        """The living, oldest first. Whoever lets others run between two steps takes a list of it."""
+        """The living processes, oldest first. Take a list of it if processes may start or end between two steps."""
         for page in self._pages.values():
             for cell in page:
                 if cell is not None:
                     yield cell
 
     def numbered(self) -> Iterator[tuple[int, Cell]]:
-        """As `__iter__`, each with its number: cheaper than to ask them."""
+        """As `__iter__`, with numbers: cheaper than `pid.id`."""
         for page in self._pages.values():
             for place, cell in zip(page.places or range(len(page)), page, strict=True):
                 if cell is not None:
@@ -98,10 +100,10 @@ class ProcessTable:
 
     def _drop(self, page: Page) -> None:
         del self._pages[page.first // PAGE]
-        page.blank = None  # they know each other, and the collector comes late
+        page.blank = None  # breaks the reference cycle
 
     def _open_page(self) -> Page:
-        """The page with the next place."""
+        """The page with the next free place."""
         page = self._last
         if len(page) == PAGE or page.places is not None:
             if not page.alive:
@@ -110,7 +112,7 @@ class ProcessTable:
         return page
 
     def add(self, cell: Cell) -> Page:
-        """Gives a process its place, on the page returned."""
+        """Assigns the next place to a process. Returns its page."""
         page = self._last
         if len(page) >= PAGE or page.places is not None:
             page = self._open_page()
@@ -120,13 +122,13 @@ class ProcessTable:
         return page
 
     def reserve(self) -> int:
-        """A number that no process has or will have."""
+        """Reserves a number that no process will get."""
         page = self._open_page()
         page.append(None)
         return page.first + len(page) - 1
 
     def remove(self, cell: Cell) -> None:
-        """The process is dead; its number stays its own."""
+        """Removes a process that has ended; it keeps its number."""
         relations = cell.own_relations()
         page = relations.page
         assert isinstance(page, Page)

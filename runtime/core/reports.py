@@ -1,7 +1,7 @@
-"""SASL's reports: crash, supervisor and progress reports, and long schedules.
+"""SASL reports: crash, supervisor and progress reports, and long schedules.
 
-Each is a `Report` given to the log (logger `runtime.core.reports`, attribute `report` of the record) and to telemetry
-(`("runtime", "report")`). Nothing is formatted unless somebody listens.
+Each is a `Report` sent to the logger `runtime.reports` (attribute `report` of the log record) and to telemetry as
+`("runtime", "report")`. Nothing is formatted if neither is enabled.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EVENT = ("runtime", "report")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`kind` is crash, supervisor, progress or long_schedule; the rest is what there is to say."""
+    """One report. `kind` is crash, supervisor, progress or long_schedule."""
 
     kind: str
     pid: str
@@ -41,7 +41,7 @@ class Report:
         return {**fields, "reason": None if self.reason is None else describe(self.reason)}
 
     def __str__(self) -> str:
-        """What a log shows that has no formatter of its own: who, and in full why. Secrets are masked."""
+        """The text for a log without a formatter of its own: the process and its full reason, secrets masked."""
         lines = [f"{self.kind} report: {self.name or self.pid} {self.module}"]
         if self.context:
             lines.append(
@@ -58,7 +58,7 @@ class Report:
 
 
 def describe(reason: Any) -> str:
-    """A reason as one readable text, never empty; stacks at full length."""
+    """A reason as readable text, never empty, with the full stack."""
     if isinstance(reason, tuple) and len(reason) == 2 and isinstance(reason[1], Stack):
         error = reason[0]
         head = "\n".join(_error(error)) if isinstance(error, BaseException) else text(error)
@@ -67,7 +67,7 @@ def describe(reason: Any) -> str:
 
 
 def _error(error: BaseException, indent: str = "") -> list[str]:
-    """An exception as a line, and below it those of a group: the group itself does not say what happened."""
+    """An exception in one line; below an exception group, indented, its exceptions."""
     lines = [f"{indent}{type(error).__name__}: {text(error, str)}"]
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
@@ -88,15 +88,15 @@ def text(value: Any, how: Callable[[Any], str] = repr) -> str:
 
 
 def module_of(actor: Any) -> str:
-    """`module:Class` of an actor, or of the function that a plain process runs."""
+    """`module:Class` of an actor, or `module:function` of a plain process."""
     target = getattr(actor, "_fn", None) or type(actor)
-    if not hasattr(target, "__qualname__"):  # callable as an object, or no function at all
+    if not hasattr(target, "__qualname__"):  # a callable object
         target = type(target)
     return f"{target.__module__}:{target.__qualname__}"
 
 
 def ancestors(cell: Cell) -> tuple[str, ...]:
-    """Names (or pids) of the parent, its parent and so on."""
+    """The names, or else pids, of its parent, the parent's parent and so on."""
     out: list[str] = []
     parent = cell.relations.parent
     while parent is not None and len(out) < 50:
@@ -106,19 +106,19 @@ def ancestors(cell: Cell) -> tuple[str, ...]:
 
 
 def emit(report: Report, level: int) -> None:
-    """Gives a report to the log and to telemetry."""
+    """Sends a report to the log and to telemetry."""
     telemetry.execute(EVENT, {}, {"report": report})
     if log.isEnabledFor(level):
         log.log(level, "%s", report, extra={"report": report})
 
 
 def listened(level: int) -> bool:
-    """False if a report of this level would reach nobody."""
+    """True if a report of this level would be logged or has a telemetry handler."""
     return log.isEnabledFor(level) or telemetry.attached(EVENT)
 
 
 def crash(cell: Cell, reason: Any) -> None:
-    """A process ended with a reason that is neither normal nor a shutdown."""
+    """Crash report: a process ended with a reason other than normal or a shutdown."""
     if type(reason) is Reported or not listened(logging.ERROR):
         return
     message = None if cell.execution.message is None else _clip(cell.execution.message)
@@ -138,17 +138,17 @@ def crash(cell: Cell, reason: Any) -> None:
 
 
 def _crash_context(cell: Cell) -> dict[str, Any]:
-    """State and client, as text: a report may live long, and what the process owned must not live with it."""
-    of = getattr(cell.actor, "_crash_context", None)
+    """The state and the client as text, since a report may outlive the objects of the process."""
+    context_of = getattr(cell.actor, "_crash_context", None)
     try:
-        found = {} if of is None else of(cell.execution.message)
-    except Exception as error:  # its format_status: the report goes without
+        found = {} if context_of is None else context_of(cell.execution.message)
+    except Exception as error:  # from the process's format_status
         found = {"state": f"format_status raised {type(error).__name__}"}
     return {key: _clip(value) for key, value in found.items()}
 
 
 def supervisor(cell: Cell, error: str, reason: Any, child: Any, pid: Any, level: int = logging.ERROR) -> None:
-    """A supervisor met `error` (child_terminated, start_error, shutdown_error, shutdown) with a child."""
+    """Supervisor report; `error` is child_terminated, start_error, shutdown_error or shutdown."""
     if type(reason) is Reported or not listened(level):
         return
     context = {"error": error, "child": child, "child_pid": str(pid)}
@@ -161,7 +161,7 @@ def supervisor(cell: Cell, error: str, reason: Any, child: Any, pid: Any, level:
 
 
 def progress(cell: Cell, child: Any, pid: Any) -> None:
-    """A supervisor started a child."""
+    """Progress report: a supervisor has started a child."""
     if listened(logging.DEBUG):
         context = {"child": child, "child_pid": str(pid)}
         emit(
@@ -173,7 +173,7 @@ def progress(cell: Cell, child: Any, pid: Any) -> None:
 
 
 def long_schedule(cell: Cell, seconds: float) -> None:
-    """A process held the loop for so long without a pause."""
+    """Long schedule: one turn of a process took `seconds`."""
     module = module_of(cell.actor) if cell.actor is not None else "(ended)"
     message = None if cell.execution.message is None else _clip(cell.execution.message)
     emit(

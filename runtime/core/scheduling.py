@@ -1,7 +1,7 @@
-"""Which process runs, and what the others wait for.
+"""The running process, and what suspended ones wait for.
 
 A coroutine suspends its process by yielding a `Wait` to the trampoline (`Cell._step`), which resumes it after
-`cell.wake(wait)`. `PendingReply` is an answer that comes once, `Receive` a selective receive.
+`cell.wake(wait)`. `PendingReply` waits for a reply, `Receive` for a message that matches.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from runtime.core.pid import Pid
     from runtime.core.process import Cell
 
-TURN_MESSAGES: Final = 64  # messages a process may handle in one turn before the others get theirs
+TURN_MESSAGES: Final = 64  # the most that a process handles in one turn
 
 
 class Scheduler:
-    """Who runs right now. One for all engines: one thread at a time runs processes."""
+    """What runs right now. One object serves all engines: one thread at a time runs processes."""
 
     __slots__ = ("after_slice", "current", "eager", "entered", "unwinding")
 
     def __init__(self) -> None:
-        self.current: Cell | None = None  # the process; None outside of processes
-        self.entered: Cell | None = None  # whose coroutine is asyncio's current task
-        self.eager: EagerTask | None = None  # that runs outside of processes, before it is an asyncio task
-        # What runs outside of processes at the end of the slice under way; None where no engine runs a slice.
+        self.current: Cell | None = None  # the running process; None outside of processes
+        self.entered: Cell | None = None  # the process that is asyncio's current task
+        self.eager: EagerTask | None = None  # the running eager task, outside of processes
+        # What to call at the end of the current slice; None outside of a slice.
         self.after_slice: deque[Callable[[], object]] | None = None
-        self.unwinding = False  # True while the code of a dead process cleans up
+        self.unwinding = False  # the code of a dead process is cleaning up
 
 
-# An object with slots, not names of this module: those Python sets the slow way, several times for each turn.
+# Slots, not globals of this module: these are set several times in each turn, and Python stores globals more slowly.
 scheduler: Final = Scheduler()
 
 
@@ -45,15 +45,15 @@ class Wait:
     """What a coroutine yields to the trampoline to suspend its process until `cell.wake(wait)`."""
 
     __slots__ = ()
-    on_mail = False  # True: new mail wakes the process too
+    on_message = False  # True: a new message wakes the process too
 
     def take_exit(self, pid: Pid, reason: Any) -> bool:
-        """An EXIT message comes for the waiting process: True if this is what it waits for."""
+        """Offers the EXIT message that an exit signal becomes. True if this wait consumes it."""
         return False
 
 
 class PendingReply(Wait, Struct, kw_only=True, eq=False):
-    """An answer that comes once: awaited by a process, or by an asyncio task outside of all processes."""
+    """A reply that comes once, awaited by a process or by an asyncio task outside of processes."""
 
     done: bool = False
     value: Any = None
@@ -64,7 +64,7 @@ class PendingReply(Wait, Struct, kw_only=True, eq=False):
         return f"<{type(self).__name__}>"
 
     def resolve(self, value: Any, error: BaseException | None = None) -> None:
-        """Delivers the answer; a second one is dropped."""
+        """Delivers the reply or raises `error` in the waiter; a second reply is dropped."""
         if self.done:
             return
         self.done = True
@@ -79,7 +79,7 @@ class PendingReply(Wait, Struct, kw_only=True, eq=False):
             waiter.set_result(None)
 
     def abandon(self) -> None:
-        """The waiting side is gone (killed or cancelled): nobody will read the answer."""
+        """The waiter was killed or cancelled: the reply will not be read."""
         self.done = True
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -103,10 +103,10 @@ class PendingReply(Wait, Struct, kw_only=True, eq=False):
 
 
 class Receive(Wait):
-    """A selective receive: what has been looked at is not looked at again."""
+    """A selective receive. A message that does not match is not tested again."""
 
     __slots__ = ("fired", "match", "timeout")
-    on_mail = True
+    on_message = True
 
     def __init__(self, match: Callable[[Any], bool] | None, timeout: float | None) -> None:
         self.match = match
@@ -117,14 +117,14 @@ class Receive(Wait):
         cell = scheduler.current
         if cell is None:
             while scheduler.unwinding:
-                yield self  # a killed process that catches everything and receives again is not to spin
+                yield self  # keeps a killed process that catches everything and receives again from spinning
             raise RuntimeError("receive() works only inside a process")
         timer = None
         match = self.match
         execution = cell.execution
         execution.reductions += 1
         turn = cell.relations.reductions + execution.reductions
-        seen = known = 0  # so many messages do not match, and so many the mailbox knows not to
+        seen = known = 0  # how many messages do not match; how many of these the mailbox remembers
         wanted: Pattern | None = None
         mailbox = execution.mailbox
         if mailbox and mailbox.skips is not None:
@@ -132,11 +132,11 @@ class Receive(Wait):
             seen = known = mailbox.first_unknown(wanted, turn)
         try:
             if turn % TURN_MESSAGES == 0:
-                yield None  # there may always be mail: the others get their turn all the same
+                yield None  # other processes get a turn even if there are always messages
             while True:
                 mailbox = execution.mailbox
                 if mailbox and len(mailbox) > seen:
-                    if not seen:  # nearly always it is the first
+                    if not seen:  # the first message nearly always matches
                         if match is None or match(mailbox[0]):
                             return mailbox.popleft() if mailbox.skips is None else mailbox.remove_at(0)
                         seen = 1
@@ -170,5 +170,5 @@ class _Timeout:
         return "TIMEOUT"
 
 
-YIELD: Final = Wait()  # a bare yield: the others first
-TIMEOUT: Final = _Timeout()  # what a receive returns when its time is up
+YIELD: Final = Wait()  # a bare yield
+TIMEOUT: Final = _Timeout()  # the result of a receive that has timed out

@@ -1,6 +1,6 @@
-"""Secrets in texts: what is one by its name or its form, and the text without it.
+"""Masking of secrets: values with a telling name, and texts of a known form such as tokens and private keys.
 
-Reports use it wherever they are shown, observers for all that they show. Every pattern is linear in the text.
+Applied to reports when they are shown and to everything that observers show. Every pattern takes linear time.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _SECRET_TEXT = re.compile(
     r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"  # user:password of a URL
     r"|(?i:(?<=bearer )[\w.~+/=-]{8,})"
 )
-_DOTTED = re.compile(r"(?<![\w-])[\w-]++(?:\.[\w-]*+)++")  # each character once: no text makes it slow
-_TOKEN_PART = 6  # characters of a part of a JSON Web Token, at least
+_DOTTED = re.compile(r"(?<![\w-])[\w-]++(?:\.[\w-]*+)++")  # possessive: linear time
+_TOKEN_PART = 6  # the fewest characters of a part of a JSON Web Token
 _SECRET_ARGUMENT = re.compile(
     r"(?i)(?<![\w-])(['\"]?[\w-]{0,40}?(?:password|passwd|secret|token|api_?key|private_?key|authorization)['\"]?\s*[=:]\s*)"
     r"('[^']*'|\"[^\"]*\"|[^\s,)\]}]+)"
@@ -30,19 +30,19 @@ _SECRET_ARGUMENT = re.compile(
 
 
 def is_secret(name: object) -> bool:
-    """True if a key or attribute of this name holds a secret."""
+    """True if a key or attribute of this name is likely to hold a secret."""
     return isinstance(name, str) and _SECRET_NAME.search(name) is not None
 
 
 def mask(text: str) -> str:
-    """The text with tokens, private keys, password hashes, passwords of URLs and `password=...` masked. Linear in the text."""
+    """Masks tokens, private keys, password hashes, passwords in URLs and `password=...`. Takes linear time."""
     if "eyJ" in text:
         text = _DOTTED.sub(_without_tokens, text)
     return _SECRET_ARGUMENT.sub(rf"\1{MASK}", _SECRET_TEXT.sub(MASK, text))
 
 
 def _without_tokens(found: re.Match[str]) -> str:
-    """JSON Web Tokens are three parts of a dotted text, the first beginning with `{"` in base64."""
+    """Masks JSON Web Tokens: three parts of a dotted text, of which the first begins with `{"` in base64."""
     parts = found[0].split(".")
     shown: list[str] = []
     at = 0

@@ -18,20 +18,20 @@ NODE: Final = "nonode@nohost"
 
 
 class NeverRefused:
-    """A message of the runtime itself, which a full bounded mailbox takes all the same."""
+    """A message of the runtime itself, which a full bounded mailbox accepts all the same."""
 
     __slots__ = ()
 
 
 class ExitMessage(NeverRefused, Struct, frozen=True):
-    """`{'EXIT', Pid, Reason}`: what an exit signal becomes for a process that traps exits."""
+    """`{'EXIT', Pid, Reason}`: the message that an exit signal becomes for a process that traps exits."""
 
     pid: Pid
     reason: Any
 
 
 class Down(NeverRefused, Struct, frozen=True):
-    """`{'DOWN', Ref, process, Pid, Reason}`; `pid` is `(name, node)` for a monitor by name, `tag` as given to `monitor`."""
+    """`{'DOWN', Ref, process, Pid, Reason}`. `pid` is `(name, node)` for a monitor by name; `tag` as passed to `monitor`."""
 
     ref: Ref
     pid: Any
@@ -40,16 +40,16 @@ class Down(NeverRefused, Struct, frozen=True):
 
 
 class SystemMessage(NeverRefused):
-    """A request of OTP's `sys` module: a behaviour performs it between two callbacks, suspended or not."""
+    """A system message (`sys`): a behaviour handles it between two callbacks, suspended or not."""
 
     __slots__ = ()
 
     def perform(self, cell: Cell) -> Coroutine[Any, Any, None] | None:
-        raise TypeError(f"{type(self).__name__} does not say what to perform")
+        raise NotImplementedError(f"{type(self).__name__}.perform")
 
 
 class Monitor(Ref):
-    """`erlang:monitor/2`: the reference is the monitor. Fires once, as a `Down` message to its owner."""
+    """A monitor and its reference (`erlang:monitor/2`). Fires once: its owner gets a `Down` message."""
 
     __slots__ = ("name", "owner", "target")
 
@@ -59,11 +59,11 @@ class Monitor(Ref):
         self.target = target
         self.name = name
         if owner.execution.mailbox:
-            owner.made(self)
+            owner.mark_receive(self)
 
     @property
     def tag(self) -> Any:
-        """What its Down has as `tag`."""
+        """The tag of its Down message."""
         return "DOWN"
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
@@ -72,7 +72,7 @@ class Monitor(Ref):
         self._down(pid, reason)
 
     def notify(self, reason: Any) -> None:
-        """Sends the Down, but leaves the monitor until its owner has handled the signal."""
+        """Sends the Down message but keeps the monitor until its owner has handled the signal."""
         self._down(self.target, reason)
 
     def _down(self, pid: Any, reason: Any) -> None:
@@ -83,67 +83,66 @@ class Monitor(Ref):
 
 
 class UnhandledSignals:
-    """Signals that a process has caused itself in this turn; it handles them when it waits.
+    """Signals that the running process has caused itself in this turn; it handles them when it waits.
 
-    DOWN signals of monitors on what was dead when it made them. In Erlang such a monitor stays until its owner handles the
-    signal: `demonitor` still finds it, and no Down arrives. For a registered name that is free the message is in the mailbox at
-    once. A monitor by pid is a signal to the process first: its answer comes with the next signal that the owner sends, or when
-    the owner waits.
+    DOWN signals of monitors of processes that do not exist. In Erlang such a monitor stays until its owner handles the signal:
+    until then `demonitor` finds it, and no Down arrives. For an unregistered name the message is in the mailbox at once. A
+    monitor by pid is first a signal to the process: the response comes when the owner next sends a signal or waits.
 
-    EXIT signals that it has sent to itself while trapping exits: what counts is whether it traps them when it handles them.
+    EXIT signals that it has sent to itself while trapping exits: it must still trap them when it handles them.
     """
 
-    __slots__ = ("asked", "exits", "notified")
+    __slots__ = ("exits", "notified", "requested")
 
     def __init__(self) -> None:
-        self.exits: list[ExitMessage] = []  # in the mailbox, unless they are taken
-        self.asked: list[Monitor] = []  # no message of these is in the mailbox yet
-        self.notified: list[Monitor] = []  # one of these is, but no receive has reached it
+        self.exits: list[ExitMessage] = []  # in the mailbox, unless already received
+        self.requested: list[Monitor] = []  # by pid, without a message in the mailbox yet
+        self.notified: list[Monitor] = []  # with a message in the mailbox that no receive has reached yet
 
     def add(self, monitor: Monitor) -> None:
-        """The monitor has found nobody."""
+        """Adds a monitor of a process that does not exist."""
         if monitor.name is None:
-            self.asked.append(monitor)
+            self.requested.append(monitor)
         else:
             self._notify(monitor)
 
     def _notify(self, monitor: Monitor) -> None:
-        if monitor in monitor.owner.relations.monitors:  # an answer to its alias may have taken it off
+        if monitor in monitor.owner.relations.monitors:  # a message to its alias may have removed it
             self.notified.append(monitor)
             monitor.notify("noproc")
 
     def withdraw(self, monitor: Monitor) -> bool:
-        """The owner takes back a monitor of its own: False if a receive has taken its message already."""
+        """The owner removes a monitor. False if a receive has already taken its Down message."""
         if monitor in self.notified:
             self.notified.remove(monitor)
             return bool(
                 monitor.owner.take(lambda message: isinstance(message, Down) and message.ref is monitor)
             )
-        if monitor in self.asked:
-            self.asked.remove(monitor)
+        if monitor in self.requested:
+            self.requested.remove(monitor)
         return True
 
     def answered(self) -> None:
-        """The owner sends a signal: those behind its monitors have been asked by now."""
-        asked, self.asked = self.asked, []
-        for monitor in asked:
+        """The owner sends a signal: by now its requests for monitors have been answered."""
+        requested, self.requested = self.requested, []
+        for monitor in requested:
             self._notify(monitor)
 
     def received(self) -> None:
-        """A receive of the owner has looked at all its mail."""
+        """A receive of the owner has scanned the whole mailbox."""
         notified, self.notified = self.notified, []
         for monitor in notified:
             monitor.owner.drop(monitor)
         self.exits.clear()
 
     def handle(self) -> None:
-        """The owner has waited."""
+        """The owner waits: it handles all these signals."""
         self.answered()
         self.received()
 
 
 class Alias(Ref):
-    """`erlang:alias/1`: a second address of its owner, until it is taken back; `reply`: until the first message."""
+    """`erlang:alias/1`: another address of its owner, until `unalias` or, with `reply`, until the first message."""
 
     __slots__ = ("active", "owner", "reply")
 
@@ -161,7 +160,7 @@ class Alias(Ref):
 
 
 class DownReply(PendingReply):
-    """`await`able end of another process: its exit reason, `noproc` if it was dead already."""
+    """Awaits the end of a process; the value is its exit reason, or "noproc" if it was already dead."""
 
     target: Cell
 

@@ -1,7 +1,6 @@
-"""A set for what most processes have one of or none: links, monitors.
+"""A small ordered set, for links and monitors, of which most processes have one or none.
 
-It keeps the order of arrival and is changed in place. Nobody has an empty one: `()` stands for that, so that who has none
-needs no object, and `including` and `without` say what is there afterwards.
+The empty set is `()`, which needs no object. `including` and `without` change a set in place and return the set that results.
 """
 
 from __future__ import annotations
@@ -10,22 +9,24 @@ from collections.abc import Iterator
 from sys import getsizeof
 from typing import Any, Final
 
-FEW: Final = 4  # members; more are looked up
+FEW: Final = 4  # the most members kept in a tuple; more are kept in a dict
 
 
 class SmallSet:
-    """Members are told apart by identity and equality, as a dict's keys; none may be a tuple or a dict.
+    """A non-empty set in order of insertion. Members are hashable and neither tuples nor dicts.
 
-    With one member it is as large as a tuple of that one.
+    With one member it is as large as a tuple with one element.
     """
 
     __slots__ = ("_members",)
 
     def __init__(self, one: Any) -> None:
-        self._members = one  # the only one itself; a tuple of a few; a dict, whose keys are many
+        self._members = (
+            one  # the only member itself, a tuple of up to FEW, or a dict whose keys are the members
+        )
 
     def __iter__(self) -> Iterator[Any]:
-        """Those that are in it now: it may change meanwhile."""
+        """Iterates over a copy: the set may change meanwhile."""
         members = self._members
         return iter(tuple(members) if type(members) is tuple or type(members) is dict else (members,))
 
@@ -47,7 +48,7 @@ class SmallSet:
         return own + getsizeof(members) if type(members) is tuple or type(members) is dict else own
 
     def add(self, one: Any) -> None:
-        """Puts it last, if it is not in the set."""
+        """Adds a member."""
         members = self._members
         if type(members) is dict:
             members[one] = None
@@ -59,7 +60,7 @@ class SmallSet:
             self._members = (members, one)
 
     def discard(self, one: Any) -> None:
-        """Takes it out, if it is in the set and not the only one."""
+        """Removes a member, unless it is the only one."""
         members = self._members
         if type(members) is dict:
             members.pop(one, None)
@@ -75,7 +76,7 @@ Some = SmallSet | tuple[()]
 
 
 def including(some: Some, one: Any) -> SmallSet:
-    """The set with `one` in it."""
+    """Adds `one` to the set."""
     if type(some) is not SmallSet:
         return SmallSet(one)
     some.add(one)
@@ -83,7 +84,7 @@ def including(some: Some, one: Any) -> SmallSet:
 
 
 def without(some: Some, one: Any) -> Some:
-    """The set without `one`; `()` if that was all."""
+    """Removes `one` from the set; `()` if it was the only member."""
     if type(some) is not SmallSet:
         return ()
     only = some._members  # pyright: ignore[reportPrivateUsage] - of this file; a call costs more than the rest

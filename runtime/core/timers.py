@@ -1,4 +1,4 @@
-"""The timers of an engine: a heap by due time, in which most entries are the timeouts of calls that were answered."""
+"""The timers of an engine: a heap by due time, made for timers of which most are cancelled (the timeouts of calls)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from runtime.core.exits import Error
 
-_CANCELLED_KEPT: Final = 512  # so few are left in the heap, however few others there are
+_CANCELLED_KEPT: Final = 512  # cancelled entries that are left in the heap
 
 
 class Timer:
-    """A pending timer. `due` in seconds of the engine's clock; `callback(*args)` runs unless it was cancelled."""
+    """A pending timer: calls `callback(*args)` at `due`, in seconds of the engine's clock."""
 
     __slots__ = ("args", "callback", "due", "timers")
 
@@ -26,7 +26,7 @@ class Timer:
         self.args = args
 
     def cancel(self) -> bool:
-        """False if it has fired or was cancelled already."""
+        """Cancels it. False if it has fired or was cancelled already."""
         if self.callback is None:
             return False
         self.callback = None
@@ -36,10 +36,10 @@ class Timer:
 
 
 class Timers:
-    """Pending timers, earliest first; those of one moment in the order in which they were set.
+    """Pending timers, earliest first; those due at the same time in the order in which they were set.
 
-    It knows no clock: whoever drives it says what time it is. `changed()` is called when a timer is due before all others, so
-    that the driver can wake earlier.
+    It has no clock: the engine passes the time to `fire`. `changed()` is called when a new timer is due before all others, so
+    that the engine can wake up earlier.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
@@ -49,12 +49,12 @@ class Timers:
         self._cancelled = 0
 
     def __len__(self) -> int:
-        """Entries in the heap, some of them cancelled."""
+        """The number of entries, some of which may be cancelled."""
         return len(self._heap)
 
     def at(self, due: float, callback: Callable[..., Any], *args: Any) -> Timer:
         """Runs `callback(*args)` at a time of the engine's clock (seconds). Raises Error("badarg") for NaN and infinity."""
-        if not due < inf:  # neither comes a NaN
+        if not due < inf:  # also true for NaN
             raise Error("badarg")
         timer = Timer(self, due, callback, args)
         self._count += 1
@@ -65,7 +65,7 @@ class Timers:
         return timer
 
     def cancelled(self) -> None:
-        """One more is void; when most are they leave the heap."""
+        """Counts a cancelled timer; once most entries are cancelled they are removed from the heap."""
         self._cancelled += 1
         if self._cancelled > _CANCELLED_KEPT and self._cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].callback is not None]
@@ -73,7 +73,7 @@ class Timers:
             self._cancelled = 0
 
     def next(self) -> float | None:
-        """When the next timer is due, in seconds of the engine's clock; None if there is none."""
+        """The due time of the next timer, in seconds of the engine's clock; None if there is none."""
         heap = self._heap
         while heap and heap[0][2].callback is None:
             heapq.heappop(heap)
@@ -81,7 +81,7 @@ class Timers:
         return heap[0][0] if heap else None
 
     def fire(self, now: float, at_most: int | None = None) -> int:
-        """Runs what is due at `now`; returns how many timers ran."""
+        """Runs the timers that are due at `now`, at most `at_most`. Returns how many have run."""
         fired = 0
         while at_most is None or fired < at_most:
             due = self.next()

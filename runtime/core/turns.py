@@ -1,8 +1,8 @@
-"""Heavy steps take turns: the loop makes one of them between two looks at its sockets.
+"""Turns for heavy steps: the loop runs one heavy step between two polls of its sockets.
 
-A step of some milliseconds is harmless alone. A hundred clients that cause one each would hold the loop for all of
-them together, since it runs whatever is ready before it reads again. So whoever is about to make such a step waits
-for its turn, first come, first served, and between two of them everybody else is served.
+A step of some milliseconds is harmless alone, but the loop runs all callbacks that are ready before it polls again: a hundred
+clients with one heavy step each would block it for the sum. So each heavy step first awaits `take()`, first come, first served,
+and other callbacks run in between.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 from typing import Final
 from weakref import WeakKeyDictionary
 
-HEAVY: Final = 64 * 1024  # bytes of input from which on reading them at once is a heavy step
+HEAVY: Final = 64 * 1024  # bytes; parsing as much input at once is a heavy step
 
 Line = deque["asyncio.Future[None]"]
 
@@ -20,7 +20,7 @@ _lines: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Line]] = WeakKeyDicti
 
 
 async def take() -> None:
-    """Returns when it is the caller's turn to make one heavy step, up to its next await."""
+    """Waits for the caller's turn to run one heavy step, up to its next await."""
     loop = asyncio.get_running_loop()
     line = _lines.get(loop)
     if line is None:
@@ -33,7 +33,7 @@ async def take() -> None:
 
 
 def _next(loop: asyncio.AbstractEventLoop, line: Line) -> None:
-    # Scheduled exactly while somebody is in line. Who was cancelled has no turn.
+    # Scheduled exactly while the line is not empty. Cancelled waiters get no turn.
     while line:
         turn = line.popleft()
         if not turn.done():

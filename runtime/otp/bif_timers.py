@@ -67,7 +67,7 @@ def _timer(ms: float, dest: Any, message: Any, wrap: bool, absolute: bool) -> Re
     engine = current_engine()
     ref = _TimerRef()
     if scheduler.current is not None:
-        scheduler.current.made(ref)
+        scheduler.current.mark_receive(ref)
     ref.dest = dest
     ref.timer = engine.call_later(ms / 1000, _fire, engine, dest, Timeout(ref, message) if wrap else message)
     return ref

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, overload
 from runtime.core import signals
 from runtime.core.actor import FunctionProcess
 from runtime.core.alias import MONITOR_ALIASES, AliasMonitor
-from runtime.core.durations import MOST_RECEIVE_MS, check_duration, check_receive_timeout, check_timeout
+from runtime.core.durations import MAX_RECEIVE_MS, check_duration, check_receive_timeout, check_timeout
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Unwind, is_atom
 from runtime.core.modes import DEAD
@@ -378,7 +378,7 @@ def registered() -> list[str]:
 
 async def sleep(ms: float) -> None:
     """`timer:sleep/1`. The process waits, the others run."""
-    if not isinstance(ms, int) or ms <= MOST_RECEIVE_MS:
+    if not isinstance(ms, int) or ms <= MAX_RECEIVE_MS:
         check_receive_timeout(ms)  # a longer sleep is several receives in OTP, so there is no more bound
     check_duration(ms)
     engine = current_engine()
@@ -410,5 +410,5 @@ def make_ref() -> Ref:
     """`erlang:make_ref/0`."""
     ref = Ref()
     if scheduler.current is not None:
-        scheduler.current.made(ref)
+        scheduler.current.mark_receive(ref)
     return ref

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from runtime.core import telemetry
 from runtime.core.bad_argument import bad_argument
-from runtime.core.durations import MOST_MS, check_timeout
+from runtime.core.durations import MAX_MS, check_timeout
 from runtime.core.eager_task import EagerTask
 from runtime.core.engine import current_engine
 from runtime.core.exits import CallSite, Error, Exit, is_atom
@@ -256,7 +256,7 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
     is no such process, `timeout`, `calling_self`, `overload` if its bounded mailbox is full, or the reason it
     died of meanwhile. Raises Error("badarg") at once if `dest` or `timeout` can be none.
     """
-    if timeout is not None and not (type(timeout) is int and 0 <= timeout <= MOST_MS):
+    if timeout is not None and not (type(timeout) is int and 0 <= timeout <= MAX_MS):
         check_timeout(
             timeout
         )  # the usual ones are looked at here: a call of a function costs a twentieth of this one

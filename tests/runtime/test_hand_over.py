@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from runtime.core.asyncio_engine import MOST_HANDED_OVER, AsyncioEngine
+from runtime.core.asyncio_engine import MAX_HANDOVERS, AsyncioEngine
 from runtime.core.exits import Exit
 from runtime.core.modes import DEAD
 from runtime.otp import erlang
@@ -197,10 +197,10 @@ def test_a_long_chain_of_calls_does_not_use_up_the_stack(monkeypatch: pytest.Mon
     monkeypatch.setattr("runtime.core.asyncio_engine.TURN_SECONDS", 60)
 
     async def body() -> Any:
-        servers = [await Server.start() for _ in range(40 * MOST_HANDED_OVER)]
+        servers = [await Server.start() for _ in range(40 * MAX_HANDOVERS)]
         return await call(servers[0], ("next", servers[1:]))
 
-    assert play(body) == 40 * MOST_HANDED_OVER - 1
+    assert play(body) == 40 * MAX_HANDOVERS - 1
 
 
 def test_a_ring_of_calls_times_out_and_nothing_else() -> None:
