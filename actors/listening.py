@@ -43,9 +43,8 @@ async def open_sockets(host: str, port: int) -> list[socket.socket]:
 
 def open_shared(host: str, port: int, servers: int) -> list[list[socket.socket]]:
     """The listening sockets of so many servers on one port, a list for each. Raises EndpointError."""
-    check_port(
-        host, port
-    )  # with SO_REUSEPORT alone another program of this user on the port would go unnoticed
+    # SO_REUSEPORT alone would not notice another program of this user on the port.
+    check_port(host, port)
     shared: list[list[socket.socket]] = []
     try:
         for _ in range(servers):

@@ -77,9 +77,8 @@ ROUTES: tuple[Routes, ...] = (
 
 REQUEST = telemetry.Span("http", "request")
 
-MAX_JSON = (
-    256 * 1024
-)  # bytes of a body whose fields are read: many times what any operation needs, 15 ms at its worst
+# Bytes of a body whose fields are read: many times what any operation needs, 15 ms at its worst.
+MAX_JSON = 256 * 1024
 
 NOSNIFF = answer.constant(b"x-content-type-options", b"nosniff")
 NO_STORE = answer.constant(b"cache-control", b"no-store")

@@ -47,9 +47,8 @@ class Database:
     def __enter__(self) -> Database:
         self.folder = tempfile.mkdtemp(prefix="bench-data-")
         os.chmod(self.folder, 0o755)
-        self.cluster = DatabaseCluster.at(
-            self.folder, {"max_connections": "100"}
-        )  # ten for each of the peers
+        # Ten for each of the peers.
+        self.cluster = DatabaseCluster.at(self.folder, {"max_connections": "100"})
         asyncio.run(self._prepare())
         return self
 

@@ -19,9 +19,8 @@ _LIST = """
     ZAR ZMW ZWG
 """
 
-_DECIMALS: Mapping[
-    int, str
-] = {  # of all that have not two; where the list says "N.A.", there is no minor unit
+# Of all that have not two; where the list says "N.A.", there is no minor unit.
+_DECIMALS: Mapping[int, str] = {
     0: """BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF
           XAG XAU XBA XBB XBC XBD XDR XPD XPT XSU XTS XUA XXX""",
     3: "BHD IQD JOD KWD LYD OMR TND",
@@ -31,9 +30,8 @@ DEFAULT_DECIMALS = 2
 MAX_DECIMALS = 4
 
 CODES: frozenset[str] = frozenset(_LIST.split())
-FOR_TESTS: frozenset[str] = frozenset(
-    {"XTS", "XXX"}
-)  # the code for testing, and the one for no currency at all
+# The code for testing, and the one for no currency at all.
+FOR_TESTS: frozenset[str] = frozenset({"XTS", "XXX"})
 DECIMALS: Mapping[str, int] = dict.fromkeys(sorted(CODES), DEFAULT_DECIMALS) | {
     code: decimals for decimals, codes in _DECIMALS.items() for code in codes.split()
 }

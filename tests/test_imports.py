@@ -324,9 +324,8 @@ def test_no_module_imports_itself_by_way_of_others(floor: str) -> None:
     graph = {
         name: {
             known
-            for module in modules(
-                file, types=floor != "runtime"
-            )  # a pid, its process and its engine are typed by each other
+            # A pid, its process and its engine are typed by each other.
+            for module in modules(file, types=floor != "runtime")
             for known in ((module,) if module in files else (module.rpartition(".")[0],))
             if known in files
         }

@@ -10,9 +10,11 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+
+# A uuid.UUID that is cheap to create and to encode.
 from asyncpg.pgproto.pgproto import (
     UUID as PgUUID,
-)  # asyncpg's own: a uuid.UUID that is cheap to make and to encode
+)
 
 from actors.storage.failures import OutcomeUnknown, Unavailable
 from runtime import CallRequest, From, gen_server

@@ -47,9 +47,8 @@ log = logging.getLogger("bitnexus.serve")
 STOP_MS = 9000
 COLLECTOR = (10_000, 10, 1_000)  # young objects, then young collections, then middle ones: until the next
 M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 64 * 1024  # of <malloc.h>; bytes
-OWN_TREE = (
-    Path(__file__).resolve().parents[1] / "supervisor.toml"
-)  # a link in the repository, a file in the wheel
+# A link in the repository, a file in the wheel.
+OWN_TREE = Path(__file__).resolve().parents[1] / "supervisor.toml"
 
 
 def _find_beside(tree_file: Path) -> None:

@@ -14,9 +14,8 @@ from typing import Final
 from runtime.http import Request, Response
 
 ALL: Final = logging.getLogger("api.access")
-ERRORS: Final = logging.getLogger(
-    "api.access.errors"
-)  # what clients can make without end: see api/operators/logs.py
+# What clients can make without end: see api/operators/logs.py.
+ERRORS: Final = logging.getLogger("api.access.errors")
 
 Outcome = Awaitable[Response | None] | Response | None
 Handler = Callable[[Request], Outcome]

@@ -17,9 +17,8 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=200, description="How many at most"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_FIRST = (
-    datetime(1, 1, 2, tzinfo=UTC) - _EPOCH
-) // _MICROSECOND  # the moments that a row can have, and a bit more
+# The range of timestamps that a row can have, and a bit more.
+_FIRST = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 

@@ -161,9 +161,8 @@ class Decoder:
     def _misspelt(self, given: Mapping[str, Any]) -> dict[str, str]:
         names = [field.encode_name for field in self._fields]
         left = [name for name in names if name not in given]
-        spelt = {
-            _plain(name): f"did you mean {name}?" for name in names
-        }  # beside a field, its name in other letters
+        # The same name in other letters, for the error message.
+        spelt = {_plain(name): f"did you mean {name}?" for name in names}
         others = itertools.islice((name for name in given if name not in names), MAX_EXPLAINED)
         unknown = {name: spelt.get(_plain(name)) or _meant(name, left) for name in others}
         return {name: f"is unknown; {meant}" for name, meant in unknown.items() if meant is not None}

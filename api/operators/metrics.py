@@ -142,9 +142,8 @@ def _writing() -> Iterator[Family]:
             "Time since a write succeeded",
             value=time.monotonic() - written,
         )
-    free = (
-        math.nan if activity.disk_free is None else activity.disk_free
-    )  # only a database of ours is on our disk
+    # Known only if the database is on this machine.
+    free = math.nan if activity.disk_free is None else activity.disk_free
     yield GaugeMetricFamily("bitnexus_disk_free_bytes", "Room for the embedded database's files", value=free)
     yield GaugeMetricFamily(
         "bitnexus_lock_waits", "Statements that wait for a lock", value=len(activity.waits)

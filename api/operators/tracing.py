@@ -79,9 +79,8 @@ class Tracing:
         carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in about["fields"]}
         span = self._tracer.start_span(about["method"], propagate.extract(carrier), SpanKind.SERVER)
         self._requests[about["span"]] = span
-        context.attach(
-            trace.set_span_in_context(span, context.Context())
-        )  # ends with the request's own context
+        # Never detached: it ends with the request's own context.
+        context.attach(trace.set_span_in_context(span, context.Context()))
 
     def _request_ended(self, _event: Any, _measured: Measurements, about: Metadata) -> None:
         span = self._requests.pop(about["span"], None)

@@ -25,9 +25,8 @@ from api.security.tokens import InvalidToken, Keyring
 from schema import users
 
 FRESH_SECONDS = 10.0  # the listener reads the change log every five, without a hint
-MISSED_SECONDS = (
-    6 * 3600.0
-)  # a feed that stood longer may find the change log trimmed: everything is read again
+# After a longer interruption the change log may have been trimmed: everything is read again.
+MISSED_SECONDS = 6 * 3600.0
 MAX_BELIEVED = 20_000
 ASK_SECONDS = 2.0
 REVOKED = "The token was revoked"

@@ -58,9 +58,8 @@ class Runner:
             for task in tasks:
                 task.resume()
         finally:
-            for (
-                task
-            ) in tasks:  # one has raised KeyboardInterrupt or SystemExit: the others continue all the same
+            # One task has raised KeyboardInterrupt or SystemExit: the rest continue later.
+            for task in tasks:
                 self.go_on(task)
 
 

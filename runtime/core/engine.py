@@ -57,9 +57,8 @@ class Engine:
         self.spare_executions: list[ExecutionState] = []  # for reuse
         self.spare_mailboxes: list[Mailbox] = []  # empty ones
         self.timers = Timers(self.timers_changed)
-        self.call_at = (
-            self.timers.at
-        )  # as `call_later`, with an absolute time of the engine's clock (seconds)
+        # As `call_later`, with an absolute time of the engine's clock (seconds).
+        self.call_at = self.timers.at
         self._unwinding: list[Unwinding] = []
         self._cleaning: set[asyncio.Task[None]] = set()  # the loop itself has weak references only
 

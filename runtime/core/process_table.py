@@ -27,9 +27,8 @@ class Page(list["Cell | None"]):
         self.first = first
         self.alive = 0
         self.blank: Relations | None = None
-        self.places: bytes | None = (
-            None  # once packed: the places of the living processes, which alone are left
-        )
+        # Once packed: the places of the living processes, which alone are left.
+        self.places: bytes | None = None
 
     def shared(self) -> Relations:
         """The `Relations` shared by the processes of this page that have none of their own."""

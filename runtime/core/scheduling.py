@@ -41,6 +41,14 @@ class Scheduler:
 scheduler: Final = Scheduler()
 
 
+def current_process() -> Cell:
+    """The running process. Raises RuntimeError outside of processes."""
+    cell = scheduler.current
+    if cell is None:
+        raise RuntimeError("this works only inside a process")
+    return cell
+
+
 class Wait:
     """What a coroutine yields to the trampoline to suspend its process until `cell.wake(wait)`."""
 

@@ -21,9 +21,8 @@ class SmallSet:
     __slots__ = ("_members",)
 
     def __init__(self, one: Any) -> None:
-        self._members = (
-            one  # the only member itself, a tuple of up to FEW, or a dict whose keys are the members
-        )
+        # The only member, a tuple of up to FEW members, or a dict whose keys are the members.
+        self._members = one
 
     def __iter__(self) -> Iterator[Any]:
         """Iterates over a copy: the set may change meanwhile."""

@@ -68,9 +68,8 @@ class Connection:
         self.phase = HEAD
         self.pending = 0
         self.count = 0  # of requests so far
-        self.unfinished = (
-            False  # the last `receive` has left bytes that it could parse, so that others get a turn
-        )
+        # True if the last `receive` has left bytes unparsed, so that others get a turn.
+        self.unfinished = False
         self._refusal: Refusal | None = None
         self._muted = False
         self._raw = bytearray()  # of the head, but for the piece that is parsed

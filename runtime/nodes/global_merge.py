@@ -13,9 +13,8 @@ from runtime.core.pid import Pid
 
 Resolver = Callable[[str, Pid, Pid], Pid | None]
 Names = dict[str, tuple[Pid, str]]  # name -> process, name of the resolver
-Operations = list[
-    tuple[str, Pid | None, str]
-]  # name, whom it is for now (None: nobody), name of the resolver
+# (name, new holder or None, name of the resolver)
+Operations = list[tuple[str, Pid | None, str]]
 
 
 def merged(ours: Names, theirs: Names, resolver: Callable[[str], Resolver]) -> tuple[Operations, Operations]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Unwind
 from runtime.core.pid import Pid, Ref
-from runtime.core.scheduling import scheduler
+from runtime.core.scheduling import current_process, scheduler
 from runtime.nodes.node import Node
 from runtime.nodes.remote import Remote, RemoteRef
 from runtime.otp import erlang
@@ -82,9 +82,7 @@ def disconnect_node(name: str) -> bool:
 
 def monitor_node(name: str, flag: bool) -> Literal[True]:
     """`erlang:monitor_node/2`: the caller gets `("nodedown", name)` once for each True, at once if it cannot be reached."""
-    me, caller = this_node(), scheduler.current
-    if caller is None:
-        raise RuntimeError("this works only inside a process")
+    me, caller = this_node(), current_process()
     if me is None:
         raise Error("notalive")
     me.membership.monitor_node(caller, name, flag)
@@ -96,9 +94,7 @@ def monitor_nodes(flag: bool, options: Iterable[str] | None = None) -> Literal["
 
     With `options` (such as `["nodedown_reason"]`; none of them is as without) they are triples with a list of `(option, value)`.
     """
-    me, caller = this_node(), scheduler.current
-    if caller is None:
-        raise RuntimeError("this works only inside a process")
+    me, caller = this_node(), current_process()
     if me is not None:
         me.membership.monitor_nodes(caller, flag, tuple(sorted(options or ())) or None)
     return "ok"

@@ -24,9 +24,8 @@ class Remote(Pid):
 
     __slots__ = ("address", "creation", "home", "node_name")
 
-    relations: ClassVar[Relations] = Relations(
-        0, shared=True
-    )  # for those who look for a name or a parent; there are none
+    # Read by code that looks for a name or a parent; a remote process has none.
+    relations: ClassVar[Relations] = Relations(0, shared=True)
 
     def __init__(self, home: Node, node_name: str, creation: int | None, address: int | str) -> None:
         self.home = home  # the node on which this object is

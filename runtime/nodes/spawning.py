@@ -12,7 +12,7 @@ from runtime.core.engine import current_engine
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
-from runtime.core.scheduling import PendingReply, scheduler
+from runtime.core.scheduling import PendingReply, current_process
 from runtime.core.signals import Monitor
 from runtime.core.small_set import including
 from runtime.otp import erlang
@@ -51,13 +51,6 @@ class SpawnReply:
         self._done("error", reason)
 
 
-def _caller() -> Cell:
-    cell = scheduler.current
-    if cell is None:
-        raise RuntimeError("this works only inside a process")
-    return cell
-
-
 def _new_monitor(owner: Cell) -> Monitor:
     monitor = Monitor(owner, None, None)
     relations = owner.own_relations()
@@ -84,7 +77,7 @@ async def spawn(on: str, function: str, *args: Any, link: bool = False, monitor:
     Returns the pid, or with `monitor` `(pid, ref)`. If the node cannot be reached it is a process of this node that
     ends at once with `noconnection` (`undef` if the node has no such function), as in Erlang.
     """
-    caller = _caller()
+    caller = current_process()
     engine = current_engine()
     node = engine.node
     if on == engine.node_name and node is not None and function in node.exports:
@@ -111,7 +104,7 @@ def spawn_request(
 
     With `monitor` the reference is the monitor as well. `reply` is `yes`, `error_only` or `no`.
     """
-    caller = _caller()
+    caller = current_process()
     engine = current_engine()
     node = engine.node
     watch = _new_monitor(caller) if monitor else None

@@ -1,1 +1,1 @@
-"""OTP's behaviours on the core: gen_server, gen_statem, supervisors, tasks, Registry, sys."""
+"""The behaviours and modules of OTP and Elixir: gen_server, gen_statem, supervisors, tasks, Registry, sys."""

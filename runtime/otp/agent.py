@@ -1,11 +1,11 @@
-"""Elixir's `Agent`: a process that keeps one value for others.
+"""Elixir's `Agent`: a process that holds a value.
 
     pid = await start_link(dict, name="settings")
     await update("settings", lambda state: {**state, "colour": "red"})
     await get("settings", lambda state: state["colour"])
 
-The functions given run in the agent; an `async def` makes it wait. One that raises ends the agent, and the call raises the
-reason here, as in Elixir. All times are milliseconds.
+The functions run in the agent and may be `async def`. One that raises ends the agent, and the call raises Exit with the reason,
+as in Elixir. All times are milliseconds.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class _Apply:
 
 
 class Agent(GenServer):
-    """The process. It owns the value, takes the calls and casts of this module's functions, and dies of what they raise."""
+    """The process: owns the value and handles the requests of this module's functions, whose exceptions end it."""
 
     async def init(self, function: Function, args: tuple[Any, ...]) -> Any:
-        """The value is what `function(*args)` returns."""
+        """The initial value is `function(*args)`."""
         self.value = await _done(function(*args))
         return Ok()
 
@@ -86,19 +86,19 @@ async def start(function: Function, *args: Any, name: Any = None, timeout: float
 
 
 async def get(agent: Dest, function: Function, *args: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
-    """`Agent.get/3`: `function(value, *args)`."""
+    """`Agent.get/3`: returns `function(value, *args)`."""
     return await gen_server.call(agent, _Apply("get", function, args), timeout)
 
 
 async def update(agent: Dest, function: Function, *args: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
-    """`Agent.update/3`: `function(value, *args)` is the new value. "ok"."""
+    """`Agent.update/3`: sets the value to `function(value, *args)`. Returns "ok"."""
     return await gen_server.call(agent, _Apply("update", function, args), timeout)
 
 
 async def get_and_update(
     agent: Dest, function: Function, *args: Any, timeout: float | None = DEFAULT_TIMEOUT
 ) -> Any:
-    """`Agent.get_and_update/3`: `function(value, *args)` gives `(answer, new value)`; any other result ends the agent."""
+    """`Agent.get_and_update/3`: `function(value, *args)` returns `(answer, new value)`; any other result ends the agent."""
     return await gen_server.call(agent, _Apply("get_and_update", function, args), timeout)
 
 
@@ -108,5 +108,5 @@ def cast(agent: Dest, function: Function, *args: Any) -> None:
 
 
 async def stop(agent: Dest, reason: Any = "normal", timeout: float | None = None) -> None:
-    """`Agent.stop/3`. Raises Exit((why, CallSite)) where `gen_server.stop` raises Exit(why)."""
+    """`Agent.stop/3`. Raises Exit((reason, CallSite)) where `gen_server.stop` raises Exit(reason)."""
     await stop_server(agent, reason, timeout)

@@ -1,4 +1,4 @@
-"""The stream of tasks of `Task.async_stream`: what runs, what is done and not yet given out, what comes next."""
+"""The stream of `Task.async_stream`: running tasks, finished results and remaining items."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Result = tuple[str, Any]  # ("ok", value) or ("exit", reason)
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """`timeout` of a task in ms; the rest as of `async_stream`. Raises ValueError for an option that is wrong."""
+    """The options of `async_stream`; `timeout` in ms. Raises ValueError for an invalid option."""
 
     max_concurrency: int
     ordered: bool
@@ -31,7 +31,7 @@ class StreamOptions:
 
     def __post_init__(self) -> None:
         check_timeout(self.timeout)
-        if self.max_concurrency < 1:  # nothing would ever run, and the stream would spin
+        if self.max_concurrency < 1:  # no task would ever run, and the stream would spin
             raise ValueError(f"max_concurrency: expected 1 or more, got {self.max_concurrency!r}")
         if self.on_timeout not in ("exit", "kill_task"):
             raise ValueError(f'on_timeout: expected "exit" or "kill_task", got {self.on_timeout!r}')
@@ -45,7 +45,7 @@ class _Running(NamedTuple):
 
 
 class _Stream:
-    """The owner runs it: `start(item)` starts a task of its own. At most `max_concurrency` results are on their way or wait."""
+    """Runs in the owner; `start(item)` starts a task. At most `max_concurrency` tasks run or have unread results."""
 
     def __init__(
         self,
@@ -59,16 +59,16 @@ class _Stream:
         self.running: dict[Ref, _Running] = {}
         self._start = start
         self._source = enumerate(items)
-        self._more = True  # items, as far as we know
-        self._results: dict[int, Result] = {}  # done, not yet given out
-        self._given = 0
+        self._more = True  # there may be more items
+        self._results: dict[int, Result] = {}  # not yielded yet, by index
+        self._yielded = 0
 
     @property
     def _room(self) -> bool:
         return self._more and len(self.running) + len(self._results) < self.options.max_concurrency
 
     async def fill(self) -> None:
-        """Starts as many tasks as there is room for."""
+        """Starts tasks up to the limit."""
         while self._room:
             entry = next(self._source, None)
             if entry is None:
@@ -81,24 +81,24 @@ class _Stream:
             self.running[task.ref] = _Running(index, item, task, deadline)
 
     def ready(self) -> Result | None:
-        """Takes the next result to be given out; None if it is not there yet."""
+        """Removes and returns the next result to yield; None if it is not there yet."""
         if not self.options.ordered:
             return self._results.pop(next(iter(self._results))) if self._results else None
-        result = self._results.pop(self._given, None)
+        result = self._results.pop(self._yielded, None)
         if result is not None:
-            self._given += 1
+            self._yielded += 1
         return result
 
     @property
     def over(self) -> bool:
-        """True once all has been given out."""
+        """True once all results have been yielded."""
         return not self.running and not self._more and not self._results
 
     async def wait(self) -> None:
-        """Waits until a task has ended, or the patience with the oldest."""
+        """Waits until a task has ended or the oldest one has timed out."""
         if not self.running or self._room:
             return
-        first = next(iter(self.running.values()))  # all have the same patience: the oldest runs out first
+        first = next(iter(self.running.values()))  # all have the same timeout: the oldest expires first
         left = None if first.deadline is None else max(0.0, first.deadline - erlang.monotonic_time())
         message = await erlang.receive(self._is_ours, left)
         if message is TIMEOUT:
@@ -134,7 +134,7 @@ class _Stream:
         return ("exit", (ended.item, reason) if self.options.zip_input_on_exit else reason)
 
     def leave(self) -> None:
-        """Stops what runs. Also called when the consumer breaks off, then outside of the process: nothing here may wait."""
+        """Stops the running tasks. Must not wait: it also runs outside of the process, when the stream is closed early."""
         for left_over in self.running.values():
             detach(self.owner, left_over.task)
             left_over.task.pid.cell.exit_signal(self.owner.pid, "shutdown", False)
@@ -143,7 +143,7 @@ class _Stream:
 async def stream(
     items: Iterable[Any], start: Callable[[Any], Awaitable[Task]], options: StreamOptions
 ) -> AsyncIterator[Result]:
-    """The results of the tasks that `start(item)` starts. Raises RuntimeError outside of processes."""
+    """Yields the results of the tasks that `start(item)` starts. Raises RuntimeError outside of processes."""
     owner = scheduler.current
     if owner is None:
         raise RuntimeError("a stream of tasks needs an owner: this works only inside a process")
@@ -159,13 +159,13 @@ async def stream(
 
 
 def detach(owner: Cell, task: Task) -> None:
-    """Nothing of this task reaches the owner any more: no link, no monitor, no mail."""
+    """Removes link and monitor of a task and its messages from the owner's mailbox."""
     owner.unlink(task.pid)
     owner.drop(task.ref)
     task.pid.cell.drop_monitor(task.ref)
 
     def is_of_task(message: Any) -> bool:
-        return task.is_mail(message) or (isinstance(message, ExitMessage) and message.pid is task.pid)
+        return task.is_message(message) or (isinstance(message, ExitMessage) and message.pid is task.pid)
 
     while owner.take(is_of_task):
         pass

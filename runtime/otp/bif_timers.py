@@ -1,6 +1,6 @@
 """ERTS's timers: `erlang:send_after/3,4`, `start_timer/3,4`, `cancel_timer/1,2`, `read_timer/1,2`. Times are milliseconds.
 
-A timer belongs to nobody: it outlives the process that set it.
+A timer has no owner: it outlives the process that has set it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from runtime.core.timers import Timer
 
 
 class _TimerRef(Ref):
-    """A timer of `send_after` or `start_timer`; it outlives the process that set it."""
+    """The reference of a timer."""
 
     __slots__ = ("dest", "timer")
     timer: Timer
     dest: Cell | str | None
 
     def pending(self) -> bool:
-        """False once it fired, was cancelled, or the pid it is for died."""
+        """False once it has fired or was cancelled, or the pid that it would send to is dead."""
         return self.timer.callback is not None and not (
             isinstance(self.dest, Cell) and self.dest.execution.mode == DEAD
         )
@@ -37,7 +37,7 @@ class _TimerRef(Ref):
 
 
 class Timeout:
-    """`{timeout, Ref, Msg}`, as `start_timer` sends it."""
+    """`{timeout, Ref, Msg}`: the message of `start_timer`."""
 
     __slots__ = ("message", "ref")
     __match_args__ = ("ref", "message")
@@ -62,7 +62,7 @@ def _timer(ms: float, dest: Any, message: Any, wrap: bool, absolute: bool) -> Re
             raise Error("badarg")
         ms = max(0, ms - current_engine().now() * 1000)
     check_duration(ms)
-    if not isinstance(dest, Cell | str | None):  # None: nobody has the name, as `whereis` says it
+    if not isinstance(dest, Cell | str | None):  # None: the result of `whereis` for a free name
         raise Error("badarg")
     engine = current_engine()
     ref = _TimerRef()
@@ -74,15 +74,15 @@ def _timer(ms: float, dest: Any, message: Any, wrap: bool, absolute: bool) -> Re
 
 
 def send_after(ms: float, dest: Pid | str | None, message: Any, *, abs: bool = False) -> Ref:
-    """`erlang:send_after/3,4`: sends the message in `ms` ms; a name is looked up when it fires.
+    """`erlang:send_after/3,4`: sends the message after `ms` ms; a name is resolved when the timer fires.
 
-    With `abs` `ms` is a time of `monotonic_time()`; one that is over fires at once.
+    With `abs`, `ms` is a time of `monotonic_time()`; a timer in the past fires at once.
     """
     return _timer(ms, dest, message, False, abs)
 
 
 def start_timer(ms: float, dest: Pid | str | None, message: Any, *, abs: bool = False) -> Ref:
-    """`erlang:start_timer/3,4`: as `send_after`, but what is sent is `Timeout(ref, message)`."""
+    """`erlang:start_timer/3,4`: as `send_after`, but sends `Timeout(ref, message)`."""
     return _timer(ms, dest, message, True, abs)
 
 
@@ -91,14 +91,14 @@ def cancel_timer(ref: Ref) -> int | Literal[False]: ...
 @overload
 def cancel_timer(ref: Ref, *, async_: bool = False, info: bool = True) -> int | Literal[False, "ok"]: ...
 def cancel_timer(ref: Ref, *, async_: bool = False, info: bool = True) -> int | Literal[False, "ok"]:
-    """`erlang:cancel_timer/1,2`: the ms that were left, or False. A cancelled timer never fires.
+    """`erlang:cancel_timer/1,2`: returns the ms that were left, or False. A cancelled timer never fires.
 
-    Without `info` "ok" and nothing more. With `async_` "ok", and the result comes as a message `("cancel_timer", ref, result)`.
-    Raises Error("badarg") for what is no reference.
+    Without `info` it returns "ok". With `async_` it returns "ok" and the result arrives as a message
+    `("cancel_timer", ref, result)`. Raises Error("badarg") if `ref` is not a reference.
     """
     result = read_timer(ref)
     if result is not False:
-        assert isinstance(ref, _TimerRef)  # a reference of something else is no error, and no timer
+        assert isinstance(ref, _TimerRef)  # other references have no timer, but are no error
         ref.timer.cancel()
     return _answer("cancel_timer", ref, result, async_, info)
 
@@ -108,9 +108,9 @@ def read_timer(ref: Ref) -> int | Literal[False]: ...
 @overload
 def read_timer(ref: Ref, *, async_: bool = False) -> int | Literal[False, "ok"]: ...
 def read_timer(ref: Ref, *, async_: bool = False) -> int | Literal[False, "ok"]:
-    """`erlang:read_timer/1,2`: the ms that are left, or False; with `async_` "ok" and a message `("read_timer", ref, result)`.
+    """`erlang:read_timer/1,2`: returns the ms that are left, or False. `async_` as of `cancel_timer`.
 
-    Raises Error("badarg") for what is no reference.
+    Raises Error("badarg") if `ref` is not a reference.
     """
     if not isinstance(ref, Ref):
         raise Error("badarg")

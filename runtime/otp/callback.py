@@ -1,4 +1,4 @@
-"""How a behaviour's callback ended: what it returned, or what its exception stands for."""
+"""The results of a behaviour's callbacks: return values, and exceptions as return values."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from runtime.core.exits import Throw, Unwind, reason_of
 from runtime.core.modes import DEAD
 from runtime.core.scheduling import scheduler
 
-# ---- what it returned
+# ---- return values
 
 
 class Ok(Struct, frozen=True):
-    """`{ok, State}` from init; `timeout` in ms, `continue_` is handed to handle_continue."""
+    """`{ok, State}` from init. `timeout` in ms; `continue_` is passed to handle_continue."""
 
     timeout: float | None = None
     continue_: Any = None
@@ -32,7 +32,7 @@ class Reply(Struct, frozen=True):
 
 
 class NoReply(Struct, frozen=True):
-    """`{noreply, State}`: from handle_call the answer comes later by `reply(from_, value)`."""
+    """`{noreply, State}`. After a handle_call that returns it, `reply(from_, value)` sends the reply."""
 
     timeout: float | None = None
     continue_: Any = None
@@ -50,26 +50,26 @@ class Stop(Struct, frozen=True):
 
 
 class Ignore(Struct, frozen=True):
-    """`ignore` from init: the process ends with `normal`, start returns None."""
+    """`ignore` from init: the process ends with `normal` and the start function returns None."""
 
 
-# ---- what it raised
+# ---- exceptions
 
 
 class Raised(Struct, frozen=True):
-    """It raised: the exit reason that its exception stands for."""
+    """The callback has raised: the exit reason of its exception."""
 
     reason: Any
 
 
 def own(error: BaseException) -> BaseException:
-    """The error, if it is the callback's own.
+    """Returns the error if the callback has raised it itself.
 
-    Raises it again if it is not: the process is being taken off the stack, or is dead already and its code only cleans up.
+    Re-raises it otherwise: if it unwinds the process's code, or if the process is dead and its code is cleaning up.
     """
     process = scheduler.current
     if (
-        isinstance(error, Unwind | GeneratorExit | KeyboardInterrupt)  # the last is meant for the program
+        isinstance(error, Unwind | GeneratorExit | KeyboardInterrupt)  # KeyboardInterrupt is for the program
         or process is None
         or process.execution.mode == DEAD
     ):
@@ -78,13 +78,13 @@ def own(error: BaseException) -> BaseException:
 
 
 def outcome(error: BaseException) -> Any:
-    """What a callback's exception stands for: throw(X) is the return value X, all else is a `Raised`."""
+    """The result that an exception stands for: X for `throw(X)`, else a `Raised`."""
     error = own(error)
     return error.value if isinstance(error, Throw) else Raised(reason_of(error))
 
 
 def run(callback: Callable[..., Any], *args: Any) -> Any:
-    """Calls a callback: what it returned (a coroutine, if it is one), or what its exception stands for."""
+    """Calls a callback and returns its result, which for an `async def` is a coroutine, or the `outcome` of its exception."""
     try:
         return callback(*args)
     except BaseException as error:
@@ -92,7 +92,7 @@ def run(callback: Callable[..., Any], *args: Any) -> Any:
 
 
 async def completed(coroutine: Awaitable[Any]) -> Any:
-    """As `run`, of a callback that is a coroutine function and was called."""
+    """Awaits the coroutine of a callback; the result is as of `run`."""
     try:
         return await coroutine
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Child specs and supervisor flags, their checks, and how a supervisor starts and stops the child that one describes."""
+"""Child specs and supervisor flags: validation, and starting and stopping a child by its spec."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ AUTO_SHUTDOWNS: Final = ("never", "any_significant", "all_significant")
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """`supervisor:child_spec()`. `start` is `(async function, args)`: it returns the pid, None for ignore, or raises StartError.
+    """`supervisor:child_spec()`.
 
-    `shutdown` in ms, "brutal_kill" or "infinity"; by default 5000 for workers and "infinity" for supervisors. `backoff` is ours:
+    `start` is `(async function, args)`; the function returns the pid or None for ignore, or raises StartError. `shutdown` is in
+    ms, "brutal_kill" or "infinity"; the default is 5000 for workers, "infinity" for supervisors. `backoff` is an extension:
     see `runtime.otp.backoff`.
     """
 
@@ -44,7 +45,7 @@ class ChildSpec:
     backoff: Backoff | None = None
 
     def restarts_after(self, reason: Any) -> bool:
-        """True if its restart type wants it started again when it has ended with `reason`."""
+        """True if a child of this restart type is restarted after an exit with `reason`."""
         return self.restart == "permanent" or (self.restart == "transient" and not is_shutdown(reason))
 
 
@@ -52,7 +53,7 @@ SPEC_OPTIONS: Final = frozenset({"restart", "shutdown", "type", "significant", "
 
 
 def check_options(where: str, start: Callable[..., Any], given: Iterable[str]) -> None:
-    """Raises TypeError for an option that neither a child spec nor the start function has, with the nearest right one."""
+    """Raises TypeError for an unknown option of a child spec or start function; the message suggests the nearest one."""
     parameters = signature(start).parameters.values()
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
         return
@@ -76,34 +77,34 @@ class SupFlags:
 
 @dataclass(slots=True)
 class Restarting:
-    """The pid of a child whose restart failed or waits for its backoff, and will be tried again."""
+    """`{restarting, Pid}`: stands for the pid of a child whose restart has failed or waits for its backoff."""
 
     old: Pid | None
 
 
 @dataclass(slots=True)
 class Child:
-    """A child and its state. `pid` is None while it does not run; `restarts` counts since the supervisor started."""
+    """A child. `pid` is None while it is not running; `restarts` counts since the supervisor started."""
 
     spec: ChildSpec
     pid: Pid | Restarting | None = None
     args: tuple[Any, ...] = ()
     restarts: int = 0
-    delays: Delays | None = None  # of one with a backoff, once it has been started
+    delays: Delays | None = None  # with a backoff, once it has been started
 
     def set_restarting(self) -> None:
-        """It is to be started again, and does not run until then."""
+        """Marks it as restarting."""
         if not isinstance(self.pid, Restarting):
             self.pid = Restarting(self.pid)
 
     @property
     def alive(self) -> bool:
-        """Raises Error("badarg") for a process of another node, as OTP's supervisor does."""
+        """True if it runs. Raises Error("badarg") for a process of another node, as OTP's supervisor does."""
         return isinstance(self.pid, Pid) and is_process_alive(self.pid)
 
 
 def check_flags(flags: SupFlags) -> Any:
-    """None if the flags are sound, else OTP's reason why not."""
+    """None if the flags are valid, else OTP's error reason."""
     if flags.strategy not in STRATEGIES:
         return ("invalid_strategy", flags.strategy)
     if not isinstance(flags.intensity, int) or isinstance(flags.intensity, bool) or flags.intensity < 0:
@@ -116,7 +117,7 @@ def check_flags(flags: SupFlags) -> Any:
 
 
 def check_childspec(spec: Any, auto_shutdown: str, significance: bool = True) -> Any:
-    """None if the child spec is sound, else OTP's reason why not. `significance` False: whatever it says of that is ignored."""
+    """None if the child spec is valid, else OTP's error reason. With `significance` False `significant` is ignored."""
     if not isinstance(spec, ChildSpec):
         return ("invalid_child_spec", spec)
     if not hashable(spec.id):
@@ -160,7 +161,7 @@ def _check_significant(spec: ChildSpec, auto_shutdown: str) -> Any:
 
 
 def hashable(key: Any) -> bool:
-    """True if a child can be known by this id."""
+    """True if the key is hashable, as child ids must be."""
     try:
         hash(key)
     except TypeError:
@@ -169,7 +170,7 @@ def hashable(key: Any) -> bool:
 
 
 def complete(spec: ChildSpec) -> ChildSpec:
-    """The spec with its default shutdown filled in."""
+    """The spec with the default `shutdown` of its type filled in."""
     if spec.shutdown is not None:
         return spec
     return replace(spec, shutdown="infinity" if spec.type == "supervisor" else 5000)
@@ -178,11 +179,11 @@ def complete(spec: ChildSpec) -> ChildSpec:
 async def start_child_process(
     spec: ChildSpec, args: tuple[Any, ...], plain_errors: bool = False
 ) -> tuple[Any, ...]:
-    """Calls a child's start function in the calling process: `("ok", pid or None)` or `("error", reason)`.
+    """Calls a child's start function: `("ok", pid or None)`, `("ok", pid, info)` or `("error", reason)`.
 
-    A start function returns the pid, None for ignore, or raises StartError. OTP's own results are understood too: of
-    `("ok", pid, info)` the info is handed on. What it raises is `("error", ("EXIT", reason))`, as OTP's supervisor has it; with
-    `plain_errors` it is `("error", reason)`, as Elixir's DynamicSupervisor has it, to which a throw is no result either.
+    The function may also return OTP's results: `("ok", pid)`, `("ok", pid, info)`, `("error", reason)`, "ignore". Another
+    exception than StartError gives `("error", ("EXIT", reason))`, as in OTP's supervisor; with `plain_errors` it gives
+    `("error", reason)`, as in Elixir's DynamicSupervisor, and a throw is then no return value.
     """
     try:
         result = await spec.start[0](*args)
@@ -193,7 +194,7 @@ async def start_child_process(
             return ("error", reason_of(thrown))
         result = thrown.value
     except (Exception, asyncio.CancelledError) as exc:
-        if scheduler.current is None:  # killed meanwhile, the supervisor's code is only cleaning up
+        if scheduler.current is None:  # the supervisor was killed meanwhile: its code is cleaning up
             raise
         reason = reason_of(exc)
         return ("error", reason if plain_errors else ("EXIT", reason))
@@ -208,7 +209,7 @@ async def start_child_process(
 
 
 def _monitor_child(pid: Pid) -> Any:
-    """Takes the link off a child that is to be stopped. If its EXIT is here already: its reason, else None."""
+    """Unlinks a child that is to be stopped. Returns the reason of its EXIT message if that has arrived, else None."""
     cell = scheduler.current
     assert cell is not None
     cell.unlink(pid)
@@ -217,13 +218,13 @@ def _monitor_child(pid: Pid) -> Any:
 
 
 async def shut_down(pid: Pid, shutdown: int | str | None) -> Any:
-    """Stops one child as its spec says: its exit reason."""
+    """Stops a child by its `shutdown`. Returns its exit reason."""
     early = _monitor_child(pid)
     if early is not None:
         return early
     me = scheduler.current
     assert me is not None
-    down = signals.DownReply(pid.cell)  # before the signal: afterwards it would only say noproc
+    down = signals.DownReply(pid.cell)  # before the signal: afterwards the reason would be noproc
     pid.cell.exit_signal(me, "kill" if shutdown == "brutal_kill" else "shutdown", False)
     if isinstance(shutdown, int) and not down.done:
         reason = TIMEOUT if shutdown == 0 else await await_down(pid, shutdown)
@@ -233,7 +234,7 @@ async def shut_down(pid: Pid, shutdown: int | str | None) -> Any:
 
 
 async def shut_down_all(children: Iterable[tuple[Pid, int | str | None]]) -> None:
-    """Stops many children, each given with its `shutdown`: all get the signal first, then are waited for, or killed."""
+    """Stops many children, `(pid, shutdown)` each: signals all of them first, then waits and kills those that are late."""
     me = scheduler.current
     assert me is not None
     pending: list[signals.DownReply] = []

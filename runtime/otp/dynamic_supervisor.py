@@ -1,7 +1,7 @@
-"""Elixir's `DynamicSupervisor`: children that come and go, by the ten thousand, started by `start_child`.
+"""Elixir's `DynamicSupervisor`: a supervisor for many children that are started on demand by `start_child`.
 
-It owns its children (linked processes, known by pid), takes their EXIT messages and the calls of the functions below. Its
-strategy is one_for_one; on its own end all children are stopped at once, each with its own `shutdown`.
+It owns its children, which are linked to it and known by pid, and handles their EXIT messages and the requests of the functions
+below. Its strategy is one_for_one. When it ends it stops all children at the same time, each by its own `shutdown`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from runtime.otp.child_spec import (
 from runtime.otp.gen import Dest
 from runtime.otp.gen_server import GenServer, Reply, StartError, Stop, call
 from runtime.otp.restart import RestartPolicy, TryAgain
-from runtime.otp.spec_errors import named
+from runtime.otp.spec_errors import spec_error
 from runtime.otp.stop_server import stop as stop
 from runtime.otp.strategies import Row, row
 from runtime.otp.supervisor import ChildSpec, SupervisorRequest
@@ -39,7 +39,7 @@ class _Children:
 
 
 class DynamicSupervisor(GenServer):
-    """Start it with `DynamicSupervisor.start_link(name=...)`; the arguments are those of `init`."""
+    """The process. Start it with `DynamicSupervisor.start_link(name=...)`; the arguments are those of `init`."""
 
     kind: ClassVar[str] = "supervisor"
 
@@ -50,9 +50,9 @@ class DynamicSupervisor(GenServer):
         period: float = 5,
         extra_arguments: Sequence[Any] = (),
     ) -> Any:
-        """At most `max_children` at a time (None: no bound), `intensity` restarts within `period` seconds.
+        """Allows `max_children` at a time (None: no limit) and `intensity` restarts within `period` seconds.
 
-        `extra_arguments` come before the arguments of every child spec.
+        `extra_arguments` are prepended to the arguments of every child spec.
         """
         self._myRef.own_relations().trap_exit = True
         problem = check_flags(SupFlags(intensity=intensity, period=period))
@@ -66,9 +66,8 @@ class DynamicSupervisor(GenServer):
         self.extra_arguments = tuple(extra_arguments)
         self.restarts = RestartPolicy(self, intensity, period)
         self.children: dict[Pid, Child] = {}  # in start order
-        self.restarting: dict[
-            Pid, Child
-        ] = {}  # a restart failed or waits for its backoff; by the pid that it had
+        # Those whose restart has failed or waits for a backoff, by their last pid.
+        self.restarting: dict[Pid, Child] = {}
         return None
 
     @classmethod
@@ -82,13 +81,13 @@ class DynamicSupervisor(GenServer):
         name: Any = None,
         timeout: float | None = None,
     ) -> Pid | None:
-        """`DynamicSupervisor.start_link/1`. Raises StartError, for a wrong option one that is a ValueError or TypeError too."""
+        """`DynamicSupervisor.start_link/1`. Raises StartError; for an invalid option it is a ValueError or TypeError too."""
         try:
             return await super().start_link(
                 max_children, intensity, period, extra_arguments, name=name, timeout=timeout
             )
         except StartError as error:
-            raise named(error) from None
+            raise spec_error(error) from None
 
     async def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
@@ -97,7 +96,7 @@ class DynamicSupervisor(GenServer):
             case SupervisorRequest("terminate_child", (pid,)):
                 return Reply(await self._terminate_child(pid))
             case _Children(offset, limit):
-                # Only the page is built: with many thousands of children the whole list would hold the loop.
+                # Copies the page only: a list of many thousands of children would block the loop.
                 rows = self._all()[offset : None if limit is None else offset + limit]
                 return Reply([replace(child) for child in rows])
             case SupervisorRequest("children"):
@@ -110,9 +109,9 @@ class DynamicSupervisor(GenServer):
                 child = self.children.get(pid) if isinstance(pid, Pid) else None
                 return Reply(("error", "not_found") if child is None else ("ok", child.spec))
             case SupervisorRequest("restart_child" | "delete_child"):
-                # As of supervisor's own dynamic strategy.
+                # As OTP's supervisor answers for simple_one_for_one.
                 return Reply(("error", "simple_one_for_one"))
-        raise Error("function_clause")  # as Elixir's: what is none of its requests ends it
+        raise Error("function_clause")  # as in Elixir, an unknown request ends it
 
     def _count(self) -> dict[str, int]:
         rows = self._all()
@@ -144,7 +143,7 @@ class DynamicSupervisor(GenServer):
         return await start_child_process(child.spec, args, plain_errors=True)
 
     async def _start_child(self, spec: ChildSpec) -> tuple[Any, ...]:
-        # Nothing is significant here: Elixir takes the key and makes no use of it.
+        # Elixir accepts `significant` and ignores it.
         problem = check_childspec(spec, "never", significance=False)
         if problem is not None:
             return ("error", problem)
@@ -202,15 +201,15 @@ class DynamicSupervisor(GenServer):
 
 
 async def start_child(sup: Dest, spec: ChildSpec, timeout: float | None = None) -> Any:
-    """`DynamicSupervisor.start_child/2`: the pid, None if it ignored; `("ok", pid, info)` of a start function that gave this.
+    """`DynamicSupervisor.start_child/2`: returns the pid, None for ignore, or `("ok", pid, info)` if the start function did.
 
-    Raises StartError: `"max_children"` or the child's reason. About a wrong spec it is a ValueError or TypeError too, and its
-    line names the field.
+    Raises StartError: `"max_children"` or the child's reason. For an invalid spec it is a ValueError or TypeError too, and its
+    message names the field.
     """
     result = await call(sup, SupervisorRequest("start_child", (spec,)), timeout)
     match result:
         case ("error", reason):
-            raise named(StartError(reason), [spec])
+            raise spec_error(StartError(reason), [spec])
         case (_, _, _):
             return result
     return result[1]

@@ -1,7 +1,7 @@
-"""The built-in functions of the module `erlang` (and `timer:sleep`), under their own names.
+"""The functions of Erlang's module `erlang` that concern processes, and `timer:sleep/1`, under their own names.
 
-They act for the running process. Outside of processes (an HTTP handler, a test) those that need no process of their own
-work on the default engine; the others raise RuntimeError. All times are milliseconds, as in Erlang.
+They act for the running process. Outside of processes (in an HTTP handler or a test) functions that need no calling process
+work on the default engine; the others raise RuntimeError. All times are milliseconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runtime.core.exits import Error, Unwind, is_atom
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
-from runtime.core.scheduling import TIMEOUT, PendingReply, Receive, scheduler
+from runtime.core.scheduling import TIMEOUT, PendingReply, Receive, current_process, scheduler
 from runtime.core.signals import NODE, Alias, Down, ExitMessage, Monitor
 from runtime.otp.bif_timers import Timeout, cancel_timer, read_timer, send_after, start_timer
 from runtime.otp.group_leader import group_leader
@@ -39,14 +39,7 @@ __all__ = [
 
 _integers: Final = count(1)
 
-Dest = Pid | str | tuple[str, str] | Ref  # a process, a name here, a name on a node, an alias
-
-
-def _self() -> Cell:
-    cell = scheduler.current
-    if cell is None:
-        raise RuntimeError("this works only inside a process")
-    return cell
+Dest = Pid | str | tuple[str, str] | Ref  # a process, a registered name, a name on a node, an alias
 
 
 def _cell_of(pid: Any) -> Cell:
@@ -56,14 +49,14 @@ def _cell_of(pid: Any) -> Cell:
 
 
 def _local(pid: Any) -> Cell:
-    """A process of this node."""
+    """A process of this node. Raises Error("badarg") for anything else."""
     if not isinstance(pid, Cell):
         raise Error("badarg")
     return pid
 
 
 def is_name_on_node(dest: Any) -> bool:
-    """Whether it is `{Name, Node}`."""
+    """True for a destination `{Name, Node}`."""
     return (
         isinstance(dest, tuple) and len(dest) == 2 and isinstance(dest[0], str) and isinstance(dest[1], str)
     )
@@ -86,14 +79,14 @@ def spawn(
     monitor: bool = False,
     trap_exit: bool = False,
 ) -> Pid | tuple[Pid, Ref]:
-    """Starts a process that runs `fn(*args)`, a function or an `async def` (`erlang:spawn_opt/4`).
+    """`erlang:spawn_opt/4`: starts a process that runs `fn(*args)`, a function or an `async def`.
 
-    With `monitor` returns `(pid, ref)`. `name` registers it, `trap_exit` sets its flag before it runs.
-    Raises Error("badarg") if `fn` is no function, or if the name is taken or `undefined`.
+    Returns the pid, with `monitor` `(pid, ref)`. `name` registers the process and `trap_exit` sets its flag before it runs.
+    Raises Error("badarg") if `fn` is not callable, or the name is taken or "undefined".
     """
     if not callable(fn):
         raise Error("badarg")
-    parent = _self() if link or monitor else scheduler.current
+    parent = current_process() if link or monitor else scheduler.current
     engine = current_engine()
     if name is not None and not engine.is_free(name):
         raise Error("badarg")
@@ -120,7 +113,7 @@ def spawn_monitor(fn: Callable[..., Any], *args: Any) -> tuple[Pid, Ref]:
 
 def self_() -> Pid:
     """`erlang:self/0`."""
-    return _self().pid
+    return current_process().pid
 
 
 def is_process_alive(pid: Pid) -> bool:
@@ -136,7 +129,7 @@ def processes() -> list[Pid]:
 def exit(pid: Pid, reason: Any) -> Literal[True]:
     """`erlang:exit/2`: sends an exit signal. To end the caller use `exits.exit(reason)`.
 
-    Raises Error("badarg") if `pid` is not a pid (a registered name is none).
+    Raises Error("badarg") if `pid` is not a pid; a registered name is not.
     """
     target = _cell_of(pid)
     caller = scheduler.current
@@ -150,7 +143,7 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:
         caller.sent_itself_exit(reason)
         return True
     caller.exit_signal(pid, reason, False)
-    if caller.is_ending:  # to oneself it is synchronous: the code ends here
+    if caller.is_ending:  # a signal to oneself is synchronous
         reason = caller.execution.pending_signals
         caller.terminate(reason)
         raise Unwind
@@ -158,8 +151,8 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:
 
 
 def trap_exit(flag: bool) -> bool:
-    """`process_flag(trap_exit, Flag)`: returns the old value. Raises Error("badarg") if it is no bool."""
-    cell = _self()
+    """`process_flag(trap_exit, Flag)`: returns the old value. Raises Error("badarg") if `flag` is not a bool."""
+    cell = current_process()
     if not isinstance(flag, bool):
         raise Error("badarg")
     old = cell.relations.trap_exit
@@ -176,10 +169,10 @@ def trap_exit(flag: bool) -> bool:
 def link(pid: Pid) -> Literal[True]:
     """`erlang:link/1`.
 
-    To a dead process: Error("noproc"), or an EXIT message if the caller traps exits. To one of another node: True, and what
-    is wrong comes as an EXIT signal.
+    A link to a dead process raises Error("noproc") or, if the caller traps exits, delivers an EXIT message. A link to a process
+    of another node always returns True; if it fails, an exit signal arrives.
     """
-    caller = _self()
+    caller = current_process()
     other = _cell_of(pid)
     if other is caller:
         return True
@@ -193,22 +186,22 @@ def link(pid: Pid) -> Literal[True]:
 
 
 def unlink(pid: Pid) -> Literal[True]:
-    """`erlang:unlink/1`. An EXIT message that has come already stays."""
+    """`erlang:unlink/1`. An EXIT message that has already arrived stays in the mailbox."""
     _cell_of(pid)
-    _self().unlink(pid)
+    current_process().unlink(pid)
     return True
 
 
 def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref:
-    """`erlang:monitor(process, PidOrName)`: a `Down` comes when it ends.
+    """`erlang:monitor/2,3` of a process: a `Down` message arrives when it ends.
 
-    With `noproc` if there is none, with `noconnection` if its node is lost. The `noproc` of a pid comes when the caller
-    waits, as in OTP; until then `demonitor` finds the monitor.
+    Its reason is "noproc" if there is no such process, and "noconnection" if its node is lost. As in OTP the "noproc" of a pid
+    arrives when the caller waits; until then `demonitor` finds the monitor.
 
-    With `alias` ("explicit_unalias", "demonitor" or "reply_demonitor") the reference is an alias too; `tag` is the Down's `tag`.
-    Raises Error("badarg") if `target` is neither a pid, a name nor `(name, node)`, or the alias none of the three.
+    With `alias` ("explicit_unalias", "demonitor" or "reply_demonitor") the reference is an alias too; `tag` is the `tag` of the
+    Down. Raises Error("badarg") if `target` is not a pid, a name or `(name, node)`, or `alias` is none of the three.
     """
-    caller = _self()
+    caller = current_process()
     if alias is not None and alias not in MONITOR_ALIASES:
         raise Error("badarg")
     if (unhandled := caller.unhandled_signals()) is not None:
@@ -236,12 +229,12 @@ def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref
 
 
 def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
-    """`erlang:demonitor/2`: with `flush` a Down that has come already is removed, with `info` says if there was one to stop.
+    """`erlang:demonitor/2`: removes a monitor of the caller; `flush` also removes its Down from the mailbox.
 
-    Returns True, or with `info` whether the monitor was still there. A monitor of another process is left alone.
-    Raises Error("badarg") for what is no reference, or one of another node.
+    Returns True; with `info`, whether the monitor still existed. A monitor of another process is not changed.
+    Raises Error("badarg") if `ref` is not a reference or one of another node.
     """
-    caller = _self()
+    caller = current_process()
     if not isinstance(ref, Ref) or ref.is_external:
         raise Error("badarg")
     found = isinstance(ref, Monitor) and ref in caller.relations.monitors
@@ -253,7 +246,7 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
             unhandled.answered()
         caller.drop(ref)
         if ref.target is not None:
-            # Of `(name, node)` that is not connected Erlang takes the monitor for fired, and its Down back all the same.
+            # For `(name, node)` on a node that is not connected Erlang says that the monitor was gone, yet no Down arrives.
             found = found and ref.target.is_connected
             ref.target.drop_monitor(ref)
             ref.target = None
@@ -267,7 +260,7 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
 
 
 async def await_down(pid: Pid, timeout: float | None = None) -> Any:
-    """Waits for the end of a process and returns its exit reason (`noproc` if it was dead); TIMEOUT after `timeout` ms."""
+    """Waits until a process ends; returns its exit reason ("noproc" if it was dead), or TIMEOUT after `timeout` ms."""
     check_timeout(timeout)
     reply = signals.DownReply(_cell_of(pid))
     if timeout is None or reply.done:
@@ -289,14 +282,15 @@ def _down_timeout(reply: signals.DownReply) -> None:
 
 
 def send(dest: Dest, message: Any) -> Any:
-    """`Dest ! Message`: returns the message. A dead pid, an alias that is off and a node that cannot be reached swallow it.
+    """`Dest ! Message`: returns the message, which is dropped if the pid is dead, the alias inactive or the node unreachable.
 
-    A name nobody has here raises Error("badarg"), `(name, node)` never. Raises TypeError for what cannot go to another node.
+    Raises Error("badarg") for a name that is not registered here (never for `(name, node)`), and TypeError for a message that
+    cannot be sent to another node.
     """
     if type(dest) is Cell:
         execution = dest.execution
         if execution.queued and execution.mailbox and not dest.relations.overload:
-            execution.mailbox.append(message)  # it has mail and will run: all that `deliver` would do
+            execution.mailbox.append(message)  # it has messages and will run: `deliver` would do no more
         else:
             dest.deliver(message)
         return message
@@ -321,26 +315,26 @@ def send(dest: Dest, message: Any) -> Any:
 
 
 def alias(reply: bool = False) -> Ref:
-    """`erlang:alias/1`: a reference that takes messages for the caller, until `unalias` (with `reply` for one message)."""
-    return Alias(_self(), reply)
+    """`erlang:alias/1`: a reference to which messages for the caller can be sent, until `unalias`; with `reply` one message."""
+    return Alias(current_process(), reply)
 
 
 def unalias(ref: Ref) -> bool:
-    """`erlang:unalias/1`: False if it is no active alias of the caller. Raises Error("badarg") for what is no reference."""
+    """`erlang:unalias/1`: False if `ref` is not an active alias of the caller. Raises Error("badarg") if it is no reference."""
     if not isinstance(ref, Ref):
         raise Error("badarg")
-    if not isinstance(ref, Alias | AliasMonitor) or ref.owner is not _self() or not ref.active:
+    if not isinstance(ref, Alias | AliasMonitor) or ref.owner is not current_process() or not ref.active:
         return False
     ref.active = False
     return True
 
 
 def receive(match: Callable[[Any], bool] | None = None, timeout: float | None = None) -> Awaitable[Any]:
-    """Selective receive: the first message in the mailbox that `match` accepts, waiting for one if needed.
+    """Selective receive: waits for a message that `match` accepts (None: any), removes it from the mailbox and returns it.
 
-    The others stay, in order. After `timeout` ms (None waits for ever, 0 only looks) the result is `TIMEOUT`.
-    `match` is a guard: a pure function of the message and of what it closes over. What it has refused is not shown to it
-    again, nor to one of the same code and constants; one that waits for a reference skips what is older than that.
+    The other messages stay, in order. After `timeout` ms (None: infinity, 0: do not wait) the result is `TIMEOUT`. `match` must
+    be a guard: a pure function of the message and of the values it closes over. A message that it has refused is not tested
+    again, nor by a match with the same code and constants; a match on a new reference skips messages that are older.
     """
     check_receive_timeout(timeout)
     return Receive(match, None if timeout is None else timeout / 1000)
@@ -356,13 +350,13 @@ def register(name: str, pid: Pid) -> Literal[True]:
 
 
 def unregister(name: str) -> Literal[True]:
-    """`erlang:unregister/1`. Raises Error("badarg") if nobody has the name."""
+    """`erlang:unregister/1`. Raises Error("badarg") if the name is not registered."""
     current_engine().unregister(name)
     return True
 
 
 def whereis(name: str) -> Pid | None:
-    """`erlang:whereis/1`. Raises Error("badarg") for what is no name."""
+    """`erlang:whereis/1`. Raises Error("badarg") if `name` is not a string."""
     if not isinstance(name, str):
         raise Error("badarg")
     return current_engine().names.get(name)
@@ -377,9 +371,9 @@ def registered() -> list[str]:
 
 
 async def sleep(ms: float) -> None:
-    """`timer:sleep/1`. The process waits, the others run."""
+    """`timer:sleep/1`."""
     if not isinstance(ms, int) or ms <= MAX_RECEIVE_MS:
-        check_receive_timeout(ms)  # a longer sleep is several receives in OTP, so there is no more bound
+        check_receive_timeout(ms)  # OTP splits a longer sleep into several receives
     check_duration(ms)
     engine = current_engine()
     reply = PendingReply()
@@ -391,18 +385,18 @@ async def sleep(ms: float) -> None:
 
 
 def monotonic_time() -> float:
-    """`erlang:monotonic_time(millisecond)`, with a fraction; the engine's clock."""
+    """`erlang:monotonic_time(millisecond)` by the engine's clock, with a fraction."""
     return current_engine().now() * 1000
 
 
 async def yield_() -> Literal[True]:
-    """`erlang:yield/0`: the others first."""
+    """`erlang:yield/0`: lets other processes run."""
     await asyncio.sleep(0)
     return True
 
 
 def unique_integer() -> int:
-    """`erlang:unique_integer([positive, monotonic])`: each is greater than the one before."""
+    """`erlang:unique_integer([positive, monotonic])`."""
     return next(_integers)
 
 

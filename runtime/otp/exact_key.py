@@ -1,4 +1,4 @@
-"""Keys as Erlang tells them apart: 1, 1.0 and True are three, though one to a Python dict."""
+"""Keys with Erlang's equality: 1, 1.0 and True are three keys, while a Python dict holds them for one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ V = TypeVar("V")
 
 
 def exact(key: Any) -> Hashable:
-    """What stands for `key` in a dict: equal for two keys only if they are of one type, in tuples and frozensets too.
+    """A dict key for `key`, equal for two keys only if they have the same type too, also inside tuples and frozensets.
 
     Raises TypeError if `key` is not hashable.
     """
@@ -27,7 +27,7 @@ def exact(key: Any) -> Hashable:
 
 
 class ExactDict(MutableMapping[Any, V]):
-    """A dict in order of insertion whose keys are told apart exactly; iteration gives the keys themselves."""
+    """A dict that compares keys by `exact`; iteration yields the keys themselves, in order of insertion."""
 
     __slots__ = ("_keys", "_values")
 

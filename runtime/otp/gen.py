@@ -1,4 +1,4 @@
-"""OTP's `gen`, what all behaviours share: calls and their answers, names, starting and stopping.
+"""OTP's `gen`, the base of all behaviours: calls and replies, names, starting and stopping.
 
 Applications use these functions through `gen_server` and `state_machine`. Times are milliseconds.
 """
@@ -38,9 +38,9 @@ CALL: Final = telemetry.Span("gen", "call")
 
 
 class Call(PendingReply):
-    """One call: the request in the server's mailbox, the `From` of handle_call, and what the caller awaits.
+    """A call: the request in the server's mailbox, the `From` of handle_call, and the awaitable of the caller.
 
-    It is also the caller's monitor of the server: while it is pending, the server's `execution.watcher` or one of its
+    It is also the caller's monitor of the server: while pending it is the server's `execution.watcher` or in its
     `relations.monitored_by`.
     """
 
@@ -49,14 +49,14 @@ class Call(PendingReply):
     site: CallSite | tuple[Any, ...]
     alias: bool
     caller: Cell | None
-    due: float | None = None  # when the caller's patience ends; the timer is set once they have to wait
+    due: float | None = None  # when the call times out; the timer is set when the caller has to wait
     timer: Timer | None = None
 
     def __repr__(self) -> str:
         return f"Call({self.request!r})"
 
     def __await__(self) -> Generator[Any, None, Any]:
-        # One generator for all: one that waited in another would cost a tenth of the call.
+        # All in one generator: a nested one would add a tenth to the cost of a call.
         span = self._span() if CALL.active else None
         try:
             if self.done:
@@ -104,20 +104,20 @@ class Call(PendingReply):
 
     @property
     def pid(self) -> Pid | None:
-        """Who called (the pid in Erlang's `From`); None for code outside of processes."""
+        """The caller, as in Erlang's `From`; None for a call from outside of processes."""
         return self.caller
 
     def answer(self, value: Any, debug: bool = True) -> None:
-        """The reply. After the first one, or after the call timed out, it is late and dropped.
+        """Delivers the reply. A second reply, or one after a timeout, is dropped.
 
-        A call without timeout uses no alias in OTP: a second reply to it arrives as a stray message `(from,
-        value)`. `debug`: `sys` traces and counts it, as what a callback returns; not what `gen_server:reply/2` sends.
+        A call without timeout uses no alias in OTP, so a second reply to it arrives as a stray message `(from, value)`. With
+        `debug` the reply is traced and counted by `sys`, as a callback's result is; a reply by `gen_server:reply/2` is not.
         """
         if self.done:
             if not self.alias and self.caller is not None:
                 self.caller.deliver((self, value))
             return
-        # `settle`, `resolve` and `wake` in one: every call comes through here.
+        # `settle`, `resolve` and `wake` inlined: every call passes here.
         timer, waiter, relations = self.timer, self.waiter, self.target.relations
         watchers = relations.monitored_by
         if type(watchers) is SmallSet:
@@ -146,20 +146,20 @@ class Call(PendingReply):
             waiter.set_result(None)
 
     def wait_for(self, timeout: float) -> None:
-        """It has been sent and is waited for so long, in ms; with 0 nobody waits for the answer."""
+        """Sets the timeout of a call that has been sent, in ms; with 0 it times out at once."""
         if timeout <= 0:
             self.expire()
         else:
             self.due = self.target.execution.engine.now() + timeout / 1000
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
-        """The server ended before it answered."""
+        """The server has ended before it replied."""
         if not self.done:
             self.settle()
             self.resolve(None, Exit((lost(self.target, reason), self._call_site())))
 
     def expire(self) -> None:
-        """The caller's patience ended before the server answered."""
+        """The call has timed out."""
         if not self.done:
             self.settle()
             self.resolve(None, Exit(("timeout", self._call_site())))
@@ -170,7 +170,7 @@ class Call(PendingReply):
             self.settle()
 
     def settle(self) -> None:
-        """Neither the server's end nor a timeout is waited for any more."""
+        """Removes the monitor and the timer."""
         self.target.drop_monitor(self)
         timer = self.timer
         if timer is not None:
@@ -186,17 +186,17 @@ From = Call
 
 
 class CallRequest(Generic[R]):
-    """A request that says what it is answered with.
+    """Base class of a request with a typed reply.
 
-    After `class GetHead(CallRequest[Head])`, `await call(server, GetHead())` is a `Head`. Requests of any other type are
-    answered with Any.
+    With `class GetHead(CallRequest[Head])` the type of `await call(server, GetHead())` is `Head`; for requests of other types
+    it is Any.
     """
 
     __slots__ = ()
 
 
 class Failed(PendingReply):
-    """A call that failed before it was sent; raises where it is awaited."""
+    """A call that has failed before it was sent; raises when awaited."""
 
     failure: Exception
 
@@ -214,9 +214,10 @@ class Cast(Struct, frozen=True, eq=False):
 
 
 def resolve(dest: Dest) -> Cell | None:
-    """Who is behind a pid, a registered name, `(name, node)` or `("via", registry, key)`; None if there is nobody.
+    """Resolves a destination: a pid, a registered name, `(name, node)`, `("via", registry, key)` or `("global", name)`.
 
-    Raises Error("badarg") for what can be nobody's address; None is nobody, as `whereis` says it.
+    None if there is no such process, also for None itself, the result of `whereis` for a free name. Raises Error("badarg") for
+    anything else.
     """
     if type(dest) is str:
         return current_engine().names.get(dest)
@@ -239,7 +240,7 @@ def resolve(dest: Dest) -> Cell | None:
 
 
 def lost(target: Any, reason: Any) -> Any:
-    """`gen:call`'s word for a server's end: `noconnection`, as of one whose node is lost, is `{nodedown, Node}`."""
+    """The reason with which a call to an ended server fails: as in `gen:call`, "noconnection" becomes `{nodedown, Node}`."""
     if is_atom(reason, "noconnection"):
         return ("nodedown", (target.engine if isinstance(target, Cell) else target).node_name)
     return reason
@@ -250,16 +251,14 @@ def call(dest: Dest, request: CallRequest[R], timeout: float | None = DEFAULT_TI
 @overload
 def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Awaitable[Any]: ...
 def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Awaitable[Any]:
-    """`gen_server:call/3`: await it for the reply. `timeout` in ms, None waits for ever.
+    """`gen_server:call/3`: await it for the reply. `timeout` in ms, None is infinity.
 
-    Sent when called, not when awaited. Raises, where awaited, `Exit((reason, CallSite))`: `noproc` if there
-    is no such process, `timeout`, `calling_self`, `overload` if its bounded mailbox is full, or the reason it
-    died of meanwhile. Raises Error("badarg") at once if `dest` or `timeout` can be none.
+    The request is sent when this is called, not when it is awaited. Awaiting raises `Exit((reason, CallSite))`: "noproc" if there
+    is no such process, "timeout", "calling_self", "overload" if its bounded mailbox is full, or its exit reason if it ends
+    before it replies. An invalid `dest` or `timeout` raises Error("badarg") at once.
     """
     if timeout is not None and not (type(timeout) is int and 0 <= timeout <= MAX_MS):
-        check_timeout(
-            timeout
-        )  # the usual ones are looked at here: a call of a function costs a twentieth of this one
+        check_timeout(timeout)  # not called for the usual values: that would be a twentieth of a call's cost
     site = (dest, request, timeout)
     cell = dest if type(dest) is Cell else resolve(dest)
     if (
@@ -267,7 +266,7 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
         and (execution := cell.execution) is (engine := execution.engine).rest
         and engine.spare_executions
     ):
-        # `deliver` to a server at rest: nearly every call comes through here.
+        # `deliver` to a server at rest, inlined: nearly every call passes here.
         pending = Call(cell, request, site, timeout is not None, scheduler.current)
         cell.execution = execution = engine.spare_executions.pop()
         execution.watcher = pending
@@ -282,7 +281,7 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
             pending.wait_for(timeout)
         return pending
     if cell is None or cell.execution.mode == DEAD:
-        # Without patience the news of its death comes too late; that a name is free is known at once.
+        # With timeout 0 the DOWN of a dead process comes too late, as in OTP; a free name is known at once.
         reason = "timeout" if cell is not None and timeout is not None and timeout <= 0 else "noproc"
         return Failed(Exit((reason, CallSite("gen_server", "call", site))))
     if cell is scheduler.current:
@@ -301,22 +300,22 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
 
 
 def whereis(dest: Dest) -> Pid | None:
-    """Elixir's `GenServer.whereis/1`: who is behind a pid, a name or `("via", registry, key)`; None if there is nobody."""
+    """Elixir's `GenServer.whereis/1`: the pid of a destination (see `call`), None if there is no such process."""
     cell = resolve(dest)
     return None if cell is None else cell.pid
 
 
 def cast(dest: Dest, request: Any) -> None:
-    """`gen_server:cast/2`: fire and forget; a dead or missing server swallows it."""
+    """`gen_server:cast/2`: sends the request without waiting; it is dropped if there is no such process."""
     cell = resolve(dest)
     if cell is not None:
         cell.deliver(Cast(request))
 
 
 def reply(from_: From, value: Any) -> None:
-    """`gen_server:reply/2`: answers a call whose handle_call returned `NoReply`. Who traces or counts the server hears nothing.
+    """`gen_server:reply/2`: replies to a call whose handle_call has returned `NoReply`. Not traced by `sys`.
 
-    Raises Error("function_clause") for what is no `From`.
+    Raises Error("function_clause") if `from_` is not a `From`.
     """
     if not hasattr(from_, "answer"):
         raise Error("function_clause")
@@ -324,7 +323,7 @@ def reply(from_: From, value: Any) -> None:
 
 
 class TerminateRequest(SystemMessage):
-    """`sys:terminate/2`, as `caller` asks for it. `accepted` once the process has come to it."""
+    """The system message of `gen_server:stop/3`. `accepted` is True once the process has handled it."""
 
     __slots__ = ("__weakref__", "accepted", "caller", "reason")
 
@@ -339,17 +338,19 @@ class TerminateRequest(SystemMessage):
 
 
 async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None) -> None:
-    """`gen_server:stop/3`: the server runs `terminate` behind the mail it has, and ends with `reason`.
+    """`gen_server:stop/3`: after the messages before it the server runs `terminate` and ends with `reason`.
 
-    Raises Exit("noproc") if there is none, Exit(other) if it ended with another reason, Exit((other,
-    CallSite)) if it ended before it came to this request, Exit("timeout") after `timeout` ms: it still ends
-    when it comes to it. Raises Error("badarg"), and stops nothing, if `dest` or `timeout` can be none.
+    Raises Exit("noproc") if there is no such process, Exit(other) if it ends with another reason, Exit((other, CallSite)) if it
+    ends before it handles the request, and Exit("timeout") after `timeout` ms; the server then still stops when it gets to the
+    request. Raises Error("badarg"), without a request, if `dest` or `timeout` is invalid.
     """
     check_timeout(timeout)
     cell = resolve(dest)
     if cell is None or cell.execution.mode == DEAD:
         raise Exit("noproc" if cell is None or timeout is None or timeout > 0 else "timeout")
-    there = cell if isinstance(cell, Cell) else dest  # {Name, Node} of another node stays what it is
+    there = (
+        cell if isinstance(cell, Cell) else dest
+    )  # as in OTP, {Name, Node} of another node is not resolved
     site = CallSite("sys", "terminate", (there, reason, "infinity" if timeout is None else timeout))
     if cell is scheduler.current:
         raise Exit(("calling_self", site))
@@ -387,9 +388,9 @@ async def start_actor(
     kwargs: dict[str, Any] | None = None,
     watched: list[Ref] | None = None,
 ) -> Pid | None:
-    """`gen:start/6`: spawns the process and waits until its init is done. See `GenServer.start_link`.
+    """`gen:start/6`: spawns the process and waits until its `init` has returned. See `GenServer.start_link`.
 
-    Into `watched` goes a monitor of the process, which the caller must be a process for.
+    If `watched` is a list, a monitor of the process by the caller is appended to it.
     """
     check_timeout(timeout)
     if name is not None:

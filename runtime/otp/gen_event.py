@@ -1,4 +1,4 @@
-"""OTP's `gen_event`: one manager process, in which any number of handlers hear each event.
+"""OTP's `gen_event`: a manager process that passes each event to all handlers installed in it.
 
     class Counter(EventHandler):
         def init(self, start):
@@ -11,9 +11,9 @@
     await add_handler("events", Counter, 0)
     notify("events", "something happened")
 
-A handler is named by its class, or `(class, id)`; its state is the instance. One that raises is removed and reported, the others
-and the manager go on. Callbacks are plain functions. All times are milliseconds. What fails in a function is Exit(reason), in
-`call` Exit((reason, CallSite)).
+A handler is identified by its class or by `(class, id)`; its state is the instance. A handler that raises is removed and
+reported; the others and the manager are not affected. Callbacks are plain functions, not coroutines. All times are milliseconds.
+A failed request raises Exit(reason), in `call` Exit((reason, CallSite)).
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from runtime.otp.send_request import RequestId
 
 @dataclass(frozen=True, slots=True)
 class RemoveHandler:
-    """`remove_handler`: the handler goes, after `terminate("remove_handler")`. From handle_call with a `reply`."""
+    """`remove_handler`: removes the handler after `terminate("remove_handler")`; `reply` is for handle_call."""
 
     reply: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class SwapHandler:
-    """`{swap_handler, Args1, State, Handler2, Args2}`: another takes its place. From handle_call with a `reply`."""
+    """`{swap_handler, Args1, State, Handler2, Args2}`: replaces the handler; `reply` is for handle_call."""
 
     args1: Any
     handler2: Any
@@ -55,28 +55,30 @@ class SwapHandler:
 
 
 class EventHandler:
-    """A handler's callbacks. All but `init` may be left out."""
+    """The callbacks of a handler, all of them optional."""
 
     def init(self, args: Any) -> Any:
-        """None or "ok" if it is there; anything else is why it is not, and what `add_handler` returns.
+        """Sets the state up. Returns None or "ok"; anything else refuses and is the result of `add_handler`.
 
-        After a swap `args` is `(args2, what terminate of the old one returned)`.
+        In a swap `args` is `(args2, result of the old handler's terminate)`.
         """
 
     def handle_event(self, event: Any) -> Any:
-        """Hears an event: None, RemoveHandler or SwapHandler."""
+        """Handles an event: None, RemoveHandler or SwapHandler."""
 
     def handle_call(self, request: Any) -> Any:
-        """Answers `call`: `gen_server.Reply(value)`, RemoveHandler(reply) or SwapHandler(..., reply)."""
+        """Handles a `call`: `Reply(value)`, RemoveHandler(reply) or SwapHandler(..., reply)."""
         return Reply(("error", "bad_call"))
 
     def handle_info(self, message: Any) -> Any:
-        """Any other message of the manager: as handle_event."""
+        """Handles any other message to the manager; results as of handle_event."""
 
     def terminate(self, arg: Any) -> Any:
-        """Last words: `arg` is delete_handler's or a swap's, "stop", "remove_handler", ("stop", reason) or ("error", reason).
+        """Cleans up before the handler is removed.
 
-        A handler that raised gets ("error", ("EXIT", reason)); ("stop", reason) one whose supervisor has ended.
+        `arg` is the argument of delete_handler or of a swap, "stop" when the manager stops, "remove_handler",
+        `("stop", reason)` when the process that added it by add_sup_handler has ended, `("error", reason)` after an invalid
+        result, and `("error", ("EXIT", reason))` after an exception.
         """
 
 
@@ -130,10 +132,10 @@ class _Handler:
 
 
 class Manager(GenServer):
-    """The manager. It owns the handlers, newest first, and traps exits to hear of those who added one with add_sup_handler.
+    """The manager. It owns the handlers, newest first, and traps exits of the processes that called add_sup_handler.
 
-    It is linked to them for good, also if the handler has gone or never came: as in OTP, its end unlinks those whose handlers it
-    still has, and is the end of the others.
+    As in OTP the link to such a process stays when its handler is removed or was refused. When the manager ends it unlinks the
+    processes that still have a handler; the others receive its exit signal.
     """
 
     def init(self) -> None:
@@ -178,7 +180,7 @@ class Manager(GenServer):
         return ("error", "bad_call")
 
     def terminate(self, reason: Any) -> None:
-        """Each handler hears "stop", whatever the reason."""
+        """Calls `terminate("stop")` of each handler, whatever the reason."""
         handlers, self.handlers = self.handlers, []
         for one in handlers:
             self._ended(one, "stop", "shutdown")
@@ -192,7 +194,7 @@ class Manager(GenServer):
         return next((one for one in self.handlers if one.handler == handler), None)
 
     def _add(self, handler: Any, args: Any, supervisor: Pid | None) -> Any:
-        """A new handler at the front; "ok", or why it is not there."""
+        """Adds a handler at the front: "ok", or the result with which `init` refused."""
         cell = None if supervisor is None else supervisor.cell
         if cell is not None:
             self._myRef.link(cell)
@@ -202,12 +204,12 @@ class Manager(GenServer):
         self.handlers.insert(0, _Handler(handler, instance, cell))
         return "ok"
 
-    def _all(self, hear: Callable[[EventHandler], Any]) -> None:
+    def _all(self, callback: Callable[[EventHandler], Any]) -> None:
         for one in list(self.handlers):
-            self._follow(one, run(hear, one.instance))
+            self._apply_result(one, run(callback, one.instance))
 
-    def _follow(self, one: _Handler, result: Any) -> None:
-        """Does with a handler what its callback's result says; another takes its very place."""
+    def _apply_result(self, one: _Handler, result: Any) -> None:
+        """Removes or swaps a handler as the result of its callback says; a swap keeps the position."""
         match result:
             case None | "ok" | Reply():
                 return
@@ -235,21 +237,21 @@ class Manager(GenServer):
         if one is None:
             return ("error", "bad_module")
         result = run(one.instance.handle_call, request)
-        self._follow(one, result)
+        self._apply_result(one, result)
         match result:
             case Reply(value) | RemoveHandler(value) | SwapHandler(reply=value):
                 return value
         return ("error", _why(result))
 
     def _ended(self, one: _Handler, arg: Any, reason: Any) -> Any:
-        """A handler that has been taken out has its last words, which are returned; its supervisor is sent `reason`."""
+        """Terminates a removed handler and sends `reason` to its supervisor. Returns the result of `terminate`."""
         last = _why(run(one.instance.terminate, arg))
         if one.supervisor is not None:
             one.supervisor.deliver(("gen_event_EXIT", one.handler, reason))
         return last
 
     def _crashed(self, handler: Any, supervisor: Cell | None, why: Any, reason: Any) -> None:
-        """A handler has crashed, or was to take another's place and has not come: of the latter OTP sends only "crash"."""
+        """Reports a handler that has crashed, or that has refused to start in a swap, for which OTP sends only "crash"."""
         reports.supervisor(self._myRef, "handler_crashed", why, handler, None)
         if supervisor is not None:
             supervisor.deliver(("gen_event_EXIT", handler, reason))
@@ -257,10 +259,10 @@ class Manager(GenServer):
     def _swap(
         self, one: _Handler | None, args1: Any, handler2: Any, args2: Any, supervisor: Pid | None
     ) -> Any:
-        """From outside: the new one comes to the front; without an old one it comes all the same."""
+        """A swap by request: adds the new handler at the front, even if the old one does not exist."""
         last: Any = "error"
         if one is not None:
-            supervisor = supervisor or one.supervisor  # it passes on with the place
+            supervisor = supervisor or one.supervisor  # inherited by the new handler
             self.handlers.remove(one)
             last = self._ended(one, args1, ("swapped", handler2, supervisor))
         result = self._add(handler2, (args2, last), supervisor)
@@ -268,12 +270,12 @@ class Manager(GenServer):
 
 
 def _why(result: Any) -> Any:
-    """What a callback returned, or `{'EXIT', Reason}` as Erlang's catch gives it."""
+    """The result of a callback, or `{'EXIT', Reason}` if it has raised, as with Erlang's `catch`."""
     return ("EXIT", result.reason) if isinstance(result, Raised) else result
 
 
 def _started(handler: Any, args: Any) -> tuple[Any, EventHandler | None]:
-    """The instance of a handler that wants to be there, or what its init said instead."""
+    """Creates and initialises a handler: ("ok", instance), or (result, None) if `init` refused."""
     kind = handler[0] if isinstance(handler, tuple) else handler
     instance = run(kind)
     result = run(instance.init, args) if isinstance(instance, EventHandler) else instance
@@ -296,19 +298,19 @@ async def start(*, name: Any = None, timeout: float | None = None) -> Pid | None
 
 
 async def start_monitor(*, name: Any = None, timeout: float | None = None) -> tuple[Pid, Ref] | None:
-    """`gen_event:start_monitor/1`: as start, and the caller monitors it: `(pid, ref)`."""
+    """`gen_event:start_monitor/1`: as start, monitored by the caller: `(pid, ref)`."""
     return await Manager.start_monitor(name=name, timeout=timeout)
 
 
 def notify(manager: Dest, event: Any) -> None:
-    """`gen_event:notify/2`: without waiting. Raises Error("badarg") for a name that nobody has."""
+    """`gen_event:notify/2`: sends an event without waiting. Raises Error("badarg") for a name that is not registered."""
     if isinstance(manager, str) and gen_server.whereis(manager) is None:
         raise Error("badarg")
     gen_server.cast(manager, _Notify(event))
 
 
 async def _rpc(manager: Dest, request: Any) -> Any:
-    """A request whose failure is the bare reason, as of all functions here but `call`."""
+    """A request that fails with the bare reason, as in all functions here but `call`."""
     try:
         return await gen_server.call(manager, request, None)
     except Exit as failed:
@@ -316,31 +318,31 @@ async def _rpc(manager: Dest, request: Any) -> Any:
 
 
 async def sync_notify(manager: Dest, event: Any) -> Any:
-    """`gen_event:sync_notify/2`: "ok" once all handlers have had it."""
+    """`gen_event:sync_notify/2`: returns "ok" when all handlers have handled the event."""
     return await _rpc(manager, _Notify(event))
 
 
 async def add_handler(manager: Dest, handler: Any, args: Any = None) -> Any:
-    """`gen_event:add_handler/3`: "ok", what `init` returned instead, or ("EXIT", reason)."""
+    """`gen_event:add_handler/3`: "ok", the result with which `init` refused, or ("EXIT", reason)."""
     return await _rpc(manager, _Add(handler, args, None))
 
 
 async def add_sup_handler(manager: Dest, handler: Any, args: Any = None) -> Any:
-    """`gen_event:add_sup_handler/3`: handler and caller are bound to each other.
+    """`gen_event:add_sup_handler/3`: as add_handler, supervised by the caller.
 
-    The handler goes with the caller, and the caller is sent a message `("gen_event_EXIT", handler, reason)` if the handler
-    goes.
+    The handler is removed when the caller ends, and the caller gets `("gen_event_EXIT", handler, reason)` when the handler is
+    removed.
     """
     return await _rpc(manager, _Add(handler, args, self_()))
 
 
 async def delete_handler(manager: Dest, handler: Any, args: Any = None) -> Any:
-    """`gen_event:delete_handler/3`: what its `terminate(args)` returned, or ("error", "module_not_found")."""
+    """`gen_event:delete_handler/3`: the result of `terminate(args)`, or ("error", "module_not_found")."""
     return await _rpc(manager, _Delete(handler, args))
 
 
 async def swap_handler(manager: Dest, old: tuple[Any, Any], new: tuple[Any, Any]) -> Any:
-    """`gen_event:swap_handler/3`: `(handler1, args1)` by `(handler2, args2)`; see `EventHandler.init`."""
+    """`gen_event:swap_handler/3`: replaces `(handler1, args1)` by `(handler2, args2)`; see `EventHandler.init`."""
     return await _rpc(manager, _Swap(*old, *new, None))
 
 
@@ -350,7 +352,7 @@ async def swap_sup_handler(manager: Dest, old: tuple[Any, Any], new: tuple[Any, 
 
 
 async def call(manager: Dest, handler: Any, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
-    """`gen_event:call/4`: its answer, ("error", "bad_module") if it is not there, ("error", ("EXIT", reason)) if it raised."""
+    """`gen_event:call/4`: the reply, ("error", "bad_module") if there is no such handler, or ("error", ("EXIT", reason))."""
     try:
         return await gen_server.call(manager, _Call(handler, request), timeout)
     except Exit as failed:
@@ -359,15 +361,15 @@ async def call(manager: Dest, handler: Any, request: Any, timeout: float | None 
 
 
 def send_request(manager: Dest, handler: Any, request: Any) -> RequestId:
-    """`gen_event:send_request/3`: as `call`; its answer is fetched by the functions of `runtime.otp.request_ids`."""
+    """`gen_event:send_request/3`: as `call`; the reply is read by the functions of `runtime.otp.request_ids`."""
     return gen_server.send_request(manager, _Call(handler, request))
 
 
 async def which_handlers(manager: Dest) -> list[Any]:
-    """`gen_event:which_handlers/1`: the newest first."""
+    """`gen_event:which_handlers/1`: the handlers, newest first."""
     return await _rpc(manager, _Which())
 
 
 async def stop(manager: Dest, reason: Any = "normal", timeout: float | None = None) -> None:
-    """`gen_event:stop/3`: each handler gets `terminate("stop")`."""
+    """`gen_event:stop/3`: calls `terminate("stop")` of each handler."""
     await gen_server.stop(manager, reason, timeout)

@@ -13,8 +13,7 @@
     pid = await Counter.start_link(0, name="counter")
     await call("counter", Next())
 
-The state is the instance. Each callback may be `async def`: the process waits, the others run. Times are
-milliseconds.
+The state is the instance. Each callback may be `async def`: the process waits while others run. Times are milliseconds.
 """
 
 from __future__ import annotations
@@ -29,10 +28,8 @@ from runtime.core.control_block import RareState
 from runtime.core.durations import check_duration, check_timeout
 from runtime.core.exits import CallSite, Error, Exit, Unwind, is_shutdown
 from runtime.core.pid import Pid, Ref
-from runtime.core.process import Cell
-from runtime.core.scheduling import TIMEOUT, scheduler
+from runtime.core.scheduling import TIMEOUT, current_process
 from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
-from runtime.core.timers import Timer
 from runtime.otp.callback import NO_REPLY, Ignore, NoReply, Ok, Raised, Reply, Stop, completed, outcome, run
 from runtime.otp.child_spec import SPEC_OPTIONS, ChildSpec, check_options
 from runtime.otp.erlang import demonitor
@@ -53,13 +50,14 @@ from runtime.otp.gen import (
 from runtime.otp.init_ack import StartError, StartReply
 from runtime.otp.process_dictionary import ancestors_of
 from runtime.otp.send_request import receive_response, send_request, wait_response
+from runtime.otp.server_timeout import ServerTimeout, only_system_messages
 
 
 class GenServer(Process):
-    """The behaviour. Subclasses define the callbacks they need, with OTP's names; each may be `async def`.
+    """The behaviour. Subclasses define the callbacks that they need, under OTP's names; each may be `async def`.
 
-    `max_mailbox` bounds the mailbox: a call to a full one fails at once with `overload`, other messages are
-    dropped and counted.
+    `max_mailbox` bounds the mailbox, in messages: a call to a full one fails at once with "overload", other messages are dropped
+    and counted (`Engine.refused`).
     """
 
     max_mailbox: ClassVar[int | None] = None
@@ -67,39 +65,38 @@ class GenServer(Process):
     # ---- callbacks
 
     def init(self, *args: Any) -> Any:
-        """Sets the state up. Returns None or `Ok(...)`, `Ignore()`, `Stop(reason)`; raising is a failed start."""
+        """Sets the state up. Returns None, `Ok(...)`, `Ignore()` or `Stop(reason)`; an exception fails the start."""
 
     def handle_call(self, request: Any, from_: From) -> Any:
-        """Answers a call: `Reply(value)`, `NoReply()` to answer later, `Stop(reason, reply)`."""
+        """Handles a call: `Reply(value)`, `NoReply()` to reply later, or `Stop(reason, reply)`."""
         return Stop(("bad_call", request))
 
     def handle_cast(self, request: Any) -> Any:
-        """Takes a cast: None, `NoReply(...)` or `Stop(reason)`."""
+        """Handles a cast: None, `NoReply(...)` or `Stop(reason)`."""
         return Stop(("bad_cast", request))
 
     def handle_info(self, message: Any) -> Any:
-        """Takes any other message, `"timeout"` and `ExitMessage`s included: None, `NoReply(...)` or `Stop(reason)`."""
+        """Handles any other message, also `"timeout"` and `ExitMessage`: None, `NoReply(...)` or `Stop(reason)`."""
 
     def handle_continue(self, continue_: Any) -> Any:
-        """Goes on with what a callback put into `continue_`, before any mail: None, `NoReply(...)` or `Stop(reason)`."""
+        """Handles the `continue_` of a callback, before the next message: None, `NoReply(...)` or `Stop(reason)`."""
         return Stop(("bad_continue", continue_))
 
     def terminate(self, reason: Any) -> Any:
-        """Last words: after Stop, an exception, or the parent's exit if the server traps exits. The result is ignored."""
+        """Cleans up: after Stop, an exception, or the parent's exit if the server traps exits. The result is ignored."""
 
     def format_status(self) -> Any:
-        """The state as `sys:get_status` and crash reports show it; override to hide secrets."""
+        """The state as shown by `sys:get_status` and crash reports; override it to hide secrets."""
         return self._get_state()
 
     # ---- starting
 
     @classmethod
     async def start_link(cls, *args: Any, name: Any = None, timeout: float | None = None) -> Pid | None:
-        """`gen_server:start_link/4`: runs `init(*args)` in a new process linked to the caller; returns when init has.
+        """`gen_server:start_link/4`: starts a process linked to the caller; returns when its `init(*args)` has returned.
 
-        Returns the pid, None for `ignore`. `name` registers it (a string, or `("via", registry, key)`).
-        Raises StartError: `("already_started", pid)`, init's reason, or `"timeout"` after `timeout` ms (it is
-        then killed).
+        Returns the pid, or None for `ignore`. `name` registers it: a string, `("via", registry, key)` or `("global", name)`.
+        Raises StartError: `("already_started", pid)`, the reason of `init`, or `"timeout"` after `timeout` ms, which kills it.
         """
         return await start_actor(cls(), args, link=True, name=name, timeout=timeout)
 
@@ -110,16 +107,16 @@ class GenServer(Process):
 
     @classmethod
     async def start_configured(cls, name: str, arguments: Mapping[str, Any]) -> Pid | None:
-        """As start_link, with the arguments of `init` by name: how supervisor.toml starts it."""
+        """As start_link, with keyword arguments for `init`: called for a worker in supervisor.toml."""
         return await start_actor(cls(), (), link=True, name=name, kwargs=dict(arguments))
 
     @classmethod
     async def start_monitor(
         cls, *args: Any, name: Any = None, timeout: float | None = None
     ) -> tuple[Pid, Ref] | None:
-        """`gen_server:start_monitor/4`: as start, and the caller monitors it from the first moment on: `(pid, ref)`.
+        """`gen_server:start_monitor/4`: as start, monitored by the caller: `(pid, ref)`, or None for `ignore`.
 
-        A start that fails leaves no monitor behind.
+        A failed start leaves no monitor behind.
         """
         watched: list[Ref] = []
         try:
@@ -135,9 +132,9 @@ class GenServer(Process):
 
     @classmethod
     def child_spec(cls, *args: Any, id: Any = None, **options: Any) -> ChildSpec:
-        """Elixir's `child_spec/1`: how a supervisor starts it with these arguments.
+        """Elixir's `child_spec/1`: the child spec of a server with these arguments.
 
-        Options are those of ChildSpec, and those of `start_link`, as `name`. Raises TypeError for what is neither.
+        Options are those of ChildSpec and those of `start_link`, such as `name`. Raises TypeError for an unknown option.
         """
         starting = {option: options.pop(option) for option in tuple(options) if option not in SPEC_OPTIONS}
         if starting:
@@ -147,19 +144,19 @@ class GenServer(Process):
         return ChildSpec(cls if id is None else id, (start, args), modules=(cls,), **options)
 
     def code_change(self, old_module: type, extra: Any) -> Any:
-        """`Module:code_change/3`, by `sys.change_code`: the instance is of the new class already and may put its state right.
+        """`Module:code_change/3`, called by `sys.change_code`: converts the state; the instance already has the new class.
 
-        Raising refuses the change.
+        An exception refuses the change.
         """
 
-    # ---- the engine's side
+    # ---- the loop
 
     def _init(self, *args: Any, **kwargs: Any) -> Any:
         return self.init(*args, **kwargs)
 
     def _begin(self) -> Coroutine[Any, Any, Any] | None:
         execution = self._myRef.execution
-        if execution.waiting is None:  # made by Thespian's createActor: nobody waits for init
+        if execution.waiting is None:  # created by Thespian's createActor, which does not wait for init
             return self._initialise(self._init, None, None)
         init, name, started = execution.waiting
         execution.waiting = None
@@ -187,7 +184,7 @@ class GenServer(Process):
         return self._initialised(result, name, started)
 
     async def _register_globally(self, name: tuple[str, str], init: Callable[[], Any]) -> Any:
-        """`{global, Name}`: all nodes are asked before init runs."""
+        """Registers `{global, Name}` on all nodes, then runs init."""
         node = self._myRef.engine.node
         if node is None or node.global_names is None:
             raise Exit("badarg")
@@ -213,7 +210,7 @@ class GenServer(Process):
                 if result is None:
                     return None
                 return self._options(result)
-            case Ignore() | "ignore":  # the latter by throw(ignore), as OTP says it
+            case Ignore() | "ignore":  # the latter by throw(ignore)
                 self._fail_init(name, started, None, "normal")
             case Stop(reason=reason) | Raised(reason=reason) | ("stop", reason):
                 self._fail_init(name, started, StartError(reason), reason)
@@ -228,7 +225,7 @@ class GenServer(Process):
         cell = self._myRef
         if isinstance(name, tuple):
             name[1].unregister_name(name[2])
-        elif name is not None and cell.relations.name == name:  # init may have given it up
+        elif name is not None and cell.relations.name == name:  # unless init has unregistered it
             cell.engine.unregister(name)
         if started is not None:
             started.acknowledge(None, error)
@@ -236,13 +233,13 @@ class GenServer(Process):
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         rare = self._myRef.relations.rare
-        if rare is not None and not self._hear(rare, message):
+        if rare is not None and not self._message_taken(rare, message):
             return None
         kind = type(message)
         try:
             if kind is Call:
                 result = self.handle_call(message.request, message)
-                if type(result) is Reply:  # the common case, without the detour
+                if type(result) is Reply:  # the common case, inlined
                     message.answer(result.value)
                     if result.timeout is None and result.continue_ is None:
                         return None
@@ -252,7 +249,7 @@ class GenServer(Process):
             elif kind is Cast:
                 result = self.handle_cast(message.request)
             elif isinstance(message, NeverRefused):
-                return self._handle_own(message)
+                return self._handle_signal(message)
             else:
                 result = self.handle_info(message)
         except BaseException as error:
@@ -264,14 +261,14 @@ class GenServer(Process):
             return self._await(result, from_)
         return self._apply(result, from_)
 
-    def _handle_own(self, message: NeverRefused) -> Coroutine[Any, Any, Any] | None:
-        """What the runtime itself has sent."""
+    def _handle_signal(self, message: NeverRefused) -> Coroutine[Any, Any, Any] | None:
+        """Handles a message of the runtime itself."""
         info: Any = message
         if isinstance(message, SystemMessage):
             return self._system(message)
         if type(message) is ExitMessage and message.pid is (self._myRef.relations.parent or self._myRef):
             return self._stop(message.reason)
-        if type(message) is _ServerTimeout:
+        if type(message) is ServerTimeout:
             if message.stale:
                 return None
             info = "timeout"
@@ -290,7 +287,7 @@ class GenServer(Process):
             await follow
 
     def _apply(self, result: Any, from_: Call | None) -> Coroutine[Any, Any, Any] | None:
-        """Does what a callback's return value says."""
+        """Acts on the result of a callback."""
         kind = type(result)
         if kind is Reply and from_ is not None:
             from_.answer(result.value)
@@ -309,7 +306,7 @@ class GenServer(Process):
         return self._stop(("bad_return_value", result))
 
     def _options(self, result: Ok | Reply | NoReply) -> Coroutine[Any, Any, Any] | None:
-        # A loop, and another in `_await`: a server may continue for ever, so a step must not cost any stack.
+        # A loop here and in `_await`: a server may continue without end, so a step must not deepen the stack.
         while result.continue_ is not None:
             follow = run(self.handle_continue, result.continue_)
             if type(follow) is CoroutineType:
@@ -319,19 +316,19 @@ class GenServer(Process):
             result = follow
         if result.timeout is not None:
             cell = self._myRef
-            # A message that waits already makes the timeout void, unless it is one of sys.
+            # A message that is already waiting voids the timeout, unless it is a system message.
             check_duration(result.timeout)
-            if _only_system(cell):
-                marker = _ServerTimeout(result.timeout)
+            if only_system_messages(cell):
+                marker = ServerTimeout(result.timeout)
                 cell.own_rare().timeout = marker
                 marker.arm(cell)
         return None
 
-    def _hear(self, rare: RareState, message: Any) -> bool:
-        """Something came: a pending timeout is void, a trace is notified, statistics count. False if it is nothing at all."""
+    def _message_taken(self, rare: RareState, message: Any) -> bool:
+        """Cancels a pending timeout, traces and counts. False if the message is a stale timeout, to be ignored."""
         if isinstance(message, SystemMessage):
-            return True  # sys stands beside the protocol: it is neither traced nor does it end a timeout
-        if type(message) is _ServerTimeout and message.stale:
+            return True  # neither traced nor the end of a timeout
+        if type(message) is ServerTimeout and message.stale:
             return False
         timeout = rare.timeout
         if timeout is not None:
@@ -347,9 +344,9 @@ class GenServer(Process):
         cell = self._myRef
         follow = message.perform(cell)
         rare = cell.relations.rare
-        if rare is not None and rare.timeout is not None:  # as in OTP, the time starts anew
+        if rare is not None and rare.timeout is not None:  # as in OTP, the timeout starts again
             rare.timeout.cancel()
-            rare.timeout = timeout = _ServerTimeout(rare.timeout.ms)
+            rare.timeout = timeout = ServerTimeout(rare.timeout.ms)
             timeout.arm(cell)
         return follow
 
@@ -359,7 +356,7 @@ class GenServer(Process):
             rare.timeout.cancel()
 
     def _stop(self, reason: Any, answer: tuple[Call, Any] | None = None) -> Coroutine[Any, Any, Any] | None:
-        """`terminate`, then the end. terminate may change the reason by failing; a throw in it is harmless."""
+        """Runs `terminate` and ends the process; an exception in terminate becomes the reason, a throw does not."""
         result = run(self.terminate, reason)
         if type(result) is CoroutineType:
             return self._await_terminate(result, reason, answer)
@@ -385,7 +382,7 @@ class GenServer(Process):
         return {"$ancestors": ancestors_of(self._myRef)}
 
     def _status(self) -> dict[str, Any]:
-        """What `sys.get_status` shows beside the state."""
+        """What `sys.get_status` shows in addition to the state."""
         return {}
 
     def _crash_context(self, source: Any) -> dict[str, Any]:
@@ -399,47 +396,12 @@ class GenServer(Process):
         return state
 
 
-def _only_system(cell: Cell) -> bool:
-    """True if no message waits that would end a timeout."""
-    mailbox = cell.execution.mailbox
-    return not mailbox or all(isinstance(message, SystemMessage) for message in mailbox)
-
-
-class _ServerTimeout(NeverRefused):
-    """The timeout of a callback's return value; void as soon as any message comes."""
-
-    __slots__ = ("ms", "stale", "timer")
-
-    def __init__(self, ms: float) -> None:
-        self.ms = ms
-        self.stale = False
-        self.timer: Timer | None = None
-
-    def arm(self, cell: Cell) -> None:
-        """Starts the clock; with 0 the timeout is the next thing the server sees."""
-        if self.ms == 0:
-            cell.deliver(self)
-        else:
-            self.timer = cell.engine.call_later(self.ms / 1000, self._fire, cell)
-
-    def _fire(self, cell: Cell) -> None:
-        if _only_system(cell):
-            cell.deliver(self)
-
-    def cancel(self) -> None:
-        self.stale = True
-        if self.timer is not None:
-            self.timer.cancel()
-
-
 def enter_loop(server: GenServer, timeout: float | None = None) -> NoReturn:
-    """`gen_server:enter_loop/3,4`: the calling plain process becomes `server`, whose `init` is not called; never returns.
+    """`gen_server:enter_loop/3,4`: turns the calling plain process into `server`, without calling `init`. Never returns.
 
-    `timeout` in ms, as a callback's. Raises Error("badarg") in a process that is a behaviour already.
+    `timeout` in ms, as of a callback. Raises Error("badarg") in a process that already is a behaviour.
     """
-    cell = scheduler.current
-    if cell is None:
-        raise RuntimeError("this works only inside a process")
+    cell = current_process()
     if isinstance(cell.actor, GenServer):
         raise Error("badarg")
     check_timeout(timeout)

@@ -1,7 +1,7 @@
-"""`erlang:group_leader/0,2`: which group a process belongs to. It is inherited by all that the process starts from then on.
+"""`erlang:group_leader/0,2`: the group of a process, inherited by the processes that it spawns.
 
-It names a group, an application's processes or those of a test, and nothing more: output is `logging`'s, and there is no I/O
-protocol between processes. So a process that nobody has put into a group has none.
+It only identifies a group, such as the processes of an application or of a test. Output goes through `logging`; there is no I/O
+protocol. So a process has no group leader until one is set for it or an ancestor.
 """
 
 from __future__ import annotations
@@ -12,25 +12,23 @@ from runtime.core.exits import Error
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
-from runtime.core.scheduling import scheduler
+from runtime.core.scheduling import current_process
 
 
 def group_leader_of(cell: Cell) -> Pid | None:
-    """The leader of a living process's group, if it is in one."""
+    """The group leader of a living process, if it has one."""
     rare = cell.relations.rare
     return None if rare is None else rare.group_leader
 
 
 def group_leader(leader: Pid | None = None, pid: Any = None) -> Any:
-    """`erlang:group_leader/0,2`: the caller's leader, None without a group.
+    """`erlang:group_leader/0,2`: returns the caller's group leader, None if it has none.
 
-    `group_leader(leader, pid)`: True, and `pid` is in that group from now on.
-    Raises Error("badarg") for what is no pid, or a `pid` that is dead or of another node.
+    `group_leader(leader, pid)` sets that of `pid` and returns True. Raises Error("badarg") if one of them is not a pid, or `pid`
+    is dead or of another node.
     """
     if leader is None and pid is None:
-        if scheduler.current is None:
-            raise RuntimeError("this works only inside a process")
-        return group_leader_of(scheduler.current)
+        return group_leader_of(current_process())
     if not isinstance(leader, Pid) or not isinstance(pid, Cell) or pid.execution.mode == DEAD:
         raise Error("badarg")
     pid.own_rare().group_leader = leader

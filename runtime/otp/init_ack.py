@@ -1,6 +1,6 @@
-"""`proc_lib`'s `init_ack`: who starts a process waits until that process says that it has started.
+"""`proc_lib`'s `init_ack`: the starter of a process waits until the process has acknowledged its start or has ended.
 
-A started process acknowledges once, or its end is the answer. Times are milliseconds.
+Times are milliseconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from runtime.core.signals import DownReply, ExitMessage
 
 
 class StartError(Exception):
-    """`{error, Reason}` of a start function."""
+    """`{error, Reason}` from a start function."""
 
     def __init__(self, reason: Any) -> None:
         super().__init__(reason)
@@ -22,18 +22,18 @@ class StartError(Exception):
 
 
 class StartReply(DownReply):
-    """`proc_lib:start_link`'s wait for `init_ack`. If the process dies before, its reason is the error.
+    """The starter's wait for `init_ack`. If the process ends first, its reason is the error.
 
-    It lies in the new process's `execution.watcher`.
+    It is the `execution.watcher` of the new process.
     """
 
     starter: Cell | None
 
     def __post_init__(self) -> None:
-        """No monitor is set."""
+        """Adds no monitor, unlike DownReply."""
 
     def take_exit(self, pid: Pid, reason: Any) -> bool:
-        # As sync_start_link does: any EXIT message of the process is the answer, also one it sent by exit/2.
+        # As in sync_start_link any EXIT message from the process ends the wait, also one that it sent by exit/2.
         if self.done or self.starter is None or pid is not self.target:
             return False
         self.resolve(None, StartError(reason))
@@ -52,9 +52,9 @@ class StartReply(DownReply):
 
 
 def acknowledged(started: StartReply, timeout: float | None) -> Awaitable[Any]:
-    """`proc_lib:sync_start`: what the process says; after `timeout` ms it is killed, and nothing of its end comes to the starter.
+    """`proc_lib:sync_start`: awaits the acknowledgement; after `timeout` ms the process is unlinked and killed.
 
-    Raises StartError where it is awaited: the process's reason, or "timeout".
+    Raises StartError when awaited: the exit reason of the process, or "timeout".
     """
     return started if timeout is None else _acknowledged_within(started, timeout)
 

@@ -1,4 +1,4 @@
-"""`gen_statem`'s loop state: the events that a machine handles before its mail, those it has postponed, and its timers."""
+"""`gen_statem`'s loop data: queued events, postponed events and timers."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ from runtime.otp.transition import (
 
 
 class Expired(NeverRefused):
-    """In the mailbox: a timer has run down. Void if that timer was cancelled or set anew in the meantime."""
+    """The message of a timer that has expired. Void if the timer was cancelled or restarted meanwhile."""
 
     __slots__ = ("content", "event", "timer")
 
     def __init__(self, event: Event, content: Any) -> None:
         self.event = event
         self.content = content
-        self.timer: Timer | None = None  # None: time 0, comes as soon as no event waits
+        self.timer: Timer | None = None  # None for a timeout of 0, which comes as soon as the queue is empty
 
     def __repr__(self) -> str:
         return f"Timeout({self.event!r}, {self.content!r})"
 
 
 class LoopState:
-    """State, event queue, postponed events and timers of one machine."""
+    """The state, queued and postponed events and timers of one machine."""
 
     __slots__ = ("modules", "next_events", "postpone", "postponed", "queue", "state", "timeouts", "timers")
 
     def __init__(self, state: Any) -> None:
         self.state = state
-        self.queue: deque[tuple[Event, Any]] = deque()  # events to handle before any mail
+        self.queue: deque[tuple[Event, Any]] = deque()  # events to handle before the next message
         self.postponed: deque[tuple[Event, Any]] = deque()  # oldest first
         self.timers: dict[Event, Expired] = {}
-        self.modules: list[type] = []  # those that PopCallbackModule brings back, the last pushed last
-        # what the callbacks of one transition have asked for:
+        self.modules: list[type] = []  # the stack of PushCallbackModule and PopCallbackModule
+        # the actions of the current transition:
         self.postpone = False
         self.next_events: list[tuple[Event, Any]] = []
         self.timeouts: list[TimeoutAction] = []
 
     def start(self, cell: Cell) -> None:
-        """Performs the timeout actions of a transition: of several for one event the last counts alone.
+        """Performs the timeout actions of a transition; of several for one event only the last counts.
 
-        As gen_statem does, from the last to the first, so that of timers that are due together the one of the last action fires
-        first; timeouts of time 0 come in the order of their actions.
+        As in gen_statem they are performed from the last to the first: of timers due at the same time the one of the last action
+        fires first. Timeouts of 0 come in the order of their actions.
         """
         actions: dict[Event, TimeoutAction] = {}
         for action in reversed(self.timeouts):
@@ -85,13 +85,13 @@ class LoopState:
             self.timers[event] = Expired(event, content)
 
     def cancel(self, event: Event) -> None:
-        """Stops a timer; an expiry that lies in the mailbox is void."""
+        """Stops a timer; its `Expired` in the mailbox becomes void."""
         expired = self.timers.pop(event, None)
         if expired is not None and expired.timer is not None:
             expired.timer.cancel()
 
     def next(self) -> tuple[Event, Any] | None:
-        """The next event that comes before any mail: a queued one, then a timeout of time 0."""
+        """The next event to handle before any message: a queued one, else a timeout of 0; None if there is none."""
         if self.queue:
             return self.queue.popleft()
         for event, expired in self.timers.items():
@@ -101,7 +101,7 @@ class LoopState:
         return None
 
     def change(self) -> None:
-        """The state has changed: its timeout is void, postponed events come again before all that wait."""
+        """The state has changed: cancels the state timeout and queues the postponed events before all others."""
         self.cancel("state_timeout")
         while self.postponed:
             self.queue.appendleft(self.postponed.pop())

@@ -1,10 +1,10 @@
-"""Elixir's `PartitionSupervisor`: the same child several times, and a way to the one that serves a key.
+"""Elixir's `PartitionSupervisor`: several instances of one child, and a route from a key to the instance that serves it.
 
     spec = ChildSpec("writer", (Writer.start_link, ()))
     await PartitionSupervisor.start_link(spec, partitions=4, name="writers")
     await call(via("writers", user_id), Write(...))    # always the same writer for the same user
 
-It is a Supervisor (one_for_one) whose child ids are 0 to partitions - 1; that module's functions work on it.
+It is a one_for_one Supervisor whose child ids are 0 to partitions - 1; the functions of `supervisor` work on it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FLAGS: Final = SupFlags(intensity=3)
 
 
 class PartitionSupervisor(Supervisor):
-    """Start it with `start_link(spec, partitions=..., name=...)`."""
+    """The process. Start it with `start_link(spec, partitions=..., name=...)`."""
 
     kind: ClassVar[str] = "supervisor"
 
@@ -37,9 +37,9 @@ class PartitionSupervisor(Supervisor):
         with_arguments: Callable[[tuple[Any, ...], int], tuple[Any, ...]] | None = None,
         flags: SupFlags = _FLAGS,
     ) -> Any:
-        """`partitions` children of `spec` (by default one for each CPU).
+        """Starts `partitions` children of `spec`, by default one for each CPU.
 
-        `with_arguments(args, partition)` gives the arguments of each; by default all get the same.
+        `with_arguments(args, partition)` returns the arguments of a partition; by default all have the same.
         """
         count = (os.cpu_count() or 1) if partitions is None else partitions
         if type(count) is not int or count < 1:
@@ -61,24 +61,24 @@ class PartitionSupervisor(Supervisor):
         intensity: int = 3,
         period: float = 5,
     ) -> Pid | None:
-        """`PartitionSupervisor.start_link/1`: intensity and period as of Supervisor. Raises StartError."""
+        """`PartitionSupervisor.start_link/1`; intensity and period as of SupFlags. Raises StartError."""
         flags = SupFlags(intensity=intensity, period=period)
         return await super().start_link(spec, partitions, with_arguments, flags, name=name, timeout=timeout)
 
 
 def partition_of(key: Any, partitions: int) -> int:
-    """Which partition serves a key: integers modulo the number, all else by a hash that is the same in every run."""
+    """The partition that serves a key: an integer modulo the number of partitions, anything else by a stable hash."""
     if isinstance(key, int):
         return abs(key) % partitions
     return zlib.crc32(repr(key).encode()) % partitions
 
 
 class _Router:
-    """The registry behind `via`: its keys are `(supervisor, key)`."""
+    """The registry of `via`; its keys are `(supervisor, key)`."""
 
     @staticmethod
     def whereis_name(name: tuple[Dest, Any]) -> Pid | None:
-        """The process that serves the key now; None if it does not run. Read at once, without a message."""
+        """The process that serves the key; None if it is not running. Reads the supervisor's state without a message."""
         cell = gen_server.resolve(name[0])
         if cell is None or cell.execution.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
             return None
@@ -92,10 +92,10 @@ def via(sup: Dest, key: Any) -> tuple[str, Any, Any]:
 
 
 async def resize(sup: Dest, partitions: int) -> int:
-    """`PartitionSupervisor.resize!/2` (Elixir 1.18): that many partitions serve from now on; gives the former number.
+    """`PartitionSupervisor.resize!/2` (Elixir 1.18): sets the number of partitions and returns the former number.
 
-    At most as many as there were at the start. Those that are one too many are stopped; they start again when it grows.
-    Raises ValueError for any other number.
+    It can be at most the number at the start; surplus partitions are stopped, and restarted when the number grows again.
+    Raises ValueError for any other number, Exit("noproc") if the supervisor does not run.
     """
     cell = gen_server.resolve(sup)
     if cell is None or cell.execution.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
@@ -108,9 +108,8 @@ async def resize(sup: Dest, partitions: int) -> int:
     ):
         raise ValueError(f"partitions: expected 1 to {actor.started}, got {partitions!r}")
     before = actor.partitions
-    actor.partitions = min(
-        before, partitions
-    )  # first the way to them, then they: nobody is sent to one that ends
+    # Keys are routed to the remaining partitions before the others are stopped.
+    actor.partitions = min(before, partitions)
     for number in range(partitions, before):
         await terminate_child(sup, number)
     for number in range(before, partitions):

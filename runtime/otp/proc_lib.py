@@ -1,10 +1,10 @@
-"""OTP's `proc_lib` for plain functions: processes that say when they have started, and answer `sys`.
+"""OTP's `proc_lib` for plain functions: processes that acknowledge their start.
 
-How they answer `sys` is in `runtime.otp.special_process`.
+`runtime.otp.special_process` lets such a process handle the requests of `sys`.
 
     async def ticker(interval):
         erlang.register("ticker", erlang.self_())
-        proc_lib.init_ack(("ok", erlang.self_()))    # the starter goes on here
+        proc_lib.init_ack(("ok", erlang.self_()))    # the starter continues
         while True:
             match await erlang.receive(timeout=interval):
                 case SystemMessage() as message:
@@ -12,7 +12,7 @@ How they answer `sys` is in `runtime.otp.special_process`.
 
     ChildSpec("ticker", (proc_lib.start_link, (ticker, 1000)))
 
-The start functions return whatever `init_ack` was given, so a supervisor understands them. Times are milliseconds.
+The start functions return the value passed to `init_ack`, so they can stand in a child spec. Times are milliseconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from runtime.core.exits import Exit
 from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
 from runtime.core.reports import module_of
-from runtime.core.scheduling import scheduler
+from runtime.core.scheduling import current_process, scheduler
 from runtime.core.signals import ExitMessage
 from runtime.otp.erlang import demonitor
 from runtime.otp.gen import stop
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class _Acknowledgement(StartReply):
-    """The starter's wait. After `init_fail` it is over when the process is, with the value that was given there."""
+    """The starter's wait. After `init_fail` it ends with the process and returns the value of `init_fail`."""
 
     failed: tuple[Any] | None = None
 
@@ -64,7 +64,7 @@ class _Acknowledgement(StartReply):
 
 
 class SpecialProcess(FunctionProcess):
-    """A plain process that its starter waits for; requests of `sys` go into its mailbox (see `sys.handle_system_msg`)."""
+    """A plain process with an acknowledged start; requests of `sys` go to its mailbox (see `handle_system_msg`)."""
 
     __slots__ = ("started",)
 
@@ -74,7 +74,7 @@ class SpecialProcess(FunctionProcess):
 
     @property
     def runs(self) -> tuple[str, str]:
-        """Module and name of its function."""
+        """The module and the name of its function."""
         return (self._fn.__module__, getattr(self._fn, "__qualname__", repr(self._fn)))
 
     def initial_dictionary(self) -> dict[str, Any]:
@@ -82,32 +82,26 @@ class SpecialProcess(FunctionProcess):
 
 
 def spawn(fn: Callable[..., Any], *args: Any) -> Pid:
-    """`proc_lib:spawn/1,3`: a special process for which nobody waits."""
+    """`proc_lib:spawn/1,3`: spawns a process without waiting for it."""
     return current_engine().spawn_actor(SpecialProcess(fn, args), scheduler.current)
 
 
 def spawn_link(fn: Callable[..., Any], *args: Any) -> Pid:
     """`proc_lib:spawn_link/1,3`: as `spawn`, linked to the caller."""
-    return current_engine().spawn_actor(SpecialProcess(fn, args), _caller(), True)
+    return current_engine().spawn_actor(SpecialProcess(fn, args), current_process(), True)
 
 
 def spawn_monitor(fn: Callable[..., Any], *args: Any) -> tuple[Pid, Ref]:
     """`proc_lib:spawn_opt/2,4` with `monitor`: as `spawn`, monitored by the caller."""
-    parent = _caller()
+    parent = current_process()
     cell = current_engine().spawn_actor(SpecialProcess(fn, args), parent)
     return cell, parent.monitor(cell)
 
 
-def _caller() -> Cell:
-    if scheduler.current is None:
-        raise RuntimeError("this works only inside a process")
-    return scheduler.current
-
-
 def initial_call(pid: Pid) -> tuple[str, str] | Literal[False]:
-    """`proc_lib:initial_call/1`: module and name of what the process runs; False if it is dead or `proc_lib` has not started it.
+    """`proc_lib:initial_call/1`: module and name of the function of a process; of a behaviour its class and "init".
 
-    A behaviour is its class and `init`.
+    False if the process is dead or was not started by `proc_lib`.
     """
     actor = pid.cell.actor
     if isinstance(actor, SpecialProcess):
@@ -116,10 +110,10 @@ def initial_call(pid: Pid) -> tuple[str, str] | Literal[False]:
 
 
 async def start_link(fn: Callable[..., Any], *args: Any, timeout: float | None = None) -> Any:
-    """`proc_lib:start_link/3,4`: runs `fn(*args)` in a process linked to the caller, and waits for its `init_ack`.
+    """`proc_lib:start_link/3,4`: runs `fn(*args)` in a process linked to the caller and waits for its `init_ack`.
 
-    Returns what `init_ack` or `init_fail` was given. Raises StartError: the reason, if the process ended before, or "timeout"
-    after `timeout` ms (it is then killed). Of its end no EXIT message is left in the caller's mailbox.
+    Returns the value passed to `init_ack` or `init_fail`. Raises StartError with the exit reason if the process ends first, or
+    with "timeout" after `timeout` ms, which kills it. A failed start leaves no EXIT message in the caller's mailbox.
     """
     return await _start(fn, args, True, timeout, None)
 
@@ -130,9 +124,9 @@ async def start(fn: Callable[..., Any], *args: Any, timeout: float | None = None
 
 
 async def start_monitor(fn: Callable[..., Any], *args: Any, timeout: float | None = None) -> tuple[Any, Ref]:
-    """`proc_lib:start_monitor/3,4`: as `start`, monitored from the first moment on: `(what init_ack was given, ref)`.
+    """`proc_lib:start_monitor/3,4`: as `start`, monitored by the caller: `(value of init_ack, ref)`.
 
-    A start that fails leaves no monitor and no Down behind.
+    A failed start leaves no monitor and no Down behind.
     """
     watched: list[Ref] = []
     try:
@@ -156,18 +150,14 @@ async def _start(
     actor = SpecialProcess(fn, args)
     cell = current_engine().spawn_actor(actor, parent, linked)
     if watched is not None:
-        if parent is None:
-            raise RuntimeError("this works only inside a process")
-        watched.append(parent.monitor(cell))
+        watched.append(current_process().monitor(cell))
     actor.started = started = _Acknowledgement(target=cell, starter=parent if linked else None)
     cell.own_execution().watcher = started
     return await acknowledged(started, timeout)
 
 
 def _own() -> tuple[Cell, _Acknowledgement]:
-    cell = scheduler.current
-    if cell is None:
-        raise RuntimeError("this works only inside a process")
+    cell = current_process()
     started = getattr(cell.actor, "started", None)
     if not isinstance(started, _Acknowledgement):
         raise Exit("was_not_started_by_proc_lib")
@@ -175,7 +165,7 @@ def _own() -> tuple[Cell, _Acknowledgement]:
 
 
 def init_ack(value: Any = None) -> None:
-    """`proc_lib:init_ack/1,2`: the start function returns `value`; None is `("ok", pid)`. A second one is without effect.
+    """`proc_lib:init_ack/1,2`: the start function returns `value`; None is `("ok", pid)`. A second call has no effect.
 
     Raises Exit("was_not_started_by_proc_lib").
     """
@@ -184,9 +174,9 @@ def init_ack(value: Any = None) -> None:
 
 
 def init_fail(value: Any, exception: BaseException) -> NoReturn:
-    """`proc_lib:init_fail/2,3` (OTP 26): ends the process with `exception`; then the start function returns `value`.
+    """`proc_lib:init_fail/2,3` (OTP 26): ends the process with `exception`; the start function then returns `value`.
 
-    By then its name is free, and its links are gone. Raises Exit("was_not_started_by_proc_lib").
+    By that time its name is free and its links are removed. Raises Exit("was_not_started_by_proc_lib").
     """
     _, started = _own()
     if not started.done:

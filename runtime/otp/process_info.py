@@ -1,4 +1,4 @@
-"""`erlang:process_info/1,2`: what one sees of a process from outside."""
+"""`erlang:process_info/1,2`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def process_info(pid: Pid, items: str) -> tuple[str, Any] | None: ...
 @overload
 def process_info(pid: Pid, items: list[str]) -> list[tuple[str, Any]] | None: ...
 def process_info(pid: Pid, items: str | list[str] | None = None) -> Any:
-    """`erlang:process_info/1,2`, None for a dead process. `memory` is an estimate in bytes.
+    """`erlang:process_info/1,2`: a dict, or for an item `(item, value)`, or for a list of items a list of these pairs.
 
-    With an item `(item, value)`, with a list of them a list of such. Raises Error("badarg") for an item there is not.
+    None if the process is dead. `memory` is an estimate in bytes. Raises Error("badarg") for an unknown item and for a process of
+    another node.
     """
     if items is not None and not isinstance(items, str | list):
         raise Error("badarg")
@@ -38,7 +39,7 @@ def process_info(pid: Pid, items: str | list[str] | None = None) -> Any:
         raise Error("badarg")
     if found is None:
         return None
-    for item in wanted:  # what few ask for, and nobody is to find in a list of all
+    for item in wanted:  # items that the full dict does not include
         if item not in found:
             found[item] = _rare_item(pid.cell, item)
     pairs = [(item, found[item]) for item in wanted]
@@ -54,9 +55,9 @@ def _rare_item(cell: Cell, item: str) -> Any:
         case "group_leader":
             return group_leader_of(cell)
         case "priority":
-            return "normal"  # there is one queue
+            return "normal"  # there is one run queue
         case "suspending":
-            return []  # whom it has suspended: sys.suspend is asked for, not held
+            return []  # `erlang:suspend_process` does not exist here
     stack = _stack(cell)
     if item == "current_stacktrace":
         return stack
@@ -66,7 +67,7 @@ def _rare_item(cell: Cell, item: str) -> Any:
 
 
 def _stack(cell: Cell) -> list[tuple[str, str, str, int]]:
-    """Where its waiting code stands, the innermost first: `(module, function, file, line)`."""
+    """The stack of its suspended coroutine, innermost call first: `(module, function, file, line)`."""
     found: list[tuple[str, str, str, int]] = []
     coro: Any = cell.execution.coro
     while coro is not None:
@@ -95,11 +96,11 @@ def _process_info(pid: Pid) -> dict[str, Any] | None:
     cell = pid
     if cell.execution.mode == DEAD:
         return None
-    # One without a target is that of a process that another node is asked to spawn.
+    # A monitor without a target is of a process that another node is spawning.
     monitors: list[Any] = [
         m.name or m.target.pid for m in cell.relations.monitors if m.name or m.target is not None
     ]
-    target = getattr(cell.execution.waiting, "target", None)  # a call or a stop under way monitors its server
+    target = getattr(cell.execution.waiting, "target", None)  # a pending call or stop monitors its server
     if isinstance(target, Pid):
         monitors.append(target)
     return {
@@ -122,7 +123,7 @@ def _process_info(pid: Pid) -> dict[str, Any] | None:
 
 
 def memory_of(cell: Cell) -> int:
-    """An estimate of what a process occupies, in bytes: control block, actor, its attributes one level deep, mailbox."""
+    """An estimate in bytes: control block, actor, its attributes one level deep, mailbox."""
     actor, execution, relations = cell.actor, cell.execution, cell.relations
     mailbox = execution.mailbox
     size = getsizeof(cell) + getsizeof(actor)
@@ -130,17 +131,17 @@ def memory_of(cell: Cell) -> int:
         size += getsizeof(execution)
     if not relations.shared:
         size += getsizeof(relations)
-    # Not by `__dict__`: whoever asks an object for that one gives it a dict, for as long as it lives.
+    # Not by `__dict__`: reading that creates a dict which the object then keeps.
     others, last = 0, None
     for value in get_referents(actor):
         if value is not cell and not isinstance(value, type):
             size += 8 + getsizeof(value)
             others, last = others + 1, value
-    if others == 1 and type(last) is dict:  # somebody has asked, or it is its only attribute
+    if others == 1 and type(last) is dict:  # a `__dict__`, or its only attribute
         size += sum(map(getsizeof, last.values()))
     for table in (relations.links, relations.monitors, relations.monitored_by, mailbox):
         if table:
             size += getsizeof(table)
     if mailbox:
-        size += len(mailbox) * 100  # a guess: walking the messages would cost more than it tells
+        size += len(mailbox) * 100  # a guess: measuring each message would be expensive
     return size

@@ -1,8 +1,7 @@
-"""Elixir's `Registry`: names of any kind for processes, local to this node. Entries vanish the moment their process ends.
+"""Elixir's `Registry`: a local table from keys to processes. The entries of a process are removed when it ends.
 
-Reads and writes act on the table at once, without a message (Elixir's is an ETS table for the same reason). A unique
-registry also serves as `("via", registry, key)` wherever a name is taken. Keys are told apart as in Erlang: 1, 1.0 and True
-are three.
+The functions read and write the table directly, without a message, as Elixir's do with ETS. A unique registry can be used as
+`("via", registry, key)` in the place of a name. Keys compare as in Erlang: 1, 1.0 and True are three keys.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ class _Any:
         return "ANY"
 
 
-ANY: Final = _Any()  # in a pattern: `:_`
+ANY: Final = _Any()  # `:_` in a pattern
 
 Guard = Callable[[Any], bool]
 
 
 def _matches(pattern: Any, value: Any) -> bool:
-    """Elixir's match of a value: ANY is whatever, tuples go element by element, all else has to be the same."""
+    """True if a value matches: ANY matches anything, tuples match by element, other values have to be the same."""
     if pattern is ANY:
         return True
     if isinstance(pattern, tuple):
@@ -44,12 +43,11 @@ def _matches(pattern: Any, value: Any) -> bool:
 
 
 class Registry:
-    """`keys` is "unique" or "duplicate"; a process may hold many keys, in a duplicate registry one key many times.
+    """A registry. `keys` is "unique" or "duplicate", where several processes, or one several times, can have one key.
 
-    `listeners` are pids or registered names: they get `("register", registry, key, pid, value)` and `("unregister", registry,
-    key, pid)`, where `registry` is `name`, by default the Registry itself; of the end of a process they hear by a monitor of
-    their own, as in Elixir. `meta` is what `meta` gives from the start. `partitions` is kept for who asks: on one thread there
-    is no lock that parts would relieve.
+    `listeners` are pids or registered names that get `("register", registry, key, pid, value)` and `("unregister", registry, key,
+    pid)`; `registry` is `name`, by default the Registry itself. As in Elixir they are not told when a process ends. `meta` is the
+    initial metadata. `partitions` has no effect: on one thread there is no lock contention.
     """
 
     def __init__(
@@ -71,11 +69,10 @@ class Registry:
         self.partitions = partitions
         self._meta: dict[Hashable, Any] = {exact(key): value for key, value in (meta or {}).items()}
         self._entries: dict[Hashable, list[tuple[Pid, Any]]] = {}
-        self._keys: dict[Pid, list[Hashable]] = {}  # of each process, as it gave them
-        self._locks: dict[
-            Hashable, deque[PendingReply]
-        ] = {}  # who has the lock of a key, and who waits for it
-        self._originals: dict[Hashable, Hashable] = {}  # of the keys in _entries
+        self._keys: dict[Pid, list[Hashable]] = {}  # the keys of each process
+        # By key: the holder of its lock, then those who wait for it.
+        self._locks: dict[Hashable, deque[PendingReply]] = {}
+        self._originals: dict[Hashable, Hashable] = {}  # from the keys of _entries to those registered
 
     def __repr__(self) -> str:
         if self.name is self:
@@ -83,7 +80,7 @@ class Registry:
         return f"Registry({self.name!r})"
 
     def register(self, key: Hashable, value: Any = None, pid: Pid | None = None) -> Pid:
-        """`Registry.register/3` for the calling process (or `pid`). Raises Error(("already_registered", pid))."""
+        """`Registry.register/3` for the calling process, or for `pid`. Raises Error(("already_registered", pid))."""
         holder = _caller() if pid is None else pid
         if holder.cell.execution.mode == DEAD:
             raise Error("noproc")
@@ -105,11 +102,11 @@ class Registry:
         return holder
 
     def unregister(self, key: Hashable, pid: Pid | None = None) -> None:
-        """`Registry.unregister/2`: takes all entries of the calling process (or `pid`) under the key away."""
+        """`Registry.unregister/2`: removes all entries of the calling process, or of `pid`, under the key."""
         self._unregister(key, _caller() if pid is None else pid, lambda _value: True)
 
     def unregister_match(self, key: Hashable, pattern: Any, guard: Guard | None = None) -> None:
-        """`Registry.unregister_match/4`: as `unregister`, those only whose value matches (see `match`)."""
+        """`Registry.unregister_match/4`: as `unregister`, for entries whose value matches (see `match`)."""
         self._unregister(
             key, _caller(), lambda value: _matches(pattern, value) and (guard is None or guard(value))
         )
@@ -133,17 +130,17 @@ class Registry:
         return list(self._entries.get(exact(key), ()))
 
     def keys(self, pid: Pid) -> list[Hashable]:
-        """`Registry.keys/2`: the keys a process holds."""
+        """`Registry.keys/2`: the keys of a process."""
         return list(self._keys.get(pid, ()))
 
     def values(self, key: Hashable, pid: Pid) -> list[Any]:
-        """`Registry.values/3` (Elixir 1.12): what `pid` holds under the key."""
+        """`Registry.values/3` (Elixir 1.12): the values of `pid` under the key."""
         return [value for holder, value in self._entries.get(exact(key), ()) if holder is pid]
 
     def update_value(self, key: Hashable, change: Callable[[Any], Any]) -> Any:
-        """`Registry.update_value/3`: changes the calling process's own value: `(new, old)`, or "error" if it has none.
+        """`Registry.update_value/3`: sets the value of the calling process to `change(old)`.
 
-        Raises Error("badarg") in a duplicate registry, where a key may have several.
+        Returns `(new, old)`, or "error" if it does not have the key. Raises Error("badarg") in a duplicate registry.
         """
         if not self.unique:
             raise Error("badarg")
@@ -156,10 +153,10 @@ class Registry:
                 return (new, old)
         return "error"
 
-    # ---- what belongs to the registry itself
+    # ---- metadata, sending, counting
 
     def meta(self, key: Hashable) -> tuple[Literal["ok"], Any] | Literal["error"]:
-        """`Registry.meta/2`: `("ok", value)`, or "error" if there is none."""
+        """`Registry.meta/2`: `("ok", value)` or "error"."""
         place = exact(key)
         return ("ok", self._meta[place]) if place in self._meta else "error"
 
@@ -174,9 +171,9 @@ class Registry:
         return "ok"
 
     def send(self, key: Hashable, message: Any) -> Any:
-        """`Registry.send/2`: sends to whoever has the key in a unique registry, and returns the message.
+        """`Registry.send/2`: sends a message to the process with a unique key and returns the message.
 
-        Raises Error(("badarg", (key, message))) if nobody has it.
+        Raises Error(("badarg", (key, message))) if there is none.
         """
         pid = self.whereis_name(key)
         if pid is None:
@@ -191,16 +188,13 @@ class Registry:
             callback(tuple(entries))
 
     def count(self) -> int:
-        """`Registry.count/1`: entries in all."""
+        """`Registry.count/1`: the number of entries."""
         return sum(len(entries) for entries in self._entries.values())
 
     # ---- matching
 
     def match(self, key: Hashable, pattern: Any, guard: Guard | None = None) -> list[tuple[Pid, Any]]:
-        """`Registry.match/4`: the entries under the key whose value matches `pattern`, in which ANY stands for `:_`.
-
-        `guard(value)` must hold as well.
-        """
+        """`Registry.match/4`: the entries under the key whose value matches `pattern` (with ANY for `:_`) and `guard`."""
         entries = self._entries.get(exact(key), ())
         return [
             entry for entry in entries if _matches(pattern, entry[1]) and (guard is None or guard(entry[1]))
@@ -216,9 +210,9 @@ class Registry:
         guard: Callable[[Any, Pid, Any], bool] | None = None,
         body: Callable[[Any, Pid, Any], Any] = lambda key, pid, value: (key, pid, value),
     ) -> list[Any]:
-        """`Registry.select/2`: `body(key, pid, value)` of all entries that match `(key, pid, value)` and the guard.
+        """`Registry.select/2`: `body(key, pid, value)` for all entries that match `pattern` and `guard`.
 
-        A match specification's head, guards and body, as values and functions.
+        The three are the head, guards and body of a match specification.
         """
         return [
             body(*entry)
@@ -240,9 +234,9 @@ class Registry:
                 yield self._originals[place], pid, value
 
     async def lock(self, key: Hashable, function: Callable[[], Any]) -> Any:
-        """`Registry.lock/3` (Elixir 1.16): the result of `function()`, plain or `async def`, while no one else has the lock.
+        """`Registry.lock/3` (Elixir 1.16): returns the result of `function()`, which may be `async def`, run under a lock.
 
-        Who waits gets it in the order of asking. A holder that ends, however it ends, has given it back. It is not reentrant.
+        The lock of a key is granted in the order of requests, is released when its holder ends, and is not reentrant.
         """
         place = exact(key)
         queue = self._locks.setdefault(place, deque())
@@ -263,22 +257,22 @@ class Registry:
     # ---- the callbacks of a `via` module
 
     def whereis_name(self, key: Hashable) -> Pid | None:
-        """The pid under a unique key, None if there is none."""
+        """The process with a unique key, or None."""
         entries = self._entries.get(exact(key))
         return entries[0][0] if entries else None
 
     def register_name(self, key: Hashable, pid: Pid) -> None:
-        """As `register`, for gen_server's `("via", registry, key)`."""
+        """As `register`, called for a name `("via", registry, key)`."""
         self.register(key, None, pid)
 
     def unregister_name(self, key: Hashable) -> None:
-        """Takes the key away from whoever holds it."""
+        """Removes a unique key."""
         pid = self.whereis_name(key)
         if pid is not None:
             self.unregister(key, pid)
 
     def via(self, key: Hashable, value: Any = None) -> tuple[str, Any, Hashable]:
-        """`{:via, Registry, {registry, key, value}}`: a name that registers with a value."""
+        """`{:via, Registry, {registry, key, value}}`: a name that is registered with a value."""
         return ("via", self if value is None else _WithValue(self, value), key)
 
     def _gone(self, pid: Pid) -> None:
@@ -300,7 +294,7 @@ class Registry:
 
 
 class _WithValue:
-    """A registry as the `via` module of one name that has a value."""
+    """The `via` module of a name with a value."""
 
     def __init__(self, registry: Registry, value: Any) -> None:
         self._registry = registry
@@ -318,5 +312,5 @@ class _WithValue:
 
 def _caller() -> Pid:
     if scheduler.current is None:
-        raise RuntimeError("outside of a process: say for which pid")
+        raise RuntimeError("outside of processes a pid is needed")
     return scheduler.current.pid

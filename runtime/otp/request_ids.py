@@ -1,4 +1,4 @@
-"""Collections of requests under way: `gen_server:reqids_new/0` and the functions that take one (OTP 25).
+"""Collections of pending requests: `gen_server:reqids_new/0` and the functions that take a collection (OTP 25).
 
     ids = reqids_new()
     for server in servers:
@@ -6,7 +6,7 @@
     while (answer := await receive_response_of(ids, 1000)) not in ("no_request", "timeout"):
         (status, value), server, ids = answer
 
-A collection is a value: each function returns the new one.
+A collection is immutable: functions return the new one.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 
 from runtime.core.scheduling import PendingReply
 from runtime.otp.gen import Dest
-from runtime.otp.send_request import RequestId, first_answered, make_void, response, send_request
+from runtime.otp.send_request import RequestId, abandon, first_answered, response, send_request
 
 
 @dataclass(frozen=True, slots=True)
 class RequestIds:
-    """Requests with their labels, oldest first."""
+    """A collection: requests with their labels, oldest first."""
 
     pairs: tuple[tuple[RequestId, Any], ...] = ()
 
     def without(self, request_id: RequestId) -> RequestIds:
-        """All but this one."""
+        """The collection without a request."""
         return RequestIds(tuple(pair for pair in self.pairs if pair[0] is not request_id))
 
 
@@ -36,9 +36,9 @@ def reqids_new() -> RequestIds:
 
 
 def reqids_add(request_id: RequestId, label: Any, collection: RequestIds) -> RequestIds:
-    """`gen_server:reqids_add/3`. Raises ValueError if the request is in it already."""
+    """`gen_server:reqids_add/3`. Raises ValueError if the request is already in the collection."""
     if any(known is request_id for known, _ in collection.pairs):
-        raise ValueError("request_id: it is in the collection already")
+        raise ValueError("request_id: already in the collection")
     return RequestIds((*collection.pairs, (request_id, label)))
 
 
@@ -58,25 +58,25 @@ def send_request_to(dest: Dest, request: Any, label: Any, collection: RequestIds
 
 
 def check_response(request_id: RequestId) -> Any:
-    """`gen_server:check_response/2`: ("reply", value), ("error", (reason, dest)), or "no_reply" yet.
+    """`gen_server:check_response/2`: ("reply", value), ("error", (reason, dest)), or "no_reply".
 
-    A server looks when it likes: the message itself, which `handle_info` has got, need not be given.
+    Unlike in OTP the message that `handle_info` got is not passed.
     """
     assert isinstance(request_id, PendingReply)
     return response(request_id) if request_id.done else "no_reply"
 
 
 async def wait_response(request_id: RequestId, timeout: float | None = None) -> Any:
-    """`gen_server:wait_response/2`: as check_response, or "timeout" after `timeout` ms; the request then goes on."""
+    """`gen_server:wait_response/2`: as check_response, or "timeout" after `timeout` ms; the request stays pending."""
     answered = await first_answered([request_id], timeout)
     return "timeout" if answered is None else response(answered)
 
 
 async def wait_response_of(collection: RequestIds, timeout: float | None = None, delete: bool = True) -> Any:
-    """`gen_server:wait_response/3`: the next answer as `(response, label, new collection)`.
+    """`gen_server:wait_response/3`: the next response as `(response, label, new collection)`.
 
-    It is "no_request" if the collection is empty, or "timeout" after `timeout` ms. With `delete` the new collection is
-    without the request.
+    "no_request" if the collection is empty, "timeout" after `timeout` ms. With `delete` the request is removed from the new
+    collection.
     """
     if not collection.pairs:
         return "no_request"
@@ -90,9 +90,9 @@ async def wait_response_of(collection: RequestIds, timeout: float | None = None,
 async def receive_response_of(
     collection: RequestIds, timeout: float | None = None, delete: bool = True
 ) -> Any:
-    """`gen_server:receive_response/3`: as wait_response_of, but at a timeout all its requests are void."""
+    """`gen_server:receive_response/3`: as wait_response_of, but a timeout abandons all requests of the collection."""
     answer = await wait_response_of(collection, timeout, delete)
     if answer == "timeout":
         for request_id, _ in collection.pairs:
-            make_void(request_id)
+            abandon(request_id)
     return answer

@@ -1,7 +1,7 @@
-"""Restarts as all supervisors do them: which ends ask for one, how many are too many, and the second attempt when one fails.
+"""The restart policy of all supervisors: when a child is restarted, restart intensity, and retries of failed restarts.
 
-A restart that failed, or waits for its backoff, is tried again by a message of the supervisor to itself (`TryAgain`); until
-then the child's pid is a `Restarting`.
+A failed restart is retried, and one with a backoff is run, by a message from the supervisor to itself (`TryAgain`); until then
+the child's pid is a `Restarting`.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from runtime.otp.gen_server import GenServer, cast
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """`{try_again_restart, Id}`: the restart of the child that its supervisor knows by this key is due."""
+    """`{try_again_restart, Id}`: the restart of the child with this key is due."""
 
     key: Any
 
 
 class RestartIntensity:
-    """`intensity` restarts within `period` seconds are allowed."""
+    """Allows `intensity` restarts within `period` seconds."""
 
     __slots__ = ("intensity", "period", "restarts")
 
     def __init__(self, intensity: int, period: float) -> None:
         self.intensity = intensity
         self.period = period
-        self.restarts: deque[float] = deque()  # those of the period, oldest first
+        self.restarts: deque[float] = deque()  # the times of those within the period
 
     def add(self, now: float) -> bool:
-        """Counts a restart at `now` (seconds); False if it is one too many."""
+        """Counts a restart at `now` (seconds); False if there are too many."""
         restarts, begin = self.restarts, now - self.period
         while restarts and restarts[0] < begin:
             restarts.popleft()
@@ -45,7 +45,7 @@ class RestartIntensity:
 
 
 class RestartPolicy:
-    """The restarts of one supervisor, and its reports of them."""
+    """The restarts of one supervisor, with their reports."""
 
     __slots__ = ("cell", "intensity", "supervisor")
 
@@ -55,16 +55,16 @@ class RestartPolicy:
         self.intensity = RestartIntensity(intensity, period)
 
     def wants(self, child: Child, reason: Any) -> bool:
-        """True if a child that has ended with `reason` is to be started again."""
+        """True if a child that has ended with `reason` is to be restarted. Reports its end."""
         again = child.spec.restarts_after(reason)
         if again or not is_shutdown(reason):
             self.report("child_terminated", reason, child)
         return again
 
     def allows(self, child: Child) -> bool:
-        """Counts one restart of the child; False if the supervisor has to give up, with reason `shutdown`.
+        """Counts a restart of the child; False if the supervisor has to end with reason "shutdown".
 
-        The delays of a backoff bound the restarts already: those are not counted.
+        Restarts with a backoff do not count against the intensity, as their delays bound the rate.
         """
         if child.spec.backoff is None and not self.intensity.add(self.supervisor.now()):
             self.report("shutdown", "reached_max_restart_intensity", child)
@@ -73,13 +73,13 @@ class RestartPolicy:
         return True
 
     def starts(self, child: Child) -> None:
-        """The child is started now: the moment from which a backoff counts its life."""
+        """The child is being started: its uptime, which resets a backoff, counts from now."""
         if child.spec.backoff is not None:
             child.delays = child.delays or Delays()
             child.delays.started = self.supervisor.now()
 
     def try_again(self, child: Child, key: Any) -> None:
-        """Sends the supervisor the `TryAgain` of a child that is restarting: at once, or after its backoff."""
+        """Sends the supervisor a `TryAgain` for a restarting child, at once or after its backoff."""
         if child.spec.backoff is None or child.delays is None:
             cast(self.supervisor.pid, TryAgain(key))
         else:
@@ -87,5 +87,5 @@ class RestartPolicy:
             send_after(delay, self.supervisor.pid, TryAgain(key))
 
     def report(self, error: str, reason: Any, child: Child) -> None:
-        """SASL's supervisor report."""
+        """Emits a supervisor report."""
         reports.supervisor(self.cell, error, reason, child.spec.id, child.pid)

@@ -1,6 +1,6 @@
-"""Requests whose answer is fetched later: `gen_server:send_request/2`, `receive_response/1,2` and `wait_response/1,2`.
+"""Asynchronous requests: `gen_server:send_request/2`, `receive_response/1,2` and `wait_response/1,2`.
 
-Collections of them are in `runtime.otp.request_ids`. Times are milliseconds.
+For collections of them see `runtime.otp.request_ids`. Times are milliseconds.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def send_request(dest: Dest, request: CallRequest[R]) -> Awaitable[R]: ...
 @overload
 def send_request(dest: Dest, request: Any) -> Awaitable[Any]: ...
 def send_request(dest: Dest, request: Any) -> Awaitable[Any]:
-    """`gen_server:send_request/2`: the request is sent, `receive_response` awaits the answer.
+    """`gen_server:send_request/2`: sends a request; `receive_response` waits for the response.
 
-    Unlike a call it may be one to oneself, which is answered once the process takes it out of its mailbox.
+    Unlike a call it can be sent to oneself; the process replies when it handles the request.
     """
     me = scheduler.current
     if me is not None and resolve(dest) is me:
@@ -43,30 +43,30 @@ def send_request(dest: Dest, request: Any) -> Awaitable[Any]:
 async def receive_response(request_id: RequestId, timeout: float | None = None) -> Any:
     """`gen_server:receive_response/2`: `("reply", value)` or `("error", (reason, server))`; TIMEOUT after `timeout` ms.
 
-    After a timeout the request is void.
+    A timeout abandons the request.
     """
     answer = await wait_response(request_id, timeout)
     if answer is TIMEOUT:
-        make_void(request_id)
+        abandon(request_id)
     return answer
 
 
 async def wait_response(request_id: RequestId, timeout: float | None = None) -> Any:
-    """`gen_server:wait_response/2`: as `receive_response`, but after a TIMEOUT one may wait for it again."""
+    """`gen_server:wait_response/2`: as `receive_response`, but after a TIMEOUT the request stays pending."""
     answered = await first_answered([request_id], timeout)
     return TIMEOUT if answered is None else response(answered)
 
 
 def response(request_id: PendingReply) -> Any:
-    """What an answered request came to: `("reply", value)`, `("error", (reason, server))`, or TIMEOUT if it was made void."""
+    """The response to a request: `("reply", value)`, `("error", (reason, server))`, or TIMEOUT if it was abandoned."""
     if request_id.error is None:
         return TIMEOUT if request_id.value is TIMEOUT else ("reply", request_id.value)
     reason, server = failure(request_id)
     return ("error", reason if server is None else (reason, server))
 
 
-def make_void(request_id: RequestId) -> None:
-    """The answer is not waited for any more; one that comes is dropped."""
+def abandon(request_id: RequestId) -> None:
+    """Gives a request up: a late reply is dropped."""
     assert isinstance(request_id, PendingReply)
     if isinstance(request_id, Call) and not request_id.done:
         request_id.settle()
@@ -76,10 +76,10 @@ def make_void(request_id: RequestId) -> None:
 
 
 async def first_answered(requests: Sequence[RequestId], timeout: float | None) -> PendingReply | None:
-    """The first of these, in their order, whose answer is there; None if none is after `timeout` ms."""
+    """Waits for a response; returns the first of the requests, in their order, that has one, or None after `timeout` ms."""
     check_timeout(timeout)
     pending = [request for request in requests if isinstance(request, PendingReply)]
-    found = next(filter(_taken, pending), None)
+    found = next(filter(_take, pending), None)
     if found is not None:
         return found
     engine = current_engine()
@@ -87,7 +87,7 @@ async def first_answered(requests: Sequence[RequestId], timeout: float | None) -
     waiters = [(request, request.waiter) for request in pending if not request.done]
     for request, _ in waiters:
         request.waiter = answered
-    timer = None if timeout is None else engine.call_later(timeout / 1000, _time_is_up, answered)
+    timer = None if timeout is None else engine.call_later(timeout / 1000, _time_out, answered)
     try:
         await answered
     finally:
@@ -101,14 +101,14 @@ async def first_answered(requests: Sequence[RequestId], timeout: float | None) -
     return found
 
 
-def _taken(request: PendingReply) -> bool:
-    """Whether its answer is there; it is out of the mailbox then."""
+def _take(request: PendingReply) -> bool:
+    """True if the request has a response, which is then removed from the mailbox."""
     if not request.done:
         return False
     waiter = request.waiter
     return not isinstance(waiter, UnreadAnswer) or not waiter.done() or waiter.fetch()
 
 
-def _time_is_up(answered: asyncio.Future[None]) -> None:
+def _time_out(answered: asyncio.Future[None]) -> None:
     if not answered.done():
         answered.set_result(None)

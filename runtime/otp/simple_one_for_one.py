@@ -1,6 +1,6 @@
-"""`supervisor`'s fourth strategy, simple_one_for_one: copies of one child, known by their pids, started by `start_child`.
+"""The strategy simple_one_for_one: instances of one child spec, known by pid, started by `start_child`.
 
-For tens of thousands of children of different kinds see `DynamicSupervisor`.
+For children with different specs see `DynamicSupervisor`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from runtime.otp.strategies import Row, Strategy, row
 
 
 class SimpleOneForOne(Strategy):
-    """Children that are all of the one spec that init returned; each stands for itself."""
+    """All children have the one spec that `init` returned, and are restarted one by one."""
 
     def __init__(self, restarts: RestartPolicy, template: ChildSpec) -> None:
         super().__init__(restarts)
         self.template = template
         self.children = {}  # by `id` of the pid, or of the Restarting in its place
-        self.restarts_to_come = 0  # OTP's counter: a terminate_child during the retries does not take it back
+        self.restarts_to_come = 0  # as in OTP, a terminate_child during the retries does not decrement it
 
     async def start(self) -> None:
-        """There are none yet."""
+        """Does nothing: there are no children yet."""
 
     async def stop(self) -> None:
-        """All at once, as there may be many."""
+        """Stops all at the same time, as there may be many."""
         if id(None) in self.children:
             error("function_clause")  # OTP 25 cannot stop a child that ignored its restart
         shutdown = self.template.shutdown
@@ -42,7 +42,7 @@ class SimpleOneForOne(Strategy):
         self.forget(child)
         status, value, *_ = await self.start_process(child)
         if status == "ok":
-            # An ignored restart stays listed as undefined, as OTP has it; a second one takes its place.
+            # As in OTP a child that ignores its restart stays listed as undefined; another one replaces it.
             child.pid = value
             self.children[id(value)] = child
         else:
@@ -64,19 +64,22 @@ class SimpleOneForOne(Strategy):
         self.children.pop(id(child.pid), None)
 
     def restarting(self, key: Any) -> Child | None:
-        """The key is the `Restarting` itself."""
+        """The key is the `Restarting` of the child."""
         child = self.children.get(id(key))
         return child if child is not None and isinstance(child.pid, Restarting) else None
 
     def any_significant(self) -> bool:
-        """All are, if the template is."""
+        """True if there are children: called only if the template is significant."""
         return bool(self.children)
 
     def by_pid(self, pid: Pid) -> Child | None:
         return self.children.get(id(pid))
 
     def find(self, key: Any) -> Child | None:
-        """By pid, also the one that a restarting child had; of the template's id and of the dead a child that does not run."""
+        """Finds a child by pid, also by the last pid of a restarting one.
+
+        For the template's id and for a dead pid it returns a child that is not running.
+        """
         if not isinstance(key, Pid):
             return Child(self.template) if key == self.template.id else None
         child = self.children.get(id(key))
@@ -98,8 +101,8 @@ class SimpleOneForOne(Strategy):
         return {"specs": 1, "active": active, "supervisors": supervisors, "workers": size - supervisors}
 
     async def start_child(self, spec: Any) -> Any:
-        """`spec` is a list of arguments, which are added to the template's."""
-        if not isinstance(spec, list | tuple):  # the template's arguments and these make no list
+        """`spec` is a list of arguments, appended to those of the template."""
+        if not isinstance(spec, list | tuple):  # as in OTP, which appends the lists
             return ("error", ("EXIT", ("badarg", Stack(None))))
         child = Child(self.template, args=(*self.template.start[1], *spec))
         result = await self.start_process(child)
@@ -115,7 +118,7 @@ class SimpleOneForOne(Strategy):
         return await super().terminate_child(key)
 
     async def restart_child(self, key: Any) -> Any:
-        """There is none: who has ended is gone."""
+        """An error: a child that has ended is not kept."""
         return ("error", "simple_one_for_one")
 
     def delete_child(self, key: Any) -> Any:

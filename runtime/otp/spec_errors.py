@@ -1,6 +1,6 @@
-"""What is wrong with a child spec or a supervisor's flags, in one line that names the field.
+"""Readable errors for invalid child specs and supervisor flags.
 
-OTP's reason stays `reason`; what a start function raises is a StartError that is a ValueError or a TypeError as well.
+The error is a StartError with OTP's reason, and a ValueError or a TypeError whose message names the field.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from runtime.core.exits import Stack
 from runtime.otp.init_ack import StartError
 
 _NUMBER: Final = (int, float)
-# OTP's reason: the field, what it may be, and the types that it may be of.
+# By OTP's reason: the field, the values it may have, and their types.
 _FIELDS: Final[dict[str, tuple[str, str, type | tuple[type, ...]]]] = {
     "invalid_restart_type": ("restart", '"permanent", "transient" or "temporary"', str),
     "invalid_shutdown": ("shutdown", 'milliseconds (0 or more), "brutal_kill" or "infinity"', (int, str)),
@@ -49,15 +49,15 @@ class _SpecError(StartError):
 
 
 class SpecTypeError(_SpecError, TypeError):
-    """A field of a child spec or a flag of a supervisor is of a type that it cannot be of."""
+    """A field of a child spec or a supervisor flag has the wrong type."""
 
 
 class SpecValueError(_SpecError, ValueError):
-    """A field of a child spec or a flag of a supervisor has a value that it cannot have."""
+    """A field of a child spec or a supervisor flag has an invalid value."""
 
 
-def named(error: StartError, specs: Iterable[Any] = ()) -> StartError:
-    """The error with a line that names the field, if it is about one; else the same. `specs` are where the spec is among."""
+def spec_error(error: StartError, specs: Iterable[Any] = ()) -> StartError:
+    """Returns a SpecTypeError or SpecValueError for an error about a field of `specs` or a flag, else the error itself."""
     match error.reason:
         case ("start_spec" | "supervisor_data", (str(what), value)):
             pass
@@ -88,7 +88,7 @@ def named(error: StartError, specs: Iterable[Any] = ()) -> StartError:
 
 
 def _whose(reason: Any, value: Any, specs: Iterable[Any]) -> str:
-    """Whose field it is: `child spec 'db': `, as far as one can tell."""
+    """The prefix `child spec 'db': ` of the spec that has the field, if it can be found."""
     if reason[0] == "supervisor_data" or not isinstance(specs, Iterable):
         return ""
     for spec in specs:

@@ -1,8 +1,8 @@
-"""OTP's special processes: plain functions, started by `proc_lib`, that answer the requests of `sys` themselves.
+"""OTP's special processes: plain functions, started by `proc_lib`, that handle system messages themselves.
 
-Such a process takes a `SystemMessage` out of its mailbox like any other message and hands it to `handle_system_msg` with its
-state; what comes back is the state to go on with. Suspending, tracing and counting are done there; what a state is, and how to
-end, the process says by a `Special`. A request that is never taken runs into the asker's timeout, as in OTP.
+Such a process receives a `SystemMessage` like any other message and passes it with its state to `handle_system_msg`, which
+returns the new state. That function suspends, traces and counts; a `Special` says what the state is and how to terminate. As in
+OTP a request that is never received times out.
 """
 
 from __future__ import annotations
@@ -13,51 +13,52 @@ from typing import Any, Literal
 from runtime.core.exits import CallSite, Exit, reason_of
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
-from runtime.core.scheduling import scheduler
+from runtime.core.scheduling import current_process
 from runtime.core.signals import ExitMessage, SystemMessage
+from runtime.otp.debug import debug_of
 from runtime.otp.erlang import receive
 from runtime.otp.gen import TerminateRequest
-from runtime.otp.sys import SystemRequest, Termination, debug_of, status_of
+from runtime.otp.sys import SystemRequest, Termination, status_of
 
 __all__ = ["Special", "SystemMessage", "handle_debug", "handle_system_msg"]
 
 
 class Special:
-    """What `sys` asks of a special process (`system_get_state/1` and the like). Subclass it where the state needs more."""
+    """The callbacks of a special process (`system_get_state/1` and the like). Subclass it to change the defaults."""
 
     def system_get_state(self, state: Any) -> Any:
-        """`Module:system_get_state/1`: what `sys.get_state` shows."""
+        """`Module:system_get_state/1`: the result of `sys.get_state`."""
         return state
 
     def system_replace_state(self, shown: Any, state: Any) -> Any:
-        """`Module:system_replace_state/2`: the new state, of what `sys.replace_state` made of the state shown."""
+        """`Module:system_replace_state/2`: the new state; `shown` is the replaced result of `system_get_state`."""
         return shown
 
     def system_code_change(self, state: Any, module: Any, old_version: Any, extra: Any) -> Any:
-        """`Module:system_code_change/4`: the state for the new code. Raising refuses the change."""
+        """`Module:system_code_change/4`: the state for the new code. An exception refuses the change."""
         return state
 
     def system_terminate(self, reason: Any, state: Any) -> Any:
-        """`Module:system_terminate/4`: last words, may be `async def`; the process ends with `reason` if it returns."""
+        """`Module:system_terminate/4`: cleans up; may be `async def`. If it returns, the process ends with `reason`."""
 
     def format_status(self, state: Any) -> Any:
-        """`Module:format_status/2`: the state as `sys.get_status` shows it; override to hide secrets."""
+        """`Module:format_status/2`: the state as shown by `sys.get_status`; override it to hide secrets."""
         return self.system_get_state(state)
 
 
 async def handle_system_msg(message: SystemMessage, special: Special, state: Any) -> Any:
-    """`sys:handle_system_msg/6`: answers a request of `sys`; the state to go on with (`Module:system_continue/3`).
+    """`sys:handle_system_msg/6`: handles a system message and returns the state to continue with.
 
-    While the process is suspended this takes its system messages and its parent's exit, and leaves other mail where it is.
-    Raises Exit(reason) after `system_terminate`. Works only inside a process that `proc_lib` started.
+    While the process is suspended it does not return, and receives system messages and the exit of the parent only.
+    Raises Exit(reason) after `system_terminate`. Works only inside a process started by `proc_lib`.
     """
-    cell = scheduler.current
-    if cell is None:
-        raise RuntimeError("this works only inside a process")
+    cell = current_process()
     parent = cell.relations.parent
 
-    def passes(mail: Any) -> bool:
-        return isinstance(mail, SystemMessage) or (isinstance(mail, ExitMessage) and mail.pid is parent)
+    def passes(message: Any) -> bool:
+        return isinstance(message, SystemMessage) or (
+            isinstance(message, ExitMessage) and message.pid is parent
+        )
 
     taken: Any = message
     while True:
@@ -80,7 +81,7 @@ async def handle_system_msg(message: SystemMessage, special: Special, state: Any
 
 
 def _answer(cell: Cell, request: SystemRequest, special: Special, state: Any) -> Any:
-    """Resolves one request: the state afterwards."""
+    """Handles one request and returns the new state."""
     site = request.site
     assert isinstance(site, CallSite)
     value: Any = None
@@ -110,10 +111,8 @@ def _answer(cell: Cell, request: SystemRequest, special: Special, state: Any) ->
 
 
 def handle_debug(kind: Literal["in", "out"], message: Any, peer: Pid | None = None) -> None:
-    """`sys:handle_debug/4`: the process took or sent (to `peer`) a message, for those who trace, count or log it."""
-    cell = scheduler.current
-    if cell is None:
-        raise RuntimeError("this works only inside a process")
+    """`sys:handle_debug/4`: traces, counts and logs a message received ("in"), or sent to `peer` ("out")."""
+    cell = current_process()
     debug = debug_of(cell)
     if debug is None:
         return

@@ -15,13 +15,12 @@
                 case "state_timeout":
                     return NextState("locked")
 
-The data is the instance, the state is `self.state`. With `callback_mode = "state_functions"` the method named
-like the state handles its events; with `"handle_event_function"` the method `handle_event(event, content,
-state)` handles all, and a state may be any value. Callbacks may be `async def`: the machine waits, the others
-run.
+The data is the instance, the state is `self.state`. With `callback_mode = "state_functions"` the method named like the state
+handles its events; with `"handle_event_function"` the method `handle_event(event, content, state)` handles all events, and a
+state may be any value. Callbacks may be `async def`: the machine waits while others run.
 
-An event is `"cast"`, `"info"`, `"internal"`, `"enter"`, `"timeout"`, `"state_timeout"`, `("timeout", name)`
-or `("call", from_)`. A callback that raises ends the machine, after `terminate`. Times are milliseconds.
+An event is `"cast"`, `"info"`, `"internal"`, `"enter"`, `"timeout"`, `"state_timeout"`, `("timeout", name)` or
+`("call", from_)`. A callback that raises ends the machine, after `terminate`. Times are milliseconds.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from inspect import iscoroutine
 from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar, overload
 
 from runtime.core.exits import CallSite, Error, Exit, Stack, Throw, Unwind, reason_of
-from runtime.core.scheduling import scheduler
+from runtime.core.scheduling import current_process
 from runtime.core.signals import ExitMessage, SystemMessage
 from runtime.otp import gen_server
 from runtime.otp.callback import Ignore, Raised, Stop, completed, own, run
@@ -61,21 +60,20 @@ from runtime.otp.transition import (
     StateTimeout,
     StopAndReply,
     UpdateTimeout,
-    is_sound,
+    is_valid,
 )
 
 R = TypeVar("R")
 
-_EVENTS_AT_ONCE: Final = 256  # so many of its own events a machine handles before the others get a turn
+_EVENTS_AT_ONCE: Final = 256  # handled before other processes get a turn
 
 
 class StateMachine(GenServer):
     """The behaviour. Set `callback_mode` and `state_enter`, define `init` and the states' functions or `handle_event`.
 
-    With `state_enter` the callback is also called with event `"enter"` and the old state as content at each
-    change of state, and at the start. Such a call may set timeouts and reply, but not change the state,
-    postpone or insert events. Start it with `start_link` or `start` (`gen_statem:start_link/4`), talk to it
-    with this module's `call` and `cast`.
+    With `state_enter` the callback is also called with event `"enter"`, and the old state as content, at the start and at each
+    change of state. Such a call may set timeouts and reply, but not change the state, postpone or insert events. Start it
+    with `start_link` or `start` (`gen_statem:start_link/4`), use it by this module's `call` and `cast`.
     """
 
     callback_mode: ClassVar[Literal["state_functions", "handle_event_function"]] = "state_functions"
@@ -89,7 +87,7 @@ class StateMachine(GenServer):
         raise Error("undef")
 
     def handle_event(self, event: Event, content: Any, state: Any) -> Any:
-        """All events, in callback mode `"handle_event_function"`.
+        """Handles all events in callback mode `"handle_event_function"`.
 
         Returns NextState, KeepState, RepeatState, Stop, StopAndReply or None.
         """
@@ -97,7 +95,7 @@ class StateMachine(GenServer):
 
     @property
     def state(self) -> Any:
-        """The state it is in; None before init has returned."""
+        """The current state; None before init has returned."""
         return None if self._machine is None else self._machine.state
 
     # ---- the start
@@ -112,7 +110,7 @@ class StateMachine(GenServer):
                     started.acknowledge(self._myRef)
                 return self._loop(None, result)
             case Raised(reason=(error, Stack() as stack)):
-                # gen_statem gives the starter no stack; the links and the report get it.
+                # In gen_statem the starter does not get the stack, but links and the report do.
                 self._fail_init(name, started, StartError(error), (error, stack))
                 return None
             case Stop() | Ignore() | "ignore" | ("stop", _) | Raised():
@@ -127,7 +125,7 @@ class StateMachine(GenServer):
         cell, machine = self._myRef, self._machine
         assert machine is not None
         if cell.relations.rare is not None:
-            self._hear(cell.relations.rare, message)
+            self._message_taken(cell.relations.rare, message)
         if type(message) is Call:
             return self._loop((("call", message), message.request))
         if type(message) is Cast:
@@ -144,10 +142,7 @@ class StateMachine(GenServer):
         return self._loop(("info", message))
 
     async def _loop(self, event: tuple[Event, Any] | None, result: Any = None) -> None:
-        """Handles an event and all that follow from it, until only mail can bring the next or the machine stops.
-
-        At the start there is none.
-        """
+        """Handles an event (at the start None) and all that follow from it, until the next has to come as a message."""
         try:
             await self._handle_events(event, result)
         except BaseException as error:
@@ -167,13 +162,13 @@ class StateMachine(GenServer):
             await self._transition(None, result)
             event = machine.next()
         while event is not None:
-            machine.cancel("timeout")  # any event ends the wait for one
+            machine.cancel("timeout")  # any event cancels the event timeout
             result = await self._call_back(*event)
             await self._transition(event, result)
             event = machine.next()
             handled += 1
             if cell.is_ending:
-                return  # a signal has ended it
+                return  # by an exit signal
             if handled % _EVENTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
@@ -194,16 +189,13 @@ class StateMachine(GenServer):
             return thrown.value
 
     async def _transition(self, event: tuple[Event, Any] | None, result: Any) -> None:
-        """Does what a callback's result says.
-
-        In gen_statem's order: replies, the enter call, postponing, the new state, timeouts.
-        """
+        """Acts on a callback's result, in gen_statem's order: replies, enter call, postponing, new state, timeouts."""
         machine = self._machine
         assert machine is not None
         machine.postpone = False
         old = machine.state
         if isinstance(result, NextState):
-            machine.state = result.state  # whatever fails from here on, `terminate` gets the new one
+            machine.state = result.state  # even if an action fails, `terminate` sees the new state
         match result:
             case None:
                 pass
@@ -228,14 +220,14 @@ class StateMachine(GenServer):
         machine.start(self._myRef)
 
     async def _enter(self, old: Any) -> None:
-        """The state enter call, again for as long as it returns RepeatState."""
+        """Makes the state enter call, again while it returns RepeatState."""
         machine = self._machine
         assert machine is not None
         while True:
             try:
                 result = await self._call_back("enter", old)
             except Exception:
-                machine.state = old  # as gen_statem has it: the state was never entered
+                machine.state = old  # as in gen_statem: the state was not entered
                 raise
             match result:
                 case None:
@@ -262,7 +254,7 @@ class StateMachine(GenServer):
         for action in actions:
             if entering and isinstance(action, Postpone | NextEvent | CallbackAction):
                 raise Error(("bad_state_enter_action_from_state_function", action))
-            if not is_sound(action):
+            if not is_valid(action):
                 raise Error(("bad_action_from_state_function", action))
             match action:
                 case ReplyAction(from_, value):
@@ -292,9 +284,9 @@ class StateMachine(GenServer):
         instance.__class__ = module
 
     def _reply_all(self, replies: tuple[Any, ...]) -> None:
-        """The replies of a StopAndReply, in which nothing else may stand."""
+        """Sends the replies of a StopAndReply."""
         for action in replies:
-            if not isinstance(action, ReplyAction) or not is_sound(action):
+            if not isinstance(action, ReplyAction) or not is_valid(action):
                 raise Error(("bad_reply_action_from_state_function", action))
             action.from_.answer(action.value)
 
@@ -332,7 +324,7 @@ def call(dest: Dest, request: CallRequest[R], timeout: float | None = None) -> A
 @overload
 def call(dest: Dest, request: Any, timeout: float | None = None) -> Awaitable[Any]: ...
 def call(dest: Dest, request: Any, timeout: float | None = None) -> Awaitable[Any]:
-    """`gen_statem:call/2,3`: as `gen_server.call`, but without `timeout` (ms) it waits for ever."""
+    """`gen_statem:call/2,3`: as `gen_server.call`, but the default `timeout` (ms) is infinity."""
     pending = gen_server.call(dest, request, timeout)
     site = CallSite("gen_statem", "call", (dest, request, timeout))
     if isinstance(pending, Call):
@@ -343,18 +335,16 @@ def call(dest: Dest, request: Any, timeout: float | None = None) -> Awaitable[An
 
 
 def reply(from_: From, value: Any) -> None:
-    """`gen_statem:reply/2`, for code outside of callbacks; inside a `ReplyAction` action does the same."""
+    """`gen_statem:reply/2`; a callback can return a `ReplyAction` instead."""
     from_.answer(value, False)
 
 
 async def enter_loop(machine: StateMachine, state: Any, *actions: Action) -> NoReturn:
-    """`gen_statem:enter_loop/4..6`: the plain process that awaits it becomes `machine`, in `state`; its `init` is not called.
+    """`gen_statem:enter_loop/4..6`: turns the calling plain process into `machine` in `state`, without calling `init`.
 
-    Raises Error("badarg") in a process that is a behaviour already.
+    Raises Error("badarg") in a process that already is a behaviour.
     """
-    cell = scheduler.current
-    if cell is None:
-        raise RuntimeError("this works only inside a process")
+    cell = current_process()
     if isinstance(cell.actor, GenServer):
         raise Error("badarg")
     machine._myRef = cell  # pyright: ignore[reportPrivateUsage] - the name is Thespian's

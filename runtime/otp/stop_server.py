@@ -10,9 +10,9 @@ from runtime.otp.gen import Dest
 
 
 async def stop(server: Dest, reason: Any = "normal", timeout: float | None = None) -> None:
-    """Ends a server with `reason`, after its `terminate`. `timeout` in ms.
+    """Stops a server with `reason`, after its `terminate`. `timeout` in ms.
 
-    As `gen_server:stop/3`, but where that one raises Exit(why) this one raises Exit((why, CallSite)), as Elixir does.
+    As `gen_server:stop/3`, but raises Exit((reason, CallSite)), as in Elixir, where that raises Exit(reason).
     """
     try:
         await gen.stop(server, reason, timeout)

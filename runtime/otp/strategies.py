@@ -1,6 +1,7 @@
-"""Restart strategies: how a supervisor keeps its children, and which are started again when one of them has ended.
+"""Restart strategies: the children of a supervisor, and which of them are restarted when one has ended.
 
-Those of this file know their children by id, in the order of their start; the fourth is in `runtime.otp.simple_one_for_one`.
+The strategies of this module identify children by id and keep them in start order. For the fourth see
+`runtime.otp.simple_one_for_one`.
 """
 
 from __future__ import annotations
@@ -26,13 +27,12 @@ from runtime.otp.child_spec import (
 from runtime.otp.exact_key import ExactDict
 from runtime.otp.restart import RestartPolicy
 
-Row = tuple[
-    Any, Any, str, tuple[Any, ...]
-]  # of which_children: id, pid or "restarting" or None, type, modules
+# A row of which_children: id, pid or "restarting" or None, type, modules.
+Row = tuple[Any, Any, str, tuple[Any, ...]]
 
 
 class StartFailed(Exception):
-    """A child did not start, so the supervisor, or the restart of several, can not go on."""
+    """A child has failed to start, which fails the start of the supervisor or a restart of several children."""
 
     def __init__(self, child: Child, reason: Any) -> None:
         super().__init__(child.spec.id, reason)
@@ -41,52 +41,52 @@ class StartFailed(Exception):
 
 
 class Strategy(ABC):
-    """A supervisor's children under one strategy. Results are those of `supervisor`'s functions, as Python values."""
+    """The children of a supervisor under one strategy. Results are those of the functions of `supervisor`."""
 
-    children: MutableMapping[Any, Child]  # in the order of their start
+    children: MutableMapping[Any, Child]  # in start order
 
     def __init__(self, restarts: RestartPolicy) -> None:
         self.restarts = restarts
 
-    # ---- what the supervisor's own life asks for
+    # ---- starting, stopping, restarting
 
     @abstractmethod
     async def start(self) -> None:
-        """Starts the children of the supervisor's init, in order. Raises StartFailed, and those that run stay."""
+        """Starts the children from `init`, in order. Raises StartFailed, without stopping those that run."""
 
     @abstractmethod
     async def stop(self) -> None:
-        """Stops all children: the supervisor ends."""
+        """Stops all children, before the supervisor ends."""
 
     @abstractmethod
     async def restart(self, child: Child) -> None:
-        """Starts a child that has ended again, with those that its strategy adds; if that fails it will be tried again."""
+        """Restarts a child that has ended, and others as the strategy demands. A failed restart is retried later."""
 
     @abstractmethod
     def restart_later(self, child: Child) -> None:
-        """As `restart`, once the child's backoff is over; until then it is listed as restarting."""
+        """Restarts a child after its backoff; until then it is listed as restarting."""
 
     @abstractmethod
     def forget(self, child: Child) -> None:
-        """The child has ended and is not started again."""
+        """A child has ended and is not restarted."""
 
     @abstractmethod
     def restarting(self, key: Any) -> Child | None:
-        """The child that a `TryAgain(key)` is for; None if it no longer waits for one."""
+        """The child of a `TryAgain(key)`; None if it is not restarting any more."""
 
     @abstractmethod
     def any_significant(self) -> bool:
-        """True if significant children run still."""
+        """True if there are significant children that still run."""
 
-    # ---- what its children are
+    # ---- looking at children
 
     @abstractmethod
     def by_pid(self, pid: Pid) -> Child | None:
-        """The child that is this process."""
+        """The child that runs as `pid`."""
 
     @abstractmethod
     def find(self, key: Any) -> Child | None:
-        """The child that the functions of `supervisor` mean by this key."""
+        """The child with a key, as passed to the functions of `supervisor`."""
 
     @abstractmethod
     def which_children(self) -> list[Row]:
@@ -96,7 +96,7 @@ class Strategy(ABC):
     def count_children(self) -> dict[str, int]:
         """`supervisor:count_children/1`."""
 
-    # ---- what others ask for
+    # ---- requests
 
     @abstractmethod
     async def start_child(self, spec: Any) -> Any:
@@ -122,7 +122,7 @@ class Strategy(ABC):
     # ---- shared
 
     async def start_process(self, child: Child) -> tuple[Any, ...]:
-        """Calls the child's start function: `("ok", pid or None)`, with what it added, or `("error", reason)`."""
+        """Calls the child's start function. Result as of `start_child_process`."""
         self.restarts.starts(child)
         result = await start_child_process(child.spec, child.args or child.spec.start[1])
         if result[0] == "ok":
@@ -130,7 +130,7 @@ class Strategy(ABC):
         return result
 
     async def stop_process(self, child: Child) -> None:
-        """Stops the child as its spec says, if it runs."""
+        """Stops a child by its `shutdown`, if it is running."""
         if not isinstance(child.pid, Pid):
             return
         reason = await shut_down(child.pid, child.spec.shutdown)
@@ -141,13 +141,13 @@ class Strategy(ABC):
 
 
 def row(child: Child, child_id: Any) -> Row:
-    """The child as which_children lists it."""
+    """The row of a child in which_children."""
     pid = "restarting" if isinstance(child.pid, Restarting) else child.pid
     return (child_id, pid, child.spec.type, child.spec.modules)
 
 
 class _InOrder(Strategy):
-    """Children known by id, started in order and stopped in reverse."""
+    """Children identified by id, started in order and stopped in reverse order."""
 
     def __init__(self, restarts: RestartPolicy, specs: Sequence[ChildSpec], auto_shutdown: str) -> None:
         super().__init__(restarts)
@@ -158,10 +158,7 @@ class _InOrder(Strategy):
 
     @abstractmethod
     def together(self, ended: Child) -> Collection[Child]:
-        """Those that are stopped, last first, and started again, in order.
-
-        Empty: the one that ended is started again and nobody else is touched.
-        """
+        """The children to be stopped and restarted together; empty if only `ended` itself is restarted."""
 
     async def start(self) -> None:
         await self._start_all(list(self.children))
@@ -182,7 +179,7 @@ class _InOrder(Strategy):
                 child.pid = value
 
     async def _stop_all(self, ids: list[Any]) -> None:
-        """Stops these children, last first. Temporary ones are forgotten."""
+        """Stops children, the last first, and removes temporary ones."""
         for child_id in reversed(ids):
             child = self.children[child_id]
             await self.stop_process(child)
@@ -219,7 +216,7 @@ class _InOrder(Strategy):
         self.restarts.try_again(child, child.spec.id)
 
     def forget(self, child: Child) -> None:
-        """A temporary child's spec goes, another's stays with no pid."""
+        """Removes a temporary child; the spec of another one stays."""
         if child.spec.restart == "temporary":
             self.children.pop(child.spec.id, None)
         else:
@@ -242,7 +239,7 @@ class _InOrder(Strategy):
         return self.children.get(key) if hashable(key) else None
 
     def which_children(self) -> list[Row]:
-        """The last started comes first."""
+        """In reverse start order, as in OTP."""
         return [row(child, child.spec.id) for child in reversed(list(self.children.values()))]
 
     def count_children(self) -> dict[str, int]:
@@ -301,21 +298,21 @@ class _InOrder(Strategy):
 
 
 class OneForOne(_InOrder):
-    """Each child stands for itself."""
+    """Restarts the child that has ended."""
 
     def together(self, ended: Child) -> Collection[Child]:
         return ()
 
 
 class OneForAll(_InOrder):
-    """All children depend on each other."""
+    """Restarts all children."""
 
     def together(self, ended: Child) -> Collection[Child]:
         return self.children.values()
 
 
 class RestForOne(_InOrder):
-    """A child depends on those that were started before it."""
+    """Restarts the child that has ended and those started after it."""
 
     def together(self, ended: Child) -> Collection[Child]:
         return list(dropwhile(lambda child: child is not ended, self.children.values()))

@@ -1,10 +1,10 @@
-"""OTP's `supervisor`: starts children in order, restarts them by strategy, stops them in reverse order.
+"""OTP's `supervisor`: starts children in order, restarts them by its strategy, stops them in reverse order.
 
-It owns its children (linked processes), takes their EXIT messages and the calls of the functions below, and gives up with
-reason `shutdown` when there were more than `intensity` restarts within `period` seconds. If it is killed its children
-die by the link. Who is restarted with whom is its strategy's matter (`runtime.otp.strategies`, `runtime.otp.simple_one_for_one`).
+It owns its children, which are linked to it, handles their EXIT messages and the requests of the functions below, and ends with
+reason `shutdown` after more than `intensity` restarts within `period` seconds. If it is killed, the links end its children.
+The strategies are in `runtime.otp.strategies` and `runtime.otp.simple_one_for_one`.
 
-Functions give OTP's results as Python values: `("ok", pid)`, `("error", reason)`, `"ok"`.
+Functions return OTP's results as Python values: `("ok", pid)`, `("error", reason)`, `"ok"`.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from runtime.otp.gen import Dest
 from runtime.otp.gen_server import GenServer, Ignore, Ok, Reply, StartError, Stop, call
 from runtime.otp.restart import RestartPolicy, TryAgain
 from runtime.otp.simple_one_for_one import SimpleOneForOne
-from runtime.otp.spec_errors import named
+from runtime.otp.spec_errors import spec_error
 from runtime.otp.stop_server import stop as stop
 from runtime.otp.strategies import IN_ORDER, Row, StartFailed, Strategy
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisorRequest:
-    """A call of one of the functions below."""
+    """The request of one of the functions below."""
 
     function: str
     args: tuple[Any, ...] = field(default_factory=tuple)
 
 
 class Supervisor(GenServer):
-    """A supervisor. Subclass it and return `(SupFlags, [ChildSpec, ...])` or `Ignore()` from `init`, or start it with a list:
+    """The process. Subclass it and return `(SupFlags, [ChildSpec, ...])` or `Ignore()` from `init`, or start it with a list:
 
     await Supervisor.start_link([ChildSpec("counter", (Counter.start_link, (0,)))], strategy="one_for_one")
     """
@@ -45,7 +45,7 @@ class Supervisor(GenServer):
     flags: SupFlags
     restarts: RestartPolicy
     strategy: Strategy
-    children: Mapping[Any, Child]  # those of the strategy
+    children: Mapping[Any, Child]  # of the strategy
 
     def init(self, children: Sequence[ChildSpec] = (), flags: SupFlags | None = None) -> Any:
         """`Module:init/1`: `(SupFlags, child specs)` or `Ignore()`."""
@@ -55,19 +55,20 @@ class Supervisor(GenServer):
     async def start_link(
         cls, *args: Any, name: Any = None, timeout: float | None = None, **flags: Any
     ) -> Pid | None:
-        """`supervisor:start_link/2,3`: returns when all children have started. Flags as of SupFlags, if `init` is not overridden.
+        """`supervisor:start_link/2,3`: returns when all children have started. `flags` are those of SupFlags.
 
-        Raises StartError(("shutdown", ("failed_to_start_child", id, reason))) and stops those already started. A StartError
-        about a wrong spec or flag is a ValueError or TypeError too, and its line names the field.
+        Without a subclass the only argument is the list of child specs. If a child fails to start, the others are stopped and
+        StartError(("shutdown", ("failed_to_start_child", id, reason))) is raised. A StartError about an invalid spec or flag is a
+        ValueError or TypeError too, and its message names the field.
         """
         if flags:
             args = (*args, SupFlags(**flags))
         try:
             return await super().start_link(*args, name=name, timeout=timeout)
         except StartError as error:
-            raise named(error, args[0] if args and isinstance(args[0], list | tuple) else ()) from None
+            raise spec_error(error, args[0] if args and isinstance(args[0], list | tuple) else ()) from None
 
-    # ---- the start and the end
+    # ---- starting and terminating
 
     async def _init(self, *args: Any, **kwargs: Any) -> Any:
         self._myRef.own_relations().trap_exit = True
@@ -86,7 +87,7 @@ class Supervisor(GenServer):
         if not isinstance(specs, list | tuple):
             return Stop(("start_spec", ("badarg", specs)))
         simple = flags.strategy == "simple_one_for_one"
-        if simple and len(specs) != 1:  # that there is one template is looked at before what it says
+        if simple and len(specs) != 1:  # checked before the spec itself
             return Stop(("bad_start_spec", list(specs)))
         problem = _check_all(specs, flags.auto_shutdown)
         if problem is not None:
@@ -109,7 +110,7 @@ class Supervisor(GenServer):
     async def terminate(self, reason: Any) -> None:
         await self.strategy.stop()
 
-    # ---- a child ends
+    # ---- children that end
 
     async def handle_info(self, message: Any) -> Any:
         match message:
@@ -123,7 +124,7 @@ class Supervisor(GenServer):
         match request:
             case TryAgain(key):
                 return await self._try_again(key)
-        raise Error("function_clause")  # as OTP's: what is none of its requests ends a supervisor
+        raise Error("function_clause")  # as in OTP, an unknown request ends it
 
     async def _child_ended(self, child: Child, reason: Any) -> Stop | None:
         if self.restarts.wants(child, reason):
@@ -135,7 +136,7 @@ class Supervisor(GenServer):
         return Stop("shutdown") if self._shuts_down_after(child) else None
 
     def _shuts_down_after(self, child: Child) -> bool:
-        """`auto_shutdown`, when this child has ended for good."""
+        """True if `auto_shutdown` ends the supervisor after the end of this child, which is not restarted."""
         if not child.spec.significant or self.flags.auto_shutdown == "never":
             return False
         return self.flags.auto_shutdown == "any_significant" or not self.strategy.any_significant()
@@ -180,7 +181,7 @@ class Supervisor(GenServer):
 
 
 async def start_child(sup: Dest, spec: Any) -> Any:
-    """`supervisor:start_child/2`: `("ok", pid)`, `("ok", None)` if it ignored, `("error", reason)`.
+    """`supervisor:start_child/2`: `("ok", pid)`, `("ok", None)` for ignore, `("ok", pid, info)` or `("error", reason)`.
 
     For simple_one_for_one `spec` is a list of extra arguments.
     """
@@ -193,12 +194,12 @@ async def terminate_child(sup: Dest, key: Any) -> Any:
 
 
 async def restart_child(sup: Dest, key: Any) -> Any:
-    """`supervisor:restart_child/2`: starts a child that was terminated: `("ok", pid)` or `("error", reason)`."""
+    """`supervisor:restart_child/2`: starts a terminated child: `("ok", pid)` or `("error", reason)`."""
     return await call(sup, SupervisorRequest("restart_child", (key,)), None)
 
 
 async def delete_child(sup: Dest, key: Any) -> Any:
-    """`supervisor:delete_child/2`: forgets a child that does not run: `"ok"` or `("error", reason)`."""
+    """`supervisor:delete_child/2`: removes a terminated child: `"ok"` or `("error", reason)`."""
     return await call(sup, SupervisorRequest("delete_child", (key,)), None)
 
 
@@ -213,9 +214,9 @@ async def which_children(sup: Dest) -> list[Row]:
 
 
 def check_childspecs(specs: Any, auto_shutdown: str = "never") -> Any:
-    """`supervisor:check_childspecs/1,2`: "ok", or ("error", reason) of the first that is wrong; ids must be different.
+    """`supervisor:check_childspecs/1,2`: "ok", or ("error", reason) for the first invalid spec or a duplicate id.
 
-    Without an auto_shutdown of its own (the default is `undefined` in OTP) significance is not looked at.
+    With `auto_shutdown` "never" (OTP's default is `undefined`) `significant` is not checked.
     """
     if not isinstance(specs, list | tuple):
         return ("error", ("badarg", specs))
@@ -224,7 +225,7 @@ def check_childspecs(specs: Any, auto_shutdown: str = "never") -> Any:
 
 
 def _check_all(specs: Sequence[Any], auto_shutdown: str, significance: bool = True) -> Any:
-    """None if these are sound child specs with different ids, else OTP's reason why not."""
+    """None if the child specs are valid and their ids differ, else OTP's error reason."""
     ids: ExactDict[None] = ExactDict()
     for spec in specs:
         problem = check_childspec(spec, auto_shutdown, significance)
@@ -242,5 +243,5 @@ async def count_children(sup: Dest) -> dict[str, int]:
 
 
 async def children(sup: Dest) -> list[Child]:
-    """Copies of the children with their restart counts, in start order. OTP has no such function; observers need it."""
+    """Copies of the children with their restart counts, in start order. An extension for observers."""
     return await call(sup, SupervisorRequest("children"), None)

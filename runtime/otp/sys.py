@@ -1,120 +1,35 @@
-"""OTP's `sys`: looks into a running behaviour and steers it: GenServers, state machines, supervisors, channels.
+"""OTP's `sys`: inspects and controls running behaviours: GenServers, state machines, supervisors, channels.
 
-Each function sends a system message and waits for the answer; the process performs it between two callbacks,
-also while it is suspended. All raise `Exit((reason, CallSite))` with `noproc`, `timeout` or the reason the
-process died of meanwhile. A process that `proc_lib` started answers as its code says (`runtime.otp.special_process`). Other plain
-processes and plain Thespian actors have no callbacks to stand between: `get_state` and `get_status` read them as they wait,
-the rest raises Error("badarg").
+Each function sends a system message and waits for the reply; the process handles it between two callbacks, even while it is
+suspended. All raise `Exit((reason, CallSite))`: "noproc", "timeout", or the exit reason if the process ends first. Processes
+started by `proc_lib` handle system messages themselves (`runtime.otp.special_process`). For other plain processes and plain
+Thespian actors `get_state` and `get_status` read the suspended coroutine or the attributes; the rest raises Error("badarg").
 
-Traced and counted are the messages a process takes (`"in"`) and the replies that its callbacks return (`"out"`).
+Messages that a process takes (`"in"`) and replies that its callbacks return (`"out"`) are traced and counted.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from time import time
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from runtime.core.durations import check_timeout
 from runtime.core.exits import CallSite, Error, Exit, reason_of
 from runtime.core.modes import DEAD
-from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.core.reports import ancestors, module_of, text
 from runtime.core.scheduling import scheduler
 from runtime.core.signals import SystemMessage
+from runtime.otp.debug import DebugFunction, Sink, Statistics, TraceEvent, debug_of, own_debug
 from runtime.otp.gen import Dest, Failed, resolve
 from runtime.otp.gen_server import DEFAULT_TIMEOUT, Call, GenServer, stop
 from runtime.otp.proc_lib import SpecialProcess
 
 
-@dataclass(frozen=True, slots=True)
-class TraceEvent:
-    """`kind` is "in" (a message taken: a `Call`, a `Cast` or a plain one) or "out" (a reply; `peer` called for it)."""
-
-    pid: Pid
-    kind: Literal["in", "out"]
-    message: Any
-    peer: Pid | None
-    at: float  # ms of the engine's clock
-
-
-Sink = Callable[[TraceEvent], Any] | Pid
-
-
-class _DebugFun:
-    __slots__ = ("left", "sink")
-
-    def __init__(self, sink: Sink, left: int | None) -> None:
-        self.sink = sink
-        self.left = left
-
-
-class Debug:
-    """What is traced and counted of one process; it lies in its rare state while there is anything."""
-
-    __slots__ = ("installed", "log", "statistics")
-
-    def __init__(self) -> None:
-        self.installed: dict[Any, _DebugFun] = {}
-        self.statistics: _Statistics | None = None
-        self.log: deque[TraceEvent] | None = None
-
-    def message_in(self, cell: Cell, message: Any) -> None:
-        """The process takes a message."""
-        caller = message.caller if type(message) is Call else None
-        if self.statistics is not None:
-            self.statistics.messages_in += 1
-        self._handle_debug(cell, "in", message, caller)
-
-    def message_out(self, cell: Cell, reply: Any, caller: Cell | None) -> None:
-        """A call to the process is answered."""
-        if self.statistics is not None:
-            self.statistics.messages_out += 1
-        self._handle_debug(cell, "out", reply, caller)
-
-    def _handle_debug(self, cell: Cell, kind: Literal["in", "out"], message: Any, peer: Pid | None) -> None:
-        if not self.installed and self.log is None:
-            return
-        event = TraceEvent(cell, kind, message, peer, cell.engine.now() * 1000)
-        if self.log is not None:
-            self.log.append(event)
-        for key, installed in list(self.installed.items()):
-            try:
-                if isinstance(installed.sink, Pid):
-                    installed.sink.cell.deliver(event)
-                else:
-                    installed.sink(event)
-            except Exception:
-                installed.left = 1  # a debug function that fails is removed, as in OTP
-            if installed.left is not None:
-                installed.left -= 1
-                if installed.left <= 0:
-                    del self.installed[key]
-        self.tidy(cell)
-
-    def tidy(self, cell: Cell) -> None:
-        """Takes itself away once nobody wants to know."""
-        rare = cell.relations.rare
-        if not self.installed and self.statistics is None and self.log is None and rare is not None:
-            rare.debug = None
-            cell.tidy_rare()
-
-
-class _Statistics:
-    __slots__ = ("messages_in", "messages_out", "reductions", "start_time")
-
-    def __init__(self, reductions: int) -> None:
-        self.start_time = time()
-        self.reductions = reductions
-        self.messages_in = 0
-        self.messages_out = 0
-
-
 class SystemRequest(Call, SystemMessage, kw_only=True):
-    """A system message with an answer: `work(cell)` runs in the process."""
+    """A system message with a reply, the result of `work(cell)` in the process."""
 
     work: Callable[[Cell], Any]
 
@@ -129,14 +44,14 @@ class SystemRequest(Call, SystemMessage, kw_only=True):
         return None
 
     def finish(self, value: Any, error: Exception | None) -> None:
-        """It is done: the asker hears of it, unless they have given up."""
+        """Replies, unless the caller has given up."""
         if not self.done:
             self.settle()
             self.resolve(value, error)
 
 
 class Termination(SystemRequest):
-    """`sys:terminate/2`: answered when the process has come to it, before its `terminate`."""
+    """`sys:terminate/2`: replied to before the process runs its `terminate`."""
 
     @property
     def reason(self) -> Any:
@@ -178,27 +93,13 @@ def _ask(
     return request
 
 
-def _debug(cell: Cell) -> Debug:
-    """Its Debug, made if there is none."""
-    debug = debug_of(cell)
-    if debug is None:
-        cell.own_rare().debug = debug = Debug()
-    return debug
-
-
-def debug_of(cell: Cell) -> Debug | None:
-    """What is traced and counted of a process, if anything."""
-    rare = cell.relations.rare
-    return None if rare is None else cast("Debug | None", rare.debug)
-
-
 # ---- state
 
 
 async def get_state(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
     """`sys:get_state/1,2`: a GenServer's attributes as a dict; `(state, data)` of a state machine.
 
-    The dict is a copy, what it holds is not. Of a plain process: the local variables of its waiting function.
+    The dict is a shallow copy. For a plain process it holds the local variables of its waiting coroutine.
     """
     return await _ask(dest, "get_state", (), timeout, _state_of)
 
@@ -216,9 +117,9 @@ def _state_of(cell: Cell) -> Any:
 async def replace_state(
     dest: Dest, change: Callable[[Any], Any], timeout: float | None = DEFAULT_TIMEOUT
 ) -> Any:
-    """`sys:replace_state/2,3`: `change(state)` gives the new state, which is returned. State as of `get_state`.
+    """`sys:replace_state/2,3`: sets and returns the state `change(state)`; the state is as of `get_state`.
 
-    If `change` raises the state stays, and Exit(("callback_failed", reason)) is raised here.
+    If `change` raises, the state is kept and Exit(("callback_failed", reason)) is raised.
     """
 
     def work(cell: Cell) -> Any:
@@ -234,15 +135,15 @@ async def replace_state(
 
 
 async def get_status(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> dict[str, Any]:
-    """`sys:get_status/1,2`: who it is, whether it is suspended, what is traced, and `format_status()` as `state`.
+    """`sys:get_status/1,2`: a dict of pid, name, module, status, debug options and `format_status()` as `state`.
 
-    Of a state machine also its running `timeouts` as `(event, content)`, and its `postponed` events, oldest first.
+    For a state machine also its running `timeouts` as `(event, content)`, and its `postponed` events, oldest first.
     """
     return await _ask(dest, "get_status", (), timeout, status_of)
 
 
 def status_of(cell: Cell) -> dict[str, Any]:
-    """What `get_status` says of a process."""
+    """The result of `get_status`."""
     debug = debug_of(cell)
     actor = cell.actor
     return {
@@ -263,15 +164,15 @@ def status_of(cell: Cell) -> dict[str, Any]:
 def _formatted(actor: GenServer) -> Any:
     try:
         return actor.format_status()
-    except Exception:  # its fault, and not the observer's: OTP notes it in the place of the state
+    except Exception:  # as in OTP, a note takes the place of the state
         return f"{module_of(actor)}.format_status crashed"
 
 
-# ---- steering
+# ---- control
 
 
 async def suspend(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
-    """`sys:suspend/1,2`: it takes system messages and its parent's exit only, until `resume`; other mail waits."""
+    """`sys:suspend/1,2`: until `resume` the process handles system messages and its parent's exit only."""
 
     def work(cell: Cell) -> None:
         cell.own_execution().suspended = True
@@ -280,7 +181,7 @@ async def suspend(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
 
 
 async def resume(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
-    """`sys:resume/1,2`: it takes its mail again. Harmless if it was not suspended."""
+    """`sys:resume/1,2`: ends `suspend`; no effect on a process that is not suspended."""
 
     def work(cell: Cell) -> None:
         cell.own_execution().suspended = False
@@ -295,10 +196,11 @@ async def change_code(
     extra: Any = None,
     timeout: float | None = DEFAULT_TIMEOUT,
 ) -> Any:
-    """`sys:change_code/4,5`: a suspended process goes on with the class `module`; what it keeps is its state.
+    """`sys:change_code/4,5`: changes the class of a suspended process to `module` and keeps its state.
 
-    `code_change(old class or old_version, extra)` of the new class may put the state right. "ok", or ("error", reason) if it
-    raised (class and state are then the old ones), or if the process is not suspended.
+    `code_change(old class or old_version, extra)` of the new class may convert the state. Returns "ok", or ("error", reason) if
+    it raises, which restores class and state, or if the process is not suspended. Raises Error("badarg") if `module` is not a
+    GenServer class.
     """
 
     def work(cell: Cell) -> Any:
@@ -322,9 +224,10 @@ async def change_code(
 
 
 async def terminate(dest: Dest, reason: Any, timeout: float | None = DEFAULT_TIMEOUT) -> None:
-    """`sys:terminate/2,3`: it runs its `terminate` and ends with `reason`, also if it is suspended.
+    """`sys:terminate/2,3`: the process runs `terminate` and ends with `reason`, even if it is suspended.
 
-    Returns once it has accepted the request; `gen_server.stop` waits for its end. So does this for a process of another node.
+    Returns when the process has accepted the request, for a process of another node when it has ended; `gen_server.stop` always
+    waits for the end.
     """
     there = resolve(dest)
     if there is not None and not isinstance(there, Cell):
@@ -333,20 +236,19 @@ async def terminate(dest: Dest, reason: Any, timeout: float | None = DEFAULT_TIM
         await _ask(dest, "terminate", (reason,), timeout, lambda _: None, Termination)
 
 
-# ---- watching
+# ---- debug options
 
 
 async def trace(
     dest: Dest, n: int | None, sink: Sink, timeout: float | None = DEFAULT_TIMEOUT, key: Any = "trace"
 ) -> None:
-    """`sys:trace/2` and `sys:install/2`: gives the next `n` events (None: all) to `sink`, a function or a pid.
+    """`sys:trace/2`: passes the next `n` TraceEvents (None: all) to `sink`, a function or a pid.
 
-    `sink` gets a TraceEvent. A function that raises is removed. `key` names the trace; a second one of that
-    name replaces the first.
+    A function that raises is removed. `key` identifies the trace: a second one with the same key replaces the first.
     """
 
     def work(cell: Cell) -> None:
-        _debug(cell).installed[key] = _DebugFun(sink, n)
+        own_debug(cell).installed[key] = DebugFunction(sink, n)
 
     await _ask(dest, "trace", (n,), timeout, work)
 
@@ -358,35 +260,35 @@ async def install(
     timeout: float | None = DEFAULT_TIMEOUT,
     key: Any = None,
 ) -> None:
-    """`sys:install/2`: `function(state, event, name)` hears each event and returns its next state, "done" to be removed.
+    """`sys:install/2`: calls `function(state, event, name)` for each event; it returns its next state, or "done" to be removed.
 
-    `name` is the process's, or its pid. Without a `key` the function is the key; one that raises is removed.
+    `name` is the name of the process, or its pid. The default `key` is the function. A function that raises is removed.
     """
-    held = [state]
+    current = [state]
 
     def sink(event: TraceEvent) -> None:
         cell = event.pid.cell
-        held[0] = function(held[0], event, cell.relations.name or cell)
-        if held[0] == "done":
+        current[0] = function(current[0], event, cell.relations.name or cell)
+        if current[0] == "done":
             raise _Done
 
     await trace(dest, None, sink, timeout, key=function if key is None else key)
 
 
 class _Done(Exception):
-    """A debug function wants to hear no more: one that raises is removed."""
+    """Raised for a debug function that returns "done", since one that raises is removed."""
 
 
 async def remove(dest: Dest, key: Any, timeout: float | None = DEFAULT_TIMEOUT) -> None:
-    """`sys:remove/2`: takes away what `install` put there under this key, or this function."""
+    """`sys:remove/2`: removes the function that was installed under a key."""
     await no_trace(dest, timeout, key=key)
 
 
 async def no_debug(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
-    """`sys:no_debug/1`: ends traces, installed functions, statistics and the log."""
+    """`sys:no_debug/1`: removes traces, installed functions, statistics and the log."""
 
     def work(cell: Cell) -> None:
-        debug = _debug(cell)
+        debug = own_debug(cell)
         debug.installed.clear()
         debug.statistics = debug.log = None
         debug.tidy(cell)
@@ -395,10 +297,10 @@ async def no_debug(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> None:
 
 
 async def no_trace(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT, key: Any = "trace") -> None:
-    """`sys:trace(Name, false)`, `sys:remove/2`: ends the trace called `key`."""
+    """`sys:trace(Name, false)`: ends the trace with a key."""
 
     def work(cell: Cell) -> None:
-        debug = _debug(cell)
+        debug = own_debug(cell)
         debug.installed.pop(key, None)
         debug.tidy(cell)
 
@@ -411,17 +313,17 @@ NO_STATISTICS: Final = "no_statistics"
 async def statistics(
     dest: Dest, flag: bool | Literal["get"] = "get", timeout: float | None = DEFAULT_TIMEOUT
 ) -> Any:
-    """`sys:statistics/2,3`: True starts counting if it has not been, False ends it (both give "ok"); "get" gives the counts.
+    """`sys:statistics/2,3`: True starts counting and False stops it, both return "ok"; "get" returns the counts.
 
-    Counts are a dict of start_time and current_time (seconds since 1970), reductions (messages handled),
-    messages_in, messages_out; or "no_statistics" if nothing is counted.
+    Counts are a dict of start_time and current_time (seconds since 1970), reductions (messages handled), messages_in and
+    messages_out; or "no_statistics" if counting is off.
     """
 
     def work(cell: Cell) -> Any:
-        debug = _debug(cell)
+        debug = own_debug(cell)
         found = debug.statistics
         if flag is True and found is None:
-            debug.statistics = _Statistics(cell.reductions)
+            debug.statistics = Statistics(cell.reductions)
         elif flag is False:
             debug.statistics = None
         debug.tidy(cell)
@@ -441,10 +343,10 @@ async def statistics(
 
 
 async def log(dest: Dest, size: int | None = 10, timeout: float | None = DEFAULT_TIMEOUT) -> None:
-    """`sys:log/2`: keeps the last `size` events for `get_log`; None ends it."""
+    """`sys:log/2`: keeps the last `size` events for `get_log`; None switches it off."""
 
     def work(cell: Cell) -> None:
-        debug = _debug(cell)
+        debug = own_debug(cell)
         debug.log = None if size is None else deque(debug.log or (), size)
         debug.tidy(cell)
 
@@ -452,7 +354,7 @@ async def log(dest: Dest, size: int | None = 10, timeout: float | None = DEFAULT
 
 
 async def get_log(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> list[TraceEvent]:
-    """`sys:get_log/1`: the events that `log` has kept, oldest first."""
+    """`sys:get_log/1`: the logged events, oldest first."""
 
     def work(cell: Cell) -> list[TraceEvent]:
         debug = debug_of(cell)
@@ -462,7 +364,7 @@ async def get_log(dest: Dest, timeout: float | None = DEFAULT_TIMEOUT) -> list[T
 
 
 async def log_to_file(dest: Dest, path: str | None, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
-    """`sys:log_to_file/2,3`: writes each event as a line to the file, None ends it. "ok", or ("error", "open_file")."""
+    """`sys:log_to_file/2,3`: appends each event to a file as one line; None switches it off. "ok" or ("error", "open_file")."""
     if path is None:
         await no_trace(dest, timeout, key="log_to_file")
         return "ok"
@@ -480,5 +382,7 @@ async def log_to_file(dest: Dest, path: str | None, timeout: float | None = DEFA
 
 
 def _append(path: str, line: str) -> None:
-    with open(path, "a", encoding="utf-8") as file:  # for each line: nothing stays open when the process ends
+    with open(
+        path, "a", encoding="utf-8"
+    ) as file:  # opened for each line, so that nothing is left open when the process ends
         file.write(line)

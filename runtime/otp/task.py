@@ -1,12 +1,11 @@
 """Elixir's `Task`: a process that computes one value for its owner.
 
-    task = async_(fetch, url)     # linked to the caller: both die together, unless the caller traps exits
+    task = async_(fetch, url)     # linked to the caller
     value = await await_(task)    # or: await task
 
-The owner gets `(task.ref, value)` as a message, or `Down(task.ref, ...)`; `await_`, `yield_` and `shutdown`
-take them out of its mailbox. A GenServer may leave them to its handle_info. Once a task is awaited (or its
-time is up) nothing of it comes any more. All times are milliseconds. Under a supervisor: see
-`task_supervisor`.
+The owner gets `(task.ref, value)` as a message, or `Down(task.ref, ...)`; `await_`, `yield_` and `shutdown` take them from its
+mailbox, or a GenServer handles them in handle_info. After `await_` no more messages of the task arrive. All times are
+milliseconds. For tasks under a supervisor see `task_supervisor`.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ DEFAULT_TIMEOUT: Final = 5000  # ms
 
 
 class Task:
-    """`%Task{}`: `pid` computes, `owner` waits, `ref` marks the messages. Awaitable: `await task` is `await_(task)`."""
+    """`%Task{}`: its process, its owner, and the reference in its messages. `await task` is `await_(task)`."""
 
     __slots__ = ("mfa", "owner", "pid", "ref")
 
     def __init__(self, owner: Pid, mfa: Any) -> None:
         self.owner = owner
         self.mfa = mfa
-        self.pid: Pid = cast(Pid, None)  # both are there once it is started
+        self.pid: Pid = cast(Pid, None)  # both are set by `attach`
         self.ref: Monitor = cast(Monitor, None)
 
     def __repr__(self) -> str:
@@ -49,14 +48,14 @@ class Task:
     def __await__(self) -> Generator[Any, None, Any]:
         return await_(self).__await__()
 
-    def is_mail(self, message: Any) -> bool:
-        """True for the task's result and its Down."""
+    def is_message(self, message: Any) -> bool:
+        """True for a message of the task: its result or its Down."""
         if isinstance(message, Down):
             return message.ref is self.ref
         return isinstance(message, tuple) and len(message) == 2 and message[0] is self.ref
 
     def attach(self, cell: Cell, link: bool) -> None:
-        """The process is there: its owner monitors it, and is linked to it if `link`."""
+        """Sets the process of the task; the owner monitors it and, with `link`, is linked to it."""
         owner = self.owner.cell
         self.pid = cell
         self.ref = owner.monitor(cell)
@@ -65,7 +64,7 @@ class Task:
 
 
 class TaskProcess(FunctionProcess):
-    """Runs the function, sends the owner what it returned, ends with `normal`."""
+    """The process: runs the function, sends the result to the owner and ends with `normal`."""
 
     __slots__ = ("_task",)
 
@@ -80,13 +79,13 @@ class TaskProcess(FunctionProcess):
         result = self._fn(*self._args)
         if iscoroutine(result):
             return result
-        if isinstance(result, Awaitable):  # the call that a lambda returned
+        if isinstance(result, Awaitable):  # such as a call returned by a lambda
             return _completed(result)
         self._returned(result)
         return None
 
     def _returned(self, value: Any) -> None:
-        # The monitor doubles as Elixir's alias: once it is gone, replies are dropped.
+        # The monitor serves as Elixir's alias: once it is removed, the reply is dropped.
         if self._task.ref in self._task.owner.cell.relations.monitors:
             self._task.owner.cell.deliver((self._task.ref, value))
         super()._returned(value)
@@ -111,7 +110,7 @@ def async_(fn: Callable[..., Any], *args: Any) -> Task:
 
 
 def completed(value: Any) -> Task:
-    """`Task.completed/1` (Elixir 1.13): a task of the caller's that has this value already; it has no process."""
+    """`Task.completed/1` (Elixir 1.13): a task without a process that already has a value."""
     owner = _owner()
     task = Task(owner.pid, None)
     task.ref = Monitor(owner, None, None)
@@ -120,7 +119,7 @@ def completed(value: Any) -> Task:
 
 
 class Unawaited(FunctionProcess):
-    """A task for which nobody waits."""
+    """The process of a task that is not awaited."""
 
     __slots__ = ("_callers",)
 
@@ -133,7 +132,7 @@ class Unawaited(FunctionProcess):
 
 
 def callers_of(cell: Cell | None) -> list[Pid]:
-    """`$callers` of a task that this process starts: itself, and those on whose behalf it runs."""
+    """`$callers` of a task that this process starts: itself and its own callers."""
     if cell is None:
         return []
     known = next((value for key, value in dictionary_of(cell) if key == "$callers"), [])
@@ -141,13 +140,13 @@ def callers_of(cell: Cell | None) -> list[Pid]:
 
 
 def start(fn: Callable[..., Any], *args: Any) -> Pid:
-    """`Task.start/1,3`: fire and forget, no link."""
+    """`Task.start/1,3`: starts a task that is neither awaited nor linked."""
     caller = scheduler.current
     return current_engine().spawn_actor(Unawaited(fn, args, callers_of(caller)), caller)
 
 
 async def start_link(fn: Callable[..., Any], *args: Any) -> Pid:
-    """`Task.start_link/1,3`: fire and forget, linked; fit for the `start` of a ChildSpec."""
+    """`Task.start_link/1,3`: as `start`, linked to the caller; can be the `start` of a ChildSpec."""
     caller = scheduler.current
     return current_engine().spawn_actor(Unawaited(fn, args, callers_of(caller)), caller, caller is not None)
 
@@ -158,20 +157,20 @@ def _check_owner(task: Task) -> None:
 
 
 def _exit(task: Task, reason: Any, function: str, *args: Any) -> tuple[Literal["exit"], Any]:
-    """How a task that died shows in a result; of one whose node is lost the caller ends with `nodedown`, as in Elixir."""
+    """The result for a task that has ended. Raises Exit with `nodedown` if its node is lost, as in Elixir."""
     if is_atom(reason, "noconnection"):
         raise Exit((lost(task.pid.cell, reason), CallSite("Task", function, args)))
     return ("exit", reason)
 
 
 async def await_(task: Task, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
-    """`Task.await/2`: the value. Only its owner may ask.
+    """`Task.await/2`: waits for the value; for the owner only.
 
-    Raises `Exit((reason, CallSite))`: the reason the task died of, or "timeout" after `timeout` ms; the task
-    then goes on (uncaught, the exception ends the caller, and the link the task), its result is dropped.
+    Raises `Exit((reason, CallSite))`: the exit reason of the task, or "timeout" after `timeout` ms. The task then continues, and
+    its result is dropped; if the exception ends the caller, the link ends the task.
     """
     _check_owner(task)
-    message = await erlang.receive(task.is_mail, timeout)
+    message = await erlang.receive(task.is_message, timeout)
     if isinstance(message, tuple):
         erlang.demonitor(task.ref, flush=True)
         return message[1]
@@ -183,14 +182,16 @@ async def await_(task: Task, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
 
 
 async def await_many(tasks: Sequence[Task], timeout: float | None = DEFAULT_TIMEOUT) -> list[Any]:
-    """`Task.await_many/2`: all values, in the order of `tasks`; `timeout` ms for all together."""
+    """`Task.await_many/2`: waits for all values, in the order of `tasks`, at most `timeout` ms in all."""
     for task in tasks:
         _check_owner(task)
     left = _time_left(timeout)
     values: dict[Task, Any] = {}
     while len(values) < len(set(tasks)):
-        # Whichever comes first: one that has failed must not wait for one that takes long.
-        message = await erlang.receive(lambda message: any(task.is_mail(message) for task in tasks), left())
+        # The first to arrive: a failure must not wait for a slow task.
+        message = await erlang.receive(
+            lambda message: any(task.is_message(message) for task in tasks), left()
+        )
         if isinstance(message, tuple):
             task = next(task for task in tasks if task.ref is message[0])
             values[task] = message[1]
@@ -204,7 +205,7 @@ async def await_many(tasks: Sequence[Task], timeout: float | None = DEFAULT_TIME
 
 
 def _time_left(timeout: float | None) -> Callable[[], float | None]:
-    """How many of `timeout` ms are left, each time it is asked; None waits for ever."""
+    """A function that returns how many of `timeout` ms are left; None for infinity."""
     check_timeout(timeout)
     if timeout is None:
         return lambda: None
@@ -215,9 +216,9 @@ def _time_left(timeout: float | None) -> Callable[[], float | None]:
 async def yield_(
     task: Task, timeout: float | None = DEFAULT_TIMEOUT
 ) -> tuple[Literal["ok", "exit"], Any] | None:
-    """`Task.yield/2`: `("ok", value)`, `("exit", reason)`, or None after `timeout` ms; then ask again, or `shutdown`."""
+    """`Task.yield/2`: `("ok", value)`, `("exit", reason)`, or None after `timeout` ms; the task then continues."""
     _check_owner(task)
-    message = await erlang.receive(task.is_mail, timeout)
+    message = await erlang.receive(task.is_message, timeout)
     if message is TIMEOUT:
         return None
     if isinstance(message, Down):
@@ -233,10 +234,10 @@ async def yield_many(
     limit: int | None = None,
     on_timeout: Literal["nothing", "ignore", "kill_task"] = "nothing",
 ) -> list[tuple[Task, Any]]:
-    """`Task.yield_many/2`: each task with what `yield_` gives for it; `timeout` ms for all together.
+    """`Task.yield_many/2`: pairs of task and result as of `yield_`, after at most `timeout` ms in all.
 
-    With `limit` it returns once so many are done. What is not done then is left alone ("nothing"), or ignored or killed
-    (`on_timeout`); its result is None. Raises ValueError for an option that is wrong.
+    With `limit` it returns once as many tasks are done. By `on_timeout` the others continue ("nothing"), or are ignored or
+    killed; their result is None. Raises ValueError for an invalid option.
     """
     if on_timeout not in ("nothing", "ignore", "kill_task"):
         raise ValueError(f'on_timeout: expected "nothing", "ignore" or "kill_task", got {on_timeout!r}')
@@ -248,10 +249,12 @@ async def yield_many(
     for task in waiting:
         _check_owner(task)
     while waiting and (limit is None or len(results) < limit):
-        message = await erlang.receive(lambda message: any(task.is_mail(message) for task in waiting), left())
+        message = await erlang.receive(
+            lambda message: any(task.is_message(message) for task in waiting), left()
+        )
         if message is TIMEOUT:
             break
-        task = next(task for task in waiting if task.is_mail(message))
+        task = next(task for task in waiting if task.is_message(message))
         waiting.remove(task)
         if isinstance(message, Down):
             results[task] = _exit(task, message.reason, "yield_many", tuple(tasks), timeout)
@@ -267,13 +270,13 @@ async def yield_many(
 
 
 async def ignore(task: Task) -> tuple[Literal["ok", "exit"], Any] | None:
-    """`Task.ignore/1`: the task goes on, unlinked, and nothing of it comes any more.
+    """`Task.ignore/1`: unlinks the task, which continues; no more messages of it arrive.
 
-    None if it still runs; `("ok", value)` or `("exit", reason)` if that was there already. An EXIT message of it that has come to
-    one who traps exits stays, as in Elixir.
+    Returns None if it is still running, `("ok", value)` or `("exit", reason)` if that has arrived. As in Elixir an EXIT message
+    that has arrived stays in the mailbox.
     """
     _check_owner(task)
-    message = await erlang.receive(task.is_mail, 0)
+    message = await erlang.receive(task.is_message, 0)
     owner = _owner()
     owner.unlink(task.pid)
     erlang.demonitor(task.ref, flush=True)
@@ -285,10 +288,9 @@ async def ignore(task: Task) -> tuple[Literal["ok", "exit"], Any] | None:
 async def shutdown(
     task: Task, timeout: float | Literal["brutal_kill"] | None = DEFAULT_TIMEOUT
 ) -> tuple[Literal["ok", "exit"], Any] | None:
-    """`Task.shutdown/2`: ends it, with `shutdown` and after `timeout` ms with `kill`, or at once ("brutal_kill").
+    """`Task.shutdown/2`: ends the task with "shutdown" and after `timeout` ms with "kill", or at once by "brutal_kill".
 
-    None if it ended by that; `("ok", value)` if its value was there before, `("exit", reason)` if it died of
-    its own.
+    Returns None if that has ended it, `("ok", value)` if its value had arrived, `("exit", reason)` if it ended otherwise.
     """
     _check_owner(task)
     if timeout != "brutal_kill":
@@ -306,11 +308,11 @@ async def shutdown(
     finally:
         if killer is not None:
             killer.cancel()
-    message = await erlang.receive(task.is_mail, 0)
+    message = await erlang.receive(task.is_message, 0)
     erlang.demonitor(task.ref, flush=True)
     if isinstance(message, tuple):
         return ("ok", message[1])
     if isinstance(message, Down):
-        reason = message.reason  # it may have been dead already, then this knows why
+        reason = message.reason  # the reason, if it was already dead
     expected = "killed" if brutal else "shutdown"
     return None if is_atom(reason, expected) else _exit(task, reason, "shutdown", task, timeout)

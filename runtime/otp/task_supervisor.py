@@ -1,11 +1,11 @@
 """Elixir's `Task.Supervisor`: tasks as children of a supervisor, and streams of tasks.
 
-    task = await async_nolink("tasks", fetch, url)        # its crash is a Down message, nothing more
+    task = await async_nolink("tasks", fetch, url)        # its crash is only a Down message
     async for result in async_stream("tasks", urls, fetch, max_concurrency=4):
         ...                                               # ("ok", value) or ("exit", reason)
 
-The supervisor is a DynamicSupervisor: it stops its tasks when it ends. It may stand in supervisor.toml as a
-dynamic supervisor; all functions work on those too. Tasks are `temporary`: they are not restarted.
+The supervisor is a DynamicSupervisor, which stops its tasks when it ends; the functions work on any DynamicSupervisor, also on
+one from supervisor.toml. Tasks are `temporary`: they are not restarted.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ from runtime.otp.task import (
     shutdown,
     yield_,
 )
-from runtime.otp.task import async_ as alone
+from runtime.otp.task import async_ as async_unsupervised
 
-MAX_CONCURRENCY: Final = (
-    8  # of async_stream; Elixir takes the number of schedulers, of which there is one here
-)
+# The default of async_stream. Elixir's is the number of schedulers, which here is one.
+MAX_CONCURRENCY: Final = 8
 
 
 class TaskSupervisor(DynamicSupervisor):
@@ -43,8 +42,7 @@ class TaskSupervisor(DynamicSupervisor):
 
 
 async def _start_task(task: Task, fn: Callable[..., Any], args: tuple[Any, ...], link: bool) -> Pid | None:
-    # In the supervisor, but link and monitor are the owner's: there is no moment in which it could miss the
-    # end.
+    # Runs in the supervisor and sets link and monitor for the owner, which so cannot miss the end of the task.
     supervisor = scheduler.current
     assert supervisor is not None
     if task.owner.cell.execution.mode == DEAD:
@@ -75,20 +73,20 @@ async def _async(
 async def async_(sup: Dest, fn: Callable[..., Any], *args: Any, shutdown: int | str = 5000) -> Task:
     """`Task.Supervisor.async/3`: a task under `sup`, linked to the caller too. Raises StartError("max_children").
 
-    `shutdown` is what the supervisor gives it to end: ms, "brutal_kill" or "infinity".
+    `shutdown` as of ChildSpec: ms, "brutal_kill" or "infinity".
     """
     return await _async(sup, fn, args, True, shutdown)
 
 
 async def async_nolink(sup: Dest, fn: Callable[..., Any], *args: Any, shutdown: int | str = 5000) -> Task:
-    """`Task.Supervisor.async_nolink/3`: as `async_` without the link; its crash is a Down with `task.ref`."""
+    """`Task.Supervisor.async_nolink/3`: as `async_`, not linked to the caller; a crash is a Down with `task.ref`."""
     return await _async(sup, fn, args, False, shutdown)
 
 
 async def start_child(
     sup: Dest, fn: Callable[..., Any], *args: Any, restart: str = "temporary", shutdown: int | str = 5000
 ) -> Pid:
-    """`Task.Supervisor.start_child/3`: fire and forget. With `restart="transient"` it runs again if it crashes."""
+    """`Task.Supervisor.start_child/3`: a task that is not awaited. With `restart="transient"` it is restarted after a crash."""
     start = (_start_function, (fn, args, callers_of(scheduler.current)))
     spec = ChildSpec(fn, start, restart=restart, shutdown=shutdown)
     pid = await dynamic_supervisor.start_child(sup, spec)
@@ -102,7 +100,7 @@ async def terminate_child(sup: Dest, pid: Pid) -> Any:
 
 
 async def children(sup: Dest) -> list[Pid]:
-    """`Task.Supervisor.children/1`: the pids of the tasks that run, in start order."""
+    """`Task.Supervisor.children/1`: the pids of the running tasks, in start order."""
     return [child.pid for child in await dynamic_supervisor.children(sup) if isinstance(child.pid, Pid)]
 
 
@@ -117,14 +115,13 @@ def async_stream(
     on_timeout: Literal["exit", "kill_task"] = "exit",
     zip_input_on_exit: bool = False,
 ) -> AsyncIterator[tuple[str, Any]]:
-    """`Task.Supervisor.async_stream/4`: `fn(item)` in a task for each item, at most `max_concurrency` at a time.
+    """`Task.Supervisor.async_stream/4`: runs `fn(item)` in a task for each item, at most `max_concurrency` at a time.
 
-    Gives `("ok", value)` for each, in the order of `items` or, with `ordered=False`, as they get done. The
-    tasks are linked to the caller: one that crashes ends it; if it traps exits, the crash is `("exit",
-    reason)`. A task that takes more than `timeout` ms raises Exit(("timeout", CallSite)), or with
-    on_timeout="kill_task" is killed and gives `("exit", "timeout")`. `items` is read only as fast as results
-    are taken; what runs when the stream is left is stopped. With `zip_input_on_exit` an exit is `("exit", (item, reason))`.
-    Without a supervisor (`sup` None) it is `Task.async_stream/3`. Raises ValueError for an option that is wrong.
+    Yields `("ok", value)` for each, in the order of `items` or, with `ordered=False`, of completion. The tasks are linked to the
+    caller: a crash ends it or, if it traps exits, yields `("exit", reason)`. A task that runs for more than `timeout` ms raises
+    Exit(("timeout", CallSite)), or with on_timeout="kill_task" is killed and yields `("exit", "timeout")`. With
+    `zip_input_on_exit` an exit is `("exit", (item, reason))`. `items` is consumed as results are; tasks that still run when
+    the stream is closed are stopped. With `sup` None this is `Task.async_stream/3`. Raises ValueError for an invalid option.
     """
     options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
     return stream(items, _starter(sup, fn, True), options)
@@ -141,14 +138,14 @@ def async_stream_nolink(
     on_timeout: Literal["exit", "kill_task"] = "exit",
     zip_input_on_exit: bool = False,
 ) -> AsyncIterator[tuple[str, Any]]:
-    """`Task.Supervisor.async_stream_nolink/4`: as `async_stream`; a crash is `("exit", reason)` and ends nobody else."""
+    """`Task.Supervisor.async_stream_nolink/4`: as `async_stream` without links: a crash always yields `("exit", reason)`."""
     options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, zip_input_on_exit)
     return stream(items, _starter(sup, fn, False), options)
 
 
 def _starter(sup: Dest | None, fn: Callable[[Any], Any], link: bool) -> Callable[[Any], Awaitable[Task]]:
     async def start(item: Any) -> Task:
-        return alone(fn, item) if sup is None else await _async(sup, fn, (item,), link)
+        return async_unsupervised(fn, item) if sup is None else await _async(sup, fn, (item,), link)
 
     return start
 

@@ -1,8 +1,7 @@
-"""OTP's module `timer`: functions applied, messages sent and processes ended later, once or again and again.
+"""OTP's `timer`: applies functions, sends messages and exits processes after a delay, once or repeatedly.
 
-Results are OTP's: `("ok", TRef)`, `("error", "badarg")`; a `TRef` is for `cancel`. All times are milliseconds. What is
-applied runs in a process of its own, so that it may wait and crash; an interval timer ends with the process it sends to, and
-with the one that started it.
+Results are OTP's: `("ok", TRef)` or `("error", "badarg")`; a `TRef` is for `cancel`. All times are milliseconds. A function runs
+in a process of its own. An interval timer ends with the process that started it and with the process it sends to.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ class TRef(Ref):
         self._every = every
         self._owner = scheduler.current if every is not None else None
         self._due = self._engine.now() + ms / 1000
-        self._timer: Timer | None = self._engine.call_at(self._due, self._rung)
+        self._timer: Timer | None = self._engine.call_at(self._due, self._expire)
 
-    def _rung(self) -> None:
+    def _expire(self) -> None:
         self._timer = None
         if self._owner is not None and self._owner.execution.mode == DEAD:
             return
@@ -45,13 +44,13 @@ class TRef(Ref):
             self.again()
 
     def again(self) -> None:
-        """Sets an interval timer for its next time, which does not drift."""
+        """Sets an interval timer for its next time, without drift."""
         if self._every is not None:
             self._due = max(self._due + self._every / 1000, self._engine.now())
-            self._timer = self._engine.call_at(self._due, self._rung)
+            self._timer = self._engine.call_at(self._due, self._expire)
 
     def stop(self) -> None:
-        """It fires no more."""
+        """Cancels it."""
         self._every = None
         if self._timer is not None:
             self._timer.cancel()
@@ -69,7 +68,7 @@ def _target(engine: Engine, dest: Dest) -> Any:
 
 
 def apply_after(ms: float, function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
-    """`timer:apply_after/4`: `function(*args)` once, in `ms` ms, in a process of its own."""
+    """`timer:apply_after/4`: spawns `function(*args)` after `ms` ms."""
     if not is_duration(ms) or not callable(function):
         return _BADARG
     engine = current_engine()
@@ -77,7 +76,7 @@ def apply_after(ms: float, function: Callable[..., Any], *args: Any) -> tuple[st
 
 
 def apply_interval(ms: float, function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
-    """`timer:apply_interval/4`: every `ms` ms, whether the last one is done or not."""
+    """`timer:apply_interval/4`: spawns `function(*args)` every `ms` ms, even if the last one is still running."""
     if not is_duration(ms) or not ms or not callable(function):
         return _BADARG
     engine = current_engine()
@@ -85,7 +84,7 @@ def apply_interval(ms: float, function: Callable[..., Any], *args: Any) -> tuple
 
 
 def apply_repeatedly(ms: float, function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
-    """`timer:apply_repeatedly/4` (OTP 26): every `ms` ms, but never two at once: one that takes longer is waited for."""
+    """`timer:apply_repeatedly/4` (OTP 26): as apply_interval, but waits for the last one to end."""
     if not is_duration(ms) or not ms or not callable(function):
         return _BADARG
     engine = current_engine()
@@ -98,7 +97,7 @@ def apply_repeatedly(ms: float, function: Callable[..., Any], *args: Any) -> tup
 
 
 def send_after(ms: float, dest: Dest, message: Any) -> tuple[str, Any]:
-    """`timer:send_after/3`: the message, once."""
+    """`timer:send_after/3`: sends a message after `ms` ms."""
     if not is_duration(ms) or not _is_dest(dest):
         return _BADARG
     engine = current_engine()
@@ -106,7 +105,7 @@ def send_after(ms: float, dest: Dest, message: Any) -> tuple[str, Any]:
 
 
 def send_interval(ms: float, dest: Dest, message: Any) -> tuple[str, Any]:
-    """`timer:send_interval/3`: every `ms` ms, until `cancel` or the end of the receiver."""
+    """`timer:send_interval/3`: sends a message every `ms` ms, until `cancel` or the end of the receiver."""
     if not is_duration(ms) or not ms or not _is_dest(dest):
         return _BADARG
     engine = current_engine()
@@ -122,7 +121,7 @@ def _deliver(engine: Engine, dest: Dest, message: Any) -> bool:
 
 
 def exit_after(ms: float, dest: Dest, reason: Any) -> tuple[str, Any]:
-    """`timer:exit_after/3`: an exit signal with this reason."""
+    """`timer:exit_after/3`: sends an exit signal after `ms` ms."""
     if not is_duration(ms) or not _is_dest(dest):
         return _BADARG
     engine = current_engine()
@@ -137,12 +136,12 @@ def exit_after(ms: float, dest: Dest, reason: Any) -> tuple[str, Any]:
 
 
 def kill_after(ms: float, dest: Dest) -> tuple[str, Any]:
-    """`timer:kill_after/2`: `exit_after` with `kill`."""
+    """`timer:kill_after/2`: `exit_after` with reason "kill"."""
     return exit_after(ms, dest, "kill")
 
 
 def cancel(ref: Any) -> tuple[str, str]:
-    """`timer:cancel/1`: `("ok", "cancel")`, also for one that has fired; `("error", "badarg")` for what is no TRef."""
+    """`timer:cancel/1`: `("ok", "cancel")`, also for a timer that has fired; `("error", "badarg")` if it is no TRef."""
     if not isinstance(ref, TRef):
         return _BADARG
     ref.stop()
@@ -150,7 +149,7 @@ def cancel(ref: Any) -> tuple[str, str]:
 
 
 async def tc(function: Callable[..., Any], *args: Any) -> tuple[int, Any]:
-    """`timer:tc/2`: `(microseconds of real time, result)`; a coroutine is awaited."""
+    """`timer:tc/2`: calls the function, awaits its coroutine if it returns one: `(microseconds, result)`."""
     began = perf_counter()
     result = function(*args)
     if iscoroutine(result):

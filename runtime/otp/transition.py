@@ -1,4 +1,4 @@
-"""What the callbacks of a `StateMachine` return: a result, and in it transition actions (gen_statem's `action()`)."""
+"""The results of a `StateMachine`'s callbacks, and the transition actions in them (gen_statem's `action()`)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Event = Any  # a string, or ("call", from_), or ("timeout", name)
 
 @dataclass(frozen=True, slots=True)
 class Postpone:
-    """`postpone`: the event is handled again after the next change of state."""
+    """`postpone`: handles the event again after the next change of state."""
 
 
 @dataclass(frozen=True, slots=True)
 class NextEvent:
-    """`{next_event, Type, Content}`: handled next, before all events that wait."""
+    """`{next_event, Type, Content}`: inserts an event before all queued ones."""
 
     event: Event
     content: Any = None
@@ -29,9 +29,9 @@ class NextEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventTimeout:
-    """`{timeout, Ms, Content}`: event `"timeout"`, unless any event comes before. None as `ms` cancels.
+    """`{timeout, Ms, Content}`: event `"timeout"` after `ms` ms, unless another event comes first.
 
-    `abs`: `ms` is a time of `erlang.monotonic_time()`.
+    `ms` None cancels it. With `abs`, `ms` is a time of `erlang.monotonic_time()`.
     """
 
     ms: float | None
@@ -41,9 +41,9 @@ class EventTimeout:
 
 @dataclass(frozen=True, slots=True)
 class StateTimeout:
-    """`{state_timeout, Ms, Content}`: event `"state_timeout"`, unless the state changes before.
+    """`{state_timeout, Ms, Content}`: event `"state_timeout"` after `ms` ms, unless the state changes first.
 
-    None as `ms` cancels; `abs` as of EventTimeout.
+    `ms` None and `abs` as of EventTimeout.
     """
 
     ms: float | None
@@ -53,9 +53,9 @@ class StateTimeout:
 
 @dataclass(frozen=True, slots=True)
 class GenericTimeout:
-    """`{{timeout, Name}, Ms, Content}`: event `("timeout", name)`; nothing cancels it but a new one.
+    """`{{timeout, Name}, Ms, Content}`: event `("timeout", name)` after `ms` ms; another one with this name replaces it.
 
-    None as `ms` cancels; `abs` as of EventTimeout.
+    `ms` None and `abs` as of EventTimeout.
     """
 
     name: Any
@@ -73,7 +73,7 @@ class CancelTimeout:
 
 @dataclass(frozen=True, slots=True)
 class UpdateTimeout:
-    """`{Timeout, update, Content}`: new content for a running timer; if none runs it fires at once."""
+    """`{Timeout, update, Content}`: changes the content of a running timer; if none is running it fires at once."""
 
     timeout: Event
     content: Any = None
@@ -81,7 +81,7 @@ class UpdateTimeout:
 
 @dataclass(frozen=True, slots=True)
 class ReplyAction:
-    """`{reply, From, Value}`: answers the event `("call", from_)`, now or whenever."""
+    """`{reply, From, Value}`: replies to an event `("call", from_)`."""
 
     from_: From
     value: Any = None
@@ -89,26 +89,26 @@ class ReplyAction:
 
 @dataclass(frozen=True, slots=True)
 class Hibernate:
-    """`hibernate`: accepted and without effect; an idle process here holds no stack and no mailbox anyway."""
+    """`hibernate`: accepted without effect, as an idle process has neither stack nor mailbox."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeCallbackModule:
-    """`{change_callback_module, Module}`: the machine's class from now on; state and data stay."""
+    """`{change_callback_module, Module}`: changes the class of the machine; state and data are kept."""
 
     module: type
 
 
 @dataclass(frozen=True, slots=True)
 class PushCallbackModule:
-    """`{push_callback_module, Module}`: as ChangeCallbackModule, and the old one comes back with PopCallbackModule."""
+    """`{push_callback_module, Module}`: as ChangeCallbackModule; PopCallbackModule restores the old class."""
 
     module: type
 
 
 @dataclass(frozen=True, slots=True)
 class PopCallbackModule:
-    """`pop_callback_module`: back to the class before the last PushCallbackModule."""
+    """`pop_callback_module`: restores the class before the last PushCallbackModule."""
 
 
 CallbackAction = ChangeCallbackModule | PushCallbackModule | PopCallbackModule
@@ -116,11 +116,11 @@ TimeoutAction = EventTimeout | StateTimeout | GenericTimeout | CancelTimeout | U
 Action = Postpone | NextEvent | ReplyAction | Hibernate | CallbackAction | TimeoutAction
 
 
-# ---- what may stand in them
+# ---- validation
 
 
 def timeout_event(action: TimeoutAction) -> Event:
-    """The event that a timeout action is about."""
+    """The event of a timeout action."""
     match action:
         case EventTimeout():
             return "timeout"
@@ -133,7 +133,7 @@ def timeout_event(action: TimeoutAction) -> Event:
 
 
 def _is_event(event: Any) -> bool:
-    """True for what NextEvent may insert: gen_statem's event types but for `enter`."""
+    """True for an event that NextEvent may insert: any but `enter`."""
     match event:
         case "cast" | "info" | "internal" | "timeout" | "state_timeout" | ("timeout", _):
             return True
@@ -142,8 +142,8 @@ def _is_event(event: Any) -> bool:
     return False
 
 
-def is_sound(action: Any) -> bool:
-    """True if it is an action whose parts may be what they are; times may have fractions here, a NaN is none."""
+def is_valid(action: Any) -> bool:
+    """True for an action with valid fields. Unlike in OTP times may have fractions."""
     match action:
         case Postpone() | Hibernate() | PopCallbackModule():
             return True
@@ -178,7 +178,7 @@ def _is_timeout(event: Any) -> bool:
     )
 
 
-# ---- what callbacks return
+# ---- results
 
 
 class _Result:
@@ -192,7 +192,7 @@ class _Result:
 
 
 class InitialState(_Result):
-    """`{ok, State, Data, Actions}` from init."""
+    """`{ok, State, Data, Actions}`: the result of init."""
 
     __slots__ = ("state",)
 
@@ -202,7 +202,7 @@ class InitialState(_Result):
 
 
 class NextState(_Result):
-    """`{next_state, State, Data, Actions}`. The same state again is no change of state."""
+    """`{next_state, State, Data, Actions}`; no change of state if it is the current one."""
 
     __slots__ = ("state",)
 
@@ -218,13 +218,13 @@ class KeepState(_Result):
 
 
 class RepeatState(_Result):
-    """`{repeat_state, Data, Actions}`: as KeepState, and the `"enter"` call is made again."""
+    """`{repeat_state, Data, Actions}`: as KeepState, but repeats the `"enter"` call."""
 
     __slots__ = ()
 
 
 class StopAndReply:
-    """`{stop_and_reply, Reason, Replies}`; without replies a `Stop` says it."""
+    """`{stop_and_reply, Reason, Replies}`."""
 
     __slots__ = ("reason", "replies")
 

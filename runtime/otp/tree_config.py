@@ -1,16 +1,16 @@
-"""supervisor.toml: the supervision tree as a file, checked before anything starts.
+"""supervisor.toml: the supervision tree as a file, validated before anything starts.
 
     [supervisor.root]                       [worker.ledger]
     strategy = "rest_for_one"               start    = "actors.ledger:LedgerServer"
     intensity = 3                           restart  = "permanent"
     period = 5            # seconds         shutdown = 5000        # ms, "brutal_kill" or "infinity"
-                                            backoff  = { min = 100, max = 5000, reset_after = 10000 }   # ms; ours, not OTP's
+                                            backoff  = { min = 100, max = 5000, reset_after = 10000 }   # ms; an extension
     children = ["ledger", "channels"]       [worker.ledger.args]   # keyword arguments of its init
                                             [dynamic_supervisor.channels]
                                             max_children = 100000
 
-Each actor is registered under its table's name. `load` raises `TreeConfigError`, whose text is one line: file, table, key,
-what was expected, the nearest right spelling.
+Each process is registered under the name of its table. `load` raises `TreeConfigError` with a message of one line: file, table,
+key, what was expected, and the nearest valid spelling.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _STRATEGIES: Final = ("one_for_one", "one_for_all", "rest_for_one")
 
 
 class TreeConfigError(Exception):
-    """The file is wrong; `str(error)` is one line that says where and what was expected."""
+    """The file is invalid; the message is one line that says where and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredProcess:
-    """One table of the file."""
+    """A table of the file."""
 
     kind: str
     name: str
@@ -58,13 +58,13 @@ class ConfiguredProcess:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A checked supervisor.toml."""
+    """A validated supervisor.toml."""
 
     nodes: Mapping[str, ConfiguredProcess]
     root: str = "root"
 
     def spec(self, name: str) -> ChildSpec:
-        """The child spec of an actor by its name in the file."""
+        """The child spec of a process by its name in the file."""
         node = self.nodes[name]
         table = node.table
         return ChildSpec(
@@ -81,7 +81,7 @@ class Tree:
         )
 
     async def start_link(self) -> Pid | None:
-        """Starts the whole tree in order; returns the root's pid. Raises StartError if a part does not start."""
+        """Starts the tree in order and returns the pid of the root. Raises StartError if a process fails to start."""
         return await self._start(self.root)
 
     async def _start(self, name: str) -> Pid | None:
@@ -102,7 +102,7 @@ class Tree:
 
 
 def load(path: str | Path, root: str = "root") -> Tree:
-    """Reads and checks the file. Raises TreeConfigError."""
+    """Reads and validates the file. Raises TreeConfigError."""
     file = Path(path)
     try:
         data = tomllib.loads(file.read_text("utf-8"))
@@ -114,7 +114,7 @@ def load(path: str | Path, root: str = "root") -> Tree:
 
 
 def parse(data: Mapping[str, Any], file: str = "supervisor.toml", root: str = "root") -> Tree:
-    """As `load`, for a parsed file."""
+    """As `load`, for parsed TOML."""
     nodes: dict[str, ConfiguredProcess] = {}
     for kind, tables in data.items():
         if kind not in KINDS:
@@ -201,7 +201,7 @@ def _is_number(value: Any, kind: Any) -> bool:
 
 
 def _number(where: str, table: Mapping[str, Any], key: str, kind: Any, least: float, text: str) -> None:
-    if key in table and (not _is_number(table[key], kind) or not least <= table[key] < inf):  # TOML has a NaN
+    if key in table and (not _is_number(table[key], kind) or not least <= table[key] < inf):  # TOML has NaN
         raise TreeConfigError(f"{where} {key}: expected {text}, got {table[key]!r}")
 
 
@@ -214,7 +214,7 @@ def _import_actor(where: str, table: Mapping[str, Any]) -> type[GenServer]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise TreeConfigError(f"{where} start: no module {error.name!r} (from {start!r})") from None
-    except Exception as error:  # what the module does when it is imported may raise anything
+    except Exception as error:  # an import may raise anything
         problem = f"{type(error).__name__}: {error}".splitlines()[0]
         raise TreeConfigError(f"{where} start: {module_name!r} cannot be imported: {problem}") from error
     actor = getattr(module, class_name, None)
@@ -247,7 +247,7 @@ def _check_args(where: str, actor: type[GenServer], args: Mapping[str, Any]) -> 
 
 
 def _check_shape(file: str, nodes: Mapping[str, ConfiguredProcess], root: str) -> None:
-    """Every actor stands under exactly one supervisor, and the root above all."""
+    """Checks that every process is a child of exactly one supervisor, below the root."""
     if root not in nodes or nodes[root].kind != "supervisor":
         raise TreeConfigError(f"{file}: [supervisor.{root}]: missing; it is the top of the tree")
     above: dict[str, str] = {}

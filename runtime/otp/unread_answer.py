@@ -1,7 +1,7 @@
-"""The answer of a request that nobody waits for: a message in the mailbox of who asked, as every answer is in OTP.
+"""The response to a request that is not being awaited: a message in the mailbox of the caller, as every response is in OTP.
 
-It is `(("alias", Ref), Reply)`, or a `Down` if the server ended. `receive_response` and the like, and await, take it from there;
-one that the process has received otherwise is gone for them.
+It is `(("alias", Ref), Reply)`, or a `Down` if the server has ended. `receive_response` and the like and `await` take it from the
+mailbox; if the process has received it in another way, they do not find it any more.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from runtime.core.signals import Down
 
 
 class UnreadAnswer:
-    """The waiter of a request while nobody waits for it. `asker` is whose mailbox it goes to."""
+    """The waiter of a request that is not being awaited; the response goes to the mailbox of `caller`."""
 
-    __slots__ = ("asker", "message", "request")
+    __slots__ = ("caller", "message", "request")
 
-    def __init__(self, asker: Cell, request: PendingReply) -> None:
-        self.asker = asker
+    def __init__(self, caller: Cell, request: PendingReply) -> None:
+        self.caller = caller
         self.request = request
         self.message: Any = None
         if request.done:
             self.arrive()
 
     def done(self) -> bool:
-        """As of a future: True once it has arrived."""
+        """As of a future: True once the response has arrived."""
         return self.message is not None
 
     def set_result(self, _: None) -> None:
-        """The request was answered."""
+        """The server has replied."""
         self.arrive()
 
     def wake(self, _: PendingReply) -> None:
@@ -40,31 +40,31 @@ class UnreadAnswer:
         self.arrive()
 
     def arrive(self) -> None:
-        """The message comes."""
+        """Delivers the response."""
         request, ref = self.request, Ref()
         if request.error is None:
             self.message = (("alias", ref), request.value)
         else:
             reason, server = failure(request)
             if isinstance(server, str):
-                server = (server, self.asker.engine.node_name)
+                server = (server, self.caller.engine.node_name)
             self.message = Down(ref, server, reason)
-        self.asker.deliver(self.message)
+        self.caller.deliver(self.message)
 
     def fetch(self) -> bool:
-        """Takes the message out of the mailbox; False if it is not there."""
-        return bool(self.asker.take(lambda mail: mail is self.message))
+        """Removes the message from the mailbox; False if it is not there any more."""
+        return bool(self.caller.take(lambda message: message is self.message))
 
 
 def failure(request: PendingReply) -> tuple[Any, Any]:
-    """Why a request has no reply, in a request's words, and of which server; None for the server of what is no call."""
+    """The reason and the server of a failed request; the server is None for another failure than of a call."""
     match request.error:
-        # `call` says nodedown where a request says noconnection.
+        # A lost node is nodedown for `call`, noconnection for a request.
         case Exit(reason=(("nodedown", _), CallSite(args=(server, *_)))):
             return "noconnection", server
         case Exit(reason=(why, CallSite(args=(server, *_)))):
             target = getattr(request, "target", None)
-            # The object of the DOWN: a process of this node by its pid, however named.
+            # The object of the DOWN: a process of this node by pid, even if it was called by name.
             return why, target.pid if isinstance(target, Cell) else server
         case Exit(reason=reason):
             return reason, None

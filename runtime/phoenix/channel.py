@@ -185,7 +185,7 @@ class Channel(GenServer):
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         kind: type[Any] = type(message)
         rare = self._myRef.relations.rare
-        if rare is not None and kind in (Message, Broadcast) and not self._hear(rare, message):
+        if rare is not None and kind in (Message, Broadcast) and not self._message_taken(rare, message):
             return None
         # Nearly all that comes is a client's message or an intercepted broadcast: these go the short way.
         try:

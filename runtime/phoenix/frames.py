@@ -265,9 +265,8 @@ class FrameParser:
                     raise ProtocolError(1009, "message is too large")
                 rest = inflater.unconsumed_tail
                 more = len(piece) == allowed  # zlib may hold output back even if it has taken all the input
-                assert (
-                    more or not rest or inflater.eof
-                )  # behind a final block nothing is read (RFC 7692 7.2.3.5)
+                # Nothing follows a final block (RFC 7692 7.2.3.5).
+                assert more or not rest or inflater.eof
                 self._step_left = INFLATE_STEP if more else allowed - len(piece)
                 if more:
                     yield PAUSE, b""

@@ -160,9 +160,8 @@ class DeterministicEngine(Engine):
         super().__init__()
         self.seed = seed
         self.random = random.Random(seed)
-        self._script = (
-            choices  # what the scheduler chooses; when they are used up, the one that has waited longest
-        )
+        # The choices of the scheduler; after the last one it takes the process that has waited longest.
+        self._script = choices
         self.choices: list[int] = []  # what it has chosen, where there was a choice
         self.turn_messages = 1
         self._now = 0.0

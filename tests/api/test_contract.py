@@ -122,9 +122,8 @@ def test_every_answer_fits_the_description_fuzz(fresh_server: Server, role: str,
     run = schemathesis(fresh_server, caller.token, tmp_path)
     report = run.stdout[-20_000:] + run.stderr[-4000:]
     assert run.returncode == 0, report
-    with fresh_server.client(
-        caller.token
-    ) as client:  # the token held to the end, so the run was no run of 401
+    # The token held to the end, so the run was no run of 401.
+    with fresh_server.client(caller.token) as client:
         assert client.get("/api/v1/auth/me").status_code == 200
         assert client.get("/api/v1/health/ready").status_code == 200
     print(report)

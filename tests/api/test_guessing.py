@@ -44,9 +44,8 @@ def test_one_account_is_one_account_however_its_address_is_written(server: Serve
             pass
         answer = client.post(LOGIN, json={"email": written, "password": PASSWORD})
         assert answer.status_code in (401, 429), answer.text
-        assert (
-            answer.status_code == 429 or other == "İ"
-        )  # this database may hold the two for different addresses
+        # This database may hold the two for different addresses.
+        assert answer.status_code == 429 or other == "İ"
 
 
 def test_the_characters_of_a_password_are_counted_as_they_are_hashed(admin: User) -> None:

@@ -91,9 +91,8 @@ def test_a_large_table_is_emptied_in_parts(database: str, monkeypatch: pytest.Mo
                 "FROM generate_series(1, 2500) n",
                 user["id"],
             )
-            await start_child(
-                tree.supervisor, child(TokenExpiry, "token_expiry", 1)
-            )  # the next pass: an hour
+            # The next pass: an hour.
+            await start_child(tree.supervisor, child(TokenExpiry, "token_expiry", 1))
             await until(lambda: _is(connection, set()))
             await connection.close()
 

@@ -72,9 +72,8 @@ def _check_acknowledged(found: Findings, log: Log, entries: list[Any], rows: lis
             found.lost += 1
     recorded = set(by_seq.values())
     found.lost += sum(transaction not in recorded for transaction in log.foreign)
-    written = Counter(
-        row["description"] for row in rows
-    )  # each client's request has a description of its own
+    # Each client's request has a description of its own.
+    written = Counter(row["description"] for row in rows)
     found.doubled += sum(count - 1 for count in written.values())
     for description in log.refused & written.keys():
         found.wrong.append(f"{description} was answered `nothing was written`, and is there")

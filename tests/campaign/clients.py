@@ -20,9 +20,8 @@ class Log:
     """What clients were told."""
 
     acknowledged: list[tuple[str, int, str]] = field(default_factory=list)  # transaction id, seq, description
-    refused: set[str] = field(
-        default_factory=set
-    )  # descriptions answered "nothing was written", and not tried again
+    # Descriptions answered "nothing was written", and not tried again.
+    refused: set[str] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)  # answers that are against the contract
     answers: dict[str, int] = field(default_factory=dict)  # by status and code
     highest: int = 0  # seq of what was acknowledged

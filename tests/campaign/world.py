@@ -29,9 +29,8 @@ SERVERS = 2
 START_SECONDS = 120.0  # until a server serves that may find no database at its first tries
 UNDO_SECONDS = 60.0
 COMMIT_SECONDS = 5.0
-COMMIT = (
-    "SELECT pg_logical_emit_message(true, 'campaign', '')"  # waits for the standby as any transaction does
-)
+# Waits for the standby as any transaction does.
+COMMIT = "SELECT pg_logical_emit_message(true, 'campaign', '')"
 DATABASE_ERRORS = (
     OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
 )  # fmt: skip

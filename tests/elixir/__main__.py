@@ -24,9 +24,8 @@ from .performer import Op, perform_here
 from .program import PROGRAMS, show
 from .random_programs import random_programs
 
-assert all(
-    (agents_and_processes, registries, supervisors, task_supervisors, tasks)
-)  # they have put theirs in
+# They have put theirs in.
+assert all((agents_and_processes, registries, supervisors, task_supervisors, tasks))
 
 PLACE = Path(__file__).parent
 RECORDED = PLACE / "recorded.json"

@@ -286,9 +286,8 @@ def test_a_killed_writer_loses_no_acknowledged_transaction_and_doubles_no_event(
             await asyncio.gather(*clients)
             total = await fetchval(database, "SELECT count(*) FROM transactions")
             assert failed > 0
-            assert sorted(acknowledged) == list(
-                range(1, total + 1)
-            )  # a retry finds what an unanswered try wrote
+            # A retry finds what an unanswered try wrote.
+            assert sorted(acknowledged) == list(range(1, total + 1))
             await until(lambda: len(payloads(seen, "new_transaction")) >= total)
             assert [p["ledger_seq"] for p in payloads(seen, "new_transaction")] == list(range(1, total + 1))
             await assert_sound(database)

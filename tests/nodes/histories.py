@@ -213,9 +213,8 @@ class Trackers(ClusterHistory):
             case ("end", one, index) if index < len(self.living(one)):
                 pid = self.own[one].pop(index)[0]
                 pid.cell.exit_signal(pid, "kill", False)
-            case ("restart", one) if (
-                one in self.cluster.members
-            ):  # a shard crashes, and those it tracks with it
+            # A shard crashes, and those it tracks with it.
+            case ("restart", one) if one in self.cluster.members:
                 shard = self.tracker(one).shard(TOPICS[0])
                 self.own[one] = [own for own in self.own[one] if self.tracker(one).shard(own[1]) is not shard]
                 shard.pid.cell.exit_signal(shard.pid, "kill", False)

@@ -281,9 +281,8 @@ def main(arguments: list[str]) -> int:
     other.add_argument("--tree", type=Path, metavar="DIR", help="compare with this checkout's runtime")
     other.add_argument("--record", type=Path, metavar="FILE", help="write what real Erlang/OTP did")
     options = parser.parse_args(arguments)
-    logging.getLogger("runtime").setLevel(
-        logging.CRITICAL + 1
-    )  # crash reports are what scenarios are made of
+    # Crash reports are what scenarios are made of.
+    logging.getLogger("runtime").setLevel(logging.CRITICAL + 1)
     cases = list(cases_of(options.places, options.count, options.seed, options.kind))
     if options.record is not None:
         write_recordings(cases, options.rounds, options.record)

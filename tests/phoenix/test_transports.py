@@ -344,9 +344,8 @@ def test_longpoll_session_by_hand() -> None:
             assert await post(opened["token"], b'["1","1","room:a","phx_join",{}]') == 200
             await post(opened["token"], message, content_type="application/x-ndjson")
             beat = b'[null,"1","phoenix","heartbeat",{}]'
-            for _ in range(
-                8
-            ):  # in well under the second after which a session without polls would end by itself
+            # In well under the second after which a session without polls would end by itself.
+            for _ in range(8):
                 await asyncio.sleep(0.05)
                 if (status := await post(opened["token"], beat)) == 410:
                     break

@@ -34,9 +34,8 @@ def test_yield_many_with_a_limit_and_ignore() -> None:
         done = task.async_(after, 0)
         await erlang.sleep(20)
         assert await task.ignore(done) == ("ok", 0)
-        assert all(
-            isinstance(message, ExitMessage) for message in await mail()
-        )  # of the tasks that were not ignored
+        # Of the tasks that were not ignored.
+        assert all(isinstance(message, ExitMessage) for message in await mail())
         with pytest.raises(ValueError, match="limit"):
             await task.yield_many([], 1, limit=0)
 

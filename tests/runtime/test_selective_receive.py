@@ -28,9 +28,8 @@ def test_receive_waits_for_a_match_and_times_out_on_its_own_clock(play: Any) -> 
         assert await erlang.receive(lambda m: m == 6, timeout=1000) == 6
         before = erlang.monotonic_time()
         erlang.send_after(600, me, "noise")
-        assert (
-            await erlang.receive(lambda m: m == "x", timeout=1000) is TIMEOUT
-        )  # noise does not start it anew
+        # Noise does not start it anew.
+        assert await erlang.receive(lambda m: m == "x", timeout=1000) is TIMEOUT
         assert 999 <= erlang.monotonic_time() - before < 1550
 
     play(body)

@@ -87,9 +87,8 @@ def test_a_wrong_action_ends_the_machine(action: Any) -> None:
         assert isinstance(stack, Stack)
 
     async def at_the_start() -> None:
-        pid = await Machine.start_link(
-            InitialState("s", action)
-        )  # init_ack has gone before the actions are looked at
+        # init_ack has gone before the actions are looked at.
+        pid = await Machine.start_link(InitialState("s", action))
         message = await erlang.receive()
         assert message.pid is pid
         assert message.reason[0] == ("bad_action_from_state_function", action)

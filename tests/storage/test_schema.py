@@ -133,9 +133,8 @@ SHARED = (
 
 def test_the_reading_role_reads_the_shared_tables_and_nothing_else(empty_database: str) -> None:
     async def work(connection: asyncpg.Connection) -> None:
-        await migrate(
-            connection
-        )  # here and not in a template: a copy does not get the database's own privileges
+        # Here and not in a template: a copy does not get the database's own privileges.
+        await migrate(connection)
         await connection.execute("SET ROLE netlify_readonly")
         for table in SHARED:
             await connection.fetch(f"SELECT * FROM {table}")

@@ -171,6 +171,5 @@ def test_the_files_for_a_cluster_are_such_that_their_programs_take() -> None:
     assert checked.returncode == 0 and "is valid" in checked.stdout + checked.stderr
     settings = configparser.ConfigParser(comment_prefixes=(";",))
     settings.read(ROOT / "deploy" / "cluster" / "pgbouncer.ini")
-    assert (
-        settings["pgbouncer"]["pool_mode"] == "session"
-    )  # serve refuses the others: tests/storage/test_pgbouncer.py
+    # Serve refuses the others: tests/storage/test_pgbouncer.py.
+    assert settings["pgbouncer"]["pool_mode"] == "session"

@@ -10,9 +10,8 @@ import pytest
 from tests.support.server import ROOT
 
 PACKAGES = Path(__file__).parents[1] / "node" / "node_modules"
-RAPIDOC = (
-    "d2003ca7d89072f2507def13098b22d57e5a4adef87b6cf3071fbcc6a4debd60"  # dist/rapidoc-min.js of rapidoc 9.3.8
-)
+# dist/rapidoc-min.js of rapidoc 9.3.8.
+RAPIDOC = "d2003ca7d89072f2507def13098b22d57e5a4adef87b6cf3071fbcc6a4debd60"
 VENDOR = ROOT / "api" / "pages" / "vendor"
 
 
