@@ -13,9 +13,9 @@
                 case "shout":
                     self.broadcast("shout", payload)
 
-The process takes the client's `Message`s (handle_in), `Broadcast`s of intercepted events (handle_out), the
-`Down` of its transport, and anything else (handle_info). Callbacks may be `async def`: this channel waits,
-the others run. When it crashes its client gets phx_error and joins again; nobody else notices.
+The process handles the client's `Message`s (handle_in), `Broadcast`s of intercepted events (handle_out), the `Down` of its
+transport, and any other message (handle_info). Callbacks may be `async def`: this channel waits while others run. When it
+crashes its client gets phx_error and rejoins; no other client is affected.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class SocketRef:
-    """`Phoenix.Channel.socket_ref/1`: enough of a message to answer it later, from any process."""
+    """`Phoenix.Channel.socket_ref/1`: what is needed to reply to a message later, from any process."""
 
     transport: Any
     serializer: Any
@@ -76,7 +76,7 @@ _log = logging.getLogger("runtime.phoenix")
 
 
 def reply(ref: SocketRef, status: str = "ok", payload: Any = _NONE) -> None:
-    """`Phoenix.Channel.reply/2`: answers the message that `ref` stands for. Raises what the serializer raises."""
+    """`Phoenix.Channel.reply/2`: replies to the message of a socket ref. Raises what the serializer raises."""
     frame = ref.serializer.encode_reply(
         ref.join_ref, ref.ref, ref.topic, status, {} if payload is _NONE else payload
     )
@@ -84,7 +84,7 @@ def reply(ref: SocketRef, status: str = "ok", payload: Any = _NONE) -> None:
 
 
 class Channel(GenServer):
-    """A channel. `self.topic`, `self.assigns`, `self.socket` and `self.join_ref` are there from `join` on."""
+    """A channel. `self.topic`, `self.assigns`, `self.socket` and `self.join_ref` are set before `join` is called."""
 
     __slots__ = ("_entered", "_monitor", "assigns", "join_ref", "joined", "ref", "socket", "topic")
 
@@ -98,21 +98,21 @@ class Channel(GenServer):
     # ---- callbacks
 
     def join(self, topic: str, payload: Any, socket: Socket) -> Any:
-        """Lets the client in with `Accept()` or `Accept(reply)`, refuses it with `Refuse(reply)`. Anything else is a crash."""
+        """Accepts the client with `Accept()` or `Accept(reply)`, refuses it with `Refuse(reply)`; anything else is a crash."""
         raise NotImplementedError(f"{type(self).__name__} has no join callback")
 
     def handle_in(self, event: Any, payload: Any) -> Any:
-        """A message of the client: None or `NoReply()`, `Reply(reply)`, `Stop(reason)` or `Stop(reason, reply)`.
+        """Handles a message of the client: None or `NoReply()`, `Reply(reply)`, `Stop(reason)` or `Stop(reason, reply)`.
 
         As in Phoenix a `reply` is `(status, payload)`, or a status alone for the payload `{}`.
         """
         raise LookupError(f"{type(self).__name__} does not handle {event!r}")
 
     def handle_out(self, event: str, payload: Any) -> Any:
-        """A broadcast of an event in `intercept`: None or `NoReply()`, `Stop(reason)`. Passing it on is up to this callback."""
+        """Handles a broadcast of an event in `intercept`, usually by `push`: None, `NoReply()` or `Stop(reason)`."""
         raise LookupError(f"{type(self).__name__} does not handle out {event!r}")
 
-    # ---- what a callback may do
+    # ---- for callbacks
 
     def push(self, event: str, payload: Any = _NONE) -> None:
         """`push/3`: sends an event to this client. Raises RuntimeError inside join, and what the serializer raises."""
@@ -123,35 +123,32 @@ class Channel(GenServer):
         self.socket.transport.push(frame)
 
     def broadcast(self, event: str, payload: Any = _NONE) -> None:
-        """`broadcast!/3`: sends an event to all who joined this topic, this client too."""
+        """`broadcast!/3`: sends an event to all clients that have joined this topic."""
         self._assert_joined()
         broadcast(self.socket.endpoint.pubsub, self.topic, event, {} if payload is _NONE else payload)
 
     def broadcast_from(self, event: str, payload: Any = _NONE) -> None:
-        """`broadcast_from!/3`: sends an event to all who joined this topic but this client."""
+        """`broadcast_from!/3`: as `broadcast`, but not to this client."""
         self._assert_joined()
         pubsub = self.socket.endpoint.pubsub
         broadcast_from(pubsub, self.pid, self.topic, event, {} if payload is _NONE else payload)
 
     def subscribe(self) -> None:
-        """Lets the topic's broadcasts through to the client from now on.
-
-        A join does so by itself, unless it returned `Accept(subscribe=False)`.
-        """
+        """Subscribes the client to the topic's broadcasts, after a join that returned `Accept(subscribe=False)`."""
         self._assert_joined()
         socket = self.socket
         lane = Fastlane(socket.transport, socket.serializer, self._intercepts)
         socket.endpoint.pubsub.subscribe(self.topic, self.pid, lane)
 
     def socket_ref(self) -> SocketRef:
-        """`socket_ref/1`: to `reply` to the message at hand later. Raises ValueError outside of handle_in, or without a ref."""
+        """`socket_ref/1`: a ref for `reply`. Raises ValueError outside of handle_in and for a message without a ref."""
         if not self.joined or self.ref is None:
             raise ValueError("socket refs can only be made for a message with a push ref, in handle_in")
         return SocketRef(self.socket.transport, self.socket.serializer, self.topic, self.ref, self.join_ref)
 
     @property
     def label(self) -> str:
-        """What observers call this process: its topic."""
+        """The name that observers show: the topic."""
         return self.topic
 
     def _assert_joined(self) -> None:
@@ -164,7 +161,7 @@ class Channel(GenServer):
     async def start_channel(
         cls, socket: Socket, topic: str, join_ref: Any, ref: Any, options: dict[str, Any]
     ) -> Pid | None:
-        """The start function of a channel's child spec. The join itself comes as a call of the transport."""
+        """The start function in a channel's child spec. The join itself follows as a call by the transport."""
         channel = cls()
         channel.socket = socket
         channel.topic = topic
@@ -177,17 +174,17 @@ class Channel(GenServer):
         return await start_actor(channel, (), link=True)
 
     def init(self, *args: Any) -> Any:
-        """Watches the transport from the start: without it a channel has no reason to be."""
+        """Monitors the transport, with which the channel ends."""
         self._monitor: Ref = erlang.monitor(self.socket.transport_pid)
 
-    # ---- Phoenix.Channel.Server: its own messages; all others are an ordinary GenServer's
+    # ---- Phoenix.Channel.Server: its own messages; others are handled by GenServer
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         kind: type[Any] = type(message)
         rare = self._myRef.relations.rare
         if rare is not None and kind in (Message, Broadcast) and not self._message_taken(rare, message):
             return None
-        # Nearly all that comes is a client's message or an intercepted broadcast: these go the short way.
+        # Nearly all messages are of a client or an intercepted broadcast: these take the shortest path.
         try:
             if kind is Message:  # `handle_info(%Message{}, socket)`
                 self.ref = message.ref
@@ -244,7 +241,7 @@ class Channel(GenServer):
             await follow
 
     def _raised(self, exc: BaseException) -> Coroutine[Any, Any, Any] | None:
-        if not self._entered:  # in Phoenix there is no channel yet that could terminate
+        if not self._entered:  # in Phoenix the channel does not exist yet and cannot terminate
             raise exc
         return self._stop(("bad_return_value", exc.value) if isinstance(exc, Throw) else reason_of(exc))
 
@@ -310,7 +307,7 @@ class Channel(GenServer):
         return self._stop(reason)
 
     def _notify_transport(self, reason: Any) -> None:
-        """A callback wants to stop: an orderly reason closes the channel for the client, any other is an error to it."""
+        """Before a stop by a callback: with an orderly reason the client gets phx_close, with any other phx_error."""
         if is_shutdown(reason):
             self.socket.transport_pid.cell.deliver(SocketClose(self.pid, reason))
 

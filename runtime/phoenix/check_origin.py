@@ -1,4 +1,4 @@
-"""`check_origin`: which web pages may open a socket here (`Phoenix.Socket.Transport.check_origin/5`)."""
+"""`check_origin`: the origins that may open a socket (`Phoenix.Socket.Transport.check_origin/5`)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Origin:
     port: int | None
 
 
-OWN: Final = "conn"  # the origin of the request's own connection
-MAX_DIGITS: Final = 9  # of a port that are read: Python refuses to make a number of thousands
+OWN: Final = "conn"  # the origin of the request itself
+MAX_DIGITS: Final = 9  # of a port that are parsed: Python refuses to convert thousands of them
 
 CheckOrigin = bool | Literal["conn"] | Sequence[str] | Callable[[Origin], bool]
 
 
 def parse(text: str) -> Origin | None:
-    """Scheme, host and port (RFC 6454 7), the first of which an entry of a setting may leave out; None for anything else.
+    """Parses scheme, host and port (RFC 6454 7); the scheme is optional. None for anything else.
 
-    Stricter than `URI.parse/1`, which reads a host out of `http://localhost:80.evil.test` too.
+    Stricter than `URI.parse/1`, which finds a host in `http://localhost:80.evil.test`.
     """
     found = _ORIGIN.fullmatch(text)
     if found is None:
@@ -44,9 +44,9 @@ def parse(text: str) -> Origin | None:
 class OriginPolicy:
     """A `check_origin` setting, parsed once.
 
-    `True` compares the host with `url_host`, `"conn"` the whole origin with the request, a list names what is
-    allowed (`"//example.com"` any scheme and port, `"https://*.example.org"` the host and all below it, and beside such,
-    which Phoenix has not, `"conn"`), `False` allows all. Raises ValueError for an entry without a host.
+    `True` compares the host with `url_host`, `"conn"` the whole origin with the request, `False` allows all. A list names the
+    allowed origins: `"//example.com"` allows any scheme and port, `"https://*.example.org"` the host and its subdomains, and
+    `"conn"` (not in Phoenix) the request's own. Raises ValueError for an entry without a host.
     """
 
     __slots__ = ("_allowed", "_own", "_setting", "_url_host")
@@ -69,7 +69,7 @@ class OriginPolicy:
                 self._allowed.append(origin)
 
     def allows(self, header: str | None, scheme: str, host: str, port: int | None) -> bool:
-        """Whether a request with this Origin header may connect; `scheme`, `host` and `port` are those of the request."""
+        """True if a request to `scheme`, `host` and `port` with this Origin header may connect."""
         setting = self._setting
         if header is None or setting is False:
             return True

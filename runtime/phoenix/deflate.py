@@ -1,7 +1,7 @@
 """The negotiation of permessage-deflate (RFC 7692, section 7.1).
 
-The answer always says `server_no_context_takeover`: a connection then keeps no compressor, and a broadcast is
-compressed once for all of them. A client must accept that whether it asked for it or not.
+The response always has `server_no_context_takeover`, which a client must accept: so a connection needs no compressor of its own,
+and a broadcast is compressed once for all connections.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _BITS: Final = ("server_max_window_bits", "client_max_window_bits")
 
 @dataclass(frozen=True, slots=True)
 class Deflate:
-    """What was agreed: the response header, the server's window, and whether each of the client's messages stands alone."""
+    """The agreed parameters: response header, the server's window bits, and `client_no_context_takeover`."""
 
     header: str
     window_bits: int
@@ -24,7 +24,7 @@ class Deflate:
 
 
 def negotiate(headers: Iterable[str]) -> Deflate | None:
-    """Takes the first offer of permessage-deflate that can be met; None if there is none."""
+    """Accepts the first acceptable offer of permessage-deflate; None if there is none."""
     for header in headers:
         for offer in header.split(","):
             name, *params = (part.strip() for part in offer.rstrip("; ").split(";"))

@@ -1,12 +1,12 @@
-"""The owner of all live connections: who is there, who has been silent too long, who leaves first at a shutdown.
+"""The owner of all socket connections: their timeouts, and draining at a shutdown.
 
 `Sockets` is a GenServer under a registered name. It starts transports as processes, and looks at one interval at those
 that may be past their timeout, so that no connection needs a timer of its own: a timing wheel keeps the silent ones
 apart, and a frame or message that has begun and is not whole is watched while that lasts. It takes its own `_SWEEP`
 message. If it ends, all its connections are sent away.
 
-`drain` is `Phoenix.Socket.PoolDrainer`: at a shutdown the clients are sent away in batches, spread out in
-time, because each of them comes back at once.
+`drain` is `Phoenix.Socket.PoolDrainer`: it closes the connections in batches, spread over time, because each client reconnects
+at once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ClosingConnection(Protocol):
     """A connection that waits for its peer to close."""
 
     def abort(self) -> None:
-        """Ends it now; harmless if it has ended."""
+        """Closes it at once; no effect if it is closed."""
         ...
 
 
@@ -53,7 +53,7 @@ class Sockets(GenServer):
         self.on_exit(self._close_all)
 
     def open(self, transport: SocketTransport) -> Pid:
-        """Starts a transport's process and keeps it in view."""
+        """Starts the process of a transport and watches its timeouts."""
         cell = self._myRef.engine.spawn_actor(transport, self._myRef)
         self.transports[cell.pid] = transport
         cell.on_exit(self._hook)
@@ -117,7 +117,7 @@ class Sockets(GenServer):
         for connection in self._silent.take(now):
             assert connection.options.timeout is not None
             timeout = connection.options.timeout / 1000
-            # One that has not begun, or waits for a join, is not silent.
+            # A connection that has not started yet or waits for a join is not idle.
             if connection.pid.cell.execution.mode != IDLE:
                 self._expect(connection, now, timeout)
             elif now - connection.last_seen < timeout:
@@ -135,7 +135,7 @@ class Sockets(GenServer):
         if isinstance(transport, WebSocketConnection):
             self._begun.pop(transport, None)
             self._silent.remove(transport, transport.slot)
-            if not transport.closing:  # killed from outside: nobody has told the client
+            if not transport.closing:  # it was killed: the client has not been told
                 transport.closing = True
                 transport.io.close()
 
@@ -156,7 +156,7 @@ def whereis(name: str) -> Sockets:
 
 
 def send_away(transport: SocketTransport) -> None:
-    """Closes a connection because the server stops: 1012 with a channel, 1000 without."""
+    """Closes a connection because the server stops: with code 1012 if it has a channel, else 1000."""
     code = 1012 if transport.channels else 1000
     if isinstance(transport, WebSocketConnection):
         transport.pid.cell.deliver(CloseConnection(code, ("shutdown", "shutdown")))
@@ -175,13 +175,12 @@ def _drain_one(transport: SocketTransport) -> None:
 async def drain(
     name: str = "sockets", batch_size: int = 1_000, batch_interval: float = 1_000, timeout: float = 30_000
 ) -> int:
-    """Sends all clients away; returns how many there were.
+    """Closes all connections and returns how many there were.
 
-    Each channel ends with `("shutdown", "draining")`, its socket closes with 1012, one without channels with 1000.
-
-    `batch_size` sockets are closed per `batch_interval` ms, each at a random moment of it. What is still
-    there after `timeout` ms is closed without asking its channels, and so is who came meanwhile: a client
-    that was sent away is back within milliseconds for as long as the server listens.
+    Channels end with `("shutdown", "draining")`; a socket with channels closes with code 1012, one without with 1000.
+    `batch_size` sockets are closed per `batch_interval` ms, each at a random time within the interval. Those that are still open
+    after `timeout` ms are closed without their channels, and so are those opened meanwhile: a client reconnects within
+    milliseconds while the server listens.
     """
     sockets = whereis(name)
     engine = current_engine()

@@ -1,7 +1,7 @@
-"""The endpoint: what channels and transports share, and broadcasts to topics (`Phoenix.Endpoint`).
+"""The endpoint: the configuration shared by channels and transports, and broadcasts to topics (`Phoenix.Endpoint`).
 
-It owns nothing that runs. PubSub, the supervisor of the channels and the owner of the sockets are processes
-under the names given here, looked up when they are needed, so that a restarted one is found.
+It has no process. PubSub, the supervisor of the channels and the owner of the sockets are looked up by name for each use, so that
+a restarted one is found.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BROADCAST: Final = ("phoenix", "broadcast")
 
 
 class Fastlane:
-    """Metadata of a channel's subscription: broadcasts go straight to its transport, but for what it intercepts."""
+    """Metadata of a channel's subscription: broadcasts go directly to its transport, except intercepted events."""
 
     __slots__ = ("intercepts", "serializer", "transport")
 
@@ -38,13 +38,13 @@ class Fastlane:
 
 
 def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: Broadcast) -> None:
-    """`Phoenix.Channel.Server.dispatch/3`: one encoding per serializer, written to each transport; no channel wakes.
+    """`Phoenix.Channel.Server.dispatch/3`: encodes once per serializer and writes to each transport; no channel is woken.
 
-    Raises what a serializer raises. As in Phoenix the subscribers before that one have the broadcast, those after it do not.
+    Raises what a serializer raises; as in Phoenix the subscribers before it have then received the broadcast.
     """
     event = broadcast.event
     frames: dict[Serializer, Frame] = {}
-    serializer: Serializer | None = None  # that of `frame`: most subscribers have the one before them
+    serializer: Serializer | None = None  # of `frame`; most subscribers have the same as the one before
     frame: Frame | None = None
     deliveries = 0
     waiting: dict[SocketTransport, Frame] = {}
@@ -62,7 +62,7 @@ def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: 
                     frame = frames[serializer] = serializer.fastlane(broadcast)
             assert frame is not None
             deliveries += 1
-            if metadata.transport in waiting:  # it can have but one behind the others
+            if metadata.transport in waiting:  # subscribed twice: a fanout has one frame for a transport
                 metadata.transport.push(frame)
             else:
                 waiting[metadata.transport] = frame
@@ -73,7 +73,7 @@ def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: 
 
 
 class Endpoint:
-    """What a socket mount needs to know of its surroundings: the registered names of its processes, its own host.
+    """The registered names of the processes that a socket mount needs, and its host.
 
     `pubsub`, `channels` (a DynamicSupervisor) and `sockets` (a `drainer.Sockets`) are registered names;
     `url_host` is the host that `check_origin=True` compares with.
@@ -92,11 +92,11 @@ class Endpoint:
         self.channels = channels
         self.sockets = sockets
         self.url_host = url_host
-        self.sessions: dict[str, Pid] = {}  # the longpoll sessions by token
+        self.sessions: dict[str, Pid] = {}  # longpoll sessions by token
 
     @property
     def pubsub(self) -> PubSub:
-        """The PubSub process's tables. Raises Error("noproc") while it does not run."""
+        """The PubSub. Raises Error("noproc") while it does not run."""
         return pubsub.whereis(self.pubsub_name)
 
     def subscribe(self, topic: str, pid: Pid | None = None) -> None:
@@ -124,15 +124,15 @@ class Endpoint:
         local_broadcast_from(self.pubsub, from_, topic, event, payload)
 
     def disconnect(self, socket_id: str) -> None:
-        """Closes all sockets whose `id()` is this one: broadcasts "disconnect" to it."""
+        """Closes all sockets with this `id()`, by a "disconnect" broadcast."""
         self.broadcast(socket_id, "disconnect", {})
 
 
 def broadcast(pubsub_name: str | PubSub, topic: str, event: str, payload: Any) -> None:
-    """`Endpoint.broadcast!/3`: every channel that joined `topic` gets the event, every other subscriber a `Broadcast`.
+    """`Endpoint.broadcast!/3`: sends an event to all channels of `topic`, and a `Broadcast` to all other subscribers.
 
-    `payload` is a dict (or bytes for a binary message). Raises TypeError if topic or event is no string,
-    Error("noproc") if the PubSub does not run, and what a serializer raises for the payload.
+    `payload` is a dict, or bytes for a binary message. Raises TypeError if topic or event is not a string, Error("noproc") if the
+    PubSub does not run, and what a serializer raises for the payload.
     """
     pubsub.whereis(pubsub_name).broadcast(topic, _broadcast(topic, event, payload), fastlane)
 

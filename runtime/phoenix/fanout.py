@@ -1,8 +1,7 @@
-"""A broadcast to many sockets, in slices: the loop is held for one slice at a time, and the order at each socket stays.
+"""A broadcast to many sockets in slices, so that it blocks the loop for one slice at a time.
 
-The first SLICE sockets are written to at once, a process sees to the rest. Whatever else goes to a socket meanwhile
-goes behind what waits for it: while anything is `pending`, a transport's `push` and `emit` call `flush` first, and its `send`
-is what they and a broadcast have in common.
+The first SLICE sockets are written to at once, a process does the rest. The order at each socket is kept: while a fanout is
+`pending`, a transport's `push` and `emit` first `flush` the frames that wait for it; all three end in its `send`.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
     from runtime.phoenix.socket import SocketTransport
 
 SLICE: Final = 256  # sockets: about 3 ms
-MOST_PENDING: Final = 16  # broadcasts; the oldest is finished at once when there is one more
+MAX_PENDING: Final = 16  # broadcasts; with one more the oldest is finished at once
 
 
 class Fanout:
-    """What is left of one broadcast: transports in order, and the frame of each that has not had it."""
+    """The rest of a broadcast: transports in order, and the frames of those that have not received it."""
 
     __slots__ = ("_at", "_order", "frames")
 
@@ -32,7 +31,7 @@ class Fanout:
         self.frames = frames
 
     def step(self, count: int) -> bool:
-        """Serves the next `count` transports; True if there are more."""
+        """Sends to the next `count` transports; True if there are more."""
         end = min(self._at + count, len(self._order))
         frames = self.frames
         oldest = not pending or pending[0] is self
@@ -46,7 +45,7 @@ class Fanout:
         return end < len(self._order)
 
     def finish(self) -> None:
-        """Serves all that are left."""
+        """Sends to all remaining transports."""
         self.step(len(self._order))
 
 
@@ -54,12 +53,12 @@ pending: Final[list[Fanout]] = []  # oldest first
 
 
 def start(order: list[SocketTransport], frames: dict[SocketTransport, Frame]) -> None:
-    """Writes a frame to each transport, each of them once in `order`."""
+    """Sends each transport in `order`, in which it stands once, its frame."""
     fanout = Fanout(order, frames)
     if not fanout.step(SLICE):
         return
     pending.append(fanout)
-    if len(pending) > MOST_PENDING:
+    if len(pending) > MAX_PENDING:
         pending[0].finish()
 
     def end(_pid: Pid) -> None:
@@ -70,11 +69,11 @@ def start(order: list[SocketTransport], frames: dict[SocketTransport, Frame]) ->
 
 async def _serve(fanout: Fanout) -> None:
     while fanout.step(SLICE):
-        await asyncio.sleep(0)  # the loop's other work
+        await asyncio.sleep(0)  # lets other work run
 
 
 def flush(transport: SocketTransport) -> None:
-    """Sends what waits for a transport, oldest first."""
+    """Sends the frames that wait for a transport, oldest first."""
     for fanout in pending:
         frame = fanout.frames.pop(transport, None)
         if frame is not None:
@@ -82,7 +81,7 @@ def flush(transport: SocketTransport) -> None:
 
 
 def flush_before(fanout: Fanout, transport: SocketTransport) -> None:
-    """Sends what waits for a transport from older broadcasts than this one."""
+    """Sends the frames that wait for a transport in older broadcasts than `fanout`."""
     for older in pending:
         if older is fanout:
             return

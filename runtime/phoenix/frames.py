@@ -1,7 +1,7 @@
 """WebSocket framing of a server (RFC 6455, 7692): bytes in, messages out, with Bandit's checks and close codes.
 
-Pure. `FrameParser.feed` yields what has come in whole; it raises `ProtocolError` where the connection has to
-close.
+Sans-IO. `FrameParser.feed` yields complete messages and control frames, and raises `ProtocolError` when the connection has to be
+closed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,16 @@ CONTINUATION: Final = 0
 CLOSE: Final = 8
 PING: Final = 9
 PONG: Final = 10
-PAUSE: Final = 16  # no opcode: what comes next is a heavy step, and other work should go first
+PAUSE: Final = 16  # not an opcode: a heavy step follows, before which other work should run
 
-INFLATE_STEP: Final = 64 * 1024  # bytes inflated, or taken of one message, between two pauses
+INFLATE_STEP: Final = 64 * 1024  # bytes inflated, or consumed of one message, between two pauses
 FRAMES: Final = 128  # between two pauses: 64 KiB may hold ten thousand
-# bytes of a message that no ratio bounds: one like the one before it comes, with context takeover, in a few bytes
+# Bytes of a message to which the ratio does not apply: with context takeover a repeated message takes a few bytes.
 FREE_OF_RATIO: Final = 16 * 1024
 LONGEST_HEADER: Final = 14
-_HEADERS: Final = {
-    126: 8,
-    127: LONGEST_HEADER,
-}  # bytes, with the mask, where the size has 16 and 64 bits of its own
-SMALL_FRAGMENT: Final = 1024  # bytes below which a fragment costs more than it carries
+# Bytes of a header with its mask, where the size has 16 or 64 bits of its own.
+_HEADERS: Final = {126: 8, 127: LONGEST_HEADER}
+SMALL_FRAGMENT: Final = 1024  # bytes; smaller fragments are counted as messages
 
 _PACKED: Final = 0x40  # RSV1
 _TAIL: Final = b"\x00\x00\xff\xff"
@@ -41,7 +39,7 @@ Event = tuple[int, bytes]  # opcode and payload of a whole message or control fr
 
 
 class ProtocolError(Exception):
-    """The client broke the protocol: the connection closes with `code`."""
+    """The client has violated the protocol: the connection is closed with `code`."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -49,17 +47,17 @@ class ProtocolError(Exception):
 
 
 class FrameParser:
-    """The state between two reads: a frame that has not come in whole, and the fragments of a message.
+    """The state between two reads: an incomplete frame, and the fragments of an incomplete message.
 
-    max_frame_size: bytes of a frame with its header; 0 leaves it to the other bound. max_message_size: bytes
-    of a message, all fragments together, and of a frame. deflate: what was negotiated, if anything was; a client with context
-    takeover costs an inflater from its first compressed message on. max_inflated: bytes of a message that came compressed.
-    max_inflate_ratio: how many times its bytes on the wire such a message may be if it is more than FREE_OF_RATIO bytes
-    (None: no bound).
+    max_frame_size: bytes of a frame with its header (0: bounded by max_message_size only). max_message_size: bytes of a message,
+    all fragments together, and of a frame. deflate: the negotiated compression; with context takeover of the client it needs an
+    inflater from the first compressed message on. max_inflated: bytes of a compressed message after inflation.
+    max_inflate_ratio: how many times larger than on the wire a compressed message of more than FREE_OF_RATIO bytes may be (None:
+    no bound).
 
-    A few KB may inflate to all that a message may be. So messages are inflated in steps: `feed` yields PAUSE
-    whenever INFLATE_STEP bytes were inflated, in one message or in many, or taken in, or FRAMES were read, and before a
-    message of HEAVY bytes and more, and goes on when asked.
+    A few KB may inflate to the largest message allowed, so messages are inflated in steps: `feed` yields PAUSE after each
+    INFLATE_STEP bytes inflated (in one or several messages) or consumed, after each FRAMES frames, and before a message of
+    HEAVY bytes or more.
     """
 
     __slots__ = (
@@ -97,11 +95,11 @@ class FrameParser:
 
     @property
     def pending(self) -> int:
-        """Bytes kept until more come."""
+        """The number of buffered bytes."""
         return len(self._buffer or b"") + len(self._fragments or b"")
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """What `data` completes, in order. Raises ProtocolError."""
+        """Yields what `data` completes, in order. Raises ProtocolError."""
         buffer = self._buffer
         if buffer is not None:
             buffer += data
@@ -164,7 +162,7 @@ class FrameParser:
         yield opcode, payload
 
     def _frame(self, first: int, payload: bytes) -> Event | None:
-        """What the frame completes; a compressed message as it came, marked with _PACKED."""
+        """The message that a frame completes; a compressed one not yet inflated, marked with _PACKED."""
         opcode = first & 0x0F
         if first & 0x30:
             raise ProtocolError(1002, "received unsupported RSV flags")
@@ -180,7 +178,9 @@ class FrameParser:
             fragments = self._fragments
             if fragments is None:
                 raise ProtocolError(1002, "received unexpected continuation frame")
-            if not final and not payload:  # RFC 6455 allows it; Bandit 1.12 does not: it could go on for ever
+            if (
+                not final and not payload
+            ):  # allowed by RFC 6455, but not by Bandit 1.12: it could go on for ever
                 raise ProtocolError(1008, "received an empty fragment")
             fragments += payload
             if len(fragments) > self.max_message_size:
@@ -220,7 +220,7 @@ class FrameParser:
 
     def _message(self, opcode: int, packed: bool, payload: bytes) -> Event:
         if packed:
-            if self.deflate is None:  # noticed only when the message is whole
+            if self.deflate is None:  # as in Bandit, not before the message is complete
                 raise ProtocolError(1002, "received a compressed frame, but no compression was negotiated")
             return opcode | _PACKED, payload
         if len(payload) > self.max_message_size:
@@ -236,10 +236,7 @@ class FrameParser:
         return opcode, payload
 
     def _inflated(self, opcode: int, payload: bytes) -> Generator[Event, None, Event]:
-        """The message inflated, after as many pauses as it takes.
-
-        Raises ProtocolError at the first step that passes the bound.
-        """
+        """Inflates a message in steps, with a pause after each. Raises ProtocolError when it becomes too large."""
         inflater = self._inflater or zlib.decompressobj(-zlib.MAX_WBITS)
         if self.deflate is not None and not self.deflate.client_no_context:
             self._inflater = inflater
@@ -248,7 +245,7 @@ class FrameParser:
             most = min(most, max(FREE_OF_RATIO, self.max_inflate_ratio * len(payload)))
         payload += _TAIL
         message = bytearray()
-        # The input goes in by steps too: blocks may inflate to nothing, and zlib copies what it leaves each time.
+        # The input is consumed in steps too: blocks may inflate to nothing, and zlib copies the unconsumed rest each time.
         for start in range(0, len(payload), INFLATE_STEP):
             if start:
                 yield PAUSE, b""
@@ -276,12 +273,12 @@ class FrameParser:
 
 
 def close_frame(code: int) -> bytes:
-    """A server's close frame; the reason is always empty."""
+    """A close frame with an empty reason."""
     return b"\x88\x02" + code.to_bytes(2, "big")
 
 
 def answer_to_close(payload: bytes) -> int:
-    """The code that answers a client's close frame: 1000, or 1002 if the client's code must not be sent."""
+    """The code of the response to a client's close frame: 1000, or 1002 if the client's code is invalid."""
     if len(payload) < 2:
         return 1000
     code = int.from_bytes(payload[:2], "big")

@@ -1,7 +1,7 @@
-"""From an HTTP request to a socket: the checks of `Phoenix.Transports.WebSocket` and `LongPoll`, in their order.
+"""The handshake: the checks of `Phoenix.Transports.WebSocket` and `LongPoll`, in Phoenix's order.
 
-Pure, but for the user's connect callback, which may be a coroutine. Each step gives the next state or a
-`TransportResponse` that refuses the client.
+Sans-IO, except for the connect callback, which may be a coroutine. Each step returns the next state or a `TransportResponse` that
+refuses the client.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from runtime.phoenix.socket import Socket
 
 AUTH_TOKEN_PREFIX: Final = "base64url.bearer.phx."  # noqa: S105 - not a token
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-# With all of the padding or none.
+# With complete padding or none.
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?")
 
 FORBIDDEN: Final = TransportResponse(403)
@@ -42,7 +42,7 @@ _unlogged = 0
 
 @dataclass(slots=True)
 class Candidate:
-    """A client that passed the checks of the transport; the user's connect callback comes next."""
+    """A client that has passed the checks of the transport; the connect callback comes next."""
 
     route: Route
     request: TransportRequest
@@ -54,7 +54,7 @@ class Candidate:
 def check_websocket(
     route: Route, path_params: dict[str, str], request: TransportRequest
 ) -> Candidate | TransportResponse:
-    """Method, query, origin, auth token and subprotocols of a WebSocket request."""
+    """Checks method, query, origin, auth token and subprotocols of a WebSocket request."""
     if request.method != "GET":
         return BAD_REQUEST
     options: WebSocketOptions = route.options
@@ -92,7 +92,7 @@ def check_websocket(
 def check_longpoll(
     route: Route, path_params: dict[str, str], request: TransportRequest
 ) -> Candidate | TransportResponse:
-    """Query and origin of a longpoll request; the origin is checked before the method. Status 403 goes into the body."""
+    """Checks query and origin of a longpoll request, before its method."""
     try:
         params = {**request.query_params(), **path_params}
     except InvalidQuery:
@@ -129,7 +129,7 @@ def _split_protocols(header: str) -> tuple[list[str], list[str]]:
 
 
 def _decode_token(encoded: str) -> str | None:
-    # `Base.decode64/2` with `padding: false`. The alphabet is the standard one, whatever the prefix says: it is btoa's.
+    # `Base.decode64/2` with `padding: false`. Despite the prefix the alphabet is the standard one, as of btoa.
     if not _BASE64.fullmatch(encoded):
         return None
     text = encoded.rstrip("=")
@@ -137,7 +137,7 @@ def _decode_token(encoded: str) -> str | None:
 
 
 def connect(candidate: Candidate, endpoint: Endpoint) -> Any:
-    """`Phoenix.Socket.__connect__/3`: a Socket that is let in, or a TransportResponse; a coroutine if the callback is one."""
+    """`Phoenix.Socket.__connect__/3`: an accepted Socket or a TransportResponse; a coroutine if `connect` is one."""
     options = candidate.route.options
     try:
         vsn = candidate.params.get("vsn")
@@ -165,7 +165,7 @@ async def _connect_later(candidate: Candidate, socket: Socket, coro: Any) -> Soc
 
 
 def _raised(candidate: Candidate, error: Exception) -> TransportResponse:
-    # A client that is refused comes back at once and for ever: its traceback need not fill the log.
+    # A refused client reconnects at once, again and again: one traceback a second is enough for the log.
     global _silent_until, _unlogged
     now = monotonic()
     if now < _silent_until:
@@ -198,14 +198,14 @@ def _connected(candidate: Candidate, socket: Socket, result: Any) -> Socket | Tr
 
 @dataclass(frozen=True, slots=True)
 class WebSocketUpgrade:
-    """The 101 answer's header fields, and the compression that was agreed."""
+    """The header fields of the 101 response, and the negotiated compression."""
 
     headers: tuple[tuple[str, str], ...]
     deflate: Deflate | None
 
 
 def upgrade(candidate: Candidate) -> WebSocketUpgrade | TransportResponse:
-    """The request as an upgrade, checked last, when the client is let in: 101 or 400."""
+    """Checks the upgrade itself, after the client was accepted: a WebSocketUpgrade (101) or a 400."""
     request = candidate.request
     problem = _upgrade_problem(request, candidate.route.options.validate_key)
     if problem is not None:
@@ -260,7 +260,7 @@ def _is_key(values: list[str]) -> bool:
 
 
 async def within(connecting: Any, timeout: int | None) -> Socket | TransportResponse:
-    """Waits for a connect callback that is a coroutine; 403 if it takes longer than `timeout` ms."""
+    """Awaits a connect callback; 403 if it takes longer than `timeout` ms."""
     try:
         async with asyncio.timeout(None if timeout is None else timeout / 1000):
             return await connecting

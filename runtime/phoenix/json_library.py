@@ -1,9 +1,9 @@
-"""JSON as Phoenix's Jason reads and writes it, at orjson's speed.
+"""JSON with the results of Phoenix's Jason at the speed of orjson.
 
-orjson does the work whenever its answer is Jason's answer too. The exact path takes over where the two
-differ: the first of two equal keys counts, integers have no upper bound, and short texts may be nested as deep as
-they can. Longer ones (DEEP_LIMIT) have the bound of the fast parsers, some 1,000 levels, and very long ones
-(EXACT_LIMIT) are no JSON if a key comes twice or an integer has 310 digits.
+orjson is used where its result is Jason's. A slower path is used where they differ: of two equal keys the first counts,
+integers have no bound, and a short text may be nested as deep as it can be. Texts longer than DEEP_LIMIT have the fast
+parsers' bound of about 1,000 levels, and those longer than EXACT_LIMIT are refused if a key occurs twice or an integer has 310
+digits.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ import orjson
 
 _scanstring: Callable[[str, int, bool], tuple[str, int]] = decoder.scanstring  # type: ignore[attr-defined]
 
-# bytes of JSON nested deeper than the fast parsers go, which the slow parser accepts
+# Bytes; a text nested deeper than the fast parsers allow may have as many.
 DEEP_LIMIT: Final = 8_192
-# bytes of JSON in which a key may come twice: to find the first takes 80 ns a byte
+# Bytes; a text with a duplicate key may have as many: finding the first one takes 80 ns a byte.
 EXACT_LIMIT: Final = 1 << 18
-MAX_EXACT: Final = 1 << 22  # parts of a value that is encoded without orjson
+MAX_EXACT: Final = 1 << 22  # elements of a value encoded without orjson
 
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:(\.\d+)?([eE][-+]?\d+)?)")
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _DIGITS: Final = bytes(48 if 48 <= byte < 58 else byte for byte in range(256))  # each digit as 0
-_LONG: Final = b"0" * 19  # the shortest integers that orjson may read as floats have so many digits
+_LONG: Final = b"0" * 19  # orjson may read integers as floats that have so many digits
 _LITERALS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
 
 
@@ -40,7 +40,7 @@ class DecodeError(ValueError):
 
 
 class EncodeError(ValueError):
-    """`Jason.EncodeError`, or a value for which there is no `Jason.Encoder`: bytes, say."""
+    """`Jason.EncodeError`, or a value without a `Jason.Encoder`, such as bytes."""
 
 
 def decode(data: bytes) -> Any:
@@ -50,9 +50,9 @@ def decode(data: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         reason = str(error)
         if "depth" in reason:
-            if len(data) > DEEP_LIMIT:  # read by nobody: a hundred such messages a second would hold the loop
+            if len(data) > DEEP_LIMIT:  # a hundred such messages a second would block the loop
                 raise DecodeError("too large to be nested that deep") from None
-        elif "infinity" not in reason:  # an integer of 310 digits is one to orjson
+        elif "infinity" not in reason:  # orjson's error for an integer of 310 digits
             raise DecodeError(reason) from None
         return _decode_exact(data)
     if not _is_unique(data, value):
@@ -61,10 +61,10 @@ def decode(data: bytes) -> Any:
 
 
 def _is_unique(data: bytes, value: Any) -> bool:
-    """Whether no key of `data` came twice. False as well if it is nested deeper than orjson writes.
+    """True if no key of `data` occurs twice. Also False if it is nested too deep for orjson to write.
 
-    A key that came again has left no colon in the value. What JSON escapes as a colon is counted for one; so `data`
-    never has fewer than the value, and the counts are equal only if nothing was lost.
+    The value lacks the colon of a repeated key. With escaped colons counted, `data` never has fewer colons than the value, so the
+    counts are equal only if no key was dropped.
     """
     try:
         written = orjson.dumps(value)
@@ -77,7 +77,7 @@ def _is_unique(data: bytes, value: Any) -> bool:
 
 
 def _decode_integers(data: bytes) -> Any:
-    """What orjson has read, with the integers that it could not hold."""
+    """Parses again, for integers that orjson has read as floats."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -118,7 +118,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _decode_deep(text: str) -> Any:
-    """A parser without recursion, for what is nested deeper than the C parsers go."""
+    """A parser without recursion, for texts nested too deep for the C parsers."""
     try:
         value, end = _parse(text, _skip(text, 0))
     except (IndexError, ValueError):
@@ -191,7 +191,7 @@ def _key(text: str, pos: int) -> tuple[str, int]:
 def _scalar(text: str, pos: int) -> tuple[Any, int]:
     if text[pos] == '"':
         value, pos = _scanstring(text, pos + 1, True)
-        value.encode()  # a lone surrogate is no character
+        value.encode()  # raises for a lone surrogate
         return value, pos
     for literal, meaning in _LITERALS.items():
         if text.startswith(literal, pos):
@@ -205,7 +205,7 @@ def _scalar(text: str, pos: int) -> tuple[Any, int]:
 
 
 def encode(value: Any) -> bytes:
-    """`Jason.encode!/1`. Raises EncodeError: for bytes, say, which JSON cannot hold."""
+    """`Jason.encode!/1`. Raises EncodeError, for bytes for example."""
     try:
         return orjson.dumps(value, default=_default)
     except TypeError:
@@ -240,7 +240,7 @@ def _encode_exact(value: Any) -> bytes:
 
 
 def _encode_deep(root: Any) -> str:
-    """An encoder without recursion; circular structures end with EncodeError."""
+    """An encoder without recursion. Raises EncodeError for circular structures."""
     out: list[str] = []
     stack: list[Any] = [root]
     size = 0

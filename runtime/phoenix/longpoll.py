@@ -1,9 +1,9 @@
-"""`Phoenix.Transports.LongPoll`: a session process per client, and the HTTP requests that feed and empty it.
+"""`Phoenix.Transports.LongPoll`: a session process per client, and the HTTP requests that use it.
 
-The session (`LongPollSession`) takes the calls `Subscribe`, `Dispatch` and `Poll` of the requests, and what
-`SocketTransport` takes. It ends when no poll has come or been answered for one and a half windows. When it
-crashes the POST that caused it is answered with 408, and the next request opens a new session. A request may come to any node:
-it is passed on to the one that has the session.
+The session (`LongPollSession`) handles the calls `Subscribe`, `Dispatch`, `Poll` and `Received` from requests, and the messages
+of `SocketTransport`. It ends when no poll has arrived or been answered for 1.5 windows. If it crashes, the POST that caused it
+is answered with 408, and the next request opens a new session. A request may arrive at any node, which forwards it to the node of
+the session.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _log = logging.getLogger("runtime.phoenix")
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Is the session there, and not busy?"""
+    """Replied to once the session is not busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,10 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """The client asks for what there is; the answer waits until there is something.
+    """Asks for the buffered messages; the reply waits until there are some.
 
-    With `confirms` it has a number, and whoever asked says `Received` when it has come: the way between two nodes may lose it,
-    and its caller may have given up.
+    With `confirms` the reply has a number, which the caller confirms by `Received`: between two nodes a reply may be lost, and
+    its caller may have given up.
     """
 
     confirms: bool = False
@@ -72,7 +72,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """This answer to a poll has come. True: it goes to the client. False: it is another poll's by now."""
+    """Confirms a reply to a poll. The reply is False if its messages belong to another poll by now."""
 
     number: int
 
@@ -87,10 +87,10 @@ class _Flush:
 
 
 class LongPollSession(SocketTransport):
-    """One client.
+    """The session of one client.
 
-    What is pushed waits in `buffer` for its next poll. An answer that is to be confirmed is its first `unconfirmed` frames, until
-    it is, or the next poll takes them again.
+    Pushed frames wait in `buffer` for the next poll. The first `unconfirmed` of them were sent in a reply that is not confirmed
+    yet; without a confirmation the next poll gets them again.
     """
 
     __slots__ = (
@@ -113,7 +113,7 @@ class LongPollSession(SocketTransport):
         self.last_poll = 0.0
 
     def init(self, *args: Any) -> Any:
-        """The client is let in."""
+        """The client was accepted."""
         self.enter()
         self.last_poll = erlang.monotonic_time()
         self.socket.endpoint.sessions[self.token] = self.pid
@@ -123,7 +123,7 @@ class LongPollSession(SocketTransport):
         erlang.send_after(self._poll_timeout, self.pid, _CHECK)
 
     def release(self) -> None:
-        """What is unread goes as well."""
+        """Also drops the buffered frames."""
         super().release()
         self.buffer.clear()
         self.waiting = None
@@ -139,7 +139,7 @@ class LongPollSession(SocketTransport):
 
     def send(self, frame: Frame) -> None:
         cell = self._myRef
-        # Its own _Flush is no reason to queue: what is pushed before that one runs shall go with it.
+        # Behind its own _Flush alone a frame need not queue: it joins the frames to be flushed.
         if cell.execution.mode == IDLE and (
             not cell.execution.mailbox or (self.flushing and len(cell.execution.mailbox) == 1)
         ):
@@ -156,7 +156,7 @@ class LongPollSession(SocketTransport):
         self.buffer.append(frame)
         self.size += len(frame.payload)
         if not self.flushing and (self.waiting is not None or self.size > self.options.max_buffer):
-            # What the same channel pushes next goes into the same answer.
+            # Further frames pushed in this turn go into the same reply.
             self.flushing = True
             self._myRef.deliver(_Flush())
 
@@ -178,7 +178,7 @@ class LongPollSession(SocketTransport):
             case Poll(confirms):
                 self.last_poll = erlang.monotonic_time()
                 self.waiting, self.confirms = from_, confirms
-                self.unconfirmed = 0  # an answer that nobody has confirmed goes again, before what came since
+                self.unconfirmed = 0  # unconfirmed frames are sent again, before later ones
                 self._flush()
                 return NoReply()
             case Received(number):
@@ -264,10 +264,10 @@ async def handle(
     read_body: ReadBody,
     wait: WhileConnected,
 ) -> TransportResponse:
-    """Answers one request to a longpoll path.
+    """Responds to a request to a longpoll path.
 
-    `read_body(limit)` gives the body, None if it is longer than `limit` bytes. `wait(awaitable)` waits for a
-    poll's answer as long as the client is there.
+    `read_body(limit)` returns the body, or None if it is longer than `limit` bytes. `wait(awaitable)` awaits a poll's reply while
+    the client is connected.
     """
     if isinstance(candidate, TransportResponse):
         return _status(403) if candidate.status == 403 else candidate
@@ -287,7 +287,7 @@ async def handle(
     except Error as error:
         if error.reason != "noproc":
             raise
-        return _status(500)  # the server is going
+        return _status(500)  # the server is stopping
     return TransportResponse(400, b"", (_CORS,))
 
 
@@ -306,7 +306,7 @@ def _preflight(headers: Any) -> TransportResponse:
 
 
 def _status(status: int, **more: Any) -> TransportResponse:
-    # The client reads the status from the body; where there is none it waits for ever, whatever HTTP says.
+    # The phoenix client reads the status from the body; without one it would wait for ever.
     return TransportResponse(
         200, orjson.dumps({"status": status, **more}), (("content-type", JSON_TYPE), _CORS)
     )
@@ -333,7 +333,7 @@ async def _resume(endpoint: Endpoint, candidate: Candidate) -> Dest | None:
 
 
 def _new_token() -> str:
-    """A secret; among several nodes it says on which one the session is, so that each of them finds it."""
+    """A random token; with several nodes it includes the name of the session's node."""
     secret = secrets.token_urlsafe(32)
     node = current_engine().node
     if node is None:
@@ -342,12 +342,12 @@ def _new_token() -> str:
 
 
 def _name(token: str) -> str:
-    """The registered name of a session: no secret, since names are shown to operators."""
+    """The registered name of a session; a hash, since operators can see names."""
     return f"longpoll:{blake2b(token.encode(), digest_size=16).hexdigest()}"
 
 
 def _elsewhere(token: str) -> tuple[str, str] | None:
-    """The destination of a session on another node that is connected now."""
+    """The destination of a session on another node, if that is connected."""
     node = current_engine().node
     if node is None:
         return None
@@ -389,7 +389,7 @@ async def _listen(session: Dest, candidate: Candidate, wait: WhileConnected) -> 
     if remote:
         number, payloads = answer
         if not await _confirmed(session, number, candidate.route.options.pubsub_timeout_ms):
-            return _status(500)  # these messages come again, or have gone: the client is to begin anew
+            return _status(500)  # the messages are sent again or were lost: the client has to reconnect
     try:
         messages = [payload.decode() for payload in payloads]
     except UnicodeDecodeError:

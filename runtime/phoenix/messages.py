@@ -1,7 +1,7 @@
-"""What travels between clients, transports and channels (`Phoenix.Socket.Message`, `Broadcast` and others).
+"""The messages between clients, transports and channels (`Phoenix.Socket.Message`, `Broadcast` and others).
 
-A payload is any JSON value, or `bytes` for a binary payload. A `ref` or `join_ref` is whatever the client
-sent: usually a string, but any JSON value is echoed as it came.
+A payload is any JSON value, or `bytes` for a binary payload. A `ref` or `join_ref` is usually a string, but any JSON value that
+the client sends is echoed unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BINARY: Final = 2
 
 @dataclass(slots=True)
 class Message:
-    """`%Phoenix.Socket.Message{}`: one message of a client, on its way from the transport to the channel."""
+    """`%Phoenix.Socket.Message{}`: a message of a client, from the transport to the channel."""
 
     topic: Any
     event: Any
@@ -31,7 +31,7 @@ class Message:
 
 @dataclass(slots=True)
 class Broadcast:
-    """`%Phoenix.Socket.Broadcast{}`: what subscribers of a topic get."""
+    """`%Phoenix.Socket.Broadcast{}`: the message to the subscribers of a topic."""
 
     topic: str
     event: str
@@ -39,7 +39,7 @@ class Broadcast:
 
 
 class Frame:
-    """One encoded message. Its wire form is made once and shared by all connections it goes to."""
+    """An encoded message. Its wire format is built once and shared by all connections."""
 
     __slots__ = ("_deflated", "_wire", "opcode", "payload")
 
@@ -53,20 +53,22 @@ class Frame:
         return f"Frame({self.opcode}, {self.payload!r})"
 
     def wire(self) -> bytes:
-        """The frame as a WebSocket server sends it, uncompressed."""
+        """The bytes of the WebSocket frame, uncompressed."""
         wire = self._wire
         if wire is None:
             wire = self._wire = server_frame(0x80 | self.opcode, self.payload)
         return wire
 
     def deflated(self, window_bits: int) -> bytes:
-        """The frame compressed by permessage-deflate without context takeover; payloads it cannot shorten stay as they are."""
+        """The bytes of the frame compressed without context takeover, or uncompressed if that is not longer."""
         cache = self._deflated
         if cache is None:
             cache = self._deflated = {}
         wire = cache.get(window_bits)
         if wire is None:
-            compressor = zlib.compressobj(wbits=-max(window_bits, 9))  # zlib knows no raw window of 8 bits
+            compressor = zlib.compressobj(
+                wbits=-max(window_bits, 9)
+            )  # zlib does not support a raw window of 8 bits
             packed = compressor.compress(self.payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
             if len(packed) - 4 < len(self.payload):
                 wire = server_frame(0xC0 | self.opcode, packed[:-4])
@@ -88,7 +90,7 @@ def server_frame(first: int, payload: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class SocketClose:
-    """`{:socket_close, pid, reason}`: a channel tells its transport that it ends in an orderly way."""
+    """`{:socket_close, pid, reason}`: a channel tells its transport that it stops with an orderly reason."""
 
     pid: Pid
     reason: Any
@@ -101,10 +103,10 @@ class SocketDrain:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """`{:ok, reply, socket}` of join, `{:ok, socket}` of connect: the client is let in.
+    """`{:ok, reply, socket}` of join, `{:ok, socket}` of connect: accepts the client.
 
-    With `subscribe` False a joined channel gets no broadcasts until it calls `self.subscribe()`: time to
-    push to the client what it missed first. (Phoenix has no such thing.)
+    With `subscribe` False (an extension) a channel gets no broadcasts until it calls `self.subscribe()`, so that it can first
+    push what the client has missed.
     """
 
     reply: Any = field(default_factory=dict)
@@ -113,13 +115,13 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """`{:error, reason}` of join and connect: the client is refused."""
+    """`{:error, reason}` of join and connect: refuses the client."""
 
     reason: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Join(CallRequest[Accept | Refuse]):
-    """A transport asks its new channel to let the client in: answered with `Accept` or `Refuse`."""
+    """The call by which a transport joins its new channel; the reply is `Accept` or `Refuse`."""
 
     payload: Any

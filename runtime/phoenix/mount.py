@@ -1,4 +1,4 @@
-"""Socket mounts: which socket answers under which path, by which transports, with which options (`Phoenix.Endpoint.socket/3`)."""
+"""Socket mounts: paths, socket classes, transports and their options (`Phoenix.Endpoint.socket/3`)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ ErrorHandler = Callable[[TransportRequest, Any], TransportResponse]
 WEBSOCKET: Final = "websocket"
 LONGPOLL: Final = "longpoll"
 
-# A person makes a few messages a second, a page that loads some dozens: ten times that is a program that has gone wild. What
-# so many cost is some percent of a CPU, with each socket of a client.
+# A person causes a few messages a second, a page that loads some dozens; more than ten times that is a runaway program. As many
+# cost some percent of a CPU per socket.
 MESSAGES_PER_SECOND: Final = 1_000
-MAX_MESSAGE: Final = 1_000_000  # bytes: JSON at its worst is read in 25 ms, in one turn of the loop
+MAX_MESSAGE: Final = (
+    1_000_000  # bytes; the worst JSON of this size takes 25 ms to parse, in one turn of the loop
+)
 
 
 def _check_keys(keys: Sequence[str]) -> None:
@@ -32,13 +34,12 @@ def _check_keys(keys: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class WebSocketOptions:
-    """Options of the WebSocket transport; names and defaults are Phoenix's, those after `compress` are ours.
+    """Options of the WebSocket transport. Up to `compress` names and defaults are Phoenix's; the others are extensions.
 
-    path: below the mount's path. timeout: ms without a byte from the client before the socket closes (None:
-    never).
-    max_frame_size: bytes of one frame with its header (0: no bound). subprotocols: what
-    `sec-websocket-protocol` may ask for. error_handler: makes the answer when connect refuses with a reason.
-    compress: offer permessage-deflate.
+    path: below the path of the mount. timeout: ms without data from the client before the socket is closed (None: no timeout).
+    max_frame_size: bytes of a frame with its header (0: no bound). subprotocols: the accepted values of
+    `sec-websocket-protocol`. error_handler: builds the response if connect refuses with a reason. compress: negotiate
+    permessage-deflate.
 
     max_message_size: bytes of one message in all its fragments, since it is read in one turn of the loop; a frame may
     have no more either. max_inflated: the same for one that came compressed, where a few KB may become as much.
@@ -80,12 +81,12 @@ class WebSocketOptions:
 class LongPollOptions:
     """Options of the longpoll transport.
 
-    Names and defaults are Phoenix's, but for `max_buffer`, `connect_timeout` and `join_timeout`, as in WebSocketOptions, and
-    for `max_body`, which is 8 MB there.
+    Names and defaults are Phoenix's, except for those that WebSocketOptions describes, `max_sessions`, and `max_body`, which is
+    8 MB in Phoenix.
 
-    window_ms: how long a poll waits; a session ends that is not polled for 1.5 windows. pubsub_timeout_ms:
-    how long a request waits for a session that is busy. max_body: bytes of one POST. max_batch: lines of one
-    ndjson POST that are taken. max_sessions: of one socket id, its WebSockets counted too.
+    window_ms: how long a poll waits; a session that is not polled for 1.5 windows ends. pubsub_timeout_ms: how long a request
+    waits for a busy session. max_body: bytes of a POST. max_batch: lines of an ndjson POST that are handled. max_sessions: of one
+    socket id, counting its WebSockets.
     """
 
     path: str = "/longpoll"
@@ -109,11 +110,10 @@ class LongPollOptions:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """`socket path, Socket, websocket: ..., longpoll: ..., auth_token: ...`; None turns a transport off.
+    """`socket path, Socket, websocket: ..., longpoll: ..., auth_token: ...`; None disables a transport.
 
-    `path` may have parameters (`/rooms/:tenant`), which join the connect params. With `auth_token` a client
-    may send its token in the WebSocket subprotocol or the header x-phoenix-authtoken; connect_info then has
-    `auth_token`.
+    `path` may have parameters (`/rooms/:tenant`), which are merged into the connect params. With `auth_token` a client may send a
+    token in the WebSocket subprotocol or the header x-phoenix-authtoken; it is `auth_token` in connect_info.
     """
 
     path: str
@@ -125,7 +125,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One transport of one mount, ready to match: found by `Mounts.match`."""
+    """A transport of a mount, as found by `Mounts.match`."""
 
     mount: Mount
     transport: str
@@ -142,7 +142,7 @@ class Mounts:
     def __init__(self, mounts: Sequence[Mount], url_host: str = "localhost") -> None:
         self._routes: list[Route] = []
         self._fixed: dict[tuple[str, ...], Route] = {}
-        self._marks: tuple[str, ...] = ()  # one of them is in every path that can match
+        self._marks: tuple[str, ...] = ()  # a path without any of them cannot match
         for mount in mounts:
             for transport, options in ((WEBSOCKET, mount.websocket), (LONGPOLL, mount.longpoll)):
                 if options is not None:
@@ -159,7 +159,7 @@ class Mounts:
             self._fixed.setdefault(segments, route)
 
     def match(self, path: str) -> tuple[Route, dict[str, str]] | None:
-        """The route that serves a raw path, and the path's parameters; None if there is none. Slashes count once."""
+        """The route of a raw path and the path's parameters, or None. Repeated slashes count as one."""
         for mark in self._marks:
             if mark in path:
                 break
@@ -174,7 +174,7 @@ class Mounts:
                 params: dict[str, str] = {}
                 for pattern, part in zip(route.segments, parts, strict=True):
                     if pattern.startswith(":"):
-                        params[pattern[1:]] = part  # as it came: a socket's path is never unescaped
+                        params[pattern[1:]] = part  # as in Phoenix, not unescaped
                     elif pattern != part:
                         break
                 else:

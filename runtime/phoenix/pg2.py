@@ -1,12 +1,10 @@
-"""Phoenix.PubSub.PG2: the adapter by which a PubSub reaches the PubSubs of its name on the other nodes.
+"""Phoenix.PubSub.PG2: the adapter that connects the PubSubs of one name on all nodes.
 
-One message for each connected node goes to a worker there, which delivers to its node's subscribers. All that one process
-broadcasts goes through the workers of one name, so its order is kept, whichever function sends it; delivery is at most once; a
-node that is not connected misses it.
-The message is encoded once for all nodes, and decoded by those that have subscribers to its topic.
+A broadcast sends one message to a worker on each connected node, which delivers it to the subscribers there. All broadcasts of a
+process go through workers of the same name, so their order is kept. Delivery is at most once; a node that is not connected
+misses the message. A message is encoded once for all nodes, and decoded only where its topic has subscribers.
 
-A dispatcher is a function, which does not travel: its name does. One that is broadcast with must be known on every node by
-`register_dispatcher`; Phoenix's own are.
+A dispatcher is sent by name, so it has to be registered by `register_dispatcher` on every node; Phoenix's own are.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ _dispatchers: dict[str, Dispatcher] = {}
 
 
 def register_dispatcher(dispatcher: Dispatcher, name: str) -> None:
-    """Lets broadcasts with this dispatcher reach other nodes. Raises ValueError if the name is another one's."""
+    """Registers a dispatcher for broadcasts to other nodes. Raises ValueError if the name is taken."""
     if _dispatchers.setdefault(name, dispatcher) is not dispatcher:
         raise ValueError(f"{name} is another dispatcher")
     _names[dispatcher] = name
@@ -46,7 +44,7 @@ register_dispatcher(fastlane, "fastlane")
 
 @dataclass(frozen=True, slots=True)
 class ForwardToLocal:
-    """A broadcast on its way to another node; `message` is encoded."""
+    """`{:forward_to_local, ...}`: a broadcast to another node; `message` is encoded."""
 
     topic: str
     dispatcher: str
@@ -55,7 +53,7 @@ class ForwardToLocal:
 
 @dataclass(frozen=True, slots=True)
 class ChannelBroadcast:
-    """A `Broadcast` as it travels; its topic is that of the envelope."""
+    """A `Broadcast` in a ForwardToLocal, which has its topic."""
 
     event: str
     payload: Any
@@ -66,10 +64,10 @@ codec.register(ChannelBroadcast)
 
 
 class NodesPubSub(PubSub):
-    """A PubSub that reaches the other nodes if its engine is a node when it starts.
+    """A PubSub with the PG2 adapter, if its engine is a node when it starts.
 
-    `pool_size` workers take what comes from other nodes; what is broadcast here goes through `broadcast_pool_size` of them (all,
-    if None), chosen by the process that broadcasts. With one that is larger than the other it is refused (ValueError).
+    `pool_size` workers handle messages from other nodes. Broadcasts from here go through `broadcast_pool_size` of them (None:
+    all), chosen by the pid of the broadcasting process. Raises ValueError if that is larger than `pool_size`.
     """
 
     async def init(  # type: ignore[override]
@@ -89,16 +87,16 @@ class NodesPubSub(PubSub):
         workers = [PG2Worker.child_spec(self, id=worker, name=worker) for worker in names]
         supervisor = f"{name}_supervisor"
         previous = erlang.whereis(supervisor)
-        if previous is not None:  # that of a PubSub that was killed is about to end
+        if previous is not None:  # of a killed PubSub: about to end
             await erlang.await_down(previous)
         await Supervisor.start_link(workers, SupFlags(intensity=3), name=supervisor)
         self.adapter = PG2(names[:through], node)
 
 
 class PG2Worker(GenServer):
-    """Delivers what other nodes broadcast to the subscribers of this one, in the order in which it came.
+    """Delivers broadcasts of other nodes to the subscribers of this one, in order of arrival.
 
-    It takes `ForwardToLocal`. One that crashes is restarted alone: the subscriptions stay, what comes in between is lost.
+    Handles `ForwardToLocal`. If it crashes it is restarted; subscriptions are kept, messages that arrive meanwhile are lost.
     """
 
     def init(self, pubsub: PubSub) -> None:
@@ -110,7 +108,7 @@ class PG2Worker(GenServer):
             return
         dispatcher = _dispatchers.get(message.dispatcher)
         if dispatcher is None:
-            return  # of a program that is newer than this one
+            return  # from a node with a newer version
         content = self._codec.decode(message.message)
         if type(content) is ChannelBroadcast:
             content = Broadcast(message.topic, content.event, content.payload)
@@ -129,19 +127,19 @@ class PG2:
         return self._node.name
 
     def broadcast(self, topic: str, message: Any, dispatcher: Dispatcher) -> None:
-        """To all connected nodes. Raises TypeError for what cannot travel."""
+        """Sends to all connected nodes. Raises TypeError if the message or dispatcher cannot be sent."""
         if self._node.nodes():
             self._node.send_to_others(self._worker(), self._forwarded(topic, message, dispatcher))
 
     def direct_broadcast(self, node: str, topic: str, message: Any, dispatcher: Dispatcher) -> None:
-        """To one node. Raises TypeError for what cannot travel."""
+        """Sends to one node. Raises TypeError if the message or dispatcher cannot be sent."""
         if node == self._node.name or node in self._node.nodes():
             there = self._node.destination(self._worker(), node)
             if there is not None:
                 there.cell.deliver(self._forwarded(topic, message, dispatcher))
 
     def _worker(self) -> str:
-        """The one for all that the running process broadcasts: so its order is kept."""
+        """The worker for all broadcasts of the running process, which keeps their order."""
         workers = self._workers
         if len(workers) == 1 or scheduler.current is None:
             return workers[0]

@@ -1,4 +1,4 @@
-"""`erlang:phash2/2` of a binary: where a topic or a name belongs, the same on every node and in every release.
+"""`erlang:phash2/2` of a binary: a hash that is the same on every node and in every release.
 
 The hash is Bob Jenkins' `lookup2` (1996) over 32-bit words, as OTP uses it for binaries.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Final
 
 _GOLDEN_RATIO: Final = 0x9E3779B9
-_BINARY: Final = 0x08D12E65  # OTP's constant for the type
+_BINARY: Final = 0x08D12E65  # OTP's initial value for binaries
 _WORD: Final = 0xFFFFFFFF
 _SHIFTS: Final = ((13, 8, 13), (12, 16, 5), (3, 10, 15))
 
 
 def phash2(data: bytes | str, limit: int) -> int:
-    """`erlang:phash2(Binary, Range)`: a number from 0 to `limit` - 1. A string stands for its UTF-8."""
+    """`erlang:phash2(Binary, Range)`: a number from 0 to `limit` - 1. A string is hashed as UTF-8."""
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
     return (_hash(data) if data else _BINARY) % limit
@@ -31,7 +31,7 @@ def _hash(data: bytes) -> int:
             c + int.from_bytes(data[start + 8 : start + 12], "little"),
         )
     tail = data[whole:]
-    # The lowest byte of the last word is the length.
+    # The lowest byte of the last word holds the length.
     return _mix(
         a + int.from_bytes(tail[:4], "little"),
         b + int.from_bytes(tail[4:8], "little"),

@@ -1,8 +1,8 @@
-"""Phoenix.Presence: who is in a topic, on all nodes, as the `phoenix` client's Presence class reads it.
+"""Phoenix.Presence: the presences of a topic on all nodes, in the format of the `phoenix` client's Presence class.
 
-A `Presence` is a `Tracker` (see there for its life, its shards and its replicas) that broadcasts changes to the sockets of its
-own node: one "presence_diff" for each topic of a diff, on this node only, since the tracker of each node does so. A linked
-process fetches and broadcasts, in the order of the diffs, so that a slow `fetch` holds up no heartbeat.
+A `Presence` is a `Tracker` that broadcasts each change as a "presence_diff" to the subscribers on its own node; the tracker of
+every node does so. A linked process calls `fetch` and broadcasts, in the order of the diffs, so that a slow `fetch` delays no
+heartbeat.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ State = dict[str, dict[str, Any]]  # key -> {"metas": [meta, ...]}
 
 @dataclass(frozen=True, slots=True)
 class PresenceDiff:
-    """What joined and left one topic: a "presence_diff" that is yet to be broadcast."""
+    """The joins and leaves of a topic, to be broadcast as "presence_diff"."""
 
     topic: str
     joins: State
@@ -41,9 +41,9 @@ class PresenceDiff:
 
 
 class Presence(Tracker):
-    """Start it with `Presence.start_link(pubsub, name="presence")`, `pubsub` being the registered name of a PubSub.
+    """`Phoenix.Presence`. Start it with `Presence.start_link(pubsub, name="presence")`; `pubsub` is a registered name.
 
-    Override `fetch` to add to what clients see, and `handle_metas` to act on what changes.
+    Override `fetch` to extend the data that clients see, and `handle_metas` to act on changes.
     """
 
     def init(self, pubsub: str, options: Options | None = None, **more: Any) -> None:
@@ -67,14 +67,13 @@ class Presence(Tracker):
     # ---- the callbacks
 
     def fetch(self, topic: str, presences: State) -> Any:
-        """`fetch/2`: adds data of one's own to the presences that clients see. It may be `async`. It owns what it gets."""
+        """`fetch/2`: returns `presences` with additional data; may be `async def` and may change its argument."""
         return presences
 
     def handle_metas(self, topic: str, diff: dict[str, State], presences: dict[str, list[Meta]]) -> Any:
-        """`handle_metas/4`: after a diff was broadcast.
+        """`handle_metas/4`: called after `diff` was broadcast; `presences` are all metas of the topic by key.
 
-        `diff` is what was, `presences` all metas of the topic by key. Must return None, or something to await that gives None;
-        anything else ends the presence.
+        May be `async def`. Must return None; anything else ends the presence.
         """
 
     def handle_diff(self, diff: Diff) -> None:
@@ -86,7 +85,7 @@ class Presence(Tracker):
             return self._stop(reason)
         return super()._linked_process_ended(pid, reason)
 
-    # ---- the process that broadcasts
+    # ---- the broadcasting process
 
     async def _broadcast_in_order(self) -> None:
         while True:
@@ -97,7 +96,7 @@ class Presence(Tracker):
             try:
                 local_broadcast(self.pubsub, change.topic, "presence_diff", diff)
             except EncodeError:
-                # One meta that is no JSON must not cost all the others their presence.
+                # One meta without a JSON form must not end the presence of all others.
                 _log.exception(
                     "the metas tracked in %s have no JSON form: a presence_diff is lost", change.topic
                 )

@@ -1,8 +1,7 @@
-"""Phoenix.PubSub: topics, subscribers and broadcasts, with the metadata slot that Phoenix's fastlane needs.
+"""Phoenix.PubSub: topics, subscribers and broadcasts, with the subscription metadata that Phoenix's fastlane needs.
 
-A `PubSub` is a GenServer whose tables every process reads and writes directly (one thread): the process is there to be
-supervised, and its end takes the subscriptions along, as the end of a registry does. It takes no messages. A subscription ends
-the moment its subscriber does, before any monitor of it fires.
+A `PubSub` is a GenServer whose tables all processes read and write directly. It handles no messages; it exists to be supervised,
+and its subscriptions end with it. The subscriptions of a process end with that process, before any monitor of it fires.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from runtime.otp.gen_server import GenServer
 
 
 class Subscription(tuple[Pid, Any]):
-    """One `(pid, metadata)`. A process that subscribes twice has two, and gets every message twice."""
+    """`(pid, metadata)`. A process that subscribes twice has two and gets every message twice."""
 
     __slots__ = ()
     __eq__ = object.__eq__
@@ -31,10 +30,10 @@ Dispatcher = Callable[[Iterable[Subscription], Pid | None, Any], None]
 
 
 class Adapter(Protocol):
-    """The way to other nodes (`Phoenix.PubSub.Adapter`).
+    """Sends broadcasts to other nodes (`Phoenix.PubSub.Adapter`).
 
-    What is broadcast here is handed to it first; what comes from there goes to `PubSub.local_broadcast`. It keeps the order of
-    what one process sends to one node, whichever function sends it.
+    It is called before the local dispatch, and passes messages of other nodes to `PubSub.local_broadcast`. It keeps the order of
+    all messages from one process to one node.
     """
 
     def node_name(self) -> str:
@@ -46,7 +45,7 @@ class Adapter(Protocol):
         ...
 
     def direct_broadcast(self, node: str, topic: str, message: Any, dispatcher: Dispatcher) -> None:
-        """Sends a message to one node, this one included; to one that is not there it is lost."""
+        """Sends a message to one node, which may be this one; dropped if that is not connected."""
         ...
 
 
@@ -54,7 +53,7 @@ NO_NODE: Final = "nonode@nohost"
 
 
 def send_to_each(subscribers: Iterable[Subscription], from_: Pid | None, message: Any) -> None:
-    """`Phoenix.PubSub.dispatch/3`: the message itself to every subscriber but the sender."""
+    """`Phoenix.PubSub.dispatch/3`: sends the message to every subscriber but the sender."""
     for pid, _metadata in subscribers:
         if pid is not from_:
             pid.cell.deliver(message)
@@ -71,7 +70,7 @@ class PubSub(GenServer):
         self._hook = self._exited
 
     def subscribe(self, topic: str, pid: Pid | None = None, metadata: Any = None) -> None:
-        """`subscribe/3`: the process (the caller, if None) gets what is broadcast on the topic."""
+        """`subscribe/3`: subscribes a process, by default the caller, to a topic."""
         if pid is None:
             if scheduler.current is None:
                 raise RuntimeError("subscribe() outside of a process needs a pid")
@@ -94,7 +93,7 @@ class PubSub(GenServer):
             self._holders[pid] = [held, (topic, subscription)]
 
     def unsubscribe(self, topic: str, pid: Pid | None = None) -> None:
-        """`unsubscribe/2`: all the process's subscriptions to the topic end."""
+        """`unsubscribe/2`: removes all subscriptions of a process, by default the caller, to a topic."""
         if pid is None:
             if scheduler.current is None:
                 raise RuntimeError("unsubscribe() outside of a process needs a pid")
@@ -109,10 +108,10 @@ class PubSub(GenServer):
                 self._drop(*pair)
             else:
                 rest.append(pair)
-        self._holders[pid] = rest  # kept even if empty: the exit hook is set once
+        self._holders[pid] = rest  # kept even if empty, as the exit hook is set
 
     def broadcast(self, topic: str, message: Any, dispatcher: Dispatcher = send_to_each) -> None:
-        """`broadcast/4`: to every subscriber of the topic, on all nodes."""
+        """`broadcast/4`: sends a message to the subscribers of a topic on all nodes."""
         if self.adapter is not None:
             self.adapter.broadcast(topic, message, dispatcher)
         self.local_broadcast(topic, message, dispatcher)
@@ -120,7 +119,7 @@ class PubSub(GenServer):
     def broadcast_from(
         self, from_: Pid | None, topic: str, message: Any, dispatcher: Dispatcher = send_to_each
     ) -> None:
-        """`broadcast_from/5`: to every subscriber but `from_`, on all nodes."""
+        """`broadcast_from/5`: as `broadcast`, but not to `from_`."""
         if self.adapter is not None:
             self.adapter.broadcast(topic, message, dispatcher)
         self.local_broadcast(topic, message, dispatcher, from_)
@@ -128,27 +127,27 @@ class PubSub(GenServer):
     def direct_broadcast(
         self, node: str, topic: str, message: Any, dispatcher: Dispatcher = send_to_each
     ) -> None:
-        """`direct_broadcast/5`: to the subscribers on one node. Nobody gets anything if it is not there."""
+        """`direct_broadcast/5`: as `broadcast`, to the subscribers on one node; dropped if that is not connected."""
         if self.adapter is not None:
             self.adapter.direct_broadcast(node, topic, message, dispatcher)
         elif node == NO_NODE:
             self.local_broadcast(topic, message, dispatcher)
 
     def node_name(self) -> str:
-        """`node_name/1`: the name of this node; `nonode@nohost` if it is alone."""
+        """`node_name/1`: the name of this node; "nonode@nohost" without an adapter."""
         return NO_NODE if self.adapter is None else self.adapter.node_name()
 
     def local_broadcast(
         self, topic: str, message: Any, dispatcher: Dispatcher = send_to_each, from_: Pid | None = None
     ) -> None:
-        """`local_broadcast/4`: to the subscribers on this node only."""
+        """`local_broadcast/4`: as `broadcast`, to the subscribers on this node."""
         subscribers = self._topics.get(topic)
         if subscribers:
             # A copy: a dispatcher may run code that subscribes or ends a process.
             dispatcher(tuple(subscribers), from_, message)
 
     def has_subscribers(self, topic: str) -> bool:
-        """Whether anybody on this node is subscribed to the topic."""
+        """True if the topic has subscribers on this node."""
         return topic in self._topics
 
     def subscribers(self, topic: str) -> list[Pid]:
@@ -156,7 +155,7 @@ class PubSub(GenServer):
         return [subscription[0] for subscription in self._topics.get(topic, ())]
 
     def count(self) -> tuple[int, int]:
-        """How many topics have subscribers, and how many subscriptions there are."""
+        """The number of topics with subscribers, and of subscriptions."""
         return len(self._topics), sum(map(len, self._topics.values()))
 
     def _drop(self, topic: str, subscription: Subscription) -> None:

@@ -8,11 +8,11 @@ from runtime.http.target import decoded
 
 
 class InvalidQuery(ValueError):
-    """`Plug.Conn.InvalidQueryError`: answered with 400."""
+    """`Plug.Conn.InvalidQueryError`: the response is 400."""
 
 
 class _Level:
-    """What was put on one level (`a`, `a[b]`, `a[]`), in the order in which it came; the name of `[]` is None."""
+    """The entries of one level (`a`, `a[b]`, `a[]`) in order; the name of `[]` is None."""
 
     __slots__ = ("below", "entries")
 
@@ -27,7 +27,7 @@ def decode(query: str) -> dict[str, Any]:
     The last of several equal keys wins; a pair without `=` has the value "". `a[][b]=1&a[][c]=2` is a list of
     one map.
     """
-    if "[" not in query and "%" not in query and "+" not in query and query.isascii():  # as nearly all are
+    if "[" not in query and "%" not in query and "+" not in query and query.isascii():  # nearly all
         pairs = [pair.partition("=") for pair in query.split("&") if pair]
         return {key: value for key, _, value in pairs}
     root = _Level()
@@ -64,7 +64,7 @@ def _put(level: _Level, key: str, value: str) -> None:
 
 def _finish(root: _Level) -> dict[str, Any]:
     params: dict[str, Any] = {}
-    stack: list[tuple[_Level, Any]] = [(root, params)]  # no recursion: the client chooses the depth
+    stack: list[tuple[_Level, Any]] = [(root, params)]  # not recursive: the client chooses the depth
     while stack:
         level, holder = stack.pop()
         is_list = type(holder) is list
@@ -73,7 +73,7 @@ def _finish(root: _Level) -> dict[str, Any]:
                 continue
             value: Any = entry
             if type(entry) is _Level:
-                value = [] if entry.entries[-1][0] is None else {}  # what came last decides
+                value = [] if entry.entries[-1][0] is None else {}  # the last entry decides
                 stack.append((entry, value))
             if is_list:
                 holder.append(value)

@@ -1,4 +1,4 @@
-"""The HTTP request behind a connection, as transports hand it to the protocol, and the answers that refuse one."""
+"""The HTTP request of a connection as the protocol sees it, and HTTP responses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REASONS: Final = {400: "Bad Request", 404: "Not Found", 500: "Internal Server E
 
 @dataclass(frozen=True, slots=True)
 class Uri:
-    """`%URI{}` of the request, as connect_info's `uri` has it."""
+    """`%URI{}` of the request, for connect_info."""
 
     scheme: str
     host: str
@@ -39,7 +39,7 @@ class Uri:
 
 
 class TransportRequest(Struct, frozen=True):
-    """A request line and its header fields. Names are lower case, both are latin-1; `path` is raw."""
+    """A request line and its header fields, in latin-1; names are lower case, `path` is raw."""
 
     method: str
     path: str
@@ -49,14 +49,14 @@ class TransportRequest(Struct, frozen=True):
     peer: tuple[str, int] | None = None
 
     def header(self, name: str) -> str | None:
-        """The first field of that name."""
+        """The value of the first field of a name, or None."""
         for key, value in self.headers:
             if key == name:
                 return value
         return None
 
     def values(self, name: str) -> list[str]:
-        """All fields of that name."""
+        """The values of all fields of a name."""
         return [value for key, value in self.headers if key == name]
 
     @property
@@ -66,7 +66,7 @@ class TransportRequest(Struct, frozen=True):
 
     @property
     def port(self) -> int | None:
-        """The port in the Host header; the scheme's own if it names none."""
+        """The port of the Host header, else the default port of the scheme."""
         port = _split_host(self.header("host") or "")[1]
         return port if port is not None else (443 if self.scheme == "https" else 80)
 
@@ -76,7 +76,7 @@ class TransportRequest(Struct, frozen=True):
 
 
 def text(value: str) -> str:
-    """A header's value as an application reads it: UTF-8; what is none survives as surrogates."""
+    """A header value decoded as UTF-8; invalid bytes become surrogates."""
     return value if value.isascii() else value.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
@@ -89,7 +89,7 @@ def _split_host(header: str) -> tuple[str, int | None]:
 
 @dataclass(frozen=True, slots=True)
 class TransportResponse:
-    """An HTTP answer. `headers` are name and value; a content-length is the transport's business."""
+    """An HTTP response. The transport adds the content-length."""
 
     status: int
     body: bytes = b""
@@ -103,10 +103,9 @@ def error_response(status: int) -> TransportResponse:
 
 
 def connect_info(request: TransportRequest, keys: tuple[str, ...]) -> dict[str, Any]:
-    """`Phoenix.Socket.Transport.connect_info/4`: what the mount lets the socket see of the request.
+    """`Phoenix.Socket.Transport.connect_info/4`: the parts of the request that a mount passes to `connect`.
 
-    A key that is none of CONNECT_INFO_KEYS does not occur: a mount's options refuse it. There is no cookie
-    session here, so `session` is always None.
+    `keys` are from CONNECT_INFO_KEYS, as the options of a mount check. `session` is always None: there are no cookie sessions.
     """
     info: dict[str, Any] = {}
     for key in keys:

@@ -1,7 +1,7 @@
 """The two serializers of Phoenix: V1 (objects, text) and V2 (arrays, text and binary).
 
-Pure: bytes in, `Message` out; reply, push or broadcast in, `Frame` out. Decoding raises what Phoenix crashes
-on; the transport answers any exception with close code 1011.
+Pure functions: bytes to `Message`; reply, push or broadcast to `Frame`. Decoding raises where Phoenix crashes; the transport then
+closes with code 1011.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _BROADCAST: Final = 2
 
 
 class InvalidMessage(ValueError):
-    """A message that the serializer cannot read or write."""
+    """A message that the serializer cannot decode or encode."""
 
 
 class Serializer:
-    """`Phoenix.Socket.Serializer`. `requirement` is the major and minor version of its `~> x.y.0`."""
+    """`Phoenix.Socket.Serializer`. `requirement` is (major, minor) of its version requirement `~> x.y.0`."""
 
     requirement: tuple[str, str]
 
     def decode(self, data: bytes, opcode: int) -> Message:
-        """Reads a client's message; raises if it is none."""
+        """Decodes a message of a client; raises if it is invalid."""
         raise InvalidMessage(data)
 
     def encode_reply(self, join_ref: Any, ref: Any, topic: Any, status: str, payload: Any) -> Frame:
@@ -117,8 +117,7 @@ def _decode_binary(data: bytes) -> Message:
     fields: list[str] = []
     for size in data[1:5]:
         end = position + size
-        # Bytes that are no UTF-8 survive a binary reply, and no JSON can hold them: exactly surrogateescape's
-        # property.
+        # As in Phoenix invalid UTF-8 can be echoed in a binary reply but not in JSON; so it is with surrogateescape.
         fields.append(data[position:end].decode("utf-8", "surrogateescape"))
         position = end
     if position > len(data):
@@ -136,7 +135,7 @@ def _binary(kind: int, fields: tuple[Any, ...], payload: bytes) -> Frame:
 
 
 def _to_string(value: Any) -> bytes:
-    """Elixir's `to_string/1` for what a ref can be."""
+    """Elixir's `to_string/1` for the possible values of a ref."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape")
     if value is None:
@@ -169,7 +168,7 @@ _VERSION: Final = re.compile(
 
 
 def negotiate(vsn: Any, serializers: tuple[Serializer, ...] = SERIALIZERS) -> Serializer | None:
-    """The serializer whose `~> x.y.0` the client's `vsn` matches; None if there is none."""
+    """The serializer whose requirement the client's `vsn` matches, or None."""
     if not isinstance(vsn, str):
         raise InvalidMessage("vsn must be a string")
     found = _VERSION.fullmatch(vsn)

@@ -1,11 +1,10 @@
-"""`Phoenix.Socket`: the user's socket class, and the state machine between one client's messages and its channels.
+"""`Phoenix.Socket`: the socket class of an application, and the process that connects a client with its channels.
 
-`Socket` is what an application writes: who may connect, the socket's id, which topic goes to which
-channel. `SocketTransport` is the process behind one connection; the WebSocket connection and the longpoll
-session are its subclasses. It takes the client's messages from them and the messages `SocketClose` and `Down` of
-its channels, `SocketDrain`, the "disconnect" `Broadcast` on its id, and `Frame`s to pass on. It starts
-channels under the endpoint's DynamicSupervisor and monitors them; a channel that crashes costs its client one
-phx_error. If the transport itself crashes, its channels see the Down and end with its reason.
+An application subclasses `Socket`: it authenticates clients, gives a socket its id and routes topics to channels.
+`SocketTransport` is the process of one connection, subclassed by the WebSocket connection and the longpoll session. It handles
+the client's messages, `SocketClose`, `SocketDrain` and `Down` of its channels, the "disconnect" `Broadcast` to its id, and
+`Frame`s to send. It starts channels under the endpoint's DynamicSupervisor and monitors them: when one crashes the client gets
+phx_error. If the transport crashes, its channels get its Down and end with its reason.
 """
 
 from __future__ import annotations
@@ -39,19 +38,19 @@ ChannelRoute = tuple[bool, str, "type[Channel]", dict[str, Any]]
 
 
 class Socket:
-    """A client's socket: `%Phoenix.Socket{}` and the module that handles it. Subclass it:
+    """A client's socket: `%Phoenix.Socket{}` and its module. Subclass it:
 
         class Socket(phoenix.Socket):
             channels = {"room:*": RoomChannel, "exact": (RoomChannel, {"assigns": {"kind": "exact"}})}
 
             def connect(self, params, connect_info):
                 self.assigns["user_id"] = verify(params["token"])
-                return Ok()
+                return Accept()
 
             def id(self):
                 return f"user:{self.assigns['user_id']}"
 
-    Channels see it as `self.socket` and start with a copy of its `assigns`.
+    It is `self.socket` of its channels, which start with a copy of its `assigns`.
     """
 
     __slots__ = (
@@ -74,29 +73,26 @@ class Socket:
         self.max_channels = max_channels
         self.join_timeout = join_timeout
         self.assigns: dict[str, Any] = {}
-        self.lifetime: float | None = None  # ms from connect until the socket is closed as by "disconnect"
+        self.lifetime: float | None = None  # ms from connect until it is closed as by "disconnect"
         self.socket_id: str | None = None
-        self.transport: SocketTransport = None  # type: ignore[assignment] - set once the client is let in
+        self.transport: SocketTransport = None  # type: ignore[assignment] - set by `enter`
         self.transport_pid: Pid = None  # type: ignore[assignment]
 
     # ---- callbacks
 
     def connect(self, params: dict[str, Any], connect_info: dict[str, Any]) -> Any:
-        """Lets the client in with `Ok()`, refuses it with `Error()` or `Error(reason)`; may be `async def`.
+        """Accepts the client with `Accept()`, refuses it with `Refuse()` or `Refuse(reason)`; may be `async def`.
 
-        Anything else, an exception too, refuses it as well. A reason goes to the mount's `error_handler`.
+        Any other result refuses it too, and an exception is a 500. A reason is passed to the `error_handler` of the mount.
         """
         raise NotImplementedError(f"{type(self).__name__} has no connect callback")
 
     def id(self) -> str | None:
-        """The name under which all sockets of this client can be closed by a "disconnect" broadcast; None for none."""
+        """The topic of "disconnect" broadcasts that close this socket, usually per user; None for no such topic."""
         return None
 
     def disconnects(self, payload: Any) -> bool:
-        """Whether a "disconnect" broadcast with this payload closes this socket.
-
-        As in Phoenix each does; a socket of one of several sessions of its user may look which of them is meant.
-        """
+        """True if a "disconnect" broadcast with this payload closes this socket; as in Phoenix, by default always."""
         return True
 
     # ---- routes
@@ -121,7 +117,7 @@ def _channel_route(pattern: str, target: Any) -> ChannelRoute:
 
 
 class ChannelEntry:
-    """A joined channel as its transport knows it. `join_ref` is the client's own, None if it sent none."""
+    """A joined channel of a transport. `join_ref` is as sent by the client, or None."""
 
     __slots__ = ("join_ref", "monitor", "pid", "topic")
 
@@ -177,19 +173,19 @@ def reply_frame(
 
 
 class _Closed:
-    """The transport of a socket that has ended: its channels may write to it until their monitor fires."""
+    """The transport of a closed socket, to which channels may push until their monitor fires."""
 
     __slots__ = ()
 
     def push(self, frame: Frame) -> None:
-        """Goes nowhere."""
+        """Drops the frame."""
 
 
 _CLOSED: Final[Any] = _Closed()
 
 
 class SocketTransport(GenServer):
-    """The process of one client connection. A subclass says how a frame goes out (`emit`, `push`) and how it ends (`stop`)."""
+    """The process of one client connection. Subclasses define `emit`, `send` and `stop`."""
 
     __slots__ = ("channels", "rate", "socket")
 
@@ -198,10 +194,10 @@ class SocketTransport(GenServer):
     def __init__(self, socket: Socket) -> None:
         self.socket = socket
         self.channels: dict[str, ChannelEntry] = {}
-        self.rate = (0, 0)  # the second that runs, and the messages in it
+        self.rate = (0, 0)  # (current second, messages in it)
 
     def too_fast(self, limit: int | None, more: int = 1) -> bool:
-        """Counts `more` messages of the client: True if there are more than `limit` in this second (None: no bound)."""
+        """Counts `more` messages of the client. True if there are more than `limit` in this second (None: no bound)."""
         if limit is None:
             return False
         second = int(self.now())
@@ -216,20 +212,20 @@ class SocketTransport(GenServer):
         )
         return True
 
-    # ---- a transport's part
+    # ---- for subclasses
 
     def emit(self, frame: Frame) -> None:
-        """Sends a frame to the client now. Called in this process only."""
+        """Sends a frame to the client at once. For this process only."""
         raise RuntimeError("a transport must say how to emit")
 
     def push(self, frame: Frame) -> None:
-        """Sends a frame behind all that waits in this process's mailbox, and for it in a broadcast. Called by any process."""
+        """Sends a frame after those of pending broadcasts and the messages in its mailbox. For any process."""
         if pending:
             flush(self)
         self.send(frame)
 
     def send(self, frame: Frame) -> None:
-        """Sends a frame behind all that waits in this process's mailbox."""
+        """Sends a frame after the messages in its mailbox."""
         raise RuntimeError("a transport must say how to send")
 
     def stop(self, code: int, reason: Any) -> Any:
@@ -237,14 +233,14 @@ class SocketTransport(GenServer):
         raise RuntimeError("a transport must say how to stop")
 
     def release(self) -> None:
-        """The process has ended. Socket and transport hold each other, and would wait for the garbage collector."""
+        """The process has ended: breaks the reference cycle of socket and transport."""
         self.socket.transport = _CLOSED
         self.channels.clear()
 
     # ---- Phoenix.Socket.__init__/1
 
     def enter(self) -> None:
-        """The client is in: from now on channels can write to this process, and "disconnect" reaches it."""
+        """The client was accepted: subscribes to "disconnect", and lets channels push to this process."""
         socket = self.socket
         socket.transport = self
         socket.transport_pid = self.pid
@@ -259,7 +255,7 @@ class SocketTransport(GenServer):
     # ---- Phoenix.Socket.__in__/2
 
     def receive(self, data: bytes, opcode: int) -> Coroutine[Any, Any, None] | None:
-        """Handles one message of the client. A coroutine means a join is under way: it blocks the whole socket.
+        """Handles a message of the client. Returns a coroutine for a join, which blocks the whole socket.
 
         Raises BadMessage, here or in the coroutine, for one that cannot be read or answered.
         """
@@ -284,7 +280,7 @@ class SocketTransport(GenServer):
         if event == "phx_join":
             return self._join_again(entry, message)
         if entry.join_ref is not None and not same_ref(entry.join_ref, message.join_ref):
-            return None  # stale: the server has closed that channel, and has said so
+            return None  # stale: the client was told that the channel is closed
         entry.pid.cell.deliver(message)
         return None
 
@@ -340,7 +336,7 @@ class SocketTransport(GenServer):
             )
 
     async def _join_again(self, entry: ChannelEntry, message: Message) -> None:
-        """A second join of a topic replaces the channel: its phx_close comes behind the answer to the new join."""
+        """A second join of a topic replaces the channel, whose phx_close follows the reply to the new join."""
         pid = entry.pid
         erlang.exit(pid, DUPLICATE_JOIN)
         if (
@@ -357,7 +353,7 @@ class SocketTransport(GenServer):
     # ---- Phoenix.Socket.__info__/2
 
     def info(self, message: Any) -> Any:
-        """Handles messages that are not the transport's own. What it returns is a GenServer's return value."""
+        """Handles messages common to all transports. Result as of `handle_info`."""
         kind: type[Any] = type(message)
         if kind is Frame:
             self.emit(message)

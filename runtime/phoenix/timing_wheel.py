@@ -1,7 +1,7 @@
-"""A hashed timing wheel (Varghese and Lauck, 1987): many entries, each with a moment at which it falls due, and one clock.
+"""A hashed timing wheel (Varghese and Lauck, 1987) for many timeouts, most of which never expire.
 
-Whoever owns it asks from time to time what has fallen due. What has not is never looked at, however much of it there is, and to
-put off or remove an entry costs the same whatever the wheel holds. Pure: the caller brings the time.
+The owner polls it for expired entries. Entries that have not expired are never visited, and adding or removing an entry takes
+constant time. It has no clock: the caller passes the time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Entry = TypeVar("Entry", bound=Hashable)
 
 
 class TimingWheel(Generic[Entry]):
-    """Entries by the slot of time in which they fall due; those of one slot in the order in which they were put there.
+    """Entries by time slot, within a slot in order of insertion.
 
     Invariant: `_order` is a heap of the keys of `_slots`, each of them once.
     """
@@ -27,9 +27,9 @@ class TimingWheel(Generic[Entry]):
         self._order: list[float] = []
 
     def put(self, entry: Entry, due: float, tick: float) -> float:
-        """Lets `entry` fall due at `due`, or up to `tick` later. Returns its slot, which `remove` asks for.
+        """Adds an entry that expires at `due` or up to `tick` later, in seconds. Returns its slot, for `remove`.
 
-        All three are in seconds. An entry that is in the wheel already has to be removed first.
+        An entry that is in the wheel has to be removed first.
         """
         slot = math.ceil(due / tick) * tick
         entries = self._slots.get(slot)
@@ -41,13 +41,13 @@ class TimingWheel(Generic[Entry]):
         return slot
 
     def remove(self, entry: Entry, slot: float) -> None:
-        """Takes an entry out; one that has been taken already is no mistake."""
+        """Removes an entry; no effect if it has expired."""
         entries = self._slots.get(slot)
         if entries is not None:
             entries.pop(entry, None)
 
     def take(self, now: float) -> list[Entry]:
-        """Takes out what has fallen due by `now`, in seconds: the earliest slot first."""
+        """Removes and returns the entries that have expired by `now`, in seconds, earliest slot first."""
         taken: list[Entry] = []
         while self._order and self._order[0] <= now:
             taken += self._slots.pop(heappop(self._order))

@@ -1,15 +1,15 @@
-"""Phoenix.Tracker: which processes are in which topics, the same on all nodes in the end.
+"""Phoenix.Tracker: the presences of processes in topics, eventually consistent on all nodes.
 
-A `Tracker` is the callback module of its user and the process of one shard (`Phoenix.Tracker.Shard`): it owns this node's
-replica of the topics that are the shard's (`tracker_shard`), which every process reads and writes directly (one thread), tells
-the shards of its name on other nodes of its changes every `broadcast_period` through the PubSub, and reports what joins and
-leaves by `handle_diff`. `start_link` starts the supervisor of all shards of a node (`tracker_pool`), which has the API.
+A `Tracker` is the callback module and the process of one shard (`Phoenix.Tracker.Shard`). It owns this node's replica of the
+topics of the shard (`tracker_shard`), which all processes read and write directly, sends its changes to the shards of its name on
+other nodes every `broadcast_period` through the PubSub, and reports joins and leaves by `handle_diff`. `start_link` starts the
+supervisor of all shards of a node (`tracker_pool`), which has the API.
 
-It takes the replicas' messages and its own timer; all other messages go to `handle_info`. It is linked to each process it
-tracks and traps exits: one that ends leaves all its topics, and who does not trap exits ends with the shard. It is linked to
-the PubSub as well, without which it is deaf. A `handle_diff` or `handle_info` that raises or returns something ends it.
+It handles the messages of other replicas and its timer; others go to `handle_info`. It links to each tracked process and traps
+exits: a process that ends leaves all its topics, and one that does not trap exits ends with the shard. It monitors the PubSub and
+ends with it. A `handle_diff` or `handle_info` that raises or returns a value ends it.
 
-With a PubSub that reaches no other node it sends nothing and sets no timer.
+If the PubSub has no adapter, it sends nothing and sets no timer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from runtime.phoenix.tracker_shard import (
 )
 from runtime.phoenix.tracker_state import Delta, Meta, Replica, TrackerEntry
 
-FIRST_HEARTBEAT = 0.25  # of a period, at most, after the start
+FIRST_HEARTBEAT = 0.25  # of a period: the longest time to the first heartbeat
 
 
 for _class in (Heartbeat, TransferRequest, TransferAnswer, Permdown, Delta, TrackerEntry):
@@ -61,31 +61,31 @@ class NoPresence(Exception):
 
 
 class BadReturn(Exception):
-    """A callback of the tracker has returned what it must not."""
+    """A callback of the tracker has returned an invalid value."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatDue:
-    """Time for a heartbeat."""
+    """The timer of heartbeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiffFailed:
-    """`handle_diff` raised this in the process that made the change: the shard is to end by it."""
+    """`handle_diff` has raised in the process that made the change; ends the shard."""
 
     error: BaseException
 
 
 @dataclass(frozen=True, slots=True)
-class GoneForGood:
-    """All nodes have been told that this shard goes: it is to end."""
+class PermdownSent:
+    """All nodes have been told that this shard is permanently down; ends it."""
 
 
 class Tracker(GenServer):
     """`Phoenix.Tracker`.
 
-    Start it by `start_link(pubsub, name=...)`, `pubsub` being the registered name of a PubSub; `Options` may follow, or their
-    fields by name (in supervisor.toml). Override `handle_diff`. What this class says of processes holds for one shard.
+    Start it by `start_link(pubsub, name=...)` with the registered name of a PubSub; `Options` may follow, or in supervisor.toml
+    their fields by name. Override `handle_diff`. An instance is the process of one shard.
     """
 
     def init(self, pubsub: str, options: Options | None = None, **more: Any) -> None:
@@ -93,17 +93,17 @@ class Tracker(GenServer):
         self.pubsub = pubsub
         self.options = options or Options(**more)
         number = int.from_bytes(engine.unique_bytes(7), "big")
-        ways = self._ways()
-        self._shard = Shard(ways.node_name(), number, self.options)
+        server = self._pubsub()
+        self._shard = Shard(server.node_name(), number, self.options)
         self._state = self._shard.state
-        self._alone = ways.adapter is None
+        self._alone = server.adapter is None
         self._prefix = engine.unique_bytes(5)
         self._count = count(int.from_bytes(engine.unique_bytes(4), "big"))
         self._channel = f"phx_presence:{self._myRef.get_name()}"
-        self._pubsub_monitor: Ref = erlang.monitor(ways.pid)
+        self._pubsub_monitor: Ref = erlang.monitor(server.pid)
         erlang.trap_exit(True)
         if not self._alone:
-            ways.subscribe(self._channel, self.pid)
+            server.subscribe(self._channel, self.pid)
             first = int.from_bytes(engine.unique_bytes(2), "big") / 0xFFFF * FIRST_HEARTBEAT
             erlang.send_after(self.options.broadcast_period * first, self.pid, HeartbeatDue())
 
@@ -111,9 +111,9 @@ class Tracker(GenServer):
 
     @classmethod
     async def start_link(cls, *args: Any, name: Any = None, timeout: float | None = None) -> Pid | None:
-        """`Phoenix.Tracker.start_link/3`: starts the supervisor of all shards under `name`, with the arguments of `init`.
+        """`Phoenix.Tracker.start_link/3`: starts the supervisor of all shards as `name`, with the arguments of `init`.
 
-        Raises StartError, for options that Phoenix refuses as well.
+        Raises StartError, also for invalid options.
         """
         return await TrackerPool.start_link(cls, args, name=name, timeout=timeout)
 
@@ -139,7 +139,7 @@ class Tracker(GenServer):
         _check_meta(meta)
         if self._state.own(pid, topic, key) is not None:
             raise AlreadyTracked(pid, topic, key)
-        if pid.cell.execution.mode == DEAD:  # it joins all the same, and leaves by this
+        if pid.cell.execution.mode == DEAD:  # as in Phoenix it joins, and leaves by this message
             self._myRef.deliver(ExitMessage(pid, "noproc"))
         else:
             pid.cell.link(self._myRef)
@@ -186,48 +186,48 @@ class Tracker(GenServer):
         return [(entry.pid, copied(entry.meta)) for entry in self._state.entries(topic) if entry.key == key]
 
     def graceful_permdown(self) -> None:
-        """As `TrackerPool.graceful_permdown`, of this shard alone; it ends by `normal`, which harms nobody."""
+        """As `TrackerPool.graceful_permdown`, for this shard; it ends with reason "normal"."""
         self._send(self._shard.permdown())
-        self._myRef.deliver(GoneForGood())
+        self._myRef.deliver(PermdownSent())
 
     def replicas(self) -> dict[Replica, bool]:
-        """The other nodes' shards of this number, and whether each counts as up."""
+        """The replicas of this shard on other nodes, and whether each is up."""
         return self._shard.peers()
 
     # ---- the callbacks
 
     def handle_diff(self, diff: Diff) -> None:
-        """`handle_diff/2`: topic -> (joins, leaves), for every change on any node.
+        """`handle_diff/2`: called with topic -> (joins, leaves) for every change on any node.
 
-        Runs where the change was made: it must be quick and must not wait. Must return None.
+        A local change calls it in the process that makes the change, so it must be quick. Must return None.
         """
 
     def handle_info(self, message: Any) -> Any:
-        """`handle_info/2`: a message that is not the tracker's own. Must return None or `NoReply()`."""
+        """`handle_info/2`: handles any other message. Must return None or `NoReply()`."""
 
-    # ---- Phoenix.Tracker.Shard: its own messages
+    # ---- Phoenix.Tracker.Shard
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
         match message:
             case HeartbeatDue():
-                self._put_out(self._shard.tick(self.now() * 1000))
+                self._perform(self._shard.tick(self.now() * 1000))
                 erlang.send_after(self.options.broadcast_period, self.pid, HeartbeatDue())
             case Heartbeat() | TransferRequest() | TransferAnswer() | Permdown():
-                self._put_out(self._shard.receive(message, self.now() * 1000))
+                self._perform(self._shard.receive(message, self.now() * 1000))
             case ExitMessage(pid=pid, reason=reason) if pid is not self._myRef.relations.parent:
                 return self._linked_process_ended(pid, reason)
             case erlang.Down(ref=self._pubsub_monitor, reason=reason):
                 return self._stop(reason)
             case DiffFailed(error):
                 raise error
-            case GoneForGood():
+            case PermdownSent():
                 return self._stop("normal")
             case _:
                 return super()._handle(message)
         return None
 
     def _linked_process_ended(self, pid: Pid, reason: Any) -> Coroutine[Any, Any, Any] | None:
-        """Whoever says so and whatever the reason: the process is present no longer."""
+        """A tracked process has ended, or another has sent its EXIT message: it leaves all topics."""
         self._leave(self._state.of_pid(pid), in_shard=True)
         return None
 
@@ -238,21 +238,21 @@ class Tracker(GenServer):
             )
         return super()._apply(result, from_)
 
-    def _ways(self) -> PubSub:
+    def _pubsub(self) -> PubSub:
         return pubsubs.whereis(self.pubsub)
 
     def _changed(self, diff: Diff, in_shard: bool = False) -> None:
         if self._alone:
-            self._state.take_delta()  # nobody gets it: it must not grow
+            self._state.take_delta()  # not sent anywhere, so it must not grow
         try:
             self._report(diff)
         except Exception as error:
             if in_shard:
                 raise
             self._myRef.deliver(DiffFailed(error))
-            raise Exit(reason_of(error)) from error  # as of a call to a server that crashes by it
+            raise Exit(reason_of(error)) from error  # as of a call to a server that crashes
 
-    def _put_out(self, output: Output) -> None:
+    def _perform(self, output: Output) -> None:
         for diff in output.diffs:
             self._report(diff)
         self._send(output)
@@ -265,12 +265,12 @@ class Tracker(GenServer):
     def _send(self, output: Output) -> None:
         if self._alone:
             return
-        ways = self._ways()
+        server = self._pubsub()
         for node, message in output.sent:
             if node is None:
-                ways.broadcast_from(self.pid, self._channel, message)
+                server.broadcast_from(self.pid, self._channel, message)
             else:
-                ways.direct_broadcast(node, self._channel, message)
+                server.direct_broadcast(node, self._channel, message)
 
     def _leave(self, entries: list[TrackerEntry], in_shard: bool = False) -> None:
         diff: Diff = {}
@@ -291,7 +291,7 @@ class Tracker(GenServer):
 
 
 def copied(meta: Any) -> Any:
-    """A meta that its holder may change: maps and lists are new, whatever else is in them is shared."""
+    """A copy of a meta: maps and lists are copied, other values are shared."""
     if isinstance(meta, Mapping):
         return {key: copied(value) for key, value in meta.items()}
     if isinstance(meta, list):

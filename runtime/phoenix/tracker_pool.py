@@ -1,10 +1,10 @@
-"""The supervisor of a tracker's shards on one node, and the way to the shard of a topic (`Phoenix.Tracker`'s own process).
+"""The supervisor of a tracker's shards on one node, with the API of `Phoenix.Tracker`.
 
-A `TrackerPool` has the tracker's registered name. It starts `pool_size` shards, `NAME_shard0` and so on (one_for_one, at most
-two restarts for each shard in a second); a topic lives in the shard `phash2(topic, pool_size)`, on every node: the pool size
-must be the same on all. With `permdown_on_shutdown` its last child tells the other nodes when it is shut down.
+A `TrackerPool` has the registered name of the tracker. It starts `pool_size` shards, `NAME_shard0` and so on (one_for_one, at
+most two restarts per shard and second). A topic belongs to the shard `phash2(topic, pool_size)`, so the pool size must be the
+same on all nodes. With `permdown_on_shutdown` its last child tells the other nodes when it is shut down.
 
-Its functions act at once on the table of the shard. They raise Error("noproc") while the shard does not run.
+The functions act directly on the tables of the shards. They raise Error("noproc") while a shard does not run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STOP = ("stop", "graceful_permdown")
 
 
 class TrackerPool(Supervisor):
-    """What `whereis` finds: the API of Phoenix.Tracker. `Tracker.start_link` starts it."""
+    """The supervisor, started by `Tracker.start_link` and found by `whereis`."""
 
     def init(  # type: ignore[override]
         self, tracker: type[Tracker], args: tuple[Any, ...], arguments: Mapping[str, Any] | None = None
@@ -40,7 +40,7 @@ class TrackerPool(Supervisor):
         self.tracker = tracker
         name = self._myRef.relations.name
         if name is None:
-            raise TypeError("a tracker needs a name: its shards on all nodes find each other by it")
+            raise TypeError("a tracker needs a name, by which its shards on all nodes find each other")
         given = dict(arguments or {})
         options = _options(args, given)
         self._names = [f"{name}_shard{number}" for number in range(options.pool_size)]
@@ -72,56 +72,56 @@ class TrackerPool(Supervisor):
         return [_running(name) for name in self._names]
 
     def track(self, pid: Pid, topic: str, key: Hashable, meta: Meta) -> str:
-        """`track/4`: the process is present in the topic under `key`. Returns the `phx_ref`.
+        """`track/4`: tracks a process in a topic under `key`. Returns the `phx_ref`.
 
-        The join is reported on this node when it returns. Raises AlreadyTracked. A process that is dead joins and leaves.
+        The join has been reported on this node when it returns. Raises AlreadyTracked. A dead process joins and leaves.
         """
         return self.shard(topic).track(pid, topic, key, meta)
 
     def update(self, pid: Pid, topic: str, key: Hashable, meta: Meta | Callable[[Meta], Meta]) -> str:
-        """`update/4`: replaces the meta, or changes it by a function. One diff tells of both; raises NoPresence."""
+        """`update/4`: replaces a meta, or changes it by a function, in one diff with a leave and a join. Raises NoPresence."""
         return self.shard(topic).update(pid, topic, key, meta)
 
     def untrack(self, pid: Pid, topic: str | None = None, key: Hashable = None) -> None:
-        """`untrack/3`: the process is no longer present under `key`; with `untrack(pid)`, anywhere. Harmless if it was not."""
+        """`untrack/3`: removes the presence of a process under `key`, or with `untrack(pid)` all its presences, if any."""
         for shard in self.shards() if topic is None else [self.shard(topic)]:
             shard.untrack(pid, topic, key)
 
     def list(self, topic: str) -> Any:
-        """`list/2`: (key, meta) of all presences of a topic, without those of nodes that are down.
+        """`list/2`: (key, meta) of the presences of a topic, without those of nodes that are down.
 
-        Of a Presence: `list/1`, as "presence_state" has it; something to await if its `fetch` is.
+        For a Presence `list/1`: the dict of "presence_state", or an awaitable if its `fetch` is `async def`.
         """
         return self.shard(topic).list(topic)
 
     def dirty_list(self, topic: str) -> list[tuple[Hashable, Meta]]:
-        """`dirty_list/2`: as `list` of a tracker, with those of nodes that are down."""
+        """`dirty_list/2`: as `list` of a tracker, including nodes that are down."""
         return self.shard(topic).dirty_list(topic)
 
     def get_by_key(self, topic: str, key: Hashable) -> Any:
-        """`get_by_key/3`: (pid, meta) of all presences of one key.
+        """`get_by_key/3`: (pid, meta) of the presences under a key.
 
-        Of a Presence: one key's `{"metas": [...]}`, an empty list if nobody has it; something to await if its `fetch` is.
+        For a Presence `{"metas": [...]}`, or an empty list if there is none; an awaitable if its `fetch` is `async def`.
         """
         return self.shard(topic).get_by_key(topic, key)
 
     def graceful_permdown(self) -> None:
-        """`graceful_permdown/1`: tells all nodes that this one goes for good, and ends the tracker (`normal`)."""
+        """`graceful_permdown/1`: tells all nodes that this one is permanently down, and ends the tracker ("normal")."""
         self.tell_permdown()
         self._myRef.deliver(_STOP)
 
     def tell_permdown(self) -> None:
-        """Tells all nodes that the shards of this one go for good; they end."""
+        """Tells all nodes that the shards of this one are permanently down, and ends the shards."""
         for shard in self.shards():
             shard.graceful_permdown()
 
     def replicas(self) -> dict[Replica, bool]:
-        """The other nodes' shards, and whether each counts as up."""
+        """The replicas on other nodes, and whether each is up."""
         return {replica: up for shard in self.shards() for replica, up in shard.replicas().items()}
 
 
 class ShutdownHandler(GenServer):
-    """`Phoenix.Tracker.ShutdownHandler`: the last child, so the first that is stopped, while the shards still run."""
+    """`Phoenix.Tracker.ShutdownHandler`: the last child, stopped first, while the shards are still running."""
 
     def init(self, pool: TrackerPool) -> None:
         self._pool = pool
@@ -132,7 +132,7 @@ class ShutdownHandler(GenServer):
 
 
 def _options(args: tuple[Any, ...], arguments: Mapping[str, Any]) -> Options:
-    """The options among the arguments of a tracker's `init`. Raises ValueError for what Phoenix refuses."""
+    """The options in the arguments of a tracker's `init`. Raises ValueError for invalid ones."""
     for given in (*args, *arguments.values()):
         if isinstance(given, Options):
             return given

@@ -1,9 +1,9 @@
-"""How replicas of a tracker talk (`Phoenix.Tracker.Shard`): heartbeats with deltas, transfers of what was missed, downs.
+"""The protocol between replicas of a tracker (`Phoenix.Tracker.Shard`): heartbeats with deltas, transfers, failure detection.
 
-A state machine without I/O: it takes messages, ticks and the time (milliseconds of any clock that never goes back), and
-answers with an `Output`: what to report on this node and what to send. Messages may be lost, doubled or late. News is
-repaired by a transfer within about two sample rounds once heartbeats come through again; presences of a replica that is
-silent for more than `down_period` are hidden, and after `permdown_period` forgotten.
+Sans-IO: messages, ticks and the time (ms of a monotonic clock) go in, an `Output` of diffs to report and messages to send comes
+out. Messages may be lost, duplicated or delayed. A replica that has missed changes gets them by a transfer within about two
+sample rounds once heartbeats arrive again. Presences of a replica that is silent for longer than `down_period` are hidden, and
+removed after `permdown_period`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from runtime.phoenix.tracker_state import (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Phoenix's options, with Phoenix's defaults; periods in milliseconds. Raises ValueError for what Phoenix refuses."""
+    """Phoenix's options and defaults; periods in milliseconds. Raises ValueError for invalid options, as Phoenix does."""
 
     broadcast_period: int = 1_500
     max_silent_periods: int = 10
@@ -46,7 +46,7 @@ class Options:
 
     @property
     def silence(self) -> int:
-        """The down period in force."""
+        """The effective down period, in milliseconds."""
         if self.down_period is not None:
             return self.down_period
         return self.broadcast_period * self.max_silent_periods * 2
@@ -54,7 +54,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A replica is there; its latest own changes, if there are any, and how far it has seen everybody's."""
+    """A replica is alive: its clocks for all replicas and, after changes, its delta."""
 
     replica: Replica
     clocks: Clocks
@@ -63,7 +63,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class TransferRequest:
-    """A replica has missed something: it has seen so far."""
+    """A replica that has seen `clocks` requests what it has missed."""
 
     replica: Replica
     clocks: Clocks
@@ -71,7 +71,7 @@ class TransferRequest:
 
 @dataclass(frozen=True, slots=True)
 class TransferAnswer:
-    """What it has missed."""
+    """The changes that a TransferRequest has missed."""
 
     replica: Replica
     delta: Delta
@@ -79,7 +79,7 @@ class TransferAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Permdown:
-    """A replica says that it goes for good."""
+    """A replica is permanently down."""
 
     replica: Replica
 
@@ -90,7 +90,7 @@ Diff = dict[str, tuple[list[TrackerEntry], list[TrackerEntry]]]  # topic -> join
 
 @dataclass(slots=True)
 class Output:
-    """What an input leads to: `diffs` to report here, in this order, and messages for a node or (None) for all others."""
+    """The result of an input: `diffs` to report in order, and messages to a node, or with None to all others."""
 
     diffs: list[Diff] = field(default_factory=list)
     sent: list[tuple[str | None, Sent]] = field(default_factory=list)
@@ -111,13 +111,13 @@ class _Peer:
     replica: Replica
     last_received: float
     up: bool = True
-    # Joins that came by way of others while it is down here, and were reported; and when the last did.
+    # While it is down: its joins that other replicas have sent and that were reported, and the time of the last one.
     reported: dict[int, TrackerEntry] = field(default_factory=dict)
     reported_at: float = 0.0
 
 
 class Shard:
-    """One node's replica of a tracker. `vsn` is new at each of its starts."""
+    """One replica of a tracker. `vsn` is different after each start."""
 
     def __init__(self, name: str, vsn: int, options: Options | None = None) -> None:
         self.options = options or Options()
@@ -125,7 +125,7 @@ class Shard:
         self.state = State(self.replica)
         self.generations = Generations(self.options.max_delta_sizes)
         self._peers: dict[str, _Peer] = {}
-        self._replaced: dict[str, Replica] = {}  # the incarnation before: what it sent late is no news
+        self._replaced: dict[str, Replica] = {}  # the previous vsn, whose late messages are ignored
         self._silent = self.options.max_silent_periods  # the first tick sends a heartbeat
         self._sample = 0
         self._pending: dict[Replica, Clocks] = {}
@@ -137,7 +137,7 @@ class Shard:
     # ---- time
 
     def tick(self, now: float) -> Output:
-        """One `broadcast_period` has passed."""
+        """Called once per `broadcast_period`."""
         output = Output()
         self._heartbeat(output)
         self._sample += 1
@@ -162,8 +162,8 @@ class Shard:
     def _request(self, output: Output) -> None:
         pending, self._pending = self._pending, {}
         mine = self.state.context
-        askable = {replica: clocks for replica, clocks in pending.items() if behind(mine, clocks)}
-        for name, _vsn in trimmed(askable):
+        ahead = {replica: clocks for replica, clocks in pending.items() if behind(mine, clocks)}
+        for name, _vsn in trimmed(ahead):
             output.sent.append((name, TransferRequest(self.replica, dict(mine))))
 
     def _detect_downs(self, output: Output, now: float) -> None:
@@ -175,7 +175,7 @@ class Shard:
                 peer.up = False
                 output.report((), self.state.down(peer.replica))
             elif peer.reported and now - peer.reported_at > self.options.silence:
-                # Who reported them may be gone as well, and nobody would ever report that they left.
+                # The replica that sent them may be down too, so that their leaves would never be reported.
                 output.report((), peer.reported.values())
                 peer.reported.clear()
 
@@ -192,7 +192,7 @@ class Shard:
     # ---- messages
 
     def receive(self, message: Sent, now: float) -> Output:
-        """A message of another replica has come."""
+        """Handles a message of another replica."""
         output = Output()
         replica = message.replica
         if replica[0] == self.replica[0] or replica == self._replaced.get(replica[0]):
@@ -228,12 +228,12 @@ class Shard:
             self._permdown(output, peer)
         self._peers[replica[0]] = _Peer(replica, now)
         self.state.up(replica)
-        # A newcomer knows nobody before it has heard of them: it need not wait until the silent speak.
+        # Sends a heartbeat at the next tick, so that a new replica learns of this one.
         self._silent = self.options.max_silent_periods
 
-    def _missed(self, asker: Replica, clocks: Clocks) -> Delta:
-        kept = self.generations.extract(asker, clocks, self.state.published)
-        return self.state.extract(asker) if kept is None else kept
+    def _missed(self, replica: Replica, clocks: Clocks) -> Delta:
+        kept = self.generations.extract(replica, clocks, self.state.published)
+        return self.state.extract(replica) if kept is None else kept
 
     def _merge(self, output: Output, delta: Delta, now: float) -> None:
         joined, left = self.state.merge(delta)
@@ -248,15 +248,15 @@ class Shard:
         output.report(joined, left)
 
     def _was_reported(self, entry: TrackerEntry) -> bool:
-        """Whether the leave is news: the leaves of a replica that is down were reported when it went down."""
+        """True if a leave is to be reported: those of a replica that is down were reported when it went down."""
         if entry.replica not in self.state.downs:
             return True
         return self._peers[entry.replica[0]].reported.pop(entry.clock, None) is not None
 
-    # ---- the end
+    # ---- leaving
 
     def permdown(self) -> Output:
-        """This replica goes for good (`graceful_permdown`)."""
+        """Tells the others that this replica is permanently down (`graceful_permdown`)."""
         output = Output()
         output.sent.append((None, Permdown(self.replica)))
         return output

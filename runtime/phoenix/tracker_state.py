@@ -1,11 +1,11 @@
-"""The data of Phoenix.Tracker: an add-wins set of presences that replicas merge by deltas (`Phoenix.Tracker.State`).
+"""The CRDT of Phoenix.Tracker: an add-wins observed-remove set of presences with delta merging (`Phoenix.Tracker.State`).
 
-Every change that a replica makes to its own presences takes the next tick of its clock. A join is tagged by (replica, tick);
-no tag is used twice, so a leave takes away the very join that it has seen and nothing else. A replica knows of each other one
-how far it has seen its ticks (`context`), and single ticks beyond a gap (`clouds`). What is sent is a `Delta`: some ticks of
-some replicas and those of their joins that still hold; a whole state is the delta from tick 0.
+Each change of a replica's own presences increments its clock. A join has the tag (replica, clock), which is unique, so a leave
+removes exactly the join that it has observed. A replica knows of every other one the clock up to which it has seen all changes
+(`context`), and single clocks beyond a gap (`clouds`). Replicas exchange a `Delta`: ranges of clocks and those of their joins
+that still exist; a whole state is the delta from clock 0.
 
-Pure data: it knows no time, sends nothing and never hears of a node that is gone but by `down`, `up` and `forget`.
+Pure data: no time and no I/O. Other nodes go down and come back by `down`, `up` and `forget` only.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-Replica = tuple[str, int]  # name of the node, and which start of it
+Replica = tuple[str, int]  # name of the node, and vsn of the start
 Clocks = dict[Replica, int]
 Meta = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackerEntry:
-    """One presence: a process is in a topic under a key. `replica` and `clock` are its tag."""
+    """A presence of a process in a topic under a key. `replica` and `clock` are its tag."""
 
     topic: str
     pid: Any
@@ -37,10 +37,9 @@ Tag = tuple[Replica, int]
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The ticks `ranges[replica] = (after, until)` of each replica, and what is there because of them.
+    """Changes of replicas: the clocks `ranges[replica] = (after, until)`, single clocks in `clouds`, and `entries`.
 
-    `clouds` are further ticks whose joins have been seen: of a tick that is in a range or a cloud and has no entry, the join is
-    over. Entries are those of the ticks given.
+    A clock in a range or a cloud without an entry means that its join has been left. All entries are in a range or a cloud.
     """
 
     ranges: dict[Replica, tuple[int, int]] = field(default_factory=dict)
@@ -48,7 +47,7 @@ class Delta:
     entries: dict[Tag, TrackerEntry] = field(default_factory=dict)
 
     def saw(self, replica: Replica, clock: int) -> bool:
-        """Whether this tick is among those it tells of."""
+        """True if the delta covers a clock of a replica."""
         after, until = self.ranges.get(replica, (0, 0))
         return after < clock <= until or clock in self.clouds.get(replica, ())
 
@@ -56,7 +55,7 @@ class Delta:
         return len(self.entries) + sum(map(len, self.clouds.values()))
 
     def joins_up_with(self, later: Delta) -> bool:
-        """Whether no tick is missing between this delta and a later one."""
+        """True if no clock is missing between this delta and a later one."""
         for replica, (after, until) in later.ranges.items():
             mine = self.ranges.get(replica)
             if mine is not None and (mine[1] < after or until < mine[0]):
@@ -64,7 +63,7 @@ class Delta:
         return True
 
     def merged(self, later: Delta) -> Delta:
-        """Both in one; they must join up."""
+        """Merges a later delta; they must join up."""
         ranges = dict(self.ranges)
         for replica, (after, until) in later.ranges.items():
             mine = ranges.get(replica, (after, until))
@@ -84,7 +83,7 @@ class Delta:
         return Delta(ranges, clouds, entries)
 
     def without(self, replica: Replica) -> Delta:
-        """The same without what one replica has to do with it."""
+        """The delta without one replica."""
         return Delta(
             {r: span for r, span in self.ranges.items() if r != replica},
             {r: ticks for r, ticks in self.clouds.items() if r != replica},
@@ -93,10 +92,10 @@ class Delta:
 
 
 class State:
-    """What one replica knows. Its own presences change by `join`, `update` and `leave`, those of others by `merge`.
+    """The state of one replica. Its own presences change by `join`, `update` and `leave`, those of others by `merge`.
 
-    Invariants: an entry's tag has been seen; a process has one entry for a topic and key; of a replica that is not in `context`
-    there is no entry.
+    Invariants: the tag of an entry has been seen; a process has one entry per topic and key; every entry's replica is in
+    `context`.
     """
 
     def __init__(self, replica: Replica) -> None:
@@ -112,19 +111,19 @@ class State:
     # ---- the replica's own presences
 
     def join(self, pid: Any, topic: str, key: Hashable, meta: Meta) -> TrackerEntry:
-        """A process of this node is there; it must not be so already."""
+        """Adds an own presence, which must not exist."""
         assert self.own(pid, topic, key) is None
         return self._add_own(pid, topic, key, meta)
 
     def update(self, old: TrackerEntry, meta: Meta) -> TrackerEntry:
-        """An own presence has another meta: for others that is a leave and a join."""
-        # A tick of its own: whoever sees that the new join is over, too, must still miss the tick that ended the old one.
+        """Changes the meta of an own presence: a leave and a join for others."""
+        # The leave has a clock of its own, so that a replica that sees the new join left has not thereby seen this leave.
         self._tick()
         self._over(old)
         return self._add_own(old.pid, old.topic, old.key, meta)
 
     def leave(self, entry: TrackerEntry) -> None:
-        """An own presence is over."""
+        """Removes an own presence."""
         self._tick()
         self._over(entry)
         held = self._own[entry.pid]
@@ -134,16 +133,16 @@ class State:
         self._drop(entry)
 
     def own(self, pid: Any, topic: str, key: Hashable) -> TrackerEntry | None:
-        """The presence of a process of this node."""
+        """An own presence, or None."""
         held = self._own.get(pid)
         return None if held is None else held.get((topic, key))
 
     def of_pid(self, pid: Any) -> list[TrackerEntry]:
-        """All presences of a process of this node, oldest first."""
+        """All own presences of a process, oldest first."""
         return list(self._own.get(pid, {}).values())
 
     def pids(self) -> list[Any]:
-        """The processes of this node that are present somewhere."""
+        """The processes with own presences."""
         return list(self._own)
 
     def _add_own(self, pid: Any, topic: str, key: Hashable, meta: Meta) -> TrackerEntry:
@@ -159,15 +158,15 @@ class State:
         return clock
 
     def _over(self, entry: TrackerEntry) -> None:
-        """Notes for the next delta that a join of ours is over."""
+        """Records the end of an own join for the next delta."""
         del self._held[self.replica][entry.clock]
         if self._entries.pop((self.replica, entry.clock), None) is None:
             self._ended.add(entry.clock)
 
-    # ---- what is there
+    # ---- reading
 
     def entries(self, topic: str, with_down: bool = False) -> list[TrackerEntry]:
-        """Who is in a topic; without those of replicas that are down here."""
+        """The presences of a topic, by default without those of replicas that are down."""
         found = self._topics.get(topic)
         if not found:
             return []
@@ -176,23 +175,23 @@ class State:
         return [entry for entry in found.values() if entry.replica not in self.downs]
 
     def counts(self) -> tuple[int, int]:
-        """How many topics have presences, and how many of those there are."""
+        """The number of topics with presences, and of presences."""
         return len(self._topics), sum(map(len, self._held.values()))
 
     # ---- deltas
 
     @property
     def changed(self) -> bool:
-        """Whether own presences have changed since the last `take_delta`."""
+        """True if own presences have changed since the last `take_delta`."""
         return self.context[self.replica] != self._since
 
     @property
     def published(self) -> Clocks:
-        """How far everybody's ticks are seen, the own ones as far as deltas have published them."""
+        """The context, with the own clock as of the last `take_delta`."""
         return {**self.context, self.replica: self._since}
 
     def take_delta(self) -> Delta:
-        """The own changes since the last time, which begins anew."""
+        """Returns the own changes since the last call."""
         replica = self.replica
         clouds = {replica: frozenset(self._ended)} if self._ended else {}
         delta = Delta({replica: (self._since, self.context[replica])}, clouds, self._entries)
@@ -205,33 +204,33 @@ class State:
         self._ended: set[int] = set()
 
     def clocks(self) -> Clocks:
-        """How far the ticks of each replica are seen, but for those that are down.
+        """The context without replicas that are down.
 
-        A newcomer who never heard of one of these would ask for everything again and again.
+        A new replica that does not know one of these would request transfers again and again.
         """
         return {replica: clock for replica, clock in self.context.items() if replica not in self.downs}
 
-    def extract(self, asker: Replica) -> Delta:
-        """The whole state, for a replica that needs it: without its own presences, which nobody knows better."""
+    def extract(self, receiver: Replica) -> Delta:
+        """The whole state as a delta for another replica, without that replica's own presences."""
         return Delta(
-            {replica: (0, clock) for replica, clock in self.context.items() if replica != asker},
+            {replica: (0, clock) for replica, clock in self.context.items() if replica != receiver},
             {
                 replica: frozenset(ticks)
                 for replica, ticks in self.clouds.items()
-                if ticks and replica != asker
+                if ticks and replica != receiver
             },
             {
                 (replica, clock): entry
                 for replica, held in self._held.items()
-                if replica != asker
+                if replica != receiver
                 for clock, entry in held.items()
             },
         )
 
     def merge(self, delta: Delta) -> tuple[list[TrackerEntry], list[TrackerEntry]]:
-        """Takes in what another replica tells; returns what is new and what is over.
+        """Merges the delta of another replica. Returns the joins and leaves.
 
-        News of this replica's own presences, and of replicas it does not know, are passed over.
+        Changes of this replica's own presences and of unknown replicas are ignored.
         """
         left = [entry for replica in {**delta.ranges, **delta.clouds} for entry in self._gone(replica, delta)]
         joined = [
@@ -255,7 +254,7 @@ class State:
         return clock <= self.context[replica] or clock in self.clouds.get(replica, ())
 
     def _gone(self, replica: Replica, delta: Delta) -> Iterator[TrackerEntry]:
-        """Presences of a replica whose joins the delta has seen and holds no longer."""
+        """Presences of a replica that the delta covers but does not contain any more."""
         held = self._held.get(replica)
         if not held or replica == self.replica:
             return
@@ -292,19 +291,19 @@ class State:
     # ---- other replicas
 
     def up(self, replica: Replica) -> list[TrackerEntry]:
-        """A replica is there, for the first time or again; returns what of it was hidden."""
+        """A replica is up, for the first time or again. Returns its presences."""
         self.context.setdefault(replica, 0)
         self._held.setdefault(replica, {})
         self.downs.discard(replica)
         return list(self._held[replica].values())
 
     def down(self, replica: Replica) -> list[TrackerEntry]:
-        """A replica is silent: its presences are hidden and kept. Returns them."""
+        """A replica is down: hides its presences and returns them."""
         self.downs.add(replica)
         return list(self._held[replica].values())
 
     def forget(self, replica: Replica) -> None:
-        """A replica will not come back: nothing of it is kept."""
+        """A replica is permanently down: removes everything of it."""
         for entry in list(self._held.pop(replica, {}).values()):
             self._drop(entry)
         self.context.pop(replica, None)
@@ -317,9 +316,9 @@ class State:
         self._held[entry.replica][entry.clock] = entry
         there = self._topics.setdefault(entry.topic, {})
         older = there.get((entry.pid, entry.key))
-        # What an update replaces may come after it, by way of another replica: it is over.
+        # Through another replica an old join may arrive after the update that has replaced it.
         if older is None or older.clock < entry.clock or older.replica != entry.replica:
-            there[entry.pid, entry.key] = entry  # in the place of the older: a list is in order of arrival
+            there[entry.pid, entry.key] = entry  # keeps the position: lists are in order of arrival
 
     def _drop(self, entry: TrackerEntry) -> None:
         there = self._topics[entry.topic]
@@ -330,21 +329,21 @@ class State:
 
 
 class Generations:
-    """The latest changes, kept so that who missed a few need not be sent everything (`Phoenix.Tracker.DeltaGeneration`).
+    """Recent deltas, from which a replica that has missed a few changes is served (`Phoenix.Tracker.DeltaGeneration`).
 
-    One delta for each of `sizes`, the larger ones reaching further back.
+    One delta for each of `sizes`; larger ones reach further back.
     """
 
     def __init__(self, sizes: Iterable[int]) -> None:
         self._kept: list[tuple[int, Delta | None]] = [(size, None) for size in sorted(sizes)]
 
     def push(self, delta: Delta) -> None:
-        """Adds the newest change. Where it does not join up with what is kept that begins anew."""
+        """Merges a new delta into each; one that it does not join up with is replaced."""
         newest: Delta | None = delta
         kept: list[tuple[int, Delta | None]] = []
         for size, old in self._kept:
             merged = old.merged(delta) if old is not None and old.joins_up_with(delta) else delta
-            # One that has grown too large is followed by the next smaller one.
+            # A delta that has grown too large is replaced by the next smaller one.
             newest = (
                 merged
                 if len(merged) <= size
@@ -356,19 +355,19 @@ class Generations:
         self._kept = kept
 
     def extract(
-        self, asker: Replica, known: Mapping[Replica, int], ours: Mapping[Replica, int]
+        self, receiver: Replica, known: Mapping[Replica, int], ours: Mapping[Replica, int]
     ) -> Delta | None:
-        """The smallest kept delta that brings one who knows `known` to `ours`; None if there is none."""
-        missing = {r: clock for r, clock in ours.items() if r != asker and known.get(r, 0) < clock}
+        """The smallest delta that takes a replica from the context `known` to `ours`; None if there is none."""
+        missing = {r: clock for r, clock in ours.items() if r != receiver and known.get(r, 0) < clock}
         for _size, delta in self._kept:
             if delta is not None and all(
                 _bridges(delta, r, known.get(r, 0), clock) for r, clock in missing.items()
             ):
-                return delta.without(asker)
+                return delta.without(receiver)
         return None
 
     def forget(self, replica: Replica) -> None:
-        """Drops what a replica has to do with it."""
+        """Removes a replica from all deltas."""
         self._kept = [(size, delta and delta.without(replica)) for size, delta in self._kept]
 
 
@@ -378,14 +377,14 @@ def _bridges(delta: Delta, replica: Replica, known: int, clock: int) -> bool:
 
 
 def behind(mine: Mapping[Replica, int], theirs: Mapping[Replica, int]) -> bool:
-    """Whether they have seen something of a replica that both know, and I have not."""
+    """True if `theirs` is ahead of `mine` for a replica that both know."""
     return any(clock > mine[replica] for replica, clock in theirs.items() if replica in mine)
 
 
-def trimmed(askable: Mapping[Replica, Clocks]) -> Iterator[Replica]:
-    """Of those that know more than we do, as few as have all of it: one that another dominates is left out."""
+def trimmed(ahead: Mapping[Replica, Clocks]) -> Iterator[Replica]:
+    """Of the replicas that are ahead of this one, those whose clocks no other one dominates."""
     chosen: list[tuple[Replica, Clocks]] = []
-    for replica, clocks in askable.items():
+    for replica, clocks in ahead.items():
         if any(_dominates(other, clocks) for _, other in chosen):
             continue
         chosen = [(r, other) for r, other in chosen if not _dominates(clocks, other)]

@@ -1,4 +1,4 @@
-"""The socket mounts in front of an HTTP handler: requests to their paths stop here, all others go on to it."""
+"""An HTTP handler for socket mounts; requests to other paths go to the next handler."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ Answer = http.Response | None
 Handler = Callable[[http.Request], Awaitable[Answer] | Answer]
 
 _UNAVAILABLE: Final = TransportResponse(503)
-_OWN: Final = (
-    ("cache-control", "no-store"),
-    ("x-content-type-options", "nosniff"),
-)  # messages are somebody's own
+# Messages are private to a user.
+_PRIVATE: Final = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
 
 
 class SocketTransports:
-    """An HTTP handler: `SocketTransports(handler, endpoint, mounts)`. A server needs its `upgradable` as well."""
+    """An HTTP handler: `SocketTransports(handler, endpoint, mounts)`. The server also needs its `upgradable`."""
 
     def __init__(self, handler: Handler, endpoint: Endpoint, mounts: Mounts) -> None:
         self.handler = handler
@@ -36,18 +34,18 @@ class SocketTransports:
         self.mounts = mounts
 
     def upgradable(self, request: http.Request) -> bool:
-        """Whether a WebSocket may be opened at this path."""
+        """True if a WebSocket can be opened at the path of the request."""
         found = self.mounts.match(request.path)
         return found is not None and found[0].transport == WEBSOCKET
 
     def handle(self, request: http.Request) -> Awaitable[Answer] | Answer:
-        """The answer, of a socket or of the handler behind."""
+        """The response of a mount or of the next handler."""
         found = self.mounts.match(request.path)
         if found is None:
             return self.handler(request)
         route, path_params = found
         if route.transport == WEBSOCKET:
-            request.keep_alive = False  # whoever is refused here is no HTTP client that goes on
+            request.keep_alive = False  # a refused WebSocket client will not reuse the connection
             return self._websocket(route, path_params, request)
         return self._longpoll(route, path_params, request)
 
@@ -58,7 +56,7 @@ class SocketTransports:
     def _websocket(self, route: Route, path_params: dict[str, str], request: http.Request) -> Any:
         candidate = handshake.check_websocket(route, path_params, request_of(request))
         if isinstance(candidate, TransportResponse):
-            return answer_of(candidate)
+            return response_of(candidate)
         result = handshake.connect(candidate, self.endpoint)
         if isinstance(result, Socket | TransportResponse):
             return self._connected(candidate, result, request)
@@ -74,16 +72,16 @@ class SocketTransports:
         self, candidate: Candidate, result: Socket | TransportResponse, request: http.Request
     ) -> http.Response:
         if isinstance(result, TransportResponse):
-            return answer_of(result, () if result.status == 500 else candidate.headers)
+            return response_of(result, () if result.status == 500 else candidate.headers)
         upgrade = handshake.upgrade(candidate)
         if isinstance(upgrade, TransportResponse):
-            return answer_of(upgrade, candidate.headers)
-        if not request.upgrade:  # it says so and can't be one: by its version or a body
-            return answer_of(handshake.BAD_REQUEST, candidate.headers)
+            return response_of(upgrade, candidate.headers)
+        if not request.upgrade:  # not an upgrade for the server, because of its version or body
+            return response_of(handshake.BAD_REQUEST, candidate.headers)
         try:
             sockets = drainer.whereis(self.endpoint.sockets)
         except Error:
-            return answer_of(_UNAVAILABLE, candidate.headers)
+            return response_of(_UNAVAILABLE, candidate.headers)
         transport = WebSocketTransport(result, candidate.route.options, upgrade.deflate, sockets)
         return http.Upgrade(_encoded(upgrade.headers), transport)
 
@@ -109,17 +107,17 @@ class SocketTransports:
             )
         except ClientGone:
             return None
-        return answer_of(response)
+        return response_of(response)
 
 
 class ClientGone(BaseException):
-    """Nobody is there to be answered; like a cancellation, no business of the protocol's handlers."""
+    """The client has disconnected. A BaseException, like a cancellation, so that handlers do not catch it."""
 
 
 async def while_connected(request: http.Request, answer: Awaitable[Any]) -> Any:
-    """Waits for an answer as long as the client is there.
+    """Awaits a reply while the client is connected.
 
-    Raises ClientGone: a client that went away must not take the messages that its next poll should get.
+    Raises ClientGone if it disconnects: the messages are then for its next poll.
     """
     polling = asyncio.ensure_future(_await(answer))
     gone = request.disconnected()
@@ -137,16 +135,16 @@ async def _await(answer: Awaitable[Any]) -> Any:
 
 
 def request_of(request: http.Request) -> TransportRequest:
-    """An HTTP request as the Phoenix protocol reads it."""
+    """An HTTP request as a TransportRequest."""
     fields = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.fields])
     return TransportRequest(
         request.method, request.path, request.query, fields, request.scheme, request.client
     )
 
 
-def answer_of(response: TransportResponse, headers: tuple[tuple[str, str], ...] = ()) -> http.Response:
-    """A protocol answer over HTTP."""
-    return http.Response(response.status, response.body, _encoded((*response.headers, *headers, *_OWN)))
+def response_of(response: TransportResponse, headers: tuple[tuple[str, str], ...] = ()) -> http.Response:
+    """A TransportResponse as an HTTP response."""
+    return http.Response(response.status, response.body, _encoded((*response.headers, *headers, *_PRIVATE)))
 
 
 def _encoded(headers: tuple[tuple[str, str], ...]) -> http.Fields:

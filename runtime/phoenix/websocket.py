@@ -1,9 +1,8 @@
-"""The process behind one WebSocket: frames in, frames out, limits (`Phoenix.Transports.WebSocket` on Bandit's WebSock).
+"""The process of one WebSocket: frames in, frames out, limits (`Phoenix.Transports.WebSocket` on Bandit's WebSock).
 
-It takes these messages: from its IO side `bytes` that came in, `PeerClosed`; from others `Frame`s to send,
-`CloseConnection`, and what `SocketTransport` takes. A join blocks it; meanwhile messages wait, so that frames
-leave in the order in which Phoenix would send them. When it crashes the client is closed with 1011 and its
-channels end.
+It handles `bytes` received and `PeerClosed` from its IO, `Frame`s to send and `CloseConnection` from others, and the messages of
+`SocketTransport`. A join blocks it and messages wait meanwhile, so that frames are sent in the same order as by Phoenix. If it
+crashes, the connection is closed with 1011 and its channels end.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from runtime.phoenix.socket import BadMessage, Socket, SocketTransport
 
 _log = logging.getLogger("runtime.phoenix")
 
-READ_AHEAD: Final = 64 * 1024  # bytes that may wait for a busy socket before reading pauses
+READ_AHEAD: Final = 64 * 1024  # unhandled bytes in the mailbox before reading is paused
 
 
 class IO(Protocol):
@@ -51,7 +50,7 @@ class IO(Protocol):
         ...
 
     def pause_reading(self) -> None:
-        """Stops `bytes` from coming until `resume_reading`."""
+        """Stops receiving until `resume_reading`."""
         ...
 
     def resume_reading(self) -> None:
@@ -59,12 +58,12 @@ class IO(Protocol):
         ...
 
     def close(self) -> None:
-        """Nothing more will be written: lets the peer take what is there, then ends the connection."""
+        """Closes the connection after the peer has received what was written."""
         ...
 
 
 class Keeper(Protocol):
-    """Who sees to the timeouts of connections."""
+    """The owner of a connection, which watches its timeouts."""
 
     def frame_begun(self, connection: WebSocketConnection) -> None:
         """A frame or message has come in part, the first or another one."""
@@ -73,12 +72,12 @@ class Keeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PeerClosed:
-    """The TCP connection is gone."""
+    """The TCP connection is closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloseConnection:
-    """Close with this WebSocket code and end with this reason."""
+    """Close with a WebSocket code and end with a reason."""
 
     code: int
     reason: Any
@@ -86,18 +85,18 @@ class CloseConnection:
 
 @dataclass(frozen=True, slots=True)
 class SlowReader:
-    """More waits for this client than its buffer may hold."""
+    """The client has not read its buffer, which is full."""
 
 
 def _discard(data: bytes) -> None:
-    """Writing to a transport that has lost its connection would raise."""
+    """Replaces `write` once the connection is lost, when that would raise."""
 
 
 class WebSocketConnection(SocketTransport):
-    """One client.
+    """The connection of one client.
 
-    `last_seen` is when its last byte came, or was handled if that took a join, in seconds of the engine's clock. `keeper`
-    is who has started it, `slot` its place in the keeper's timing wheel.
+    `last_seen` is when data was last received, or handled if that took a join, in seconds of the engine's clock. `keeper` is its
+    owner, `slot` its slot in the owner's timing wheel.
     """
 
     __slots__ = (
@@ -122,10 +121,10 @@ class WebSocketConnection(SocketTransport):
     def __init__(
         self, socket: Socket, io: IO, options: WebSocketOptions, deflate: Deflate | None = None
     ) -> None:
-        """`deflate` is what was agreed on, None without compression."""
+        """`deflate` is the negotiated compression, None without one."""
         super().__init__(socket)
         self.io = io
-        self.write = io.write  # held at hand: a broadcast comes by here once for every socket
+        self.write = io.write  # bound once: a broadcast calls it for every socket
         self.options = options
         self.window_bits = 0 if deflate is None else deflate.window_bits
         self.parser = FrameParser(
@@ -146,14 +145,14 @@ class WebSocketConnection(SocketTransport):
         self.closing = False
 
     def init(self, *args: Any) -> Any:
-        """The client is let in."""
+        """The client was accepted."""
         self.last_seen = self.now()
         self.enter()
 
     # ---- the IO side
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the client."""
+        """Bytes have been received."""
         cell = self._myRef
         self.last_seen = cell.engine.now()
         self.unread += len(data)
@@ -167,7 +166,7 @@ class WebSocketConnection(SocketTransport):
             self.io.pause_reading()
 
     def peer_closed(self) -> None:
-        """The connection is gone. What came before is still handled; the answers go nowhere."""
+        """The connection is lost. Data received before is still handled; replies are dropped."""
         self.write = _discard
         self._myRef.deliver(PeerClosed())
 
@@ -203,7 +202,7 @@ class WebSocketConnection(SocketTransport):
         self.write(data)
 
     def _overflow(self) -> None:
-        # A message, not the end at once: this may run in the midst of a broadcast.
+        # By a message, since this may run in the middle of a broadcast.
         if not self.overflowed:
             self.overflowed = True
             self._myRef.deliver(SlowReader())
@@ -248,7 +247,7 @@ class WebSocketConnection(SocketTransport):
         return None
 
     async def _blocked(self, waiting: Coroutine[Any, Any, None], events: Iterator[Event]) -> None:
-        """A join or a pause is under way; what came behind it in the same read comes next, before any message."""
+        """Awaits a join or a pause, then handles the rest of the same read, before any message."""
         try:
             await waiting
             for opcode, payload in events:
@@ -257,7 +256,7 @@ class WebSocketConnection(SocketTransport):
                     await following
                 if self.closing:
                     return
-            self.last_seen = self.now()  # the client may have waited for this to go on
+            self.last_seen = self.now()  # the client may have waited for this
             self._read_on()
         except Exception as exc:
             self._fail(exc)
@@ -277,7 +276,7 @@ class WebSocketConnection(SocketTransport):
 
     def _event(self, opcode: int, payload: bytes) -> Coroutine[Any, Any, None] | None:
         if opcode == PAUSE:
-            self._pause_reading()  # many may wait for their turn: none of them needs more than what it waits with
+            self._pause_reading()  # while it waits for its turn no more input is needed
             return turns.take()
         if opcode == CLOSE:
             self.stop(answer_to_close(payload), ("shutdown", "local_closed"))
@@ -290,16 +289,16 @@ class WebSocketConnection(SocketTransport):
         return None
 
     def _too_fast(self, count: int) -> bool:
-        """Counts what the client sent; True if it was too much and the socket ends."""
+        """Counts messages of the client; closes the socket and returns True if there are too many."""
         if not self.too_fast(self.options.max_messages_per_second, count):
             return False
         self.stop(1008, ("shutdown", "rate_limited"))
         return True
 
-    # ---- the end
+    # ---- closing
 
     def stop(self, code: int, reason: Any) -> None:
-        """Sends the close frame and ends. The client's own close frame, if one comes, finds nobody."""
+        """Sends a close frame and ends, without waiting for the client's close frame."""
         if not self.closing:
             if pending:
                 flush(self)
@@ -321,7 +320,7 @@ class WebSocketConnection(SocketTransport):
             self.stop(1011, reason_of(exc))
 
     def _refuse(self, code: int, kind: str, why: str) -> None:
-        """What a client does wrong is one line, not a crash."""
+        """Closes after an error of the client, with one log line and no crash report."""
         if not self.closing:
             _log.info("a socket of %s is closed with %d: %s, %s", self.socket.socket_id, code, kind, why)
         self.stop(code, Reported((kind, why)))

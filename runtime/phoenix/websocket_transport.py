@@ -1,7 +1,7 @@
-"""A WebSocket on asyncio: what an HTTP connection is after its upgrade.
+"""The asyncio protocol of a WebSocket, which takes over from the HTTP connection after the upgrade.
 
-It moves bytes between the socket and the connection's process. Frames go straight to the asyncio transport, so that a
-broadcast costs a write per socket and nothing else.
+It moves bytes between the asyncio transport and the process of the connection. Frames are written directly to the transport, so
+that a broadcast costs one write per socket.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from runtime.phoenix.mount import WebSocketOptions
 from runtime.phoenix.socket import Socket
 from runtime.phoenix.websocket import WebSocketConnection
 
-_HIGH_WATER: Final = 64 * 1024  # bytes in the write buffer from which on asyncio tells us about it
+_HIGH_WATER: Final = 64 * 1024  # asyncio's default high-water mark of the write buffer, in bytes
 
 
 class WebSocketTransport(UpgradedProtocol):
-    """One open socket. It starts the process when it is given the transport."""
+    """One open WebSocket. It starts the process of the connection in `connection_made`."""
 
     __slots__ = ("_connection", "_opening", "_sockets", "_transport", "write")
 
@@ -34,7 +34,7 @@ class WebSocketTransport(UpgradedProtocol):
         self.write: Any = None
         self._opening = socket, options, deflate
 
-    # ---- asyncio's side
+    # ---- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -58,7 +58,7 @@ class WebSocketTransport(UpgradedProtocol):
         self._connection = None
 
     def eof_received(self) -> None:
-        """The peer will send no more: asyncio closes the transport."""
+        """The peer has closed its write side: asyncio closes the transport."""
 
     def pause_writing(self) -> None:
         if self._connection is not None:
@@ -68,21 +68,21 @@ class WebSocketTransport(UpgradedProtocol):
         if self._connection is not None:
             self._connection.writing_paused = False
 
-    # ---- the server's side
+    # ---- for the server
 
     def shutdown(self) -> None:
-        """The server stops: whoever was not drained leaves now."""
+        """The server stops: closes the connection if it was not drained."""
         if self._connection is not None:
             drainer.send_away(self._connection)
 
     def abort(self) -> None:
-        """Ends the connection now."""
+        """Closes the connection at once."""
         self._transport.abort()
 
-    # ---- the connection's IO
+    # ---- websocket.IO
 
     def buffered(self) -> int:
-        """Bytes that the peer has not taken."""
+        """See `websocket.IO`."""
         return self._transport.get_write_buffer_size()
 
     def pause_reading(self) -> None:
@@ -96,12 +96,12 @@ class WebSocketTransport(UpgradedProtocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Nothing more will be written, and what still comes is dropped. Forgets the connection: the peer may take its time."""
+        """See `websocket.IO`. Drops further input and the reference to the process: the peer may be slow to close."""
         self._connection = None
         if self._transport.is_closing():
             return
         self.resume_reading()
-        # Closing while bytes of the peer are unread would reset the connection, and the close frame could be lost.
+        # Closing with unread bytes of the peer would reset the connection, and the close frame could be lost.
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:

@@ -33,7 +33,7 @@ from runtime.phoenix import (
 from runtime.phoenix.presence import Presence
 from runtime.phoenix.pubsub import PubSub
 from runtime.phoenix.request import JSON_TYPE, error_response
-from runtime.phoenix.transports import SocketTransports, answer_of
+from runtime.phoenix.transports import SocketTransports, response_of
 from tests.phoenix.conformance_channels import PresenceChannel, RoomChannel
 
 ROOMS = {
@@ -154,14 +154,14 @@ class Control:
 
     async def __call__(self, request: http.TransportRequest) -> http.TransportResponse:
         if (request.method, request.path) != ("POST", "/control/broadcast"):
-            return answer_of(error_response(404))
+            return response_of(error_response(404))
         try:
             order = orjson.loads(await request.body.read(8_000_000))
             payload = base64.b64decode(order["binary"]) if "binary" in order else order.get("payload", {})
             self.endpoint.broadcast(order["topic"], order["event"], payload)
         except Exception:
-            return answer_of(error_response(500))
-        return answer_of(TransportResponse(200, b'{"ok":true}', (("content-type", JSON_TYPE),)))
+            return response_of(error_response(500))
+        return response_of(TransportResponse(200, b'{"ok":true}', (("content-type", JSON_TYPE),)))
 
 
 _numbers = count(1)
