@@ -22,7 +22,7 @@ from actors.loading import named
 from actors.server_state import server_state
 from actors.storage.change_events import Change, ChangesRead
 from actors.storage.listener import FEED, OWN_SESSIONS
-from runtime.core.exits import Error
+from runtime import CallRequest, Error, Reply, erlang
 from runtime.http import HttpOptions, Server, ServerOptions
 from runtime.phoenix import drainer, pubsub
 

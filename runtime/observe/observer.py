@@ -1,9 +1,8 @@
-"""OTP's observer, without the windows: the process table, and one process in full. The tree stands in `supervision_tree`.
+"""OTP's observer as functions: the process table, and the details of a process. See also `supervision_tree`.
 
-It reads the engine's tables directly and sends no message, so it sees a process that hangs, is suspended or is restarting its
-children as well as any other, and never waits. It owns nothing. Everything it returns is plain JSON values; a pid is its
-URL-safe form `0.17.0`. State, messages and dictionaries go through `runtime.observe.term`, which masks secrets. A status is
-`process_info`'s: `running`, `runnable`, `waiting`, `suspended`.
+It reads the engine's tables without sending messages, so it never waits and also shows processes that hang, are suspended or are
+restarting their children. Results are plain JSON values; a pid has the URL-safe form `0.17.0`. State and messages go through
+`runtime.observe.term`, which masks secrets. A status is as of `process_info`: `running`, `runnable`, `waiting`, `suspended`.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from runtime.otp.process_info import memory_of
 
 SORTS: Final = ("reductions", "message_queue_len", "memory", "restarts", "name", "module", "pid", "links")
 MAILBOX_SAMPLE: Final = 20
-LISTED: Final = 200  # links or monitors of one process that are named
+LISTED: Final = 200  # links or monitors of a process in its details
 
 # ---- the process table
 
 
 def row(cell: Cell) -> dict[str, Any]:
-    """One line of the process table."""
+    """A row of the process table."""
     return {
         "pid": pid_text(cell),
         "name": label(cell),
@@ -64,11 +63,11 @@ _ASCENDING: Final = ("name", "module", "pid")
 
 
 Page = tuple[list[dict[str, Any]], tuple[Any, int] | None]
-CHUNK: Final = 500  # processes that are looked at without a pause
+CHUNK: Final = 500  # processes scanned without a pause
 
 
 def processes(sort: str = "reductions", **rest: Any) -> Page:
-    """A page of the process table at once; see `scan` for the arguments."""
+    """A page of the process table; arguments as of `scan`."""
     steps = scan(sort, **rest)
     while True:
         try:
@@ -78,7 +77,7 @@ def processes(sort: str = "reductions", **rest: Any) -> Page:
 
 
 async def processes_in_turns(sort: str = "reductions", **rest: Any) -> Page:
-    """As `processes`, but lets others run after every CHUNK processes: for a table of many thousands."""
+    """As `processes`, but lets other work run after every CHUNK processes, for tables of many thousands."""
     steps = scan(sort, **rest)
     while True:
         try:
@@ -98,11 +97,10 @@ def scan(
     status_is: str | None = None,
     engine: Engine | None = None,
 ) -> Generator[None, None, Page]:
-    """A page of the process table, and the cursor of the next page if there is one; pauses after every CHUNK processes.
+    """Returns a page of the process table and the cursor of the next page, or None; yields after every CHUNK processes.
 
-    Sorted by one of SORTS: numbers from the greatest, names from the first. `name` and `module` are parts to look
-    for, in either case; `cursor` is the (key, process number) of the last row of the page before. Raises ValueError
-    for another sort.
+    Sorted by one of SORTS: numbers descending, names ascending. `name` and `module` filter by substring, case-insensitively;
+    `cursor` is (key, process number) of the last row of the previous page. Raises ValueError for an unknown sort.
     """
     if sort not in _KEYS:
         raise ValueError(f"sort: expected one of {', '.join(SORTS)}")
@@ -128,7 +126,7 @@ def scan(
             rows = [(-key(cell), number, cell) for number, cell in part]
         else:
             rows = [(number if sort == "pid" else key(cell), number, cell) for number, cell in part]
-        # Ties go by age, oldest first, in both directions.
+        # Ties are sorted by age, oldest first, in both directions.
         found += rows if after is None else [one for one in rows if one[:2] > after]
     best = heapq.nsmallest(limit + 1, found)
     page = best[:limit]
@@ -139,14 +137,11 @@ def scan(
     return [row(cell) for _, _, cell in page if cell.execution.mode != DEAD], following
 
 
-# ---- one process
+# ---- a process
 
 
 def process(pid: Pid) -> dict[str, Any] | None:
-    """Everything about one process; None if it is dead.
-
-    Queued messages, current message and state are masked samples, not the values.
-    """
+    """The details of a process; None if it is dead. Messages and state are masked texts, not the values."""
     cell = pid.cell
     if cell.execution.mode == DEAD:
         return None
@@ -190,15 +185,15 @@ def process(pid: Pid) -> dict[str, Any] | None:
 
 
 def state(cell: Cell) -> Any:
-    """The state of a behaviour as `format_status` shows it, else the actor's own attributes; masked and bounded."""
+    """The state of a behaviour by `format_status`, else the attributes of the actor; masked and bounded."""
     actor = cell.actor
-    if is_supervisor(cell):  # its state is its children, and these stand in the tree
+    if is_supervisor(cell):  # its state is its children, which the tree shows
         return None
     try:
         shown = actor.format_status() if isinstance(actor, GenServer) else term.attributes(actor)
         if shown is actor:
             shown = term.attributes(actor)
-    except Exception as error:  # the actor's own code, and it may not be ready yet
+    except Exception as error:  # the actor's code, perhaps before its init has returned
         return f"<format_status raised {type(error).__name__}>"
     return term.show(shown)
 
@@ -210,7 +205,7 @@ def _since(cell: Cell) -> float | None:
 
 
 def stack(cell: Cell) -> list[str]:
-    """Where the code of a waiting process stands, outermost first: `module:function:line`."""
+    """The stack of a waiting process, outermost call first: `module:function:line`."""
     out: list[str] = []
     waiting: Any = cell.execution.coro
     while waiting is not None and len(out) < 20:

@@ -1,4 +1,4 @@
-"""What metrics, logs and operators ask about one process: `process_info`'s facts. Nothing of it sends a message or waits."""
+"""Facts about a process, for metrics, logs and operators. No function sends a message or waits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pid_text(pid: Pid) -> str:
 
 
 def parse_pid(text: str, engine: Engine | None = None) -> Pid | None:
-    """The living process that `0.17.0`, `<0.17.0>` or a registered name means, else None."""
+    """Resolves `0.17.0`, `<0.17.0>` or a registered name to a living process, or None."""
     engine = engine or current_engine()
     parts = text.strip("<>").split(".")
     if len(parts) == 3 and parts[0] == parts[2] == "0" and parts[1].isascii() and parts[1].isdigit():
@@ -31,7 +31,7 @@ def parse_pid(text: str, engine: Engine | None = None) -> Pid | None:
 
 
 def running() -> Pid | None:
-    """The process whose code runs right now; None outside of processes."""
+    """The running process; None outside of processes."""
     return scheduler.current
 
 
@@ -41,12 +41,12 @@ def name(pid: Pid) -> str | None:
 
 
 def mailbox(pid: Pid) -> int:
-    """How many messages wait for it."""
+    """The number of messages in its mailbox."""
     return len(pid.cell.execution.mailbox or ())
 
 
 def reductions(pid: Pid) -> int:
-    """How many messages it has handled."""
+    """The number of messages that it has handled."""
     return pid.cell.reductions
 
 
@@ -57,22 +57,22 @@ def behaviour(pid: Pid) -> type | None:
 
 
 def module(pid: Pid) -> str:
-    """`module:Class` of its actor, or of the function that a plain process runs."""
+    """`module:Class` of its actor, or `module:function` of a plain process."""
     return module_of(pid.cell.actor)
 
 
 def peek(pid: Pid, attribute: str) -> Any:
-    """One attribute of its actor at this moment; None if it has none of that name. A figure may be one message old."""
+    """The current value of an attribute of its actor; None if there is no such attribute."""
     return getattr(pid.cell.actor, attribute, None)
 
 
 def attributes(pid: Pid) -> dict[str, Any]:
-    """What its actor holds by name at this moment, unmasked: for checks, not for display."""
+    """The current attributes of its actor, unmasked: for checks, not for display."""
     return term.attributes(pid.cell.actor) or {}
 
 
 def label(pid: Pid) -> str | None:
-    """A process's registered name, else what it calls itself (`proc_lib:set_label/1`: the actor's attribute `label`)."""
+    """The registered name of a process, else its label (as of `proc_lib:set_label/1`: the actor's attribute `label`)."""
     cell = pid.cell
     if cell.relations.name is not None:
         return cell.relations.name
@@ -86,5 +86,5 @@ def status(cell: Cell) -> str:
 
 
 def named(pid: Pid) -> dict[str, Any]:
-    """A pid with the name it has, if any."""
+    """A pid with its name, if any."""
     return {"pid": pid_text(pid), "name": None if pid.cell.execution.mode == DEAD else label(pid.cell)}

@@ -1,7 +1,7 @@
-"""The last reports of the runtime (SASL's `rb`): crashes, supervisor reports, long schedules, newest last.
+"""The most recent reports of the runtime (SASL's `rb`): crash and supervisor reports and long schedules, newest last.
 
-Owns a bounded list. Reports come to it by telemetry; progress reports are counted as starts but not kept. Listeners hear
-each report at once, these too; what they do must be cheap, for they run where the process died.
+A bounded list, filled by telemetry. Progress reports are counted but not kept. Listeners are called with every report, including
+those; they run where the process has ended, so they must be fast.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _ids = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class LoggedReport:
-    """One report with its number and the time it came, in seconds since 1970."""
+    """A report with its number and time, in seconds since 1970."""
 
     number: int
     at: float
     report: Report
 
     def as_dict(self, full: bool = True) -> dict[str, Any]:
-        """The report as JSON can hold it, secrets masked; not `full`: the reason's first line only."""
+        """The report as plain JSON values, secrets masked; unless `full`, with the first line of the reason only."""
         report = self.report
         reason = None if report.reason is None else term.mask(reports.describe(report.reason))
         if reason is not None and not full:
@@ -49,7 +49,7 @@ class LoggedReport:
 
 
 class ReportLog:
-    """Keeps the last `size` reports. `attach()` starts it, `detach()` ends it."""
+    """Keeps the last `size` reports, from `attach()` to `detach()`."""
 
     def __init__(self, size: int = 200) -> None:
         self.entries: deque[LoggedReport] = deque(maxlen=size)
@@ -59,12 +59,12 @@ class ReportLog:
         self._numbers = itertools.count(1)
 
     def attach(self) -> ReportLog:
-        """Begins to listen."""
+        """Starts recording."""
         telemetry.attach(self._handler, reports.EVENT, self._take)
         return self
 
     def detach(self) -> None:
-        """Ends it; what was kept stays."""
+        """Stops recording; the reports are kept."""
         telemetry.detach(self._handler)
 
     def _take(
@@ -80,7 +80,7 @@ class ReportLog:
 
     def last(self, limit: int = 50, *, kind: str | None = None, pid: str | None = None, name: str | None = None,
              before: int | None = None) -> list[LoggedReport]:  # fmt: skip
-        """The newest first: of one kind, of one process (by pid or by registered name; also as the child of a supervisor)."""
+        """Reports, newest first; of a kind, or of a process by pid or registered name, also as a supervisor's child."""
         found: list[LoggedReport] = []
         for entry in reversed(self.entries):
             report = entry.report

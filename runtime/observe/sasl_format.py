@@ -1,4 +1,4 @@
-"""Reports as text, in the form in which Erlang's SASL prints them, so that who reads Erlang's logs reads these.
+"""Reports as text in the format of Erlang's SASL.
 
     =CRASH REPORT==== 24-Nov-2026::16:09:02.273 ===
       crasher:
@@ -30,7 +30,7 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 
 
 def sasl_format(report: Report, at: datetime) -> str:
-    """The whole report, several lines, without a last line break."""
+    """The report as several lines, without a trailing line break."""
     stamp = f"{at.day}-{_MONTHS[at.month - 1]}-{at.year}::{at:%H:%M:%S}.{at.microsecond // 1000:03}"
     head = f"={TITLES.get(report.kind, report.kind.upper())}==== {stamp} ==="
     return "\n".join([head, *_lines(report)])

@@ -1,7 +1,7 @@
-"""The supervision tree as it is now: children, their places, the tree as plain JSON values.
+"""The current supervision tree.
 
-Read from the supervisors' tables, not by `which_children`: a supervisor that hangs or restarts its children is seen as any other.
-A status here is the supervisor's view: `running`, `suspended`, `restarting`, `stopped`.
+It is read from the supervisors' tables and not by `which_children`, so that supervisors that hang or are restarting children are
+shown too. A status is the supervisor's view: `running`, `suspended`, `restarting`, `stopped`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from runtime.otp.supervisor import Supervisor
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a process stands: its supervisor, and what the supervisor knows of it."""
+    """The position of a process in the tree: its supervisor and its entry there."""
 
     supervisor: Pid
     child: Child
 
 
 def children_of(cell: Cell, after: int = 0) -> Iterator[Child]:
-    """The children of a supervisor in start order; of a DynamicSupervisor those younger than process number `after`."""
+    """The children of a supervisor in start order; with `after` those running with a greater process number."""
     for table in _tables(cell):
         for child in table:
             if not after or (isinstance(child.pid, Pid) and child.pid.id > after):
@@ -41,7 +41,7 @@ def children_of(cell: Cell, after: int = 0) -> Iterator[Child]:
 
 
 def _tables(cell: Cell) -> list[Collection[Child]]:
-    # `vars`: a supervisor whose init has not returned yet has none of them.
+    # By `vars`, as the attributes do not exist before init has returned.
     match cell.actor:
         case DynamicSupervisor() as supervisor if "restarting" in vars(supervisor):
             return [supervisor.children.values(), supervisor.restarting.values()]
@@ -51,24 +51,24 @@ def _tables(cell: Cell) -> list[Collection[Child]]:
 
 
 def count_children(pid: Pid) -> int:
-    """How many children a supervisor has, those that do not run included."""
+    """The number of children of a supervisor, including those that are not running."""
     return sum(map(len, _tables(pid.cell)))
 
 
 def is_supervisor(pid: Pid) -> bool:
-    """True for a process that supervises others."""
+    """True for a supervisor."""
     return getattr(pid.cell.actor, "kind", None) == "supervisor"
 
 
 def is_dynamic(pid: Pid) -> bool:
-    """True for a supervisor whose children come and go and have no ids of their own."""
+    """True for a supervisor whose children have no ids (DynamicSupervisor, simple_one_for_one)."""
     actor = pid.cell.actor
     return isinstance(actor, DynamicSupervisor) or strategy(pid.cell) == "simple_one_for_one"
 
 
 @dataclass(frozen=True, slots=True)
 class ChildEntry:
-    """A child of the tree as reports name it: its supervisor, its id, and `module:Class`, empty while it does not run."""
+    """A child as named in reports: its supervisor, its id, and `module:Class`, empty while it is not running."""
 
     supervisor: str
     child: str
@@ -76,7 +76,7 @@ class ChildEntry:
 
 
 def entries(root: str, engine: Engine) -> Iterator[ChildEntry]:
-    """All children below `root`. Those without an id of their own are one entry, under their supervisor's name."""
+    """All children below `root`. The children of a dynamic supervisor are one entry, under its name."""
     cell = engine.names.get(root)
     if cell is not None:
         yield from _entries(cell)
@@ -97,7 +97,7 @@ def _entries(cell: Cell) -> Iterator[ChildEntry]:
 
 
 def strategy(cell: Cell) -> str:
-    """A supervisor's restart strategy; `one_for_one` for dynamic ones."""
+    """The restart strategy of a supervisor; `one_for_one` for a dynamic one."""
     flags = getattr(cell.actor, "flags", None)
     return getattr(flags, "strategy", "one_for_one")
 
@@ -110,10 +110,10 @@ def tree(
     depth: int = 50,
     engine: Engine | None = None,
 ) -> dict[str, Any] | None:
-    """The tree below `root` (a registered name or pid); None if it does not run.
+    """The tree below `root` (a registered name or pid) as plain JSON values; None if it is not running.
 
-    Of a supervisor with dynamic children at most `limit` are shown; `children_count` says how many there are, and
-    `next_cursor`, when there are more, is the `after` of a call for the rest with that supervisor as the root.
+    Of a dynamic supervisor at most `limit` children are included. `children_count` is their number; `next_cursor`, if there are
+    more, is `after` for a call with that supervisor as the root.
     """
     engine = engine or current_engine()
     cell = root.cell if isinstance(root, Pid) else engine.names.get(root)
@@ -179,7 +179,7 @@ def _id_text(child: Child) -> str | None:
 
 
 def place_of(pid: Pid) -> Place | None:
-    """The supervisor that a process is a child of, and its entry there; None for a process outside of the tree."""
+    """The place of a process in the tree; None for a process that is not a supervisor's child."""
     cell = pid.cell
     parent = cell.relations.parent.cell if cell.relations.parent is not None else None
     if parent is None or parent.execution.mode == DEAD or not is_supervisor(parent):
@@ -195,6 +195,6 @@ def place_of(pid: Pid) -> Place | None:
 
 
 def restarts_of(cell: Cell) -> int:
-    """How often its supervisor has restarted this child."""
+    """How often its supervisor has restarted it."""
     place = place_of(cell)
     return place.child.restarts if place is not None else 0

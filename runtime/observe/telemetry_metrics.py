@@ -1,8 +1,8 @@
-"""Elixir's `Telemetry.Metrics`: what to count, sum or bucket of which telemetry event, and a store that does it.
+"""Elixir's `Telemetry.Metrics`: definitions of metrics on telemetry events, and a store that aggregates them.
 
-Definitions are values: `Counter`, `Sum`, `LastValue`, `Distribution`. `Store.attach()` listens to their events and keeps the
-figures; somebody else reads `series` (api/operators/metrics.py for Prometheus, the console for its charts). A metric never has
-more than MAX_SERIES combinations of tags: what comes after is counted under the tags `other`, so that no caller can make it grow.
+Definitions are values: `Counter`, `Sum`, `LastValue`, `Distribution`. `Store.attach()` subscribes to their events; exporters read
+`Store.series`. A metric has at most MAX_SERIES combinations of tags; further ones are counted under the tags `other`, which
+bounds the memory.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _ids = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What to keep of `event`: `measurement` names the figure (None counts events), `tags` the metadata that tell series apart.
+    """A metric of `event`: the name of the `measurement` (None: counts events), and `tags`, the metadata that identify a series.
 
-    `keep` says which executions count; `tag_values` makes tags of metadata that are not plain values. `made_of` names
-    the metadata that it reads, if that is two or more hashable values: what it made of them is remembered.
+    `keep` filters executions; `tag_values` computes tags from metadata. `made_of` names the metadata that `tag_values` reads, if
+    these are two or more hashable values, so that its results can be cached.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Counter(Metric):
-    """`Telemetry.Metrics.counter/2`: how many events there were."""
+    """`Telemetry.Metrics.counter/2`: the number of events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +56,19 @@ class Sum(Metric):
 
 @dataclass(frozen=True, slots=True)
 class LastValue(Metric):
-    """`Telemetry.Metrics.last_value/2`: the measurement that came last."""
+    """`Telemetry.Metrics.last_value/2`: the last measurement."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution(Metric):
-    """`Telemetry.Metrics.distribution/2`: a histogram; `buckets` are upper bounds, ascending, without infinity."""
+    """`Telemetry.Metrics.distribution/2`: a histogram; `buckets` are ascending upper bounds, without infinity."""
 
     buckets: tuple[float, ...] = field(default=SECONDS)
 
 
 @dataclass(slots=True)
 class Histogram:
-    """Figures of one series of a distribution; the last bucket is everything above the greatest bound."""
+    """The observations of one series of a distribution; the last bucket holds those above the greatest bound."""
 
     bounds: tuple[float, ...]
     buckets: list[int]
@@ -77,7 +77,7 @@ class Histogram:
 
 
 def percentile(bounds: Sequence[float], buckets: Sequence[int], share: float) -> float | None:
-    """The value below which `share` (0 to 1) of the observations lie, interpolated in its bucket; None without any."""
+    """The percentile `share` (0 to 1) of the observations, interpolated within its bucket; None without observations."""
     total = sum(buckets)
     if total == 0:
         return None
@@ -94,7 +94,7 @@ def percentile(bounds: Sequence[float], buckets: Sequence[int], share: float) ->
 
 
 def _handler(metrics: Iterable[tuple[Metric, dict[Tags, Any]]]) -> telemetry.Handler:
-    """What adds an execution to the series of its metrics, made once so that little is left to do at each."""
+    """The telemetry handler of one event, prepared so that an execution does little work."""
     steps = [
         (metric.keep, metric.measurement, _tag_reader(metric), _adder(metric, series))
         for metric, series in metrics
@@ -176,7 +176,7 @@ def _adder(metric: Metric, series: dict[Tags, Any]) -> Callable[[Tags, float], N
 
 
 class Store:
-    """Keeps the figures of `metrics`. `series[metric]` maps tag values to a number, or to a `Histogram`."""
+    """Aggregates `metrics`. `series[metric name]` maps tag values to a number or a `Histogram`."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self.metrics = tuple(metrics)
@@ -187,23 +187,23 @@ class Store:
             self._of.setdefault(metric.event, []).append((metric, self.series[metric.name]))
 
     def begin(self, name: str, tags: Tags) -> None:
-        """The series of a counter or sum is at 0 unless it exists: a rate misses the first event of one that is born at 1."""
+        """Creates the series of a counter or sum at 0, since a rate misses the first event of a series that starts at 1."""
         series = self.series[name]
         if len(series) < MAX_SERIES:
             series.setdefault(tags, 0)
 
     def attach(self) -> Store:
-        """Begins to listen."""
+        """Starts aggregating."""
         for event, metrics in self._of.items():
             telemetry.attach(self._handler, event, _handler(metrics))
         return self
 
     def detach(self) -> None:
-        """Ends it; the figures stay."""
+        """Stops aggregating; the values are kept."""
         telemetry.detach(self._handler)
 
     def total(self, name: str, where: Callable[[Tags], bool] | None = None) -> float:
-        """The sum over all series of a counter or sum, the number of observations of a distribution."""
+        """The total over all series: of a distribution the number of observations."""
         return sum(
             value.count if isinstance(value, Histogram) else value
             for tags, value in self.series[name].items()
@@ -211,6 +211,6 @@ class Store:
         )
 
     def histogram(self, name: str) -> list[int]:
-        """The buckets of all series of a distribution, added up."""
+        """The sums of the buckets over all series of a distribution."""
         tables = [value.buckets for value in self.series[name].values()]
         return [sum(column) for column in zip(*tables, strict=True)]

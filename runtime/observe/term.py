@@ -1,8 +1,7 @@
-"""Values as an operator may see them: plain JSON values, bounded in size, secrets masked (`io_lib:format("~p")` with care).
+"""Values for operators: as plain JSON values or texts, bounded in size, with secrets masked (compare `io_lib:format("~p")`).
 
-What a secret is says `runtime.core.secret_text`: the value behind a key or attribute whose name says so, and text that is a
-token, a key or a URL with a password. This module runs code of the value at one place only, `repr`, and survives what that
-raises.
+`runtime.core.secret_text` defines secrets: values under a telling key or attribute name, and texts such as tokens, keys and URLs
+with a password. The only code of a value that is run is its `repr`, which may raise.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from runtime.core.secret_text import MASK as MASK
 from runtime.core.secret_text import is_secret as is_secret
 from runtime.core.secret_text import mask as mask
 
-MAX_TEXT: Final = 400  # characters of one text
-MAX_ITEMS: Final = 50  # entries of one container
+MAX_TEXT: Final = 400  # characters of a text
+MAX_ITEMS: Final = 50  # entries of a container
 MAX_VALUES: Final = 600  # values in all
 MAX_DEPTH: Final = 5
 
 
 def text(value: object, limit: int = MAX_TEXT) -> str:
-    """A value's `repr` as one bounded text, masked. Never raises."""
+    """The `repr` of a value, masked and bounded. Never raises."""
     try:
         shown = repr(value)
     except Exception as error:
@@ -36,7 +35,7 @@ def text(value: object, limit: int = MAX_TEXT) -> str:
 
 
 def _masked(shown: str, limit: int) -> str:
-    # Cut before it is searched: a long text must not hold the loop.
+    # Cut before masking: a long text must not block the loop.
     return (
         clip(mask(shown[: limit * 4]), limit)
         if len(shown) <= limit * 4
@@ -57,12 +56,12 @@ class _Budget:
 
 
 def show(value: object) -> Any:
-    """The value as JSON can hold it: at most MAX_DEPTH deep, MAX_ITEMS a container, MAX_VALUES in all; secrets masked."""
+    """A value as plain JSON values, secrets masked: up to MAX_DEPTH levels, MAX_ITEMS per container, MAX_VALUES in all."""
     return _show(value, MAX_DEPTH, _Budget(), set())
 
 
 def _scalar(value: object) -> Any:
-    """A value without parts as JSON can hold it; None if it is none."""
+    """A scalar as a plain JSON value; None for a container or another object."""
     match value:
         case Enum():
             return f"{type(value).__name__}.{value.name}"
@@ -95,7 +94,7 @@ def _show(value: object, depth: int, budget: _Budget, above: set[int]) -> Any:
         match value:
             case Mapping():
                 return _mapping(value.items(), len(value), depth, budget, above)
-            case tuple() if hasattr(value, "_fields"):  # a named tuple: its names say what is secret
+            case tuple() if hasattr(value, "_fields"):  # a named tuple, whose names may denote secrets
                 named: Any = value
                 members = dict(zip(named._fields, named, strict=False))
                 return {
@@ -109,14 +108,14 @@ def _show(value: object, depth: int, budget: _Budget, above: set[int]) -> Any:
         if isinstance(value, BaseException):
             return text(value)
         if not is_dataclass(value) and not hasattr(value, "__struct_fields__"):
-            # Another library's object: what it holds is not ours to show, and its names may not say what is secret.
+            # An object of another library, whose attribute names may not denote its secrets.
             return f"<{type(value).__module__}:{type(value).__qualname__}>"
         members = attributes(value) or {}
         return {
             "<type>": type(value).__qualname__,
             **_mapping(members.items(), len(members), depth, budget, above),
         }
-    except Exception as error:  # a container that changes or fails while it is looked at
+    except Exception as error:  # a container that changes or fails during iteration
         return f"<{type(value).__name__}: {type(error).__name__}>"
     finally:
         above.discard(id(value))
@@ -152,10 +151,7 @@ def _sequence(items: Iterable[object], size: int, depth: int, budget: _Budget, a
 
 
 def attributes(value: object) -> dict[str, object] | None:
-    """The attributes of an object that are its own (dataclass fields, slots, `__dict__`), without the runtime's.
-
-    None if it has none.
-    """
+    """The attributes of an object (dataclass fields, slots, `__dict__`), without the runtime's; None if there are none."""
     if is_dataclass(value):
         return {field.name: getattr(value, field.name, None) for field in fields(value)}
     found: dict[str, object] = {}

@@ -1,12 +1,12 @@
-"""Several nodes under one virtual clock, one seed and one network: a partition is a message sequence like any other.
+"""Several nodes with one virtual clock, one seed and one simulated network.
 
     with Cluster(seed=7, nodes=["a", "b"]) as cluster:
         pid = cluster["a"].spawn(body)
-        cluster.run()                       # to quiescence on all nodes and the wire; no time passes
+        cluster.run()                       # until all nodes and the network are idle; no time passes
         cluster.partition("a", "b")
         cluster.advance(30_000)             # virtual milliseconds
 
-One seed is one exact history: who runs next, on which node, how long a frame takes and which is lost.
+The seed determines the whole history: which process runs next on which node, and the delay and loss of each frame.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from runtime.nodes.simulated_fabric import SimulatedFabric, SimulatedNetwork
 from runtime.testing.deterministic_engine import DeterministicEngine
 
 SECRET = b"the secret of a simulated cluster"
-SIMULATED = NodeConfig(net_ticktime=60.0, announce=False)  # Erlang's default; nobody connects by itself
+SIMULATED = NodeConfig(
+    net_ticktime=60.0, announce=False
+)  # Erlang's default ticktime; no automatic connections
 
 
 class ClusterMember:
-    """One node of a cluster, in one incarnation."""
+    """One incarnation of a node."""
 
     def __init__(self, cluster: Cluster, name: str, creation: int) -> None:
         self.name = name
@@ -46,7 +48,7 @@ class ClusterMember:
 
 
 class Cluster:
-    """Nodes by name. `nodes` may be a number: then they are called n1, n2, ..."""
+    """A simulated cluster. `nodes` are names, or a number of nodes n1, n2, ..."""
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class Cluster:
         self.seed = seed
         self.config = config
         self.random = Random(seed)
-        self.choices = choices  # of the engines' schedulers, if not their own
+        self.choices = choices  # random source of all schedulers, instead of one each
         self.network = SimulatedNetwork(seed)
         self.members: dict[str, ClusterMember] = {}
         self._creations = 0
@@ -87,14 +89,14 @@ class Cluster:
             error.add_note(f"Cluster(seed={self.seed})")
 
     def close(self) -> None:
-        """Ends all nodes."""
+        """Crashes all nodes."""
         for name in list(self.members):
             self.crash(name)
 
-    # ---- nodes that come and go
+    # ---- starting and stopping nodes
 
     def start(self, name: str) -> ClusterMember:
-        """A new incarnation of a node; it is connected to nobody."""
+        """Starts a new incarnation of a node, without connections."""
         self._creations += 1
         member = ClusterMember(self, name, self._creations)
         self.members[name] = member
@@ -104,7 +106,7 @@ class Cluster:
         return member
 
     def crash(self, name: str) -> None:
-        """The node is gone with all its processes; nothing there sees it."""
+        """Crashes a node: its processes end without running any more code."""
         member = self.members.pop(name)
         member.node.stopped = True
         member.node.fabric.unsubscribe()
@@ -112,26 +114,26 @@ class Cluster:
         member.engine.close()
 
     def stop(self, name: str) -> None:
-        """`init:stop/0`: the node takes its leave first."""
+        """`init:stop/0`: the node disconnects before it ends."""
         self.members[name].node.stop()
         self.members[name].engine.on_exit.clear()
         self.run()
         self.members.pop(name).engine.close()
 
     def suspend(self, name: str, running: bool = False) -> None:
-        """SIGSTOP: nothing runs there, what comes waits. With `running` SIGCONT."""
+        """Suspends a node as by SIGSTOP; with `running` resumes it as by SIGCONT."""
         self.members[name].running = running
 
     # ---- the network
 
     def partition(self, one: str, other: str) -> None:
-        """`one` cuts its connection with `other`, and neither can connect to the other until `heal`."""
+        """`one` disconnects from `other`, and they cannot connect until `heal`."""
         if one in self.members:
             self.members[one].node.disconnect(other)
         self.network.block(one, other)
 
     def heal(self, one: str, other: str) -> None:
-        """Connections can be made again; nothing is connected by that."""
+        """Ends a partition. The nodes are not connected by it."""
         self.network.block(one, other, False)
 
     # ---- running
@@ -142,7 +144,7 @@ class Cluster:
         return self._now * 1000
 
     def run(self, max_steps: int = 1_000_000) -> int:
-        """Runs until nothing can run on any node, nor is on the wire. Returns the steps taken."""
+        """Runs until no process can run and no frame is due. Returns the number of steps."""
         steps = 0
         while steps <= max_steps:
             ready = [member for member in self.members.values() if member.running]
@@ -157,7 +159,7 @@ class Cluster:
         raise RuntimeError(f"still running after {max_steps} steps (seed {self.seed})")
 
     def advance(self, ms: float) -> None:
-        """Lets virtual time pass on all nodes; what comes due at one instant runs to quiescence before the next."""
+        """Advances the virtual clock by `ms`; everything due at one time runs to completion before the next."""
         until = self._now + ms / 1000
         self.run()
         while (due := self._next_timer()) is not None and due <= until + 1e-9:

@@ -1,18 +1,18 @@
-"""Random histories of a cluster: what happens is chosen by a seed, what must hold is asserted, what fails is made short.
+"""Random histories of a cluster: events chosen by a seed, invariants checked at the end, failing histories shrunk.
 
     class Groups(ClusterHistory):
         nodes = ("a", "b", "c")
 
-        def prepare(self, member): ...              # starts what each incarnation of a node runs
+        def prepare(self, member): ...              # starts the processes of a node's incarnation
         @classmethod
-        def choose(cls, random): ...                # one event of its own, or super().choose(random)
+        def choose(cls, random): ...                # an event of its own, or super().choose(random)
         def perform(self, event): ...
-        def check(self): ...                        # after all is mended and everybody is connected
+        def check(self): ...                        # after all faults are healed and all nodes are connected
 
-    explore(Groups, histories=1_000)    # prints the seed that fails, and the shortest history that fails as it does
+    explore(Groups, histories=1_000)    # prints a failing seed and its shrunk history
 
-An event is a tuple that says what happens, to whom; it is chosen without a look at the cluster, and one that cannot happen is
-passed over. So any part of a history is one as well, and a failing history can be shortened by leaving events out.
+An event is a tuple, chosen without regard to the state of the cluster; an event that cannot happen is skipped. So any subsequence
+of a history is a history, and a failing one can be shrunk by removing events.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from runtime.testing.cluster import Cluster, ClusterMember
 
 Event = tuple[Any, ...]
 STEPS: Final = 40
-MOST_RUNS: Final = 300
-CALM_MS: Final = 200_000  # longer than any period after which somebody is given up
+MAX_RUNS: Final = 300
+CALM_MS: Final = 200_000  # longer than any failure detection timeout
 
 
 class ClusterHistory:
-    """One history of one cluster under one seed. The events of the network and of whole nodes are known here."""
+    """A history under one seed. This class has the events of the network and of nodes."""
 
     nodes: ClassVar[Sequence[str]] = ("a", "b", "c", "d", "e")
     waits: ClassVar[Sequence[int]] = (10, 1_000, 20_000, 90_000)  # milliseconds
-    fewest: ClassVar[int] = 2  # nodes that always live
+    fewest: ClassVar[int] = 2  # nodes that are always alive
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.log: list[Any] = []  # what the history's own processes have seen
+        self.log: list[Any] = []  # for the processes of a subclass
         self.cluster = Cluster(seed, self.nodes, on_start=self.prepare)
 
     # ---- for subclasses
 
     def prepare(self, member: ClusterMember) -> None:
-        """A node has started, for the first time or again."""
+        """Called for each incarnation of a node."""
 
     @classmethod
     def choose(cls, random: Random) -> Event:
-        """One event."""
+        """Chooses an event."""
         one, other = random.sample(cls.nodes, 2)
         match random.choice(
             (
@@ -79,14 +79,14 @@ class ClusterHistory:
                 return what, one, other
 
     def perform(self, event: Event) -> None:
-        """Lets it happen; no time passes but in a `wait`."""
+        """Performs an event. Time passes only in a `wait`."""
         cluster, living = self.cluster, self.cluster.members
         match event:
             case ("cut", one, other):
                 cluster.partition(one, other)
             case ("heal", one, other):
                 cluster.heal(one, other)
-            case ("silence", one, other, silent):  # one way: nobody is told
+            case ("silence", one, other, silent):  # one direction, without a disconnect
                 cluster.network.path(one, other).silent = silent
             case ("loss", one, other, part):
                 cluster.network.path(one, other).loss = part
@@ -103,12 +103,12 @@ class ClusterHistory:
         cluster.run()
 
     def check(self) -> None:
-        """What must hold when all is mended. Raises AssertionError."""
+        """Checks the invariants after `calm`. Raises AssertionError."""
 
-    # ---- the end
+    # ---- healing
 
     def calm(self) -> None:
-        """All that was broken is mended, all nodes run, everybody is connected to everybody, and time has passed."""
+        """Heals all faults, starts all nodes, connects them and lets time pass."""
         cluster = self.cluster
         for one in self.nodes:
             if one not in cluster.members:
@@ -122,7 +122,7 @@ class ClusterHistory:
             self.connect_all()
 
     def connect_all(self) -> None:
-        """Everybody connects to everybody."""
+        """Connects every pair of nodes."""
         for one in self.nodes:
             for other in self.nodes:
                 if one != other and one in self.cluster.members:
@@ -131,15 +131,15 @@ class ClusterHistory:
 
 
 def events_of(history: type[ClusterHistory], seed: int, steps: int = STEPS) -> list[Event]:
-    """What happens under a seed."""
+    """The events of a seed."""
     random = Random(seed)
     return [history.choose(random) for _ in range(steps)]
 
 
 def play(history: type[ClusterHistory], seed: int, events: Iterable[Event]) -> tuple[str, list[Any]]:
-    """Plays these events, calms the cluster and checks it. Returns a digest of all frames, and the log.
+    """Performs events, then calms and checks the cluster. Returns a digest of all frames, and the log.
 
-    Raises what `check` or anything on the way raises.
+    Raises what `check` or an event raises.
     """
     played = history(seed)
     with played.cluster as cluster:
@@ -152,22 +152,22 @@ def play(history: type[ClusterHistory], seed: int, events: Iterable[Event]) -> t
 
 
 def shortest(
-    history: type[ClusterHistory], seed: int, events: Sequence[Event], most_runs: int = MOST_RUNS
+    history: type[ClusterHistory], seed: int, events: Sequence[Event], max_runs: int = MAX_RUNS
 ) -> list[Event]:
-    """The fewest of the events that were found to fail with the same kind of error; all of them if they do not fail."""
+    """The fewest events found that fail with the same type of error; all of them if they do not fail."""
     kind = type(_failure(history, seed, events))
     left = list(events)
     size = max(1, len(left) // 2)
     while kind is not type(None):
         begin = 0
-        while begin < len(left) and most_runs > 0:
+        while begin < len(left) and max_runs > 0:
             trial = left[:begin] + left[begin + size :]
-            most_runs -= 1
+            max_runs -= 1
             if type(_failure(history, seed, trial)) is kind:
                 left = trial
             else:
                 begin += size
-        if size == 1 or most_runs <= 0:
+        if size == 1 or max_runs <= 0:
             break
         size //= 2
     return left
@@ -187,10 +187,9 @@ def explore(
     seeds: Iterable[int] | None = None,
     steps: int = STEPS,
 ) -> list[str]:
-    """Plays the histories of many seeds; returns the digest of each.
+    """Plays the histories of many seeds and returns their digests.
 
-    If one fails, the seed and the shortest history that fails are printed, and noted on the exception. `play(history, seed,
-    events)` repeats it.
+    If one fails, its seed and shrunk history are printed and added to the exception. `play(history, seed, events)` repeats it.
     """
     digests: list[str] = []
     for seed in range(histories) if seeds is None else seeds:

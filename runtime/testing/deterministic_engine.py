@@ -1,9 +1,8 @@
-"""The engine of tests: the same processes under a virtual clock and a seeded scheduler.
+"""The engine for tests: processes with a virtual clock and a seeded scheduler.
 
-One seed is one exact interleaving. Each turn runs one process for one message; which one, the seed decides.
-No wall time passes: `run()` runs until nothing can run, `advance(ms)` lets virtual time pass. Coroutines that
-use asyncio (futures, `asyncio.sleep`, `asyncio.timeout`, task groups) run on a `VirtualLoop` that shares the
-clock.
+The seed determines the interleaving: each turn runs one message of one process, chosen by the seed. `run()` runs until nothing is
+runnable, `advance(ms)` advances the virtual clock. Coroutines that use asyncio (futures, `asyncio.sleep`, `asyncio.timeout`,
+task groups) run on a `VirtualLoop` with the same clock.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from runtime.core.pid import Pid, renumber_refs
 from runtime.core.process import Cell
 from runtime.core.scheduling import scheduler
 
-MOST_CANCELS: Final = 100  # of a task whose finally clauses wait one after another
+MAX_CANCELS: Final = 100  # of a task with several finally clauses that wait
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
-    """As much of an event loop as asyncio's own primitives need, on the engine's clock. It does no I/O."""
+    """The part of an event loop that asyncio's primitives need, on the engine's clock. It does no I/O."""
 
     def __init__(self, engine: DeterministicEngine) -> None:
         self._engine = engine
@@ -69,7 +68,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._ready.append(handle)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """asyncio tells us; `_due` looks at the handle itself."""
+        """Called by asyncio. `_due` checks the handle instead."""
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -83,7 +82,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return task
 
     def cancel_tasks(self) -> bool:
-        """Cancels the tasks that are not done, in order of creation; False if there are none."""
+        """Cancels the pending tasks in order of creation; False if there are none."""
         pending = [task for task in self._tasks.values() if not task.done()]
         for task in pending:
             task.cancel()
@@ -103,7 +102,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         raise error if isinstance(error, Exception) else RuntimeError(context.get("message"))
 
     def is_ready(self) -> bool:
-        """True if callbacks wait for `run_ready`."""
+        """True if there are callbacks for `run_ready`."""
         return bool(self._ready)
 
     def run_ready(self) -> bool:
@@ -118,7 +117,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a chart shows: `kind` is send, signal or exit; `source` is empty for what came from outside, and for an exit."""
+    """An event of a chart. `kind` is send, signal or exit; `source` is empty outside of processes and for an exit."""
 
     ms: float
     kind: str
@@ -128,7 +127,7 @@ class Event:
 
 
 class TracedCell(Cell):
-    """A process whose mail and exit signals are recorded by the engine, with their sender."""
+    """A process whose messages and exit signals are recorded by the engine, with their senders."""
 
     __slots__ = ()
 
@@ -154,15 +153,15 @@ class TracedCell(Cell):
 
 
 class DeterministicEngine(Engine):
-    """Runs processes under `seed`. `trace` records every step as `(ms, what, who, detail)`; see `runtime.testing.simulation`."""
+    """Runs processes under `seed`. With `trace` it records every step as `(ms, what, who, detail)`."""
 
     def __init__(self, seed: int = 0, *, trace: bool = False, choices: Sequence[int] | None = None) -> None:
         super().__init__()
         self.seed = seed
         self.random = random.Random(seed)
-        # The choices of the scheduler; after the last one it takes the process that has waited longest.
+        # The scheduler's choices; after the last one it takes the process that has waited longest.
         self._script = choices
-        self.choices: list[int] = []  # what it has chosen, where there was a choice
+        self.choices: list[int] = []  # the choices made, where there was more than one
         self.turn_messages = 1
         self._now = 0.0
         self._loop = VirtualLoop(self)
@@ -170,7 +169,7 @@ class DeterministicEngine(Engine):
         self.steps = 0
         self.trace: list[tuple[float, str, str, str]] | None = [] if trace else None
         self.sent: list[tuple[Pid | None, Pid, Any]] = []  # (sender, receiver, message), if traced
-        self.events: list[Event] = []  # mail, signals and ends in order, if traced
+        self.events: list[Event] = []  # messages, signals and exits in order, if traced
         self.on_exit.append(self._trace_exit)
         if trace:
             self.cell_class = TracedCell
@@ -181,7 +180,7 @@ class DeterministicEngine(Engine):
         return self._now
 
     def set_now(self, now: float) -> None:
-        """Sets the clock, in seconds: of a cluster, whose engines have one."""
+        """Sets the clock, in seconds, for the engines of a cluster."""
         self._now = now
 
     def unique_bytes(self, size: int) -> bytes:
@@ -194,7 +193,7 @@ class DeterministicEngine(Engine):
             self.trace.append((round(self._now * 1000, 3), what, str(who), _ADDRESS.sub("", detail)))
 
     def add_event(self, kind: str, source: Pid | None, target: Pid, content: Any) -> None:
-        """Adds an event, for a chart; texts are made at once, for what is sent may change."""
+        """Adds an event for a chart, with its text, as a message may change later."""
         if self.trace is not None:
             who = "" if source is None else source.cell.get_name()
             shown = reports.text(content) if kind == "send" else reports.describe(content).partition("\n")[0]
@@ -218,9 +217,9 @@ class DeterministicEngine(Engine):
         self.record("exit", pid.cell.get_name(), reports.describe(reason).splitlines()[0])
 
     def _step(self) -> bool:
-        """One turn of one runnable, the seed's choice.
+        """One turn of one runnable, chosen by the seed.
 
-        The callbacks of asyncio count as one runnable, in their order, and so do the timers that are due.
+        The callbacks of asyncio count as one runnable, and so do the timers that are due; both keep their order.
         """
         self.run_unwinding()
         runnable = self.queue
@@ -243,7 +242,7 @@ class DeterministicEngine(Engine):
         return True
 
     def step(self) -> bool:
-        """One turn, for whoever runs several engines; False if nothing can run here."""
+        """One turn, for a cluster; False if nothing is runnable."""
         previous = events._get_running_loop()
         events._set_running_loop(self._loop)
         engines.set_default(self)
@@ -253,7 +252,7 @@ class DeterministicEngine(Engine):
             events._set_running_loop(previous)
 
     def run(self, max_steps: int = 1_000_000) -> int:
-        """Runs until nothing can run; no time passes. Returns the steps taken. Raises RuntimeError after `max_steps`."""
+        """Runs until nothing is runnable; no time passes. Returns the number of steps. Raises RuntimeError after `max_steps`."""
         previous = events._get_running_loop()
         events._set_running_loop(self._loop)
         engines.set_default(self)
@@ -267,9 +266,9 @@ class DeterministicEngine(Engine):
             events._set_running_loop(previous)
 
     def advance(self, ms: float) -> None:
-        """Lets `ms` of virtual time pass; what comes due at one instant runs to quiescence before the next.
+        """Advances the virtual clock by `ms`; everything due at one time runs to completion before the next.
 
-        Raises Error("badarg") if `ms` is no duration.
+        Raises Error("badarg") if `ms` is not a duration.
         """
         check_duration(ms)
         until = self._now + ms / 1000
@@ -280,10 +279,9 @@ class DeterministicEngine(Engine):
         self._now = until
 
     def complete(self, awaitable: Awaitable[Any], *, limit_ms: float = 60_000) -> Any:
-        """Runs, advancing time where needed, until `awaitable` is done, and returns its result (or raises).
+        """Runs, advancing time as needed, until `awaitable` is done; returns its result or raises its exception.
 
-        Raises TimeoutError after `limit_ms` of virtual time, or at once when nothing is left that could
-        complete it.
+        Raises TimeoutError after `limit_ms` of virtual time, or when nothing is left that could complete it.
         """
         check_duration(limit_ms)
 
@@ -309,14 +307,15 @@ class DeterministicEngine(Engine):
         return task.result()
 
     def close(self) -> None:
-        """Kills what still lives, cancels the tasks that are left, as `asyncio.run` does, and forgets the engine.
+        """Kills all processes, cancels pending tasks as `asyncio.run` does, and removes the default engine.
 
-        A finally clause may wait for what can't come any more, such as the answer of a node that has crashed.
+        Tasks are cancelled repeatedly, as a finally clause may wait for something that never comes, such as a reply of a crashed
+        node.
         """
         for cell in reversed(list(self.table)):
             cell.terminate("killed")
         self.run()
-        for _ in range(MOST_CANCELS):
+        for _ in range(MAX_CANCELS):
             if not self._loop.cancel_tasks():
                 break
             self.run()

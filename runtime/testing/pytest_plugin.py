@@ -1,14 +1,14 @@
-"""A pytest plugin: the fixture `simulation`, run under as many interleavings as asked for.
+"""A pytest plugin: the fixture `simulation`, with which a test runs under several interleavings.
 
     def test_transfer(simulation):
         server = simulation.start(Server)
         ...
 
-    pytest --interleavings 200                  # each test that takes it, under the seeds 0 to 199
-    pytest --interleaving-seed 17 ...           # the one that failed, again
-    pytest --shrink-interleavings ...           # and how short it can be
+    pytest --interleavings 200                  # each test with the fixture, under the seeds 0 to 199
+    pytest --interleaving-seed 17 ...           # repeats the one that failed
+    pytest --shrink-interleavings ...           # and shrinks it
 
-A failing test says with which seed, how to run it again, and shows the message-sequence chart of what happened.
+The report of a failing test has its seed, the command that repeats it, and a message-sequence chart.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--shrink-interleavings",
         action="store_true",
-        help="of a failing test, look for the shortest interleaving that fails",
+        help="search for the shortest failing interleaving of a failing test",
     )
 
 
@@ -58,7 +58,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def simulation(request: pytest.FixtureRequest) -> Generator[Simulation]:
-    """A Simulation under this test's seed; closed after the test."""
+    """A Simulation with the seed of this test; closed after the test."""
     sim = Simulation(request.param)
     try:
         yield sim
@@ -93,4 +93,4 @@ def _shrunk(item: pytest.Item, arguments: dict[str, Any], seed: int) -> str:
     try:
         return str(shrink(scenario, seed))
     except ValueError as error:
-        return f"{error} when it runs again: it depends on more than the interleaving"
+        return f"{error} when it is repeated: it depends on more than the interleaving"

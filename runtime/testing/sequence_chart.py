@@ -1,4 +1,4 @@
-"""What a simulation has seen, as a message-sequence chart (ITU-T Z.120, UML): in text, and in Mermaid.
+"""The events of a simulation as a message-sequence chart (ITU-T Z.120, UML), in text and in Mermaid.
 
 ms  client          server
  0    |---Call(1)---->|
@@ -12,41 +12,41 @@ from typing import Final
 
 from runtime.testing.deterministic_engine import Event
 
-OUTSIDE: Final = "(test)"  # who sends from outside of all processes
-_LONGEST: Final = 40
+OUTSIDE: Final = "(test)"  # the sender outside of processes
+_MAX_CONTENT: Final = 40  # characters
 
 
 def _shown(events: Sequence[Event], limit: int | None) -> tuple[list[Event], list[str]]:
-    """The events that are shown, and who takes part, in order of appearance."""
+    """The last `limit` events, and their participants in order of appearance."""
     chosen = list(events if limit is None else events[max(0, len(events) - limit) :])
-    people: dict[str, None] = {}
+    participants: dict[str, None] = {}
     for event in chosen:
         if event.kind != "exit":
-            people[event.source or OUTSIDE] = None
-        people[event.target] = None
-    return chosen, list(people)
+            participants[event.source or OUTSIDE] = None
+        participants[event.target] = None
+    return chosen, list(participants)
 
 
 def _clip(content: str) -> str:
     line = " ".join(content.split())
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "..."
+    return line if len(line) <= _MAX_CONTENT else line[: _MAX_CONTENT - 3] + "..."
 
 
 def text(events: Sequence[Event], limit: int | None = 60) -> str:
-    """The chart in text: a column for each process, a line for each message (`-`), exit signal (`~`) and end (`X`).
+    """The chart as text: a column per process, a line per message (`-`), exit signal (`~`) and exit (`X`).
 
-    Of more than `limit` events the last are shown; None shows all.
+    It shows the last `limit` events, with None all.
     """
-    chosen, people = _shown(events, limit)
+    chosen, participants = _shown(events, limit)
     if not chosen:
         return "(nothing happened)"
-    width = max(max(map(len, people)), max(len(_clip(event.content)) for event in chosen)) + 6
-    at = {name: index * width for index, name in enumerate(people)}
-    lines = [" " * 11 + "".join(name.ljust(width) for name in people).rstrip()]
+    width = max(max(map(len, participants)), max(len(_clip(event.content)) for event in chosen)) + 6
+    at = {name: index * width for index, name in enumerate(participants)}
+    lines = [" " * 11 + "".join(name.ljust(width) for name in participants).rstrip()]
     if len(chosen) < len(events):
         lines.insert(0, f"({len(events) - len(chosen)} earlier events are not shown)")
     for event in chosen:
-        row = list(("|" + " " * (width - 1)) * len(people))
+        row = list(("|" + " " * (width - 1)) * len(participants))
         end = at[event.target]
         content = _clip(event.content)
         begin = end if event.kind == "exit" else at[event.source or OUTSIDE]
@@ -65,10 +65,13 @@ def text(events: Sequence[Event], limit: int | None = 60) -> str:
 
 
 def mermaid(events: Sequence[Event], limit: int | None = 60) -> str:
-    """The chart as a Mermaid sequenceDiagram; times in ms stand in front of what is sent."""
-    chosen, people = _shown(events, limit)
-    number = {name: f"p{index}" for index, name in enumerate(people)}
-    lines = ["sequenceDiagram", *(f"    participant {number[name]} as {_escape(name)}" for name in people)]
+    """The chart as a Mermaid sequenceDiagram; each message begins with its time in ms."""
+    chosen, participants = _shown(events, limit)
+    number = {name: f"p{index}" for index, name in enumerate(participants)}
+    lines = [
+        "sequenceDiagram",
+        *(f"    participant {number[name]} as {_escape(name)}" for name in participants),
+    ]
     for event in chosen:
         target, content = number[event.target], _escape(f"{event.ms:g}: {_clip(event.content)}")
         if event.kind == "exit":
@@ -80,5 +83,5 @@ def mermaid(events: Sequence[Event], limit: int | None = 60) -> str:
 
 
 def _escape(content: str) -> str:
-    """Mermaid's own signs by their codes."""
+    """Escapes Mermaid's special characters."""
     return "".join(f"#{ord(sign)};" if sign in "#;<>{}\"'" else sign for sign in content)

@@ -1,7 +1,7 @@
-"""Shrinks a failing interleaving: the fewest deviations from first come, first served that still fail.
+"""Shrinks a failing interleaving to the fewest deviations from first come, first served that still fail.
 
-A run is the list of choices its scheduler made; 0 is the process that has waited longest. What is left of it is what the
-failure needs: a race of two messages is one number.
+A run is the list of choices of its scheduler, in which 0 is the process that has waited longest. A race of two messages shrinks
+to a single number.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, Final
 
 from runtime.testing.simulation import Body, Simulation, perform
 
-MOST_RUNS: Final = 500
+MAX_RUNS: Final = 500
 
 Scenario = Callable[[Simulation], Any] | Body
 
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """`Simulation(choices=choices)` fails with `error`; `runs` were tried. The chart shows how it comes to that."""
+    """The result: `Simulation(choices=choices)` fails with `error`, as found in `runs` runs; with charts of the run."""
 
     choices: list[int]
     error: BaseException
@@ -34,15 +34,15 @@ class Shrunk:
 
 
 class _Search:
-    def __init__(self, scenario: Scenario, kind: type[BaseException], most_runs: int) -> None:
+    def __init__(self, scenario: Scenario, kind: type[BaseException], max_runs: int) -> None:
         self.scenario = scenario
         self.kind = kind
-        self.left = most_runs
+        self.left = max_runs
         self.best: Shrunk | None = None
         self.runs = 0
 
     def fails(self, choices: Sequence[int]) -> bool:
-        """True if this run fails in the same way: it is then the best so far."""
+        """Runs the choices; if they fail with the same type of error they become the best so far."""
         if self.left <= 0:
             return False
         self.left -= 1
@@ -55,7 +55,7 @@ class _Search:
 
 
 def attempt(scenario: Scenario, sim: Simulation) -> Shrunk | None:
-    """One run: how it failed, None if it did not."""
+    """One run; None if it does not fail."""
     try:
         with sim:
             perform(scenario, sim)
@@ -64,15 +64,15 @@ def attempt(scenario: Scenario, sim: Simulation) -> Shrunk | None:
     return None
 
 
-def shrink(scenario: Scenario, seed: int = 0, most_runs: int = MOST_RUNS) -> Shrunk:
-    """The shortest interleaving found in `most_runs` runs in which `scenario` fails as it does with `seed`.
+def shrink(scenario: Scenario, seed: int = 0, max_runs: int = MAX_RUNS) -> Shrunk:
+    """The shortest interleaving found in `max_runs` runs in which `scenario` fails as it does with `seed`.
 
     `scenario` is as `explore` takes it. Raises ValueError if it does not fail with this seed.
     """
     first = attempt(scenario, Simulation(seed))
     if first is None:
         raise ValueError(f"seed {seed}: the scenario does not fail")
-    search = _Search(scenario, type(first.error), most_runs)
+    search = _Search(scenario, type(first.error), max_runs)
     search.best = first
     choices = _shortest(search, first.choices)
     while search.left > 0:
@@ -85,9 +85,11 @@ def shrink(scenario: Scenario, seed: int = 0, most_runs: int = MOST_RUNS) -> Shr
 
 
 def _shortest(search: _Search, choices: list[int]) -> list[int]:
-    """The shortest prefix that fails, the rest being first come, first served."""
+    """The shortest failing prefix, followed by first come, first served."""
     low, high = 0, len(choices)
-    while low < high and search.left > 0:  # as if longer ones failed too; what is found does fail in any case
+    while (
+        low < high and search.left > 0
+    ):  # a binary search, though failing is not monotonic: the result fails in any case
         middle = (low + high) // 2
         if search.fails(choices[:middle]):
             high = middle
@@ -97,7 +99,7 @@ def _shortest(search: _Search, choices: list[int]) -> list[int]:
 
 
 def _smaller(search: _Search, choices: list[int]) -> list[int]:
-    """As many zeros as the failure allows, in blocks that get smaller, then smaller numbers."""
+    """Replaces blocks of decreasing size by zeros, then single choices by smaller ones."""
     size = max(1, len(choices) // 2)
     while True:
         for begin in range(0, len(choices), size):

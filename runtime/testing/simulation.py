@@ -1,11 +1,11 @@
-"""Tests of actors: inject messages, let time pass, see exactly what happened, explore interleavings.
+"""Deterministic tests of processes: inject messages, advance time, inspect what was sent, explore interleavings.
 
     def test_breaker_opens():
         with Simulation(seed=7) as sim:
             probe = sim.probe()
             pid = sim.start(Breaker, probe.pid, name="breaker")
             sim.cast("breaker", Failure(), Failure(), Failure())    # a message sequence
-            sim.run()                                               # to quiescence; no time passes
+            sim.run()                                               # until idle; no time passes
             assert probe.messages == [Opened()]                     # what it sent to the probe
             sim.advance(30_000)                                     # virtual milliseconds
             assert sim.call("breaker", State()) == "half_open"
@@ -14,9 +14,9 @@
     def test_breaker_in_every_order():
         explore(scenario, interleavings=200)        # scenario(sim); prints the seed that fails
 
-A test may also be one async function that is itself a process (traps exits, may link, monitor, receive):
-`play` runs it under a seed, `play_real` on the asyncio engine. One seed is one interleaving:
-`Simulation(seed).trace` is the same text, byte for byte, in every run.
+A test may also be an async function that runs as a process (which traps exits and may link, monitor and receive): `play` runs it
+under a seed, `play_real` on the asyncio engine. A seed determines the interleaving: `Simulation(seed).trace` is the same text,
+byte for byte, in every run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Body = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class Probe:
-    """A process that keeps all it gets: `messages`, in order. Hand its `pid` to the actor under test."""
+    """A process that records its `messages` in order. Pass its `pid` to the process under test."""
 
     def __init__(self, pid: Pid, messages: list[Any]) -> None:
         self.pid = pid
@@ -61,9 +61,9 @@ async def _collect(messages: list[Any]) -> None:
 
 
 class Simulation:
-    """Actors under a DeterministicEngine. `seed` decides every choice the scheduler has; time is virtual.
+    """Processes on a DeterministicEngine. `seed` decides every choice of the scheduler; time is virtual.
 
-    `choices` decide instead of the seed, as `shrink` finds them: which of those that can run does, the longest waiting is 0.
+    `choices`, as found by `shrink`, replace the seed: each is the index of the runnable to run, of which 0 has waited longest.
     """
 
     def __init__(self, seed: int = 0, choices: Sequence[int] | None = None) -> None:
@@ -86,13 +86,13 @@ class Simulation:
 
     @property
     def choices(self) -> list[int]:
-        """What the scheduler has chosen so far, without the zeros at the end: `Simulation(choices=...)` repeats it."""
+        """The choices of the scheduler so far, without trailing zeros: `Simulation(choices=...)` repeats them."""
         made = self.engine.choices
         last = max((index for index, choice in enumerate(made) if choice), default=-1)
         return made[: last + 1]
 
     def chart(self, limit: int | None = 60) -> str:
-        """The last `limit` messages, signals and ends (None: all) as a message-sequence chart in text."""
+        """The last `limit` messages, signals and exits (None: all) as a message-sequence chart in text."""
         return sequence_chart.text(self.engine.events, limit)
 
     def mermaid(self, limit: int | None = 60) -> str:
@@ -100,13 +100,13 @@ class Simulation:
         return sequence_chart.mermaid(self.engine.events, limit)
 
     def close(self) -> None:
-        """Ends all that still runs."""
+        """Kills all processes."""
         self.engine.close()
 
     # ---- injecting
 
     def start(self, actor: type[GenServer], *args: Any, name: Any = None) -> Pid:
-        """Starts a behaviour without a parent, and runs until its init is done. Raises StartError."""
+        """Starts a behaviour without a parent and runs until its init has returned. Raises StartError."""
         pid = self.complete(start_actor(actor(), args, link=False, name=name))
         if pid is None:
             raise AssertionError(f"{actor.__name__} ignored its start")
@@ -115,34 +115,34 @@ class Simulation:
     def spawn(
         self, fn: Callable[..., Any], *args: Any, name: str | None = None, trap_exit: bool = False
     ) -> Pid:
-        """Starts a plain process; it has not run yet."""
+        """Spawns a plain process, which has not run yet."""
         return self.engine.spawn(fn, *args, name=name, trap_exit=trap_exit)
 
     def probe(self, name: str | None = None) -> Probe:
-        """A new probe process; it traps exits, so it also keeps ExitMessages."""
+        """Spawns a probe, which traps exits and so also records ExitMessages."""
         messages: list[Any] = []
         pid = self.spawn(_collect, messages, name=name, trap_exit=True)
         return Probe(pid, messages)
 
     def send(self, dest: Dest, *messages: Any) -> None:
-        """Puts plain messages into a mailbox, in this order; `dest` as of `call`."""
+        """Sends messages in order; `dest` as of `call`."""
         via = isinstance(dest, tuple) and dest[:1] == ("via",)
         for message in messages:
             erlang.send(resolve(dest) if via else dest, message)  # type: ignore[arg-type]
 
     def cast(self, dest: Dest, *requests: Any) -> None:
-        """`gen_server.cast` for each request, in this order."""
+        """`gen_server.cast` of each request in order."""
         for request in requests:
             gen_server.cast(dest, request)
 
     def call(self, dest: Dest, request: Any, timeout: float | None = gen_server.DEFAULT_TIMEOUT) -> Any:
-        """`gen_server.call`: runs, letting time pass if needed, until the reply is there."""
+        """`gen_server.call`: runs, advancing time as needed, until the reply arrives."""
         return self.complete(gen_server.call(dest, request, timeout))
 
     def exit(self, dest: Dest, reason: Any, source: Dest = None) -> None:
-        """An exit signal to whom `call` would reach, from `source` (by default from itself); `"kill"` kills.
+        """Sends an exit signal to a destination as of `call`, from `source` or by default from itself.
 
-        Raises Exit("noproc") if there is nobody of that name.
+        Raises Exit("noproc") if there is no such process.
         """
         cell, sender = resolve(dest), resolve(source)
         if cell is None:
@@ -152,22 +152,21 @@ class Simulation:
     # ---- running
 
     def run(self) -> int:
-        """Runs until nothing can run. No time passes. Returns the steps taken."""
+        """Runs until nothing is runnable; no time passes. Returns the number of steps."""
         return self.engine.run()
 
     def advance(self, ms: float) -> None:
-        """Lets virtual time pass, and runs what comes due, in order."""
+        """Advances the virtual clock by `ms` and runs what is due, in order."""
         self.engine.advance(ms)
 
     def complete(self, awaitable: Awaitable[Any], limit_ms: float = 3_600_000) -> Any:
-        """Runs, letting time pass if needed, until `awaitable` is done; its result."""
+        """Runs, advancing time as needed, until `awaitable` is done; returns its result."""
         return self.engine.complete(awaitable, limit_ms=limit_ms)
 
     def play(self, body: Body, *args: Any, limit_ms: float = 3_600_000) -> Any:
-        """Runs `body(*args)` as a process that traps exits, to its end; its result, or raises what it raised.
+        """Runs `body(*args)` to its end as a process that traps exits; returns its result or raises its exception.
 
-        Raises TimeoutError if it is not done after `limit_ms` of virtual time, or nothing is left that could
-        wake it.
+        Raises TimeoutError after `limit_ms` of virtual time, or when nothing is left that could wake it.
         """
         outcome: list[tuple[Any, BaseException | None]] = []
         pid = self.engine.spawn(_outcome_of, outcome.append, body, args, trap_exit=True)
@@ -180,7 +179,7 @@ class Simulation:
             self.engine.advance((due - self.engine.now()) * 1000)
         return _result(outcome, body)
 
-    # ---- looking
+    # ---- inspecting
 
     @property
     def now(self) -> float:
@@ -188,9 +187,9 @@ class Simulation:
         return self.engine.now() * 1000
 
     def sent(self, by: Dest = None, to: Dest = None) -> list[Any]:
-        """All messages sent so far, in order: those `by` one process, those `to` one, or all. Names are those of now.
+        """The messages sent so far in order, optionally only those sent `by` a process or `to` one.
 
-        A call shows as `Call`, a cast as `Cast` (both have `.request`).
+        A call is a `Call`, a cast a `Cast`; both have `.request`. Names are resolved now.
         """
         by, to = resolve(by), resolve(to)
         return [
@@ -201,7 +200,7 @@ class Simulation:
 
     @property
     def trace(self) -> str:
-        """All that happened, a line each: virtual ms, what (run, send, signal, exit), who, details."""
+        """One line per event: virtual ms, what (run, send, signal, exit), process, details."""
         assert self.engine.trace is not None
         return "".join(
             f"{ms:g} {what} {who} {detail}".rstrip() + "\n" for ms, what, who, detail in self.engine.trace
@@ -227,13 +226,13 @@ def _result(outcome: list[tuple[Any, BaseException | None]], body: Body) -> Any:
 
 
 def play(body: Body, *args: Any, seed: int = 0) -> Any:
-    """Runs `body(*args)` as a process under `seed`, to its end; its result, or raises what it raised."""
+    """As `Simulation.play`, in a new Simulation."""
     with Simulation(seed) as sim:
         return sim.play(body, *args)
 
 
 def play_real(body: Body, *args: Any, timeout: float = 30_000) -> Any:
-    """As `play`, on the asyncio engine and in real time, at most `timeout` ms."""
+    """As `play`, on the asyncio engine in real time, for at most `timeout` ms."""
 
     async def main() -> Any:
         engine = AsyncioEngine().start()
@@ -258,11 +257,10 @@ def play_real(body: Body, *args: Any, timeout: float = 30_000) -> Any:
 def explore(
     scenario: Callable[[Simulation], Any] | Body, interleavings: int = 100, seeds: Iterable[int] | None = None
 ) -> int:
-    """Runs `scenario` under many seeds; returns how many different traces there were.
+    """Runs `scenario` under many seeds; returns the number of different traces.
 
-    `scenario` takes a Simulation, or is an async function without arguments that runs as a process. If it
-    raises, the seed is printed and noted on the exception; `Simulation(seed)` then repeats that very
-    interleaving.
+    `scenario` is a function of a Simulation, or an async function without arguments, which runs as a process. If it raises, the
+    seed is printed and added to the exception; `Simulation(seed)` repeats that interleaving.
     """
     traces: set[str] = set()
     for seed in range(interleavings) if seeds is None else seeds:
@@ -275,14 +273,14 @@ def explore(
 
 
 def trace_of(scenario: Callable[[Simulation], Any] | Body, seed: int) -> str:
-    """The trace of one run of a scenario (as `explore` takes it) under `seed`."""
+    """The trace of a scenario (as of `explore`) under `seed`."""
     with Simulation(seed) as sim:
         perform(scenario, sim)
         return sim.trace
 
 
 def perform(scenario: Callable[[Simulation], Any] | Body, sim: Simulation) -> None:
-    """One run of a scenario (as `explore` takes it) in this simulation."""
+    """Runs a scenario (as of `explore`) in a Simulation."""
     if iscoroutinefunction(scenario):
         sim.play(scenario)
     else:
@@ -290,7 +288,7 @@ def perform(scenario: Callable[[Simulation], Any] | Body, sim: Simulation) -> No
 
 
 def assert_reproducible(scenario: Callable[[Simulation], Any] | Body, seed: int = 0) -> None:
-    """Runs a scenario twice under one seed. Raises AssertionError with the first line that differs."""
+    """Runs a scenario twice under one seed. Raises AssertionError with the first difference of the traces."""
     first, second = trace_of(scenario, seed), trace_of(scenario, seed)
     if first == second:
         return

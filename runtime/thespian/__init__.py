@@ -1,1 +1,1 @@
-"""Thespian's face on the core: the system base that runs plain Thespian actors."""
+"""Thespian on the core: a system base that runs plain Thespian actors."""

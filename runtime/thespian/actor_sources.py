@@ -1,6 +1,6 @@
-"""Loadable actor sources, as Thespian has them: a zip file becomes importable actors once an authority has validated it.
+"""Thespian's loadable actor sources: the actors in a zip file can be imported once a source authority has validated it.
 
-Without a source authority nothing is ever loaded: code comes from outside only where an actor of ours has said yes.
+Without a source authority nothing is loaded, so code from outside needs the approval of an actor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _log = logging.getLogger("runtime")
 
 
 class ActorSources:
-    """The sources of one actor system, and who wants to hear of them."""
+    """The loaded sources of an actor system, and the actors to be notified of them."""
 
     def __init__(self, base: SystemBase) -> None:
         self._base = base
@@ -30,7 +30,7 @@ class ActorSources:
         self._listeners: dict[Any, None] = {}
 
     def load(self, fname: Any) -> str:
-        """Hands the file (a path or an open file) to the authority; returns the hash that names it."""
+        """Sends a file (a path or a file object) to the authority; returns its hash."""
         file = fname if hasattr(fname, "read") else open(fname, "rb")  # noqa: SIM115 - both kinds are closed below
         try:
             data = file.read()
@@ -42,7 +42,7 @@ class ActorSources:
         return source_hash
 
     def validated(self, message: ValidatedSource) -> None:
-        """The authority has answered; a zip that cannot be read is refused."""
+        """The authority has validated a source; an unreadable zip file is refused."""
         try:
             names = SourceHashFinder(message.sourceHash, lambda data: data, message.sourceZip).getZipNames()
         except Exception as error:
@@ -54,7 +54,7 @@ class ActorSources:
             self._base.route(self._base.system.pid, listener, LoadedSource(message.sourceHash, ""))
 
     def unload(self, source_hash: str) -> None:
-        """Forgets a source and the modules imported from it; running actors that import later will fail."""
+        """Removes a source and its imported modules; later imports by running actors will fail."""
         if self._zips.pop(source_hash, None) is not None:
             for listener in list(self._listeners):
                 self._base.route(self._base.system.pid, listener, UnloadedSource(source_hash, ""))
@@ -67,12 +67,12 @@ class ActorSources:
                 break
 
     def unload_all(self) -> None:
-        """The system shuts down."""
+        """Unloads all sources, at shutdown."""
         for source_hash in list(self._zips):
             self.unload(source_hash)
 
     def notify(self, address: Any, enable: bool) -> None:
-        """Tells `address` of each source loaded so far and from now on, or no more."""
+        """Starts or stops notifying `address` of loaded sources, beginning with those loaded so far."""
         self._listeners.pop(address, None)
         if enable:
             self._listeners[address] = None
@@ -80,11 +80,11 @@ class ActorSources:
                 self._base.route(self._base.system.pid, address, LoadedSource(source_hash, ""))
 
     def forget(self, address: Any) -> None:
-        """An actor has ended."""
+        """Stops notifying an actor that has ended."""
         self._listeners.pop(address, None)
 
     def importer(self, source_hash: str | None) -> Callable[[str, str], Any] | None:
-        """How to find a class by module and name; None means Python's own import."""
+        """The function that imports a class from a source by module and name; None for Python's import."""
         if not source_hash:
             return None
         return lambda module, name: loadModuleFromHashSource(source_hash, self._zips, module, name)

@@ -1,8 +1,8 @@
-"""The engine of a program without an event loop: it runs inside the calls that need it, in the caller's thread.
+"""The engine for programs without an event loop: it runs inside the calls that need it, in the caller's thread.
 
-`SystemBase()` uses it for `ActorSystem.ask`, `tell` and `listen`. What is runnable runs straight from the run queue; only
-to wait for a timer or for I/O does the engine's own asyncio loop run. One thread at a time executes processes, whichever
-engine they belong to: `scheduler.current` is one for all.
+`SystemBase()` uses it for `ActorSystem.ask`, `tell` and `listen`. Processes run directly from the run queue; the engine's asyncio
+loop runs only to wait for a timer or for I/O. One thread at a time executes processes of all engines, which share one
+`scheduler`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _alive: WeakSet[DrivenEngine] = WeakSet()
 
 
 class DrivenEngine(AsyncioEngine):
-    """`catch_up()`, `run()` and `wait()` are all there is to it."""
+    """Driven by `catch_up()`, `run()` and `wait()`, which the driving thread calls."""
 
     def __init__(self) -> None:
         super().__init__(asyncio.new_event_loop())
         self._closing = False
-        self.busy = False  # a thread runs processes right now
+        self.busy = False  # a thread is running processes
         _alive.add(self)
-        self.scheduled = True  # nobody need schedule a run: whoever drives us looks into the queue
+        self.scheduled = True  # no `kick` needed: the driving thread checks the queue
 
     def hand_over(self, caller: Cell, server: Cell) -> None:
-        pass  # whoever drives looks for responses after each turn
+        pass  # the driving thread checks for responses after each turn
 
     def run(self, responses: object, until: float) -> None:
         """Runs processes until `responses` is not empty, nothing is runnable, or `time.monotonic()` reaches `until`."""
@@ -74,30 +74,30 @@ class DrivenEngine(AsyncioEngine):
             self.timers.fire(self.now())
 
     def _run_others(self, responses: object, until: float) -> None:
-        """What our processes sent to those of another system in this program is handled too, and what comes back."""
+        """Runs the engines of other systems in this program for messages from and to their processes."""
         again = True
         while again and not responses and time.monotonic() < until:
             again = False
             for engine in list(_alive):
                 if engine is not self and engine.queue:
                     engine._run_queue(responses, until)
-                    if engine.loop.is_running():  # its own driver waits for what we have just run
+                    if engine.loop.is_running():  # its own driver is waiting
                         engine.loop.call_soon_threadsafe(engine.loop.stop)
                     again = bool(self.queue)
             if again:
                 self._run_queue(responses, until)
 
     def catch_up(self, until: float) -> None:
-        """Timers that came due while nobody drove us, and what they cause, come before anything new."""
+        """Runs the timers that were due while the engine was not driven, before anything new."""
         due = self.timers.next()
         if due is not None and due <= self.now():
             self.run((), until)
 
     def wait(self, seconds: float | None) -> None:
-        """Waits for a timer, I/O or a wake-up from another thread, at most so long, and runs what became runnable."""
+        """Waits up to `seconds` for a timer, I/O or a wake-up by another thread, and runs what becomes runnable."""
         loop = self.loop
         if scheduler.current is not None or loop.is_running() or asyncio._get_running_loop() is not None:
-            # Called from an actor or from another loop's callback: no loop can run here, so only timers can help.
+            # Called by an actor or a callback of another loop, where no loop can run: only timers can be waited for.
             time.sleep(_NESTED_WAIT if seconds is None else max(0.0, min(_NESTED_WAIT, seconds)))
             return
         self.scheduled = False
@@ -112,7 +112,7 @@ class DrivenEngine(AsyncioEngine):
                 handle.cancel()
 
     def waits_for_nothing(self, seconds: float | None) -> bool:
-        """True if no process can become runnable within `seconds` from inside: no timer, no I/O, no asyncio task."""
+        """True if nothing in this engine can become runnable within `seconds`: no timer, no I/O, no asyncio task."""
         if self.queue or self._unwinding:
             return False
         due = self.timers.next()
@@ -123,13 +123,13 @@ class DrivenEngine(AsyncioEngine):
         )
 
     def close(self) -> None:
-        """Kills what still lives, lets cancelled code clean up, and closes the loop."""
+        """Kills all processes, lets their code clean up, and closes the loop."""
         self._closing = True
         _alive.discard(self)
         if not self.loop.is_running() and asyncio._get_running_loop() is None:
             stopping = self.loop.create_task(self.stop())
             stopping.add_done_callback(lambda _task: self.loop.stop())
-            while not stopping.done():  # a thread's late wake-up may stop the loop early
+            while not stopping.done():  # a late wake-up by a thread may stop the loop early
                 self.loop.run_forever()
             self.loop.close()
 
@@ -137,7 +137,7 @@ class DrivenEngine(AsyncioEngine):
         with EXECUTING:
             super()._run()
         if not self._closing:
-            self.loop.stop()  # back to whoever waits: the answer may be there
+            self.loop.stop()  # returns to the waiting thread, as there may be a response
 
     def _fire(self) -> None:
         with EXECUTING:

@@ -1,7 +1,7 @@
-"""Whose thread runs the actors, and how other threads have something done there and wait for it.
+"""The threads of an actor system: which one runs the actors, and how others pass work to it and wait.
 
-With an engine of our own (`DrivenEngine`) a thread that asks runs the actors itself, one thread at a time; the others leave
-what they want in an inbox. With an engine that runs on a loop already all that is left to that loop.
+With a `DrivenEngine` a thread that asks runs the actors itself, one thread at a time; other threads put actions into an inbox.
+With an engine on a running loop, that loop runs the actors and the actions.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from runtime.core.engine import Engine
 from runtime.thespian.driven_engine import DrivenEngine
 from runtime.thespian.external_ports import Port
 
-_SLICE: Final = 0.01  # seconds of running before the driver looks up
-_TELL_LIMIT: Final = 1.0  # seconds a tell runs what it caused
-_BUSY_STRETCH: Final = 10
-_PATIENCE: Final = 0.05  # seconds until a waiting thread looks whether it must run the actors itself
+_SLICE: Final = 0.01  # seconds of running between two checks of inbox and loop
+_TELL_LIMIT: Final = 1.0  # seconds that a tell runs the actors
+_BUSY_STRETCH: Final = 10  # times a timeout, at most, while actors are runnable
+_RETRY_SECONDS: Final = 0.05  # after which a waiting thread tries to run the actors itself
 
 
 class Driver:
@@ -32,14 +32,14 @@ class Driver:
         self._engine = engine
         self._own = engine if isinstance(engine, DrivenEngine) else None
         self._inbox: deque[Callable[[], Any]] = deque()
-        self._turn = RLock()  # held by the thread that runs the actors of our own engine
+        self._turn = RLock()  # held by the thread that runs a DrivenEngine
         self._changed = Condition()
-        self.contexts = 0  # private ones, whose threads may send at any time
+        self.contexts = 0  # private contexts, whose threads may send at any time
 
     def ask(self, port: Port, send: Callable[[], Any], timeout: Any) -> Any:
-        """Has `send` done where the actors run, and listens at the port."""
+        """Calls `send` where the actors run and listens at the port."""
         own = self._own
-        if own is not None and self._turn.acquire(blocking=False):  # the common case, without detours
+        if own is not None and self._turn.acquire(blocking=False):  # the common case, inlined
             try:
                 until = time.monotonic() + _SLICE
                 own.catch_up(until)
@@ -54,10 +54,10 @@ class Driver:
         return self.listen(port, timeout)
 
     def listen(self, port: Port, timeout: Any) -> Any:
-        """Waits at a port for the next message to it: None after `timeout`, or once no message can come any more.
+        """Waits for the next message to a port: None after `timeout`, or when no message can come any more.
 
-        Where the engine is our own the waiting thread runs it, or lets the one that does go on. There a timeout ends the wait for
-        something to happen; while actors are runnable it stretches, at most tenfold.
+        The waiting thread runs a DrivenEngine, unless another one does. While actors are runnable the timeout is extended, at
+        most _BUSY_STRETCH times.
         """
         seconds = None if timeout is None else timePeriodSeconds(toTimeDeltaOrNone(timeout))
         started = time.monotonic()
@@ -89,12 +89,12 @@ class Driver:
                 with self._changed:
                     port.waiting = True
                     if not port.responses:
-                        self._changed.wait(_PATIENCE if left is None else min(left, _PATIENCE))
+                        self._changed.wait(_RETRY_SECONDS if left is None else min(left, _RETRY_SECONDS))
                     port.waiting = False
         return port.responses.popleft()
 
     def close(self, done: Callable[[], bool], seconds: float) -> None:
-        """Runs the actors until `done`, at most so long, and closes an engine of our own."""
+        """Runs the actors until `done()`, for at most `seconds`, and closes a DrivenEngine."""
         own = self._own
         if own is None:
             return
@@ -110,7 +110,7 @@ class Driver:
         return self._own is None and asyncio._get_running_loop() is self._engine.loop
 
     def post(self, action: Callable[[], Any]) -> None:
-        """Has the thread that runs the actors do something, now or soon."""
+        """Runs `action` in the thread that runs the actors, now or later."""
         if self._on_loop():
             action()
             return
@@ -164,7 +164,7 @@ class Driver:
         return value
 
     def run_all(self) -> None:
-        """Runs the actors until they have nothing more to do, at most a second."""
+        """Runs the actors until they are idle, for at most a second."""
         if self._own is not None and self._turn.acquire(blocking=False):
             try:
                 self._drive(None, time.monotonic() + _TELL_LIMIT)
@@ -173,7 +173,7 @@ class Driver:
                 self.tell_waiting()
 
     def _drive(self, port: Port | None, deadline: float | None) -> None:
-        """Runs what is runnable, until `port` has an answer."""
+        """Runs the actors until `port` has a response or they are idle."""
         assert self._own is not None
         responses: Iterable[Any] = () if port is None else port.responses
         while True:
@@ -184,10 +184,10 @@ class Driver:
                 return
             if deadline is not None and time.monotonic() >= deadline:
                 return
-            self._own.wait(0)  # timers and I/O have their turn
+            self._own.wait(0)  # runs timers and I/O
             self.tell_waiting()
 
     def tell_waiting(self) -> None:
-        """Wakes the threads that wait for an answer or for their turn to run the actors."""
+        """Wakes the threads that wait for a response or to run the actors."""
         with self._changed:
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Addresses outside of all processes: where `ActorSystem.ask` and `listen` get their answers, and the system's own address."""
+"""Addresses outside of processes: for the responses of `ActorSystem.ask` and `listen`, and of the system itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SYSTEM_ADDRESS: Final = "/ActorSys"
 
 
 class Port(Cell):
-    """An address outside of all processes: what is sent to it waits for `listen`."""
+    """An address outside of processes, whose messages wait for `listen`."""
 
     __slots__ = ("responses", "waiting")
 
@@ -30,7 +30,7 @@ class Port(Cell):
         self.actor = self
         self.execution = engine.rest
         self.relations = Relations(engine.table.reserve())
-        self.waiting: Any = False  # a thread sleeps until something comes
+        self.waiting: Any = False  # a thread is waiting for a message
         self.responses: deque[Any] = deque()
 
     def deliver(self, message: Any) -> bool:
@@ -43,16 +43,16 @@ class Port(Cell):
         return True
 
     def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
-        """There is no process here that could end of it."""
+        """Ignored: there is no process."""
 
     def close(self) -> None:
-        """Nothing is kept any more."""
+        """Closes the address and drops its messages."""
         self.execution = self.execution.engine.dead
         self.responses.clear()
 
 
 class RequestPort(Port):
-    """A port for one answer that code on the loop awaits."""
+    """A port for one response, awaited by code on the loop."""
 
     __slots__ = ("reply",)
 
@@ -67,12 +67,12 @@ class RequestPort(Port):
 
 
 class SystemPort(Port):
-    """The actor system's own address: parent of the primary actors, sender of its messages."""
+    """The address of the actor system, parent of the primary actors and sender of system messages."""
 
     __slots__ = ()
 
     def deliver_from(self, sender: Any, message: Any) -> bool:
-        """A validated source counts only if the source authority sends it."""
+        """Accepts a ValidatedSource if the source authority has sent it."""
         sources = self.engine.thespian.sources
         if isinstance(message, ValidatedSource) and sender is sources.authority:
             sources.validated(message)
@@ -83,7 +83,7 @@ class SystemPort(Port):
 
 
 class ActorRegistry:
-    """Actors by the string of their address, as Thespian's tests look them up."""
+    """Actors by address string, for Thespian's tests."""
 
     def __init__(self, base: SystemBase) -> None:
         self._base = base
@@ -104,7 +104,7 @@ class ActorRegistry:
 
 
 class PrivateContext:
-    """What `ActorSystem.private()` works through: the same system, another address outside."""
+    """A context of `ActorSystem.private()`: the same system with an external address of its own."""
 
     def __init__(self, base: SystemBase) -> None:
         self._base = base
@@ -115,7 +115,7 @@ class PrivateContext:
         self._base.tell_from(self._port, address, message)
 
     def ask(self, address: Any, message: Any, timeout: Any = None) -> Any:
-        """Sends from this context and waits for an answer to it."""
+        """Sends from this context and waits for a response."""
         return self._base.ask_from(self._port, address, message, timeout)
 
     def listen(self, timeout: Any = None) -> Any:
@@ -123,10 +123,10 @@ class PrivateContext:
         return self._base.driver.listen(self._port, timeout)
 
     def newPrimaryActor(self, *args: Any) -> Pid:
-        """As the system's."""
+        """As `SystemBase.newPrimaryActor`."""
         return self._base.newPrimaryActor(*args)
 
     def exit_context(self) -> None:
-        """The context's end: its address is dead."""
+        """Ends the context and closes its address."""
         self._base.leave_context()
         self._port.close()

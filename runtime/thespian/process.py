@@ -1,9 +1,9 @@
-"""A plain Thespian actor as a process: Thespian's semantics on our mailbox, links and scheduler.
+"""A plain Thespian actor as a process: Thespian's semantics on the runtime's mailbox, links and scheduler.
 
-Each message lies in the mailbox as `(message, sender)` and goes to `receiveMessage`. A message whose handling raises is
-tried three times in all, then its sender gets it back as a `PoisonMessage`; the actor lives on, as Thespian promises.
-`ActorExitRequest`, `ChildActorExited` and `Thespian_StatusReq` are acted upon here. An actor that raises SystemExit, or
-that an exit signal ends, dies at once: its parent hears `ChildActorExited`, its children get an `ActorExitRequest`.
+Messages are in the mailbox as `(message, sender)` and go to `receiveMessage`. A message whose handling raises is tried three
+times in all; then its sender gets it back as a `PoisonMessage`, and the actor continues, as in Thespian. `ActorExitRequest`,
+`ChildActorExited` and `Thespian_StatusReq` are handled here. When an actor raises SystemExit or is ended by an exit signal, its
+parent gets `ChildActorExited` and its children an `ActorExitRequest`.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ if TYPE_CHECKING:
     from runtime.core.engine import Engine
     from runtime.thespian.system_base import SystemBase
 
-ATTEMPTS: Final = 3  # deliveries of a message before it is poison
+ATTEMPTS: Final = 3  # of a message before it becomes a PoisonMessage
 
 _log = logging.getLogger("runtime")
 
 
 def children_of(rare: RareState | None) -> Iterable[Pid]:
-    """The actors that an actor with this rare state has made and that live."""
+    """The living child actors of an actor with this rare state."""
     return () if rare is None or rare.children is None else rare.children
 
 
 class ThespianCell(Cell):
-    """The control block of a plain Thespian actor, and the reference its `Actor` works through."""
+    """The control block of a plain Thespian actor."""
 
     __slots__ = ()
 
-    PID_TEXT: ClassVar = "ActorAddr-(0.%d.0)"  # Thespian allows no `<` in an address
+    PID_TEXT: ClassVar = "ActorAddr-(0.%d.0)"  # Thespian does not allow `<` in an address
 
     def __init__(self, engine: Engine, actor: Any, parent: Pid | None) -> None:
         super().__init__(engine, actor, parent)
-        self.execution = engine.rest  # there is no init to run: it waits for mail at once
+        self.execution = engine.rest  # no init to run: it waits for messages
 
-    # ---- mail
+    # ---- messages
 
     def deliver(self, message: Any) -> bool:
-        """Mail that does not come from a Thespian `send`: from OTP processes and from the runtime itself."""
+        """Delivers a message that was not sent by `Actor.send`: of an OTP process or of the runtime."""
         if isinstance(message, SystemMessage):
             return Cell.deliver(self, message)
         if scheduler.current is None or isinstance(message, ExitMessage | Down):
@@ -67,7 +67,7 @@ class ThespianCell(Cell):
         return self.deliver_from(sender, message)
 
     def deliver_from(self, sender: Any, message: Any) -> bool:
-        """Mail with its sender; what comes for the dead is a dead letter."""
+        """Delivers a message with its sender; to a dead actor it is a dead letter."""
         if Cell.deliver(self, (message, sender)):
             return True
         self.engine.thespian.dead_letter(self, message)
@@ -89,7 +89,7 @@ class ThespianCell(Cell):
 
     def _receive(self, message: Any, sender: Any, attempt: int = 1) -> Coroutine[Any, Any, Any] | None:
         try:
-            # Looked up each time: initializing messages rebind it on the instance.
+            # Looked up each time, as Thespian's initializing messages rebind it on the instance.
             result = self.actor.receiveMessage(message, sender)
         except Exception:
             return self._failed(message, sender, attempt)
@@ -116,7 +116,7 @@ class ThespianCell(Cell):
             self._exit(message)
             return None
         if attempt < ATTEMPTS:
-            # At once, not behind the mail that waits: order is kept.
+            # At once, before the messages that wait, which keeps the order.
             return self._receive(message, sender, attempt + 1)
         if not isinstance(message, PoisonMessage):
             poison = PoisonMessage(message, traceback.format_exc())
@@ -160,7 +160,7 @@ class ThespianCell(Cell):
                 status.addPendingMessage(message[1], self, message[0])
         return status
 
-    # ---- what the actor asks for
+    # ---- called by the actor
 
     def actor_send(self, to: Any, message: Any) -> None:
         """`Actor.send`."""

@@ -1,15 +1,14 @@
-"""Thespian's face: a system base on which plain Thespian actors and OTP processes live side by side.
+"""The system base for Thespian, on which plain Thespian actors and OTP processes run side by side.
 
     system = ActorSystem(systemBase=SystemBase(), transientUnique=True)
     system.ask(system.createActor(Greeter), "hello", 1)
 
-`SystemBase()` owns its engine: actors run inside `ask`, `tell` and `listen`, in the thread that calls them; several
-threads may call, each best in its own `private()` context. `SystemBase(engine)` puts Thespian's face on an engine that
-runs already: then other threads may ask, and code on the loop awaits `request(...)`.
+`SystemBase()` owns its engine: actors run inside `ask`, `tell` and `listen`, in the calling thread; several threads may call,
+each preferably in its own `private()` context. `SystemBase(engine)` uses an engine that is running: other threads may ask, and
+code on the loop awaits `request(...)`.
 
-The object exists before its ActorSystem and is not told the system's capabilities: give them to both.
-It owns the external addresses, global names (they are registered names), wakeups and dead letters; sources are
-`ActorSources`. A failing actor is its own cell's affair.
+It is created before its ActorSystem, which does not pass it the capabilities: give them to both. It owns the external addresses,
+global names (which are registered names), wakeups and dead letters.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ _log = logging.getLogger("runtime")
 
 
 class SystemBase:
-    """The object for `ActorSystem(systemBase=...)`. Its methods with Thespian's names are called by ActorSystem and by actors."""
+    """The argument of `ActorSystem(systemBase=...)`; ActorSystem and actors call the methods with Thespian's names."""
 
     def __init__(self, engine: Engine | None = None, capabilities: dict[str, Any] | None = None) -> None:
         self.engine = DrivenEngine() if engine is None else engine
@@ -63,7 +62,7 @@ class SystemBase:
         self.sources = ActorSources(self)
         self.system = SystemPort(self.engine)
         self._external = Port(self.engine)
-        self._nobody = Port(self.engine)  # stands for a primary actor that this system cannot run
+        self._nobody = Port(self.engine)  # the address of a primary actor that this system cannot run
         self._nobody.close()
         self._dead_letters: Pid | None = None
         self._primaries: dict[Pid, None] = {}
@@ -88,7 +87,7 @@ class SystemBase:
         """Living actors by address string."""
         return ActorRegistry(self)
 
-    # ---- the face for ActorSystem
+    # ---- called by ActorSystem
 
     def newPrimaryActor(
         self, actorClass: Any, requirements: Any, globalName: str | None, sourceHash: str | None
@@ -99,19 +98,19 @@ class SystemBase:
         )
 
     def tell(self, address: Any, message: Any) -> None:
-        """`ActorSystem.tell`: sends, and lets the actors run until they have nothing more to do (at most a second)."""
+        """`ActorSystem.tell`: sends, and runs the actors until they are idle, for at most a second."""
         self.tell_from(self._external, address, message)
 
     def ask(self, address: Any, message: Any, timeout: Any = None) -> Any:
-        """`ActorSystem.ask`: sends, and waits for any answer. None after `timeout`, or once no answer can come any more."""
+        """`ActorSystem.ask`: sends, and waits for any response. None after `timeout`, or when none can come any more."""
         return self.ask_from(self._external, address, message, timeout)
 
     def listen(self, timeout: Any = None) -> Any:
-        """`ActorSystem.listen`: the next message to the outside, None as in `ask`."""
+        """`ActorSystem.listen`: the next message to the external address; None as of `ask`."""
         return self.driver.listen(self._external, timeout)
 
     def external_clone(self) -> PrivateContext:
-        """`ActorSystem.private`: an address of its own for a thread."""
+        """`ActorSystem.private`: a context with an external address of its own, for a thread."""
         self.driver.contexts += 1
         return PrivateContext(self)
 
@@ -120,7 +119,7 @@ class SystemBase:
         self.driver.contexts -= 1
 
     def updateCapability(self, name: str, value: Any = None) -> None:
-        """`ActorSystem.updateCapability`: counts for actors made from now on; None removes it."""
+        """`ActorSystem.updateCapability`: for actors created from now on; None removes it."""
         if value is None:
             self.capabilities.pop(name, None)
         else:
@@ -144,7 +143,7 @@ class SystemBase:
             self._dead_letters = None
 
     def shutdown(self) -> None:
-        """`ActorSystem.shutdown`: every actor is asked to exit; an engine of our own is closed then."""
+        """`ActorSystem.shutdown`: sends every actor an ActorExitRequest, then closes a DrivenEngine."""
         self.driver.execute(self._shut_down)
         self.driver.close(lambda: not self._primaries, _SHUTDOWN_LIMIT)
 
@@ -167,7 +166,7 @@ class SystemBase:
         name: str | None = None,
         source_hash: str | None = None,
     ) -> Pid:
-        """Makes an actor: a plain Thespian one or an OTP process, by its class. `name` finds the one that has it already."""
+        """Creates an actor: by its class a plain Thespian one or an OTP process. Returns an existing one of that `name`."""
         engine = self.engine
         if name:
             existing = engine.names.get(name)
@@ -238,7 +237,7 @@ class SystemBase:
         self.ended(pid.cell, pid.cell.relations.rare)
 
     def ended(self, cell: Cell, rare: RareState | None) -> None:
-        """An actor has ended: its children are asked to exit, its parent hears of it, nobody is told through it."""
+        """An actor has ended: tells its children to exit, and its parent, and removes it everywhere."""
         for child in list(children_of(rare)):
             self.route(self.system.pid, child, ActorExitRequest())
         if self._dead_letters is cell:
@@ -254,7 +253,7 @@ class SystemBase:
     # ---- messages
 
     def route(self, sender: Pid, to: Any, message: Any) -> None:
-        """Delivers to any address; what nobody takes is a dead letter."""
+        """Delivers to any address; a message that cannot be delivered is a dead letter."""
         cell = to.cell if isinstance(to, Pid) else self.actorRegistry.get(to.actorAddressString)
         if cell is None:
             self.dead_letter(to, message)
@@ -264,7 +263,7 @@ class SystemBase:
             self.dead_letter(to, message)
 
     def dead_letter(self, address: Any, message: Any) -> None:
-        """Goes to the actor that handles dead letters, if there is one."""
+        """Sends a DeadEnvelope to the actor that handles dead letters, if there is one."""
         handler = self._dead_letters
         if (
             handler is not None
@@ -293,7 +292,7 @@ class SystemBase:
     # ---- from outside
 
     async def request(self, address: Any, message: Any, timeout: float | None = 5000) -> Any:
-        """`ask` for code on the engine's loop: sends, and awaits the first answer. Raises TimeoutError after `timeout` ms."""
+        """`ask` for code on the engine's loop: awaits the first response. Raises TimeoutError after `timeout` ms."""
         port = RequestPort(self.engine)
         self.route(port.pid, address, message)
         timer = None
@@ -319,7 +318,7 @@ class SystemBase:
 
 
 def _init_names(actor_class: type) -> tuple[str, ...]:
-    """Which of the two arguments that Thespian offers an actor's `__init__` wants by name."""
+    """The names of Thespian's two optional arguments that an actor's `__init__` has."""
     init: Any = actor_class.__init__  # type: ignore[misc]
     try:
         names = inspect.getfullargspec(init).args
