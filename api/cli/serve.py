@@ -46,7 +46,7 @@ log = logging.getLogger("bitnexus.serve")
 
 STOP_MS = 9000
 COLLECTOR = (10_000, 10, 1_000)  # young objects, then young collections, then middle ones: until the next
-M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 64 * 1024  # of <malloc.h>; bytes
+M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 16 * 1024  # of <malloc.h>; bytes
 # A link in the repository, a file in the wheel.
 OWN_TREE = Path(__file__).resolve().parents[1] / "supervisor.toml"
 
@@ -106,7 +106,7 @@ def return_memory() -> None:
     """Makes glibc give large blocks back to the system as soon as they are freed; elsewhere nothing.
 
     By itself it stops doing so for blocks as large as the first ones that were freed: what a flood of large bodies, or the
-    hash of a password (7 MiB), has taken would stay.
+    hash of a password (7 MiB), has taken would stay. Smaller blocks lie in the heap, of which only the end is given back.
     """
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
