@@ -56,10 +56,29 @@ class Instance:
         self._run("initdb", "-D", str(self.data), "-U", SUPERUSER, "-E", "UTF8", "--locale=C", "--auth=trust")
 
     def copy(self, primary: Instance) -> None:
-        """A standby of `primary`, in place of whatever was here."""
+        """A standby of `primary`, in place of whatever was here.
+
+        It has a replication slot: a primary that ran out of disk while its standby was away would otherwise, as soon as it
+        can, remove WAL that the standby still needs.
+        """
         shutil.rmtree(self.data, ignore_errors=True)
-        source = f"host={primary.socket} port={PORT} user={SUPERUSER} application_name={self.folder.name}"
-        self._run("pg_basebackup", "-D", str(self.data), "-R", "-X", "stream", "-c", "fast", "-d", source)
+        slot = self.folder.name
+        source = f"host={primary.socket} port={PORT} user={SUPERUSER} application_name={slot}"
+        self._run(
+            "pg_basebackup",
+            "-D",
+            str(self.data),
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "-C",
+            "-S",
+            slot,
+            "-d",
+            source,
+        )
 
     def _run(self, program: str, *arguments: str) -> None:
         run(self.who, self.folder, binaries_for(self.who) / "bin" / program, *arguments)
