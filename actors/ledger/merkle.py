@@ -78,7 +78,7 @@ def fold(hashes: Sequence[bytes]) -> bytes:
         return EMPTY_ROOT
     node = hashes[-1]
     for left in reversed(hashes[:-1]):
-        node = node_hash(left, node)
+        node = sha256(b"\x01" + left + node).digest()
     return node
 
 

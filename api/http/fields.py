@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from decimal import Context, Decimal, Inexact, Underflow
 from typing import Annotated, Any
@@ -20,7 +20,8 @@ from schema.currencies import CODES, FOR_TESTS, MAX_DECIMALS, decimals, unit
 
 AMOUNT_INTEGER_DIGITS = 16
 AMOUNT_LENGTH = 64  # characters that are looked at
-_AMOUNT = re.compile(r"-?([0-9]+)(?:\.([0-9]+))?")
+_DECIMAL = re.compile(r"-?([0-9]+)(?:\.[0-9]+)?")
+_AMOUNT = re.compile(rf"-?[0-9]{{1,{AMOUNT_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{MAX_DECIMALS}}})?")
 
 
 class Amount(Decimal):
@@ -33,13 +34,8 @@ class Amount(Decimal):
     def parse(cls, value: Any) -> Amount:
         """Reads what JSON gave. Raises ValueError with the reason for the client."""
         if isinstance(value, str):
-            found = _AMOUNT.fullmatch(value[:AMOUNT_LENGTH])
-            if found is None:
-                raise ValueError("expected a decimal number, like 12.50")
-            if len(found[1]) > AMOUNT_INTEGER_DIGITS:
-                raise ValueError(TOO_LARGE)
-            if len(value) > AMOUNT_LENGTH or len(found[2] or "") > MAX_DECIMALS:
-                raise ValueError(f"at most {MAX_DECIMALS} decimals")
+            if _AMOUNT.fullmatch(value) is None:
+                raise ValueError(_why_no_amount(value))
             number = cls(value)
         elif isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
             raise ValueError("expected a decimal string or a number")
@@ -102,6 +98,13 @@ class Amount(Decimal):
     }
 
 
+def _why_no_amount(text: str) -> str:
+    found = _DECIMAL.fullmatch(text[:AMOUNT_LENGTH])
+    if found is None:
+        return "expected a decimal number, like 12.50"
+    return TOO_LARGE if len(found[1]) > AMOUNT_INTEGER_DIGITS else f"at most {MAX_DECIMALS} decimals"
+
+
 TOO_LARGE = f"is too large: at most {AMOUNT_INTEGER_DIGITS} digits before the point"
 _EXACT = Context(prec=AMOUNT_INTEGER_DIGITS + MAX_DECIMALS)
 
@@ -142,6 +145,9 @@ class Currency(str):
         """Raises ValueError unless the value is an active ISO 4217 code, of a currency that there is."""
         if not isinstance(value, str):
             raise ValueError("expected a string")
+        known = _CURRENCIES.get(value)
+        if known is not None:
+            return known
         if value not in CODES:
             raise ValueError("expected an ISO 4217 code, three letters, like EUR")
         if value in FOR_TESTS and settings.current().bitnexus_env != "test":
@@ -154,6 +160,8 @@ class Currency(str):
         "enum": sorted(CODES - FOR_TESTS),
     }
 
+
+_CURRENCIES = {code: Currency(code) for code in CODES - FOR_TESTS}
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -215,6 +223,7 @@ Zoned = Annotated[datetime, msgspec.Meta(tz=True)]  # of answers; described as `
 CurrencyText = Annotated[str, msgspec.Meta(examples=["EUR"])]
 
 CUSTOM = (Amount, Currency, Email, Moment)
+_PARSERS: Mapping[type, Callable[[Any], Any]] = {kind: kind.parse for kind in CUSTOM}
 
 
 def _text(low: int, high: int) -> msgspec.Meta:
@@ -229,6 +238,6 @@ Text = Annotated[str, _text(0, 1000)]
 
 def dec_hook(kind: type, value: Any) -> Any:
     """msgspec's hook for the custom types."""
-    if kind in CUSTOM:
-        return kind.parse(value)
+    if (parse := _PARSERS.get(kind)) is not None:
+        return parse(value)
     raise TypeError(f"no field type {kind}")

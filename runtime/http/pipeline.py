@@ -101,7 +101,10 @@ class Pipeline:
             http.waiting > 0
             or http.phase == UPGRADED
             or http.pending >= self._options.max_ahead
-            or self._unread() > self._options.max_buffered
+            or (
+                (self.arriving is not None or bool(self.queue))
+                and self._unread() > self._options.max_buffered
+            )
         )
 
     def _unread(self) -> int:
