@@ -8,24 +8,27 @@ as were seen to write, though not for long. A lone client is as many as there ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 LONGEST: Final = 0.001  # seconds that a batch waits for those who were answered before it
 
 
 class Gathering:
-    """Between two batches of one writer, of which none has more than `most` rows. Times are seconds of one clock."""
+    """Between two batches of one writer, of which none has more than `most` rows. `now` is its clock, in seconds."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, now: Callable[[], float]) -> None:
         self._most = most
+        self._now = now
         self.wanted = 1  # so many are waited for
         self._until = 0.0
 
-    def wrote(self, rows: int, others: int, now: float) -> None:
+    def wrote(self, rows: int, others: int) -> None:
         """A batch of so many rows has been answered, and so many others have come meanwhile."""
         self.wanted = min(rows + others, self._most)
-        self._until = now + LONGEST
+        if self.wanted > 1:
+            self._until = self._now() + LONGEST
 
-    def wait(self, waiting: int, now: float) -> float:
+    def wait(self, waiting: int) -> float:
         """The seconds that so many wait yet, if no others come; 0 if they are written now."""
-        return 0.0 if waiting >= self.wanted else max(0.0, self._until - now)
+        return 0.0 if waiting >= self.wanted else max(0.0, self._until - self._now())

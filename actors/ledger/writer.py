@@ -101,7 +101,7 @@ class DbWriter(GenServer):
             whereis(pubsub).subscribe(ledger_feed.COMMITTED, self.me)
         alone = net_kernel.this_node() is None
         self.others = None if alone else OtherWriters(pubsub, self.now)
-        self.gathering = Gathering(MAX_BATCH)
+        self.gathering = Gathering(MAX_BATCH, self.now)
         self.flush_timer: Any = None
 
     # ---- messages
@@ -149,7 +149,7 @@ class DbWriter(GenServer):
         """Whether to write what waits now; if not, `FlushBatch` comes again, at the latest when the patience is over."""
         if not self.waiting:
             return False
-        wait = self.gathering.wait(len(self.waiting), self.now()) * 1000
+        wait = self.gathering.wait(len(self.waiting)) * 1000
         if not wait and self.others is not None:
             wait = self.others.wait()
         if wait:
@@ -171,7 +171,7 @@ class DbWriter(GenServer):
             erlang.send(self.me, _FLUSH_BATCH)
         try:
             await self._write(self._rows_of(batch))
-            self.gathering.wrote(len(batch), len(self.waiting) + process_info.mailbox(self.me), self.now())
+            self.gathering.wrote(len(batch), len(self.waiting) + process_info.mailbox(self.me))
         finally:
             if self.others is not None:
                 self.others.end()

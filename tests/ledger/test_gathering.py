@@ -22,29 +22,42 @@ COMMIT_MS = 4.0
 THINK_MS = 0.2
 
 
+class Clock:
+    """Stands until it is set."""
+
+    def __init__(self) -> None:
+        self.seconds = 7.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
 def test_the_first_is_written_at_once() -> None:
-    assert Gathering(10).wait(1, 0.0) == 0
+    assert Gathering(10, Clock()).wait(1) == 0
 
 
 def test_after_a_batch_those_who_were_seen_to_write_are_waited_for() -> None:
-    gathering = Gathering(10)
-    gathering.wrote(3, 1, 7.0)
-    assert gathering.wait(1, 7.0) == pytest.approx(LONGEST)
-    assert gathering.wait(3, 7.0 + LONGEST / 2) == pytest.approx(LONGEST / 2)
-    assert gathering.wait(3, 7.0 + LONGEST) == 0, "though not for long"
-    assert gathering.wanted == 4 and gathering.wait(4, 7.0) == 0
+    clock = Clock()
+    gathering = Gathering(10, clock)
+    gathering.wrote(3, 1)
+    assert gathering.wait(1) == pytest.approx(LONGEST)
+    clock.seconds += LONGEST / 2
+    assert gathering.wait(3) == pytest.approx(LONGEST / 2)
+    assert gathering.wanted == 4 and gathering.wait(4) == 0
+    clock.seconds += LONGEST
+    assert gathering.wait(3) == 0, "though not for long"
 
 
 def test_who_is_alone_waits_for_nobody() -> None:
-    gathering = Gathering(10)
-    gathering.wrote(1, 0, 7.0)
-    assert gathering.wait(1, 7.0) == 0
+    gathering = Gathering(10, Clock())
+    gathering.wrote(1, 0)
+    assert gathering.wait(1) == 0
 
 
 def test_a_batch_that_is_full_waits_for_nobody() -> None:
-    gathering = Gathering(10)
-    gathering.wrote(10, 10, 7.0)
-    assert gathering.wanted == 10 and gathering.wait(10, 7.0) == 0
+    gathering = Gathering(10, Clock())
+    gathering.wrote(10, 10)
+    assert gathering.wanted == 10 and gathering.wait(10) == 0
 
 
 class Writer(DbWriter):
