@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from typing import Any
 
 import asyncpg
@@ -24,27 +23,20 @@ async def record(
     `OutcomeUnknown` when the answer does not come within `seconds` or is lost, and what the database has rolled back for.
     """
     if len(rows) == 1 and not prepared.nodes:
-        sql = ledger.RECORD_ONE if rows[0].idempotency_key is None else ledger.RECORD_ONE_KEYED
-        call = connection.execute(sql, *_one_of(rows[0], prepared), timeout=seconds)
+        statement = ledger.RECORD_ONE if rows[0].idempotency_key is None else ledger.RECORD_ONE_KEYED
+        arguments = _one_of(rows[0], prepared)
     else:
-        call = connection.execute(ledger.RECORD_MANY, *_many_of(rows, prepared), timeout=seconds)
-    if await _known(call) == f"INSERT 0 {len(rows)}":
-        return None
-    columns = _columns_of(rows)
-    keyed = bool(columns[-2])
-    arguments = (*head_of(prepared), *columns, keyed, *entries_of(prepared))
-    found = await _known(connection.fetchrow(ledger.RECORD, *arguments, timeout=seconds))
-    return None if found["outcome"] == "recorded" else found
-
-
-async def _known(call: Awaitable[Any]) -> Any:
+        statement, arguments = ledger.RECORD_MANY, _many_of(rows, prepared)
     try:
-        return await call
+        if await connection.execute(statement, *arguments, timeout=seconds) == f"INSERT 0 {len(rows)}":
+            return None
+        found: Any = await connection.fetchrow(ledger.RECORD, *_arrays_of(rows, prepared), timeout=seconds)
     except Exception as error:
         if rolled_back(error):
             raise
         # The answer is lost, and COMMIT may have happened.
         raise OutcomeUnknown(repo.reason(error)) from error
+    return None if found["outcome"] == "recorded" else found
 
 
 def _one_of(row: TransactionRow, prepared: Prepared) -> tuple[Any, ...]:
@@ -71,6 +63,11 @@ def _many_of(rows: list[TransactionRow], prepared: Prepared) -> tuple[Any, ...]:
         ",".join([str(subtree.index) for subtree, _ in nodes]),
         b"".join([value for _, value in nodes]),
     )
+
+
+def _arrays_of(rows: list[TransactionRow], prepared: Prepared) -> tuple[Any, ...]:
+    *columns, keys, request_hashes = _columns_of(rows)
+    return (*head_of(prepared), *columns, keys, request_hashes, bool(keys), *entries_of(prepared))
 
 
 def _columns_of(rows: list[TransactionRow]) -> tuple[Any, ...]:
