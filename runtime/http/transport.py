@@ -91,11 +91,11 @@ class HttpProtocol(asyncio.Protocol):
             self.data_received(b"")
 
     def eof_received(self) -> bool:
-        """True keeps the transport: a peer that sends no more may still wait for its answers."""
+        """True keeps the transport: a peer that sends no more may still wait for its answers. Of TLS no side closes alone."""
         self._tell_disconnected()
         self._pipeline.fail(DISCONNECTED, "the client has gone")
         self._eof = True
-        return self._current is not None or not self._pipeline.idle
+        return self.scheme == "http" and (self._current is not None or not self._pipeline.idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.connections.discard(self)

@@ -129,6 +129,32 @@ def test_tls(tmp_path: Path) -> None:
     serving(body)
 
 
+def test_a_client_that_closes_tls_while_it_waits_makes_no_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pem, key = certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(pem))
+
+    async def body() -> None:
+        asked = asyncio.Event()
+
+        async def until_gone(request: Request) -> None:
+            asked.set()
+            await request.disconnected()
+
+        ((host, port),) = await addresses(
+            await Server.start(until_gone, ServerOptions(certificate=pem, key=key))
+        )
+        _reader, writer = await asyncio.open_connection(host, port, ssl=trusting)
+        writer.write(ASK)
+        await asked.wait()
+        writer.close()
+        await writer.wait_closed()
+
+    serving(body)
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
 def test_a_client_that_never_shakes_hands_disturbs_nobody(tmp_path: Path) -> None:
     pem, key = certificate(tmp_path)
     trusting = ssl.create_default_context(cafile=str(pem))
