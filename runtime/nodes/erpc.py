@@ -11,7 +11,7 @@ Times are milliseconds, None is infinity. Functions that go wrong raise:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, Final
@@ -19,7 +19,7 @@ from typing import Any, Final
 from runtime.core.actor import FunctionProcess
 from runtime.core.engine import current_engine
 from runtime.core.exits import Error, Exit, Stack, Throw, Unwind
-from runtime.core.pid import Ref
+from runtime.core.pid import Pid, Ref
 from runtime.nodes.spawning import spawn_request
 from runtime.otp import erlang
 from runtime.otp.erlang import TIMEOUT, Down
@@ -64,8 +64,9 @@ async def execute_cast(function: str, args: Sequence[Any]) -> None:
 
 @dataclass(eq=False, slots=True)
 class RequestId:
-    """A request that is not answered yet: `ref` is known to the call's process, `spawned` is its monitor."""
+    """A request of `owner`: `ref` is known to the call's process, `spawned` is its monitor; `done`, no answer comes any more."""
 
+    owner: Pid
     ref: Ref
     spawned: Ref
     done: bool = False
@@ -75,7 +76,9 @@ def send_request(node: str, function: str, args: Sequence[Any] = ()) -> RequestI
     """`erpc:send_request/4`: to be awaited with `receive_response` or `wait_response`."""
     ref = erlang.make_ref()
     return RequestId(
-        ref, spawn_request(node, EXECUTE, ref, function, tuple(args), monitor=True, reply="error_only")
+        erlang.self_(),
+        ref,
+        spawn_request(node, EXECUTE, ref, function, tuple(args), monitor=True, reply="error_only"),
     )
 
 
@@ -138,11 +141,14 @@ def _result(request: RequestId, answer: Any) -> Any:
 
 
 async def receive_response(request: RequestId, timeout: float | None = None) -> Any:
-    """`erpc:receive_response/2`: after a timeout the request is void."""
-    if request.done:
-        raise Error(("erpc", "badarg"))
+    """`erpc:receive_response/2`: after a timeout the request is void.
+
+    For one that was answered, is void or another process's it waits all the same, and then raises Error(("erpc", "badarg")).
+    """
     answer = await _await(request, timeout)
     if answer is TIMEOUT:
+        if request.done or request.owner is not erlang.self_():
+            raise Error(("erpc", "badarg"))
         request.done = True
         erlang.demonitor(request.spawned, flush=True)
         raise Error(("erpc", "timeout"))
@@ -151,8 +157,6 @@ async def receive_response(request: RequestId, timeout: float | None = None) -> 
 
 async def wait_response(request: RequestId, timeout: float | None = 0) -> Any:
     """`erpc:wait_response/2`: `("response", value)`, or `"no_response"` and one may go on waiting."""
-    if request.done:
-        raise Error(("erpc", "badarg"))
     answer = await _await(request, timeout)
     return "no_response" if answer is TIMEOUT else ("response", _result(request, answer))
 
@@ -162,8 +166,6 @@ def check_response(message: Any, request: RequestId) -> Any:
 
     Raises as `receive_response`.
     """
-    if request.done:
-        raise Error(("erpc", "badarg"))
     return ("response", _result(request, message)) if _answers(request)(message) else "no_response"
 
 
@@ -187,21 +189,33 @@ def _cast(node: str, function: str, args: tuple[Any, ...]) -> None:
 async def multicall(
     nodes: Sequence[str], function: str, args: Sequence[Any] = (), timeout: float | None = None
 ) -> list[tuple[Any, ...]]:
-    """`erpc:multicall/5`: for each node in turn `("ok", value)`, or `(class, reason)` as `call` would raise it."""
-    requests = [send_request(node, function, args) for node in nodes]
+    """`erpc:multicall/5`: for each node in turn `("ok", value)`, or `(class, reason)` as `call` would raise it.
+
+    With no timeout the function runs in the caller where the own node is named first, once the others have been asked.
+    """
+    own = current_engine().node_name if timeout is None else None
+    requests: list[RequestId | None] = []
+    for node in nodes:
+        here = node == own and None not in requests
+        requests.append(None if here else send_request(node, function, args))
     due = None if timeout is None else erlang.monotonic_time() + timeout
+    ours = await _outcome(_call_here(function, args)) if None in requests else ()
     results: list[tuple[Any, ...]] = []
     for request in requests:
         left = None if due is None else max(0, due - erlang.monotonic_time())
-        try:
-            results.append(("ok", await receive_response(request, left)))
-        except Exit as ended:
-            results.append(("exit", ended.reason))
-        except Error as failed:
-            results.append(("error", failed.reason))
-        except Throw as thrown:
-            results.append(("throw", thrown.value))
+        results.append(ours if request is None else await _outcome(receive_response(request, left)))
     return results
+
+
+async def _outcome(response: Awaitable[Any]) -> tuple[Any, ...]:
+    try:
+        return ("ok", await response)
+    except Exit as ended:
+        return ("exit", ended.reason)
+    except Error as failed:
+        return ("error", failed.reason)
+    except Throw as thrown:
+        return ("throw", thrown.value)
 
 
 EXPORTS: Final = {EXECUTE: execute_call, "erpc:execute_cast": execute_cast}  # of every node

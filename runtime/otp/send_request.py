@@ -43,7 +43,7 @@ def send_request(dest: Dest, request: Any) -> Awaitable[Any]:
 async def receive_response(request_id: RequestId, timeout: float | None = None) -> Any:
     """`gen_server:receive_response/2`: `("reply", value)` or `("error", (reason, server))`; TIMEOUT after `timeout` ms.
 
-    A timeout abandons the request.
+    A timeout abandons the request. For one that is abandoned, or whose response was received, it waits in vain, as in OTP.
     """
     answer = await wait_response(request_id, timeout)
     if answer is TIMEOUT:
@@ -66,19 +66,25 @@ def response(request_id: PendingReply) -> Any:
 
 
 def abandon(request_id: RequestId) -> None:
-    """Gives a request up: a late reply is dropped."""
+    """Gives a request up: a late reply is dropped. Another process's request goes on."""
     assert isinstance(request_id, PendingReply)
+    if not _is_ours(request_id):
+        return
+    waiter = request_id.waiter
     if isinstance(request_id, Call) and not request_id.done:
         request_id.settle()
         request_id.alias = True
-        request_id.waiter = None
+    request_id.waiter = None
     request_id.resolve(TIMEOUT)
+    if isinstance(waiter, UnreadAnswer):
+        waiter.spend()
+        request_id.waiter = waiter  # type: ignore[assignment]
 
 
 async def first_answered(requests: Sequence[RequestId], timeout: float | None) -> PendingReply | None:
     """Waits for a response; returns the first of the requests, in their order, that has one, or None after `timeout` ms."""
     check_timeout(timeout)
-    pending = [request for request in requests if isinstance(request, PendingReply)]
+    pending = [request for request in requests if isinstance(request, PendingReply) and _is_ours(request)]
     found = next(filter(_take, pending), None)
     if found is not None:
         return found
@@ -96,9 +102,15 @@ async def first_answered(requests: Sequence[RequestId], timeout: float | None) -
         found = next((request for request, _ in waiters if request.done), None)
         for request, waiter in waiters:
             request.waiter = waiter
-            if request.done and request is not found and isinstance(waiter, UnreadAnswer):
-                waiter.arrive()
+            if request.done and isinstance(waiter, UnreadAnswer):
+                waiter.spend() if request is found else waiter.arrive()
     return found
+
+
+def _is_ours(request: PendingReply) -> bool:
+    """False for a request of another process: its response never comes to this one."""
+    waiter = request.waiter
+    return not isinstance(waiter, UnreadAnswer) or waiter.caller is scheduler.current
 
 
 def _take(request: PendingReply) -> bool:

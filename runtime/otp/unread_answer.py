@@ -6,13 +6,15 @@ mailbox; if the process has received it in another way, they do not find it any 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from runtime.core.exits import CallSite, Exit
 from runtime.core.pid import Ref
 from runtime.core.process import Cell
 from runtime.core.scheduling import PendingReply
 from runtime.core.signals import Down
+
+_SPENT: Final = object()  # no mail
 
 
 class UnreadAnswer:
@@ -54,6 +56,10 @@ class UnreadAnswer:
     def fetch(self) -> bool:
         """Removes the message from the mailbox; False if it is not there any more."""
         return bool(self.caller.take(lambda message: message is self.message))
+
+    def spend(self) -> None:
+        """Whoever waited has had the answer, or wants it no more: no message comes, and who waits again waits in vain."""
+        self.message = _SPENT
 
 
 def failure(request: PendingReply) -> tuple[Any, Any]:

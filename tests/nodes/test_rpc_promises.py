@@ -29,7 +29,12 @@ def results(body: Any) -> Any:
 
     with Cluster(1, ["a", "b"]) as cluster:
         for member in ("a", "b"):
-            for name, function in (("slow", slow), ("fails", fails), ("tell", told.append)):
+            for name, function in (
+                ("slow", slow),
+                ("fails", fails),
+                ("tell", told.append),
+                ("trap", erlang.trap_exit),
+            ):
                 cluster[member].node.export(name, function)
         cluster["a"].spawn(run)
         cluster.advance(1000)
@@ -69,6 +74,50 @@ def test_multicast_and_answers_that_are_told_apart() -> None:
     answers, told = results(body)
     assert answers == ["no_response", ("exception", "boom"), ("response", 1)]
     assert told == ["hello", "hello"]
+
+
+def test_who_asks_for_an_answer_again_waits_until_the_time_is_over() -> None:
+    async def body() -> Any:
+        request, void = erpc.send_request("b", "slow", (1,)), erpc.send_request("b", "slow", (2,))
+        assert await erpc.receive_response(request) == 1
+        with pytest.raises(Error, match="timeout"):
+            await erpc.receive_response(void, 0)
+        begin = erlang.monotonic_time()
+        for again in (request, void):
+            assert await erpc.wait_response(again, 100) == "no_response"
+            with pytest.raises(Error, match="badarg"):
+                await erpc.receive_response(again, 100)
+        return erlang.monotonic_time() - begin
+
+    assert results(body)[0] == pytest.approx(400)
+
+
+def test_a_request_is_no_others() -> None:
+    async def body() -> Any:
+        request, me = erpc.send_request("b", "slow", (1,)), erlang.self_()
+
+        async def other() -> None:
+            try:
+                await erpc.receive_response(request, 100)
+            except Error as error:
+                erlang.send(me, error.reason)
+
+        erlang.spawn(other)
+        return await erlang.receive(lambda mail: isinstance(mail, tuple)), await erpc.receive_response(
+            request
+        )
+
+    assert results(body)[0] == (("erpc", "badarg"), 1)
+
+
+def test_a_multicall_without_a_timeout_runs_in_the_caller_where_its_own_node_comes_first() -> None:
+    async def body() -> Any:
+        erlang.trap_exit(False)
+        traps = [await erpc.multicall(["b", "a", "a"], "trap", (True,), timeout) for timeout in (100, None)]
+        return traps, erlang.trap_exit(False)
+
+    (traps, trapping), _ = results(body)
+    assert traps == [[("ok", False)] * 3] * 2 and trapping
 
 
 def test_groups_with_a_member_here() -> None:

@@ -24,6 +24,8 @@ class Server(GenServer):
                 return NoReply()
             case "inner":
                 return Reply("from myself")
+            case "never":
+                return NoReply()
         return Stop("why")
 
     def handle_info(self, message: Any) -> None:
@@ -99,6 +101,39 @@ def test_an_answer_that_was_received_as_a_message_is_gone(play: Any) -> None:
         assert await call(pid, "inner") == "from myself"
         assert len(await mail()) == 1
         assert await wait_response(request, 1) is erlang.TIMEOUT
+
+    play(body)
+
+
+@pytest.mark.parametrize("fetch", [receive_response, wait_response])
+def test_who_waits_for_an_answer_again_waits_in_vain(play: Any, fetch: Any) -> None:
+    """OTP waits until the time is over: nothing says that the answer was received."""
+
+    async def body() -> None:
+        pid = await Server.start()
+        waited, unread = send_request(pid, "inner"), send_request(pid, "inner")
+        assert await fetch(waited, 1000) == await fetch(unread, 1000) == ("reply", "from myself")
+        void = send_request(pid, "never")
+        begin = erlang.monotonic_time()
+        assert await receive_response(void, 10) is erlang.TIMEOUT
+        for again in (waited, unread, void):
+            assert await fetch(again, 10) is erlang.TIMEOUT
+        assert erlang.monotonic_time() - begin >= 39 and await mail() == []
+
+    play(body)
+
+
+def test_an_answer_comes_to_who_asked_alone(play: Any) -> None:
+    async def body() -> None:
+        pid, me = await Server.start(), erlang.self_()
+        request = send_request(pid, "inner")
+
+        async def other() -> None:
+            erlang.send(me, await receive_response(request, 10))
+
+        erlang.spawn(other)
+        assert await erlang.receive(lambda mail: mail is erlang.TIMEOUT)
+        assert await receive_response(request) == ("reply", "from myself")
 
     play(body)
 
