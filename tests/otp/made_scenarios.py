@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Protocol
 
+from .random_chains import Chains
 from .random_managers import Managers
 from .random_processes import Plain
 from .random_servers import Servers
+from .random_starts import Starts
 from .random_trees import Trees
 from .terms import Json
 
@@ -27,6 +29,8 @@ MADE: dict[str, Callable[[Random], Scenarios]] = {
     "processes": Plain,
     "servers": Servers,
     "managers": Managers,
+    "starts": Starts,
+    "chains": Chains,
 }
 
 

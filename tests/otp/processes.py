@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from inspect import isawaitable
 from typing import Any
 
 from runtime.core.exits import Error, Exit, Throw
 from runtime.core.pid import Pid
 from runtime.otp import erlang, gen_server
-from runtime.otp.gen_server import GenServer, Ignore, NoReply, Ok, Reply, Stop
+from runtime.otp.gen_server import GenServer, Ignore, NoReply, Ok, Reply, StartError, Stop
 from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags
 
-from .operations import Operations, Return, Started, Steps
+from .operations import Operations, Return, Started, Steps, milliseconds
 from .terms import Act, Json
 
 RAISES = {"error": Error, "exit": Exit, "throw": Throw}
@@ -58,7 +59,10 @@ class Processes:
             node = {**node, "id": id, **(overrides or {})}
         match node.get("start"):
             case ["return", term]:
-                return self.names.decode(term)
+                result = self.names.decode(term)
+                if isinstance(result, Pid):  # here it says ok; of an Erlang function it is no result
+                    raise StartError(result)
+                return result
             case [raises, reason]:
                 raise RAISES[raises](self.names.decode(reason))
         return await self.start_node(node)
@@ -69,7 +73,7 @@ class Processes:
         if node.get("kind") == "sup":
             return await ScenarioSupervisor.start_link(self, node, name=name)
         start = Worker.start_link if link else Worker.start
-        return await start(self, node, name=name, timeout=node.get("start_timeout"))
+        return await start(self, node, name=name, timeout=milliseconds(node.get("start_timeout", "infinity")))
 
 
 class ScenarioSupervisor(Supervisor):
@@ -127,7 +131,7 @@ class Worker(GenServer):
             case ["stop", reason]:
                 return Stop(self.names.decode(reason))
             case ["timeout", ms]:
-                return Ok(timeout=ms)
+                return Ok(hibernate=True) if ms == "hibernate" else Ok(timeout=milliseconds(ms))
             case ["continue", action]:
                 return Ok(continue_=action)
             case ["error" | "exit" | "throw" as raises, reason]:
@@ -205,7 +209,7 @@ class Worker(GenServer):
             case ["error" | "exit" | "throw" as raises, reason]:
                 raise RAISES[raises](self.names.decode(reason))
             case ["timeout", ms]:
-                return done(timeout=ms)
+                return done(hibernate=True) if ms == "hibernate" else done(timeout=milliseconds(ms))
             case ["continue", then]:
                 return done(continue_=then)
             case ["hibernate"]:
@@ -219,7 +223,7 @@ class Worker(GenServer):
     async def _sleep_then(self, ms: int, then: Json, from_: Any) -> Any:
         await erlang.sleep(ms)
         result = self._act(then, from_)
-        return await result if then[0] in ("sleep", "do") else result
+        return await result if isawaitable(result) else result
 
     async def _do(self, ops: list[Json], from_: Any) -> Any:
         await self.operations.perform(ops)

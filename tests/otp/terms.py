@@ -128,7 +128,7 @@ class Names:
             case dict():
                 return {"m": sorted([self.encode(key), self.encode(item)] for key, item in value.items())}
             case Act(action):
-                return {"t": ["act", action]}
+                return {"t": ["act", _atoms(action)]}
             case Call(request=request, caller=caller):
                 from_ = (None if caller is None else caller.pid, Ref())
                 return self.encode(("$gen_call", from_, request))
@@ -154,3 +154,15 @@ class Names:
             case _ if callable(value):
                 return "$mfa"
         return repr(value)
+
+
+def _atoms(value: Json) -> Json:
+    """An action as it is sent: to Erlang `true` is an atom."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return [_atoms(item) for item in value]
+        case dict():
+            return {key: _atoms(item) for key, item in value.items()}
+    return value
