@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from runtime.core import signals
 from runtime.core.durations import is_duration
-from runtime.core.exits import Throw, is_shutdown, reason_of
+from runtime.core.exits import Throw, is_atom, is_shutdown, reason_of
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.scheduling import scheduler
@@ -208,8 +208,8 @@ async def start_child_process(
     return ("error", result)
 
 
-def _monitor_child(pid: Pid) -> Any:
-    """Unlinks a child that is to be stopped. Returns the reason of its EXIT message if that has arrived, else None."""
+def _unlink_flush(pid: Pid) -> Any:
+    """Unlinks a child. Returns the reason of its EXIT message if that has arrived, else None."""
     cell = scheduler.current
     assert cell is not None
     cell.unlink(pid)
@@ -217,9 +217,12 @@ def _monitor_child(pid: Pid) -> Any:
     return taken[0].reason if taken else None
 
 
-async def shut_down(pid: Pid, shutdown: int | str | None) -> Any:
-    """Stops a child by its `shutdown`. Returns its exit reason."""
-    early = _monitor_child(pid)
+async def shut_down(pid: Pid, shutdown: int | str | None, linked: bool = True) -> Any:
+    """Stops a child by its `shutdown`. Returns its exit reason.
+
+    `linked`: the link stays until the child has ended, as in OTP's supervisor; Elixir's DynamicSupervisor unlinks first.
+    """
+    early = None if linked else _unlink_flush(pid)
     if early is not None:
         return early
     me = scheduler.current
@@ -230,11 +233,16 @@ async def shut_down(pid: Pid, shutdown: int | str | None) -> Any:
         reason = TIMEOUT if shutdown == 0 else await await_down(pid, shutdown)
         if reason is TIMEOUT:
             pid.cell.exit_signal(me, "kill", False)
-    return await down
+    reason = await down
+    ended = _unlink_flush(pid) if linked else None
+    return ended if ended is not None and is_atom(reason, "noproc") else reason
 
 
-async def shut_down_all(children: Iterable[tuple[Pid, int | str | None]]) -> None:
-    """Stops many children, `(pid, shutdown)` each: signals all of them first, then waits and kills those that are late."""
+async def shut_down_all(children: Iterable[tuple[Pid, int | str | None]], linked: bool = True) -> None:
+    """Stops many children, `(pid, shutdown)` each: signals all of them first, then waits and kills those that are late.
+
+    `linked` as in `shut_down`. Their EXIT messages stay in the mailbox: the caller is about to end.
+    """
     me = scheduler.current
     assert me is not None
     pending: list[signals.DownReply] = []
@@ -242,7 +250,8 @@ async def shut_down_all(children: Iterable[tuple[Pid, int | str | None]]) -> Non
     exits = {id(m.pid) for m in me.execution.mailbox or () if isinstance(m, ExitMessage)}
     for pid, shutdown in children:
         other = pid.cell
-        me.unlink(other)
+        if not linked:
+            me.unlink(other)
         if other.execution.mode != DEAD and id(pid) not in exits:
             down = signals.DownReply(other)
             pending.append(down)

@@ -192,12 +192,14 @@ class DynamicSupervisor(GenServer):
         self.restarts.try_again(child, old)
 
     async def _shut_down(self, child: Child, pid: Pid) -> None:
-        reason = await shut_down(pid, child.spec.shutdown)
+        reason = await shut_down(pid, child.spec.shutdown, linked=False)
         if not is_shutdown(reason) and not is_atom(reason, "killed"):
             self.restarts.report("shutdown_error", reason, child)
 
     async def terminate(self, reason: Any) -> None:
-        await shut_down_all((pid, child.spec.shutdown) for pid, child in self.children.items())
+        await shut_down_all(
+            ((pid, child.spec.shutdown) for pid, child in self.children.items()), linked=False
+        )
 
 
 async def start_child(sup: Dest, spec: ChildSpec, timeout: float | None = None) -> Any:

@@ -337,6 +337,16 @@ class TerminateRequest(SystemMessage):
         return cell.actor._stop(self.reason)
 
 
+class _StopReply(DownReply):
+    """`proc_lib:stop`'s wait for the end. `monitors`: `sys:terminate` has one too until the process has come to the request."""
+
+    request: TerminateRequest
+
+    @property
+    def monitors(self) -> int:
+        return 1 if self.request.accepted else 2
+
+
 async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None) -> None:
     """`gen_server:stop/3`: after the messages before it the server runs `terminate` and ends with `reason`.
 
@@ -355,7 +365,7 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
     if cell is scheduler.current:
         raise Exit(("calling_self", site))
     request = TerminateRequest(reason)
-    down = DownReply(cell)
+    down = _StopReply(cell, request)
     cell.deliver(request)
     if timeout is not None and timeout <= 0:
         down.abandon()

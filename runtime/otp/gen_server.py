@@ -25,7 +25,7 @@ from typing import Any, ClassVar, NoReturn
 
 from runtime.core.actor import Process
 from runtime.core.control_block import RareState
-from runtime.core.durations import check_duration, check_timeout
+from runtime.core.durations import check_duration, check_timeout, is_duration
 from runtime.core.exits import CallSite, Error, Exit, Unwind, is_shutdown
 from runtime.core.pid import Pid, Ref
 from runtime.core.scheduling import TIMEOUT, current_process
@@ -204,7 +204,7 @@ class GenServer(Process):
     ) -> Coroutine[Any, Any, Any] | None:
         cell = self._myRef
         match result:
-            case None | Ok():
+            case None | Ok() if result is None or _is_timeout(result.timeout):
                 if started is not None:
                     started.acknowledge(cell)
                 if result is None:
@@ -239,11 +239,9 @@ class GenServer(Process):
         try:
             if kind is Call:
                 result = self.handle_call(message.request, message)
-                if type(result) is Reply:  # the common case, inlined
-                    message.answer(result.value)
-                    if result.timeout is None and result.continue_ is None:
-                        return None
-                    return self._options(result)
+                if type(result) is Reply and result.timeout is None and result.continue_ is None:
+                    message.answer(result.value)  # the common case, inlined
+                    return None
                 if type(result) is NoReply and result.timeout is None and result.continue_ is None:
                     return None
             elif kind is Cast:
@@ -289,10 +287,10 @@ class GenServer(Process):
     def _apply(self, result: Any, from_: Call | None) -> Coroutine[Any, Any, Any] | None:
         """Acts on the result of a callback."""
         kind = type(result)
-        if kind is Reply and from_ is not None:
+        if kind is Reply and from_ is not None and (result.timeout is None or _is_timeout(result.timeout)):
             from_.answer(result.value)
             return self._options(result)
-        if kind is NoReply:
+        if kind is NoReply and (result.timeout is None or _is_timeout(result.timeout)):
             return self._options(result)
         if kind is NoneType and from_ is None:
             return None
@@ -311,7 +309,7 @@ class GenServer(Process):
             follow = run(self.handle_continue, result.continue_)
             if type(follow) is CoroutineType:
                 return self._await(follow, None)
-            if type(follow) is not NoReply:
+            if type(follow) is not NoReply or not _is_timeout(follow.timeout):
                 return self._apply(follow, None)
             result = follow
         if result.timeout is not None:
@@ -394,6 +392,11 @@ class GenServer(Process):
         vars(self).clear()
         vars(self).update(state)
         return state
+
+
+def _is_timeout(ms: Any) -> bool:
+    """True unless OTP calls the value bad. Infinity and NaN, which are no Erlang terms, pass: they end the server with badarg."""
+    return ms is None or is_duration(ms) or isinstance(ms, float)
 
 
 def enter_loop(server: GenServer, timeout: float | None = None) -> NoReturn:

@@ -60,6 +60,8 @@ def acknowledged(started: StartReply, timeout: float | None) -> Awaitable[Any]:
 
 
 async def _acknowledged_within(started: StartReply, timeout: float) -> Any:
+    if timeout == 0:  # it has not begun
+        _give_up(started)
     timer = started.target.engine.call_later(timeout / 1000, _give_up, started)
     try:
         return await started

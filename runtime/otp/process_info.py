@@ -14,6 +14,7 @@ from runtime.core.process import Cell
 from runtime.core.reports import ancestors, module_of
 from runtime.core.signals import Monitor
 from runtime.otp.group_leader import group_leader_of
+from runtime.otp.init_ack import StartReply
 from runtime.otp.process_dictionary import dictionary_of
 
 
@@ -100,9 +101,10 @@ def _process_info(pid: Pid) -> dict[str, Any] | None:
     monitors: list[Any] = [
         m.name or m.target.pid for m in cell.relations.monitors if m.name or m.target is not None
     ]
-    target = getattr(cell.execution.waiting, "target", None)  # a pending call or stop monitors its server
-    if isinstance(target, Pid):
-        monitors.append(target)
+    waiting = cell.execution.waiting  # a pending call, stop or start without a link monitors its target
+    target = getattr(waiting, "target", None)
+    if isinstance(target, Pid) and not (isinstance(waiting, StartReply) and waiting.starter is not None):
+        monitors += [target] * getattr(waiting, "monitors", 1)
     return {
         "pid": pid,
         "registered_name": cell.relations.name,

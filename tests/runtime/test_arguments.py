@@ -127,13 +127,30 @@ def test_what_after_takes_for_no_time_is_timeout_value(ms: Any) -> None:
     play(body)
 
 
-@pytest.mark.parametrize("timeout", [NAN, INF, -1, "x", True])
+@pytest.mark.parametrize("timeout", [NAN, INF])
 def test_a_callback_that_returns_no_duration_ends_its_server(timeout: Any) -> None:
     async def body() -> None:
         pid = await Idle.start()
         erlang.monitor(pid)
         gen_server.cast(pid, timeout)
         assert (await erlang.receive(timeout=1000)).reason[0] == "badarg"
+
+    play(body)
+
+
+@pytest.mark.parametrize("timeout", [-1, "x", True])
+def test_a_return_value_whose_timeout_is_none_is_a_bad_one_and_answers_nobody(timeout: Any) -> None:
+    async def body() -> None:
+        pid = await Idle.start()
+        erlang.monitor(pid)
+        gen_server.cast(pid, timeout)
+        assert (await erlang.receive(timeout=1000)).reason == ("bad_return_value", NoReply(timeout=timeout))
+        with pytest.raises(gen_server.Exit) as ended:
+            await gen_server.call(await Idle.start(), timeout)
+        assert ended.value.reason[0] == ("bad_return_value", Reply("ok", timeout=timeout))
+        with pytest.raises(gen_server.StartError) as failed:
+            await Idle.start(timeout)
+        assert failed.value.reason == ("bad_return_value", gen_server.Ok(timeout=timeout))
 
     play(body)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from runtime.core.exits import CallSite, Error, Exit, Throw
+from runtime.core.pid import Pid
 from runtime.otp import erlang, gen_server
 from runtime.otp.erlang import TIMEOUT, Down, ExitMessage
 from runtime.otp.gen_server import (
@@ -150,6 +151,77 @@ def test_start_timeout_kills_and_leaves_no_message(play: Any) -> None:
         assert late.value.reason == "timeout"
         assert erlang.whereis("slow") is None
         assert await erlang.receive(timeout=10) is TIMEOUT
+
+    play(body)
+
+
+def test_who_starts_within_no_time_starts_nothing(play: Any) -> None:
+    async def body() -> None:
+        log: list[Any] = []
+        for start in (Server.start_link, Server.start):
+            with pytest.raises(StartError, match="timeout"):
+                await start(log, Ok(), timeout=0)
+        assert log == [] and await erlang.receive(timeout=10) is TIMEOUT
+
+    play(body)
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_start_is_linked_or_monitored_until_it_is_done(play: Any, linked: bool) -> None:
+    class Slow(GenServer):
+        async def init(self, tester: Pid) -> None:
+            erlang.send(tester, erlang.self_())
+            await erlang.receive(lambda message: message == "go")
+
+    async def body() -> None:
+        me = erlang.self_()
+
+        async def starter() -> None:
+            await (Slow.start_link if linked else Slow.start)(me)
+            erlang.send(me, "started")
+            await erlang.receive()
+
+        parent = erlang.spawn(starter)
+        slow = await erlang.receive()
+        links = [slow] if linked else []
+        monitors = [] if linked else [slow]
+        assert erlang.process_info(parent, ["links", "monitors"]) == [
+            ("links", links),
+            ("monitors", monitors),
+        ]
+        erlang.send(slow, "go")
+        assert await erlang.receive() == "started"
+        assert erlang.process_info(parent, ["links", "monitors"]) == [("links", links), ("monitors", [])]
+
+    play(body)
+
+
+def test_who_stops_a_server_monitors_it_twice_until_it_has_come_to_that(play: Any) -> None:
+    """`proc_lib:stop` does, and `sys:terminate` in it."""
+
+    class Lingering(GenServer):
+        def init(self, tester: Pid) -> None:
+            self.tester = tester
+
+        async def handle_cast(self, request: Any) -> None:
+            await erlang.receive(lambda message: message == "go")
+
+        async def terminate(self, reason: Any) -> None:
+            erlang.send(self.tester, "terminating")
+            await erlang.receive(lambda message: message == "go")
+
+    async def body() -> None:
+        pid = await Lingering.start(erlang.self_())
+        cast(pid, "busy")
+        stopper = erlang.spawn(stop, pid)
+        while erlang.process_info(stopper, "monitors") == ("monitors", []):
+            await erlang.sleep(0)
+        assert erlang.process_info(stopper, "monitors") == ("monitors", [pid, pid])
+        erlang.send(pid, "go")
+        assert await erlang.receive() == "terminating"
+        assert erlang.process_info(stopper, "monitors") == ("monitors", [pid])
+        erlang.send(pid, "go")
+        assert await erlang.await_down(stopper, 1000) in ("normal", "noproc")
 
     play(body)
 

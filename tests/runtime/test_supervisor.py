@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from runtime.core import reports, telemetry
 from runtime.core.exits import Exit
+from runtime.core.pid import Pid
 from runtime.otp import dynamic_supervisor, erlang, supervisor
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.otp.gen_server import GenServer, StartError, Stop, call, cast
@@ -159,6 +160,42 @@ def test_shutdowns(play: Any) -> None:
         assert await erlang.await_down(sup, 20_000) == "shutdown"
         assert 19 <= erlang.monotonic_time() - began < 9000
         assert log == ["+a", "+stubborn", "+c", "-c"]  # the first two had no time for last words
+
+    play(body)
+
+
+@pytest.mark.parametrize(("kind", "linked"), [(Supervisor, True), (DynamicSupervisor, False)])
+def test_a_supervisor_stays_linked_to_a_child_until_it_has_ended(play: Any, kind: Any, linked: bool) -> None:
+    """OTP 25 unlinks behind the DOWN; Elixir's DynamicSupervisor does before it sends the exit signal."""
+
+    class Lingering(GenServer):
+        def init(self, tester: Pid) -> None:
+            self.tester = tester
+            erlang.trap_exit(True)
+
+        async def terminate(self, reason: Any) -> None:
+            erlang.send(self.tester, "terminating")
+            await erlang.receive(lambda message: message == "go")
+
+    async def body() -> None:
+        me = erlang.self_()
+        sup = await kind.start_link()
+        child_spec = ChildSpec("a", (Lingering.start_link, (me,)), shutdown="infinity")
+        start = supervisor.start_child if linked else dynamic_supervisor.start_child
+        started = await start(sup, child_spec)
+        child = started[1] if linked else started
+
+        async def terminate() -> None:
+            erlang.send(me, await supervisor.terminate_child(sup, "a" if linked else child))
+
+        erlang.spawn(terminate)
+        assert await erlang.receive() == "terminating"
+        seen: Any = erlang.process_info(sup, ["links", "monitors"])
+        assert (child in seen[0][1], seen[1][1]) == (linked, [child])
+        erlang.send(child, "go")
+        assert await erlang.receive() == "ok"
+        seen = erlang.process_info(sup, ["links", "messages", "monitors"])
+        assert (child in seen[0][1], *seen[1:]) == (False, ("messages", []), ("monitors", []))
 
     play(body)
 
