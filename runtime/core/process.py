@@ -198,7 +198,7 @@ class Cell(AsyncioTask, ActorReference, Exiting):
         if unhandled is not None:
             unhandled.received()
 
-    def monitored_nobody(self, monitor: Monitor) -> None:
+    def monitored_dead(self, monitor: Monitor) -> None:
         """The running process has created a monitor of a process that does not exist."""
         relations = self.own_relations()
         relations.monitors = including(relations.monitors, monitor)

@@ -1,20 +1,25 @@
-"""The accept queue of one listening socket, kept short when connections come faster than they can be served.
+"""Load shedding at accept: keeps the accept queue of one listening socket short under overload.
 
-Where each request has a connection of its own, what is too much waits in the kernel, unseen: no path is known there, so
-/health waits behind all the rest, and what is served at last was given up long ago. Once the queue is full the kernel
-drops what comes, and its client tries again after one second, three, seven. So while the kernel's queue is longer than
-`SHORT`, it is emptied, and what has come is read without taking it (`MSG_PEEK`). What `HttpOptions.sheddable` says no to is
-served at once. Of the others the newest is the first: who has just come can be helped in time, whatever waits behind
-(adaptive LIFO: Maurer, "Fail at scale", 2015). They wait in line, by address, as long as their waiting time allows it
-(`Admission`); the rest, and who was not looked at in time, are refused without a transport, which costs a tenth of an
-answer. With each of the newest one is refused who has waited too long, so that nobody waits for the flood to end to hear it.
-Who has said nothing yet is looked at again a moment later.
+If every request opens a connection, the excess waits in the kernel's accept queue, where its path is unknown: /health waits
+behind everything else, and a request is served long after its client has given up. Once that queue is full the kernel drops
+SYNs, and clients retry after one, three and seven seconds.
 
-No more than `SHARE` of the time goes into refusing: beyond that it waits, and once `MOST` wait, the kernel drops what comes
-for nothing (Mogul and Ramakrishnan, "Eliminating receive livelock", 1996).
+So while the kernel's queue is longer than `SHORT`, all of it is accepted and the first request of each connection is peeked at
+(`MSG_PEEK`):
 
-Linux alone says how long the queue is. Elsewhere, with TLS, and on a unix socket, whose proxy keeps connections, nothing
-is done.
+* a request that `HttpOptions.sheddable` protects is served at once;
+* of the others the newest is considered first, since it can still be served in time (adaptive LIFO: Maurer, "Fail at scale",
+  2015). `Admission`, with the client's address as the owner, lets it into the line or refuses it;
+* one that was not considered within `LONGEST` seconds is refused. One of these is refused after each of the newest, so that the
+  oldest do not wait for the end of the flood;
+* a connection that has sent nothing yet is looked at again after `PAUSE`, and served after `SILENCE`.
+
+A refusal needs no transport and costs a tenth of a response. Refusing takes at most `SHARE` of the loop's time; once `MOST`
+connections are undecided, no more are accepted and the kernel drops the excess at no cost (Mogul and Ramakrishnan, "Eliminating
+receive livelock", 1996).
+
+Only Linux reports the length of the queue. On other systems, with TLS, and on Unix sockets (whose proxy reuses connections)
+nothing is shed here.
 """
 
 from __future__ import annotations
@@ -38,31 +43,32 @@ if TYPE_CHECKING:
 SHED: Final = ("http", "server", "shed")
 
 SHORT: Final = 16
-PAUSE: Final = 0.004  # seconds from one look to the next
-SILENCE: Final = 0.05  # seconds that a connection may say nothing before it gets a transport
-SHARE: Final = 0.75
-HOLD: Final = 0.012  # seconds, at most, that one look holds the loop
-MOST: Final = 8192  # of whom it is not decided yet whether they are refused
-TOGETHER: Final = 4  # taken out of the line at once
-LONGEST: Final = 0.1  # seconds until it is looked at, and in the line
-ASSUMED: Final = 5000.0  # connections a second, until it has been measured
-ALL: Final = 0.25  # seconds for the last look
-PEEKED: Final = 16_384
+PAUSE: Final = 0.004  # seconds between two looks at the queue
+SILENCE: Final = 0.05  # seconds that a connection may send nothing before it gets a transport
+SHARE: Final = 0.75  # of the loop's time, at most, spent on refusing
+HOLD: Final = 0.012  # seconds, at most, that one look blocks the loop
+MOST: Final = 8192  # undecided connections
+TOGETHER: Final = 4  # connections served per turn of the loop
+LONGEST: Final = 0.1  # seconds, at most, undecided, and again in the line
+ASSUMED: Final = 5000.0  # connections a second, until measured
+ALL: Final = 0.25  # seconds for the last look, when the server stops
+PEEKED: Final = 16_384  # bytes
 MSG_MORE: Final = getattr(socket, "MSG_MORE", 0)
-_QUEUED: Final = 24  # where struct tcp_info has, of a listening socket, the length of its queue
+# Offset of tcpi_unacked in struct tcp_info: of a listening socket, the length of its accept queue.
+_QUEUED: Final = 24
 
 
 class _Accepted(NamedTuple):
-    """A connection that was taken out of the kernel's queue at `at`."""
+    """A connection that was accepted at the time `at`."""
 
     socket: socket.socket
     address: str
     at: float
-    request: Request | None = None  # if it may be refused
+    request: Request | None = None  # set if it may be refused
 
 
 class AcceptQueue:
-    """Owns nothing of the socket but what it took out of its queue."""
+    """The accept queue of one listening socket. Owns the connections it has accepted, not the socket."""
 
     __slots__ = (
         "_last", "_line", "_listener", "_new", "_running", "_silent", "_socket", "_tasks", "_timer", "admission",
@@ -71,9 +77,9 @@ class AcceptQueue:
     def __init__(self, listener: Listener, bound: socket.socket) -> None:
         self._listener = listener
         self._socket = bound
-        self._new: deque[_Accepted] = deque()  # may be refused
-        self._silent: list[_Accepted] = []  # have said nothing yet
-        self._line: deque[_Accepted] = deque()
+        self._new: deque[_Accepted] = deque()  # undecided
+        self._silent: list[_Accepted] = []  # have sent nothing yet
+        self._line: deque[_Accepted] = deque()  # admitted
         self._last = 0.0
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
@@ -81,7 +87,7 @@ class AcceptQueue:
         self.admission = Admission(ASSUMED, LONGEST)
 
     def length(self) -> int:
-        """Connections that wait in the kernel; 0 where it does not say."""
+        """Connections in the kernel's queue; 0 where the system does not report it."""
         if not hasattr(socket, "TCP_INFO"):
             return 0
         try:
@@ -91,7 +97,7 @@ class AcceptQueue:
         return struct.unpack_from("I", information, _QUEUED)[0] if len(information) == _QUEUED + 4 else 0
 
     def look(self, now: float) -> None:
-        """A connection was made: are there many behind it?"""
+        """Called for each new connection: drains the queue if many wait behind it."""
         since = now - self._last
         if since < PAUSE:
             return
@@ -101,7 +107,7 @@ class AcceptQueue:
         self._last = self._listener.now()
 
     def empty(self) -> None:
-        """Takes everybody out of the kernel's queue, and waits for nobody's first words: it is the last look."""
+        """Accepts everything in the kernel's queue and serves the undecided, before the socket is closed."""
         self._drain(MOST, ALL)
         for accepted in (*self._silent, *self._new):
             self._serve(accepted)
@@ -110,11 +116,11 @@ class AcceptQueue:
 
     @property
     def busy(self) -> bool:
-        """Whether somebody was taken out of the kernel's queue and is not yet a connection of the listener."""
+        """True while an accepted connection is not yet one of the listener's."""
         return bool(self._new or self._silent or self._line or self._tasks)
 
     def close(self) -> None:
-        """Closes what is not yet a connection of the listener."""
+        """Closes the accepted connections that are not yet the listener's."""
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -125,12 +131,12 @@ class AcceptQueue:
             waiting.clear()
 
     def _drain(self, length: int, budget: float) -> None:
-        """Takes `length` connections out of the kernel's queue; then decides about the newest, in `budget` seconds."""
+        """Accepts `length` connections, then decides about the newest for `budget` seconds."""
         now = self._listener.now
         silent, self._silent = self._silent, []
         for accepted in silent:
             self._sort(accepted, now())
-        with suppress(OSError):  # nobody is left, or no descriptor
+        with suppress(OSError):  # the queue is empty, or there is no file descriptor left
             for _ in range(min(length, MOST - len(self._new))):
                 opened, address = self._socket.accept()
                 opened.setblocking(False)
@@ -179,7 +185,7 @@ class AcceptQueue:
             self._refuse(accepted)
 
     def _sheddable(self, data: bytes) -> Request | None:
-        """The request that may be refused: it is here as a whole, so that no more of it comes when the socket is closed."""
+        """The request if it may be refused. It must be complete: data that arrives after the close would cause a reset."""
         parser = Connection(self._listener.options)
         events = parser.receive(data)
         parser.close()
@@ -195,13 +201,13 @@ class AcceptQueue:
         data = answer.whole(response, answer.CLOSE, request.method != "HEAD")
         with opened, suppress(OSError):
             opened.recv(PEEKED)
-            # MSG_MORE: in one segment with the FIN, which saves a third of the cost.
+            # MSG_MORE sends the response and the FIN in one segment, which saves a third of the cost.
             opened.send(data, MSG_MORE)
         if telemetry.attached(SHED):
             telemetry.execute(SHED, {"count": 1}, {"method": request.method, "path": request.path})
 
     def _advance(self) -> None:
-        """Some of the line; then others have their turn."""
+        """Serves the first few of the line, then yields to the loop."""
         for _ in range(min(TOGETHER, len(self._line))):
             accepted = self._line.popleft()
             self._serve(accepted)
@@ -219,5 +225,5 @@ class AcceptQueue:
     async def _connect(self, opened: socket.socket) -> None:
         try:
             await self._listener.loop.connect_accepted_socket(self._listener.make, opened)
-        except OSError:  # it has gone meanwhile
+        except OSError:  # the client has closed it meanwhile
             opened.close()

@@ -1,16 +1,16 @@
-"""Admission: work is let in by how long it would wait, not by how much of it there is.
+"""Admission control: work is admitted by how long it would wait, not by how much of it there is.
 
-What is in a lane and how fast the lane serves give the waiting time of the next (Little's law). The rate is measured
-while the lane is pressed; at other times a sample can only raise it, since then it tells how much there was to do and
-not how much could be done. So what would wait longer than `longest` is refused at once, while it costs little, and
-what is let in is answered soon whatever is offered.
+The length of a lane and its service rate give the waiting time of the next piece of work (Little's law). Work that would wait
+longer than `longest` is refused at once, while that is cheap, so what is admitted is served soon under any load. The rate is
+measured while the lane is busy; at other times a sample can only raise it, since it then shows how much work there was and not
+how much could be done.
 
-An owner may fill the lane up to `SHARE` times the room that is left (the dynamic threshold of Choudhury and Hahne,
-1998): one alone gets two thirds, two get two fifths each, and there is always room for somebody new. When the rate
-falls, what a greedy one has put in before is suddenly too much; those who ask for little do not pay for that: up to
-`OVER` times its room the lane still takes what an owner has less of than half an equal share.
+An owner may hold up to `SHARE` times the room that is left (the dynamic threshold of Choudhury and Hahne, 1998): one owner
+alone gets two thirds of the lane, two get two fifths each, and there is always room for another. When the rate falls, the lane
+may already hold too much of a greedy owner's work. Modest owners do not pay for that: up to `OVER` times its room the lane still
+admits an owner that holds less than half of an equal share.
 
-A pure state machine: it is told what happens and when (`now`, monotonic seconds), and has no clock of its own.
+A pure state machine without a clock: the caller passes the time (`now`, monotonic seconds).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import math
 from collections.abc import Hashable
 from typing import Final
 
-LONGEST: Final = 0.4  # seconds that work may wait; half a second with what it waited in an `AcceptQueue`
-LEAST: Final = 16  # in a lane without question, else a slow lane could not be measured
-LEAST_EACH: Final = 4  # of them of one owner
+LONGEST: Final = 0.4  # seconds that work may wait; half a second including its time in an `AcceptQueue`
+LEAST: Final = 16  # always admitted: the rate of a slow lane could not be measured with fewer
+LEAST_EACH: Final = 4  # of these, per owner
 SHARE: Final = 2.0
 OVER: Final = 1.5
-ROUND: Final = 0.1  # seconds, at least, over which a rate is measured
-MEMORY: Final = 0.5  # seconds after which a measured rate counts for two thirds
-FORGET: Final = 10.0  # seconds of idleness after which a low rate says nothing any more
+ROUND: Final = 0.1  # seconds, at least, per measurement of the rate
+MEMORY: Final = 0.5  # seconds: the time constant of the rate's exponential average
+FORGET: Final = 10.0  # idle seconds after which a low rate is forgotten
 LONGEST_RETRY: Final = 30
 
 
 class Admission:
-    """One lane. `assumed`: served a second, as long as nothing has been measured."""
+    """One lane. `assumed` is its rate, per second, until one has been measured; `longest` the seconds that work may wait."""
 
     __slots__ = (
         "_assumed", "_began", "_last", "_lowest", "_owners", "_room", "_served", "longest", "rate", "waiting",
@@ -40,24 +40,24 @@ class Admission:
     def __init__(self, assumed: float, longest: float = LONGEST) -> None:
         self.longest = longest
         self._serves(assumed)
-        self.waiting = 0  # let in and not served yet
+        self.waiting = 0  # admitted and not served yet
         self._assumed = assumed
         self._owners: dict[Hashable, int] = {}
-        self._last = -math.inf  # when something was served, or the lane ceased to be empty
-        self._began = 0.0  # of the round that is being measured
-        self._served = 0  # in it
-        self._lowest = 0  # what waited in it, at least
+        self._last = -math.inf  # when work was last served, or the lane ceased to be empty
+        self._began = 0.0  # start of the current measurement
+        self._served = 0  # since then
+        self._lowest = 0  # the least that was waiting since then
 
     def expected(self) -> float:
-        """Seconds that the next would wait."""
+        """Seconds that the next piece of work would wait."""
         return self.waiting / self.rate
 
     def full(self, now: float) -> bool:
-        """Whether nobody is let in. Who asks this first need not find out whose the work is."""
+        """True if no owner is admitted: a caller that asks this first can save finding out the owner."""
         return self.waiting >= LEAST and (self.waiting >= OVER * self._room or self._stalled(now))
 
     def enter(self, owner: Hashable, now: float) -> bool:
-        """Whether this piece of work is let in; if it is, `leave` has to follow."""
+        """Returns True if a piece of work is admitted; `leave` must be called when it is served."""
         own = self._owners.get(owner, 0)
         crowded = self.waiting >= LEAST or own >= LEAST_EACH
         if crowded and (self.full(now) or own >= self._share(own)):
@@ -72,7 +72,7 @@ class Admission:
         return True
 
     def leave(self, owner: Hashable, now: float) -> None:
-        """What was let in is served, or has failed: it waits no more."""
+        """An admitted piece of work was served, or has failed."""
         owners = self._owners
         left = owners[owner] - 1
         if left:
@@ -90,7 +90,7 @@ class Admission:
             self._begin_round(now)
 
     def retry_after(self, now: float) -> int:
-        """Whole seconds after which it is worth to ask again."""
+        """Whole seconds after which a retry may succeed."""
         over = now - self._last if self._stalled(now) else self.expected() - self.longest
         return max(1, min(LONGEST_RETRY, math.ceil(over)))
 

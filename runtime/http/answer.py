@@ -1,4 +1,4 @@
-"""The bytes of an answer: its head, and its body whole or in pieces (RFC 9112)."""
+"""Serializes responses: the head, and the body as a whole or in pieces (RFC 9112)."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _date = (_NO_SECOND, b"")
 
 
 def constant(name: bytes, value: bytes) -> Field:
-    """A field that many answers have: its line is made and checked once. Raises ValueError for one that would break a head."""
+    """A field that many responses have: its line is built and checked once. Raises ValueError if it contains CR, LF or NUL."""
     field = (name, value)
     _lines[field] = _line(field)
     return field
 
 
 def whole(response: Response, connection: bytes, with_body: bool = True) -> bytes:
-    """Head and body of an answer. `connection` is a line of CLOSE or KEEP_ALIVE, or empty. Raises ValueError as `head` does."""
+    """Head and body of a response. `connection` is CLOSE, KEEP_ALIVE or empty. Raises ValueError as `head` does."""
     status, body = response.status, response.body
     if not has_body(status):
         return head(status, response.headers, connection, date_line())
@@ -46,25 +46,25 @@ def whole(response: Response, connection: bytes, with_body: bool = True) -> byte
 
 
 def head(status: int, fields: Fields, *lines: bytes) -> bytes:
-    """The head of an answer.
+    """The head of a response.
 
-    `lines` are whole field lines with their CRLF, or empty. Raises ValueError for a field that would break it.
+    `lines` are complete field lines with their CRLF, or empty. Raises ValueError for a field that contains CR, LF or NUL.
     """
     return b"".join([*_begun(status, fields), *lines, b"\r\n"])
 
 
 def ends_with_connection(response: Response, version: str) -> bool:
-    """Whether only the connection's end tells where the body of a streamed answer ends."""
+    """True if the body of a streamed response ends with the connection (RFC 9112 6.3)."""
     return not _is_chunked(response, version) and not _is_sized(response)
 
 
 async def pieces(
     response: Response, version: str, connection: bytes, with_body: bool
 ) -> AsyncIterator[bytes]:
-    """Head and body of an answer whose body is an async iterator, as they come.
+    """Yields the head and then the body of a response whose body is an async iterator.
 
-    Chunked for a peer that speaks `version` 1.1, unless the answer has its Content-Length. Raises what the iterator raises; the
-    answer is then not whole.
+    The body is chunked if `version` is 1.1, unless the response has a Content-Length. Raises what the iterator raises; the
+    response is then incomplete.
     """
     chunked = _is_chunked(response, version)
     framing = _CHUNKED if chunked else b""
@@ -77,12 +77,12 @@ async def pieces(
 
 
 def has_body(status: int) -> bool:
-    """False for the statuses that end with their head (RFC 9110 6.4.1); those have no Content-Length either (8.6)."""
+    """False for the statuses whose responses have no body (RFC 9110 6.4.1), and so no Content-Length (8.6)."""
     return status >= 200 and status != 204 and status != 304
 
 
 def date_line() -> bytes:
-    """The Date field (RFC 9110 6.6.1), made once a second."""
+    """The Date field's line (RFC 9110 6.6.1), built once a second."""
     global _date
     second = int(time())
     if _date[0] != second:

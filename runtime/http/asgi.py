@@ -1,8 +1,8 @@
-"""An ASGI 3 application as a handler.
+"""An ASGI 3 application as a handler, so that a FastAPI or Starlette app shares the server's port.
 
-A FastAPI or Starlette app shares the port (HTTP scopes; WebSockets are `runtime.phoenix`'s).
+HTTP scopes only; WebSockets belong to `runtime.phoenix`. Example:
 
-handler = asgi(app, otherwise=our_handler, prefix="/legacy")
+    handler = asgi(app, otherwise=our_handler, prefix="/legacy")
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ App = Callable[
 ]
 Handler = Callable[[Request], Awaitable[Response | None] | Response | None]
 
-_AHEAD: Final = 8  # pieces of an answer that wait for the connection before the app has to
+_AHEAD: Final = 8  # pieces of a response that are queued before `send` waits
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"date"})
 
 
 def asgi(app: App, otherwise: Handler | None = None, prefix: str = "") -> Handler:
-    """A handler that gives requests below `prefix` to the application, and all others to `otherwise`."""
+    """A handler that passes requests below `prefix` to the application and all others to `otherwise`."""
 
     def handler(request: Request) -> Awaitable[Response | None] | Response | None:
         if otherwise is not None and not (request.path + "/").startswith(prefix + "/"):
@@ -37,7 +37,7 @@ def asgi(app: App, otherwise: Handler | None = None, prefix: str = "") -> Handle
 
 
 class _Cycle:
-    """One request: the app runs in a task of its own and may go on after its answer."""
+    """One request: the app runs in its own task, which may go on after the response."""
 
     def __init__(self, app: App, request: Request, prefix: str) -> None:
         self._app = app
@@ -67,7 +67,7 @@ class _Cycle:
         }
 
     async def answer(self) -> Response:
-        """The answer, once its head is known."""
+        """The response, once its head is known. Raises what the app raises before that."""
         running = asyncio.ensure_future(self._run())
         await self._begun.wait()
         if self._start is None:
@@ -88,7 +88,8 @@ class _Cycle:
                 yield piece
                 piece = await self._pieces.get()
         finally:
-            running.cancel() if piece is not None else None
+            if piece is not None:
+                running.cancel()
 
     async def _run(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The body of a request: pieces come in from the connection, the handler reads them when it wants them."""
+"""The body of a request: the connection feeds it, the handler reads it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DISCONNECTED: Final = 0
 
 
 class BodyError(Exception):
-    """The body can't be had: `status` is the answer that says so (413, 408, 400), or DISCONNECTED if nobody is there for one."""
+    """The body cannot be read: `status` is that of the response (413, 408, 400), or DISCONNECTED if the client has gone."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -19,7 +19,7 @@ class BodyError(Exception):
 
 
 class Body:
-    """What has come and was not read. `complete` once the last byte is there; `wanted` is called when a reader waits."""
+    """The part of a body that was received and not read. `complete` once the last byte has arrived."""
 
     __slots__ = (
         "_error",
@@ -37,7 +37,7 @@ class Body:
     def __init__(
         self, length: int | None, wanted: Callable[[], None] | None = None, come: bytes = b""
     ) -> None:
-        """`length` as announced; None of a chunked one. What has `come` with the head is its beginning."""
+        """`length` is the Content-Length, None if chunked; `wanted` is called when a reader waits; `come` is its beginning."""
         self.length = length
         self.received = self.buffered = len(come)
         self.complete = length == self.received
@@ -50,13 +50,13 @@ class Body:
 
     @property
     def unread(self) -> int:
-        """Bytes that wait for a reader. One that gathers the whole body has a bound of its own."""
+        """Bytes that wait for a reader; 0 during `read`, which has its own limit."""
         return 0 if self._gathering else self.buffered
 
     # ---- the connection's side
 
     def feed(self, data: bytes) -> None:
-        """A piece."""
+        """Adds a piece."""
         self.received += len(data)
         if not self.discarded:
             self._parts.append(data)
@@ -64,18 +64,18 @@ class Body:
             self._wake()
 
     def end(self) -> None:
-        """The last piece was fed."""
+        """The body is complete."""
         self.complete = True
         self._wake()
 
     def fail(self, error: BodyError) -> None:
-        """No more will come."""
+        """The rest will not come: readers get the error."""
         if not self.complete and self._error is None:
             self._error = error
             self._wake()
 
     def discard(self) -> None:
-        """Nobody will read it."""
+        """Drops what has come and will come: the handler will not read it."""
         self.discarded = True
         self._parts.clear()
         self.buffered = 0
@@ -89,20 +89,20 @@ class Body:
     # ---- the handler's side
 
     def whole(self, limit: int) -> bytes | None:
-        """The whole body if it has come, without waiting. Raises BodyError 413 if it is longer than `limit` bytes."""
+        """The whole body if it has arrived, else None. Raises BodyError 413 if it is longer than `limit` bytes."""
         if self.received > limit or (self.length is not None and self.length > limit):
             raise BodyError(413, f"The body is larger than {limit} bytes")
         return self._take() if self.complete else None
 
     async def read(self, limit: int) -> bytes:
-        """The whole body. Raises BodyError: 413 if it is longer than `limit` bytes, as early as that is known."""
+        """Waits for the whole body. Raises BodyError, with 413 as soon as it is known to be longer than `limit` bytes."""
         self._gathering = True
         while (whole := self.whole(limit)) is None:
             await self._more()
         return whole
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The body in pieces, as they come. Raises BodyError."""
+        """Yields the body in pieces as they arrive. Raises BodyError."""
         while True:
             if self._parts:
                 yield self._take()
@@ -127,8 +127,8 @@ class Body:
     def _check(self) -> None:
         error = self._error
         if error is not None and not self.complete:
-            # A new one: one that is kept would hold the frames that hold it.
+            # A new one: the stored one would reference the frames that reference it.
             raise BodyError(error.status, error.reason)
 
 
-EMPTY: Final = Body(0)  # of all requests that have none
+EMPTY: Final = Body(0)  # shared by all requests without one

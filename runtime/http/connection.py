@@ -1,21 +1,18 @@
-"""An HTTP/1.1 connection of a server, without IO and without a clock: bytes in, events out. llhttp keeps the grammar.
+"""The server side of an HTTP/1.1 connection as a sans-IO state machine: bytes in, events out. Parsing is llhttp's.
 
-Events: a `Request` is a head; the bytes of its body and `END` follow unless its `content_length` is 0; a `Refusal` is
-the last one.
+Events: a `Request` is a head; pieces of its body and `END` follow unless its `content_length` is 0; nothing follows a `Refusal`.
 
-The parser is fed in pieces that end where a message may end: a head and a chunked body end with an empty line, any
-other body after its length. So no piece holds the bytes of two messages, which is what makes all that follows exact:
+llhttp is fed pieces that end where a message may end: a head and a chunked body end with an empty line, any other body after
+its length. So no piece holds bytes of two messages, and these limits are exact:
 
-- all that is not body (request line, fields; sizes, extensions and trailer fields of a chunked body) is within
-  `max_head`;
-- no more than `max_ahead` requests are parsed and not answered: the bytes behind them wait;
-- bytes behind an upgrade are not parsed. Every other Upgrade is ignored; llhttp can't ignore one, so a new parser reads
-  that body.
+- what is not body data (request line and fields; chunk sizes, chunk extensions and trailer fields) is at most `max_head` bytes;
+- at most `max_ahead` requests are parsed before they are answered: the bytes behind them wait;
+- the bytes behind an upgrade are not parsed. Any other Upgrade is ignored; llhttp cannot do that, so a new parser reads the body.
 
 Trailer fields are counted and dropped (RFC 9110 6.5.1).
 
-What a head says follows from its bytes: one that has come twice in a row is not parsed again, as long as the same bytes
-come, with a body of its length behind them or none.
+A head that came twice in a row is not parsed a third time, as long as the same bytes come with a body of the same length behind
+them.
 """
 
 from __future__ import annotations
@@ -38,18 +35,18 @@ Event = Request | bytes | Literal[True] | Refusal
 
 _EMPTY_LINE: Final = b"\r\n\r\n"
 _PIECE: Final = 16_384
-_PIECES: Final = 128  # fed for one call of `receive`: a body of empty lines is cut at each of them
-_NONE: Final[list[Event]] = []  # nothing is appended between two calls of `receive`
+_PIECES: Final = 128  # per call of `receive`: a body of empty lines is split at each of them
+_NONE: Final[list[Event]] = []  # llhttp calls back only during `receive`, so nothing is appended to it
 _HTTP_1_1: Final = b" HTTP/1.1\r"
-_CHUNK: Final = 16  # bytes beside its data that a chunk may have without being counted
+_CHUNK: Final = 16  # bytes of framing per chunk that do not count against `max_head`
 
 HEAD, LENGTH, CHUNKED, UPGRADED, CLOSED = range(5)
 
 
 class Connection:
-    """The state between two reads.
+    """The state of one connection between two reads.
 
-    Invariants: `pending` requests were given out and not `answered`; `waiting` bytes are unparsed.
+    Invariants: `pending` requests were returned and not `answered`; `waiting` bytes are unparsed.
     """
 
     __slots__ = (
@@ -68,22 +65,22 @@ class Connection:
         self.phase = HEAD
         self.pending = 0
         self.count = 0  # of requests so far
-        # True if the last `receive` has left bytes unparsed, so that others get a turn.
+        # True if the last `receive` left bytes unparsed to let other connections run.
         self.unfinished = False
         self._refusal: Refusal | None = None
         self._muted = False
-        self._raw = bytearray()  # of the head, but for the piece that is parsed
+        self._raw = bytearray()  # the head so far, without the piece being parsed
         self._data = b""
-        self._last = b""  # a whole head, in one piece
-        self._again: Request | None = None  # what it says, once it has come twice; given out as copies
+        self._last = b""  # the last head that came in one piece
+        self._again: Request | None = None  # its request, once it has come twice; returned as copies
         self._begin()
 
     def _begin(self) -> None:
         self.phase = HEAD
         self._url = b""
         self._fields: Fields = []
-        self._beside = 0  # bytes of this message that are no body
-        self._left = 0  # of a body with a length
+        self._beside = 0  # bytes of this message that are not body data
+        self._left = 0  # bytes left of a body with a length
         self._trailers = 0
         self._tail = b""
         self._ignoring = False
@@ -101,7 +98,7 @@ class Connection:
         return len(self._rest)
 
     def receive(self, data: bytes) -> list[Event]:
-        """What these bytes, behind those that wait, complete. If it leaves some `unfinished`, call it again with none."""
+        """Parses `data` behind the waiting bytes into events. If that leaves some `unfinished`, call it again with `b""`."""
         if self._rest:
             data = self._rest + data
             self._rest = b""
@@ -142,7 +139,7 @@ class Connection:
         return events
 
     def answered(self) -> None:
-        """A request was answered: another one may be parsed. Call `receive(b"")` for what waits."""
+        """A request was answered, so another may be parsed: call `receive(b"")` for the waiting bytes."""
         self.pending -= 1
 
     def take_rest(self) -> bytes:
@@ -151,7 +148,7 @@ class Connection:
         return rest
 
     def close(self) -> None:
-        """Nothing more will be parsed. The parser holds this object, and would keep it for the garbage collector."""
+        """Stops parsing, and breaks the reference cycle between the parser and this object."""
         self.phase = CLOSED
         self._parser = self._refusal = self._again = None
         self._rest = b""
@@ -183,7 +180,7 @@ class Connection:
             return self._why(error)
         if self.phase == HEAD:
             if phase != HEAD or not self._beside:
-                return None  # a message has ended
+                return None  # the message is complete
             if self._beside > self._options.max_head:
                 return Refusal(431, "the head is too large")
             self._raw += piece
@@ -195,11 +192,11 @@ class Connection:
 
     def _why(self, error: HttpParserError) -> Refusal:
         raised = self._refusal
-        if raised is not None:  # a new one: the other holds the frames that it was raised in
+        if raised is not None:  # a new one: the stored one references the frames it was raised in
             return Refusal(raised.status, raised.reason)
         cause = error.__context__
         if cause is not None and not isinstance(cause, HttpParserError):
-            raise cause  # a fault of ours
+            raise cause  # a bug in our callbacks
         text = str(error)
         if text == "Invalid HTTP version" or text == "Pause on PRI/Upgrade":
             return Refusal(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
@@ -213,7 +210,7 @@ class Connection:
         return bytes(self._raw + self._data).lstrip(b"\r\n").partition(b"\r\n")[0]
 
     def _ordinary(self) -> None:
-        """llhttp has stopped at an Upgrade. Unless it is meant for us, its body, or the next head, is read by a new parser."""
+        """llhttp has stopped at an Upgrade. Unless we accept it, a new parser reads the body or the next head."""
         if self.phase in (UPGRADED, CLOSED):
             return
         parser = self._parser = HttpRequestParser(self)
@@ -265,7 +262,7 @@ class Connection:
         self._remember(request)
 
     def _remember(self, request: Request) -> None:
-        """A head that says the same whenever it comes, and of what follows only its length, need not be parsed a third time."""
+        """Remembers a head that determines all but the content of its message, so that a third one is not parsed."""
         head = b"" if self._raw else self._data
         if head != self._last:
             self._last, self._again = head, None
@@ -281,7 +278,7 @@ class Connection:
         self._beside -= _CHUNK
 
     def on_message_complete(self) -> None:
-        if self._ignoring:  # llhttp's end of an upgrade
+        if self._ignoring:  # llhttp reports the end of the message at an Upgrade
             self._ignoring = False
             return
         phase = self.phase
@@ -300,7 +297,7 @@ class Connection:
     def _request(self) -> Request:
         parser, fields, url = self._parser, self._fields, self._url
         verb: bytes = parser.get_method()
-        # The parser makes the version's text anew each time; most request lines say what it would, with one space each.
+        # `get_http_version` builds a new string each time; nearly all request lines have this form, with single spaces.
         if not self._raw and self._data.startswith(_HTTP_1_1, len(verb) + 1 + len(url)):
             version = "1.1"
         else:
@@ -322,7 +319,7 @@ class Connection:
                 raise Refusal(400, "a Host is needed")
         elif not is_host(host):
             raise Refusal(400, "the Host can't be read")
-        if authority is not None:  # it is what counts (RFC 9112 3.2.2)
+        if authority is not None:  # it replaces Host (RFC 9112 3.2.2)
             headers[b"host"] = authority
             fields[:] = [pair for pair in fields if pair[0] != b"host"]
             fields.append((b"host", authority))
@@ -341,9 +338,9 @@ class Connection:
         return request
 
     def _expect_body(self, request: Request, upgrade: bool) -> None:
-        """Sets the phase that follows this head. With `upgrade` llhttp ends the message here, whatever its length.
+        """Sets the phase after this head. With `upgrade` llhttp ends the message here, whatever its length.
 
-        An Upgrade that is ignored changes nothing (RFC 9110 7.8): the client waits for the 101 before it speaks otherwise.
+        An ignored Upgrade changes nothing (RFC 9110 7.8): the client waits for the 101 before it changes the protocol.
         """
         length = request.content_length
         self._ignoring = upgrade
@@ -369,8 +366,8 @@ class Connection:
                 self.phase = CLOSED
 
     def _check_line(self, method: bytes) -> None:
-        """One space between the parts of the request line, where llhttp lets more pass (RFC 9112 3)."""
-        # Method, target, two spaces and a version of eight bytes; empty lines before it are found by the second look.
+        """Refuses more than one space between the parts of the request line, which llhttp accepts (RFC 9112 3)."""
+        # Method, target, two spaces and a version of eight bytes. `_line` also skips empty lines before them.
         length = len(method) + len(self._url) + 10
         if (self._raw or self._data.find(b"\r\n") != length) and len(self._line()) != length:
             raise Refusal(400, "a request line has one space between its parts")

@@ -1,7 +1,7 @@
-"""How long each phase of a connection may take, and whether it has taken longer. Pure: the server's sweep brings the time.
+"""Deadlines: how long each phase of a connection may take. A pure state machine; the server's sweep passes the time.
 
-A connection has no timer, so that nothing is paid where nothing is slow: a phase begins when a sweep first sees it, and what
-it may take is exceeded by one sweep at most. Times are seconds.
+Connections have no timers, so a fast one pays nothing. A phase begins when a sweep first sees it, so it may exceed its deadline
+by at most the interval of two sweeps. Times are seconds.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from runtime.http.options import HttpOptions
 class Phase(Enum):
     """What a connection is doing."""
 
-    HEAD = auto()  # a head is to come: the first one, or one that has begun
-    BODY = auto()  # of a request, and we are reading
-    HANDLER = auto()  # has the request, or what it has not read is enough for now
-    SEND = auto()  # the peer is to take an answer
+    HEAD = auto()  # waiting for the first head, or for the rest of one
+    BODY = auto()  # reading a body
+    HANDLER = auto()  # the handler runs, or has enough of the body to read
+    SEND = auto()  # waiting for the peer to read a response
     IDLE = auto()  # between two requests
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a sweep sees.
+    """What a sweep sees of a connection.
 
-    `request` is its number, so that two phases of one kind are told apart; `count`: bytes of its body that have come, or bytes of
-    answers that the peer has taken.
+    `request` is the request's number, which distinguishes two phases of one kind; `count` the bytes of its body received so far,
+    or the bytes of responses that the peer has read.
     """
 
     phase: Phase
@@ -36,7 +36,7 @@ class Progress:
 
 
 class Deadlines:
-    """Of one connection."""
+    """The deadlines of one connection."""
 
     __slots__ = ("_begun", "_since")
 
@@ -45,7 +45,7 @@ class Deadlines:
         self._since = now
 
     def is_over(self, seen: Progress, options: HttpOptions, now: float) -> bool:
-        """Whether the phase has taken longer than it may."""
+        """True if the current phase has exceeded its deadline."""
         if seen.phase is not self._begun.phase or seen.request != self._begun.request:
             self._begun, self._since = seen, now
         spent = now - self._since

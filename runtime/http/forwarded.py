@@ -1,4 +1,4 @@
-"""What trusted proxies say of a request: who sent it and by which scheme (X-Forwarded-For, X-Forwarded-Proto)."""
+"""Client address and scheme as reported by trusted proxies (X-Forwarded-For, X-Forwarded-Proto)."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from runtime.http.messages import Request
 
 _SCHEMES: Final = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 ANY: Final = "*"
-LONGEST_ADDRESS: Final = 64  # characters: an IPv6 address and its zone
+MAX_ADDRESS: Final = 64  # characters: an IPv6 address and its zone
 
 
 class Forwarded:
-    """The proxies that are believed: addresses, networks, or `*`. Raises ValueError for what is neither."""
+    """The trusted proxies: addresses, networks, or `*`. Raises ValueError for anything else."""
 
     def __init__(self, trusted: Sequence[str]) -> None:
         self._any = ANY in trusted
         self._networks: list[IPv4Network | IPv6Network] = [
             ip_network(each, strict=False) for each in trusted if each != ANY
         ]
-        self._known: dict[str, bool] = {}  # by addresses, whose length is bounded
+        self._known: dict[str, bool] = {}  # keys are valid addresses, so their length is bounded
 
     def trusts(self, address: str) -> bool:
-        """Whether a proxy of this address is believed."""
+        """True if a proxy of this address is trusted."""
         known = self._known.get(address)
         if known is None:
             ip = _parsed(address)
@@ -37,11 +37,10 @@ class Forwarded:
         return known
 
     def apply(self, request: Request) -> None:
-        """Sets `forwarded` of a request that came by a trusted proxy.
+        """Sets `forwarded` of a request that came through a trusted proxy.
 
-        The client is the last hop that is not trusted, or if that is no address, which says nothing, the proxy that has written
-        it. Where the list of schemes is as long as that of hops, its scheme is the one beside it, and otherwise the first, which
-        the outermost proxy has written.
+        The client is the last hop that is not trusted; if that is not an address, the proxy that wrote it. The scheme is the
+        one at the client's position if both lists have the same length, otherwise the first, written by the outermost proxy.
         """
         peer = request.client
         if peer is None or not self.trusts(peer[0]):
@@ -62,14 +61,14 @@ class Forwarded:
 
 
 def _address(hop: str) -> str:
-    """The address of a hop, which may have a port."""
+    """The address of a hop, without its port."""
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    return _ip(text) if len(text) <= LONGEST_ADDRESS else None  # what is kept by a client's text has a bound
+    return _ip(text) if len(text) <= MAX_ADDRESS else None  # bounds the keys of `_ip`'s cache
 
 
 @lru_cache(4096)
@@ -78,4 +77,4 @@ def _ip(text: str) -> IPv4Address | IPv6Address | None:
         ip = ip_address(text)
     except ValueError:
         return None
-    return getattr(ip, "ipv4_mapped", None) or ip  # of a socket that takes both families
+    return getattr(ip, "ipv4_mapped", None) or ip  # as an IPv6 socket reports IPv4 peers

@@ -1,9 +1,9 @@
-"""The end of a connection whose peer may still be sending: a lingering close (RFC 9112 9.6).
+"""Lingering close: ends a connection whose peer may still be sending (RFC 9112 9.6).
 
-If the socket were closed at once, what still comes would be answered with a reset, and the peer could lose our last answer
-in it. So only the write side closes, and what comes is read and dropped until the peer closes as well, or has had its time.
+If the socket were closed at once, data that still arrives would cause a reset, and the peer could lose our last response. So
+only the write side is closed, and data is read and dropped until the peer closes as well or its time is over.
 
-Of TLS no write side can close alone: its `close` says that nothing follows (RFC 8446 6.1), and reads and drops by itself.
+TLS has no half-close: its `close` sends close_notify (RFC 8446 6.1), and reads and drops data itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LingeringClose(asyncio.Protocol):
-    """What a connection of a `Listener` is behind its last answer, which `writer` has written."""
+    """The protocol of a connection after its last response, which `writer` has written."""
 
     __slots__ = ("_deadlines", "_dropped", "_heard", "_listener", "_since", "_transport", "_writer")
 
@@ -27,7 +27,7 @@ class LingeringClose(asyncio.Protocol):
         self._listener = listener
         self._writer = writer
         self._transport: Any = None
-        self._deadlines = Deadlines(listener.now())  # of the answer that is still to be taken
+        self._deadlines = Deadlines(listener.now())  # for the response that the peer is still reading
         self._since = self._heard = listener.now()
         self._dropped = 0  # bytes
 
@@ -50,9 +50,9 @@ class LingeringClose(asyncio.Protocol):
         self._writer.lost(exc)
 
     def tick(self, now: float) -> None:
-        """From the server's sweep: ends a connection whose peer goes on too long, or says nothing."""
+        """From the server's sweep: ends a connection whose peer sends for too long, or sends nothing."""
         options, writer = self._listener.options, self._writer
-        if buffered := writer.buffered:  # it has to take the answer first, in the time of every other
+        if buffered := writer.buffered:  # the peer reads the response first, with the usual deadline
             if self._deadlines.is_over(Progress(Phase.SEND, 0, writer.sent - buffered), options, now):
                 self.abort()
             self._since = self._heard = now
@@ -60,7 +60,7 @@ class LingeringClose(asyncio.Protocol):
             self.abort()
 
     def shutdown(self) -> None:
-        """The server stops; the peer may have its answer all the same."""
+        """Does nothing when the server stops: the peer may still read its response."""
 
     def abort(self) -> None:
         """Ends the connection now."""

@@ -1,4 +1,4 @@
-"""Requests and answers as a handler sees them."""
+"""Requests and responses as a handler sees them."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ Peer = tuple[str, int]
 
 
 class RequestOrigin(Protocol):
-    """The connection a request came on, as far as the request needs it."""
+    """What a request needs of its connection."""
 
     scheme: str
 
     def peer(self) -> Peer | None:
-        """Address and port of the other end."""
+        """Address and port of the peer."""
         ...
 
     def disconnected(self) -> asyncio.Future[None]:
-        """Done when the other end has gone."""
+        """A future that is done when the peer has disconnected."""
         ...
 
     def body_wanted(self) -> None:
-        """The handler waits for more of the body."""
+        """The handler is waiting for more of the body."""
         ...
 
 
 class Request:
     """The head of a request, and its body.
 
-    `path` and `query` are as they came, undecoded; of an absolute-form target only what follows the authority, which
-    is then the Host. `fields` are the field lines in order, names in lower case; `headers` joins those of one name by
-    ", ". `content_length` is None for a chunked body. `upgrade` is True if the client wants a WebSocket here and may
-    have one. `forwarded` is what a trusted proxy says of client and scheme.
+    `path` and `query` are not decoded; of an absolute-form target they are what follows the authority, which replaces
+    Host. `fields` are the field lines in order, names in lower case; `headers` joins those of one name by ", ".
+    `content_length` is None for a chunked body. `upgrade` is True if the client asks for a WebSocket on a path that
+    accepts one. `forwarded` holds client and scheme as reported by a trusted proxy.
     """
 
     __slots__ = (
@@ -72,7 +72,7 @@ class Request:
         self.forwarded: tuple[Peer | None, str] | None = None
 
     def copy(self) -> Request:
-        """The same head, on no connection yet and without its body."""
+        """The same head, without connection and body."""
         return Request(
             self.method, self.path, self.query, self.fields, self.headers, self.version, self.keep_alive,
             self.content_length,
@@ -80,33 +80,33 @@ class Request:
 
     @property
     def client(self) -> Peer | None:
-        """Where it came from, by what a trusted proxy says; None on a unix socket."""
+        """Address and port of the client, as reported by a trusted proxy if there is one; None on a Unix socket."""
         return self.link.peer() if self.forwarded is None else self.forwarded[0]
 
     @client.setter
     def client(self, client: Peer) -> None:
-        """Of a request that has come on no connection."""
+        """Sets the client of a request that has no connection."""
         self.forwarded = client, "http"
 
     @property
     def scheme(self) -> str:
-        """http or https, by what a trusted proxy says."""
+        """`http` or `https`, as reported by a trusted proxy if there is one."""
         return self.link.scheme if self.forwarded is None else self.forwarded[1]
 
     def header(self, name: bytes) -> str | None:
-        """A field's value by its lower-case name."""
+        """The value of a field by its lower-case name, None if it is absent."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
     def disconnected(self) -> asyncio.Future[None]:
-        """Done when the client has gone. Whoever waits for it need not answer."""
+        """A future that is done when the client has disconnected. The handler may then return None."""
         return self.link.disconnected()
 
 
 class Response:
-    """Status, whole body and field lines of an answer; its length is the connection's business.
+    """Status, body and fields of a response; the connection adds Content-Length.
 
-    The body may be an async iterator of bytes: it is sent as it comes, chunked.
+    The body may be an async iterator of bytes: it is then sent as it comes, chunked.
     """
 
     __slots__ = ("body", "headers", "status")
@@ -120,7 +120,7 @@ class Response:
 
 
 class Upgrade(Response):
-    """101: after it the connection belongs to `protocol`, which is given the transport and what has come behind the head."""
+    """A 101 response: `protocol` then gets the transport and the bytes behind the head."""
 
     __slots__ = ("protocol",)
 
@@ -130,7 +130,7 @@ class Upgrade(Response):
 
 
 class UpgradedProtocol(asyncio.Protocol):
-    """What a connection is after its upgrade. The server ends it with the rest: `connections` is where it is found."""
+    """The protocol of a connection after its upgrade. The server keeps it in `connections`, to end it when it stops."""
 
     __slots__ = ("connections",)
 
@@ -141,7 +141,7 @@ class UpgradedProtocol(asyncio.Protocol):
         self.connections.discard(self)
 
     def shutdown(self) -> None:
-        """The server stops."""
+        """The server is stopping: ends the connection in an orderly way."""
         raise NotImplementedError
 
     def abort(self) -> None:

@@ -1,4 +1,4 @@
-"""The limits of a server, by name. Defaults are Bandit's and Cowboy's where they have one."""
+"""Options of a server and of its connections. Defaults are Bandit's and Cowboy's where they have one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from runtime.http.messages import Request, Response
 
-# RFC 9110 and 6265 define these with one value; Idempotency-Key is a single item by its draft.
+# Fields with a single value, by RFC 9110, RFC 6265 and Idempotency-Key's draft.
 SINGLE_FIELDS: Final = frozenset(
     {
         b"authorization", b"content-length", b"content-location", b"content-range", b"content-type", b"date",
@@ -22,43 +22,49 @@ SINGLE_FIELDS: Final = frozenset(
 
 
 def refusal(status: int, reason: str) -> Response:
-    """The answer to what is no request: the reason as plain text."""
+    """The response to a request that cannot be served: the reason as plain text."""
     return Response(status, reason.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
 
 
 def all_but_upgrades(request: Request) -> bool:
-    """An upgrade is one request for all that its socket does after it, and a client that is refused one comes back at once."""
+    """Spares upgrades: one is a single request for a long-lived socket, and a refused client retries at once."""
     return not request.upgrade
 
 
 def nothing_mounted(_request: Request) -> bool:
-    """No path takes WebSockets."""
+    """No path accepts WebSockets."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
-    """What a connection may do. Times are seconds, sizes bytes.
+    """Limits of a connection. Times are seconds, sizes bytes.
 
-    max_target: path and query; reading them costs more than the rest. max_head: request line and fields; also what a
-    chunked body may have beside its data (sizes, extensions, trailer fields). max_fields: field lines of a head, and of
-    a trailer. max_ahead: requests parsed and not answered. max_buffered: bytes of bodies, of all these together, that
-    wait for a handler before reading pauses. max_drained: what is read and dropped of a body that the handler left, so
-    that the connection can go on; a longer one ends it. max_lingering: what is read and dropped of a connection that is
-    to be closed. max_connections: open at once; the next is closed (0: no bound). receive_buffer: SO_RCVBUF of every
-    connection, which bounds what one may have waiting in the kernel; Linux takes it twice (0: the kernel decides, up to
-    megabytes). single_fields: those that make a request wrong if they come twice.
+    Sizes and counts:
+        max_target: path and query, which cost more to parse than fields do.
+        max_head: request line and fields; also chunk sizes, chunk extensions and trailer fields of a chunked body.
+        max_fields: field lines of a head, and of a trailer section.
+        max_ahead: pipelined requests that are parsed before they are answered.
+        max_buffered: unread bodies of these requests, in all; beyond it reading pauses.
+        max_drained: the rest of a body the handler did not read that is dropped to keep the connection; a longer one ends it.
+        max_lingering: data dropped during a lingering close.
+        max_connections: open connections; another one is closed at once (0: no limit).
+        receive_buffer: SO_RCVBUF of each connection, which Linux doubles (0: the kernel decides, up to megabytes).
+        single_fields: fields that make a request invalid if they come twice.
 
-    head_timeout: from the first byte of a head to its last, and from the connection to the first head.
-    keepalive_timeout: between requests. body_timeout, body_rate: a body must be there within body_timeout and one
-    second for each body_rate bytes that came. send_timeout, send_rate: the same for the peer that takes an answer.
-    lingering_time, lingering_timeout: how long, in all and without a byte, a connection that is to be closed goes on reading
-    what its peer still sends.
+    Times and rates:
+        head_timeout: from the first byte of a head to its last, and from the connection to its first head.
+        keepalive_timeout: between two requests.
+        body_timeout, body_rate: a body must arrive within body_timeout plus one second per body_rate bytes received.
+        send_timeout, send_rate: likewise for the peer's reading of a response.
+        lingering_time, lingering_timeout: duration of a lingering close, in all and since the last byte.
 
-    upgradable: says of a WebSocket request whether its path takes sockets; elsewhere an Upgrade is ignored (RFC 9110
-    7.8). refusal: makes the answer for what is no request. sheddable: says of the first request of a connection whether
-    it may be refused with 503 when more connections come than can be served; by itself all but upgrades. trusted_proxies:
-    whose X-Forwarded-For and -Proto are believed.
+    Callbacks:
+        upgradable: True if the path of a WebSocket request accepts one; otherwise its Upgrade is ignored (RFC 9110 7.8).
+        refusal: makes the response, from status and reason, to a request that cannot be served.
+        sheddable: True if the first request of a connection may be refused with 503 under overload.
+
+    trusted_proxies: addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are trusted, or `*`.
     """
 
     max_target: int = 10_000
@@ -87,10 +93,10 @@ class HttpOptions:
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Where and how a server listens: on `sockets` if they are given, else at `unix` (a path), else on `host` and `port`.
+    """Where a server listens: on `sockets` if given, else at `unix` (a path), else on `host` and `port`.
 
-    host: None or "" is every address, IPv4 and IPv6. reuse_port: SO_REUSEPORT, so that several processes share the port.
-    certificate, key: PEM files; with them it speaks TLS. grace: seconds that what is under way may take at a stop.
+    host: None or "" means all addresses, IPv4 and IPv6. reuse_port: SO_REUSEPORT, so that several processes share the port.
+    certificate, key: PEM files; with them the server speaks TLS. grace: seconds to finish open requests when it stops.
     """
 
     host: str | None = "127.0.0.1"

@@ -1,6 +1,6 @@
-"""What has come on a connection and waits for its turn: requests in order, and the body that is arriving (RFC 9112 9.3.2).
+"""Pipelining: the requests of a connection that wait to be handled in order, and the body being received (RFC 9112 9.3.2).
 
-Without IO and without a clock, as the `Connection` that it feeds.
+Sans-IO and without a clock, as the `Connection` that it feeds.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _log = logging.getLogger("runtime.http")
 
 
 class Pipeline:
-    """What a server has still to handle of one connection.
+    """The received and unhandled requests of one connection.
 
-    Invariants: `arriving` is the body of the last request that was parsed, while it is not complete; nothing is behind a
-    `Refusal` in `queue`; once `refused`, nothing is arriving.
+    Invariants: `arriving` is the body of the last parsed request while it is incomplete; a `Refusal` is the last in `queue`; once
+    `refused`, no body is arriving.
     """
 
     __slots__ = ("_options", "arriving", "http", "queue", "refused")
@@ -32,19 +32,20 @@ class Pipeline:
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
         self.http = Connection(options)
-        self.queue: list[Request | Refusal] = []  # a few: an empty deque is 700 bytes of every connection
+        # Short, and an empty deque would cost each connection 700 bytes.
+        self.queue: list[Request | Refusal] = []
         self.arriving: Body | None = None
-        self.refused = False  # no request follows those in `queue`
+        self.refused = False  # no request will follow those in `queue`
 
     def receive(self, data: bytes, origin: RequestOrigin, idle: bool) -> Request | None:
-        """Takes bytes that have come on `origin`.
+        """Parses bytes that were received on `origin`.
 
-        If that is `idle`, a request that has come whole and alone is returned; whatever else there is waits in `queue`.
+        If that is `idle`, a complete request that comes alone is returned at once; everything else goes to `queue`.
         """
         events = self.http.receive(data)
         if idle and not self.queue:
             if len(events) == 3 and events[2] is END and type(events[1]) is bytes:
-                request: Any = events[0]  # and its body, as most come
+                request: Any = events[0]  # the usual case: a head and its whole body
                 request.link = origin
                 request.body = Body(len(events[1]), None, events[1])
                 return request
@@ -72,7 +73,7 @@ class Pipeline:
                 self.arriving = None
 
     def refuse(self, refusal: Refusal) -> None:
-        """No more can be read. Whoever has the body that is arriving answers; else the refusal waits for its turn."""
+        """Stops reading. The reader of the arriving body gets the error; without one the refusal is queued."""
         if telemetry.attached(REFUSED):
             telemetry.execute(REFUSED, {"count": 1}, {"status": refusal.status, "reason": refusal.reason})
         _log.info("refused: %d, %s", refusal.status, refusal.reason)
@@ -83,19 +84,19 @@ class Pipeline:
             self.fail(refusal.status, refusal.reason)
 
     def fail(self, status: int, reason: str) -> None:
-        """The body that is arriving will not be complete; see `BodyError`."""
+        """Fails the arriving body with a `BodyError`."""
         body, self.arriving = self.arriving, None
         if body is not None:
             body.fail(BodyError(status, reason))
 
     @property
     def idle(self) -> bool:
-        """Nothing waits for its turn, parsed or not."""
+        """True if nothing waits to be handled, parsed or not."""
         return not self.queue and not self.http.waiting
 
     @property
     def full(self) -> bool:
-        """Nothing more should be read for now."""
+        """True if reading should pause."""
         http = self.http
         return (
             http.waiting > 0
@@ -108,14 +109,14 @@ class Pipeline:
         )
 
     def _unread(self) -> int:
-        """Bytes of bodies that wait for a handler."""
+        """Bytes of bodies that wait to be read by handlers."""
         bodies = {each.body for each in self.queue if type(each) is Request}
-        if self.arriving is not None:  # its request may be among them, or a handler's already
+        if self.arriving is not None:  # its request may be queued, or with a handler already
             bodies.add(self.arriving)
         return sum([body.unread for body in bodies])
 
     def can_drain(self, body: Body) -> bool:
-        """Whether what has not come of a body that its handler has left is little enough to be read and dropped."""
+        """True if the rest of a body that its handler did not read is short enough to be read and dropped."""
         return (
             self.arriving is body
             and body.length is not None
@@ -123,7 +124,7 @@ class Pipeline:
         )
 
     def close(self) -> None:
-        """Nothing more will be handled."""
+        """Drops everything: no more requests will be handled."""
         self.http.close()
         self.queue.clear()
         if self.arriving is not None:

@@ -1,4 +1,4 @@
-"""What a connection writes: answers whole, or in pieces as fast as the peer takes them."""
+"""Writes responses: whole, or in pieces as fast as the peer reads them."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ CLOSED: Final = ("http", "server", "connection", "stop")
 class ResponseWriter:
     """The writing side of one connection.
 
-    `paused`: the peer does not take what is written. `sent`: bytes that were written, whether it has taken them or not.
+    `paused` is True while the transport's buffer is full; `sent` counts the bytes written, whether the peer has read them or not.
     """
 
     __slots__ = ("_drained", "_transport", "paused", "sent")
 
     def __init__(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport  # None once the connection is lost
-        self._drained: asyncio.Future[None] | None = None  # what a streamed answer waits for while `paused`
+        self._drained: asyncio.Future[None] | None = None  # what `stream` waits for while `paused`
         self.paused = False
         self.sent = 0
 
     @property
     def buffered(self) -> int:
-        """Bytes that the peer has not taken; 0 once the connection is lost."""
+        """Bytes in the transport's buffer; 0 once the connection is lost."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
-        """Writes, unless the connection is being closed."""
+        """Writes `data` unless the connection is closing."""
         transport = self._transport
         if not transport.is_closing():
             self.sent += len(data)
             transport.write(data)
 
     async def stream(self, pieces: AsyncIterator[bytes]) -> bool:
-        """Writes the pieces as they come, no faster than the peer takes them. False if it has gone before their end."""
+        """Writes the pieces no faster than the peer reads them. Returns False if the connection is lost before the last one."""
         async for piece in pieces:
             if self._transport is None:
                 return False
@@ -49,16 +49,16 @@ class ResponseWriter:
         return self._transport is not None
 
     def pause(self) -> None:
-        """From the transport: too much is buffered."""
+        """From the transport: its buffer is full."""
         self.paused = True
 
     def resume(self) -> None:
-        """From the transport: the peer has taken most of it."""
+        """From the transport: its buffer has room again."""
         self.paused = False
         self._wake()
 
     def lost(self, error: Exception | None) -> None:
-        """The connection has ended."""
+        """The connection is lost."""
         self._transport = None
         self._wake()
         if telemetry.attached(CLOSED):

@@ -1,10 +1,10 @@
 """An HTTP server as a supervised process.
 
-It owns the listening sockets and all connections, and sweeps through those for the ones that are too slow. Children
-of a supervisor start it with `Server.start_link(handler, ...)`, or subclass it. Calls: `GetAddresses` -> a list of
-socket addresses. If it ends, however that is, everything it has open is closed, and a restarted server finds the port
-free. On an orderly stop it takes no new connections, lets those that are being answered finish for `grace` seconds,
-then ends.
+It owns the listening sockets and all connections, and sweeps through the connections to end the slow ones. Start it under a
+supervisor with `Server.start_link(handler, ...)`, or subclass it. The call `GetAddresses` returns a list of socket addresses.
+
+When it ends, for any reason, its sockets and connections are closed, so a restarted server finds the port free. On an orderly
+stop it accepts no more connections, gives open requests `grace` seconds to finish, and ends.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from runtime.otp.gen_server import GenServer, Reply, Stop
 
 Handler = Callable[[Request], Awaitable[Response | None] | Response | None]
 
-BACKLOG: Final = 4096  # `AcceptQueue` empties it; what finds it full would come again after a second
-LONGEST_SWEEP: Final = 1.0  # seconds between two looks at all connections
-SHORTEST_SWEEP: Final = 0.02
-QUIET: Final = 1.0  # seconds from the stop until who asks nothing is let go
+BACKLOG: Final = 4096  # `AcceptQueue` drains it; a client that finds it full retries after a second
+MAX_SWEEP_INTERVAL: Final = 1.0  # seconds
+MIN_SWEEP_INTERVAL: Final = 0.02
+QUIET: Final = 1.0  # seconds from the stop until idle connections are closed
 _POLL: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class GetAddresses:
-    """Asks where the server listens."""
+    """A call that returns the addresses the server listens on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +74,23 @@ class Listener:
         self.now = self.loop.time
         self.forwarded = Forwarded(options.trusted_proxies) if options.trusted_proxies else None
         self.connections: set[HttpProtocol | LingeringClose] = set()
-        self.upgraded: set[UpgradedProtocol] = set()  # what became of others: no phase of theirs is swept
+        self.upgraded: set[UpgradedProtocol] = set()  # not swept: their protocols have deadlines of their own
         self.servers: list[asyncio.Server] = []
         self.queues: list[AcceptQueue] = []
         self.closing = False
 
     def make(self) -> HttpProtocol:
-        """A new connection."""
+        """The protocol of a new connection."""
         for queue in self.queues:
             queue.look(self.now())
         return HttpProtocol(self)
 
     async def listen(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None = None) -> None:
-        """Takes connections from bound sockets."""
+        """Accepts connections from bound sockets."""
         for bound in sockets:
             if self.options.receive_buffer:
-                # What is accepted inherits it. libuv reads a connection up to 32 times in a row while its buffer of 256,000 bytes
-                # comes back full: with a kernel's buffer that grows to megabytes, twenty fast senders held the loop for 0.3 s.
+                # Accepted sockets inherit it. libuv reads a connection up to 32 times in a row while its buffer of 256,000 bytes
+                # is filled: with kernel buffers that grow to megabytes, twenty fast senders blocked the loop for 0.3 s.
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.options.receive_buffer)
             create: Any = self.loop.create_server
             if bound.family == socket.AF_UNIX:
@@ -106,7 +106,7 @@ class Listener:
             options.head_timeout, options.keepalive_timeout, options.body_timeout, options.send_timeout,
             options.lingering_timeout,
         )  # fmt: skip
-        return min(max(shortest / 8, SHORTEST_SWEEP), LONGEST_SWEEP)
+        return min(max(shortest / 8, MIN_SWEEP_INTERVAL), MAX_SWEEP_INTERVAL)
 
     def sweep(self, now: float) -> None:
         """Ends the connections that are too slow."""
@@ -114,23 +114,23 @@ class Listener:
             connection.tick(now)
 
     def all_connections(self) -> tuple[HttpProtocol | LingeringClose | UpgradedProtocol, ...]:
-        """Everything that is open, before an upgrade and after it."""
+        """All open connections, upgraded or not."""
         return (*self.connections, *self.upgraded)
 
     def stop_listening(self) -> None:
-        """No new connections."""
+        """Accepts no more connections."""
         if not self.closing:
             for queue in self.queues:
-                queue.empty()  # who waits there is lost with the socket
+                queue.empty()  # what waits there would be lost with the socket
         self.closing = True
         for server in self.servers:
             server.close()
 
     async def finish(self, grace: float) -> None:
-        """Lets what is under way finish for `grace` seconds.
+        """Gives open requests `grace` seconds to finish.
 
-        A request may be on its way on a connection that looks idle, above all on one that was just accepted. So those get
-        `QUIET` seconds: what they still ask is answered with "connection: close". Go's net/http does this for new ones.
+        A request may be on its way on a connection that looks idle, above all on a new one. So idle connections are kept for
+        `QUIET` seconds, and a request on one is answered with "connection: close". Go's net/http does so for new ones.
         """
         self.stop_listening()
         began = self.now()
@@ -148,7 +148,7 @@ class Listener:
         return bool(self.connections or self.upgraded) or any(queue.busy for queue in self.queues)
 
     def abort(self) -> None:
-        """Closes everything now."""
+        """Closes all sockets and connections at once."""
         self.closing = True
         self.stop_listening()
         for queue in self.queues:
@@ -158,22 +158,22 @@ class Listener:
 
 
 class Server(GenServer):
-    """Serves a handler.
+    """Serves requests with a handler.
 
-    `Server.start_link(handler, ServerOptions(...))`, or a subclass whose `init` returns `self.serve(...)`.
+    Start it with `Server.start_link(handler, ServerOptions(...))`, or write a subclass whose `init` returns `self.serve(...)`.
     """
 
     def init(self, handler: Handler, options: ServerOptions | None = None) -> Any:
         return self.serve(handler, options or ServerOptions())
 
     async def serve(self, handler: Handler, options: ServerOptions) -> None:
-        """Begins to listen. Raises OSError where it can't."""
+        """Starts listening. Raises OSError if it cannot."""
         erlang.trap_exit(True)
         self.grace = options.grace
         tls = None if options.certificate is None else tls_context(options.certificate, options.key)
         self.sockets = open_sockets(options)
         self.listener = Listener(handler, options.http, "http" if tls is None else "https")
-        # Ends with the process, even if it is killed: no `terminate` runs then.
+        # Also when the process is killed: `terminate` does not run then.
         listener, bound = self.listener, self.sockets
         self.on_exit(lambda _pid: _close(listener, bound))
         await self.listener.listen(self.sockets, tls)
@@ -203,7 +203,7 @@ class Server(GenServer):
         return None
 
     async def terminate(self, reason: Any) -> None:
-        """Finishes what is under way."""
+        """Gives open requests time to finish."""
         await self.listener.finish(self.grace)
 
     def format_status(self) -> Any:
@@ -217,7 +217,7 @@ def _close(listener: Listener, sockets: list[socket.socket]) -> None:
 
 
 def tls_context(certificate: str | Path, key: str | Path | None) -> ssl.SSLContext:
-    """TLS 1.2 and newer with this certificate, HTTP/1.1 alone by ALPN."""
+    """A context for TLS 1.2 and newer with this certificate, and only HTTP/1.1 in ALPN."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     context.set_alpn_protocols(["http/1.1"])
@@ -259,7 +259,7 @@ def bind(host: str | None, port: int, reuse_port: bool = False) -> list[socket.s
 
 
 def bind_unix(path: str | Path) -> socket.socket:
-    """A listening socket at a path; what a server that was killed has left there is replaced. Raises OSError."""
+    """A listening socket at a path; the stale socket of a killed server is replaced. Raises OSError."""
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         place = Path(path)
@@ -277,5 +277,5 @@ def bind_unix(path: str | Path) -> socket.socket:
 
 
 async def addresses(server: Pid | str) -> list[Any]:
-    """Where a server listens."""
+    """The addresses a server listens on."""
     return await gen_server.call(server, GetAddresses())

@@ -1,4 +1,4 @@
-"""What a head has to say beside its grammar: the target's form, the host, single fields (RFC 9110, RFC 9112)."""
+"""Checks of a request's head that llhttp does not make: target, Host, single fields (RFC 9110, RFC 9112)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64} [/*hH]")
 
 
 class Refusal(Exception):
-    """This is no request that can be served: answered with `status`, and the connection ends."""
+    """The request cannot be served: the response has `status`, and the connection is closed."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(status, reason)
@@ -30,7 +30,7 @@ class Refusal(Exception):
 
 
 def is_host(value: bytes) -> bool:
-    """Whether this is `uri-host [":" port]`, the literal an IPv6 address and the port one that there is."""
+    """True for `uri-host [":" port]` with a valid IPv6 literal and a valid port."""
     return len(value) <= MAX_HOST and _is_host(value)
 
 
@@ -49,12 +49,12 @@ def _is_host(value: bytes) -> bool:
 
 
 def is_method(line: bytes) -> bool:
-    """Whether a request line begins with a method and a target, known to the parser or not."""
+    """True if a request line begins with a method, known or not, and a target."""
     return _METHOD.match(line) is not None
 
 
 def split(method: str, target: bytes) -> tuple[str, str, bytes | None]:
-    """Path and query of a target, and its authority if it has one. Raises Refusal."""
+    """Path, query and authority (None if absent) of a request target. Raises Refusal."""
     text = target.decode("latin-1")
     if "#" in text:
         raise Refusal(400, "a target has no fragment")
@@ -72,7 +72,7 @@ def split(method: str, target: bytes) -> tuple[str, str, bytes | None]:
 
 
 def joined(fields: list[tuple[bytes, bytes]], single: frozenset[bytes]) -> dict[bytes, bytes]:
-    """The fields by name; those of one name are joined by commas (RFC 9110 5.3). Raises Refusal if a single one comes twice."""
+    """The fields by name; those of one name are joined by commas (RFC 9110 5.3). Raises Refusal if one of `single` repeats."""
     headers: dict[bytes, bytes] = {}
     for name, value in fields:
         before = headers.get(name)
@@ -86,7 +86,7 @@ def joined(fields: list[tuple[bytes, bytes]], single: frozenset[bytes]) -> dict[
 
 
 def decoded(text: str) -> bytes:
-    """Percent-encoded octets as they are; a `%` that encodes nothing stays (RFC 3986 2.1). A millisecond for 10 KB at most."""
+    """Percent-decodes `text` (RFC 3986 2.1); a `%` without two hex digits stays. Takes at most a millisecond for 10 KB."""
     raw = text.encode("latin-1", "replace")
     if _ENCODED.search(raw) is None:
         return raw

@@ -1,8 +1,8 @@
-"""One connection on asyncio: what its `Pipeline` has is handled, one request at a time, in order, and answered.
+"""The asyncio protocol of one connection: handles the requests of its `Pipeline` one at a time, in order.
 
-Reading stops while the pipeline is full and while answers are not taken. Every phase has a deadline, which the server's sweep
-compares with the time; a connection has no timer. Behind the last answer the transport belongs to another protocol: a
-`LingeringClose`, or what an upgrade asked for.
+Reading pauses while the pipeline or the transport's write buffer is full. Every phase has a deadline, which the server's sweep
+checks; a connection has no timer. After the last response the transport gets another protocol: `LingeringClose`, or that of an
+upgrade.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 REQUEST_STOP: Final = ("http", "server", "request", "stop")
 
-TURN: Final = 0.001  # seconds of requests that wait behind one another, without a look at other connections
+TURN: Final = 0.001  # seconds of pipelined requests that are handled before other connections get a turn
 
 _log = logging.getLogger("runtime.http")
 
 
 class HttpProtocol(asyncio.Protocol):
-    """A connection of a `Listener`, up to its end or its upgrade."""
+    """A connection of a `Listener`, up to its close or upgrade."""
 
     __slots__ = (
         "_continued", "_current", "_deadlines", "_disconnected", "_eof", "_listener", "_peer", "_pipeline", "_reading",
@@ -48,9 +48,9 @@ class HttpProtocol(asyncio.Protocol):
         self.scheme = listener.scheme
         self._pipeline = Pipeline(listener.options)
         self._deadlines = Deadlines(listener.now())
-        self._transport: Any = None  # None again once the connection is lost or another protocol's
+        self._transport: Any = None  # None again once it is lost or has another protocol
         self._writer: ResponseWriter
-        self._current: Request | None = None  # being handled, or its answer being streamed
+        self._current: Request | None = None  # being handled, or its response being streamed
         self._task: Task = None
         self._peer: Peer | None = None
         self._disconnected: asyncio.Future[None] | None = None
@@ -115,7 +115,7 @@ class HttpProtocol(asyncio.Protocol):
         self._go_on()
 
     def _regulate(self) -> None:
-        """Reads exactly while there is room for what may come."""
+        """Pauses or resumes reading."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -130,7 +130,7 @@ class HttpProtocol(asyncio.Protocol):
     # ---- the handler
 
     def _start(self) -> None:
-        """Handles what waits, `max_ahead` requests at most, and no longer than TURN: others want the loop as well."""
+        """Handles queued requests, at most `max_ahead` and for at most `TURN`, so that other connections get the loop."""
         pipeline, queue = self._pipeline, self._pipeline.queue
         until = monotonic() + TURN
         while queue and self._current is None and not self._writer.paused and self._transport is not None:
@@ -144,12 +144,12 @@ class HttpProtocol(asyncio.Protocol):
         if self._transport is None:
             return
         if pipeline.refused and not queue and self._current is None:
-            self._finish(True)  # within a body whose request is answered
+            self._finish(True)  # refused within a body whose request is answered
         elif queue or pipeline.http.pending or pipeline.http.waiting or not self._reading:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Once an answer is out or taken: the next requests."""
+        """Continues with the next requests after a response was written or read."""
         if self._transport is None:
             return
         if (
@@ -171,7 +171,7 @@ class HttpProtocol(asyncio.Protocol):
         elif self._pipeline.http.waiting:
             self.data_received(b"")
         if self._eof and self._current is None and self._pipeline.idle and self._transport is not None:
-            self._transport.close()  # behind the last whole request was a part of another one
+            self._transport.close()  # what is left is an incomplete request
 
     def _handle(self, request: Request) -> None:
         listener = self._listener
@@ -216,8 +216,8 @@ class HttpProtocol(asyncio.Protocol):
     def _answer(self, request: Request, response: Response | None) -> None:
         if self._transport is None:
             return
-        if response is None:  # there is nobody to answer
-            self._transport.close()  # it may take what was answered before
+        if response is None:  # the client has gone
+            self._transport.close()  # flushes the earlier responses
             return
         if type(response) is Upgrade:
             self._upgrade(response)
@@ -236,7 +236,7 @@ class HttpProtocol(asyncio.Protocol):
         self._finish(True)
 
     def _persists(self, request: Request) -> tuple[bool, bool]:
-        """Whether another request may follow (RFC 9112 9.3), and whether the peer may still be sending."""
+        """Two flags: another request may follow (RFC 9112 9.3); the peer may still be sending."""
         if request.upgrade:
             return False, True
         body = request.body
@@ -281,9 +281,9 @@ class HttpProtocol(asyncio.Protocol):
         self._task = None
         failed = task.cancelled() or task.exception() is not None
         if failed and not task.cancelled():
-            _log.error("an answer broke off", exc_info=task.exception())
+            _log.error("a response broke off", exc_info=task.exception())
         if self._transport is not None:
-            if failed:  # the peer must see that it is not whole
+            if failed:  # the peer must notice that the response is incomplete
                 self._transport.abort()
             else:
                 self._go_on()
@@ -302,7 +302,7 @@ class HttpProtocol(asyncio.Protocol):
     # ---- the end
 
     def _finish(self, linger: bool) -> None:
-        """Nothing more will be written. With `linger` the peer may still be sending."""
+        """Closes the connection after the last response; with `linger`, because the peer may still be sending."""
         self._pipeline.close()
         if linger:
             self._tell_disconnected()
@@ -313,7 +313,7 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.close()
 
     def _become(self, protocol: UpgradedProtocol | LingeringClose) -> None:
-        """The transport is another protocol's from now on."""
+        """Hands the transport over to another protocol."""
         transport, self._transport = self._transport, None
         self._current = None
         self._listener.connections.discard(self)
@@ -323,7 +323,7 @@ class HttpProtocol(asyncio.Protocol):
             transport.resume_reading()
 
     def shutdown(self) -> None:
-        """The server stops: ends the connection unless it is within a request; then it ends with the answer."""
+        """The server is stopping: closes the connection, or lets its current request finish first."""
         if self._transport is None or self._pipeline.http.begun:
             return
         if self._progress().phase in (Phase.IDLE, Phase.HEAD):
@@ -339,12 +339,13 @@ class HttpProtocol(asyncio.Protocol):
     # ---- time
 
     def tick(self, now: float) -> None:
-        """From the server's sweep: ends a connection whose phase takes too long."""
+        """From the server's sweep: ends the connection if its phase has exceeded its deadline."""
         transport = self._transport
         if transport is None:
             return
         seen = self._progress()
-        if transport.is_closing() and seen.phase is not Phase.SEND:  # the last answer has to be taken as well
+        # The peer must still read the last response in time.
+        if transport.is_closing() and seen.phase is not Phase.SEND:
             return
         if not self._deadlines.is_over(seen, self._listener.options, now):
             return
@@ -374,15 +375,18 @@ class HttpProtocol(asyncio.Protocol):
     def _too_slow(self, what: str, status: int | None) -> None:
         if status is None:
             _log.info("a client %s", what)
-            self._transport.abort() if self._writer.sent else self._transport.close()
+            if self._writer.sent:
+                self._transport.abort()
+            else:
+                self._transport.close()
         else:
             self._pipeline.refuse(Refusal(status, f"the client {what}"))
             self._start()
 
-    # ---- what a request asks of its connection
+    # ---- RequestOrigin
 
     def peer(self) -> Peer | None:
-        """Address and port of the other end; None on a unix socket."""
+        """Address and port of the peer; None on a Unix socket."""
         if self._peer is None and self._transport is not None:
             name = self._transport.get_extra_info("peername")
             if isinstance(name, tuple):
@@ -390,7 +394,7 @@ class HttpProtocol(asyncio.Protocol):
         return self._peer
 
     def disconnected(self) -> asyncio.Future[None]:
-        """See Request.disconnected."""
+        """See `Request.disconnected`."""
         if self._disconnected is None:
             self._disconnected = self._listener.loop.create_future()
             if self._transport is None:
@@ -398,7 +402,7 @@ class HttpProtocol(asyncio.Protocol):
         return self._disconnected
 
     def body_wanted(self) -> None:
-        """From the body that the handler waits for."""
+        """From the body: the handler is waiting for more of it."""
         request = self._current
         if (
             request is not None

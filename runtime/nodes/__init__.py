@@ -1,6 +1,6 @@
-"""Several nodes as one system, as Erlang's distribution makes them; see docs/nodes.md.
+"""Distribution: several nodes that form one system, as in Erlang; see docs/nodes.md.
 
-Public modules are those in `__all__`. `nats` and `nats_client` are imported by whoever uses them: a node alone needs no NATS.
+Import `nats` and `nats_client` as modules: they are not loaded here, because a single node needs no NATS.
 """
 
 from runtime.nodes import codec, erpc, fabric, global_names, multi_call, net_kernel, pg, rpc, spawning

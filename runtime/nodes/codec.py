@@ -1,12 +1,12 @@
-"""Terms as bytes: msgpack by msgspec, with extension types for what Erlang's external format has and msgpack lacks.
+"""The external term format: msgpack (by msgspec), with extension types for what Erlang's format has and msgpack lacks.
 
-What goes in comes out equal and of the same type: None, bool, int of any size, float, str, bytes, list, dict, tuple, set,
-frozenset, Decimal, UUID, datetime, date, pids, references, the runtime's own messages, functions that both nodes
-export, and *registered* classes (frozen dataclasses, msgspec Structs). Anything else is the sender's TypeError: nothing
-is pickled, and no class is looked up by a name that came from outside and was not registered.
+These terms are decoded as equal values of the same type: None, bool, int of any size, float, str, bytes, list, dict, tuple,
+set, frozenset, Decimal, UUID, datetime, date, pids, references, the runtime's own messages, functions that both nodes export,
+and instances of *registered* classes (frozen dataclasses, msgspec Structs). An exception is encoded as its class's name and its
+text and decoded as `RemoteError`; a stack as text. Anything else raises TypeError at the sender.
 
-Bytes must be authenticated before they are decoded (`runtime.nodes.link`). Exceptions travel as their name and text and
-arrive as `RemoteError`; stacks as text.
+Nothing is pickled, and only registered classes are instantiated. Still, bytes must be authenticated before they are decoded
+(`runtime.nodes.link`).
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _TUPLE, _SET, _FROZENSET, _BIG, _DECIMAL, _UUID, _DATETIME, _DATE = 1, 2, 3, 4, 
 _PID, _REF, _RECORD, _ERROR, _STACK, _DICT, _FUNCTION = 9, 10, 11, 12, 13, 14, 15
 
 _PLAIN: Final = frozenset({str, bool, float, bytes, type(None)})
-_KEYS: Final = frozenset({str, bytes})  # msgpack's maps take these as they are
-_MOST: Final = 1 << 63
+_KEYS: Final = frozenset({str, bytes})  # dict keys that need no extension type
+_MAX_INT: Final = 1 << 63
 
 
 class RemoteError(Exception):
-    """An exception that was raised on another node: `kind` is its class's name, the text is its own."""
+    """An exception raised on another node: `kind` is the name of its class, `text` its text."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(f"{kind}: {text}" if text else kind)
@@ -47,7 +47,7 @@ class RemoteError(Exception):
 
 
 class RemoteStack(Stack):
-    """A stack of another node, as text."""
+    """The stack of an exception on another node, as text."""
 
     __slots__ = ("_text",)
 
@@ -61,7 +61,7 @@ class RemoteStack(Stack):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UnregisteredRecord:
-    """An instance of a class that another node registers and this one does not, or with other fields."""
+    """An instance of a class that this node has not registered, or has registered with other fields."""
 
     name: str
     values: tuple[Any, ...]
@@ -69,7 +69,7 @@ class UnregisteredRecord:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UndefinedFunction:
-    """A function that another node exports and this one does not. Raises Error("undef") if called."""
+    """A function that this node does not export. Calling it raises Error("undef")."""
 
     name: str
 
@@ -78,7 +78,7 @@ class UndefinedFunction:
 
 
 class Identities(Protocol):
-    """Who knows pids and references by their names on the wire: the node."""
+    """Maps pids, references and functions to their external names and back; implemented by `Node`."""
 
     def name_of_pid(self, pid: Pid) -> tuple[str, int, int]:
         """`(node, creation, number)`."""
@@ -91,7 +91,7 @@ class Identities(Protocol):
     def ref_named(self, node: str, creation: int, number: int) -> Ref: ...
 
     def name_of_function(self, function: Callable[..., Any]) -> str | None:
-        """The name under which this node exports it, if it does."""
+        """The name under which this node exports the function; None if it does not."""
         ...
 
     def function_named(self, name: str) -> Callable[..., Any] | None: ...
@@ -103,10 +103,10 @@ _classes: dict[str, type] = {}
 
 
 def register(cls: type[_T], name: str | None = None) -> type[_T]:
-    """Lets instances of a frozen dataclass or a Struct travel, under `name` (default `module:qualname`). Usable as a decorator.
+    """Allows instances of a frozen dataclass or a Struct to be sent to other nodes. Usable as a decorator.
 
-    Every node must register the class with the same fields. Raises TypeError for any other class, ValueError if the
-    name is taken by another one.
+    `name` (default `module:qualname`) and the fields must be the same on all nodes. Raises TypeError for any other class,
+    ValueError if the name belongs to another one.
     """
     params = getattr(cls, "__dataclass_params__", None)
     if params is not None and params.frozen:
@@ -173,7 +173,7 @@ class Codec:
         }
 
     def encode(self, term: Any) -> bytes:
-        """The term's bytes. Raises TypeError, naming the type, for what cannot travel."""
+        """Encodes a term. Raises TypeError, with the type's name, for what cannot be sent to another node."""
         try:
             return _raw(self._pack(term))
         except RecursionError:
@@ -182,11 +182,11 @@ class Codec:
             raise TypeError("a str with a lone surrogate cannot be sent to another node") from None
 
     def decode(self, data: bytes | memoryview) -> Any:
-        """What `encode` was given. Raises ValueError (msgspec's errors are some) for bytes that it never made."""
+        """Decodes a term. Raises ValueError (or a subclass) for bytes that `encode` cannot have returned."""
         return self._decoder.decode(data)
 
     def encode_reason(self, reason: Any) -> bytes:
-        """As `encode`, for what the runtime itself must tell: what cannot travel is replaced by its text."""
+        """As `encode`, but replaces what cannot be sent by its text, for exit reasons, which must always be delivered."""
         try:
             return self.encode(reason)
         except TypeError:
@@ -201,7 +201,7 @@ class Codec:
             return ascii(value)
         return value
 
-    # ---- packing: what msgspec is given
+    # ---- packing: to what msgspec encodes
 
     def _pack(self, value: Any) -> Any:
         kind = type(value)
@@ -211,7 +211,7 @@ class Codec:
         return packer(value) if packer is not None else self._pack_other(value)
 
     def _pack_int(self, value: int) -> Any:
-        if -_MOST <= value < _MOST:
+        if -_MAX_INT <= value < _MAX_INT:
             return value
         return Ext(_BIG, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
 
@@ -275,5 +275,5 @@ class Codec:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # an exception whose text raises must not keep its process's end from being told
+    except Exception:  # `__str__` of the exception has failed; its process's exit must still be reported
         return ""

@@ -1,8 +1,10 @@
-"""The connection to one other node: how it is made and broken, and the signals that processes here send over it.
+"""The connection to one other node: set-up, loss, and the signals that local processes send over it.
 
-What is sent while the connection is being made waits in order. When it breaks, or cannot be made, all links and monitors say
-`noconnection` and are gone for good: nothing is restored by the next connection. It owns the link to that node and the links
-and monitors between processes here and there (`links_and_monitors`); what arrives is performed by `control_messages`.
+Signals sent during set-up are queued in order. When the connection is lost, or cannot be made, all links and monitors over it
+fire with `noconnection`; the next connection does not restore them.
+
+It owns the `Link` to the other node, and the links and monitors between the processes of both (`links_and_monitors`). Received
+signals are handled by `control_messages`.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ OnFailure = Callable[[str], None]
 
 
 def encoded_for_name(codec: Codec, name: str, message: Any) -> bytes:
-    """A message for the process of this name, on whichever node. Raises TypeError for what cannot travel."""
+    """A message for the process registered under `name` on any node. Raises TypeError for what cannot be encoded."""
     return codec.encode([SEND_NAME, name, message])
 
 
@@ -57,7 +59,7 @@ _log: Final = logging.getLogger("runtime.nodes")
 
 
 class Connection:
-    """This node's side of what binds it to the node `name`. Lives as long as the node; `link.is_up` says if it is up."""
+    """This node's side of the connection to the node `name`. The object outlives the connection; `is_up` tells its state."""
 
     def __init__(self, node: Node, name: str) -> None:
         self.node = node
@@ -66,54 +68,54 @@ class Connection:
         self.link = links.Link(
             node.name, node.creation, name, node.key, node.config.net_ticktime, node.engine.unique_bytes
         )
-        self._waiting: list[tuple[int | None, bytes, OnFailure | None]] = []  # for the connection to be made
+        self._waiting: list[tuple[int | None, bytes, OnFailure | None]] = []  # signals sent during set-up
         self._connects: list[PendingReply] = []
         self.relations = LinksAndMonitors()
         self._receiver = Receiver(self)
 
-    # ---- making and ending it
+    # ---- set-up and loss
 
     @property
     def is_up(self) -> bool:
-        """True while signals pass."""
+        """True while the nodes are connected."""
         return self.link.is_up
 
     def connect(self) -> PendingReply:
-        """True once it is up, False if it cannot be made."""
+        """Connects. The reply is True once the connection is up, False if it cannot be made."""
         reply = PendingReply()
-        if self.is_up or not self._ask():
+        if self.is_up or not self._start():
             reply.resolve(self.is_up)
         else:
             self._connects.append(reply)
         return reply
 
-    def _ask(self) -> bool:
+    def _start(self) -> bool:
         if self.name == self.node.name or self.node.stopped:
             return False
         self._do(self.link.connect(self.node.engine.now()))
         return True
 
     def disconnect(self) -> bool:
-        """`erlang:disconnect_node/1`: False if there was nothing to end."""
+        """`erlang:disconnect_node/1`: False if the nodes were not connected."""
         was_up = self.is_up
         self._do(self.link.disconnect(self.node.engine.now()))
         return was_up
 
     def received_handshake(self, kind: bytes, fields: list[Any]) -> None:
-        """An authentic handshake frame of this node."""
+        """Handles an authentic handshake frame from the other node."""
         self._do(self.link.receive_handshake(kind, fields, self.node.engine.now()))
 
     def received(self, frame: bytes) -> None:
-        """A frame of the session that is up."""
+        """Handles a frame of the current session."""
         self._do(self.link.receive(frame, self.node.engine.now()))
 
     def tick(self) -> None:
-        """Time has passed."""
+        """To be called every quarter of `net_ticktime`."""
         self._do(self.link.tick(self.node.engine.now()))
 
-    def nobody(self) -> None:
-        """The fabric says that the other node is not there."""
-        self._do(self.link.nobody())
+    def unreachable(self) -> None:
+        """The fabric reports that the other node is not there."""
+        self._do(self.link.unreachable())
 
     def _do(self, events: list[links.Event]) -> None:
         for event in events:
@@ -131,7 +133,7 @@ class Connection:
         try:
             message = self.node.codec.decode(payload)
         except (ValueError, RecursionError) as error:
-            # It is lost, and loss must not be silent. Erlang gives up a connection with a corrupt term as well.
+            # Losing a signal silently would break the delivery guarantee. Erlang disconnects on a corrupt term as well.
             _log.error("a signal of node %s cannot be read, its connection is given up: %s", self.name, error)
             self._do(self.link.reject())
             return
@@ -164,7 +166,10 @@ class Connection:
     # ---- signals to processes there
 
     def signal(self, creation: int | None, payload: bytes, failed: OnFailure | None = None) -> None:
-        """Brings a signal to whom it is for: an incarnation of the node, or with None whichever is there."""
+        """Sends a signal to one incarnation of the node, or with `creation` None to the current one.
+
+        Connects first if `auto_connect` allows. `failed` is called with `noproc` or `noconnection` if it cannot be sent.
+        """
         link = self.link
         if link.is_up:
             if creation is None or creation == self.creation:
@@ -174,20 +179,20 @@ class Connection:
         elif self.name == self.node.name:
             if failed is not None:
                 failed("noproc")  # an earlier incarnation of this node
-        elif (self.node.config.auto_connect and self._ask()) or link.is_being_made:
+        elif (self.node.config.auto_connect and self._start()) or link.is_being_made:
             self._waiting.append((creation, payload, failed))
         elif failed is not None:
             failed("noconnection")
 
     def encode(self, *signal: Any) -> bytes:
-        """The payload of a signal, for `signal`. Raises TypeError for what cannot travel."""
+        """Encodes a control message for `signal`. Raises TypeError for what cannot be sent to another node."""
         return self.node.codec.encode(list(signal))
 
     def _encode_reason(self, *signal: Any) -> bytes:
         return self.node.codec.encode_reason(list(signal))
 
     def send(self, to: Remote, message: Any) -> None:
-        """A message, a call or a request to end."""
+        """Sends a message, a call or a request to terminate."""
         if type(message) is Call:
             number = self.relations.next_number()
             request = self.encode(CALL, to.address, number, message.caller, message.request)
@@ -204,11 +209,11 @@ class Connection:
             self.signal(to.creation, self.encode(code, to.address, message))
 
     def send_encoded(self, request: bytes) -> None:
-        """A message that `encoded_for_name` has made, to whichever incarnation is there."""
+        """Sends what `encoded_for_name` returned, to the current incarnation."""
         self.signal(None, request)
 
     def send_alias(self, creation: int, number: int, message: Any) -> None:
-        """A message to an alias made there."""
+        """Sends a message to an alias created there."""
         self.signal(creation, self.encode(SEND_ALIAS, number, message))
 
     def exit(self, to: Remote, source: Pid, reason: Any) -> None:
@@ -216,7 +221,7 @@ class Connection:
         self.signal(to.creation, self._encode_reason(EXIT2, source, to.address, reason))
 
     def link_up(self, remote: Remote, cell: Cell) -> None:
-        """`erlang:link/1` by a process of this node."""
+        """`erlang:link/1` by a local process."""
         assert isinstance(remote, RemotePid)
         if self.relations.link(cell, remote):
             self.signal(
@@ -230,21 +235,21 @@ class Connection:
         cell.exit_signal(remote, reason, True)
 
     def unlink(self, remote: Remote, cell: Cell) -> None:
-        """`erlang:unlink/1` by a process of this node."""
+        """`erlang:unlink/1` by a local process."""
         assert isinstance(remote, RemotePid)
         if self.relations.unlink(cell, remote):
             self.signal(remote.creation, self.encode(UNLINK, cell, remote.address))
 
     def linked_exit(self, remote: Remote, source: Pid, reason: Any) -> None:
-        """A process of this node that is linked to one there has ended."""
+        """A local process with a link to one there has ended."""
         assert isinstance(remote, RemotePid) and isinstance(source, Cell)
         if self.relations.unlink(source, remote):
             self.signal(remote.creation, self._encode_reason(EXIT, source, remote.address, reason))
 
     def monitor(self, to: Remote, monitor: Any) -> None:
-        """`monitor.fire(pid, reason)` will be called once."""
+        """`monitor.fire(pid, reason)` will be called once: see `Remote.add_monitor`."""
         if type(monitor) is Call:
-            return  # the request itself has asked for it
+            return  # the CALL message includes the monitor
         number = self.relations.next_number()
         self.relations.monitor(number, monitor)
         self.signal(
@@ -262,9 +267,9 @@ class Connection:
     def spawn(
         self, function: str, args: tuple[Any, ...], parent: Pid | None, link: bool, monitor: Any, reply: Any
     ) -> None:
-        """Asks for a process there. `reply` hears by `spawned(pid)` or `fire(None, reason)`.
+        """Requests a process there. Then `reply.spawned(pid)` or `reply.fire(None, reason)` is called.
 
-        Raises TypeError, and asks for nothing, if the arguments cannot travel.
+        Raises TypeError, and sends nothing, if the arguments cannot be sent to another node.
         """
         number = self.relations.next_number()
         watch = None if monitor is None else self.relations.next_number()
@@ -273,16 +278,16 @@ class Connection:
         self.relations.monitor(number, reply)
         self.signal(None, request, lambda reason: self.relations.fire(number, reason))
 
-    # ---- answers, and what node says to node
+    # ---- replies, and messages between the nodes themselves
 
     def down(self, number: int, reason: Any) -> None:
-        """Sends a monitor there the end of a process here."""
+        """Fires a monitor there: the local process has ended."""
         self.relations.watched_ended(number)
         if self.is_up:
             self.signal(None, self._encode_reason(DOWN, number, reason))
 
     def reply(self, number: int, value: Any) -> None:
-        """Answers a call from there. A value that cannot travel is the caller's exit, `("unencodable", text)`."""
+        """Replies to a call from there. If the value cannot be encoded, the caller exits with `("unencodable", text)`."""
         self.relations.unwatch(number)
         try:
             answer = self.encode(REPLY, number, value)
@@ -292,18 +297,18 @@ class Connection:
         self.signal(None, answer)
 
     def acknowledge_terminate(self, number: int) -> None:
-        """The process has taken the request to terminate."""
+        """A local process has accepted a request to terminate."""
         if self.is_up:
             self.signal(None, self.encode(TERMINATE_ACK, number))
 
     def send_nodes(self, names: list[str]) -> None:
-        """Names of nodes that this one is connected to."""
+        """Sends the names of the nodes that this one is connected to."""
         self.signal(None, self.encode(NODES, names))
 
     def send_lost(self, name: str) -> None:
-        """This node has lost its connection to another one."""
+        """Reports that this node has lost its connection to the node `name`."""
         self.signal(None, self.encode(LOST, name))
 
     def send_probe(self, by: str) -> None:
-        """Asks whether the other node is there, of which `by` says that it is not."""
+        """Probes the other node, which the node `by` has reported as lost."""
         self.signal(None, self.encode(PROBE, by))

@@ -1,8 +1,8 @@
-"""The control messages between two nodes, and what those that arrive do here.
+"""The control messages of the distribution protocol, and the handlers of received ones.
 
-As in Erlang's distribution protocol, one carries a signal to a process (a message, a link, a monitor, an exit, a spawn request)
-or a word from node to node. It is a list, `[code, ...]`, encoded by the node's codec; pids of the receiving side go by their
-numbers, monitors and calls by the number that the side which made them has given them.
+As in Erlang, a control message carries a signal to a process (message, link, monitor, exit, spawn request) or between the nodes
+themselves. It is a list `[code, ...]`, encoded by the node's codec. Pids of the receiver are given by their numbers, monitors
+and calls by numbers that their owner's node has assigned.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Receiver:
-    """Performs the control messages that come over one connection."""
+    """Handles the control messages received over one connection."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -35,7 +35,7 @@ class Receiver:
         self.relations = connection.relations
 
     def perform(self, message: list[Any]) -> None:
-        """Does what one of them asks for."""
+        """Handles one decoded control message."""
         code, *rest = message
         self._HANDLERS[code](self, *rest)
 

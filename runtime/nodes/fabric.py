@@ -1,15 +1,13 @@
-"""The fabric: what carries frames from one node to another. Implementations: simulated (tests), NATS (the product).
+"""The fabric: the transport that carries frames between nodes. Implementations: simulated (tests), NATS (the product).
 
-A fabric is asked for little, so that much can be one:
+Its contract is weak, so that many transports can satisfy it:
 
-* **At most once, best effort.** A frame may be lost; `Link` numbers frames and finds the gap, and a gap ends the
-  connection. A fabric that knows that it has lost some need not say so.
-* **Ordered per pair.** Two frames from one node to another that both arrive do so in the order in which they were
-  published, announcements included. (One subscription per node gives that; several would not.)
-* **Opaque.** Frames are authenticated and numbered bytes; the fabric reads nothing and adds nothing.
-* **Never waits.** `publish` takes the frame and returns; what it cannot keep it drops.
+* **At most once.** A frame may be lost, and the fabric need not report it. `Link` numbers frames, and a gap ends the connection.
+* **Ordered per pair.** Frames from one node to another that arrive do so in the order in which they were published.
+* **Opaque.** Frames are authenticated and numbered bytes; the fabric does not read or change them.
+* **Non-blocking.** `publish` returns at once; a frame that cannot be buffered is dropped.
 
-Everything happens on the engine's thread: the fabric calls its listener there, outside of all processes.
+The fabric calls its listener on the engine's thread, outside of all processes.
 """
 
 from __future__ import annotations
@@ -18,25 +16,25 @@ from typing import Protocol
 
 
 class FabricListener(Protocol):
-    """Who takes what comes over a fabric: the node (`runtime.nodes.node.Node`)."""
+    """The receiver of a fabric's events; implemented by `runtime.nodes.node.Node`."""
 
     def up(self) -> None:
-        """Frames can be sent and will arrive; also after every interruption. The node announces itself."""
+        """The fabric is connected, for the first time or again. The node announces itself."""
 
     def down(self) -> None:
-        """The fabric itself is away (its server is gone). What is published meanwhile may be lost.
+        """The fabric is disconnected (its server is gone). Frames published meanwhile may be lost.
 
-        Connections to other nodes are not ended by that: their silence, or the gap in their frames, does it.
+        This does not end connections to other nodes: silence, or a gap in the frames, does.
         """
 
     def received(self, frame: bytes) -> None:
-        """A frame for this node, or one for all."""
+        """A frame for this node, or one for all nodes, has arrived."""
 
-    def nobody(self, node: str) -> None:
-        """The fabric knows that nobody takes `node`'s frames (any more): that node is not running, or cut off.
+    def unreachable(self, node: str) -> None:
+        """The fabric knows that `node` does not receive frames: it is not running, or is cut off.
 
-        A fabric that cannot know never calls it: then only silence tells. Frames of `node` that arrived before
-        have been given to `received` before.
+        Called after `received` for all frames of `node` that have arrived. A fabric that cannot know this never calls it;
+        then only silence shows the loss of a node.
         """
 
 
@@ -44,10 +42,10 @@ class Fabric(Protocol):
     """One node's access to the fabric."""
 
     def subscribe(self, node: str, listener: FabricListener) -> None:
-        """Joins under the node's name: from now on frames for `node` and for all go to `listener`."""
+        """Joins the fabric: from now on frames for `node` and for all nodes go to `listener`."""
 
     def unsubscribe(self) -> None:
-        """Leaves; nothing is called any more."""
+        """Leaves the fabric: the listener is not called any more."""
 
     def publish(self, node: str | None, frame: bytes) -> None:
-        """Sends a frame to one node, or with None to every *other* node on the fabric."""
+        """Sends a frame to one node, or with None to all *other* nodes on the fabric."""

@@ -1,10 +1,10 @@
-"""`global`'s locks: `set_lock`, `del_lock`, `trans`, and the lock under which names change.
+"""`global`'s locks: `set_lock`, `del_lock`, `trans`, and the lock that protects changes of names.
 
-A lock is a row `resource -> requester, holders` at the server of each node that it was set on. `set_lock` gives up what it has
-and tries again after a random pause if one node refuses, as in OTP. Names change under the resource `GLOBAL`, for which callers
-wait in a queue: a transaction takes the nodes in the order of their names, so two can never wait for each other.
+A lock is a row `resource -> requester, holders` at the server of each node it was set on. If one node refuses, `set_lock`
+releases the others and retries after a random delay, as in OTP. Names change under a lock on the resource `GLOBAL`, for which
+callers wait in a queue; a transaction locks the nodes in the order of their names, so it cannot deadlock.
 
-A holder, or a process that waits, is monitored: its end, or the loss of its node, is the end of its lock.
+Holders and waiting processes are monitored: a lock is released when its holder ends or the holder's node is lost.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from runtime.nodes.multi_call import multi_call
 from runtime.otp import erlang, gen_server
 
 SERVER: Final = "global_name_server"
-GLOBAL: Final = "global"  # the resource under which names change
+GLOBAL: Final = "global"  # the resource that is locked to change names
 FIRST_PAUSE_MS: Final = 250
-LONGEST_PAUSE_MS: Final = 8000
+MAX_PAUSE_MS: Final = 8000
 
 LockId = tuple[Any, Any]  # resource, requester
 
@@ -33,7 +33,7 @@ LockId = tuple[Any, Any]  # resource, requester
 @codec.register
 @dataclass(frozen=True, slots=True)
 class SetLock:
-    """Asks for a lock; the answer is whether it was given."""
+    """Requests a lock; the reply is True if it was granted."""
 
     id: LockId
     holder: Pid
@@ -42,7 +42,7 @@ class SetLock:
 @codec.register
 @dataclass(frozen=True, slots=True)
 class Acquire:
-    """Asks for a lock; the answer comes when it is given."""
+    """Requests a lock; the reply comes when it is granted."""
 
     id: LockId
     holder: Pid
@@ -51,7 +51,7 @@ class Acquire:
 @codec.register
 @dataclass(frozen=True, slots=True)
 class DelLock:
-    """Gives a lock back, or waits for it no longer."""
+    """Releases a lock, or stops waiting for it."""
 
     id: LockId
     holder: Pid
@@ -61,17 +61,18 @@ class DelLock:
 class _Row:
     requester: Any
     holders: dict[Pid, Ref]
-    waiting: deque[tuple[Any, Pid, Ref, Any]] = field(default_factory=deque)  # requester, who, monitor, call
+    # Requester, holder, monitor, call.
+    waiting: deque[tuple[Any, Pid, Ref, Any]] = field(default_factory=deque)
 
 
 class Locks:
-    """The locks of one node, kept by its server. Invariant: a row has a holder."""
+    """The locks of one node, held by its server. Invariant: a row has a holder."""
 
     def __init__(self) -> None:
         self._rows: dict[Any, _Row] = {}
 
     def set(self, id: LockId, holder: Pid) -> bool:
-        """Gives the lock if nobody else has it. The same requester may have it again, a holder has it once."""
+        """Grants the lock unless another requester has it; returns True if granted. A requester may have several holders."""
         resource, requester = id
         row = self._rows.get(resource)
         if row is None:
@@ -83,14 +84,14 @@ class Locks:
         return True
 
     def acquire(self, id: LockId, holder: Pid, call: Any) -> bool:
-        """As `set`; if another requester has it, `call` is answered with True later."""
+        """As `set`, but if another requester has the lock, queues `call`, which gets the reply True later."""
         if self.set(id, holder):
             return True
         self._rows[id[0]].waiting.append((id[1], holder, erlang.monitor(holder), call))
         return False
 
     def delete(self, id: LockId, holder: Pid) -> None:
-        """Takes the holder's lock, or its place in the queue, away. A stranger's stays."""
+        """Releases the holder's lock and removes it from the queue. Another holder's lock is not affected."""
         row = self._rows.get(id[0])
         if row is None:
             return
@@ -103,14 +104,14 @@ class Locks:
         self._next(id[0], row)
 
     def ended(self, ref: Ref) -> None:
-        """A holder, or one who waits, has ended."""
+        """A holder or a waiting process has ended."""
         for resource, row in list(self._rows.items()):
             row.holders = {pid: monitor for pid, monitor in row.holders.items() if monitor is not ref}
             row.waiting = deque(waiting for waiting in row.waiting if waiting[2] is not ref)
             self._next(resource, row)
 
     def holds(self, resource: Any, pid: Pid | None) -> bool:
-        """Whether the process holds a lock on the resource."""
+        """True if the process holds a lock on the resource."""
         row = self._rows.get(resource)
         return row is not None and pid in row.holders
 
@@ -126,9 +127,9 @@ class Locks:
 
 
 async def set_lock(id: LockId, nodes: Sequence[str] | None = None, retries: int | None = None) -> bool:
-    """`global:set_lock/3`: `(resource, requester)`; the same requester may have it again. False after so many retries.
+    """`global:set_lock/3`: locks `(resource, requester)` on `nodes`; the same requester may lock it again.
 
-    `nodes` are all connected ones and this one by default.
+    Returns False after `retries` attempts (None: never gives up). `nodes` defaults to this node and all connected ones.
     """
     asked = sorted(_all_nodes() if nodes is None else nodes)
     holder = erlang.self_()
@@ -141,12 +142,12 @@ async def set_lock(id: LockId, nodes: Sequence[str] | None = None, retries: int 
         if retries is not None and tries >= retries:
             return False
         spread = int.from_bytes(current_engine().unique_bytes(2), "big") / 65536
-        await erlang.sleep(min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS << min(tries, 5)) * spread)
+        await erlang.sleep(min(MAX_PAUSE_MS, FIRST_PAUSE_MS << min(tries, 5)) * spread)
         tries += 1
 
 
 async def del_lock(id: LockId, nodes: Sequence[str] | None = None) -> bool:
-    """`global:del_lock/2`: True, also for a stranger's lock, which stays."""
+    """`global:del_lock/2`: True, also if another process has the lock, which then stays."""
     await multi_call(
         SERVER, DelLock(id, erlang.self_()), nodes=sorted(_all_nodes() if nodes is None else nodes)
     )
@@ -156,7 +157,7 @@ async def del_lock(id: LockId, nodes: Sequence[str] | None = None) -> bool:
 async def trans(
     id: LockId, step: Callable[[], Any], nodes: Sequence[str] | None = None, retries: int | None = None
 ) -> Any:
-    """`global:trans/4`: what `step` returns under the lock, `"aborted"` if the lock was not given."""
+    """`global:trans/4`: the result of `step` under the lock, or `"aborted"` if the lock was not granted."""
     asked = _all_nodes() if nodes is None else nodes
     if not await set_lock(id, asked, retries):
         return "aborted"
@@ -168,7 +169,7 @@ async def trans(
 
 
 async def under_lock(nodes: Sequence[str], step: Callable[[], Awaitable[Any]]) -> Any:
-    """Does the step with the resource `GLOBAL` locked on these nodes, however long that takes; without those that are lost."""
+    """Runs `step` with `GLOBAL` locked on `nodes`. Waits for the locks without limit; skips nodes that are lost."""
     holder = erlang.self_()
     id = (GLOBAL, holder)
     order = sorted(nodes)
@@ -177,7 +178,7 @@ async def under_lock(nodes: Sequence[str], step: Callable[[], Awaitable[Any]]) -
             try:
                 await gen_server.call((SERVER, node), Acquire(id, holder), None)
             except Exit:
-                continue  # it is gone, and who has it next will not find its names here
+                continue  # the node is lost, and its names with it
         return await step()
     finally:
         await multi_call(SERVER, DelLock(id, holder), nodes=order)

@@ -1,7 +1,7 @@
-"""How the names of two parts of a cluster become one: what `global` does when two nodes meet that did not know each other.
+"""Merging the name tables of two parts of a cluster, when two nodes connect that did not know each other.
 
-A pure function of both tables. The names of one side that the other lacks are inserted there; for a name that both have, for
-different processes, the resolver of this side's registration is asked once. Source: OTP's `global:exchange_names`.
+A pure function of both tables. A name that only one side has is inserted on the other. If both have a name for different
+processes, the resolver of this side's registration is called once. Source: OTP's `global:exchange_names`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Operations = list[tuple[str, Pid | None, str]]
 
 
 def merged(ours: Names, theirs: Names, resolver: Callable[[str], Resolver]) -> tuple[Operations, Operations]:
-    """What is to be done on our side and on theirs. A resolver that raises, or returns neither process, frees the name."""
+    """The operations to apply to our side and to theirs. A resolver that raises or returns neither pid frees the name."""
     here: Operations = [(name, *entry) for name, entry in theirs.items() if name not in ours]
     there: Operations = [(name, *entry) for name, entry in ours.items() if name not in theirs]
     for name, (pid, method) in ours.items():
@@ -39,5 +39,5 @@ def merged(ours: Names, theirs: Names, resolver: Callable[[str], Resolver]) -> t
 def _resolved(resolve: Resolver, name: str, theirs: Pid, ours: Pid) -> Any:
     try:
         return resolve(name, theirs, ours)
-    except Exception:  # of whoever wrote it; the name must not be left to two
+    except Exception:  # user code; without a decision the name would belong to two processes
         return None

@@ -1,10 +1,11 @@
-"""`global`: names and locks that hold on all connected nodes. Imported as a module it reads `global_names.register_name(...)`.
+"""`global`: names and locks that are valid on all connected nodes. Import the module: `global_names.register_name(...)`.
 
-A server of the name `global_name_server` on each node holds the whole table, and knows the nodes whose tables are the same as
-its own. A registration looks whether the name is free here and goes to all of them, under a lock on all of them
-(`global_locks`). When two nodes meet that do not know each other, a process of the one whose name sorts lower takes the lock on
-both parts of the cluster, puts the two tables together (`global_merge`) and sends what is to be done to all nodes of both. When
-a node is lost the names of its processes are forgotten, and so is that it is known. Source: OTP's `global`.
+The server `global_name_server` on each node holds the whole name table and the set of *known* nodes, whose tables equal its own.
+A registration locks all known nodes (`global_locks`), checks that the name is free, and is applied on all of them.
+
+When two nodes connect that do not know each other, a process on the one whose name sorts lower locks both parts of the cluster,
+merges their tables (`global_merge`) and sends the changes to all their nodes. When a node is lost, the names of its processes
+are removed and it is no longer known. Source: OTP's `global`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ Known = dict[str, int]  # node -> its incarnation
 @codec.register
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What is to be done to the table, by who holds the lock; `known` have the same table once it is done."""
+    """Changes to the table, sent by the holder of the lock; afterwards the nodes in `known` have the same table."""
 
     holder: Pid
     operations: Operations
@@ -59,18 +60,18 @@ class _Change:
 @codec.register
 @dataclass(frozen=True, slots=True)
 class _GetKnown:
-    """Asks for the nodes whose tables are the same, this one included."""
+    """A call that returns the known nodes, including the called one."""
 
 
 @codec.register
 @dataclass(frozen=True, slots=True)
 class _GetNames:
-    """Asks for the table."""
+    """A call that returns the name table."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Forget:
-    """A node of which others said that its table is the same cannot be reached."""
+    """A node that other nodes reported as known cannot be reached."""
 
     node: str
     creation: int
@@ -95,14 +96,14 @@ def random_notify_name(name: str, theirs: Pid, ours: Pid) -> Pid | None:
 
 
 def notify_all_name(name: str, theirs: Pid, ours: Pid) -> Pid | None:
-    """Both are notified, and nobody keeps the name."""
+    """Both processes are notified, and neither keeps the name."""
     erlang.send(theirs, ("global_name_conflict", name, ours))
     erlang.send(ours, ("global_name_conflict", name, theirs))
     return None
 
 
 def none(name: str, theirs: Pid, ours: Pid) -> Pid | None:
-    """Nobody keeps the name, and nobody is notified."""
+    """Neither process keeps the name or is notified."""
     return None
 
 
@@ -112,7 +113,7 @@ RESOLVERS: Final[dict[str, Resolver]] = {
 
 
 class GlobalNameServer(GenServer):
-    """The names and locks as this node knows them. A crash of it is a crash of the node's part: its names are lost."""
+    """The server of this node. If it crashes, the names registered on this node are lost."""
 
     def init(self) -> None:
         self.names: dict[str, tuple[Pid, str, Ref]] = {}
@@ -136,7 +137,7 @@ class GlobalNameServer(GenServer):
                 self.locks.delete(id, holder)
                 return Reply(True)
             case _Change(holder, operations, known):
-                # Without the lock it comes from before a break of the connection, and the others have gone on.
+                # Without the lock the change is from before a disconnection, and the other nodes have changed since.
                 if self.locks.holds(GLOBAL, holder):
                     self._change(operations, known)
                 return Reply("ok")
@@ -164,11 +165,11 @@ class GlobalNameServer(GenServer):
     # ---- the table
 
     def table(self) -> Names:
-        """All names."""
+        """The name table."""
         return {name: (pid, method) for name, (pid, method, _) in self.names.items()}
 
     def with_known(self) -> Known:
-        """This node, and those whose tables are the same."""
+        """The known nodes and this one."""
         return {net_kernel.node(): _creation(net_kernel.node()), **self.known}
 
     def _change(self, operations: Operations, known: Known) -> None:
@@ -194,7 +195,7 @@ class GlobalNameServer(GenServer):
         return self.known.get(node) == _creation(node)
 
     async def _merge(self, node: str) -> None:
-        """The process that makes one part of two; if the other node is lost meanwhile, the next connection begins anew."""
+        """Body of the process that merges two parts; if the other node is lost meanwhile, its next connection starts over."""
         try:
             while not self._knows(node) and node in net_kernel.nodes():
                 theirs: Known = await gen_server.call((SERVER, node), _GetKnown(), None)
@@ -207,12 +208,12 @@ class GlobalNameServer(GenServer):
         theirs: Known = await gen_server.call((SERVER, node), _GetKnown(), None)
         ours = self.with_known()
         if self._knows(node) or not locked.issuperset({*ours, *theirs}):
-            return  # another one was faster: it has grown, and so must the lock
+            return  # another merge was faster: there are more nodes to lock now
         names: Names = await gen_server.call((SERVER, node), _GetNames(), None)
         here, there = merged(self.table(), names, lambda method: RESOLVERS.get(method, random_exit_name))
         me = net_kernel.node()
         for part, operations, end, other in ((ours, here, me, node), (theirs, there, node, me)):
-            # Only the two that met have the same table for certain: the rest of a part may have lost names in another cut.
+            # Only the two that connected certainly have the same table: others may have lost names by another disconnection.
             change = _Change(erlang.self_(), operations, {})
             await multi_call(SERVER, change, nodes=sorted(part.keys() - {end}))
             change = _Change(erlang.self_(), operations, {other: _creation(other)})
@@ -244,14 +245,14 @@ def _server() -> GlobalNameServer:
 
 
 async def start_link() -> Pid | None:
-    """Starts this node's server, once."""
+    """Starts this node's server."""
     return await GlobalNameServer.start_link(name=SERVER)
 
 
 async def register_name(name: str, pid: Pid, resolver: str = "random_exit_name") -> str:
-    """`global:register_name/3`: `"yes"`, or `"no"` if the name is taken or the process has one. A dead pid may have one, shortly.
+    """`global:register_name/3`: `"yes"`, or `"no"` if the name is taken or the process has another one.
 
-    `resolver` is the name of one in `RESOLVERS`, on every node.
+    A dead pid may be registered; the name is freed at once. `resolver` is a key of `RESOLVERS`, the same on all nodes.
     """
 
     async def register(nodes: Iterable[str]) -> str:
@@ -264,7 +265,7 @@ async def register_name(name: str, pid: Pid, resolver: str = "random_exit_name")
 
 
 async def re_register_name(name: str, pid: Pid, resolver: str = "random_exit_name") -> str:
-    """`global:re_register_name/3`: moves the name; nobody is notified."""
+    """`global:re_register_name/3`: moves the name to `pid` without a notification."""
 
     async def register(nodes: Iterable[str]) -> str:
         await _apply(nodes, name, pid, resolver)
@@ -274,7 +275,7 @@ async def re_register_name(name: str, pid: Pid, resolver: str = "random_exit_nam
 
 
 async def unregister_name(name: str) -> None:
-    """`global:unregister_name/1`: anybody may."""
+    """`global:unregister_name/1`: any process may call it."""
 
     async def unregister(nodes: Iterable[str]) -> str:
         await _apply(nodes, name, None, "")
@@ -291,7 +292,7 @@ async def _apply(nodes: Iterable[str], name: str, pid: Pid | None, resolver: str
 
 async def _transaction(step: Callable[[Iterable[str]], Awaitable[str]]) -> str:
     async def checked() -> str | None:
-        # Who has become known while the lock was awaited must hear of the change as well.
+        # Nodes that became known while we waited for the lock must get the change as well.
         return await step(nodes) if nodes.keys() >= _server().with_known().keys() else None
 
     while True:
@@ -316,7 +317,7 @@ def registered_names() -> list[str]:
 
 
 def send(name: str, message: Any) -> Pid:
-    """`global:send/2`. Raises Exit(("badarg", (name, message))) if nobody has the name."""
+    """`global:send/2`. Raises Exit(("badarg", (name, message))) if the name is not registered."""
     pid = whereis_name(name)
     if pid is None:
         raise Exit(("badarg", (name, message)))

@@ -1,17 +1,16 @@
-"""The link between two nodes: a sans-IO state machine that makes a fabric's frames a connection.
+"""The link between two nodes: a sans-IO state machine that turns the frames of a fabric into a reliable connection.
 
-Promises, to whoever feeds it with frames and time:
+* **Delivery.** Between `LinkUp` and `LinkDown` each payload is delivered once and in order, or the link goes down: a gap in the
+  frame numbers, or silence for `ticktime` seconds, ends it. Duplicate frames are dropped.
+* **Authentication.** A frame is accepted only with a valid keyed BLAKE2b: under the cluster's key in the handshake, afterwards
+  under a key of this session and direction. So without the secret frames cannot be forged, altered, replayed into another
+  session or reflected.
+* **Handshake.** Three frames: hello (name, creation, nonce), challenge (the same of the other side, over both nonces), answer. If
+  both sides send a hello at once, the one whose name sorts lower is the initiator.
+* **Replacement.** A new session replaces the old one only when its answer has proven it. A replayed hello proves nothing: it
+  neither delays an attempt of this side nor invalidates another hello.
 
-* Between `LinkUp` and `LinkDown` every payload sent by one side is given to the other once and in order, or the link goes down: a
-  gap, or silence for `ticktime` seconds, ends it. Loss is never silent. A frame that comes again is dropped.
-* A frame counts only if its keyed BLAKE2 fits: handshakes by the cluster's key, all else by a key of this one session and
-  direction. So frames cannot be made, changed, replayed into another session or mirrored by one who lacks the secret.
-* A handshake is three frames: hello (name, creation, nonce), challenge (the other's, over both nonces), answer. If both
-  sides say hello at once, the one whose name sorts lower is the one that asks.
-* A new session replaces the old one once it is proven by its answer; before that nothing is broken. A hello that somebody
-  recorded and sends again proves nothing: it delays no attempt of this side, and no answer to another hello is lost by it.
-
-Source: Erlang's distribution handshake and its tick (`net_kernel`, `dist_util`); the numbering is ours, as fabrics lose.
+Source: Erlang's distribution handshake and tick (`net_kernel`, `dist_util`). Frame numbers are an addition: fabrics lose frames.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ SESSION: Final = 8
 NUMBER: Final = 8
 NONCE: Final = 16
 SETUP_SECONDS: Final = 7.0  # net_kernel's net_setuptime
-PROPOSALS: Final = 16  # hellos whose answer may still come; all but one are of no use to who has not the key
+PROPOSALS: Final = 16  # sessions that may still be answered: more than one only if hellos are replayed
 
 _HEAD: Final = 1 + SESSION + NUMBER
 _pack = msgspec.msgpack.Encoder().encode
@@ -38,25 +37,25 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 
 class Send(msgspec.Struct, frozen=True):
-    """A frame for the other node."""
+    """A frame to send to the other node."""
 
     frame: bytes
 
 
 class LinkUp(msgspec.Struct, frozen=True):
-    """The connection is made; the other side is this incarnation of its node."""
+    """The connection is up; `creation` is the other node's."""
 
     creation: int
 
 
 class Deliver(msgspec.Struct, frozen=True):
-    """A payload of the other side."""
+    """A payload received from the other side."""
 
     payload: memoryview
 
 
 class LinkDown(msgspec.Struct, frozen=True):
-    """The connection, or the attempt at one, is over. `reason` is OTP's `nodedown_reason`."""
+    """The connection, or the attempt to make it, has ended. `reason` is OTP's `nodedown_reason`."""
 
     reason: str
 
@@ -65,12 +64,12 @@ Event = Send | LinkUp | Deliver | LinkDown
 
 
 def mac(key: bytes, data: bytes | memoryview) -> bytes:
-    """The keyed BLAKE2b."""
+    """The keyed BLAKE2b of `data`."""
     return hashlib.blake2b(data, key=key, digest_size=MAC).digest()
 
 
 def cluster_key(secret: bytes) -> bytes:
-    """The key of handshakes, from the cluster's secret of any length."""
+    """Derives the key for handshakes from the cluster's secret, which may have any length."""
     return hashlib.blake2b(secret, digest_size=32, person=b"nodes.link").digest()
 
 
@@ -81,7 +80,7 @@ def sealed(key: bytes, kind: bytes, fields: list[Any]) -> bytes:
 
 
 def read_handshake(key: bytes, frame: bytes) -> list[Any] | None:
-    """The fields of an authentic handshake frame, `[from, to, ...]`; None for anything else."""
+    """The fields of an authentic handshake frame, `[from, to, ...]`; None for any other frame."""
     body, tag = frame[:-MAC], frame[-MAC:]
     if not hmac.compare_digest(mac(key, body), tag):
         return None
@@ -93,12 +92,12 @@ def read_handshake(key: bytes, frame: bytes) -> list[Any] | None:
 
 
 def session_of(frame: bytes) -> bytes:
-    """The session that a frame of a connection claims to be of."""
+    """The session id in a frame, not authenticated."""
     return frame[1 : 1 + SESSION]
 
 
 class _Session:
-    """Keys and numbers of one connection. The keys are hashes that have taken them in already: a frame's is a copy of one."""
+    """Keys and frame numbers of one connection. A key is kept as a keyed hash, which is copied for each frame."""
 
     __slots__ = ("_receive_key", "_send_key", "id", "next_in", "next_out")
 
@@ -117,7 +116,7 @@ class _Session:
         return body + digest.digest()
 
     def is_authentic(self, body: memoryview, tag: memoryview) -> bool:
-        """Whether a frame of the other side has the MAC that it must have."""
+        """True if a frame from the other side has a valid MAC."""
         digest = self._receive_key.copy()
         digest.update(body)
         return hmac.compare_digest(digest.digest(), tag)
@@ -126,8 +125,8 @@ class _Session:
 class Link:
     """One node's end of its link to `peer`. Times are seconds of the caller's clock.
 
-    Invariants: `session` is the one connection that is up, if any; `asking` is set exactly while our hello is unanswered;
-    `proposed` holds sessions that the other side has not proven yet, by our nonce; `answering` says that one of them was
+    Invariants: `session` is the connection that is up, if any; `asking` is the nonce of our hello while it is unanswered;
+    `proposed` holds, by our nonce, sessions that the other side has not proven yet; `answering` is True if one of them was
     proposed while no connection was up.
     """
 
@@ -142,7 +141,7 @@ class Link:
         self.asking: bytes | None = None
         self.proposed: dict[bytes, tuple[_Session, int]] = {}
         self.answering = False
-        # Of the connection that is up: since when, and what it has carried.
+        # Statistics of the current connection.
         self.up_at = 0.0
         self.frames_in = self.frames_out = self.bytes_in = self.bytes_out = 0
         self._last_received = self._last_sent = self._asked_at = 0.0
@@ -152,15 +151,15 @@ class Link:
         """True between LinkUp and LinkDown."""
         return self.session is not None
 
-    # ---- the owner's wishes
+    # ---- the owner's calls
 
     @property
     def is_being_made(self) -> bool:
-        """True while a handshake is under way that ends in LinkUp or LinkDown; whose hello it was does not matter."""
+        """True during a handshake, begun by either side, that will end in LinkUp or LinkDown."""
         return self.session is None and (self.asking is not None or self.answering)
 
     def connect(self, now: float) -> list[Event]:
-        """Says hello, unless the link is up or is being made."""
+        """Starts a handshake unless the link is up or has sent a hello already."""
         if self.session is not None or self.asking is not None:
             return []
         self.asking = self._nonce(NONCE)
@@ -168,29 +167,29 @@ class Link:
         return [self._handshake(HELLO, self.creation, self.asking)]
 
     def send(self, payload: bytes, now: float) -> list[Event]:
-        """A payload for the other side. The link must be up."""
+        """Sends a payload. The link must be up."""
         return [self._frame(DATA, payload, now)]
 
     def disconnect(self, now: float) -> list[Event]:
-        """Ends the connection, and the other side learns it."""
+        """Ends the connection and notifies the other side."""
         if self.session is None:
             return self._give_up("disconnect")
         return [self._frame(BYE, b"", now), *self._end("disconnect")]
 
     def reject(self) -> list[Event]:
-        """Ends the connection since what came over it is of no use."""
+        """Ends the connection because a payload cannot be decoded."""
         if self.session is None:
             return []
         return [self._reset(self.session), *self._end("connection_closed")]
 
-    def nobody(self) -> list[Event]:
-        """The fabric says that the other node takes no frames."""
+    def unreachable(self) -> list[Event]:
+        """The fabric reports that the other node does not receive frames."""
         if self.session is not None:
             return self._end("connection_closed")
         return self._give_up("connection_closed")
 
     def tick(self, now: float) -> list[Event]:
-        """To be called every quarter of `ticktime`: keeps the link alive, or finds it dead."""
+        """To be called every quarter of `ticktime`: sends a tick, or ends a link that has been silent too long."""
         if self.session is None:
             if self.is_being_made and now - self._asked_at >= SETUP_SECONDS:
                 return self._give_up("setup_timeout")
@@ -201,10 +200,10 @@ class Link:
             return [self._frame(TICK, b"", now)]
         return []
 
-    # ---- frames of the other side
+    # ---- received frames
 
     def receive_handshake(self, kind: bytes, fields: list[Any], now: float) -> list[Event]:
-        """An authentic handshake frame from `peer` to us, as `read_handshake` gave it."""
+        """Handles an authentic handshake frame from `peer`; `fields` are those of `read_handshake`."""
         match kind, fields[2:]:
             case b"H", [int(creation), bytes(nonce)]:
                 return self._hello(creation, nonce, now)
@@ -245,7 +244,7 @@ class Link:
 
     def _hello(self, creation: int, nonce: bytes, now: float) -> list[Event]:
         if self.asking is not None and self.me < self.peer:
-            return []  # both asked: ours counts, they will answer it
+            return []  # both sent a hello: ours wins, and they will answer it
         if self.session is None and not self.is_being_made:
             self._asked_at = now
             self.answering = True
@@ -279,15 +278,15 @@ class Link:
         self.frames_in = self.frames_out = self.bytes_in = self.bytes_out = 0
         return [*before, LinkUp(creation)]
 
-    def _transcript(self, asker: str, creation: int, nonce: bytes, other: int, answer: bytes) -> bytes:
-        answerer = self.peer if asker == self.me else self.me
-        return _pack([asker, creation, nonce, answerer, other, answer])
+    def _transcript(self, initiator: str, creation: int, nonce: bytes, other: int, answer: bytes) -> bytes:
+        responder = self.peer if initiator == self.me else self.me
+        return _pack([initiator, creation, nonce, responder, other, answer])
 
     def _handshake(self, kind: bytes, *fields: Any) -> Send:
         return Send(sealed(self._key, kind, [self.me, self.peer, *fields]))
 
     def _reset(self, session: _Session) -> Send:
-        # The other side may hear us though we do not hear it: it is not to wait for its own ticks to fail.
+        # The other side may receive our frames though we do not get its: spare it the wait for its own tick timeout.
         return self._handshake(RESET, session.id)
 
     # ---- the connection

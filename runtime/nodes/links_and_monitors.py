@@ -1,6 +1,7 @@
-"""The links and monitors that one connection carries, in both directions; they end with it.
+"""The links and monitors over one connection, in both directions; they end with it.
 
-A call is a monitor that may be answered, and so is the request to spawn a process. Nothing here sends: the connection does.
+A call, and a request to spawn a process, is a monitor that may get a reply. This module only keeps the tables; the connection
+sends the signals.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from runtime.otp.gen import TerminateRequest
 
 
 class LinksAndMonitors:
-    """Which processes here are linked with which there, who here waits for one there, and whom here they monitor.
+    """The tables of links, of local monitors of remote processes, and of remote monitors of local processes.
 
-    Numbers name what waits: this node's own (`next_number`), or, in `watch`, those that the other node has given.
+    Monitors are identified by numbers: local ones by numbers from `next_number`, remote ones by numbers of the other node.
     """
 
     def __init__(self) -> None:
         self._links: dict[tuple[Cell, RemotePid], None] = {}
         self._last_number = 0
-        self._monitors: dict[int, Any] = {}  # number -> monitor, call, ... here that waits for one there
-        self._numbers: dict[Any, int] = {}  # the other way round
+        self._monitors: dict[int, Any] = {}  # number -> local monitor, call or spawn request
+        self._numbers: dict[Any, int] = {}  # the inverse of `_monitors`
         self._terminates: WeakValueDictionary[int, TerminateRequest] = WeakValueDictionary()
-        self._watches: dict[int, tuple[Cell, Any]] = {}  # of theirs on ours
+        self._watches: dict[int, tuple[Cell, Any]] = {}  # remote monitors of local processes
 
     def lost(self) -> None:
-        """All are over, with `noconnection`. The links first, as EXIT comes before DOWN."""
+        """Fires all of them with `noconnection`: links first, as EXIT comes before DOWN."""
         links, self._links = self._links, {}
         monitors, self._monitors, self._numbers = self._monitors, {}, {}
         watches, self._watches = self._watches, {}
@@ -42,7 +43,7 @@ class LinksAndMonitors:
     # ---- links
 
     def link(self, cell: Cell, remote: RemotePid) -> bool:
-        """False if they are linked already."""
+        """Adds a link. Returns False if the processes are linked already."""
         if (cell, remote) in self._links:
             return False
         self._links[cell, remote] = None
@@ -50,67 +51,67 @@ class LinksAndMonitors:
         return True
 
     def unlink(self, cell: Cell, remote: RemotePid) -> bool:
-        """The link no longer depends on the connection; the process's own side of it is the caller's. False if there is none."""
+        """Removes a link here; the caller removes it from `cell`. Returns False if there is none."""
         return self._links.pop((cell, remote), self) is None
 
-    # ---- of processes here on processes there
+    # ---- local monitors of remote processes
 
     def next_number(self) -> int:
-        """One that names nothing yet."""
+        """A number that is not in use."""
         self._last_number += 1
         return self._last_number
 
     def monitor(self, number: int, monitor: Any) -> None:
-        """`monitor` waits until it is fired, answered or withdrawn."""
+        """Adds a monitor, until it is fired, answered or withdrawn."""
         self._monitors[number] = monitor
         self._numbers[monitor] = number
 
     def answered(self, number: int) -> Any:
-        """The monitor of this number, which waits no longer; None if it was withdrawn."""
+        """Removes and returns the monitor of this number; None if it was withdrawn."""
         monitor = self._monitors.pop(number, None)
         if monitor is not None:
             del self._numbers[monitor]
         return monitor
 
     def withdraw(self, monitor: Any) -> int | None:
-        """Takes back `monitor`, and returns its number; None if it does not wait."""
+        """Removes a monitor and returns its number; None if there is none."""
         number = self._numbers.pop(monitor, None)
         if number is not None:
             del self._monitors[number]
         return number
 
     def fire(self, number: int, reason: Any) -> None:
-        """What the monitor of this number waits for has ended, or cannot be."""
+        """Fires the monitor of this number: the process has ended, or the request has failed."""
         monitor = self.answered(number)
         if monitor is not None:
             monitor.fire(getattr(monitor, "target", None), reason)
 
     def terminating(self, request: TerminateRequest) -> int:
-        """The number under which `request` will be acknowledged. Nobody waits for it here: it is forgotten with the request."""
+        """The number under which `request` will be acknowledged. It is kept by a weak reference: no reply may come."""
         number = self.next_number()
         self._terminates[number] = request
         return number
 
     def acknowledged(self, number: int) -> None:
-        """The process there has taken the request to terminate."""
+        """The remote process has accepted the request to terminate."""
         request = self._terminates.pop(number, None)
         if request is not None:
             request.accepted = True
 
-    # ---- of processes there on processes here
+    # ---- remote monitors of local processes
 
     def watch(self, cell: Cell, number: int, watch: Any) -> None:
-        """`watch` is fired when `cell` ends."""
+        """Adds a remote monitor: `watch` is fired when `cell` ends."""
         self._watches[number] = (cell, watch)
         cell.add_monitor(watch)
 
     def unwatch(self, number: int) -> None:
-        """Takes back `watch`."""
+        """Removes a remote monitor."""
         watched = self._watches.pop(number, None)
         if watched is not None:
             cell, watch = watched
             cell.drop_monitor(watch)
 
     def watched_ended(self, number: int) -> None:
-        """The watch has fired."""
+        """A remote monitor has fired: forgets it."""
         self._watches.pop(number, None)

@@ -1,4 +1,4 @@
-"""Who is connected to whom, and who is told: `monitor_node`, `monitor_nodes`, the mesh, overlapping partitions.
+"""Connected nodes: `monitor_node`, `monitor_nodes`, the full mesh, prevention of overlapping partitions.
 
 Sources: `erlang:monitor_node/2`, `net_kernel:monitor_nodes/2`, and `global`'s `connect_all` and
 `prevent_overlapping_partitions`.
@@ -19,18 +19,18 @@ Options = tuple[str, ...] | None
 
 
 class Membership:
-    """The connections of one node, as its processes see them."""
+    """The subscriptions to `nodeup` and `nodedown` on one node, and its part in keeping the mesh."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._node_monitors: dict[str, list[Cell]] = {}
         self._subscribers: list[tuple[Cell, Options]] = []
-        self._hooked: set[Cell] = set()  # those whose end takes their subscriptions away
+        self._hooked: set[Cell] = set()  # processes whose subscriptions are removed when they end
 
     # ---- subscriptions
 
     def monitor_node(self, cell: Cell, name: str, flag: bool) -> None:
-        """`erlang:monitor_node/2`: each True is one `("nodedown", name)`, each False takes one back."""
+        """`erlang:monitor_node/2`: each True adds one `("nodedown", name)` message, each False removes one."""
         monitors = self._node_monitors.setdefault(name, [])
         if not flag:
             if cell in monitors:
@@ -49,7 +49,7 @@ class Membership:
             connection.connect()
 
     def monitor_nodes(self, cell: Cell, flag: bool, options: Options) -> None:
-        """`net_kernel:monitor_nodes/1,2`: each True is another copy of every message, False takes all away."""
+        """`net_kernel:monitor_nodes/1,2`: each True adds a copy of every message, False removes all."""
         if flag:
             self._hook(cell)
             self._subscribers.append((cell, options))
@@ -67,17 +67,17 @@ class Membership:
         for name, monitors in list(self._node_monitors.items()):
             self._node_monitors[name] = [cell for cell in monitors if cell is not pid]
 
-    # ---- what has happened
+    # ---- events
 
     def up(self, name: str) -> None:
-        """A connection was made: told before the first message that comes over it."""
+        """A connection is up: subscribers are notified before the first message over it is delivered."""
         self._notify("nodeup", name, ())
         if self._node.config.connect_all:
             others = [other for other in self._node.nodes() if other != name]
             self._node.connection(name).send_nodes(others)
 
     def down(self, name: str, reason: str, was_up: bool) -> None:
-        """A connection broke, or (`was_up` False) could not be made."""
+        """A connection is lost, or (`was_up` False) could not be made."""
         self._fire_node_monitors(name)
         if not was_up:
             return
@@ -103,19 +103,19 @@ class Membership:
     # ---- the mesh
 
     def discovered(self, names: list[str]) -> None:
-        """A node that is connected to us is connected to these as well."""
+        """Connects to `names`, the nodes that a connected node is connected to."""
         if self._node.config.connect_all:
             for name in names:
                 if name != self._node.name and not self._node.connection(name).is_up:
                     self._node.connection(name).connect()
 
     def lost_elsewhere(self, by: str, name: str) -> None:
-        """`by` does not see `name` any more: `name` has ended, which we are about to hear, or is cut off from `by`."""
+        """`by` has lost `name`, which has ended or is cut off from `by`. If we are connected to it, a probe decides."""
         if self._node.config.prevent_overlapping_partitions and self._node.connection(name).is_up:
             self._node.connection(name).send_probe(by)
 
     def partitioned(self, by: str, name: str) -> None:
-        """`name` lives, and `by` does not see it. If we still see both, we would bridge a partition."""
+        """`name` has answered the probe, though `by` has lost it. Disconnects both rather than bridge the partition."""
         if self._node.connection(name).is_up and self._node.connection(by).is_up:
             self._node.disconnect(name)
             self._node.disconnect(by)

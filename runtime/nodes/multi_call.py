@@ -1,4 +1,4 @@
-"""`gen_server:multi_call/4` and `gen_server:abcast/3`: one request to the servers of one name on many nodes."""
+"""`gen_server:multi_call/4` and `gen_server:abcast/3`: one request to the servers of the same name on several nodes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from runtime.otp.gen import call
 async def multi_call(
     name: str, request: Any, *, nodes: Sequence[str] | None = None, timeout: float | None = None
 ) -> tuple[list[tuple[str, Any]], list[str]]:
-    """`gen_server:multi_call/4`: `(node, reply)` of those that answered within `timeout` ms, and the other nodes.
+    """`gen_server:multi_call/4`: pairs `(node, reply)` received within `timeout` ms, and the nodes that did not reply.
 
-    Without `nodes` all connected ones and this one are asked.
+    `nodes` defaults to this node and all connected ones.
     """
     asked = [net_kernel.node(), *net_kernel.nodes()] if nodes is None else list(nodes)
     calls = [(node, call((name, node), request, None)) for node in asked]
@@ -53,7 +53,7 @@ def _give_up(pending: Any) -> None:
 
 
 def abcast(name: str, request: Any, *, nodes: Sequence[str] | None = None) -> Literal["abcast"]:
-    """`gen_server:abcast/3`: a cast to each, without nodes to all connected ones and this one."""
+    """`gen_server:abcast/3`: a cast to each node; `nodes` defaults to this node and all connected ones."""
     for node in [net_kernel.node(), *net_kernel.nodes()] if nodes is None else nodes:
         gen_server.cast((name, node), request)
     return "abcast"

@@ -1,12 +1,12 @@
-"""The fabric on NATS (nats-py): a subject for each node and one for all, at most once as core NATS is.
+"""The fabric on core NATS (nats-py): a subject for each node and one for all nodes; at-most-once delivery.
 
-A frame for one node asks for an answer of the server if nobody takes it ("no responders", status 503): so a node that ends is
-known to be gone as soon as something is sent to it. Frames to one node keep their order; one for all may be overtaken by one
-that the same node sent later to a single node.
+A frame for one node is published with a reply subject, so the server answers "no responders" (status 503) if the node has no
+subscription: the loss of a node is noticed with the next frame sent to it. Frames to one node keep their order; a frame to all
+may be overtaken by a later one to a single node.
 
-Frames for one node that were published in the same turn of the loop go as one NATS message, a batch.
+Frames for one node that are published in the same turn of the loop are sent as one NATS message, a batch.
 
-What is published while the server is away is dropped, not kept: kept frames would come after nodes have given each other up.
+While the server is disconnected, frames are dropped and not buffered: they would arrive after the nodes have given each other up.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from runtime.nodes.nats_client import (
 
 _log: Final = logging.getLogger("runtime.nodes")
 
-PING_SECONDS: Final = 5  # a half-open connection to the server is noticed after two or three
-PENDING_BYTES: Final = 256 * 1024 * 1024  # of frames that wait for this node's loop
+PING_SECONDS: Final = 5  # a half-open connection to the server is noticed after two or three pings
+PENDING_BYTES: Final = 256 * 1024 * 1024  # of received frames that this node has not handled
 PENDING_FRAMES: Final = 1_000_000
 ALL: Final = "all"
-BATCH: Final = b"M"  # no frame begins with it
-BATCH_BYTES: Final = 64 * 1024  # of small frames; one that is larger goes alone
+BATCH: Final = b"M"  # first byte of a batch; no frame begins with it
+BATCH_BYTES: Final = 64 * 1024  # a larger frame is sent alone
 LENGTH: Final = 4
 NO_RESPONDERS: Final = "503"
 
 
 @dataclass(slots=True)
 class Counts:
-    """Frames since the start, and how often the connection to the server was lost."""
+    """Frames sent and dropped, losses of the connection to the server, and errors by their text, since the start."""
 
     sent: int = 0
     dropped: int = 0
@@ -55,7 +55,7 @@ class Counts:
 
 
 class NatsFabric:
-    """One node's connection. Use it on the running asyncio loop; `close` when the node has ended."""
+    """One node's fabric. Use it on the running asyncio loop; call `close` when the node has stopped."""
 
     def __init__(self, options: NatsOptions) -> None:
         self.options = options
@@ -72,17 +72,17 @@ class NatsFabric:
 
     @property
     def connected(self) -> bool:
-        """Whether the server can be reached."""
+        """True while connected to a server."""
         return self._client is not None and self._client.is_connected
 
     @property
     def messages(self) -> int:
-        """NATS messages published since the start: batches, and frames that went alone."""
+        """NATS messages published since the start: batches and single frames."""
         return 0 if self._client is None else self._client.stats["out_msgs"]
 
     @property
     def server(self) -> str:
-        """The server it is connected to, `host:port`; empty if to none."""
+        """The connected server as `host:port`; empty if there is none."""
         client = self._client
         url = client.connected_url if client is not None and client.is_connected else None
         return "" if url is None else f"{url.hostname}:{url.port}"
@@ -90,7 +90,7 @@ class NatsFabric:
     # ---- runtime.nodes.fabric.Fabric
 
     def subscribe(self, node: str, listener: FabricListener) -> None:
-        """Connects under the node's name, in the background: `listener.up()` says when. It tries until it succeeds."""
+        """Connects in the background, retrying until it succeeds; then calls `listener.up()`."""
         assert self._listener is None, "a fabric carries one node"
         self._listener = listener
         self._own = token_of(node)
@@ -99,12 +99,12 @@ class NatsFabric:
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"nats {node}")
 
     def unsubscribe(self) -> None:
-        """Leaves at once: nothing is called any more."""
+        """Leaves the fabric at once: the listener is not called any more."""
         self._listener = None
         self._waiting.clear()
 
     def publish(self, node: str | None, frame: bytes) -> None:
-        """Takes the frame; it is written to the server in the loop's next round."""
+        """Queues the frame, which is sent in the next turn of the loop, or drops it while disconnected."""
         if self._listener is None or not self.connected:
             self.counts.dropped += 1
             return
@@ -117,7 +117,7 @@ class NatsFabric:
         self._wake.set()
 
     async def close(self) -> None:
-        """What was published is written, then the connection ends."""
+        """Sends what was published, then closes the connection."""
         client, self._client = self._client, None
         task, self._task = self._task, None
         if client is not None and client.is_connected:
@@ -132,7 +132,7 @@ class NatsFabric:
     # ---- the connection
 
     async def _run(self) -> None:
-        # `connect` itself tries again and again, and so does the client when the connection is lost.
+        # `connect` retries without limit, and so does the client when the connection is lost.
         client = self._client = NatsClient(self.options.secure)
         await client.connect(
             **self.options.arguments(),
@@ -149,8 +149,8 @@ class NatsFabric:
         await client.subscribe(f"{prefix}.to.{self._own}", cb=self._received, **limits)
         await client.subscribe(f"{prefix}.{ALL}", cb=self._received, **limits)
         await client.subscribe(f"{self._inbox}.*", cb=self._answered)
-        # nats-py writes the ping of a flush before what waits in its buffer: the first one lets the buffer out, and the
-        # answer to the second says that the server knows of the subscriptions.
+        # nats-py writes the PING of a flush before its buffer. The first flush writes the buffer; the PONG of the second
+        # confirms that the server has the subscriptions.
         await client.flush()
         await client.flush()
         self._notify(FabricListener.up)
@@ -180,7 +180,7 @@ class NatsFabric:
     async def _answered(self, message: Msg) -> None:
         headers = message.headers
         if self._listener is not None and headers is not None and headers.get("Status") == NO_RESPONDERS:
-            self._listener.nobody(node_of(message.subject.rpartition(".")[2]))
+            self._listener.unreachable(node_of(message.subject.rpartition(".")[2]))
 
     def _notify(self, what: Callable[[FabricListener], None]) -> None:
         if self._listener is not None:
@@ -203,7 +203,7 @@ class NatsFabric:
     async def _failed(self, error: Exception) -> None:
         text = why(error)
         count = self.counts.errors[text] = self.counts.errors.get(text, 0) + 1
-        if count == 1:  # the same again and again while it is away
+        if count == 1:  # it repeats while the server is unreachable
             _log.warning("NATS: %s", text)
 
 
@@ -216,7 +216,7 @@ def by_subject(waiting: list[tuple[str, str, bytes]]) -> dict[tuple[str, str], l
 
 
 def batches(frames: list[bytes]) -> Iterator[tuple[bytes, int]]:
-    """The frames as few NATS messages, with the number of frames in each."""
+    """Packs the frames into few NATS messages; yields each with its number of frames."""
     parts: list[bytes] = []
     size = 0
     for frame in frames:
@@ -239,7 +239,7 @@ def _batch(frames: list[bytes]) -> tuple[bytes, int]:
 
 
 def frames_of(data: bytes) -> Iterator[bytes]:
-    """The frames of a NATS message. What is cut off is left out: links find the gap."""
+    """The frames of a NATS message. A truncated frame is left out: its link finds the gap."""
     if data[:1] != BATCH:
         yield data
         return

@@ -1,4 +1,4 @@
-"""How a node reaches the NATS servers: options, nats-py's client with what it lacks, and what is wrong with them at the start."""
+"""Connecting to NATS: options, a client that insists on TLS, and a check of the configuration at start."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from nats.errors import NoRespondersError
 
 PROBE_SECONDS: Final = 3
 NAME_SECONDS: Final = 0.3
-RECONNECT_SECONDS: Final[Any] = 0.25  # which nats-py takes as well, though it says int
+RECONNECT_SECONDS: Final[Any] = 0.25  # nats-py accepts a float, though its type says int
 _CREDENTIALS: Final = re.compile(
     rb"BEGIN NATS USER JWT-+\s+\S+\s+-+END.*BEGIN USER NKEY SEED-+\s+(?P<seed>\S+)\s+-+END", re.DOTALL
 )
 
 
 class FabricError(Exception):
-    """The NATS servers can't be used; the text is one line that says why."""
+    """The NATS servers cannot be used; the text is one line with the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class NatsOptions:
-    """How to reach the servers.
+    """How to connect to the servers.
 
     `prefix` begins all subjects, so that several clusters can share servers; `credentials` is the path of a .creds file. User
-    and password, or a token alone, stand in the URLs (`nats://user:password@host`, `nats://token@host`), percent-encoded where
-    they must be. With `tls`, or one server of the scheme `tls`, nothing is ever said in the clear.
+    and password, or a token, are given in the URLs (`nats://user:password@host`, `nats://token@host`), percent-encoded. With
+    `tls`, or a server URL of the scheme `tls`, a connection without TLS is refused.
     """
 
     servers: tuple[str, ...]
@@ -45,11 +45,11 @@ class NatsOptions:
 
     @property
     def secure(self) -> bool:
-        """Whether TLS is asked for."""
+        """True if TLS is required."""
         return self.tls is not None or any(server.startswith("tls:") for server in self.servers)
 
     def arguments(self) -> dict[str, Any]:
-        """What nats-py is to be told."""
+        """The arguments of nats-py's `connect`."""
         given: dict[str, Any] = {"servers": list(self.servers), "name": self.name or None, "no_echo": True}
         if self.credentials:
             given["user_credentials"] = self.credentials
@@ -58,7 +58,7 @@ class NatsOptions:
         return given | self._login()
 
     def _login(self) -> dict[str, str]:
-        # Servers that the first one tells of come without the user of its URL, so what all URLs have in common is for all.
+        # Discovered servers have no user in their URLs, so a login that all URLs share is passed for all servers.
         parts = [urlsplit(server) for server in self.servers]
         logins = {(part.username, part.password) for part in parts if part.username is not None}
         if len(logins) != 1 or self.credentials:
@@ -71,7 +71,7 @@ class NatsOptions:
 
 
 class NotEncrypted(NatsError):
-    """TLS is asked for, and the server offers none."""
+    """TLS is required, and the server does not offer it."""
 
     def __str__(self) -> str:
         return (
@@ -80,24 +80,24 @@ class NotEncrypted(NatsError):
 
 
 class NatsClient(Client):
-    """nats-py's client, which would go on in the clear with a server that does not ask for TLS, at any reconnection."""
+    """nats-py's client, which by itself connects without TLS to a server that does not require it."""
 
     def __init__(self, secure: bool) -> None:
         super().__init__()
         self._secure = secure
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        # The first that a server says; what the client says, its password first, comes afterwards.
+        # INFO is the server's first message; the client sends its password only afterwards.
         if self._secure and initial_connection and not info.get("tls_required"):
             raise NotEncrypted
         await super()._process_info(info, initial_connection)
 
 
 async def probe(options: NatsOptions, node: str | None = None) -> bool:
-    """Connects once and leaves; returns whether the node's name is free.
+    """Connects once and disconnects; returns True if the node's name is free.
 
-    Raises FabricError, one line, for what will not mend itself by waiting: credentials, TLS, names of hosts; ConnectionError
-    when no server answers now.
+    Raises FabricError for what a retry cannot mend (credentials, TLS, unknown hosts); ConnectionError if no server is
+    reachable now.
     """
     failures: list[Exception] = []
 
@@ -116,7 +116,7 @@ async def probe(options: NatsOptions, node: str | None = None) -> bool:
             connect_timeout=PROBE_SECONDS,
         )
     except (NatsError, OSError, ValueError) as error:
-        raise _judged([*failures, error]) from None
+        raise _classified([*failures, error]) from None
     try:
         return node is None or await _is_free(client, f"{options.prefix}.to.{token_of(node)}")
     finally:
@@ -129,12 +129,12 @@ async def _is_free(client: Client, subject: str) -> bool:
     except NoRespondersError:
         return True
     except NatsError:
-        return False  # somebody takes its frames; an empty one is none
+        return False  # a node has subscribed; it drops the empty frame
     return False
 
 
 def _check_credentials(path: str) -> None:
-    """Raises FabricError for what is no .creds file: nats-py finds that out by failing in the middle of a handshake."""
+    """Raises FabricError if it is not a .creds file, for which nats-py would fail in the middle of its handshake."""
     if not path:
         return
     try:
@@ -151,7 +151,7 @@ def _check_credentials(path: str) -> None:
     )
 
 
-def _judged(failures: list[Exception]) -> Exception:
+def _classified(failures: list[Exception]) -> Exception:
     for failure in failures:
         text = str(failure).lower()
         if isinstance(failure, NotEncrypted):
@@ -173,10 +173,10 @@ def why(error: BaseException) -> str:
 
 
 def token_of(node: str) -> str:
-    """A node's name as one token of a subject."""
+    """A node's name, encoded as one token of a subject."""
     return base64.urlsafe_b64encode(node.encode()).rstrip(b"=").decode()
 
 
 def node_of(token: str) -> str:
-    """The name that a token stands for."""
+    """The inverse of `token_of`."""
     return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()

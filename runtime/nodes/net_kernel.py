@@ -1,6 +1,6 @@
-"""`net_kernel`, and what `erlang` and `net_adm` have on nodes, for the running process's node.
+"""`net_kernel`, and the functions of `erlang` and `net_adm` about nodes, for the node of the running process.
 
-Without a node (`engine.node` is None) they answer as a `nonode@nohost` does: no others, and nobody to connect to.
+Without a node (`engine.node` is None) they behave as on `nonode@nohost`: there are no other nodes, and none can be connected.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runtime.otp import erlang
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """A connection that is up, for `seconds` now. Frames and bytes are counted since this node started."""
+    """A connection that is up: for how many seconds, and what it has carried since."""
 
     name: str
     seconds: float
@@ -31,23 +31,23 @@ class NodeInfo:
 
 
 def this_node() -> Node | None:
-    """The running process's node, None if its engine is none."""
+    """The node of the running process; None if its engine is not a node."""
     return current_engine().node
 
 
 def node(of: Pid | Ref | None = None) -> str:
-    """`erlang:node/0,1`: the name of this node, or of the one that a pid or reference is of."""
+    """`erlang:node/0,1`: the name of this node, or of the node where a pid or reference was created."""
     return of.node_name if isinstance(of, Remote | RemoteRef) else current_engine().node_name
 
 
 def nodes() -> list[str]:
-    """`erlang:nodes/0`: those connected to this one, sorted."""
+    """`erlang:nodes/0`: the connected nodes, sorted."""
     me = this_node()
     return [] if me is None else me.nodes()
 
 
 def nodes_info() -> list[NodeInfo]:
-    """`net_kernel:nodes_info/0`: of each connection that is up, by name. Bytes and seconds are ours."""
+    """`net_kernel:nodes_info/0`: one entry for each connection that is up, by name. Bytes and seconds are additions."""
     me = this_node()
     if me is None:
         return []
@@ -71,7 +71,7 @@ async def ping(name: str) -> Literal["pong", "pang"]:
 
 
 def disconnect_node(name: str) -> bool:
-    """`erlang:disconnect_node/1`: False if it was not connected. A caller that dies of a link that breaks does so here."""
+    """`erlang:disconnect_node/1`: False if it was not connected. A broken link may end the caller within this call."""
     me, caller = this_node(), scheduler.current
     done = me is not None and me.disconnect(name)
     if caller is not None and caller.is_ending:
@@ -81,7 +81,7 @@ def disconnect_node(name: str) -> bool:
 
 
 def monitor_node(name: str, flag: bool) -> Literal[True]:
-    """`erlang:monitor_node/2`: the caller gets `("nodedown", name)` once for each True, at once if it cannot be reached."""
+    """`erlang:monitor_node/2`: the caller gets `("nodedown", name)` once per True, soon if the node cannot be reached."""
     me, caller = this_node(), current_process()
     if me is None:
         raise Error("notalive")
@@ -92,7 +92,7 @@ def monitor_node(name: str, flag: bool) -> Literal[True]:
 def monitor_nodes(flag: bool, options: Iterable[str] | None = None) -> Literal["ok"]:
     """`net_kernel:monitor_nodes/1,2`: the caller gets `("nodeup", name)` and `("nodedown", name)`.
 
-    With `options` (such as `["nodedown_reason"]`; none of them is as without) they are triples with a list of `(option, value)`.
+    With `options` (such as `["nodedown_reason"]`) they are triples, with a list of `(option, value)`.
     """
     me, caller = this_node(), current_process()
     if me is not None:
@@ -101,9 +101,9 @@ def monitor_nodes(flag: bool, options: Iterable[str] | None = None) -> Literal["
 
 
 def send(dest: erlang.Dest, message: Any, options: Iterable[str] = ()) -> Literal["ok", "noconnect"]:
-    """`erlang:send/3`: with `noconnect` no connection is made for it.
+    """`erlang:send/3`. With the option `noconnect` it makes no connection.
 
-    Returns "noconnect", and sends nothing, if there is none and none is being made.
+    It then returns "noconnect", and sends nothing, unless a connection is up or being made.
     """
     if "noconnect" in options:
         name = None

@@ -1,10 +1,10 @@
-"""A node: an engine that is one of several, with a name, an incarnation and connections to the others.
+"""A node: an engine with a name, a creation (its incarnation) and connections to other nodes.
 
-`Node(engine, "a@host", fabric, secret).start()` makes the engine a node; `engine.node` is it then. An engine without
-one is Erlang's `nonode@nohost`: it has no others, and nothing of this room runs.
+`Node(engine, "a@host", fabric, secret).start()` makes an engine a node and sets `engine.node`. An engine without a node is
+Erlang's `nonode@nohost`, and runs none of this package's code.
 
-The node knows pids and references by their names on the wire, `(node, creation, number)`, and keeps one object for
-each, as long as somebody here holds it.
+The node maps pids and references to their external names `(node, creation, number)`, and keeps exactly one object for each as
+long as it is referenced.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ from runtime.nodes.membership import Membership
 from runtime.nodes.remote import Remote, RemoteName, RemotePid, RemoteRef
 
 ANNOUNCE: Final = b"N"
-EVERYBODY: Final = "*"
+ALL_NODES: Final = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """What Erlang's kernel application has as settings. `net_ticktime` in seconds: a node silent for so long is given up.
+    """Settings of Erlang's kernel application, by their names there.
 
-    `announce`: on the fabric's coming up all others are told of this node, and connect to it.
+    `net_ticktime` is in seconds: a node that is silent for so long is disconnected. `announce` (an addition): when the fabric
+    comes up, this node announces itself, and the others connect to it.
     """
 
     net_ticktime: float = 12.0
@@ -50,7 +51,7 @@ class NodeConfig:
 
 
 class Node:
-    """One node on a fabric. Its functions act at once; what they lead to comes as frames, messages and signals."""
+    """One node on a fabric. Its methods do not block."""
 
     def __init__(
         self,
@@ -84,10 +85,10 @@ class Node:
         self._next_ref = 0
         self._ticker: Timer | None = None
 
-    # ---- life
+    # ---- start and stop
 
     def start(self) -> Node:
-        """Joins the fabric. Raises RuntimeError if the engine is a node already."""
+        """Joins the fabric. Raises RuntimeError if the engine already is a node."""
         if self.engine.node is not None:
             raise RuntimeError(f"the engine is the node {self.engine.node_name} already")
         self.engine.node = self
@@ -97,7 +98,7 @@ class Node:
         return self
 
     def stop(self) -> None:
-        """Leaves: the other nodes are notified at once, and so are processes here that are linked to or monitor theirs."""
+        """Disconnects from all nodes and leaves the fabric. Links and monitors fire with `noconnection` at once."""
         for connection in list(self._connections.values()):
             connection.disconnect()
         self.stopped = True
@@ -113,18 +114,18 @@ class Node:
         if not self.stopped:
             self._ticker = self.engine.call_later(self.config.net_ticktime / 4, self._tick)
 
-    # ---- the fabric's side
+    # ---- FabricListener
 
     def up(self) -> None:
-        """Frames can be sent: the node makes itself known."""
+        """The fabric is connected: the node announces itself."""
         if self.config.announce:
-            self.fabric.publish(None, links.sealed(self.key, ANNOUNCE, [self.name, EVERYBODY, self.creation]))
+            self.fabric.publish(None, links.sealed(self.key, ANNOUNCE, [self.name, ALL_NODES, self.creation]))
 
     def down(self) -> None:
-        """Nothing to do: links notice what they lose."""
+        """Does nothing: links notice lost frames."""
 
     def received(self, frame: bytes) -> None:
-        """A frame from another node. What is not authentic is dropped."""
+        """Handles a frame from another node; drops one that is not authentic."""
         if self.stopped:
             return
         kind = frame[:1]
@@ -141,11 +142,11 @@ class Node:
         if connection is not None:
             connection.received(frame)
 
-    def nobody(self, node: str) -> None:
-        """The fabric knows that `node` is not there."""
+    def unreachable(self, node: str) -> None:
+        """The fabric reports that `node` is not there."""
         connection = self._connections.get(node)
         if connection is not None:
-            connection.nobody()
+            connection.unreachable()
 
     def connected(self, connection: Connection, session: bytes) -> None:
         """A connection is up."""
@@ -154,21 +155,21 @@ class Node:
         self.membership.up(connection.name)
 
     def disconnected(self, connection: Connection, reason: str, was_up: bool) -> None:
-        """A connection is over, or could not be made."""
+        """A connection is lost, or could not be made."""
         self._sessions = {key: one for key, one in self._sessions.items() if one is not connection}
         self.membership.down(connection.name, reason, was_up)
 
     # ---- other nodes
 
     def connection(self, name: str) -> Connection:
-        """What there is between this node and another; it need not be up."""
+        """The connection to the node `name`, which need not be up."""
         connection = self._connections.get(name)
         if connection is None:
             connection = self._connections[name] = Connection(self, name)
         return connection
 
     def connections(self) -> list[Connection]:
-        """Those that are up, by name."""
+        """The connections that are up, by name."""
         return sorted((one for one in self._connections.values() if one.is_up), key=lambda one: one.name)
 
     def nodes(self) -> list[str]:
@@ -176,7 +177,7 @@ class Node:
         return [connection.name for connection in self.connections()]
 
     def reaches(self, name: str) -> bool:
-        """Whether what is sent to the node goes over a connection that is up or is being made."""
+        """True if the connection to the node is up or being made."""
         connection = self._connections.get(name)
         return connection is not None and (connection.is_up or connection.link.is_being_made)
 
@@ -208,10 +209,10 @@ class Node:
                 connection.send_encoded(request)
 
     def whereis_global(self, name: str) -> Pid | None:
-        """`{global, Name}`: whoever has the name in the whole cluster."""
+        """`{global, Name}`: the process with this global name."""
         return None if self.global_names is None else self.global_names.whereis_name(name)
 
-    # ---- names on the wire
+    # ---- external names
 
     def name_of_pid(self, pid: Pid) -> tuple[str, int, int]:
         """`(node, creation, number)`."""
@@ -221,11 +222,11 @@ class Node:
         if isinstance(pid, Remote):
             raise TypeError("a name on another node is a destination, not a term")
         name = (self.name, self.creation, pid.id)
-        self._pids[name] = pid  # it may come back when it is dead
+        self._pids[name] = pid  # it may be sent back after the process has ended
         return name
 
     def pid_named(self, node: str, creation: int, number: int) -> Pid:
-        """The one object for this process."""
+        """The object for this process."""
         name = (node, creation, number)
         pid = self._pids.get(name)
         if pid is None:
@@ -235,7 +236,7 @@ class Node:
         return pid
 
     def _dead(self, number: int) -> Cell:
-        # Nobody here remembers it, but it is a process of this node, and whoever asks is to hear noproc.
+        # A process of this node that has ended and was forgotten: a link or monitor must fire with noproc.
         cell = Cell.__new__(Cell)
         cell.actor, cell.execution, cell.relations = None, self.engine.dead, Relations(number)
         return cell
@@ -252,7 +253,7 @@ class Node:
         return (self.name, self.creation, number)
 
     def ref_named(self, node: str, creation: int, number: int) -> Ref:
-        """The one object for this reference."""
+        """The object for this reference."""
         name = (node, creation, number)
         ref = self._refs.get(name)
         if ref is None:
@@ -260,7 +261,7 @@ class Node:
         return ref
 
     def deliver_to_alias(self, number: int, message: Any) -> None:
-        """A message to an alias that was made here; one that is over swallows it."""
+        """Delivers a message to an alias of this node; drops it if the alias is not active any more."""
         ref = self._refs.get((self.name, self.creation, number))
         if ref is not None:
             ref.deliver(message)
@@ -270,7 +271,7 @@ class Node:
     def export(
         self, name: str, function: Callable[..., Any], process: type[FunctionProcess] = FunctionProcess
     ) -> None:
-        """Lets other nodes spawn processes that run this function, and call it by `erpc`.
+        """Allows other nodes to spawn processes that run this function and to call it by `erpc`.
 
         Raises Error("badarg") if the name is taken.
         """
@@ -279,16 +280,16 @@ class Node:
         self.exports[name] = (function, process)
 
     def name_of_function(self, function: Callable[..., Any]) -> str | None:
-        """The name under which it is exported, if it is: Erlang's `fun Module:Function/Arity`."""
+        """The name under which the function is exported, as in Erlang's `fun Module:Function/Arity`; None if it is not."""
         return next((name for name, (one, _) in self.exports.items() if one == function), None)
 
     def function_named(self, name: str) -> Callable[..., Any] | None:
-        """What is exported under this name; None if nothing is."""
+        """The function exported under this name; None if there is none."""
         exported = self.exports.get(name)
         return None if exported is None else exported[0]
 
     def spawn_exported(self, name: str, args: tuple[Any, ...], parent: Pid | None) -> Cell:
-        """A process of this node whose parent is elsewhere."""
+        """Spawns a process for a parent on another node."""
         body, process = self.exports[name]
         cell = self.engine.spawn_actor(process(body, args))
         if parent is not None:

@@ -1,10 +1,10 @@
 """`pg`: process groups over all nodes.
 
-A scope is a server of that name on each node; it owns the memberships of its own node's processes and a copy of the others'.
+A scope is a server with the scope's name on each node. It owns the memberships of its node's processes and keeps a copy of the
+other nodes' memberships, each received from the scope that owns it.
 
 Messages between scopes: `("discover", peer)`, `("sync", peer, groups)`, `("join", peer, group, pids)`, `("leave", peer, pids,
-groups)`. A scope that crashes takes its memberships out everywhere; the processes live, and have to join again.
-Members are not passed on by third nodes. Source: OTP's `pg`.
+groups)`. When a scope crashes, its memberships are removed on all nodes; the processes must join again. Source: OTP's `pg`.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Scope(GenServer):
 
     def init(self, scope: str) -> None:
         self.scope = scope
-        self.local: Groups = {}  # a pid stands there once for each of its joins
-        self.watched: dict[Pid, Ref] = {}  # the members of this node
+        self.local: Groups = {}  # a pid is listed once for each of its joins
+        self.watched: dict[Pid, Ref] = {}  # members on this node, and their monitors
         self.peers: dict[Pid, tuple[Ref, Groups]] = {}
         self.monitors: dict[Ref, tuple[Pid, _Monitor]] = {}
         net_kernel.monitor_nodes(True)
@@ -64,7 +64,7 @@ class Scope(GenServer):
             erlang.send((scope, node), ("discover", erlang.self_()))
 
     def members(self, group: Any) -> list[Pid]:
-        """All members, on whichever node."""
+        """The members of a group on all nodes."""
         found = list(self.local.get(group, ()))
         for _, groups in self.peers.values():
             found += groups.get(group, ())
@@ -115,7 +115,7 @@ class Scope(GenServer):
             if pid in self.watched and not any(pid in members for members in self.local.values()):
                 erlang.demonitor(self.watched.pop(pid), flush=True)
 
-    # ---- other nodes, and ends
+    # ---- other nodes, and ended processes
 
     def handle_info(self, message: Any) -> Any:
         match message:
@@ -232,7 +232,7 @@ async def join(scope: str, group: Any, pids: Pid | Sequence[Pid]) -> str:
 
 
 async def leave(scope: str, group: Any, pids: Pid | Sequence[Pid]) -> str:
-    """`pg:leave/3`: `"ok"` or `"not_joined"`. A double member leaves once."""
+    """`pg:leave/3`: `"ok"` or `"not_joined"`. A process that joined twice leaves once."""
     return await gen_server.call(scope, _Leave(group, _local_pids(pids)), None)
 
 

@@ -1,7 +1,7 @@
-"""What stands for a process of another node: its pid, or its registered name there.
+"""Proxies of processes on other nodes, by pid or by registered name.
 
-Both take what a `Cell` takes from others (`deliver`, `exit_signal`, links, monitors) and pass it on as signals over the
-connection. So the paths between local processes know nothing of nodes, and pay nothing for them.
+They have the methods by which a `Cell` receives signals (`deliver`, `exit_signal`, links, monitors), and send the signals over
+the connection. So the code for local processes does not know about nodes, and is not slowed down by them.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
 
 class Remote(Pid):
-    """Somebody on the node `node_name`. `address` is how that node knows it: a number, or a registered name."""
+    """A process on the node `node_name`. `address` is its number or registered name there."""
 
     __slots__ = ("address", "creation", "home", "node_name")
 
-    # Read by code that looks for a name or a parent; a remote process has none.
+    # Read by code that looks up names and parents, which a remote process does not have.
     relations: ClassVar[Relations] = Relations(0, shared=True)
 
     def __init__(self, home: Node, node_name: str, creation: int | None, address: int | str) -> None:
-        self.home = home  # the node on which this object is
+        self.home = home  # the local node
         self.node_name = node_name
-        self.creation = creation  # None: whichever incarnation is there
+        self.creation = creation  # None: the current incarnation
         self.address = address
 
     @property
     def connection(self) -> Connection:
-        """The way there, made if there is none."""
+        """The connection to its node."""
         return self.home.connection(self.node_name)
 
     @property
     def execution(self) -> ExecutionState:
-        """That of somebody who lives, as far as we know; it leads to our own engine."""
+        """The shared execution state of remote processes, which count as alive and belong to the local engine."""
         return self.home.remote_execution
 
     @property
@@ -51,45 +51,45 @@ class Remote(Pid):
     def pid(self) -> Pid:
         return self
 
-    # ---- what a Cell has as well
+    # ---- the receiving side of a Cell
 
     def deliver(self, message: Any) -> bool:
-        """Sends a message there; it is lost if it cannot be brought. Raises TypeError for what cannot travel."""
+        """Sends a message; it is lost if the node cannot be reached. Raises TypeError for what cannot be encoded."""
         self.connection.send(self, message)
         return True
 
     def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
-        """Passes an exit signal on: of `exit/2`, or (`linked`) of the end of a process here."""
+        """Sends an exit signal: of `exit/2`, or, with `linked`, of the exit of a linked local process."""
         if linked:
             self.connection.linked_exit(self, source, reason)
         else:
             self.connection.exit(self, source, reason)
 
     def link(self, other: Cell) -> None:
-        """A link with a process of this node. If it cannot be, the process gets the EXIT signal that says so."""
+        """Links it with a local process, which gets an EXIT signal if that fails."""
         self.connection.link_up(self, other)
 
     def unlink_from(self, other: Cell) -> None:
-        """`other` has taken back its side of the link."""
+        """`other`, a local process, has removed its side of the link."""
         self.connection.unlink(self, other)
 
     def add_monitor(self, monitor: Any) -> None:
-        """`monitor.fire(pid, reason)` will be called once: when it ends, if it is not there, if its node is lost."""
+        """`monitor.fire(pid, reason)` will be called once: if the process ends, does not exist, or its node is lost."""
         self.connection.monitor(self, monitor)
 
     def drop_monitor(self, monitor: Any) -> None:
-        """Takes back `add_monitor`."""
+        """Undoes `add_monitor`."""
         self.connection.demonitor(monitor)
 
 
 class RemotePid(Remote):
-    """The pid of a process of another node, or of an earlier incarnation of this one. One object a process and node."""
+    """The pid of a process on another node, or on an earlier incarnation of this one. Unique per process on each node."""
 
     __slots__ = ()
 
     @property
     def id(self) -> int:
-        """Its number on its own node."""
+        """The process's number on its own node."""
         assert isinstance(self.address, int)
         return self.address
 
@@ -115,7 +115,7 @@ class RemoteName(Remote):
 
 
 class RemoteRef(Ref):
-    """A reference made on another node. One object a reference and node; as a destination it is an alias."""
+    """A reference created on another node, unique per reference on each node. As a destination it is an alias."""
 
     __slots__ = ("address", "creation", "home", "node_name")
     is_external: ClassVar[bool] = True
@@ -128,7 +128,7 @@ class RemoteRef(Ref):
         self.address = number
 
     def deliver(self, message: Any) -> bool:
-        """A message to an alias of the other node."""
+        """Sends a message to an alias on the other node."""
         self.home.connection(self.node_name).send_alias(self.creation, self.address, message)
         return True
 
@@ -137,12 +137,12 @@ class RemoteRef(Ref):
 
 
 def tie(cell: Cell, remote: Remote) -> None:
-    """The local side of a link."""
+    """Adds the local side of a link."""
     relations = cell.own_relations()
     relations.links = including(relations.links, remote)
 
 
 def untie(cell: Cell, remote: Remote) -> None:
-    """Takes back `tie`."""
+    """Removes the local side of a link."""
     if remote in cell.relations.links:
         cell.relations.links = without(cell.relations.links, remote)

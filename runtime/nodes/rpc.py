@@ -1,4 +1,4 @@
-"""`rpc`: as `erpc`, but what went wrong is a value, `("badrpc", reason)`. Times are milliseconds, None is infinity."""
+"""`rpc`: as `erpc`, but failures are returned as `("badrpc", reason)`. Times are milliseconds, None is infinity."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from runtime.nodes import erpc
 
 
 async def call(node: str, function: str, args: Sequence[Any] = (), timeout: float | None = None) -> Any:
-    """`rpc:call/5`: the result, a thrown value as well, or `("badrpc", reason)`."""
+    """`rpc:call/5`: the result or thrown value, or `("badrpc", reason)`."""
     return await _value(erpc.call(node, function, args, timeout))
 
 
-block_call = call  # `rpc:block_call/4,5`: there is no server at the other end that others could be kept from
+block_call = call  # `rpc:block_call/4,5`: no server handles the calls, so there is none to block
 
 
 def async_call(node: str, function: str, args: Sequence[Any] = ()) -> erpc.RequestId:
-    """`rpc:async_call/4`: a promise for the caller, which `yield_` and `nb_yield` keep."""
+    """`rpc:async_call/4`: returns a key for `yield_` or `nb_yield`."""
     return erpc.send_request(node, function, args)
 
 
 async def yield_(promise: erpc.RequestId) -> Any:
-    """`rpc:yield/1`: waits for the answer of an `async_call`."""
+    """`rpc:yield/1`: waits for the result of an `async_call`."""
     return await _value(erpc.receive_response(promise))
 
 
 async def nb_yield(
     promise: erpc.RequestId, timeout: float | None = 0
 ) -> tuple[Literal["value"], Any] | Literal["timeout"]:
-    """`rpc:nb_yield/1,2`: `("value", answer)`, or "timeout" if it is not there after `timeout` ms."""
+    """`rpc:nb_yield/1,2`: `("value", result)`, or "timeout" if there is no result after `timeout` ms."""
     answer = await _value(erpc.wait_response(promise, timeout))
     match answer:
         case "no_response":
@@ -50,12 +50,12 @@ async def _value(answer: Awaitable[Any]) -> Any:
 
 
 def _result(value: Any) -> Any:
-    """A value as `rpc` gives it: what looks like the end of a process passes for one."""
+    """A result as `rpc` returns it: a pair `("EXIT", reason)` becomes a `badrpc`, as in OTP."""
     return ("badrpc", value) if isinstance(value, tuple) and len(value) == 2 and value[0] == "EXIT" else value
 
 
 def badrpc(reason: Any) -> tuple[Any, ...]:
-    """What `erpc` raised, in `rpc`'s words."""
+    """Translates the reason of an exception of `erpc` to a `badrpc` tuple."""
     match reason:
         case ("erpc", "noconnection"):
             return ("badrpc", "nodedown")
@@ -69,7 +69,7 @@ def badrpc(reason: Any) -> tuple[Any, ...]:
 
 
 def cast(node: str, function: str, args: Sequence[Any] = ()) -> bool:
-    """`rpc:cast/4`: True, whatever comes of it."""
+    """`rpc:cast/4`: always True."""
     erpc.cast(node, function, args)
     return True
 
@@ -77,7 +77,7 @@ def cast(node: str, function: str, args: Sequence[Any] = ()) -> bool:
 async def multicall(
     nodes: Sequence[str], function: str, args: Sequence[Any] = (), timeout: float | None = None
 ) -> tuple[list[Any], list[str]]:
-    """`rpc:multicall/5`: the results, and the nodes that could not be reached or did not answer in time."""
+    """`rpc:multicall/5`: the results, and the nodes that could not be reached or did not reply in time."""
     results: list[Any] = []
     bad: list[str] = []
     for node, answer in zip(nodes, await erpc.multicall(nodes, function, args, timeout), strict=True):

@@ -1,6 +1,6 @@
-"""A fabric between deterministic engines: delay, loss, cuts and crashes are the test's.
+"""A fabric between deterministic engines; the test controls delay, loss, partitions and crashes.
 
-Frames are timers of the receiving engine, so one that is suspended keeps them, in order, until it goes on.
+A frame in transit is a timer of the receiving engine, so a suspended engine receives its frames, in order, when it resumes.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from runtime.nodes.fabric import Fabric, FabricListener
 
 @dataclass(slots=True)
 class Path:
-    """The way from one node to another, one direction. `delay` is `(least, most)` in seconds, `loss` a probability.
+    """The path from one node to another, in one direction. `delay` is `(min, max)` in seconds, `loss` a probability.
 
-    `blocked`: the sender is told that nobody is there. `silent`: frames vanish, and nobody is told.
+    `blocked`: the sender is notified that the node is unreachable. `silent`: frames are lost without a notification.
     """
 
     delay: tuple[float, float] = (0.0, 0.0)
     loss: float = 0.0
     blocked: bool = False
     silent: bool = False
-    last: float = 0.0  # when the last frame arrives: none overtakes another
+    last: float = 0.0  # arrival time of the last frame, which later ones do not overtake
 
 
 class SimulatedNetwork:
@@ -38,34 +38,34 @@ class SimulatedNetwork:
         self.frames = 0
 
     def digest(self) -> str:
-        """Of all frames so far: who sent which bytes to whom, and when. Two runs with one digest are the same."""
+        """A hash of all frames so far, with senders, receivers and times. Two runs with the same digest are identical."""
         return self._digest.hexdigest()
 
     def path(self, sender: str, receiver: str) -> Path:
-        """The way from one node to another, to be read or set."""
+        """The path from one node to another, to read or change."""
         return self._paths.setdefault((sender, receiver), Path())
 
     def block(self, one: str, other: str, blocked: bool = True) -> None:
-        """Cuts both ways so that each side's attempts fail at once; what is under way arrives."""
+        """Blocks both directions: new frames fail at once, those in transit arrive."""
         self.path(one, other).blocked = self.path(other, one).blocked = blocked
 
     def crash(self, name: str) -> None:
-        """The node is gone; whoever is connected to it learns it at once, behind the frames under way, as by TCP's FIN."""
+        """Removes a node. The others are notified after the frames in transit, as by TCP's FIN."""
         self.members.pop(name, None)
         for other in list(self.members.values()):
             path = self.path(name, other.name)
             if not path.silent:
-                other.at(max(path.last, other.engine.now()), other.told_nobody, name)
+                other.at(max(path.last, other.engine.now()), other.notify_unreachable, name)
 
     def carry(self, sender: SimulatedFabric, receiver: str, frame: bytes) -> None:
-        """One frame on its way."""
+        """Sends one frame."""
         self._digest.update(
             f"{sender.engine.now():.6f} {sender.name} {receiver} {len(frame)} ".encode() + frame
         )
         path = self.path(sender.name, receiver)
         target = self.members.get(receiver)
         if (target is None or path.blocked) and not path.silent:
-            sender.at(sender.engine.now(), sender.told_nobody, receiver)
+            sender.at(sender.engine.now(), sender.notify_unreachable, receiver)
             return
         if target is None or path.silent or (path.loss and self.random.random() < path.loss):
             return
@@ -97,7 +97,7 @@ class SimulatedFabric(Fabric):
             self.network.crash(self.name)
 
     def publish(self, node: str | None, frame: bytes) -> None:
-        # What is left of a node that crashed may be collected, and tidy up after itself, at any time.
+        # The objects of a crashed node may be garbage-collected, and clean up, at any time.
         if self._listener is None:
             return
         if node is not None:
@@ -112,7 +112,7 @@ class SimulatedFabric(Fabric):
         if self._listener is not None:
             self._listener.received(frame)
 
-    def told_nobody(self, node: str) -> None:
-        """The network knows that `node` takes no frames."""
+    def notify_unreachable(self, node: str) -> None:
+        """The network reports that `node` does not receive frames."""
         if self._listener is not None:
-            self._listener.nobody(node)
+            self._listener.unreachable(node)

@@ -1,6 +1,6 @@
 """Processes on other nodes: `erlang:spawn/4`, `spawn_link/4`, `spawn_monitor/4`, `erlang:spawn_request/5`.
 
-A node runs for others only what it exports (`Node.export`), where Erlang trusts everybody.
+Unlike in Erlang, a node runs only the functions it exports (`Node.export`) for other nodes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SpawnReply:
-    """A spawn that the other node has not answered yet; `linked` is the process here that is to be linked."""
+    """A spawn request without a reply yet; `linked` is the local process to be linked."""
 
     __slots__ = ("_done", "linked", "monitor", "watch")
 
@@ -35,17 +35,17 @@ class SpawnReply:
         self._done = done
 
     def spawned(self, pid: Any) -> None:
-        """It runs."""
+        """The process has been spawned."""
         if self.monitor is not None and self.wants_monitor():
             self.monitor.target = pid
         self._done("ok", pid)
 
     def wants_monitor(self) -> bool:
-        """False once its owner has taken the monitor back, or has ended."""
+        """False if no monitor was requested, or its owner has removed it or has ended."""
         return self.monitor is not None and self.monitor in self.monitor.owner.relations.monitors
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
-        """There is no such node, or no such function."""
+        """The request has failed: the node is lost, or has no such function."""
         if self.monitor is not None:
             self.monitor.owner.drop(self.monitor)
         self._done("error", reason)
@@ -58,7 +58,9 @@ def _new_monitor(owner: Cell) -> Monitor:
     return monitor
 
 
-def _ask(node: Node, on: str, function: str, args: tuple[Any, ...], caller: Cell, asked: SpawnReply) -> None:
+def _request(
+    node: Node, on: str, function: str, args: tuple[Any, ...], caller: Cell, asked: SpawnReply
+) -> None:
     try:
         node.connection(on).spawn(function, args, caller, asked.linked is not None, asked.monitor, asked)
     except TypeError:
@@ -72,10 +74,10 @@ def _crash(reason: Any) -> NoReturn:
 
 
 async def spawn(on: str, function: str, *args: Any, link: bool = False, monitor: bool = False) -> Any:
-    """`erlang:spawn_opt/5`: a process on the node `on` that runs the function it exports under this name.
+    """`erlang:spawn_opt/5`: spawns a process on the node `on` that runs the function exported under this name.
 
-    Returns the pid, or with `monitor` `(pid, ref)`. If the node cannot be reached it is a process of this node that
-    ends at once with `noconnection` (`undef` if the node has no such function), as in Erlang.
+    Returns the pid, or with `monitor` `(pid, ref)`. If the node cannot be reached, or has no such function, the pid is
+    that of a local process that has ended with `noconnection` or `undef`, as in Erlang.
     """
     caller = current_process()
     engine = current_engine()
@@ -88,7 +90,7 @@ async def spawn(on: str, function: str, *args: Any, link: bool = False, monitor:
         reply.resolve(("error", "noconnection" if node is None else "undef"))
     else:
         asked = SpawnReply(caller if link else None, watch, lambda *answer: reply.resolve(answer))
-        _ask(node, on, function, args, caller, asked)
+        _request(node, on, function, args, caller, asked)
     status, value = await reply
     if status == "ok":
         return value if watch is None else (value, watch)
@@ -102,7 +104,7 @@ def spawn_request(
 ) -> Ref:
     """`erlang:spawn_request/5`: the caller gets `("spawn_reply", ref, "ok", pid)` or `("spawn_reply", ref, "error", reason)`.
 
-    With `monitor` the reference is the monitor as well. `reply` is `yes`, `error_only` or `no`.
+    Returns `ref`, which with `monitor` is also the monitor. `reply` is `yes`, `error_only` or `no`.
     """
     caller = current_process()
     engine = current_engine()
@@ -118,7 +120,7 @@ def spawn_request(
     if node is None:
         asked.fire(None, "noconnection")
     elif on != node.name:
-        _ask(node, on, function, args, caller, asked)
+        _request(node, on, function, args, caller, asked)
     elif function not in node.exports:
         asked.fire(None, "undef")
     else:

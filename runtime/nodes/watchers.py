@@ -1,4 +1,4 @@
-"""What stands on this node for somebody on another one who waits: for a process to end, a call to be answered."""
+"""Local proxies of waiting processes on another node: of a monitor, a caller, a `gen_server:stop`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """A monitor whose owner is on the other node."""
+    """The proxy of a monitor whose owner is on the other node."""
 
     __slots__ = ("connection", "number")
 
@@ -23,12 +23,12 @@ class Watch:
         self.number = number
 
     def fire(self, pid: Pid | None, reason: Any) -> None:
-        """The process here has ended."""
+        """The monitored local process has ended."""
         self.connection.down(self.number, reason)
 
 
 class RemoteCaller:
-    """Who waits for the answer of a call from the other node: the waiter of the `Call` here."""
+    """The proxy of the caller of a remote call: the `waiter` of the local `Call`."""
 
     __slots__ = ("answered", "call", "connection", "number")
 
@@ -39,23 +39,23 @@ class RemoteCaller:
         self.answered = False
 
     def done(self) -> bool:
-        """As of a future: True once the caller has its answer."""
+        """As `Future.done`: True once a reply was sent."""
         return self.answered
 
     def set_result(self, _: None) -> None:
-        """The call is answered (`Call.answer`)."""
+        """From `Call.answer`: sends the reply."""
         self.answered = True
         self.connection.reply(self.number, self.call.value)
 
     def wake(self, call: Call) -> None:
-        """The call has failed (`Reply.resolve`): its server has ended."""
+        """From `Reply.resolve`: the call has failed, because its server has ended."""
         error: Any = call.error
         self.answered = True
         self.connection.down(self.number, error.reason[0])
 
 
 class Terminate(TerminateRequest):
-    """`gen_server:stop` from the other node, which wants to know that it was taken."""
+    """`gen_server:stop` from the other node, which is acknowledged when it is accepted."""
 
     __slots__ = ("connection", "number")
 

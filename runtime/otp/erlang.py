@@ -221,7 +221,7 @@ def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref
         return Ref()
     if cell is None or cell.execution.mode == DEAD:
         ref = AliasMonitor(caller, cell, name, alias, tag)
-        caller.monitored_nobody(ref)
+        caller.monitored_dead(ref)
         return ref
     if alias is not None or tag != "DOWN":
         return caller.monitored(AliasMonitor(caller, cell, name, alias, tag), cell)

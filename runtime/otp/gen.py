@@ -358,9 +358,8 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
     cell = resolve(dest)
     if cell is None or cell.execution.mode == DEAD:
         raise Exit("noproc" if cell is None or timeout is None or timeout > 0 else "timeout")
-    there = (
-        cell if isinstance(cell, Cell) else dest
-    )  # as in OTP, {Name, Node} of another node is not resolved
+    # As in OTP, {Name, Node} of another node is not resolved.
+    there = cell if isinstance(cell, Cell) else dest
     site = CallSite("sys", "terminate", (there, reason, "infinity" if timeout is None else timeout))
     if cell is scheduler.current:
         raise Exit(("calling_self", site))

@@ -382,7 +382,6 @@ async def log_to_file(dest: Dest, path: str | None, timeout: float | None = DEFA
 
 
 def _append(path: str, line: str) -> None:
-    with open(
-        path, "a", encoding="utf-8"
-    ) as file:  # opened for each line, so that nothing is left open when the process ends
+    # Opened for each line, so that nothing is left open when the process ends.
+    with open(path, "a", encoding="utf-8") as file:
         file.write(line)

@@ -66,9 +66,8 @@ class Frame:
             cache = self._deflated = {}
         wire = cache.get(window_bits)
         if wire is None:
-            compressor = zlib.compressobj(
-                wbits=-max(window_bits, 9)
-            )  # zlib does not support a raw window of 8 bits
+            # Zlib does not support a raw window of 8 bits.
+            compressor = zlib.compressobj(wbits=-max(window_bits, 9))
             packed = compressor.compress(self.payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
             if len(packed) - 4 < len(self.payload):
                 wire = server_frame(0xC0 | self.opcode, packed[:-4])

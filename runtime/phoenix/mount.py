@@ -21,9 +21,8 @@ LONGPOLL: Final = "longpoll"
 # A person causes a few messages a second, a page that loads some dozens; more than ten times that is a runaway program. As many
 # cost some percent of a CPU per socket.
 MESSAGES_PER_SECOND: Final = 1_000
-MAX_MESSAGE: Final = (
-    1_000_000  # bytes; the worst JSON of this size takes 25 ms to parse, in one turn of the loop
-)
+# Bytes; the worst JSON of this size takes 25 ms to parse, in one turn of the loop.
+MAX_MESSAGE: Final = 1_000_000
 
 
 def _check_keys(keys: Sequence[str]) -> None:

@@ -23,9 +23,8 @@ from runtime.nodes.simulated_fabric import SimulatedFabric, SimulatedNetwork
 from runtime.testing.deterministic_engine import DeterministicEngine
 
 SECRET = b"the secret of a simulated cluster"
-SIMULATED = NodeConfig(
-    net_ticktime=60.0, announce=False
-)  # Erlang's default ticktime; no automatic connections
+# Erlang's default ticktime; no automatic connections.
+SIMULATED = NodeConfig(net_ticktime=60.0, announce=False)
 
 
 class ClusterMember:

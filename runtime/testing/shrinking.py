@@ -87,9 +87,8 @@ def shrink(scenario: Scenario, seed: int = 0, max_runs: int = MAX_RUNS) -> Shrun
 def _shortest(search: _Search, choices: list[int]) -> list[int]:
     """The shortest failing prefix, followed by first come, first served."""
     low, high = 0, len(choices)
-    while (
-        low < high and search.left > 0
-    ):  # a binary search, though failing is not monotonic: the result fails in any case
+    # A binary search, though failing is not monotonic: the result fails in any case.
+    while low < high and search.left > 0:
         middle = (low + high) // 2
         if search.fails(choices[:middle]):
             high = middle

@@ -1,4 +1,4 @@
-"""The fabric on a real nats-server: what `up` says, and what the server says of nobody."""
+"""The fabric on a real nats-server: what `up` says, and what the server reports of absent nodes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Heard:
         self.frames.append(frame)
         self.changed.set()
 
-    def nobody(self, node: str) -> None:
+    def unreachable(self, node: str) -> None:
         self.missing.append(node)
         self.changed.set()
 

@@ -80,7 +80,7 @@ class BridgedFabric(Fabric):
         if node is None or self.listener is None:
             return
         if self.cluster.network.path(self.name, node).blocked:
-            self.engine.call_at(self.engine.now(), self._nobody, node)
+            self.engine.call_at(self.engine.now(), self._unreachable, node)
             return
         if node in self.cluster.bridges:
             self.cluster.outstanding[node] = self.cluster.outstanding.get(node, 0) + 1
@@ -100,17 +100,17 @@ class BridgedFabric(Fabric):
         self.cluster.arrived(self.name)
         self.engine.call_at(self.engine.now(), self._take, frame)
 
-    def nobody(self, node: str) -> None:
+    def unreachable(self, node: str) -> None:
         self.cluster.answered(self, node)
-        self.engine.call_at(self.engine.now(), self._nobody, node)
+        self.engine.call_at(self.engine.now(), self._unreachable, node)
 
     def _take(self, frame: bytes) -> None:
         if self.listener is not None:
             self.listener.received(frame)
 
-    def _nobody(self, node: str) -> None:
+    def _unreachable(self, node: str) -> None:
         if self.listener is not None:
-            self.listener.nobody(node)
+            self.listener.unreachable(node)
 
 
 class NatsCluster(Cluster):

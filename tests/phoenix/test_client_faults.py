@@ -136,9 +136,8 @@ def test_a_message_in_fragments_that_does_not_end_ends_the_socket(play: Any) -> 
         slow.send_bytes(client_frame(1, b"[", 0))
         message = client_frame(1, b"[", 0) + client_frame(0, b'null,"1","phoenix","heartbeat",{}]')
         for _ in range(30):
-            slow.send_bytes(
-                client_frame(0, b" " * 2000, 0) + client_frame(9, b"")
-            )  # whole frames, all in time
+            # Whole frames, all in time.
+            slow.send_bytes(client_frame(0, b" " * 2000, 0) + client_frame(9, b""))
             quick.send_bytes(message)
             await erlang.sleep(50)
         assert slow.take()[-1] == ("close", 1002)
