@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from runtime.core.pid import Pid
 from runtime.nodes.fabric import Fabric
 from runtime.nodes.node import Node, NodeConfig
 from runtime.nodes.simulated_fabric import SimulatedFabric, SimulatedNetwork
 from runtime.testing.deterministic_engine import DeterministicEngine
+from runtime.testing.run import Run
 
 SECRET = b"the secret of a simulated cluster"
 # Erlang's default ticktime; no automatic connections.
@@ -46,7 +46,7 @@ class ClusterMember:
         return self.engine.spawn(fn, *args, **options)
 
 
-class Cluster:
+class Cluster(Run):
     """A simulated cluster. `nodes` are names, or a number of nodes n1, n2, ..."""
 
     def __init__(
@@ -77,15 +77,8 @@ class Cluster:
     def __getitem__(self, name: str) -> ClusterMember:
         return self.members[name]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
-        if error is not None:
-            error.add_note(f"Cluster(seed={self.seed})")
+    def __str__(self) -> str:
+        return f"seed={self.seed}"
 
     def close(self) -> None:
         """Crashes all nodes."""

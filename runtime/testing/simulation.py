@@ -24,8 +24,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from inspect import iscoroutinefunction
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from runtime.core.actor import FunctionProcess
 from runtime.core.asyncio_engine import AsyncioEngine
@@ -37,6 +36,7 @@ from runtime.otp.gen import Dest, resolve
 from runtime.otp.gen_server import GenServer, start_actor
 from runtime.testing import sequence_chart
 from runtime.testing.deterministic_engine import DeterministicEngine
+from runtime.testing.run import Run
 
 Body = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -60,7 +60,7 @@ async def _collect(messages: list[Any]) -> None:
         messages.append(await erlang.receive())
 
 
-class Simulation:
+class Simulation(Run):
     """Processes on a DeterministicEngine. `seed` decides every choice of the scheduler; time is virtual.
 
     `choices`, as found by `shrink`, replace the seed: each is the index of the runnable to run, of which 0 has waited longest.
@@ -70,16 +70,6 @@ class Simulation:
         self.seed = seed
         self._scripted = choices is not None
         self.engine = DeterministicEngine(seed, trace=True, choices=choices)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
-        if error is not None:
-            error.add_note(f"Simulation({self})")
 
     def __str__(self) -> str:
         return f"choices={self.choices}" if self._scripted else f"seed={self.seed}"

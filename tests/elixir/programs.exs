@@ -2,20 +2,7 @@
 
 :logger.set_primary_config(:level, :none)
 
-defmodule Show do
-  def show(nil), do: "nil"
-  def show(t) when is_atom(t), do: Atom.to_string(t) |> String.replace_prefix("Elixir.", "")
-  def show(t) when is_integer(t), do: Integer.to_string(t)
-  def show(t) when is_binary(t), do: t
-  def show(t) when is_list(t), do: "[" <> Enum.map_join(t, ", ", &show/1) <> "]"
-  def show(t) when is_tuple(t), do: "{" <> Enum.map_join(Tuple.to_list(t), ", ", &show/1) <> "}"
-  def show(t) when is_pid(t), do: "pid"
-  def show(t) when is_reference(t), do: "ref"
-  def show(t) when is_function(t), do: "fn"
-  def show(%Task{}), do: "task"
-  def show(t) when is_exception(t), do: "exception"
-  def show(t) when is_map(t), do: "%{" <> Enum.map_join(Enum.sort(Map.to_list(t)), ", ", fn {k, v} -> show(k) <> ": " <> show(v) end) <> "}"
-end
+Code.require_file("show.exs", __DIR__)
 
 defmodule Echo do
   use GenServer

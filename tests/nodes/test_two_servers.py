@@ -15,6 +15,7 @@ import pytest
 
 from runtime.nodes.nats_client import FabricError, NatsOptions, probe
 from tests.nodes.nats import Nats, nats
+from tests.support.channel import follow_transactions
 from tests.support.server import PASSWORD, PATIENCE, Server, User, start, wait_until
 from tests.system.test_two_servers import (
     another_password,
@@ -64,19 +65,6 @@ def sees(server: Server, node: str) -> bool:
     return any(f"node {node} is there" in line for line in server.lines)
 
 
-async def listen(server: Server, user: User, joined: asyncio.Event, seen: list[Any], session: Any) -> None:
-    url = f"{server.url}/socket/websocket?vsn=2.0.0&token={user.token}"
-    async with session.ws_connect(url) as socket:
-        await socket.send_str(json.dumps(["1", "1", f"transaction:{user.id}", "phx_join", {}]))
-        async for message in socket:
-            _join, _ref, _topic, event, payload = json.loads(message.data)
-            if event == "phx_reply":
-                assert payload["status"] == "ok", payload
-                joined.set()
-            elif event == "new_transaction":
-                seen.append(payload["ledger_seq"])
-
-
 async def write(server: Server, user: User, session: Any) -> list[int]:
     recorded = []
     for number in range(EACH):
@@ -90,11 +78,13 @@ async def write(server: Server, user: User, session: Any) -> list[int]:
 
 async def play(servers: tuple[Server, Server], user: User) -> tuple[list[int], list[list[int]]]:
     """All at once: what was recorded, and what each socket saw."""
-    seen: list[list[int]] = [[] for _ in range(SOCKETS)]
+    seen: list[list[dict[str, Any]]] = [[] for _ in range(SOCKETS)]
     async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE * 2):
         joins = [asyncio.Event() for _ in range(SOCKETS)]
         listeners = [
-            asyncio.create_task(listen(servers[number % 2], user, joins[number], seen[number], session))
+            asyncio.create_task(
+                follow_transactions(servers[number % 2], user, joins[number], seen[number].append, session)
+            )
             for number in range(SOCKETS)
         ]
         for joined in joins:
@@ -107,7 +97,7 @@ async def play(servers: tuple[Server, Server], user: User) -> tuple[list[int], l
         for listener in listeners:
             listener.cancel()
         await asyncio.gather(*listeners, return_exceptions=True)
-    return sorted(recorded), seen
+    return sorted(recorded), [[each["ledger_seq"] for each in one] for one in seen]
 
 
 def test_every_socket_has_every_event_once_and_in_order(both: tuple[Server, Server]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests import browser
-from tests.operators.test_nodes import are_together, cluster
-from tests.support.server import PASSWORD, Server, User, start, wait_until
+from tests.operators.test_nodes import cluster
+from tests.support.server import PASSWORD, Server, User
+from tests.support.two_nodes import two_nodes
 
 SCRIPT = Path(browser.__file__).parent / "cluster.mjs"
 
@@ -20,14 +21,9 @@ pytestmark = pytest.mark.skipif(browser.chromium() is None, reason=f"no Chromium
 
 @pytest.fixture(scope="module")
 def server(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A parent with two servers, which see each other."""
-    folder = tmp_path_factory.mktemp("nodes")
-    running = start(module_database, ("--nodes", "2"), DATA_DIR=str(folder))
-    try:
-        wait_until(lambda: are_together(running))
+    """A parent with two servers, which are connected."""
+    with two_nodes(module_database, tmp_path_factory.mktemp("nodes")) as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="module")

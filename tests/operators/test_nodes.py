@@ -27,9 +27,9 @@ from tests.support.server import (
     User,
     environment,
     error_of,
-    start,
     wait_until,
 )
+from tests.support.two_nodes import are_connected, readiness, two_nodes
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(module_database: str, folder: Path) -> Iterator[Server]:
-    """A parent with two servers, which see each other."""
-    running = start(module_database, ("--nodes", "2"), DATA_DIR=str(folder))
-    try:
-        wait_until(lambda: are_together(running))
+    """A parent with two servers, which are connected."""
+    with two_nodes(module_database, folder) as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +50,6 @@ def names(server: Server, admin: User) -> tuple[str, str]:
     found = wait_until(lambda: [one["node"] for one in cluster(admin) if one["state"] == "up"])
     assert len(found) == 2
     return found[0], found[1]
-
-
-def readiness(client: httpx.Client, **query: str) -> dict[str, Any]:
-    return client.get("/api/v1/health/ready", params=query).json()
-
-
-def are_together(server: Server) -> bool:
-    """Whether both servers are ready and see each other."""
-    with server.client() as client:
-        one = readiness(client)
-        if one["status"] != "ready" or [peer["status"] for peer in one["nodes"]] != ["up"]:
-            return False
-        return readiness(client, node=one["nodes"][0]["node"])["status"] == "ready"
 
 
 def cluster(admin: User) -> list[dict[str, Any]]:
@@ -251,7 +234,7 @@ def test_a_node_that_hangs_is_one_line_within_bounded_time(
             assert [line.split(":")[0] for line in told.stderr.splitlines()] == [victim]
         finally:
             process.send_signal(signal.SIGCONT)
-    wait_until(lambda: are_together(server))
+    wait_until(lambda: are_connected(server))
 
 
 def test_every_operators_endpoint_takes_a_node() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests import browser, node
+from tests import browser
 from tests.support.server import Server, User
 from tests.support.tree import free_port
 
@@ -35,15 +35,7 @@ def task(user: User) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def told(server: Server, user: User, task: dict[str, Any]) -> dict[str, Any]:
     """What the page saw, by name."""
-    seen = node.run(
-        SCRIPT,
-        server.url,
-        user.token,
-        user.id,
-        FRONTEND_PORT,
-        timeout=280,
-        CHROMIUM=browser.chromium() or "",
-    )
+    seen = browser.run(SCRIPT, server.url, user.token, user.id, FRONTEND_PORT)
     return {each["event"]: each for each in seen}
 
 

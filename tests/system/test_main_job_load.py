@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import pytest
 import uvloop
 
 from tests.support.chain import entries
+from tests.support.channel import follow_transactions
 from tests.support.server import Server, User
 
 COUNT = 2000
@@ -28,22 +28,6 @@ class Seen:
 
     answers: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
-
-
-async def listen(
-    server: Server, user: User, seen: Seen, session: aiohttp.ClientSession, joined: asyncio.Event
-) -> None:
-    """A user's channel."""
-    url = f"{server.url}/socket/websocket?vsn=2.0.0&token={user.token}"
-    async with session.ws_connect(url) as socket:
-        await socket.send_str(json.dumps(["1", "1", f"transaction:{user.id}", "phx_join", {}]))
-        async for message in socket:
-            _join, _ref, _topic, event, payload = json.loads(message.data)
-            if event == "phx_reply":
-                assert payload["status"] == "ok", payload
-                joined.set()
-            elif event == "new_transaction":
-                seen.events.append(payload)
 
 
 async def post(user: User, numbers: Any, seen: Seen, session: aiohttp.ClientSession, until: float) -> None:
@@ -71,7 +55,7 @@ async def load(server: Server, people: list[User]) -> Seen:
     async with aiohttp.ClientSession(server.url, connector=connector) as session:
         joins = [asyncio.Event() for _ in people]
         listeners = [
-            asyncio.create_task(listen(server, person, seen, session, joined))
+            asyncio.create_task(follow_transactions(server, person, joined, seen.events.append, session))
             for person, joined in zip(people, joins, strict=True)
         ]
         async with asyncio.timeout(60):
