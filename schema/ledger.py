@@ -8,7 +8,7 @@ HEAD = "SELECT seq, hash, root_hash, frontier FROM ledger_head"
 
 HEAD_SEQ = "SELECT seq FROM ledger_head"
 
-HEAD_AND_PENDING = "SELECT seq, EXISTS (SELECT FROM ledger_pending) FROM ledger_head"
+HEAD_AND_PENDING = "SELECT seq, EXISTS (SELECT FROM ledger_pending) AS pending FROM ledger_head"
 
 PROBE_WRITE = "SELECT probe_write()"
 

@@ -218,7 +218,7 @@ class DbListener(GenServer):
     async def _head_and_pending(self, connection: asyncpg.Connection) -> tuple[int, bool]:
         row = await connection.fetchrow(ledger.HEAD_AND_PENDING, timeout=HEAD_POLL_SECONDS)
         assert row is not None  # of two subqueries: there is always one
-        return row[0], row[1]
+        return row["seq"], row["pending"]
 
     async def _read(self, connection: asyncpg.Connection) -> None:
         state = server_state()
