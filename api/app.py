@@ -51,7 +51,7 @@ from api.resources import (
 from api.security import access
 from api.sockets import user_socket
 from runtime import telemetry, turns
-from runtime.http import BodyError, answer
+from runtime.http import BodyError, response_encoder
 from runtime.http import messages as http
 from runtime.http.body import DISCONNECTED
 from runtime.phoenix import SocketTransports
@@ -80,8 +80,8 @@ REQUEST = telemetry.Span("http", "request")
 # Bytes of a body whose fields are read: many times what any operation needs, 15 ms at its worst.
 MAX_JSON = 256 * 1024
 
-NOSNIFF = answer.constant(b"x-content-type-options", b"nosniff")
-NO_STORE = answer.constant(b"cache-control", b"no-store")
+NOSNIFF = response_encoder.constant(b"x-content-type-options", b"nosniff")
+NO_STORE = response_encoder.constant(b"cache-control", b"no-store")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:=+/@-]{1,200}")
 

@@ -14,7 +14,7 @@ from api.http.principal import Principal
 from api.http.router import Operation
 from runtime.http import Response
 from runtime.http import messages as http
-from runtime.http.answer import constant
+from runtime.http.response_encoder import constant
 from runtime.http.target import decoded
 
 C = TypeVar("C")

@@ -36,7 +36,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.queue: deque[Cell] = deque()  # of runnable processes
-        self.context = copy_context()  # callbacks run in it, not in the context of whoever causes them
+        self.context = copy_context()  # callbacks run in it, not in the context of their cause
         self.scheduled = True  # a slice is scheduled; if not, `kick` after an append to the queue
         self.cell_class = Cell
         self.turn_messages = scheduling.TURN_MESSAGES  # the most that one turn handles

@@ -1,7 +1,7 @@
 """Process identifiers and references.
 
 A `Pid` is a Thespian `ActorAddress` that is hashable and compares by identity. It *is* the process control block
-(`runtime.core.process.Cell`), which only the runtime uses. A pid stays valid for ever; of a dead process nothing else is left.
+(`runtime.core.process.Cell`), which only the runtime uses. A pid stays valid forever; nothing else is kept of a dead process.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """An HTTP/1.1 server: a connection as a sans-IO state machine on llhttp, its asyncio transport, a supervised server process.
 
-Public modules: `admission` (load shedding), `answer`, `body`, `messages`, `server`, `target`.
+Public modules: `admission` (load shedding), `body`, `messages`, `response_encoder`, `server`, `target`.
 """
 
-from runtime.http import admission, answer, body, messages, server, target
+from runtime.http import admission, body, messages, response_encoder, server, target
 from runtime.http.body import BodyError
 from runtime.http.messages import Request, Response, Upgrade
 from runtime.http.options import HttpOptions, ServerOptions
@@ -19,10 +19,10 @@ __all__ = [
     "Upgrade",
     "addresses",
     "admission",
-    "answer",
     "bind",
     "body",
     "messages",
+    "response_encoder",
     "server",
     "target",
 ]  # fmt: skip

@@ -32,7 +32,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runtime.core import telemetry
-from runtime.http import answer
+from runtime.http import response_encoder
 from runtime.http.admission import Admission
 from runtime.http.connection import END, Connection
 from runtime.http.messages import Request
@@ -198,7 +198,7 @@ class AcceptQueue:
         opened, request = accepted.socket, accepted.request
         assert request is not None
         response = self._listener.options.refusal(503, "too many connections wait")
-        data = answer.whole(response, answer.CLOSE, request.method != "HEAD")
+        data = response_encoder.whole(response, response_encoder.CLOSE, request.method != "HEAD")
         with opened, suppress(OSError):
             opened.recv(PEEKED)
             # MSG_MORE sends the response and the FIN in one segment, which saves a third of the cost.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runtime.core import telemetry
 from runtime.core.eager_task import Task
-from runtime.http import answer
+from runtime.http import response_encoder
 from runtime.http.body import DISCONNECTED, EMPTY, BodyError
 from runtime.http.deadlines import Deadlines, Phase, Progress
 from runtime.http.lingering_close import LingeringClose
@@ -223,16 +223,22 @@ class HttpProtocol(asyncio.Protocol):
             self._upgrade(response)
             return
         keep, linger = self._persists(request)
-        connection = answer.CLOSE if not keep else answer.KEEP_ALIVE if request.version == "1.0" else b""
+        connection = (
+            response_encoder.CLOSE
+            if not keep
+            else response_encoder.KEEP_ALIVE
+            if request.version == "1.0"
+            else b""
+        )
         if type(response.body) is not bytes and isinstance(response.body, AsyncIterator):
             self._stream(request, response, keep, linger, connection)
         else:
-            self._writer.write(answer.whole(response, connection, request.method != "HEAD"))
+            self._writer.write(response_encoder.whole(response, connection, request.method != "HEAD"))
             self._answered(request, response.status, keep, linger)
 
     def _answer_refusal(self, refusal: Refusal) -> None:
         response = self._listener.options.refusal(refusal.status, refusal.reason)
-        self._writer.write(answer.whole(response, answer.CLOSE))
+        self._writer.write(response_encoder.whole(response, response_encoder.CLOSE))
         self._finish(True)
 
     def _persists(self, request: Request) -> tuple[bool, bool]:
@@ -266,9 +272,9 @@ class HttpProtocol(asyncio.Protocol):
     def _stream(
         self, request: Request, response: Response, keep: bool, linger: bool, connection: bytes
     ) -> None:
-        if answer.ends_with_connection(response, request.version):
-            keep, connection = False, answer.CLOSE
-        pieces = answer.pieces(response, request.version, connection, request.method != "HEAD")
+        if response_encoder.ends_with_connection(response, request.version):
+            keep, connection = False, response_encoder.CLOSE
+        pieces = response_encoder.pieces(response, request.version, connection, request.method != "HEAD")
 
         async def streaming() -> None:
             if await self._writer.stream(pieces):
@@ -289,7 +295,7 @@ class HttpProtocol(asyncio.Protocol):
                 self._go_on()
 
     def _upgrade(self, response: Upgrade) -> None:
-        self._writer.write(answer.head(101, response.headers))
+        self._writer.write(response_encoder.head(101, response.headers))
         rest = self._pipeline.http.take_rest()
         self._pipeline.close()
         protocol, upgraded = response.protocol, self._listener.upgraded
@@ -412,7 +418,7 @@ class HttpProtocol(asyncio.Protocol):
         ):
             self._continued = True
             if not request.body.received:
-                self._writer.write(answer.CONTINUE)
+                self._writer.write(response_encoder.CONTINUE)
         self._regulate()
 
     def _tell_disconnected(self) -> None:

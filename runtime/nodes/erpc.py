@@ -1,8 +1,7 @@
-"""`erpc`: runs a function that another node exports, and says exactly how it ended.
+"""`erpc`: calls functions that other nodes export, and tells exactly how they ended.
 
-Every call is a process of its own on the other node; it ends with the reason `(ref, "return", result)` and the like, which
-is what whoever is linked to it hears. On the own node with no timeout the function runs in the caller, as in OTP.
-Times are milliseconds, None is infinity. Functions that go wrong raise:
+Each call runs in its own process on the other node, which exits with the reason `(ref, "return", result)` or the like. A call
+to the own node without a timeout runs in the caller, as in OTP. Times are milliseconds, None is infinity. A failed call raises:
 
     Error(("exception", reason, stack))   it raised an error        Error(("erpc", "noconnection"))  its node is lost
     Exit(("exception", reason))           it exited                 Error(("erpc", "timeout"))       it took too long
@@ -28,7 +27,7 @@ EXECUTE: Final = "erpc:execute_call"
 
 
 class Execution(FunctionProcess):
-    """The process of a call. That it ends with its result as the reason is no crash."""
+    """The process of a call. Its exit with the result as the reason is not reported as a crash."""
 
     __slots__ = ()
     reports_crashes = False
@@ -43,7 +42,7 @@ async def _apply(function: str, args: Sequence[Any]) -> Any:
 
 
 async def execute_call(ref: Ref, function: str, args: Sequence[Any]) -> None:
-    """The process of one call: ends with what the caller is to know."""
+    """The process of one call: exits with the outcome for the caller."""
     try:
         outcome: tuple[Any, ...] = ("return", await _apply(function, args))
     except Throw as thrown:
@@ -58,7 +57,7 @@ async def execute_call(ref: Ref, function: str, args: Sequence[Any]) -> None:
 
 
 async def execute_cast(function: str, args: Sequence[Any]) -> None:
-    """The process of one cast: nobody is told."""
+    """The process of one cast, whose outcome is dropped."""
     await _apply(function, args)
 
 
@@ -73,7 +72,7 @@ class RequestId:
 
 
 def send_request(node: str, function: str, args: Sequence[Any] = ()) -> RequestId:
-    """`erpc:send_request/4`: to be awaited with `receive_response` or `wait_response`."""
+    """`erpc:send_request/4`: await the result with `receive_response` or `wait_response`."""
     ref = erlang.make_ref()
     return RequestId(
         erlang.self_(),
@@ -83,7 +82,7 @@ def send_request(node: str, function: str, args: Sequence[Any] = ()) -> RequestI
 
 
 async def call(node: str, function: str, args: Sequence[Any] = (), timeout: float | None = None) -> Any:
-    """`erpc:call/5`. Raises as said above."""
+    """`erpc:call/5`: the result of the function. Raises as described above."""
     if timeout is None and node == current_engine().node_name:
         return await _call_here(function, args)
     return await receive_response(send_request(node, function, args), timeout)
@@ -177,7 +176,7 @@ def multicast(nodes: Sequence[str], function: str, args: Sequence[Any] = ()) -> 
 
 
 def cast(node: str, function: str, args: Sequence[Any] = ()) -> str:
-    """`erpc:cast/4`: `"ok"`, whatever comes of it."""
+    """`erpc:cast/4`: always `"ok"`."""
     erlang.spawn(_cast, node, function, tuple(args))
     return "ok"
 

@@ -217,17 +217,17 @@ class Link:
         return []
 
     def receive(self, frame: bytes, now: float) -> list[Event]:
-        """A frame of the session that is up (see `session_of`)."""
+        """Handles a frame of the current session (see `session_of`)."""
         session = self.session
         assert session is not None and session_of(frame) == session.id
         view = memoryview(frame)
         body, tag = view[:-MAC], view[-MAC:]
         if len(frame) < _HEAD + MAC or not session.is_authentic(body, tag):
-            return []  # somebody else's: it must not be able to end the connection
+            return []  # forged: it must not end the connection
         number = int.from_bytes(body[1 + SESSION : _HEAD], "big")
         if number != session.next_in:
             if number < session.next_in:
-                return []  # heard already: a fabric that repeats itself, or somebody who recorded it
+                return []  # a duplicate or a replay
             return [self._reset(session), *self._end("lost_frames")]
         session.next_in += 1
         self._last_received = now

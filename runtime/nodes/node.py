@@ -195,13 +195,13 @@ class Node:
         return connection is not None and connection.disconnect()
 
     def destination(self, name: str, node: str) -> Pid | None:
-        """`{Name, Node}`: whoever has the name there; None if it is this node, and nobody has it."""
+        """`{Name, Node}`: the process registered there; None if the node is this one and the name is not registered."""
         if node == self.name:
             return self.engine.names.get(name)
         return RemoteName(self, node, None, name)
 
     def send_to_others(self, name: str, message: Any) -> None:
-        """To the processes of this name on all connected nodes, encoded once. Raises TypeError for what cannot travel."""
+        """Sends to the processes of this name on all connected nodes. Raises TypeError for what cannot be encoded."""
         connections = self.connections()
         if connections:
             request = encoded_for_name(self.codec, name, message)

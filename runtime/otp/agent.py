@@ -50,8 +50,8 @@ class Agent(GenServer):
                 result = await _done(function(self.value, *args))
                 if not isinstance(result, tuple) or len(result) != 2:
                     return Stop(("bad_return_value", result))
-                answer, self.value = result
-                return Reply(answer)
+                value, self.value = result
+                return Reply(value)
         return Stop(("bad_call", request))
 
     async def handle_cast(self, request: Any) -> Any:
@@ -98,7 +98,7 @@ async def update(agent: Dest, function: Function, *args: Any, timeout: float | N
 async def get_and_update(
     agent: Dest, function: Function, *args: Any, timeout: float | None = DEFAULT_TIMEOUT
 ) -> Any:
-    """`Agent.get_and_update/3`: `function(value, *args)` returns `(answer, new value)`; any other result ends the agent."""
+    """`Agent.get_and_update/3`: `function(value, *args)` returns `(result, new value)`; any other result ends the agent."""
     return await gen_server.call(agent, _Apply("get_and_update", function, args), timeout)
 
 

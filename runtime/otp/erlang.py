@@ -213,7 +213,7 @@ def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref
         name = target
         cell = caller.engine.destination(*name)
     else:
-        if not isinstance(target, str | None):  # None: nobody has the name, as `whereis` says it
+        if not isinstance(target, str | None):  # None: the result of `whereis` for an unregistered name
             raise Error("badarg")
         name = target
         cell = caller.engine.names.get(name)

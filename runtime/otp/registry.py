@@ -46,7 +46,7 @@ class Registry:
     """A registry. `keys` is "unique" or "duplicate", where several processes, or one several times, can have one key.
 
     `listeners` are pids or registered names that get `("register", registry, key, pid, value)` and `("unregister", registry, key,
-    pid)`; `registry` is `name`, by default the Registry itself. As in Elixir they are not told when a process ends. `meta` is the
+    pid)`; `registry` is `name`, by default the Registry itself. As in Elixir, the end of a process sends nothing. `meta` is the
     initial metadata. `partitions` has no effect: on one thread there is no lock contention.
     """
 

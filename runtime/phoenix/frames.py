@@ -178,7 +178,7 @@ class FrameParser:
             fragments = self._fragments
             if fragments is None:
                 raise ProtocolError(1002, "received unexpected continuation frame")
-            # Allowed by RFC 6455, but not by Bandit 1.12: it could go on for ever.
+            # Allowed by RFC 6455, but not by Bandit 1.12: it could go on forever.
             if not final and not payload:
                 raise ProtocolError(1008, "received an empty fragment")
             fragments += payload

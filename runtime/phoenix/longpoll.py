@@ -306,7 +306,7 @@ def _preflight(headers: Any) -> TransportResponse:
 
 
 def _status(status: int, **more: Any) -> TransportResponse:
-    # The phoenix client reads the status from the body; without one it would wait for ever.
+    # The phoenix client reads the status from the body; without one it would wait forever.
     return TransportResponse(
         200, orjson.dumps({"status": status, **more}), (("content-type", JSON_TYPE), _CORS)
     )

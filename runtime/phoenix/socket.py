@@ -151,7 +151,7 @@ def same_ref(left: Any, right: Any) -> bool:
 
 
 class BadMessage(Exception):
-    """The client sent what is no message, or what cannot be answered: its fault, and no crash of ours."""
+    """The client sent an invalid message, which closes its socket without a crash report."""
 
 
 def reply_frame(

@@ -78,7 +78,7 @@ class DiffFailed:
 
 @dataclass(frozen=True, slots=True)
 class PermdownSent:
-    """All nodes have been told that this shard is permanently down; ends it."""
+    """All nodes have the permdown of this shard: ends it."""
 
 
 class Tracker(GenServer):
