@@ -23,6 +23,8 @@ UNAUTHORIZED = {"reason": "unauthorized"}
 BAD_LAST_SEQ = {"reason": "last_seq must be a whole number, 0 or more"}
 PAGE = 500  # missed events pushed at a time, about a third of what a socket may have waiting
 PAGE_PAUSE = 20  # ms between pages: a slow reader gets a chance to read
+AWAY_PAUSE = 2_000  # ms until we read again, while the database is away: a channel that crashed for it would be a report a try
+ACQUIRE_SECONDS = 10.0  # everybody comes back at once
 LAG_PAUSE = 50  # ms until we poll again, while this server lags behind what the client has seen elsewhere
 
 
@@ -77,14 +79,20 @@ class TransactionChannel(OwnChannel):
     async def _resume(self, seq: int, since: int | None) -> None:
         # What this server has broadcast moves on while we read. Pushed is what lies up to its position; when
         # that is all, we subscribe before anything else can run, so the next broadcast is exactly the next event.
-        async with repo.pool().acquire() as connection:
-            position = await ledger_feed.begin(connection)
-            if position < seq:
-                if seq <= await connection.fetchval(ledger.HEAD_SEQ):
-                    position = seq
-                else:  # of no entry of ours: what has happened since the join is new to this client, too
-                    seq = position if since is None else since
-            rows = await connection.fetch(ledger.MISSED, UUID(self.assigns["user_id"]), seq, position, PAGE)
+        try:
+            async with repo.connection(ACQUIRE_SECONDS) as connection:
+                position = await ledger_feed.begin(connection)
+                if position < seq:
+                    if seq <= (await connection.fetchval(ledger.HEAD_SEQ) or 0):
+                        position = seq
+                    else:  # of no entry of ours: what has happened since the join is new to this client, too
+                        seq = position if since is None else since
+                rows = await connection.fetch(
+                    ledger.MISSED, UUID(self.assigns["user_id"]), seq, position, PAGE
+                )
+        except (repo.Unavailable, repo.OutcomeUnknown):  # nothing is missed: all of it is read later
+            erlang.send_after(AWAY_PAUSE, self.pid, Resume(seq, since))
+            return
         for row in rows:
             payload = TransactionRow.from_record(row).payload()
             self.push("new_transaction", {**payload, "ledger_seq": row["seq"]})

@@ -82,16 +82,31 @@ RECORDER = "SET bitnexus.batch = 'on'; SET plan_cache_mode = 'force_generic_plan
 # From now on batches of others are told to server $1 by NOTIFY.
 LISTEN = "SELECT listen_to_ledger($1)"
 
+# The same of server $1, which listens already, if one listens no more: for it each batch would take the lock of a NOTIFY.
+FORGET_GONE = """
+SELECT listen_to_ledger($1) FROM ledger_head
+WHERE EXISTS (SELECT FROM unnest(listeners) AS l (node) WHERE NOT EXISTS (
+    SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'bitnexus listener ' || l.node))
+"""
+
 RECORD_PENDING = "SELECT record_pending_transactions($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)"
 
 # Of these user ids, those that exist.
 USERS = "SELECT id FROM users WHERE id = ANY ($1::uuid[])"
 
-# What an idempotency key already stands for. seq and hash are null while the row waits for its ledger entry.
+# Of these user ids, those whose row another session has locked for itself.
+LOCKED_USERS = """
+WITH free AS MATERIALIZED (SELECT id FROM users WHERE id = ANY ($1::uuid[]) FOR KEY SHARE SKIP LOCKED)
+SELECT id FROM users WHERE id = ANY ($1::uuid[]) AND id NOT IN (SELECT id FROM free)
+"""
+
+# What an idempotency key already stands for. seq and hash are null while the row `waits` for its ledger entry.
 # With synchronous replication this waits for the standby: a row whose own COMMIT was not waited for to its end is visible before
 # the standby has it, and who asks for it again is told that it is durable.
 REPLAYS = f"""
-SELECT {TRANSACTION_COLUMNS}, e.seq, e.hash, (
+SELECT {TRANSACTION_COLUMNS}, e.seq, e.hash,
+       e.seq IS NULL AND EXISTS (SELECT FROM ledger_pending p WHERE p.transaction_id = t.id) AS waits, (
     SELECT CASE WHEN current_setting('synchronous_standby_names') <> ''
            THEN pg_logical_emit_message(true, 'bitnexus', '') END) AS confirmed
 FROM unnest($1::uuid[], $2::text[]) AS k (user_id, key)

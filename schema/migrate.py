@@ -3,7 +3,10 @@
 A migration is a file NNNN_name.sql in schema/migrations. What was applied stands in the table
 schema_migrations with the file's checksum, so an applied file that was edited afterwards is an error, not a
 silent difference. Two servers that start at once are safe: the second waits for the lock and finds nothing
-left to do.
+left to do. Where nothing is left to do from the start, no lock is taken and nothing is written: the database may be a standby.
+
+A migration waits for a table's lock no longer than LOCK_MS at a time, since all who come after it would wait with it; then it
+lets them by and tries again.
 
 A file that begins with `-- in steps` is one query that does a part of its work after the position $1, 0 at first, and returns the
 next position, or null at the end. Each step is a transaction of its own, so that work on a large table neither holds up
@@ -12,6 +15,7 @@ the servers that are running nor begins anew when it is interrupted.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import re
@@ -23,6 +27,15 @@ import asyncpg
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x6269746E65787573 & 0x7FFFFFFFFFFFFFFF  # "bitnexus"
 IN_STEPS = "-- in steps\n"
+LOCK_MS = 3_000
+LOCK_TRIES = 60
+PAUSE_SECONDS = 1.0
+LOOK_SECONDS = 10.0  # for what waits for nobody: the database does not answer
+HOLDER = """
+SELECT format('session %s (%s)', a.pid, a.application_name) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.datname = current_database()
+  AND l.classid::bigint << 32 | l.objid::bigint = $1
+"""
 MINIMUM_SERVER = 130000  # PostgreSQL 13: xid8, pg_snapshot, gen_random_uuid
 
 log = logging.getLogger("bitnexus.migrate")
@@ -58,16 +71,14 @@ def load(directory: Path = MIGRATIONS) -> list[Migration]:
 
 async def pending(connection: asyncpg.Connection, directory: Path = MIGRATIONS) -> list[str]:
     """The names of the migrations that are not applied yet, in order. Changes nothing."""
-    exists = await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL")
-    done = await _applied(connection) if exists else {}
-    return [migration.name for migration in _left(load(directory), done)]
+    return [migration.name for migration in await _pending(connection, load(directory))]
 
 
 async def migrate(connection: asyncpg.Connection, directory: Path = MIGRATIONS) -> list[str]:
     """Apply what is pending and return its names. Waits while another server migrates.
 
-    Raises `MigrationError` if a migration fails (it leaves nothing behind, or its step does; those before it stay) or if
-    an applied one was edited.
+    Raises `MigrationError` if a migration fails (it leaves nothing behind, or its step does; those before it stay), if
+    an applied one was edited, or if something is pending and the database takes no writes.
     """
     migrations = load(directory)
     server = connection.get_server_version()
@@ -75,26 +86,56 @@ async def migrate(connection: asyncpg.Connection, directory: Path = MIGRATIONS) 
         raise MigrationError(
             f"PostgreSQL {server.major} is too old: {MINIMUM_SERVER // 10000} or newer is needed"
         )
-    await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    waiting = await _pending(connection, migrations)
+    if not waiting:
+        return []
+    await _lock(connection)
     try:
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text NOT NULL,"
-            " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-        )
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_migration_steps (version integer PRIMARY KEY, next bigint NOT NULL)"
-        )
-        left = _left(migrations, await _applied(connection))
-        for migration in left:
-            await _apply(connection, migration)
-        return [migration.name for migration in left]
+        return await _migrate(connection, migrations)
+    except asyncpg.ReadOnlySQLTransactionError as error:
+        raise MigrationError(f"{waiting[0].name} waits, and the database takes no writes: {error}") from error
     finally:
         if not connection.is_closed():
             await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
 
 
+async def _migrate(connection: asyncpg.Connection, migrations: list[Migration]) -> list[str]:
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text NOT NULL,"
+        " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_migration_steps (version integer PRIMARY KEY, next bigint NOT NULL)"
+    )
+    left = _left(migrations, await _applied(connection))
+    for migration in left:
+        await _apply(connection, migration)
+    return [migration.name for migration in left]
+
+
+async def _lock(connection: asyncpg.Connection) -> None:
+    """Takes the lock of those who migrate; whose turn it is instead is said once."""
+    if await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+        return
+    holder = await connection.fetchval(HOLDER, LOCK) or "a session that has just ended"
+    log.warning("migrations wait for %s, which has their lock", holder)
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    except TimeoutError:
+        raise MigrationError(f"{holder} has the lock of those who migrate, and keeps it") from None
+
+
+async def _pending(connection: asyncpg.Connection, migrations: list[Migration]) -> list[Migration]:
+    exists = await connection.fetchval(
+        "SELECT to_regclass('schema_migrations') IS NOT NULL", timeout=LOOK_SECONDS
+    )
+    return _left(migrations, await _applied(connection) if exists else {})
+
+
 async def _applied(connection: asyncpg.Connection) -> dict[int, tuple[str, str]]:
-    rows = await connection.fetch("SELECT version, name, checksum FROM schema_migrations ORDER BY version")
+    rows = await connection.fetch(
+        "SELECT version, name, checksum FROM schema_migrations ORDER BY version", timeout=LOOK_SECONDS
+    )
     return {row["version"]: (row["name"], row["checksum"]) for row in rows}
 
 
@@ -119,13 +160,9 @@ def _left(migrations: list[Migration], applied: dict[int, tuple[str, str]]) -> l
 
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
     try:
-        if migration.sql.startswith(IN_STEPS):
-            while not await _step(connection, migration):
-                pass
-        else:
-            async with connection.transaction():
-                await connection.execute(migration.sql)
-                await _note(connection, migration)
+        await _all_steps(connection, migration)
+    except asyncpg.ReadOnlySQLTransactionError:
+        raise
     except asyncpg.PostgresError as error:
         line = ""
         position = getattr(error, "position", None)
@@ -135,9 +172,28 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
     log.info("applied migration %s", migration.name)
 
 
+async def _all_steps(connection: asyncpg.Connection, migration: Migration) -> None:
+    for left in reversed(range(LOCK_TRIES)):
+        try:
+            while not await _step(connection, migration):
+                pass
+            return
+        except asyncpg.LockNotAvailableError:
+            if not left:
+                raise
+            if left == LOCK_TRIES - 1:
+                log.warning("migration %s waits for a lock that others hold", migration.name)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
 async def _step(connection: asyncpg.Connection, migration: Migration) -> bool:
-    """The next part of a migration in steps; whether it was the last."""
+    """The next part of a migration, all of one that is not in steps; whether it was the last."""
     async with connection.transaction():
+        await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
+        if not migration.sql.startswith(IN_STEPS):
+            await connection.execute(migration.sql)
+            await _note(connection, migration)
+            return True
         at = await connection.fetchval(
             "SELECT next FROM schema_migration_steps WHERE version = $1", migration.version
         )

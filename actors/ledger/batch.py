@@ -66,6 +66,13 @@ def request_hash(user_id: UUID, amount: Decimal, currency: str, description: str
     return sha256(msgspec.json.encode([str(user_id), str(amount), currency, description])).digest()
 
 
+def _hash_of(row: TransactionRow) -> bytes | None:
+    """What the row's key stands for. Another program may have written the key and no hash: then its fields are the request."""
+    if row.request_hash is not None or row.idempotency_key is None:
+        return row.request_hash
+    return request_hash(row.user_id, row.amount, row.currency, row.description)
+
+
 class Waiting:
     """A row to write, its caller, and later callers of the same batch who brought the same idempotency key."""
 
@@ -81,10 +88,10 @@ class Waiting:
 
         Who came with another body than `value.transaction` is answered with `conflict`.
         """
-        recorded = value.transaction
-        gen_server.reply(self.from_, value if recorded.request_hash == self.row.request_hash else conflict)
+        recorded = _hash_of(value.transaction)
+        gen_server.reply(self.from_, value if recorded == self.row.request_hash else conflict)
         for follower in self.followers or ():
-            same = recorded.request_hash == follower.row.request_hash
+            same = recorded == follower.row.request_hash
             gen_server.reply(follower.from_, (replay or value) if same else conflict)
 
     def answer_all(self, value: Any) -> None:
@@ -92,6 +99,12 @@ class Waiting:
         gen_server.reply(self.from_, value)
         for follower in self.followers or ():
             gen_server.reply(follower.from_, value)
+
+
+def answer_all(batch: list[Waiting], value: Any) -> None:
+    """The same for all callers of these."""
+    for waiting in batch:
+        waiting.answer_all(value)
 
 
 def fold_idempotent(batch: list[Waiting]) -> list[Waiting]:

@@ -38,8 +38,8 @@ from actors.ledger.batch import (
     Recorded,
     RecordTransaction,
     Rejected,
-    UserMissing,
     Waiting,
+    answer_all,
     as_pg_uuid,
     fold_idempotent,
     in_turn,
@@ -49,6 +49,7 @@ from actors.ledger.batch import (
 from actors.ledger.feed import Committed
 from actors.ledger.gathering import Gathering
 from actors.ledger.other_writers import Follows, OtherWriters, Wish
+from actors.ledger.refusals import Refusals
 from actors.ledger.server import Heard, Moved, Prepare, Prepared
 from actors.ledger.write_health import PROBE_MS, WriteHealth
 from actors.ledger.writer_connection import WriterConnection
@@ -69,6 +70,7 @@ SQL_SECONDS = 4.5  # we give up after that, and still below the caller's 5 s, so
 STALE_RETRIES = 50  # each with the head that the last one found; another server got there first as often
 HEAR_MS = 20  # for what another node has committed before this one, and is publishing
 USER_OF = "transactions_user_id_fkey"
+KEY_OF = "transactions_idempotency"
 
 
 class ProbeWrite(msgspec.Struct, frozen=True):
@@ -95,6 +97,7 @@ class DbWriter(GenServer):
         self.connection = WriterConnection()
         self.me = erlang.self_()
         self.health = WriteHealth(server_state())
+        self.refusals = Refusals(self.connection, self.now, self._record_pending, self._not_written)
         erlang.send(self.me, RecordPending())
         erlang.send(self.me, ProbeWrite())
         with suppress(Error):  # no PubSub: a writer without channels, in tests
@@ -188,6 +191,8 @@ class DbWriter(GenServer):
 
     async def _write(self, batch: list[Waiting]) -> None:
         """Have every caller of the batch answered."""
+        if self.refusals.locked.known:
+            batch = await self.refusals.without_locked(batch, known=True)
         while batch:
             began = perf_counter()
             try:
@@ -220,36 +225,31 @@ class DbWriter(GenServer):
         """What to write yet of a batch that was not recorded; None when all its callers are answered."""
         match meaning(error):
             case Meaning.ROW if rolled_back(error) and _is_about_a_row(error):
-                if getattr(error, "constraint_name", None) == USER_OF:
-                    return await self._without_orphans(batch)
+                constraint = getattr(error, "constraint_name", None)
+                if constraint == USER_OF:
+                    return await self.refusals.without_orphans(batch)
+                if constraint == KEY_OF:
+                    return await self.refusals.without_taken(batch)
                 if len(batch) == 1:
-                    _answer_all(batch, Rejected(repo.reason(error)))
+                    answer_all(batch, Rejected(repo.reason(error)))
                     return None
                 middle = len(batch) // 2  # one row is bad: halves find it, and the others are written
                 await self._write(batch[:middle])
                 return batch[middle:]
             case Meaning.AWAY:
+                if isinstance(error, asyncpg.LockNotAvailableError):
+                    rest = await self.refusals.without_locked(batch, known=False)
+                    if not rest:
+                        await self._not_written(error)
+                    if len(rest) < len(batch):
+                        return rest
                 await self._not_written(error)
                 answer = error if isinstance(error, OutcomeUnknown) else Unavailable(repo.reason(error))
             case _:
                 await self._not_written(error)
                 answer = Unavailable(repo.reason(error))
-        _answer_all(batch, answer)
+        answer_all(batch, answer)
         return None
-
-    async def _without_orphans(self, batch: list[Waiting]) -> list[Waiting] | None:
-        """Answer those whose user does not exist."""
-        try:
-            connection = await self.connection.get()
-            found = await connection.fetch(ledger.USERS, list({waiting.row.user_id for waiting in batch}))
-        except Exception as error:
-            _answer_all(batch, Unavailable(repo.reason(error)))
-            return None
-        there = {record["id"] for record in found}
-        for waiting in batch:
-            if waiting.row.user_id not in there:
-                waiting.answer_all(UserMissing())
-        return [waiting for waiting in batch if waiting.row.user_id in there]
 
     async def _record(self, batch: list[Waiting]) -> Prepared | list[Waiting]:
         """Commit the batch; or, if some of it can't be, answer those and return the rest."""
@@ -261,38 +261,13 @@ class DbWriter(GenServer):
             if outcome is None:
                 return prepared
             if outcome["outcome"] == "refused":
-                return await self._refused(batch, set(outcome["replayed"]))
+                return await self.refusals.without_replays(batch, set(outcome["replayed"]))
             head = LedgerHead.from_record(outcome)
             ledger_feed.begin_again_at(head.seq)
             if self.others is not None:
                 self.others.collided()
             gen_server.cast("ledger_server", Moved(head))
         raise Unavailable("other servers write faster than this one")
-
-    async def _refused(self, batch: list[Waiting], replayed: set[UUID]) -> list[Waiting]:
-        again = {(w.row.user_id, w.row.idempotency_key): w for w in batch if w.row.id in replayed}
-        if again:
-            users, keys = zip(*again, strict=True)
-            records = await (await self.connection.get()).fetch(
-                ledger.REPLAYS, users, keys, timeout=SQL_SECONDS
-            )
-            if any(record["seq"] is None for record in records):  # foreign rows that wait for their entries
-                await self._record_pending()
-                records = await (await self.connection.get()).fetch(
-                    ledger.REPLAYS, users, keys, timeout=SQL_SECONDS
-                )
-            for record in records:
-                row = TransactionRow.from_record(record)
-                waiting = again.pop((row.user_id, row.idempotency_key))
-                if record["seq"] is None:  # somebody got past the trigger: it would wait for ever
-                    waiting.answer_all(
-                        Rejected("The transaction of this Idempotency-Key is not in the ledger")
-                    )
-                else:
-                    waiting.answer(Recorded(row, record["seq"], record["hash"], True), IdempotencyConflict())
-        rest = list(again.values())  # the row that had the key was removed in between
-        rest += [waiting for waiting in batch if waiting.row.id not in replayed]
-        return rest
 
     async def _prepare(self, rows: list[TransactionRow], head: LedgerHead | None) -> Prepared:
         try:
@@ -387,6 +362,7 @@ class DbWriter(GenServer):
     async def _probe(self) -> None:
         try:
             if self.health.is_probe_due(self.now()):
+                await self._prepare([], None)  # a batch needs the ledger as well
                 await (await self.connection.get()).fetchval(ledger.PROBE_WRITE, timeout=SQL_SECONDS)
                 self.health.probed(self.now())
         except Exception as error:
@@ -426,11 +402,6 @@ def _answer_recorded(batch: list[Waiting], prepared: Prepared) -> None:
             gen_server.reply(waiting.from_, recorded)
         else:
             waiting.answer(recorded, IdempotencyConflict(), Recorded(waiting.row, seq, chained, True))
-
-
-def _answer_all(batch: list[Waiting], value: Any) -> None:
-    for waiting in batch:
-        waiting.answer_all(value)
 
 
 def _is_about_a_row(error: Exception) -> bool:

@@ -21,7 +21,7 @@ from asyncpg.connection import LoggedQuery
 from actors.connection_string import each_host, session_attributes
 from actors.server_state import server_state
 from actors.storage.failures import Unavailable, reason
-from actors.storage.framing import FramedLoop, frame
+from actors.storage.framing import FramedLoop
 from runtime import telemetry
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ NEXT_HOST_SECONDS: Final = 0.25  # without an answer from one host, the next is 
 STATEMENT_MS: Final = 10_000  # what anybody's statement may take
 LOCK_MS: Final = 3_000  # of that, waiting for one lock
 SILENT_MS: Final = 4_000  # a client in a transaction that says nothing
+MIGRATION_SILENT_MS: Final = 60_000  # the same, of one who migrates
 PEER_MS: Final = 2_000  # an answer on the level of TCP, by keepalives when nothing is sent
 
 SESSION: Final = {
@@ -51,11 +52,10 @@ SqlConnection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"  # opened 
 
 
 class Connection(asyncpg.Connection):
-    """A connection that notices within PEER_MS that its peer is gone, and at once that it is not PostgreSQL."""
+    """A connection that notices within PEER_MS that its peer is gone."""
 
     def __init__(self, protocol: Any, transport: Any, *arguments: Any, **options: Any) -> None:
         super().__init__(protocol, transport, *arguments, **options)
-        frame(transport, protocol)
         end = transport.get_extra_info("socket")
         if end is not None and end.family in (socket.AF_INET, socket.AF_INET6):
             for level, option, value in _SOCKET_OPTIONS:
@@ -109,6 +109,21 @@ async def open_pool(url: str, size: int, name: str, node_id: str, command_timeou
     )
 
 
+async def warm(pool: asyncpg.Pool) -> None:
+    """Has the pool connect as often as it may, for a server that takes another's place: its first requests come all at once.
+
+    Gives up after CONNECT_SECONDS; what is missing is connected when it is wanted.
+    """
+
+    async def use() -> None:
+        async with pool.acquire(
+            timeout=CONNECT_SECONDS
+        ) as connection:  # each its own: all are taken before one is given back
+            await connection.execute("SELECT 1")
+
+    await asyncio.gather(*(use() for _ in range(pool.get_max_size())), return_exceptions=True)
+
+
 async def open_connection(
     url: str, *, timeout: float, driver: Any = None, **options: Any
 ) -> asyncpg.Connection:
@@ -131,12 +146,23 @@ async def _session(
         url, timeout=CONNECT_SECONDS, **{"connection_class": Connection, **options, "server_settings": start}
     )
     try:
-        await opened.execute("; ".join(f"SET {name} = '{value}'" for name, value in settings.items()))
+        await _set(opened, settings)
         await prepare(opened)
     except BaseException:
         opened.terminate()
         raise
     return opened
+
+
+async def end_if_silent(opened: asyncpg.Connection) -> None:
+    """Has the database end the session of one who migrates, and with it its locks, once its client is gone or stands still."""
+    peer = {name: value for name, value in SESSION.items() if name.startswith("tcp_")}
+    await _set(opened, peer | {"idle_in_transaction_session_timeout": str(MIGRATION_SILENT_MS)})
+
+
+async def _set(opened: asyncpg.Connection, settings: dict[str, str]) -> None:
+    sql = "; ".join(f"SET {name} = '{value}'" for name, value in settings.items())
+    await opened.execute(sql, timeout=CONNECT_SECONDS)
 
 
 async def _first(attempts: list[Any]) -> asyncpg.Connection:

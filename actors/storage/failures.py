@@ -30,6 +30,7 @@ _AWAY: Final = frozenset({"08", "28", "3D", "25", "40", "53", "55", "57", "58", 
 # of yesterday: a hand has changed what is given to us, and it or another session changes it back.
 _AWAY_TOO: Final = frozenset({"42501", "26000", "42P05", "0A000"})
 _ROW: Final = frozenset({"22", "23"})
+_ROW_TOO: Final = frozenset({"P0001"})  # RAISE EXCEPTION: a rule of somebody's trigger refuses the row
 # What an answer that is no answer makes asyncpg raise, beside its own errors.
 UNREADABLE: Final = (EOFError, BufferError, UnicodeDecodeError, struct.error)
 
@@ -50,7 +51,7 @@ def meaning(error: BaseException) -> Meaning:
         state = str(getattr(error, "sqlstate", None) or "XX")
         if state[:2] in _AWAY or state in _AWAY_TOO:
             return Meaning.AWAY
-        return Meaning.ROW if state[:2] in _ROW else Meaning.OURS
+        return Meaning.ROW if state[:2] in _ROW or state in _ROW_TOO else Meaning.OURS
     if isinstance(error, (OSError, TimeoutError, *UNREADABLE)):
         return Meaning.AWAY
     if isinstance(error, ValueError):  # also asyncpg's for an argument that its type does not take

@@ -78,17 +78,53 @@ class Framed(asyncio.Protocol):
         self.protocol.resume_writing()
 
 
-def frame(transport: Any, protocol: Any) -> None:
-    """Has an open connection's bytes checked, unless they are. Call it between two messages."""
-    if not isinstance(transport.get_protocol(), Framed):
-        transport.set_protocol(Framed(protocol, transport))
+class FramedTransport(asyncio.Transport):
+    """`transport`, for a driver that changes its protocol after a question for TLS: the other one is `Framed`, too."""
+
+    __slots__ = ("transport",)
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.transport.set_protocol(Framed(protocol, self.transport))
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self.transport.get_protocol().protocol
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.transport.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        return self.transport.is_closing()
+
+    def close(self) -> None:
+        self.transport.close()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def write(self, data: Any) -> None:
+        self.transport.write(data)
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.transport.writelines(list_of_data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    def is_reading(self) -> bool:
+        return self.transport.is_reading()
+
+    def pause_reading(self) -> None:
+        self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.transport.resume_reading()
 
 
 class FramedLoop(asyncio.AbstractEventLoop):
-    """The event loop that a driver is given to connect with: what it needs of `loop`, and its connections are `Framed`.
-
-    Those that begin with a question for TLS are framed by `frame`, once they are open.
-    """
+    """The event loop that a driver is given to connect with: what it needs of `loop`, and its connections are `Framed`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -104,7 +140,10 @@ class FramedLoop(asyncio.AbstractEventLoop):
     async def start_tls(self, transport: Any, protocol: Any, sslcontext: Any, **how: Any) -> Any:  # type: ignore[override]
         if transport.is_closing():  # uvloop would log a traceback, and leave us waiting for the handshake
             raise ConnectionResetError("the connection has ended before TLS began")
-        return await self._loop.start_tls(transport, protocol, sslcontext, **how)
+        if isinstance(transport, FramedTransport):
+            transport = transport.transport
+        begun = await self._loop.start_tls(transport, protocol, sslcontext, **how)
+        return None if begun is None else FramedTransport(begun)  # None: it has ended within the handshake
 
     def create_future(self) -> Any:
         return self._loop.create_future()
@@ -141,4 +180,4 @@ def _framing(factory: Callable[[], Any]) -> Callable[[], Framed]:
 def _unframed(opened: tuple[Any, Framed]) -> tuple[Any, Any]:
     """With the driver's own protocol, which it asks for more than its bytes."""
     transport, framed = opened
-    return transport, framed.protocol
+    return FramedTransport(transport), framed.protocol

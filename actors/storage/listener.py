@@ -21,7 +21,7 @@ import asyncpg
 from actors.server_state import server_state
 from actors.storage import connecting, repo
 from actors.storage.change_events import Change, ChangesRead, HeadMoved, RecordPending, events_of
-from actors.storage.failures import Meaning, meaning
+from actors.storage.failures import Meaning, meaning, rolled_back
 from actors.storage.local_broadcast import local_broadcast
 from runtime import CallRequest, Error, GenServer, Reply, Stop, erlang, gen_server, telemetry
 from runtime.phoenix.pubsub import whereis
@@ -35,6 +35,7 @@ HEAD_POLL_MS = 800  # at the ledger's head: a COMMIT whose answer was lost is pu
 HEAD_POLL_SECONDS = 1.5
 BACKOFF_MS = (50, 100, 200, 500, 1000)
 TRIM_POLLS = 720  # about an hour
+FORGET_SECONDS = 10.0
 SQL_SECONDS = 10.0
 OWN_SESSIONS = "db:sessions:own"
 FEED = "db:feed"
@@ -98,6 +99,8 @@ class DbListener(GenServer):
         self.published = 0
         self.polls = 0
         self.polled = False  # over this connection
+        self.unkept = False  # its position, when last tried
+        self.forget_at = 0.0  # of the engine's clock
         self.poll_pending = False
         self.timer: Any = None
         self.on_exit(lambda _pid: self._disconnect())  # also when it is killed
@@ -147,28 +150,33 @@ class DbListener(GenServer):
                 repo.url(), f"bitnexus listener {server_state().id}", command_timeout=SQL_SECONDS
             )
         except Exception as error:  # whatever it is: the database is away
-            if self.failures == 0:
-                log.warning("can't listen to the database: %s", repo.reason(error))
-            erlang.send_after(BACKOFF_MS[min(self.failures, len(BACKOFF_MS) - 1)], me, Connect())
-            self.failures += 1
+            self._failed(error)
             return
         self.connection = connection
         self.polled = False
-        self.failures = 0
         try:
+            # What it writes is worth nothing without this connection: it must not wait for a standby.
+            await connection.execute("SET synchronous_commit = off")
             connection.add_termination_listener(lambda gone: erlang.send(me, ConnectionLost(gone)))
             for channel in CHANNELS:
                 await connection.add_listener(
                     channel, lambda _c, _pid, name, text: erlang.send(me, Notified(name, text))
                 )
             await connection.execute(ledger.LISTEN, server_state().id)
-        except Exception:
-            self._disconnect()
-            erlang.send_after(BACKOFF_MS[-1], me, Connect())
+        except Exception as error:
+            self._failed(error)
             return
         gen_server.cast("db_writer", RecordPending())
         erlang.send_after(HEAD_POLL_MS, me, PollHead(connection))
         await self._poll()
+
+    def _failed(self, error: Exception) -> None:
+        """The connection is of no use: another is tried soon. The first of several failures is told, and that it works again."""
+        self._disconnect()
+        if self.failures == 0:
+            log.warning("can't listen to the database: %s", repo.reason(error))
+        erlang.send_after(BACKOFF_MS[min(self.failures, len(BACKOFF_MS) - 1)], erlang.self_(), Connect())
+        self.failures += 1
 
     async def _poll(self) -> None:
         self.poll_pending = False
@@ -176,6 +184,7 @@ class DbListener(GenServer):
         if connection is None:
             return
         asked_at = self.now()
+        before = self.published
         try:
             await self._read(connection)
             first = server_state().changes_read_at is None
@@ -183,13 +192,15 @@ class DbListener(GenServer):
             if first:
                 with suppress(Error):
                     whereis(self.pubsub).local_broadcast(FEED, ChangesRead())
+            await self._keep(connection, moved=self.published != before)
         except Exception as error:
             if meaning(error) is Meaning.OURS:
                 raise
-            log.warning("can't read the change log: %s", repo.reason(error))
-            self._disconnect()
-            erlang.send_after(BACKOFF_MS[-1], erlang.self_(), Connect())
+            self._failed(error)
             return
+        if self.failures:
+            log.warning("listening to the database again, after %d failures", self.failures)
+            self.failures = 0
         if self.timer is not None:
             erlang.cancel_timer(self.timer)
         self.timer = erlang.send_after(POLL_MS, erlang.self_(), PollChanges())
@@ -206,8 +217,7 @@ class DbListener(GenServer):
         except Exception as error:
             if meaning(error) is Meaning.OURS:
                 raise
-            self._disconnect()  # also when the link is half-open
-            erlang.send(erlang.self_(), Connect())
+            self._failed(error)  # also when the link is half-open
             return
         if pending or seq < published:  # fewer than before the question: a failover has lost some
             gen_server.cast("db_writer", RecordPending())
@@ -229,7 +239,6 @@ class DbListener(GenServer):
             state.change_position, state.change_target = await connection.fetchval(changes.NOW), None
         self.polled = True
         # No await between a broadcast and the note of it: whatever kills this process finds both, or neither.
-        before = self.published
         more = state.change_target is not None  # the one before us was killed among many
         if not more:
             since = (state.change_position, PAGE)
@@ -241,12 +250,31 @@ class DbListener(GenServer):
             more = len(records) == PAGE
         if more:
             await self._read_on(connection)
-        position = state.change_position = state.change_target
-        state.change_target = None
-        if self.published != before or self.polls % TRIM_POLLS == 0:
-            await connection.execute(changes.KEEP_POSITION, self.position_name, position)
-        if self.polls % TRIM_POLLS == 0:
-            await connection.execute(changes.TRIM)
+        state.change_position, state.change_target = state.change_target, None
+
+    async def _keep(self, connection: asyncpg.Connection, moved: bool) -> None:
+        """Notes how far this listener is, trims the log, and strikes off who listens no more.
+
+        What the database does not take of it is no reason to stop listening.
+        """
+        try:
+            if moved or self.polls % TRIM_POLLS == 0:
+                await connection.execute(
+                    changes.KEEP_POSITION, self.position_name, server_state().change_position
+                )
+            if self.polls % TRIM_POLLS == 0:
+                await connection.execute(changes.TRIM)
+            if self.now() >= self.forget_at:
+                self.forget_at = self.now() + FORGET_SECONDS
+                await connection.execute(ledger.FORGET_GONE, server_state().id)
+        except asyncpg.PostgresError as error:
+            if not rolled_back(error):
+                raise
+            if not self.unkept:
+                log.warning("can't keep the change log and its listeners in order: %s", repo.reason(error))
+            self.unkept = True
+            return
+        self.unkept = False
 
     async def _read_on(self, connection: asyncpg.Connection) -> None:
         state = server_state()

@@ -61,7 +61,7 @@ async def _backend(connection: asyncpg.Connection) -> int:
 
     connection.add_log_listener(listen)
     try:
-        await connection.execute(BACKEND)
+        await connection.execute(BACKEND, timeout=CONNECT_SECONDS)
     finally:
         connection.remove_log_listener(listen)
     return int(said[-1])

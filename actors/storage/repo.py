@@ -120,17 +120,23 @@ class Repo(GenServer):
             await self._prepare(postgres.url())
         if state.pool is None or state.pool.is_closing():
             await self._open_pools()
+        if state.pool is not None and not state.was_up and settings.current().parent_socket:
+            await connecting.warm(state.pool)
         state.was_up = True
         await self._ping()
 
     async def _prepare(self, url: str) -> None:
         try:
             connection = await connecting.open_connection(
-                url, timeout=CONNECT_SECONDS, command_timeout=MIGRATION_SECONDS
+                url,
+                timeout=CONNECT_SECONDS,
+                command_timeout=MIGRATION_SECONDS,
+                connection_class=connecting.Connection,
             )
             try:
                 if await pgbouncer.shares_sessions(connection, url):
                     raise DatabaseError(f"DATABASE_URL: {address(url)}: {pgbouncer.ADVICE}")
+                await connecting.end_if_silent(connection)
                 if self.migrations:
                     await migrate(connection)
             finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import importlib
 import logging
 import resource
 import signal
@@ -87,8 +88,9 @@ def _tracing(settings: Settings) -> Callable[[], None]:
 
 
 def settle() -> None:
-    """Called once all is loaded and started: room for many connections, and short pauses of the collector.
+    """Called once all is loaded, and again when it is started: room for many connections, and short pauses of the collector.
 
+    The first collection is the long one, 60 ms or many times that on a busy machine: it comes before anybody is served.
     What is there now stays, so the collector need not look at it again. A full collection goes through every
     object of every open socket, and sockets are freed without it (tests/runtime/test_leaks.py): with Python's own
     thresholds it held the loop for up to 850 ms while 10,000 sockets joined.
@@ -128,6 +130,8 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
     engine = AsyncioEngine().start()
     # Thespian's face on the same engine: actors of the tree may create plain Thespian actors.
     ActorSystem(systemBase=SystemBase(engine), transientUnique=True)
+    importlib.import_module("api.app")  # as the endpoint does later
+    settle()
     try:
         root = await start_tree(tree, stop)
         if not isinstance(root, Pid):

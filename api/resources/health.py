@@ -155,15 +155,15 @@ def _database() -> Check:
 
 def _writer() -> Check:
     state = server_state()
-    if erlang.whereis("db_writer") is None:
-        return Check("down", "not running")
+    if (running := _actor("db_writer")) is not OK:
+        return running
     if state.write_error is not None:
         return Check("down", state.write_error)
     if state.written_at is None:
         return Check("down", "no write has succeeded yet")
     age = time.monotonic() - state.written_at
     if age > STALE_WRITE_SECONDS:  # it tries one every 2 s when nothing else is written
-        return Check("down", f"no write has succeeded for {age:.0f} s: the writer is suspended or stuck")
+        return Check("down", f"no write has succeeded for {age:.0f} s: the writer is stuck")
     return OK
 
 
@@ -188,8 +188,11 @@ def _locks() -> Check:
 
 
 def _actor(name: str) -> Check:
-    if erlang.whereis(name) is None:
+    pid = erlang.whereis(name)
+    if pid is None:
         return Check("down", "not running")
+    if erlang.process_info(pid, "status") == ("status", "suspended"):
+        return Check("down", "suspended by an operator")
     return OK
 
 

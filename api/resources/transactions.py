@@ -9,16 +9,9 @@ from uuid import UUID
 
 import msgspec
 
-from actors.ledger.writer import (
-    IdempotencyConflict,
-    OutcomeUnknown,
-    Recorded,
-    RecordTransaction,
-    Rejected,
-    Unavailable,
-    UserMissing,
-)
+from actors.ledger.batch import IdempotencyConflict, Recorded, RecordTransaction, Rejected, UserMissing
 from actors.storage import repo
+from actors.storage.failures import OutcomeUnknown, Unavailable
 from api.context import ApiRequest
 from api.http import cursor
 from api.http.cursor import Cursor, Limit

@@ -19,7 +19,7 @@ import asyncpg
 from msgspec.structs import replace
 
 from actors.server_state import ServerState, server_state
-from actors.storage import repo
+from actors.storage import failures, repo
 from api.http.principal import Principal
 from api.security.tokens import InvalidToken, Keyring
 from schema import users
@@ -31,7 +31,10 @@ MAX_BELIEVED = 20_000
 ASK_SECONDS = 2.0
 REVOKED = "The token was revoked"
 INACTIVE = "The token's user is not active"
-_AWAY = (repo.Unavailable, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_AWAY = (
+    repo.Unavailable, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError,
+    *failures.UNREADABLE,
+)  # fmt: skip
 
 
 class Sessions:

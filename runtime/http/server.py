@@ -138,6 +138,7 @@ class Listener:
         while self._waited_for():
             spent = self.now() - began
             if spent >= quiet:
+                await asyncio.sleep(0)  # a late loop has not read yet what came meanwhile
                 for connection in self.all_connections():
                     connection.shutdown()
             if spent >= grace:

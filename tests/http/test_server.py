@@ -6,9 +6,7 @@ It listens with TLS, on IPv6, on a unix socket, on a shared port.
 from __future__ import annotations
 
 import asyncio
-import datetime
 import http.client
-import ipaddress
 import socket
 import ssl
 import sys
@@ -20,16 +18,13 @@ from typing import Any
 
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.http import HttpOptions, Request, Response, Server, ServerOptions
 from runtime.http.server import Listener, addresses, bind
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import StartError
+from tests.support.certificate import self_signed
 from tests.support.server import PATIENCE
 
 ASK = b"GET /here HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -76,36 +71,11 @@ async def refuses(host: str, port: int) -> None:
         await asyncio.sleep(0.01)
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost that signs itself, and its key, as PEM files."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, key_pem = folder / "cert.pem", folder / "key.pem"
-    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    kind, form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    key_pem.write_bytes(key.private_bytes(serialization.Encoding.PEM, kind, form))
-    return pem, key_pem
-
-
 # ---- where it listens
 
 
 def test_tls(tmp_path: Path) -> None:
-    pem, key = certificate(tmp_path)
+    pem, key = self_signed(tmp_path)
     trusting = ssl.create_default_context(cafile=str(pem))
     trusting.set_alpn_protocols(["h2", "http/1.1"])
     distrusting = ssl.create_default_context()
@@ -132,7 +102,7 @@ def test_tls(tmp_path: Path) -> None:
 def test_a_client_that_closes_tls_while_it_waits_makes_no_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pem, key = certificate(tmp_path)
+    pem, key = self_signed(tmp_path)
     trusting = ssl.create_default_context(cafile=str(pem))
 
     async def body() -> None:
@@ -156,7 +126,7 @@ def test_a_client_that_closes_tls_while_it_waits_makes_no_log(
 
 
 def test_a_client_that_never_shakes_hands_disturbs_nobody(tmp_path: Path) -> None:
-    pem, key = certificate(tmp_path)
+    pem, key = self_signed(tmp_path)
     trusting = ssl.create_default_context(cafile=str(pem))
 
     async def body() -> None:
@@ -434,7 +404,7 @@ def test_what_waits_in_the_kernel_has_a_bound() -> None:
 
 
 def test_over_tls_the_end_is_said_before_a_refused_body_is_dropped(tmp_path: Path) -> None:
-    pem, key = certificate(tmp_path)
+    pem, key = self_signed(tmp_path)
     trusting = ssl.create_default_context(cafile=str(pem))
 
     async def body() -> None:

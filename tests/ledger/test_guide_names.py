@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from actors.ledger import server as ledger_server
-from actors.ledger.writer import IdempotencyConflict, Recorded, RecordTransaction
+from actors.ledger.batch import IdempotencyConflict, Recorded, RecordTransaction
 from tests.support.database import add_user
 from tests.support.storage import payloads, run, storage, until
 

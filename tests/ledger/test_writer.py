@@ -17,18 +17,11 @@ from actors.ledger import audit as ledger_audit
 from actors.ledger import record_call
 from actors.ledger import server as ledger_server
 from actors.ledger import writer as db_writer
+from actors.ledger.batch import IdempotencyConflict, Recorded, RecordTransaction, Rejected, UserMissing
 from actors.ledger.server import GetHead, prepare
-from actors.ledger.writer import (
-    DbWriter,
-    IdempotencyConflict,
-    OutcomeUnknown,
-    Recorded,
-    RecordTransaction,
-    Rejected,
-    Unavailable,
-    UserMissing,
-)
+from actors.ledger.writer import DbWriter
 from actors.storage import repo
+from actors.storage.failures import OutcomeUnknown, Unavailable
 from runtime.core import telemetry
 from runtime.core.exits import Exit
 from runtime.otp import erlang, gen_server, sys
@@ -141,6 +134,51 @@ def test_keys_inside_one_batch(database: str) -> None:
             ]  # fmt: skip
             assert got[0].seq == got[1].seq == 2 and got[3].seq == 1 and got[5].seq == 3
             await assert_sound(database, 3)
+
+    run(main())
+
+
+FOREIGN = """
+INSERT INTO transactions (user_id, amount, currency, description, idempotency_key) VALUES ($1, 12.5, 'EUR', 'same', 'k')
+"""
+WAITING_FOR_IT = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'transactionid'
+"""
+
+
+@pytest.mark.parametrize("others", [0, 2], ids=["alone", "among others"])
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "rolled back"])
+def test_a_key_that_another_program_takes_while_we_insert(database: str, others: int, kept: bool) -> None:
+    """Its row is not visible when the key is looked up, and is there when ours is to go in."""
+
+    async def main() -> None:
+        async with storage(database) as s:
+            user = await add_user(database)
+            foreign = await asyncpg.connect(database)
+            for description, amount in (("same", "12.50"), ("another", "12.50"), ("same", "12.51")):
+                transaction = foreign.transaction()
+                await transaction.start()
+                await foreign.execute(FOREIGN, user)
+                ours = s.record(user, amount, description=description, idempotency_key="k")
+                asked = asyncio.gather(ours, *(s.record(user) for _ in range(others)))
+
+                async def waits() -> bool:
+                    return await fetchval(database, WAITING_FOR_IT) == 1
+
+                await until(waits)
+                await (transaction.commit if kept else transaction.rollback)()
+                got, *rest = await asked
+                assert all(isinstance(other, Recorded) and not other.replayed for other in rest)
+                if not kept:
+                    assert isinstance(got, Recorded) and not got.replayed
+                elif (description, amount) == ("same", "12.50"):
+                    assert isinstance(got, Recorded) and got.replayed
+                    assert got.transaction.idempotency_key == "k" and got.seq >= 1
+                else:
+                    assert got == IdempotencyConflict()
+                await foreign.execute("DELETE FROM transactions WHERE idempotency_key = 'k'")
+            await foreign.close()
 
     run(main())
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import shutil
 import socket
 import subprocess
@@ -11,15 +9,9 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
-
+from tests.support.certificate import Certificate, self_signed
 from tests.support.server import PATIENCE
 
 USER, PASSWORD = "tester", "a-password-of-tests"
@@ -114,44 +106,21 @@ def nats_cluster(binary: str, servers: int = 3) -> Iterator[list[Nats]]:
             server.kill()
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """PEM files of a certificate for the loopback address that is its own authority."""
-
-    certificate: str
-    key: str
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """Of a server that asks for TLS."""
-        return (
-            "--user",
-            USER,
-            "--pass",
-            PASSWORD,
-            "--tls",
-            "--tlscert",
-            self.certificate,
-            "--tlskey",
-            self.key,
-        )
-
-
 def certificate(folder: Path, name: str = "nats") -> Certificate:
-    """A new one."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    signed = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+    """A new one, for the loopback address alone."""
+    return self_signed(folder, name, ("127.0.0.1",))
+
+
+def tls(own: Certificate) -> tuple[str, ...]:
+    """The options of a server that asks for TLS."""
+    return (
+        "--user",
+        USER,
+        "--pass",
+        PASSWORD,
+        "--tls",
+        "--tlscert",
+        str(own.certificate),
+        "--tlskey",
+        str(own.key),
     )
-    paths = folder / f"{name}.pem", folder / f"{name}.key"
-    paths[0].write_bytes(signed.public_bytes(Encoding.PEM))
-    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return Certificate(str(paths[0]), str(paths[1]))

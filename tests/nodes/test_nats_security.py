@@ -14,16 +14,17 @@ from runtime.nodes.nats_client import FabricError, NatsOptions, probe
 from tests.nodes.nats import (
     PASSWORD,
     USER,
-    Certificate,
     Nats,
     certificate,
     debian,
     nats,
     nats_cluster,
     program,
+    tls,
 )
 from tests.nodes.nats_operator import Operator
 from tests.nodes.test_nats_fabric import Heard
+from tests.support.certificate import Certificate
 from tests.support.server import PATIENCE
 
 TOKEN = "a-token:of/tests"
@@ -128,7 +129,7 @@ def test_a_file_that_is_no_creds_file_is_one_line(tmp_path: Path, content: str) 
 
 
 def test_tls_with_an_authority_of_ones_own(authority: Certificate) -> None:
-    with nats(None, *authority.options) as server:
+    with nats(None, *tls(authority)) as server:
         url = f"{USER}:{PASSWORD}@127.0.0.1:{server.port}"
         exchange(
             NatsOptions((f"tls://{url}",), tls=trusting(authority)),
@@ -137,7 +138,7 @@ def test_tls_with_an_authority_of_ones_own(authority: Certificate) -> None:
 
 
 def test_a_certificate_that_nobody_vouches_for_is_one_line(authority: Certificate, tmp_path: Path) -> None:
-    with nats(None, *authority.options) as server:
+    with nats(None, *tls(authority)) as server:
         url = f"tls://{USER}:{PASSWORD}@127.0.0.1:{server.port}"
         assert "certificate verify failed" in refused(NatsOptions((url,)))
         other = certificate(tmp_path, "other")
@@ -145,7 +146,7 @@ def test_a_certificate_that_nobody_vouches_for_is_one_line(authority: Certificat
 
 
 def test_a_certificate_for_another_host_is_one_line(authority: Certificate) -> None:
-    with nats(None, *authority.options) as server:
+    with nats(None, *tls(authority)) as server:
         url = f"tls://{USER}:{PASSWORD}@localhost:{server.port}"
         assert "localhost" in refused(NatsOptions((url,), tls=trusting(authority)))
 
@@ -154,7 +155,7 @@ def test_a_certificate_of_the_client_where_the_server_asks_for_one(
     authority: Certificate, tmp_path: Path
 ) -> None:
     client = certificate(tmp_path, "client")
-    with nats(None, *authority.options, "--tlsverify", "--tlscacert", client.certificate) as server:
+    with nats(None, *tls(authority), "--tlsverify", "--tlscacert", str(client.certificate)) as server:
         url = f"tls://{USER}:{PASSWORD}@127.0.0.1:{server.port}"
         context = trusting(authority)
         context.load_cert_chain(client.certificate, client.key)
@@ -174,7 +175,7 @@ def test_a_reconnection_is_never_in_the_clear(authority: Certificate) -> None:
     """Another server in the place of the first, without TLS, learns neither password nor frames."""
 
     async def body() -> None:
-        server = Nats(None, *authority.options)
+        server = Nats(None, *tls(authority))
         server.start()
         fabric, heard = (
             NatsFabric(

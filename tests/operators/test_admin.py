@@ -162,6 +162,20 @@ def test_the_http_server_itself_is_restarted_behind_the_answer(admin: User) -> N
     wait_until(came_back)
 
 
+@pytest.mark.parametrize(("name", "check"), [("db_writer", "writer"), ("ledger_server", "ledger")])
+def test_who_waits_for_a_suspended_process_is_not_ready(admin: User, name: str, check: str) -> None:
+    wait_until(lambda: healthy(admin))
+    client = admin.client
+    try:
+        assert client.post(f"/admin/processes/{name}/suspend").json()["result"] == "suspended"
+        answer = client.get("/api/v1/health/ready")
+        assert answer.status_code == 503
+        assert answer.json()["checks"][check] == {"status": "down", "reason": "suspended by an operator"}
+    finally:
+        client.post(f"/admin/processes/{name}/resume")
+    wait_until(lambda: healthy(admin))
+
+
 def test_a_suspended_process_waits_and_goes_on(admin: User) -> None:
     client = admin.client
     assert client.post("/admin/processes/db_listener/suspend").json()["result"] == "suspended"

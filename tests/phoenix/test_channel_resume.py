@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -14,7 +15,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.support.server import SECRET, Server, User
+from tests.support.database import execute
+from tests.support.server import SECRET, Server, User, wait_until
 
 Scenario = Callable[[], Coroutine[Any, Any, None]]
 
@@ -95,6 +97,38 @@ def test_resume_while_others_write_loses_nothing_and_doubles_nothing(server: Ser
                     await asyncio.wait_for(events(socket, 1), 0.3)
 
     play(scenario)
+
+
+def test_who_joins_while_the_database_is_away_gets_what_it_missed_once_it_is_back(
+    server: Server, user: User
+) -> None:
+    """The channels wait: none of them crashes, and nothing is logged for each."""
+    first, *missed = post(user, 3)
+    name = server.database.rpartition("/")[2].partition("?")[0]
+    elsewhere = server.database.replace(f"/{name}?", "/bitnexus?")
+    ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+
+    async def scenario() -> None:
+        async with AsyncExitStack() as stack:
+            await execute(elsewhere, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            try:
+                await execute(elsewhere, ends, name)
+                await asyncio.to_thread(wait_until, lambda: "database down" in "".join(server.lines))
+                before = len(server.lines)
+                sockets = [
+                    await stack.enter_async_context(open_socket(server, user.token)) for _ in range(20)
+                ]
+                for socket in sockets:
+                    answer = await join(socket, f"transaction:{user.id}", {"last_seq": first})
+                    assert answer["status"] == "ok"
+            finally:
+                await execute(elsewhere, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            for socket in sockets:
+                assert await events(socket, 2) == missed
+            assert not [line for line in server.lines[before:] if "crash report" in line]
+
+    play(scenario)
+    wait_until(lambda: user.client.get("/api/v1/health/ready").status_code == 200)
 
 
 def test_a_client_that_is_ahead_of_the_ledger_gets_what_happens(server: Server, user: User) -> None:

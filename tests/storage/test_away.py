@@ -180,6 +180,7 @@ def error(sqlstate: str, severity: str = "ERROR") -> asyncpg.PostgresError:
     [
         (error("22003"), Meaning.ROW, True),  # numeric value out of range
         (error("23503"), Meaning.ROW, True),  # foreign key
+        (error("P0001"), Meaning.ROW, True),  # a trigger of somebody refuses it
         (error("25006"), Meaning.AWAY, True),  # read only
         (error("40P01"), Meaning.AWAY, True),  # deadlock
         (error("53100"), Meaning.AWAY, True),  # disk full

@@ -1,4 +1,4 @@
-"""A pool that is ended while somebody waits for one of its connections: the database is away, and who waits hears it at once."""
+"""A pool that is ended while somebody waits for one of its connections, and one that is warmed before anybody does."""
 
 from __future__ import annotations
 
@@ -51,5 +51,21 @@ def test_who_waits_for_a_connection_of_an_ended_pool_does_not_wait_for_another(d
                 assert state.driver.tried == 0
             finally:
                 state.driver, state.database_error = driver, None
+
+    run(main())
+
+
+def test_a_warm_pool_has_all_its_connections(database: str) -> None:
+    async def main() -> None:
+        async with storage(database, listen=False):
+            pool = await connecting.open_pool(database, 4, "test", server_state().id, PATIENCE)
+            assert pool.get_size() == 0
+            await connecting.warm(pool)
+            assert (pool.get_size(), pool.get_idle_size()) == (4, 4)
+            away = await asyncpg.create_pool(database, min_size=0, max_size=2, connect=Unreachable().connect)
+            async with asyncio.timeout(PATIENCE):
+                await connecting.warm(away)  # gives up
+            pool.terminate()
+            away.terminate()
 
     run(main())

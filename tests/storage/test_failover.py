@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from actors.connection_string import check, each_host
-from actors.ledger.writer import OutcomeUnknown, Recorded
+from actors.ledger.writer import OutcomeUnknown, Recorded, Unavailable
+from actors.server_state import server_state
 from actors.storage import repo
+from actors.storage.listener import DbListener
 from runtime.core.exits import Exit
 from tests.ledger.test_writer import assert_sound, until_recorded
-from tests.support.database import add_user, fetchval
+from tests.storage.test_listener import TERMINATE_LISTENER
+from tests.support.database import add_user, execute, fetchval
 from tests.support.proxy import proxy
 from tests.support.replication import both, primary_and_standby
 from tests.support.storage import payloads, run, storage, until
@@ -63,22 +66,29 @@ def test_nothing_acknowledged_is_lost_with_synchronous_replication() -> None:
     run(main())
 
 
-def test_a_replay_is_not_acknowledged_before_the_standby_has_the_row() -> None:
-    """An operator ends the wait of the COMMIT, so the row is visible: who asks for it again must not hear that it is durable."""
+def test_a_row_that_only_the_primary_has_is_told_and_not_acknowledged() -> None:
+    """An operator ends the wait of the COMMIT, so the row is visible: who asks for it again must not hear that it is durable.
+
+    Its channel hears of it, from a listener that has connected while no standby is there, too.
+    """
 
     async def main() -> None:
         async with primary_and_standby(synchronous=True) as (one, two), storage(one.url()) as s:
             user = await add_user(one.url())
+            seen = await s.subscribe(f"transaction:{user}")
             await two.kill()
+            await execute(one.url(), TERMINATE_LISTENER)
             assert isinstance(await s.record(user, idempotency_key="k"), OutcomeUnknown)
 
             async def is_visible() -> bool:
                 await one.execute(
-                    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+                    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
+                    " WHERE wait_event = 'SyncRep' AND query LIKE '%INTO transactions%'"
                 )
                 return await fetchval(one.url(), "SELECT count(*) FROM transactions") == 1
 
             await until(is_visible)
+            await until(lambda: payloads(seen, "new_transaction"))
 
             async def again() -> Any:
                 with suppress(Exit):  # the writer may be trying something else, which takes its time as well
@@ -127,6 +137,35 @@ def test_what_an_asynchronous_standby_did_not_have_is_lost_and_the_rest_goes_on(
             told = [payload["ledger_seq"] for payload in payloads(seen, "new_transaction")]
             assert told == [1, 2, 3, 4, 2]
             await assert_sound(two.url(), 2)
+
+    run(main())
+
+
+def test_a_standby_that_is_the_only_host_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    """The server starts and says what is missing, once; when the standby is promoted it works, and nobody starts it again."""
+
+    async def main() -> None:
+        async with primary_and_standby(synchronous=False) as (one, two):
+            user = await add_user(one.url())
+
+            async def replicated() -> bool:
+                return await fetchval(two.url(), "SELECT count(*) FROM users") == 1
+
+            await until(replicated)
+            await one.kill()
+            async with storage(two.url(), listen=False) as s:
+                await DbListener.start(name="db_listener")
+                for _ in range(3):
+                    assert isinstance(await s.record(user), Unavailable)
+                assert "read-only" in str(server_state().write_error)
+                assert repo.status().state == "up"  # who only reads is served
+                await until(lambda: "can't listen" in caplog.text)
+                await two.promote()
+                assert (await until_recorded(s, user)).seq == 1
+                await until(lambda: "listening to the database again" in caplog.text)
+                for line in ("can't listen", "can't be written", "writing again"):
+                    assert caplog.text.count(line) == 1
+            await assert_sound(two.url(), 1)
 
     run(main())
 

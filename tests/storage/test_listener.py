@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from actors.server_state import server_state
+from actors.storage import listener
 from actors.storage.change_events import Change, ChangesRead
 from actors.storage.listener import FEED
 from runtime.otp import erlang, gen_server
@@ -295,3 +296,67 @@ def _status() -> Any:
 
 async def _told(count: int) -> bool:
     return (await gen_server.call("db_listener", _status())).published >= count
+
+
+NOTIFICATION = "INSERT INTO notifications (user_id, title) VALUES ($1, $2)"
+LISTENERS = "SELECT listeners FROM ledger_head"
+
+
+def test_a_server_that_is_gone_is_told_no_more(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For one that listens no more each batch would take the lock of a NOTIFY until somebody else begins to listen."""
+    monkeypatch.setattr(listener, "POLL_MS", 20)
+    monkeypatch.setattr(listener, "FORGET_SECONDS", 0.05)
+
+    async def main() -> None:
+        async with storage(database):
+            await execute(database, "UPDATE ledger_head SET listeners = listeners || '{dead}'")
+
+            async def is_forgotten() -> bool:
+                return await fetchval(database, LISTENERS) == [server_state().id]
+
+            await until(is_forgotten)
+
+    run(main())
+
+
+def test_a_log_that_cant_be_read_is_one_line_until_it_can(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with storage(database) as s:
+            user = await add_user(database)
+            seen = await s.subscribe(f"notification:{user}")
+            caplog.clear()
+            await execute(database, "REVOKE SELECT ON change_log FROM bitnexus")
+            await execute(database, NOTIFICATION, user, "first")
+            own = erlang.whereis("db_listener")
+            assert own is not None
+            await until(lambda: own.cell.actor.failures > 3)
+            lines = [
+                record.getMessage() for record in caplog.records if record.name == "bitnexus.db_listener"
+            ]
+            assert len(lines) == 1 and "permission denied" in lines[0]
+            await execute(database, "GRANT SELECT ON change_log TO bitnexus")
+            await until(lambda: payloads(seen, "new_notification"))
+            await until(lambda: "listening to the database again" in caplog.text)
+
+    run(main())
+
+
+def test_what_cant_be_kept_is_no_reason_to_listen_no_more(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with storage(database) as s:
+            user = await add_user(database)
+            seen = await s.subscribe(f"notification:{user}")
+            await execute(database, "REVOKE INSERT ON listener_positions FROM bitnexus")
+            for number in range(1, 4):
+                await execute(database, NOTIFICATION, user, "another")
+                await until(lambda n=number: len(payloads(seen, "new_notification")) == n)
+            lines = [
+                record.getMessage() for record in caplog.records if record.name == "bitnexus.db_listener"
+            ]
+            assert len(lines) == 1 and "permission denied" in lines[0]
+
+    run(main())

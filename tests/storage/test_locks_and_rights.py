@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import asyncpg
 import pytest
 
-from actors.ledger.writer import Recorded, Unavailable
+from actors.ledger.writer import Recorded, Rejected, Unavailable
 from actors.server_state import server_state
+from actors.storage.connecting import LOCK_MS
+from schema import migrate
 from tests.ledger.test_writer import assert_sound, until_recorded
 from tests.support.database import add_user, execute
 from tests.support.storage import run, storage, until
@@ -42,6 +45,80 @@ def test_a_lock_of_another_ends_a_write_that_leaves_nothing_behind(database: str
             await locker.close()
             assert (await until_recorded(s, user)).seq == 2
             assert server_state().write_error is None
+            await assert_sound(database, 2)
+
+    run(main())
+
+
+HARMLESS = (
+    "LOCK TABLE users IN SHARE MODE",  # somebody makes an index
+    "SELECT FROM users FOR NO KEY UPDATE",  # somebody changes a name
+    "LOCK TABLE transactions IN ROW EXCLUSIVE MODE",
+    "SELECT pg_advisory_xact_lock(n) FROM generate_series(0, 9) n",
+    f"SELECT pg_advisory_xact_lock({migrate.LOCK})",
+)
+
+
+@pytest.mark.parametrize("sql", HARMLESS)
+def test_a_lock_that_a_write_does_not_need_does_not_hinder_it(database: str, sql: str) -> None:
+    async def main() -> None:
+        user = await add_user(database)
+        locker = await asyncpg.connect(database)
+        async with locker.transaction():
+            await locker.execute(sql)
+            async with storage(database) as s:
+                assert isinstance(await s.record(user), Recorded)
+                await until(lambda: server_state().written_at is not None and not server_state().write_error)
+        await locker.close()
+        await assert_sound(database, 1)
+
+    run(main())
+
+
+def test_one_user_who_is_locked_does_not_hold_up_the_others(database: str) -> None:
+    """One batch waits for the lock; from then on theirs are refused at once, until it is gone."""
+
+    async def main() -> None:
+        async with storage(database) as s:
+            locked, *others = [await add_user(database, f"{n}@example.com") for n in range(3)]
+            assert isinstance(await s.record(locked), Recorded)
+            locker = await asyncpg.connect(database)
+            transaction = locker.transaction()
+            await transaction.start()
+            await locker.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
+            for _ in range(3):
+                refused, *recorded = await asyncio.gather(*(s.record(user) for user in (locked, *others)))
+                assert isinstance(refused, Unavailable) and "locked" in str(refused)
+                assert all(isinstance(each, Recorded) for each in recorded)
+                assert server_state().write_error is None
+            began = asyncio.get_running_loop().time()
+            for _ in range(10):
+                assert isinstance(await s.record(locked), Unavailable)
+            assert asyncio.get_running_loop().time() - began < 10 * LOCK_MS / 1000 / 2
+            await transaction.rollback()
+            await locker.close()
+            assert (await until_recorded(s, locked)).seq == 8
+            await assert_sound(database, 8)
+
+    run(main())
+
+
+def test_a_row_that_somebodys_trigger_refuses_fails_alone(database: str) -> None:
+    trigger = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        RAISE EXCEPTION 'not more than 100';
+    END $$;
+    CREATE TRIGGER a_rule BEFORE INSERT ON transactions FOR EACH ROW WHEN (NEW.amount > 100) EXECUTE FUNCTION refuse();
+    """
+
+    async def main() -> None:
+        async with storage(database) as s:
+            user = await add_user(database)
+            await execute(database, trigger)
+            amounts = ("1.00", "101.00", "2.00", "102.00")
+            got = await asyncio.gather(*(s.record(user, amount) for amount in amounts))
+            assert [type(each) for each in got] == [Recorded, Rejected, Recorded, Rejected]
+            assert got[1].message == "not more than 100"
             await assert_sound(database, 2)
 
     run(main())

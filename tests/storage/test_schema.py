@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import asyncpg
@@ -11,7 +12,7 @@ import pytest
 from schema import migrate as migrations
 from schema.migrate import MigrationError, migrate, pending
 from tests.support.database import add_user, execute, fetchval
-from tests.support.storage import run
+from tests.support.storage import run, until
 
 ALL = [migration.name for migration in migrations.load()]
 
@@ -38,6 +39,71 @@ def test_servers_that_start_at_once_migrate_once(empty_database: str) -> None:
     async def main() -> None:
         applied = await asyncio.gather(*(with_connection(empty_database, migrate) for _ in range(4)))
         assert sorted(map(len, applied)) == [0, 0, 0, len(ALL)]  # type: ignore[arg-type]
+
+    run(main())
+
+
+def test_where_nothing_is_left_no_lock_is_asked_for_and_nothing_written(database: str) -> None:
+    async def work(connection: asyncpg.Connection) -> None:
+        await connection.execute("SET default_transaction_read_only = on; SET lock_timeout = '1ms'")
+        other = await asyncpg.connect(database)
+        await other.execute("SELECT pg_advisory_lock($1)", migrations.LOCK)
+        assert await migrate(connection) == []
+        await other.close()
+
+    run(with_connection(database, work))
+
+
+def test_what_is_left_of_a_database_that_takes_no_writes_is_said(empty_database: str) -> None:
+    async def work(connection: asyncpg.Connection) -> None:
+        await connection.execute("SET default_transaction_read_only = on")
+        with pytest.raises(MigrationError, match=r"^0001_users waits, and the database takes no writes: "):
+            await migrate(connection)
+
+    run(with_connection(empty_database, work))
+
+
+def test_who_has_the_lock_of_those_who_migrate_is_named(
+    empty_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        other = await asyncpg.connect(empty_database, server_settings={"application_name": "a stranger"})
+        await other.execute("SELECT pg_advisory_lock($1)", migrations.LOCK)
+        name = f"session {other.get_server_pid()} (a stranger)"
+        impatient = await asyncpg.connect(empty_database, command_timeout=0.2)
+        with pytest.raises(MigrationError, match=re.escape(name)):
+            await migrate(impatient)
+        impatient.terminate()
+        caplog.clear()
+        waiting = asyncio.create_task(with_connection(empty_database, migrate))
+        await until(lambda: f"migrations wait for {name}" in caplog.text)
+        assert not waiting.done()
+        await other.close()
+        assert await waiting == ALL
+
+    run(main())
+
+
+def test_a_migration_that_waits_for_a_lock_lets_others_by(
+    empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reader has a table for long: who only reads comes past the migration that wants it alone."""
+    monkeypatch.setattr(migrations, "LOCK_MS", 50)
+    monkeypatch.setattr(migrations, "PAUSE_SECONDS", 0.01)
+    folder = write(tmp_path, **{"0001_a": "CREATE TABLE a ();"})
+
+    async def main() -> None:
+        await with_connection(empty_database, lambda connection: migrate(connection, folder))
+        write(folder, **{"0002_b": "ALTER TABLE a ADD COLUMN b integer;"})
+        reader = await asyncpg.connect(empty_database)
+        await reader.execute("BEGIN; SELECT FROM a")
+        waiting = asyncio.create_task(
+            with_connection(empty_database, lambda connection: migrate(connection, folder))
+        )
+        await until(lambda: "0002_b waits for a lock" in caplog.text)
+        await fetchval(empty_database, "SELECT count(*) FROM a")
+        await reader.close()
+        assert await waiting == ["0002_b"]
 
     run(main())
 

@@ -7,10 +7,16 @@ Each takes a connection that was just accepted, and ends it by returning. The me
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
+import ssl
 import struct
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final
+
+from tests.support.certificate import self_signed
 
 Speech = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -76,6 +82,27 @@ def at_tls(answer: bytes, *behind: bytes) -> Speech:
     return speech
 
 
+def in_tls(*answers: bytes, waits: bool = False) -> Speech:
+    """Begins TLS, and says this in it once the client has begun."""
+
+    async def speech(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size, _code = struct.unpack("!II", await reader.readexactly(8))
+        await reader.readexactly(size - 8)
+        writer.write(b"S")
+        await writer.start_tls(_certified())
+        await after_start(*answers, waits=waits)(reader, writer)
+
+    return speech
+
+
+@functools.cache
+def _certified() -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    with tempfile.TemporaryDirectory() as folder:
+        context.load_cert_chain(*self_signed(Path(folder)))
+    return context
+
+
 async def resets(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Ends the connection with a reset."""
     _reset(writer)
@@ -127,6 +154,16 @@ IMPOSTORS: Final[dict[str, Speech]] = {
     "TLS begun with nonsense": at_tls(b"S", b"\x15\x03\x01 no handshake"),
     "neither yes nor no to TLS": at_tls(b"?"),
     "an error for TLS": at_tls(b"E", error("08P01", "no TLS here")[1:]),
+    "no to TLS, and zeros": after_start(bytes(64), waits=True),
+    "no to TLS, and zeros that don't wait": at_tls(b"N", bytes(64)),
+    "no to TLS, and an HTTP server": after_start(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    "no to TLS, and closes": after_start(),
+    "no to TLS, and says nothing": after_start(waits=True),
+    "zeros in TLS": in_tls(bytes(64), waits=True),
+    "an HTTP server in TLS": in_tls(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    "closes in TLS": in_tls(),
+    "says nothing in TLS": in_tls(waits=True),
+    "closes in TLS once let in": in_tls(AUTHENTICATED),
     "GSSAPI asked for": after_start(message(b"R", struct.pack("!I", 7)), waits=True),
     "a SASL mechanism nobody knows": after_start(message(b"R", struct.pack("!I", 10) + b"NOVEL\0\0"), waits=True),
     "a way to sign in nobody knows": after_start(message(b"R", struct.pack("!I", 99)), waits=True),

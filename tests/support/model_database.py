@@ -54,6 +54,8 @@ class ModelDatabase:
             ledger.PROBE_WRITE: lambda: [Record(seq=self.head["seq"])],
             ledger.ANY_PENDING: lambda: [Record(any=bool(self.pending))],
             ledger.LISTEN: self._listen,
+            ledger.LOCKED_USERS: lambda _users: [],
+            ledger.FORGET_GONE: lambda _node: [],
             ledger.RECORD: self._record,
             ledger.RECORD_MANY: self._record_many,
             ledger.RECORD_ONE: self._record_one,
@@ -207,7 +209,11 @@ class ModelDatabase:
         found = [known[pair] for pair in zip(users, keys, strict=True) if pair in known]
         none = Record(seq=None, hash=None)
         return [
-            Record(row, **{name: entries.get(row["id"], none)[name] for name in ("seq", "hash")})
+            Record(
+                row,
+                **{name: entries.get(row["id"], none)[name] for name in ("seq", "hash")},
+                waits=row["id"] not in entries and row["id"] in self.pending.values(),
+            )
             for row in found
         ]
 

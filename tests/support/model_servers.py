@@ -372,7 +372,7 @@ class History:
                     continue
                 found += [f"{who} {seen}" for seen in client.sessions if seen and not _contiguous(seen, own)]
                 last = client.sessions[-1]
-                found += [f"{who} not the last, {last}"] if last and last[-1] != own[-1] else []
+                found += [f"{who} not the last, {last}"] if last and last[-1:] != own[-1:] else []
         return found
 
     def _seqs_of(self, user: UUID) -> list[int]:

@@ -25,6 +25,8 @@ OPTIONS = {
     "max_connections": "100",
     "shared_buffers": "32MB",
     "wal_level": "replica",
+    # Else a primary that has ended on a full disk removes at its start what its standby lacks, which then never comes back.
+    "wal_keep_size": "64MB",
     "max_wal_senders": "5",
     "max_wal_size": "64MB",
     "wal_sender_timeout": "5s",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime
 import os
 import socket
 import ssl
@@ -20,14 +19,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests import node
 from tests.http import peers
 from tests.node import Script
+from tests.support.certificate import self_signed
 from tests.support.server import PATIENCE, ROOT, Server, User, start
 from tests.support.tree import free_port
 
@@ -47,24 +43,10 @@ http {{
 
 def certificate(folder: Path) -> None:
     """A certificate for this machine in bitnexus.pem (with its key, as HAProxy wants it) and bitnexus.key; its CA is itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = made.public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "bitnexus.pem").write_bytes(pem + private)
-    (folder / "bitnexus.key").write_bytes(private)
-    (folder / "ca.pem").write_bytes(pem)
+    made = self_signed(folder)
+    (folder / "ca.pem").write_bytes(made.certificate.read_bytes())
+    (folder / "bitnexus.pem").write_bytes(made.certificate.read_bytes() + made.key.read_bytes())
+    made.key.rename(folder / "bitnexus.key")
 
 
 @dataclass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -36,8 +37,12 @@ class Connection:
 
     @property
     def usable(self) -> bool:
-        """False once the server is known to have closed it."""
-        return self.open and not self._reader.at_eof() and not self._writer.is_closing()
+        """False once the server has closed it, also if this program was too busy to read that yet."""
+        if not self.open or self._reader.at_eof() or self._writer.is_closing():
+            return False
+        looking = select.poll()
+        looking.register(self._writer.get_extra_info("socket").fileno(), select.POLLIN)
+        return not looking.poll(0)  # it waits for no answer: what is there to read is the end
 
     async def ask(self, head: str, body: bytes) -> tuple[int, bytes]:
         """Status and body. Raises ConnectionError, EOFError."""

@@ -1,0 +1,39 @@
+"""Users whose row another session keeps locked: who records a transaction of theirs waits for that lock, and all others behind.
+
+So one batch waits, as long as any statement may wait for a lock; from then on those users' transactions are refused at once, and
+whether that still holds is asked at most every ASK_SECONDS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from schema import ledger
+
+ASK_SECONDS: Final = 1.0
+LOCK_MS: Final = 200  # for the table itself
+SQL_SECONDS: Final = 2.0
+
+
+class LockedUsers:
+    """What one writer knows of them: `known`. `now` is its clock, in seconds."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.known: frozenset[UUID] = frozenset()
+        self._now = now
+        self._asked_at = 0.0
+
+    async def find(self, connection: asyncpg.Connection, users: frozenset[UUID]) -> frozenset[UUID]:
+        """Those of `users` who are locked now, or were ASK_SECONDS ago. Raises what the database does."""
+        if users <= self.known and self._now() - self._asked_at < ASK_SECONDS:
+            return users
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS}", timeout=SQL_SECONDS)
+            records = await connection.fetch(ledger.LOCKED_USERS, list(users), timeout=SQL_SECONDS)
+        found = frozenset(record["id"] for record in records)
+        self.known, self._asked_at = self.known - users | found, self._now()
+        return found
