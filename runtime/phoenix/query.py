@@ -12,13 +12,55 @@ class InvalidQuery(ValueError):
 
 
 class _Level:
-    """The entries of one level (`a`, `a[b]`, `a[]`) in order; the name of `[]` is None."""
+    """The entries of one level (`a`, `a[b]`, `a[]`) in order; the name of `[]` is None.
+
+    `below` has the level below a name, or where in `entries` the chain is that stands for it.
+    """
 
     __slots__ = ("below", "entries")
 
     def __init__(self) -> None:
         self.entries: list[tuple[str | None, Any]] = []
-        self.below: dict[str | None, _Level] = {}
+        self.below: dict[str | None, _Level | int] = {}
+
+    def expand(self, name: str | None, place: int) -> _Level:
+        """Makes a level of the chain below a name, for there is to be more on it."""
+        level = self.below[name] = self.entries[place][1].level()
+        self.entries[place] = name, level
+        return level
+
+    def put_below(self, name: str | None, chain: _Chain) -> None:
+        """The first value below a name."""
+        self.below[name] = len(self.entries)
+        self.entries.append((name, chain))
+
+
+class _Chain:
+    """The levels below a name under which there is one value alone, `names` from `at` on: they may be thousands deep."""
+
+    __slots__ = ("at", "names", "value")
+
+    def __init__(self, names: list[str], at: int, value: str) -> None:
+        self.names = names
+        self.at = at
+        self.value = value
+
+    def level(self) -> _Level:
+        """The uppermost as a level of its own."""
+        level, name, behind = _Level(), self.names[self.at] or None, self.at + 1
+        if behind == len(self.names):
+            level.entries.append((name, self.value))
+        else:
+            level.put_below(name, _Chain(self.names, behind, self.value))
+        return level
+
+    def built(self) -> Any:
+        """The lists and maps that it stands for."""
+        value: Any = self.value
+        for at in range(len(self.names) - 1, self.at - 1, -1):
+            name = self.names[at]
+            value = {name: value} if name else [value]
+        return value
 
 
 def decode(query: str) -> dict[str, Any]:
@@ -52,12 +94,13 @@ def _put(level: _Level, key: str, value: str) -> None:
     name: str | None = key
     if start > 0 and key.endswith("]"):
         name = key[:start]
-        for part in key[start + 1 : -1].split("]["):
+        names = key[start + 1 : -1].split("][")
+        for at, part in enumerate(names):
             below = level.below.get(name)
             if below is None:
-                below = level.below[name] = _Level()
-                level.entries.append((name, below))
-            level = below
+                level.put_below(name, _Chain(names, at, value))
+                return
+            level = below if isinstance(below, _Level) else level.expand(name, below)
             name = part or None
     level.entries.append((name, value))
 
@@ -72,7 +115,9 @@ def _finish(root: _Level) -> dict[str, Any]:
             if (name is None) is not is_list:
                 continue
             value: Any = entry
-            if type(entry) is _Level:
+            if type(entry) is _Chain:
+                value = entry.built()
+            elif type(entry) is _Level:
                 value = [] if entry.entries[-1][0] is None else {}  # the last entry decides
                 stack.append((entry, value))
             if is_list:

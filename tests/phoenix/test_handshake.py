@@ -31,6 +31,10 @@ from runtime.phoenix.socket import Socket
             {"a": {"b": {"c": "1", "d": "2"}}, "e": {"f": "2"}, "g": "2"},
         ),
         ("a[]=1&a[b]=2&c[d]=1&c[]=2", {"a": {"b": "2"}, "c": ["2"]}),
+        ("a[b][][c]=1", {"a": {"b": [{"c": "1"}]}}),
+        ("a[b][c][d]=1&a[b][e]=2&a[b][c][f]=3", {"a": {"b": {"c": {"d": "1", "f": "3"}, "e": "2"}}}),
+        ("a[b][c][d]=1&a[b]=2&a[b][c][e]=3", {"a": {"b": "2"}}),
+        ("a[b][c]=1&a[b][c]=2&a[b][]=3", {"a": {"b": ["3"]}}),
     ],
 )
 def test_query(text: str, params: dict[str, Any]) -> None:
