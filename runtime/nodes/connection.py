@@ -95,10 +95,10 @@ class Connection:
         self._do(self.link.connect(self.node.engine.now()))
         return True
 
-    def disconnect(self) -> bool:
-        """`erlang:disconnect_node/1`: False if the nodes were not connected."""
+    def disconnect(self, as_other: bool = False) -> bool:
+        """`erlang:disconnect_node/1`: False if the nodes were not connected. With `as_other` as if the other node had called it."""
         was_up = self.is_up
-        self._do(self.link.disconnect(self.node.engine.now()))
+        self._do(self.link.disconnect(self.node.engine.now(), as_other))
         return was_up
 
     def received_handshake(self, kind: bytes, fields: list[Any]) -> None:

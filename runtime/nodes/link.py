@@ -23,6 +23,7 @@ from typing import Any, Final
 import msgspec
 
 HELLO, CHALLENGE, ANSWER, RESET, DATA, TICK, BYE = b"H", b"C", b"A", b"R", b"D", b"T", b"B"
+AS_OTHER: Final = b"O"  # what a BYE carries if its receiver counts as the one that ended the connection
 HANDSHAKES: Final = HELLO + CHALLENGE + ANSWER + RESET
 MAC: Final = 16
 SESSION: Final = 8
@@ -170,10 +171,12 @@ class Link:
         """Sends a payload. The link must be up."""
         return [self._frame(DATA, payload, now)]
 
-    def disconnect(self, now: float) -> list[Event]:
-        """Ends the connection and notifies the other side."""
+    def disconnect(self, now: float, as_other: bool = False) -> list[Event]:
+        """Ends the connection and notifies the other side. With `as_other` the other side counts as the one that ended it."""
         if self.session is None:
             return self._give_up("disconnect")
+        if as_other:
+            return [self._frame(BYE, AS_OTHER, now), *self._end("connection_closed")]
         return [self._frame(BYE, b"", now), *self._end("disconnect")]
 
     def reject(self) -> list[Event]:
@@ -237,7 +240,7 @@ class Link:
             case b"D":
                 return [Deliver(body[_HEAD:])]
             case b"B":
-                return self._end("connection_closed")
+                return self._end("disconnect" if body[_HEAD:] == AS_OTHER else "connection_closed")
         return []
 
     # ---- the handshake

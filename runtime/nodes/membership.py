@@ -115,7 +115,11 @@ class Membership:
             self._node.connection(name).send_probe(by)
 
     def partitioned(self, by: str, name: str) -> None:
-        """`name` has answered the probe, though `by` has lost it. Disconnects both rather than bridge the partition."""
-        if self._node.connection(name).is_up and self._node.connection(by).is_up:
-            self._node.disconnect(name)
-            self._node.disconnect(by)
+        """`name` has answered the probe, though `by` has lost it. Disconnects both rather than bridge the partition.
+
+        OTP's `global` has both of them disconnect: `nodedown_reason` is "disconnect" there, "connection_closed" here.
+        """
+        ends = (self._node.connection(name), self._node.connection(by))
+        if all(connection.is_up for connection in ends):
+            for connection in ends:
+                connection.disconnect(as_other=True)

@@ -5,7 +5,7 @@ Without a node (`engine.node` is None) they behave as on `nonode@nohost`: there 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -89,22 +89,32 @@ def monitor_node(name: str, flag: bool) -> Literal[True]:
     return True
 
 
-def monitor_nodes(flag: bool, options: Iterable[str] | None = None) -> Literal["ok"]:
+def monitor_nodes(
+    flag: bool, options: Iterable[str] | None = None
+) -> Literal["ok"] | tuple[str, tuple[str, list[Any]]]:
     """`net_kernel:monitor_nodes/1,2`: the caller gets `("nodeup", name)` and `("nodedown", name)`.
 
-    With `options` (such as `["nodedown_reason"]`) they are triples, with a list of `(option, value)`.
+    With `options` (`["nodedown_reason"]`) they are triples, with a list of `(option, value)`. Returns
+    `("error", ("unknown_options", options))` for other options.
     """
     me, caller = this_node(), current_process()
+    given = tuple(options or ())
+    unknown = [option for option in given if option != "nodedown_reason"]
+    if unknown:
+        return ("error", ("unknown_options", unknown))
     if me is not None:
-        me.membership.monitor_nodes(caller, flag, tuple(sorted(options or ())) or None)
+        me.membership.monitor_nodes(caller, flag, given[:1] or None)
     return "ok"
 
 
-def send(dest: erlang.Dest, message: Any, options: Iterable[str] = ()) -> Literal["ok", "noconnect"]:
+def send(dest: erlang.Dest, message: Any, options: Collection[str] = ()) -> Literal["ok", "noconnect"]:
     """`erlang:send/3`. With the option `noconnect` it makes no connection.
 
-    It then returns "noconnect", and sends nothing, unless a connection is up or being made.
+    It then returns "noconnect", and sends nothing, unless a connection is up or being made. Raises Error("badarg") for an option
+    other than `noconnect` and `nosuspend`.
     """
+    if any(option not in ("noconnect", "nosuspend") for option in options):
+        raise Error("badarg")
     if "noconnect" in options:
         name = None
         if isinstance(dest, Remote | RemoteRef):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runtime.core.exits import Error, Exit, Throw
-from runtime.core.pid import Pid
+from runtime.core.pid import Pid, Ref
 from runtime.core.process import Cell
 from runtime.nodes import codec, erpc, global_names, net_kernel, pg, rpc, spawning
 from runtime.nodes.multi_call import abcast, multi_call
@@ -80,6 +80,11 @@ class NodeOperations(Operations):
 
     def _spawn_request(self, op: Json) -> Any:
         options = op.get("opts", [])
+        if any(option not in ("link", "monitor") for option in options):
+            ref = Ref()
+            self.names.add_ref(op.get("as"), ref)
+            erlang.send(erlang.self_(), ("spawn_reply", ref, "error", "badopt"))
+            return ref
         ref = spawning.spawn_request(
             op["node"], "plain", op["id"], op.get("mode", "auto"), None, op.get("trap", False),
             link="link" in options, monitor="monitor" in options,
@@ -126,7 +131,10 @@ class NodeOperations(Operations):
         return erlang.send(dest, message)
 
     def _alias(self, op: Json) -> Any:
-        ref = erlang.alias("reply" in op.get("opts", []))
+        options = op.get("opts", [])
+        if any(option not in ("reply", "explicit_unalias") for option in options):
+            raise Error("badarg")
+        ref = erlang.alias(options[-1:] == ["reply"])
         self.names.add_ref(op["as"], ref)
         return ref
 

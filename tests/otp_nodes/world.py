@@ -56,6 +56,8 @@ class NodeProcesses(Processes):
     async def start_child(self, node: Json, id: str | None = None, overrides: Json = None) -> Any:
         if "node" not in node:
             return await super().start_child(node, id, overrides)
+        if id is not None:
+            node = {**node, "id": id, **(overrides or {})}
         result = await erpc.call(node["node"], "start", (node, False))
         if result[0] == "ok":
             erlang.link(result[1])
