@@ -150,11 +150,14 @@ class Engine:
             return
         self._draining = True
         signals = self.signals
+        current = scheduler.current
         try:
             while signals:
                 target, monitor, source, reason = signals.popleft()
                 if target is not None:
                     target.exit_signal(source, reason, True)
+                elif current is not None and current.ended_monitored(monitor):
+                    monitor.notify(reason)
                 else:
                     monitor.fire(source, reason)
         finally:

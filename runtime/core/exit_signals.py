@@ -94,6 +94,10 @@ class Exiting(Linked):
             signals.append((None, execution.watcher, self, reason))
         relations.links = relations.monitors = relations.monitored_by = ()
 
+    def caused_exit(self, pid: Pid, reason: Any) -> None:
+        """The running process, which traps exits, has sent itself an exit signal or ended a linked process, `pid`."""
+        raise NotImplementedError
+
     def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
         """Handles an exit signal from `exit/2` or, if `linked`, from the end of a linked process."""
         execution, relations = self.execution, self.relations
@@ -108,7 +112,11 @@ class Exiting(Linked):
             return
         if relations.trap_exit:
             waiting = execution.waiting
-            if not isinstance(waiting, Wait) or not waiting.take_exit(source, reason):
+            if isinstance(waiting, Wait) and waiting.take_exit(source, reason):
+                return
+            if scheduler.current is self and not self.is_ending and source.is_connected:
+                self.caused_exit(source, reason)
+            else:
                 self.deliver(ExitMessage(source, reason))
         elif not is_atom(reason, "normal") or (source is self and not linked):
             self._die(reason)

@@ -25,7 +25,7 @@ from runtime.core.actor_reference import ActorReference
 from runtime.core.asyncio_task import AsyncioTask
 from runtime.core.control_block import UNSET, ExecutionState, Relations
 from runtime.core.exit_signals import Exiting
-from runtime.core.exits import Unwind
+from runtime.core.exits import Unwind, is_atom
 from runtime.core.mailbox import LONG, Mailbox, Match
 from runtime.core.modes import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING
 from runtime.core.pid import Pid, Ref
@@ -212,11 +212,19 @@ class Cell(AsyncioTask, ActorReference, Exiting):
             self.execution.pending_signals = UnhandledSignals()
         return self.unhandled_signals()
 
-    def sent_itself_exit(self, reason: Any) -> None:
-        """The running process, which traps exits, has sent itself an exit signal."""
+    def ended_monitored(self, monitor: Any) -> bool:
+        """The running process has ended a monitored process. False if the monitor is not its own or it is about to end."""
+        unhandled = self._own_unhandled() if isinstance(monitor, Monitor) and monitor.owner is self else None
+        if unhandled is None:
+            return False
+        unhandled.notified.append(monitor)
+        return True
+
+    def caused_exit(self, pid: Pid, reason: Any) -> None:
+        """The running process, which traps exits, has sent itself an exit signal or ended a linked process, `pid`."""
         unhandled = self._own_unhandled()
         if unhandled is not None:
-            message = ExitMessage(self, reason)
+            message = ExitMessage(pid, reason)
             unhandled.exits.append(message)
             self.deliver(message)
 
@@ -224,7 +232,9 @@ class Cell(AsyncioTask, ActorReference, Exiting):
         """The running process does not trap exits any more: an unhandled exit signal from itself ends it."""
         unhandled = self.unhandled_signals()
         for message in unhandled.exits if unhandled is not None else ():
-            if self.take(lambda other, message=message: other is message):
+            if self.take(lambda other, message=message: other is message) and (
+                message.pid is self or not is_atom(message.reason, "normal")
+            ):
                 self.execution.pending_signals = message.reason
                 return
 

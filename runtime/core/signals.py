@@ -85,6 +85,9 @@ class Monitor(Ref):
 class UnhandledSignals:
     """Signals that the running process has caused itself in this turn; it handles them when it waits.
 
+    DOWN and EXIT signals of processes that it has ended with an exit signal: until it handles them `demonitor` finds the monitor,
+    `unlink` the link, and then nothing arrives.
+
     DOWN signals of monitors of processes that do not exist. In Erlang such a monitor stays until its owner handles the signal:
     until then `demonitor` finds it, and no Down arrives. For an unregistered name the message is in the mailbox at once. A
     monitor by pid is first a signal to the process: the response comes when the owner next sends a signal or waits.
@@ -95,7 +98,7 @@ class UnhandledSignals:
     __slots__ = ("exits", "notified", "requested")
 
     def __init__(self) -> None:
-        self.exits: list[ExitMessage] = []  # in the mailbox, unless already received
+        self.exits: list[ExitMessage] = []  # of itself and over links: in the mailbox, unless received
         self.requested: list[Monitor] = []  # by pid, without a message in the mailbox yet
         self.notified: list[Monitor] = []  # with a message in the mailbox that no receive has reached yet
 
@@ -121,6 +124,12 @@ class UnhandledSignals:
         if monitor in self.requested:
             self.requested.remove(monitor)
         return True
+
+    def unlinked(self, owner: Cell, pid: Pid) -> None:
+        """The owner unlinks another process."""
+        for message in [one for one in self.exits if one.pid is pid is not owner]:
+            self.exits.remove(message)
+            owner.take(lambda other, message=message: other is message)
 
     def answered(self) -> None:
         """The owner sends a signal: by now its requests for monitors have been answered."""

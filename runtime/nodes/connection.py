@@ -96,7 +96,7 @@ class Connection:
         return True
 
     def disconnect(self, as_other: bool = False) -> bool:
-        """`erlang:disconnect_node/1`: False if the nodes were not connected. With `as_other` as if the other node had called it."""
+        """`erlang:disconnect_node/1`: False if the nodes were not connected. `as_other`: as if the other node had called it."""
         was_up = self.is_up
         self._do(self.link.disconnect(self.node.engine.now(), as_other))
         return was_up

@@ -140,7 +140,7 @@ def exit(pid: Pid, reason: Any) -> Literal[True]:
         return True
     assert caller is not None
     if caller.relations.trap_exit and not is_atom(reason, "kill"):
-        caller.sent_itself_exit(reason)
+        caller.caused_exit(caller, reason)
         return True
     caller.exit_signal(pid, reason, False)
     if caller.is_ending:  # a signal to oneself is synchronous
@@ -188,7 +188,10 @@ def link(pid: Pid) -> Literal[True]:
 def unlink(pid: Pid) -> Literal[True]:
     """`erlang:unlink/1`. An EXIT message that has already arrived stays in the mailbox."""
     _cell_of(pid)
-    current_process().unlink(pid)
+    caller = current_process()
+    if (unhandled := caller.unhandled_signals()) is not None:
+        unhandled.unlinked(caller, pid)
+    caller.unlink(pid)
     return True
 
 

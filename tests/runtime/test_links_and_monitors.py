@@ -86,9 +86,27 @@ def test_unlink_and_demonitor(play: Any) -> None:
         assert erlang.demonitor(ref, info=True) is True
         assert erlang.demonitor(ref, info=True) is False
         erlang.exit(pid, "x")
-        assert erlang.demonitor(other, info=True) is False  # too late: the message is there
-        assert erlang.demonitor(other, flush=True) is True
+        assert erlang.demonitor(other, info=True) is True  # the DOWN signal waits until we do
         assert await erlang.receive(timeout=1) is TIMEOUT
+        pid = erlang.spawn(forever)
+        ref = erlang.monitor(pid)
+        erlang.exit(pid, "x")
+        assert await erlang.receive(lambda message: False, timeout=1) is TIMEOUT
+        assert erlang.demonitor(ref, info=True) is False  # too late: the message is there
+        assert erlang.demonitor(ref, flush=True) is True
+        assert await erlang.receive(timeout=1) is TIMEOUT
+
+
+def test_unlink_after_exit(play: Any) -> None:
+    async def body() -> None:
+        erlang.trap_exit(True)
+        pid = erlang.spawn_link(forever)
+        erlang.exit(pid, "x")
+        erlang.unlink(pid)
+        assert await erlang.receive(timeout=1) is TIMEOUT
+        pid = erlang.spawn_link(forever)
+        erlang.exit(pid, "x")
+        assert await erlang.receive(timeout=1) == ExitMessage(pid, "x")
 
     play(body)
 
