@@ -1,8 +1,8 @@
-"""`bitnexus serve --nodes N`: the parent of N server processes on one port; `bitnexus upgrade`: has them replaced.
+"""`bitnexus serve --nodes N`: the parent of N server processes on one port; `bitnexus upgrade`: replaces them.
 
-The parent runs a tree of its own (actors/cluster/servers.toml): the embedded PostgreSQL and NATS where no others are set, and
-the servers. It takes no connections. Ctrl-C or SIGTERM stops the servers, then NATS, then PostgreSQL; SIGHUP replaces the
-servers one by one. DATA_DIR/servers.json says which process it is and how the latest upgrade went.
+The parent runs a tree of its own (actors/cluster/servers.toml): the embedded PostgreSQL and NATS unless others are configured,
+and the servers. It accepts no connections. Ctrl-C or SIGTERM stops the servers, then NATS, then PostgreSQL; SIGHUP replaces the
+servers one by one. DATA_DIR/servers.json has the parent's process id and the state of the latest upgrade.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
         return complain(error)
     stop = Signals()
     engine = AsyncioEngine().start()
-    upgrades = _Upgrades(settings)
+    upgrades = Upgrades(settings)
     try:
         root = await start_tree(tree, stop)
         if not isinstance(root, Pid):
@@ -76,7 +76,7 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
 
 
 async def _until_all_serve(count: int, root: Pid) -> str | None:
-    """Waits; returns why it is in vain."""
+    """Waits until all servers serve; returns None, or why one never will."""
     for number in range(1, count + 1):
         while True:
             try:
@@ -86,39 +86,44 @@ async def _until_all_serve(count: int, root: Pid) -> str | None:
             if status.serves:
                 break
             if status.failed is not None:
-                return f"{status.node} ended before it served (exit status {status.failed}); what it said is above"
+                return f"{status.node} ended before it served (exit status {status.failed}); its own message is above"
             await asyncio.sleep(POLL_SECONDS)
     return None
 
 
-class _Upgrades:
-    """SIGHUP, and the file that says how far the replacing of the servers is."""
+class Upgrades:
+    """Rolling upgrades on SIGHUP, and the file with their state. A SIGHUP during an upgrade starts another one after it."""
 
     def __init__(self, settings: Settings) -> None:
         self._file = settings.data_dir / STATE
         self._count = 0
-        self._rolling: asyncio.Task[None] | None = None
+        self._requested = False
+        self.rolling: asyncio.Task[None] | None = None
 
     def watch(self) -> None:
-        """From now on SIGHUP replaces the servers."""
+        """Starts handling SIGHUP."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._say("ready")
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up)
+        self._write_state("ready")
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.request)
 
-    def _hung_up(self) -> None:
-        if self._rolling is None or self._rolling.done():
-            self._count += 1
-            self._rolling = asyncio.get_running_loop().create_task(self._roll())
+    def request(self) -> None:
+        """Starts an upgrade now, or after the one under way: that one may have started servers before what is new was there."""
+        self._requested = True
+        if self.rolling is None or self.rolling.done():
+            self.rolling = asyncio.get_running_loop().create_task(self._roll())
 
     async def _roll(self) -> None:
-        self._say("rolling")
-        try:
-            answer = await gen_server.call("upgrade", Roll(), None)
-        except Exit as error:
-            answer = ("error", f"the upgrade ended: {error.reason}")
-        self._say("done" if answer == "ok" else str(answer[1]))
+        while self._requested:
+            self._requested = False
+            self._count += 1
+            self._write_state("rolling")
+            try:
+                answer = await gen_server.call("upgrade", Roll(), None)
+            except Exit as error:
+                answer = ("error", f"the upgrade ended: {error.reason}")
+            self._write_state("done" if answer == "ok" else str(answer[1]))
 
-    def _say(self, state: str) -> None:
+    def _write_state(self, state: str) -> None:
         write_private(self._file, json.dumps({"pid": os.getpid(), "upgrade": self._count, "state": state}))
 
     def close(self) -> None:
@@ -128,7 +133,7 @@ class _Upgrades:
 
 
 def upgrade(settings: Settings) -> int:
-    """Has the parent that uses this DATA_DIR replace its servers, and waits for it. Raises CommandError."""
+    """Makes the parent that uses this DATA_DIR replace its servers, and waits until it has. Raises CommandError."""
     before = _state(settings)
     os.kill(before["pid"], signal.SIGHUP)
     while True:
