@@ -1,33 +1,27 @@
-"""The command `bitnexus`.
+"""The command `bitnexus`: its arguments, and the subcommands that start a module.
 
-Each sub-command is a function here or in the module that it is about; errors are one line, exit code 1, or 2 where the arguments
-are wrong.
+Errors are one line on standard error and exit code 1, or 2 for wrong arguments.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
 from actors import settings as settings_module
 from actors.settings import Settings
-from actors.storage.postgres.server import binaries
 from actors.storage.repo import reason
-from api.cli.database import ONE_LINE, CommandError, complain, connected, database_url, password
+from api.cli import data
+from api.cli.database import ONE_LINE, CommandError, complain
 from api.version import VERSION
-from schema.migrate import migrate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,14 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         options.faults = faults = []
-        examined = options.command == "doctor"  # to which a wrong setting is a finding among others
+        examined = options.command == "doctor"  # which reports wrong settings among its findings
         settings = settings_module.load(any_secret=examined, faults=faults if examined else None)
         settings_module.use(settings)
         return options.run(settings, options)
     except (CommandError, *ONE_LINE) as error:
         return complain(error)
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        return complain(f"the database refused: {reason(error)}")
+        return complain(f"the database refused this: {reason(error)}")
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -51,14 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments on one line, without the usage before it; exit code 2."""
+    """Reports wrong arguments on one line, without the usage; exit code 2."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The parser of the command line."""
     top = _Parser(prog="bitnexus", description="BitNexus: a supervised actor runtime and the service on it.")
     top.add_argument("--version", action="version", version=f"bitnexus {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -68,33 +62,43 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    made = command("serve", _serve, "Start the whole tree and serve until Ctrl-C or SIGTERM.")
+    made = command("serve", _serve, "Start the server, and serve until Ctrl-C or SIGTERM.")
     made.add_argument(
-        "--tree", type=Path, help="the supervisor.toml to start (default: the one here, else BitNexus's own)"
+        "--tree",
+        type=Path,
+        metavar="FILE",
+        help="supervision tree (default: supervisor.toml in this directory, else BitNexus's own)",
     )
     made.add_argument(
-        "--nodes", type=whole(1, 64), help="how many server processes on one port (default: NODES, else 1)"
+        "--nodes",
+        type=whole(1, 64),
+        metavar="N",
+        help="number of server processes on one port (default: NODES, else 1)",
     )
     command(
         "upgrade",
         _upgrade,
-        "Have the servers of `serve --nodes` replaced one by one, without a failed request.",
+        "Replace the servers of `serve --nodes` one by one, without a failed request.",
     )
-    command("migrate", _migrate, "Bring the database's schema up to date.")
+    command("migrate", data.migrate, "Bring the database schema up to date.")
     command("config", _config, "Show every setting, its value and where it came from; secrets are masked.")
     made = command(
-        "doctor", _doctor, "Check port, database, secret and Go services; say what to do about each."
+        "doctor",
+        _doctor,
+        "Check settings, port, database, keys, NATS and Go services, and say how to fix what is wrong.",
     )
-    made.add_argument("--token", help="check this access token as well (- reads it from standard input)")
+    made.add_argument("--token", help="also check this access token (- reads it from standard input)")
 
-    made = command("psql", _psql, "Open psql on the configured database, embedded or not.")
-    made.add_argument("-c", dest="sql", metavar="SQL", help="run this and leave")
+    made = command("psql", data.psql, "Open psql on the configured database, embedded or not.")
+    made.add_argument("-c", dest="sql", metavar="SQL", help="run this statement and exit")
 
-    made = command("demo", _demo, "Run the main job against the running server and print what happens.")
+    made = command("demo", _demo, "Record transactions on the running server, and print each step.")
     made.add_argument("--url", help="base URL of the server (default: HOST and PORT)")
-    made.add_argument("--email", help="sign in as this user (default: a demo user is made)")
+    made.add_argument("--email", help="sign in as this user (default: a demo user is created)")
     made.add_argument("--password", help="that user's password (- reads it from standard input)")
-    made.add_argument("--count", type=whole(1), default=3, help="how many transactions (default: 3)")
+    made.add_argument(
+        "--count", type=whole(1), default=3, metavar="N", help="number of transactions (default: 3)"
+    )
 
     _operators(command)
     _data(commands)
@@ -103,81 +107,94 @@ def parser() -> argparse.ArgumentParser:
 
 def _data(commands: Any) -> None:
     user = commands.add_parser("user", help="Manage users.").add_subparsers(required=True, metavar="ACTION")
-    made = user.add_parser("create", help="Create a user and print it as JSON.")
+    text = "Create a user and print it as JSON."
+    made = user.add_parser("create", help=text, description=text)
     made.add_argument("email", metavar="EMAIL")
     made.add_argument(
         "--password",
-        help="- reads it from standard input; left out, it is asked for (other users see a command line)",
+        help="- reads it from standard input; by default it is prompted for (command lines are visible to other users)",
     )
-    made.add_argument("--role", default="user", choices=("user", "admin", "service"))
-    made.add_argument("--name", default="")
-    made.set_defaults(run=_create_user)
+    made.add_argument(
+        "--role", default="user", choices=("user", "admin", "service"), help="the user's role (default: user)"
+    )
+    made.add_argument("--name", default="", help="the user's full name")
+    made.set_defaults(run=data.create_user)
 
     ledger = commands.add_parser("ledger", help="Check the ledger.").add_subparsers(
         required=True, metavar="ACTION"
     )
-    made = ledger.add_parser(
-        "verify", help="Check every row, entry and hash; exit 1 and the first bad one when not sound."
-    )
-    made.set_defaults(run=_verify_ledger)
+    text = "Check every row, entry and hash; if one is wrong, print the first and exit with 1."
+    made = ledger.add_parser("verify", help=text, description=text)
+    made.set_defaults(run=data.verify_ledger)
 
 
 def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
     def operator(name: str, text: str) -> argparse.ArgumentParser:
         made = command(name, _operate, text)
-        made.add_argument("--url", help="base URL of the server (default: HOST and PORT, no sign-in needed)")
+        made.add_argument("--url", help="base URL of the server (default: HOST and PORT, without sign-in)")
         made.add_argument("--email", help="sign in as this admin")
         made.add_argument(
-            "--password", help="that admin's password (- reads it from standard input; default: asked for)"
+            "--password", help="that admin's password (- reads it from standard input; default: prompt)"
         )
-        made.add_argument("--node", help="the node, by its name or the beginning of it (see: bitnexus nodes)")
+        made.add_argument("--node", help="name of the node, or the beginning of it (see: bitnexus nodes)")
         return made
 
-    made = operator("nodes", "Who is there, how they are, and who sees whom.")
-    made.add_argument("--json", action="store_true", help="as JSON")
-    operator("observer", "The living tree, processes, figures and crash log in the terminal.")
-    made = operator("tree", "Print the supervision tree once, of all nodes or of one.")
-    made.add_argument("root", nargs="?", default="root", help="a name or pid to begin at")
+    made = operator("nodes", "Print the nodes of the cluster, their state, and the links between them.")
+    made.add_argument("--json", action="store_true", help="print JSON")
+    operator("observer", "Show the live tree, processes, statistics and crash log in the terminal.")
+    made = operator("tree", "Print the supervision tree, of all nodes or of one.")
+    made.add_argument("root", nargs="?", default="root", help="name or pid to start from (default: root)")
     made.add_argument(
         "--limit",
         type=whole(0, 1000),
         default=10,
+        metavar="N",
         help="children of a dynamic supervisor to show (default: 10)",
     )
-    made.add_argument("--json", action="store_true", help="as JSON")
+    made.add_argument("--json", action="store_true", help="print JSON")
     made = operator("ps", "Print the process table, of all nodes or of one.")
     made.add_argument(
         "--sort",
         default="reductions",
         choices=("reductions", "message_queue_len", "memory", "restarts", "name", "module"),
-        help="by what (default: reductions)",
+        help="column to sort by (default: reductions)",
     )
-    made.add_argument("--limit", type=whole(1, 500), default=30, help="how many (default: 30)")
-    made.add_argument("--name", help="part of the name")
-    made.add_argument("--module", help="part of the module")
-    made.add_argument("--json", action="store_true", help="as JSON")
+    made.add_argument(
+        "--limit", type=whole(1, 500), default=30, metavar="N", help="number of processes (default: 30)"
+    )
+    made.add_argument("--name", help="only processes whose name contains this")
+    made.add_argument("--module", help="only processes whose module contains this")
+    made.add_argument("--json", action="store_true", help="print JSON")
     for name, text in (
         ("kill", "Kill a process; its supervisor restarts it."),
-        ("restart", "Stop and start a process by its supervisor."),
+        ("restart", "Stop a process and start it again, by its supervisor."),
         ("suspend", "Suspend a process: its messages wait."),
-        ("resume", "Let a suspended process go on."),
+        ("resume", "Resume a suspended process."),
     ):
         operator(name, text).add_argument("pid", help="pid (0.17.0) or registered name")
     made = operator("trace", "Print the next messages of a process.")
     made.add_argument("pid", help="pid (0.17.0) or registered name")
-    made.add_argument("-n", dest="messages", type=whole(1, 1000), default=10, help="how many (default: 10)")
     made.add_argument(
-        "--seconds", type=seconds, default=10.0, help="how long at most (default: 10, at most 60)"
+        "-n", dest="messages", type=whole(1, 1000), default=10, metavar="N", help="how many (default: 10)"
     )
-    made = operator("drain", "Send the sockets of a node away; their clients come back elsewhere.")
-    made.add_argument("--per-second", type=whole(1), default=1000, help="how many a second (default: 1000)")
     made.add_argument(
-        "--seconds", type=seconds, default=30.0, help="after which the rest goes at once (default: 30)"
+        "--seconds", type=seconds, default=10.0, metavar="N", help="how long (default: 10, at most 60)"
+    )
+    made = operator("drain", "Close the sockets of a node in batches; their clients reconnect elsewhere.")
+    made.add_argument(
+        "--per-second", type=whole(1), default=1000, metavar="N", help="sockets a second (default: 1000)"
+    )
+    made.add_argument(
+        "--seconds",
+        type=seconds,
+        default=30.0,
+        metavar="N",
+        help="after which the rest is closed at once (default: 30, at most 60)",
     )
 
 
 def seconds(text: str) -> float:
-    """A number of seconds that the server takes. Raises ArgumentTypeError, which says what is allowed."""
+    """Parses a number of seconds within the server's limits. Raises ArgumentTypeError, which says what is allowed."""
     try:
         value = float(text)
     except ValueError:
@@ -190,7 +207,7 @@ def seconds(text: str) -> float:
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:
-    """Reads a whole number within these bounds; else raises ArgumentTypeError, which says what is allowed."""
+    """A parser of whole numbers within these bounds. It raises ArgumentTypeError, which says what is allowed."""
     allowed = f"{low} or more" if high is None else f"from {low} to {high}"
 
     def read(text: str) -> int:
@@ -269,116 +286,3 @@ def _config(settings: Settings, _options: Any) -> int:
     for line in lines:
         print(f"{line.name:<{names}}  {line.value:<{min(values, 40)}}  [{line.source}]  {line.meaning}")
     return 0
-
-
-def _migrate(settings: Settings, _options: Any) -> int:
-    async def run() -> None:
-        async with connected(settings, migrated=False) as connection:
-            applied = await migrate(connection)
-        for name in applied:
-            print(f"applied {name}")
-        print(f"{len(applied)} migrations applied; the schema is up to date")
-
-    asyncio.run(run())
-    return 0
-
-
-def _psql(settings: Settings, options: Any) -> int:
-    async def run() -> int:
-        async with database_url(settings) as url:
-            return await asyncio.to_thread(_run_psql, url, options.sql)
-
-    return asyncio.run(run())
-
-
-def _run_psql(url: str, sql: str | None) -> int:
-    own = binaries() / "psql"
-    program = str(own) if own.exists() else shutil.which("psql")
-    if program is None:
-        raise CommandError("psql: not found; install PostgreSQL's client programs")
-    # The password goes through the environment: a command line is for every user of the machine to see.
-    environment = dict(os.environ)
-    password = urlsplit(url).password
-    if password:
-        url = url.replace(f":{password}@", "@", 1)
-        environment["PGPASSWORD"] = unquote(password)
-    command = (
-        [program, "--no-psqlrc", url]
-        if sql is None
-        else [program, "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-c", sql, url]
-    )
-    sys.stdout.flush()
-    return subprocess.run(command, env=environment, check=False).returncode
-
-
-def _create_user(settings: Settings, options: Any) -> int:
-    import msgspec
-
-    from api.http.fields import Email
-    from api.security.passwords import hash_password
-    from schema import users
-
-    try:
-        email = Email.parse(options.email)
-    except ValueError as error:
-        raise CommandError(f"user create: {options.email}: {error}") from None
-    if "\x00" in options.name or len(options.name) > 200:
-        raise CommandError("user create: expected a name of at most 200 characters")
-    chosen = _new_password(options.password, str(email))
-
-    async def run() -> None:
-        async with connected(settings) as connection:
-            try:
-                row = await connection.fetchrow(
-                    users.CREATE, email, options.name, options.role, hash_password(chosen)
-                )
-            except asyncpg.UniqueViolationError:
-                raise CommandError(f"user create: a user with the address {email} exists") from None
-        assert row is not None  # INSERT ... RETURNING
-        print(json.dumps(msgspec.to_builtins({name: row[name] for name in ("id", "email", "name", "role")})))
-
-    asyncio.run(run())
-    return 0
-
-
-def _new_password(given: str | None, email: str) -> str:
-    """The password of the command line, of standard input, or as it is typed. Raises CommandError."""
-    from api.security.passwords import problem
-
-    typed = given is None and sys.stdin.isatty()
-    given = password(given, email)
-    if typed and password(None, email, "Once more") != given:
-        raise CommandError("user create: these are two passwords")
-    if (reason := problem(given)) is not None:
-        raise CommandError(f"user create: the password: {reason}")
-    return given
-
-
-def _verify_ledger(settings: Settings, _options: Any) -> int:
-    from actors.ledger.audit import verify_ledger
-
-    async def run() -> int:
-        step = None
-        async with connected(settings) as connection:
-            async for step in verify_ledger(connection):
-                progress(step.checked, step.total, step.done)
-        assert step is not None
-        if step.fault is None:
-            print(f"sound: {step.checked} entries, root {step.root_hash.hex()}")
-            return 0
-        fault = step.fault
-        where = f"seq {fault.seq}" if fault.seq is not None else "no entry"
-        print(f"not sound: {where}, transaction {fault.transaction_id or '-'}: {fault.reason}")
-        return 1
-
-    return asyncio.run(run())
-
-
-def progress(done: int, total: int, last: bool) -> None:
-    """A progress bar on a terminal's error output; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return
-    part = done / total if total else 1.0
-    bar = "#" * int(part * 30)
-    end = "\n" if last else ""
-    print(f"\r[{bar:<30}] {part:4.0%}  {done} of {total} entries", end=end, file=sys.stderr, flush=True)
