@@ -1,13 +1,13 @@
 """`GET /metrics` in Prometheus's text format, by prometheus-client.
 
-Counters and histograms come from `actors.instruments`, everything that can be read at once (sockets, mailboxes, restarts, pool)
-from the observer at the moment of the scrape. Labels are bounded: routes are templates, topics end before the colon, processes
-are those named in supervisor.toml, and a metric never has more than `MAX_SERIES` series.
+Counters and histograms come from `actors.instruments`; gauges (sockets, mailboxes, restarts, pool) are read at the scrape. Labels
+are bounded: routes are templates, topics are cut at the colon, processes are those with a registered name, and a metric has at
+most `MAX_SERIES` series.
 
-Every series has the label `node`. A scrape tells of all nodes, gathered at once, or of the one that it names;
-`bitnexus_node_up` is 0 for a node that did not answer.
+Every series has the label `node`. A scrape returns all nodes, queried concurrently, or the one that it names; `bitnexus_node_up`
+is 0 for a node that did not answer.
 
-Open to loopback; from elsewhere METRICS_TOKEN is needed as a bearer token, and without that setting nobody else may read.
+With METRICS_TOKEN a scrape needs it as a bearer token; without, only loopback may read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from runtime.observe.telemetry_metrics import MAX_SERIES, Counter, Distribution,
 
 routes = Routes("metrics", lane=None)
 
-# What a proxy on this machine adds: who asked it is somewhere else.
+# Fields that a proxy adds: a request with one comes from elsewhere, even if the proxy is on this machine.
 PROXIED: Final = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"forwarded", b"via"}
 )
@@ -54,7 +54,7 @@ Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
 class Collector:
-    """What one server's engine and instruments say, as metric families."""
+    """The metrics of one server's engine and instruments, as metric families."""
 
     def __init__(self, engine: Engine, own: Instruments) -> None:
         self.engine = engine
@@ -127,7 +127,7 @@ class Collector:
 
 
 def _writing() -> Iterator[Family]:
-    """Whether this server can write, and what could keep it from it."""
+    """Whether this server can write, and what could prevent it."""
     state = server_state()
     activity = state.activity
     written = state.written_at
@@ -142,19 +142,21 @@ def _writing() -> Iterator[Family]:
             "Time since a write succeeded",
             value=time.monotonic() - written,
         )
-    # Known only if the database is on this machine.
+    # NaN: the database is on another machine.
     free = math.nan if activity.disk_free is None else activity.disk_free
-    yield GaugeMetricFamily("bitnexus_disk_free_bytes", "Room for the embedded database's files", value=free)
+    yield GaugeMetricFamily(
+        "bitnexus_disk_free_bytes", "Free space on the embedded database's disk", value=free
+    )
     yield GaugeMetricFamily(
         "bitnexus_lock_waits", "Statements that wait for a lock", value=len(activity.waits)
     )
     yield GaugeMetricFamily(
-        "bitnexus_longest_lock_wait_seconds", "The longest of them", value=activity.longest_wait
+        "bitnexus_longest_lock_wait_seconds", "The longest lock wait", value=activity.longest_wait
     )
 
 
 GAUGES: Final = (
-    ("bitnexus_processes", "processes", "Living processes"),
+    ("bitnexus_processes", "processes", "Live processes"),
     ("bitnexus_sockets", "sockets", "Open sockets"),
     ("bitnexus_channels", "channels", "Joined channels"),
     ("bitnexus_mailbox_messages", "mailbox", "Messages waiting for all named processes"),
@@ -200,7 +202,7 @@ def _bound(bound: float) -> str:
 
 
 class NodeRegistry:
-    """What the registry of one engine has, each series with the label `node`: ours, and prometheus-client's own."""
+    """The metrics of one engine, ours and prometheus-client's own, each series with the label `node`."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -222,7 +224,7 @@ _registry: NodeRegistry | None = None
 
 
 def text() -> bytes:
-    """All metrics of the node on the current engine, in Prometheus's text format."""
+    """All metrics of this node, in Prometheus's text format."""
     global _registry
     engine = current_engine()
     if _registry is None or _registry.engine is not engine:
@@ -232,19 +234,19 @@ def text() -> bytes:
 
 @node_routes.operation("metrics")
 async def _of_this_node(_request: Any) -> Response:
-    return Response(200, zlib.compress(text(), 1))  # NATS has a bound on what is sent at once
+    return Response(200, zlib.compress(text(), 1))  # NATS limits the size of a message
 
 
 async def _of(node: str) -> bytes | None:
-    """The metrics of a node; None if it does not answer."""
+    """The metrics of another node; None if it does not answer."""
     try:
-        return zlib.decompress(await node_routes.look(node, "metrics", SCRAPE_MS))
+        return zlib.decompress(await node_routes.get(node, "metrics", SCRAPE_MS))
     except ApiError:
         return None
 
 
 async def of_all() -> bytes:
-    """The metrics of all nodes, and which of them there are."""
+    """The metrics of all nodes, and `bitnexus_node_up` for each."""
     names = node_routes.names()
     own = own_name()
     others = [name for name in names if name != own]
@@ -254,14 +256,14 @@ async def of_all() -> bytes:
     up += [
         f'bitnexus_node_up{{node="{name}"}} {float(texts.get(name) is not None)}' for name in [*names, *lost]
     ]
-    return "\n".join(up).encode() + b"\n" + merged([told for told in texts.values() if told is not None])
+    return "\n".join(up).encode() + b"\n" + merged([one for one in texts.values() if one is not None])
 
 
 def merged(texts: list[bytes]) -> bytes:
-    """Several texts as one: each family once, with the samples of all of them."""
+    """Several nodes' texts as one: each family once, with the samples of all."""
     families: dict[bytes, list[bytes]] = {}
-    for told in texts:
-        for block in (b"\n" + told).split(b"\n# HELP ")[1:]:
+    for text_of_node in texts:
+        for block in (b"\n" + text_of_node).split(b"\n# HELP ")[1:]:
             described, typed, *samples = block.rstrip(b"\n").split(b"\n")
             family = families.setdefault(described.split(b" ", 1)[0], [b"# HELP " + described, typed])
             family += samples
@@ -269,7 +271,7 @@ def merged(texts: list[bytes]) -> bytes:
 
 
 def is_loopback(address: str) -> bool:
-    """True for an address of this machine alone."""
+    """Whether this is a loopback address."""
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
@@ -287,9 +289,9 @@ def is_loopback(address: str) -> bool:
     errors=(401, 404, 504),
 )
 async def metrics(request: ApiRequest) -> Response:
-    """Of all nodes, or of `node` (`self` is the one that answers).
+    """The metrics of all nodes, or of `node` (`self` is the one that answers).
 
-    With METRICS_TOKEN where one is set; else open on loopback alone.
+    If METRICS_TOKEN is set, it is required as a bearer token; else only loopback may read.
     """
     settings = request.context.settings
     if settings.metrics_token or not is_loopback(request.address) or not PROXIED.isdisjoint(request.headers):
@@ -300,7 +302,7 @@ async def metrics(request: ApiRequest) -> Response:
     elif node in ("self", own_name()):
         body = text()
     else:
-        body = zlib.decompress(await node_routes.look(node, "metrics", SCRAPE_MS))
+        body = zlib.decompress(await node_routes.get(node, "metrics", SCRAPE_MS))
     return Response(200, body, [(b"content-type", CONTENT_TYPE_LATEST.encode())])
 
 
@@ -309,7 +311,7 @@ def _check_token(request: ApiRequest) -> None:
     scheme, _, given = (request.header(b"authorization") or "").partition(" ")
     if not wanted or scheme.lower() != "bearer":
         raise unauthorized(
-            "Metrics are open on loopback; from elsewhere METRICS_TOKEN is needed as a bearer token"
+            "METRICS_TOKEN is needed as a bearer token; only while it is unset may loopback read without"
         )
     if not hmac.compare_digest(given.strip().encode(), wanted.encode()):
-        raise ApiError(401, "The metrics token is wrong", code="invalid_token")
+        raise unauthorized("The metrics token is wrong", code="invalid_token")

@@ -165,9 +165,11 @@ def test_a_token_that_is_set_is_always_asked_for(module_database: str, tmp_path:
             assert client.get("/metrics").status_code == 401
             away = {"x-forwarded-for": "198.51.100.7"}
             assert client.get("/metrics", headers=away).status_code == 401
-            assert (
-                client.get("/metrics", headers={**away, "authorization": "Bearer wrong"}).status_code == 401
-            )
+            wrong = client.get("/metrics", headers={**away, "authorization": "Bearer wrong"})
+            assert wrong.status_code == 401
+            assert wrong.headers["www-authenticate"].startswith(
+                "Bearer"
+            )  # RFC 9110 15.5.2: a 401 must have one
         assert scrape(server, authorization="Bearer a metrics token")
         assert scrape(server, **away, authorization="Bearer a metrics token")
     finally:
@@ -179,6 +181,12 @@ def test_without_a_token_metrics_are_for_this_machine(server: Server) -> None:
         assert client.get("/metrics").status_code == 200
         for name in ("x-forwarded-for", "x-real-ip", "forwarded", "via", "x-forwarded-proto"):
             assert client.get("/metrics", headers={name: "198.51.100.7"}).status_code == 401
+
+
+def test_the_documents_list_every_metric_and_no_other(server: Server) -> None:
+    listed = set(re.findall(r"`(bitnexus_[a-z_]+)`", (ROOT / "docs" / "observer.md").read_text()))
+    exported = {name for name in scrape(server) if name.startswith("bitnexus_")}
+    assert {name.removesuffix("_total") for name in listed} == exported
 
 
 def test_a_store_keeps_what_its_definitions_say() -> None:
