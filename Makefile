@@ -1,9 +1,9 @@
-# BitNexus: `make run` serves on port 4000, `make test` proves it. Needs Python 3.11 and make, nothing else.
+# BitNexus: `make run` serves on port 4000, `make test` runs all tests. Needs only Python 3.11 and make.
 SHELL  := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN    := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-# Most tests wait for real parts most of the time, so a few more files at once than there are cores; WORKERS=0 for one.
+# Tests mostly wait for real parts, so more files run at once than there are cores; WORKERS=0 runs one at a time.
 WORKERS ?= 3
 SPREAD := -n $(WORKERS) --dist loadfile
 RUN    := .venv/.installed-run
@@ -16,15 +16,15 @@ NODE   := tests/node/node_modules/.installed
 help:                  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
-install: $(RUN)        ## the environment in .venv, what the server needs
+install: $(RUN)        ## create .venv with what the server needs
 
 run: $(RUN)            ## serve on http://localhost:4000 (PORT=... for another, NODES=2 for two server processes)
 	@NODES=$${NODES:-1} exec $(BIN)/bitnexus serve
 
-demo: $(RUN)           ## the main job against the running server, line by line
+demo: $(RUN)           ## record transactions on the running server, step by step
 	@exec $(BIN)/bitnexus demo
 
-migrate: $(RUN)        ## bring the database's schema up to date
+migrate: $(RUN)        ## bring the database schema up to date
 	@exec $(BIN)/bitnexus migrate
 
 test: $(TEST) $(NODE) browser ## every test on real parts (PostgreSQL, Node, Go, Chromium)
@@ -33,16 +33,16 @@ test: $(TEST) $(NODE) browser ## every test on real parts (PostgreSQL, Node, Go,
 quick: $(TEST) $(NODE) ## the tests that take less than half a minute each
 	$(PYTEST) $(SPREAD) -m "not long" $(ARGS)
 
-lint: $(TEST)          ## ruff, and pyright in strict mode on runtime/
+lint: $(TEST)          ## ruff, and pyright in strict mode
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --level error
 
-format: $(TEST)        ## let ruff put things right
+format: $(TEST)        ## fix the style by ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(RUN)           ## the documents and the reference as a site in site/, links and references checked
+docs: $(RUN)           ## build the documents and the reference as a site in site/
 	@test -x .venv-docs/bin/mkdocs || { $(PYTHON) -m venv .venv-docs && .venv-docs/bin/pip install -q --disable-pip-version-check \
 	  $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])'); }
 	.venv-docs/bin/mkdocs build -q -d site
@@ -50,11 +50,11 @@ docs: $(RUN)           ## the documents and the reference as a site in site/, li
 bench: $(BENCH) $(RUN) ## CPU beside peers, one table (AGAINST=REV beside a commit, ONLY=requests,sockets ROUNDS=5; all: bench --help)
 	@.venv-bench/bin/python -m bench $(foreach o,ONLY AGAINST ROUNDS SOCKETS ENTRIES LEDGERS PLOTS JSON,$(if $($(o)),--$(shell echo $(o) | tr A-Z a-z)=$($(o))))
 
-pictures: $(TEST) $(NODE) ## the README's pictures of the pages, taken by their tests
+pictures: $(TEST) $(NODE) ## take the README's pictures of the pages, by their tests
 	@shots=$$(mktemp -d) && SCREENSHOTS=$$shots $(PYTEST) -q tests/system/test_demo_page.py tests/operators/test_admin_console.py \
 	  && cp $$shots/desktop-light.png docs/images/demo.png && cp $$shots/console-crash.png docs/images/console.png; rm -rf $$shots
 
-coverage: $(TEST)      ## how much of runtime/ and of the ledger the quick tests run, in percent
+coverage: $(TEST)      ## how much of runtime/ and the ledger the quick tests run, in percent
 	$(BIN)/coverage run --source=runtime,actors/ledger -m pytest -q -m "not long" tests/runtime tests/http tests/phoenix tests/ledger
 	$(BIN)/coverage report --skip-covered --skip-empty
 
@@ -68,8 +68,8 @@ soak: $(TEST) $(NODE)  ## the main job under load and kills for SOAK_SECONDS (60
 browser:
 	@$(BIN)/python -m tests.browser || true
 
-# One stamp a set: a start with nothing to do costs a stat. uv is quick; where it fails pip does the same.
-# $(1) is the environment, $(2) the set. The peers of bench have one of their own: what they bring along is old.
+# A stamp for each set: if there is nothing to do, make only compares times. pip does the same if uv fails. $(1) is the
+# environment, $(2) the set. The peers of bench have an environment of their own, since they need older packages.
 define install_set
 	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
 	@$(1)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "BitNexus needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $@")'
@@ -90,7 +90,7 @@ $(TEST): requirements/test.txt $(RUN)
 	$(call install_set,.venv,test)
 	@touch $@
 
-# A peer that cannot be installed is left out, and the bench says so: it must not stop the others.
+# A peer that can't be installed is left out and reported; it must not stop the others.
 $(BENCH): requirements/bench.txt requirements/peers.txt pyproject.toml bench/peers/node/package-lock.json
 	@echo "Installing the bench, and the peers to measure against, into .venv-bench ..."
 	$(call install_set,.venv-bench,bench)
@@ -101,7 +101,7 @@ $(NODE): tests/node/package-lock.json $(TEST)
 	@$(BIN)/python -m tests.node npm ci --silent
 	@touch $@
 
-lock: $(TEST)          ## resolve the versions anew, from the floors in pyproject.toml
+lock: $(TEST)          ## resolve the locked versions again, from the lower bounds in pyproject.toml
 	@for set in run test bench peers; do \
 	  $(BIN)/uv pip compile pyproject.toml --extra $${set/run/observer} --python-version 3.11 --generate-hashes --upgrade \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o requirements/$$set.txt \
@@ -110,11 +110,11 @@ lock: $(TEST)          ## resolve the versions anew, from the floors in pyprojec
 	  | $(BIN)/uv pip compile - --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate --no-emit-index-url \
 	    --no-emit-find-links -q -o requirements/build.txt
 
-audit: $(RUN)          ## look the locked versions up among known vulnerabilities (needs the package index)
-	@told=$$($(BIN)/uv tool run -q pip-audit --require-hashes --disable-pip -r requirements/run.txt 2>&1); code=$$?; \
-	  if [ -z "$$told" ] || grep -q "could not be audited\|not found in the package registry" <<< "$$told"; then \
-	    echo "audit: this package index tells nothing of vulnerabilities (or has no pip-audit), so nothing was looked up" >&2; exit 1; \
-	  fi; echo "$$told"; exit $$code
+audit: $(RUN)          ## check the locked versions for known vulnerabilities
+	@report=$$($(BIN)/uv tool run -q pip-audit --require-hashes --disable-pip -r requirements/run.txt 2>&1); code=$$?; \
+	  if [ -z "$$report" ] || grep -q "could not be audited\|not found in the package registry" <<< "$$report"; then \
+	    echo "audit: this package index has no data on vulnerabilities (or no pip-audit), so nothing was checked" >&2; exit 1; \
+	  fi; echo "$$report"; exit $$code
 
 vendor: $(NODE)        ## copy the pages' libraries from npm into api/pages/vendor, without their references to source maps
 	@cd tests/node/node_modules && for pair in phoenix/priv/static/phoenix.mjs:phoenix.mjs uplot/dist/uPlot.esm.js:uplot.mjs \

@@ -1,7 +1,7 @@
-"""`python -m bench` (`make bench`): measures what bench/questions asks, and prints one table.
+"""`python -m bench` (`make bench`): runs benchmarks and prints one table.
 
-Progress goes to standard error and is gone at the end; the table goes to standard output. Exit code 1 when a row of this commit
-is missing or a question broke, 2 when the command was given wrongly.
+Progress goes to standard error and is erased at the end; the table goes to standard output. The exit code is 1 if a row of this
+commit is missing or a benchmark failed, 2 for wrong arguments.
 """
 
 from __future__ import annotations
@@ -28,59 +28,63 @@ from rich.progress import (
 )
 
 from bench import revision, socket_load, table
-from bench.questions import QUESTIONS, Question
+from bench.benchmarks import BENCHMARKS, Benchmark
 from bench.run import Run
 
 
 def arguments(given: Sequence[str]) -> argparse.Namespace:
-    """What the command line says. Ends the program where that is wrong."""
-    names = [question.name for question in QUESTIONS]
-    described = "\n".join(f"  {question.name:10} {question.summary}" for question in QUESTIONS)
+    """Parses the command line; ends the program if it is wrong."""
+    names = [benchmark.name for benchmark in BENCHMARKS]
+    described = "\n".join(f"  {benchmark.name:10} {benchmark.summary}" for benchmark in BENCHMARKS)
     parser = argparse.ArgumentParser(
-        "bench", epilog=f"questions:\n{described}", formatter_class=argparse.RawDescriptionHelpFormatter
+        "bench", epilog=f"benchmarks:\n{described}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="", help="questions, with commas between them; `all` for all")
-    parser.add_argument("--against", default="", help="an earlier commit to measure in the same rounds")
-    parser.add_argument("--rounds", type=int, default=5, help="whose medians are the figures (5)")
-    parser.add_argument("--sockets", type=int, default=10_000, help="of the crowd (10,000)")
-    parser.add_argument("--entries", type=int, default=100_000, help="of the large ledger (100,000)")
-    parser.add_argument("--ledgers", type=Path, help="a folder that keeps the filled ledgers for another run")
-    parser.add_argument("--plots", type=Path, help="a folder for plots as PNG")
-    parser.add_argument("--json", type=Path, help="a file for all values of all rounds")
+    parser.add_argument("--only", default="", help="names of benchmarks, separated by commas; `all` for all")
+    parser.add_argument("--against", default="", help="an earlier commit, measured in the same rounds")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; figures are medians (5)")
+    parser.add_argument("--sockets", type=int, default=10_000, help="number of sockets in `crowd` (10,000)")
+    parser.add_argument("--entries", type=int, default=100_000, help="entries of the large ledger (100,000)")
+    parser.add_argument(
+        "--ledgers", type=Path, help="directory that keeps the filled ledgers for another run"
+    )
+    parser.add_argument("--plots", type=Path, help="directory for plots as PNG")
+    parser.add_argument("--json", type=Path, help="file for all values of all rounds")
     found = parser.parse_args(given)
-    asked = [name for name in found.only.split(",") if name]
-    if unknown := [name for name in asked if name not in (*names, "all")]:
-        parser.error(f"no question {', '.join(unknown)}; there are: {', '.join(names)}")
+    wanted = [name for name in found.only.split(",") if name]
+    if unknown := [name for name in wanted if name not in (*names, "all")]:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(names)}")
     if found.rounds < 1:
         parser.error("--rounds: at least 1")
-    found.questions = [
-        question
-        for question in QUESTIONS
-        if question.name in asked or "all" in asked or (not asked and question.by_default)
+    found.benchmarks = [
+        benchmark
+        for benchmark in BENCHMARKS
+        if benchmark.name in wanted or "all" in wanted or (not wanted and benchmark.by_default)
     ]
     return found
 
 
-def measure(run: Run, questions: Sequence[Question], progress: Progress) -> None:
-    """Asks one question after the other; one that breaks does not stop the others, Ctrl-C and SIGTERM do."""
-    bar = progress.add_task("", total=len(questions))
-    for question in questions:
-        run.step = lambda text, name=question.name: progress.update(bar, description=f"{name}: {text}")
+def measure(run: Run, benchmarks: Sequence[Benchmark], progress: Progress) -> None:
+    """Runs one benchmark after the other; one that fails does not stop the others, Ctrl-C and SIGTERM do."""
+    bar = progress.add_task("", total=len(benchmarks))
+    for benchmark in benchmarks:
+        run.step = lambda text, name=benchmark.name: progress.update(bar, description=f"{name}: {text}")
         try:
-            question.ask(run)
+            benchmark.measure(run)
         except (KeyboardInterrupt, SystemExit):
-            run.broken.append(f"{question.name}: interrupted, and what comes after it was not asked")
+            run.broken.append(f"{benchmark.name}: interrupted; the benchmarks after it were not run")
             return
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
-            run.broken.append(f"{question.name}: {error!r} ({Path(place.filename).name}:{place.lineno})")
+            run.broken.append(f"{benchmark.name}: {error!r} ({Path(place.filename).name}:{place.lineno})")
         progress.advance(bar)
 
 
 def main(given: Sequence[str]) -> int:
     """The command."""
-    asked = arguments(given)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started and made is ended and removed
+    options = arguments(given)
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # so that context managers stop servers and remove files
     socket_load.raise_file_limit()
     began = time.monotonic()
     columns = (
@@ -90,31 +94,31 @@ def main(given: Sequence[str]) -> int:
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    run = Run([revision.present()], asked.rounds, asked.sockets, asked.entries, asked.ledgers)
+    run = Run([revision.present()], options.rounds, options.sockets, options.entries, options.ledgers)
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-        if asked.against:
-            preparing = progress.add_task(f"a worktree and an environment of {asked.against}", total=None)
+        if options.against:
+            preparing = progress.add_task(f"a worktree and an environment of {options.against}", total=None)
             try:
-                run.revisions.append(stack.enter_context(revision.earlier(asked.against)))
+                run.revisions.append(stack.enter_context(revision.earlier(options.against)))
             except revision.UnknownRevision as error:
                 progress.stop()
                 print(f"bench: {error}", file=sys.stderr)
                 return 2
             progress.remove_task(preparing)
-        measure(run, asked.questions, progress)
+        measure(run, options.benchmarks, progress)
     minutes = (time.monotonic() - began) / 60
     print(
         f"BitNexus {run.revisions[0].label}, {time.strftime('%Y-%m-%d')}, {platform.machine()}, Python"
         f" {platform.python_version()}; medians of {run.rounds} rounds; {minutes:.0f} min\n"
     )
     print("\n".join(table.lines(run.figures, run.before)))
-    if asked.json:
-        asked.json.write_text(json.dumps(run.figures.dump(), indent=1) + "\n")
-    if asked.plots:
+    if options.json:
+        options.json.write_text(json.dumps(run.figures.dump(), indent=1) + "\n")
+    if options.plots:
         from bench import plots
 
-        plots.draw(run.figures, run.before, asked.plots)
+        plots.draw(run.figures, run.before, options.plots)
     for reason in run.broken:
         print(f"bench: broken: {reason}", file=sys.stderr)
     return 1 if run.broken else 0

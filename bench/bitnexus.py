@@ -27,7 +27,7 @@ PASSWORD: Final = "correct horse battery staple"  # noqa: S105
 EMAIL: Final = "bench@example.com"
 SECRET: Final = "a key of this benchmark alone, forty bytes long"  # noqa: S105
 PATIENCE: Final = 60.0  # seconds for an end; only a failure takes all of it
-USER_MADE: Final = "bench-user"  # a file that says so
+USER_MADE: Final = "bench-user"  # a file that marks that the user exists
 TOKEN_SECONDS: Final = 3600
 
 
@@ -82,7 +82,7 @@ class BitNexus:
 
     @property
     def url(self) -> str:
-        """The same as a URL."""
+        """The base URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> float:
@@ -94,7 +94,7 @@ class BitNexus:
         assert self.running.process.stdout is not None
         found = re.search(r"serves on \S+:(\d+)", self.running.process.stdout.readline())
         if found is None:
-            raise Lacks(f"the server did not start: {self.running.last_words()}")
+            raise Lacks(f"the server did not start: {self.running.last_error()}")
         self.running.port = int(found[1])
         return time.perf_counter() - began
 
@@ -191,7 +191,7 @@ class BitNexus:
             connection.close()
 
     def create_users(self, count: int, role: str = "user") -> list[UUID]:
-        """So many rows of users. They have no password, a hash each would take minutes: see `signed`."""
+        """Inserts `count` users. They have no passwords, since hashing would take minutes; `signed` makes their tokens."""
         users = [uuid4() for _ in range(count)]
         rows = ",".join(f"('{user}', '{user}@example.com', '{role}')" for user in users)
         self.command("psql", text=f"INSERT INTO users (id, email, role) VALUES {rows};")  # noqa: S608 - our own uuids
@@ -199,7 +199,7 @@ class BitNexus:
 
 
 def signed(user: UUID, role: str = "user") -> str:
-    """A token as another service that knows the secret would give it to this user."""
+    """A token that another service, which shares the secret, would issue for this user."""
     now = int(time.time())
     claims = {"sub": str(user), "role": role, "email": f"{user}@example.com", "jti": uuid4().hex}
     claims |= {"iat": now, "exp": now + TOKEN_SECONDS, "iss": "bitnexus", "aud": "bitnexus"}

@@ -1,4 +1,4 @@
-"""`bitnexus serve` that nobody can look into: no telemetry handler, no sample, no report log. Observing is measured by it."""
+"""`bitnexus serve` without observability (no telemetry handler, no samples, no report log), to measure what that costs."""
 
 from __future__ import annotations
 

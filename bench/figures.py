@@ -1,7 +1,7 @@
 """What a run has measured: a value for each row, contestant and round; and what follows from them, medians and ratios.
 
-Nothing here measures. A row is declared once, by the question that asks it; the contestants are this commit (`NOW`), an earlier
-one (`BEFORE`), the floor program (`FLOOR`) and peers by their names.
+Nothing here measures. A row is declared once, by the benchmark that measures it; the contestants are this commit (`NOW`), an
+earlier one (`BEFORE`), the floor program (`FLOOR`) and peers by their names.
 """
 
 from __future__ import annotations

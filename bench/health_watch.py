@@ -1,7 +1,7 @@
-"""Asks for /health every few ms, from a process of its own, which no other load delays: `python -m bench.health_watch PORT`.
+"""Requests /health every few ms, from a process of its own, which no other load delays: `python -m bench.health_watch PORT`.
 
-For each line on standard input it prints the slowest answer since the last one, in ms; one that is still awaited counts for as
-long as it has been.
+For each line on standard input it prints the slowest answer since the previous line, in ms; a request that is still waiting
+counts with its time so far.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ EVERY = 0.005  # seconds
 
 
 class Watch:
-    """`slowest` is in seconds, `asked` the moment of the request that is under way."""
+    """The requests and their slowest answer, in seconds. `sent_at` is the time of the request that is under way."""
 
     def __init__(self, port: int) -> None:
         self.connection = HTTPConnection("127.0.0.1", port, timeout=60)
         self.slowest = 0.0
-        self.asked: float | None = None
+        self.sent_at: float | None = None
 
     def run(self) -> None:
-        """For ever."""
+        """Requests for ever."""
         while True:
-            self.asked = time.perf_counter()
+            self.sent_at = time.perf_counter()
             self.connection.request("GET", "/health")
             answer = self.connection.getresponse()
             answer.read()
             assert answer.status == 200, answer.status
-            self.slowest = max(self.slowest, time.perf_counter() - self.asked)
-            self.asked = None
+            self.slowest = max(self.slowest, time.perf_counter() - self.sent_at)
+            self.sent_at = None
             time.sleep(EVERY)
 
-    def told(self) -> float:
-        """The slowest since the last time, in ms."""
-        asked = self.asked
-        waiting = 0.0 if asked is None else time.perf_counter() - asked
+    def take_slowest(self) -> float:
+        """The slowest answer since the last call, in ms."""
+        sent_at = self.sent_at
+        waiting = 0.0 if sent_at is None else time.perf_counter() - sent_at
         slowest, self.slowest = max(self.slowest, waiting), 0.0
         return slowest * 1e3
 
@@ -47,7 +47,7 @@ def main(port: int) -> None:
     watch = Watch(port)
     threading.Thread(target=watch.run, daemon=True).start()
     for _ in sys.stdin:
-        print(watch.told(), flush=True)
+        print(watch.take_slowest(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""An HTTP client that costs little: one keep-alive connection on a bare asyncio protocol, one request at a time."""
+"""A minimal HTTP client: one keep-alive connection on a bare asyncio protocol, one request at a time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
         self.waiter = asyncio.get_running_loop().create_future()
         self.transport.write(raw)  # type: ignore[attr-defined]
         answer = await self.waiter
-        assert answer.startswith(b"HTTP/1.1 %d" % status), _told(raw, answer)
+        assert answer.startswith(b"HTTP/1.1 %d" % status), _mismatch(raw, answer)
         return answer
 
     def close(self) -> None:
@@ -46,13 +46,13 @@ class Connection(asyncio.Protocol):
         self.transport.close()
 
 
-def _told(raw: bytes, answer: bytes) -> str:
-    asked = raw.partition(b" HTTP")[0].partition(b"?")[0].decode()
-    return f"{asked} was answered {answer[9:12].decode()}"
+def _mismatch(raw: bytes, answer: bytes) -> str:
+    target = raw.partition(b" HTTP")[0].partition(b"?")[0].decode()
+    return f"{target} was answered {answer[9:12].decode()}"
 
 
 def body(answer: bytes) -> bytes:
-    """What comes after an answer's head."""
+    """The body of an answer."""
     return answer.partition(b"\r\n\r\n")[2]
 
 
@@ -62,7 +62,7 @@ async def connect(port: int) -> Connection:
 
 
 def request(method: str, path: str, body: bytes = b"", token: str | None = None, field: str = "") -> bytes:
-    """The bytes of a request; `field` is one more field, such as "x-request-id: 17"."""
+    """The bytes of a request; `field` is an additional header field, such as "x-request-id: 17"."""
     lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1"]
     if token is not None:
         lines.append(f"authorization: Bearer {token}")

@@ -1,7 +1,7 @@
-"""Where the CPU of one transaction or one delivery goes: `python -m bench.layers post|lone|delivery|health`.
+"""The CPU of a transaction or a delivery by layer: `python -m bench.layers post|lone|delivery|health`.
 
-A real server under the load of bench/questions is first measured, then sampled by py-spy from outside. A sample counts for the
-layer of its innermost frame that belongs to one; the shares are of the server's CPU without py-spy. The floor stands beside.
+A real server under the load of bench/benchmarks is measured first, then sampled by py-spy. A sample counts for the layer of its
+innermost frame that belongs to one; the shares are of the server's CPU without py-spy. The floor is shown for comparison.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Final
 
 import uvloop
 
+from bench.benchmarks import requests, sockets
 from bench.bitnexus import BitNexus, serving
 from bench.figures import FLOOR
 from bench.peer import HTTP_PEERS, Database, Peer
-from bench.questions import requests, sockets
 from bench.revision import ROOT, present
 from bench.socket_load import raise_file_limit
 
@@ -35,13 +35,13 @@ LAYERS: Final = (  # part of a file's path -> layer; the first that fits
     ("/actors/storage/", "pool and transactions"),
     ("/actors/ledger/", "ledger: entries, hashes, the writer's batch"),
     ("/actors/", "other processes of BitNexus"),
-    ("/api/security/", "who calls: token and session"),
+    ("/api/security/", "authentication: token and session"),
     ("/api/http/", "router, body and fields, answer"),
     ("/api/", "the endpoint itself, admission"),
     ("/runtime/http/", "HTTP: connection, parse, answer"),
-    ("/runtime/phoenix/", "PubSub, channels, sockets: who is told, frames"),
+    ("/runtime/phoenix/", "PubSub, channels, sockets, frames"),
     ("/runtime/nodes/", "nodes"),
-    ("/runtime/observe/", "observing"),
+    ("/runtime/observe/", "observability"),
     ("/runtime/", "processes: mailboxes, calls, scheduling"),
     ("uvloop", "the loop: epoll, reads, callbacks (uvloop, kernel)"),
     ("asyncio", "the loop: epoll, reads, callbacks (uvloop, kernel)"),
@@ -55,9 +55,9 @@ OTHER: Final = "everything else"
 
 
 def layer(stack: str, root: Path = ROOT) -> str:
-    """The layer of one sampled stack, frames from the outermost to the innermost with `;` between them.
+    """The layer of one sampled stack: frames from the outermost to the innermost, separated by `;`.
 
-    What a transport's write takes is in no frame of its own: it is known by the line that calls it.
+    A transport's write has no frame of its own: it is recognized by the line that calls it.
     """
     frames = stack.split(";")
     file, _, line = frames[-1].rpartition("(")[2].rstrip(")").rpartition(":")
@@ -72,7 +72,7 @@ def layer(stack: str, root: Path = ROOT) -> str:
 
 
 def shares(raw: Iterable[str], root: Path = ROOT) -> dict[str, float]:
-    """Each layer's part of all samples, the largest first; of py-spy's raw format, a stack and a count a line."""
+    """Each layer's share of all samples, the largest first. `raw` is py-spy's raw format: a stack and a count on each line."""
     counts: Counter[str] = Counter()
     for line in raw:
         stack, _, count = line.rstrip().rpartition(" ")
@@ -111,7 +111,7 @@ async def sampled(server: BitNexus, load: Load) -> tuple[float, float, dict[str,
 
 
 def loads(what: str, server: BitNexus | Peer) -> tuple[Callable[[], Awaitable[None]], Load]:
-    """What must be done first, and the load: a round of the question's row."""
+    """The preparation, and the load: one round of the benchmark's row."""
     if what == "delivery":
         protocol = sockets.PLAIN if isinstance(server, Peer) else sockets.phoenix(server)
         crowd = sockets.Contestant(server, protocol)
@@ -126,14 +126,14 @@ def loads(what: str, server: BitNexus | Peer) -> tuple[Callable[[], Awaitable[No
         return settle, deliver
     contestant = requests.Contestant(server)
 
-    async def ask() -> tuple[float, float]:
-        return await contestant.asked(what)
+    async def send() -> tuple[float, float]:
+        return await contestant.measure_one(what)
 
-    return contestant.open, ask
+    return contestant.open, send
 
 
-async def told(what: str, ours: BitNexus, floor: Peer) -> None:
-    """Prints the table."""
+async def print_layers(what: str, ours: BitNexus, floor: Peer) -> None:
+    """Measures, and prints the table."""
     first, load = loads(what, ours)
     await first()
     server, database, parts = await sampled(ours, load)
@@ -153,7 +153,7 @@ def main(what: str) -> None:
     with ExitStack() as stack:
         ours = stack.enter_context(serving(present()))
         floor = stack.enter_context(Peer(HTTP_PEERS[FLOOR], stack.enter_context(Database())))
-        uvloop.run(told(what, ours, floor))
+        uvloop.run(print_layers(what, ours, floor))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Prints psql's text that fills an empty ledger as the writer would have: `python -P bench/ledger_sql.py ENTRIES OWNER`.
 
 Rows of a thousand users, OWNER (a user's id) among them, their entries, the stored nodes and the head. Nothing of bench/ is
-imported: bench/questions/ledger.py runs it with the Python of the commit to be filled, whose own code makes the hashes.
+imported: bench/benchmarks/ledger.py runs it with the Python of the commit to be filled, whose own code makes the hashes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One node for bench/questions/nodes.py: `python -m bench.node_peers NAME URL` joins the cluster at the NATS server of this URL.
+"""One node for bench/benchmarks/nodes.py: `python -m bench.node_peers NAME URL` joins the cluster at the NATS server of this URL.
 
 With `-` for the URL it is alone. It prints a line once it is there, then answers each line on standard input with one JSON line:
 `cpu` (seconds of CPU so far), `subscribe N` (N processes to the topic), `received` (by them so far), and, against the node `b`,

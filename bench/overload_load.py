@@ -1,4 +1,4 @@
-"""More load than a server can bear, from processes of its own: `python -m bench.overload_load` reads a `Load` as JSON.
+"""More load than a server's capacity, from separate processes: `python -m bench.overload_load` reads a `Load` as JSON.
 
 Open loop: a request is sent when it is due, whether or not the server has answered the ones before. With `kept`
 connections a request waits for one that is free, so no more than that many are under way. Prints a `Seen` as JSON.

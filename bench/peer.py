@@ -106,7 +106,7 @@ class Peer:
         deadline = time.monotonic() + PATIENCE
         while not self._listens():
             if self.running.process.poll() is not None or time.monotonic() > deadline:
-                reason = self.running.last_words()
+                reason = self.running.last_error()
                 self.running.stop()
                 raise Lacks(f"did not start: {reason}")
             time.sleep(0.05)

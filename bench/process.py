@@ -1,4 +1,4 @@
-"""Started programs, and what they have used so far as the kernel tells: CPU seconds from its scheduler, resident memory."""
+"""Started programs, and what they have used by the kernel's account: CPU seconds from its scheduler, resident memory."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def tree(pid: int) -> set[int]:
 
 
 class Clock:
-    """CPU seconds of processes. A thread that has ended keeps what it had used when last looked at: the sum never runs back."""
+    """CPU seconds of processes. A thread that has ended counts with its last reading, so that the sum never decreases."""
 
     def __init__(self) -> None:
         self._used: dict[tuple[int, int], float] = {}
 
     def read(self, pids: Iterable[int]) -> float:
-        """Seconds of these processes so far, and of all that were asked for before."""
+        """The seconds of these processes so far, and of all that were read before."""
         for pid in pids:
             self._used.update(threads(pid))
         return sum(self._used.values())
 
 
 def threads(pid: int) -> dict[tuple[int, int], float]:
-    """CPU seconds of each thread of a process, to the nanosecond where the kernel keeps schedstat, else to its tick."""
+    """CPU seconds of each thread of a process: in nanoseconds if the kernel has schedstat, else in ticks."""
     found: dict[tuple[int, int], float] = {}
     try:
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -88,10 +88,10 @@ class Program:
         """Resident bytes."""
         return memory(self.pids())
 
-    def last_words(self) -> str:
-        """The last line it wrote on standard error."""
+    def last_error(self) -> str:
+        """The last line that it wrote to standard error."""
         self.errors.seek(0)
-        return (self.errors.read().strip().splitlines() or ["it said nothing"])[-1]
+        return (self.errors.read().strip().splitlines() or ["without a message"])[-1]
 
     def stop(self) -> None:
         """Ends it, by force when it takes too long."""

@@ -1,4 +1,4 @@
-"""One run of the bench, as a question sees it: who takes part, how often, where values go; and the alternating rounds."""
+"""One run of the bench, as a benchmark sees it: contestants, rounds, figures; and the alternating rounds."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Step = Callable[[str], None]
 
 
 class Lacks(Exception):
-    """A contestant has no such thing; the text says what, in one line."""
+    """A contestant can't do this; the text says in one line what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task(Generic[C]):
-    """What each contestant does once a round, and the rows whose values that gives; None where it has no such value."""
+    """What each contestant does once a round, and the rows that it gives values for; None if it has no such value."""
 
     rows: tuple[Row, ...]
     measure: Callable[[C], Awaitable[Sequence[float | None]]]
@@ -31,9 +31,9 @@ class Task(Generic[C]):
 
 @dataclass(slots=True)
 class Run:
-    """What a question is given.
+    """The state of one run.
 
-    `sockets` and `entries` are sizes of its rows, `ledgers` is where filled ledgers are kept, `step` tells the person who waits.
+    `sockets` and `entries` are sizes of rows, `ledgers` is the directory of filled ledgers, `step` shows progress.
     """
 
     revisions: list[Revision]
@@ -46,7 +46,7 @@ class Run:
     broken: list[str] = field(default_factory=list)
 
     def lacks(self, rows: Sequence[Row], contestant: str, error: BaseException) -> None:
-        """Notes that a contestant has no such rows. That this commit lacks one breaks the run."""
+        """Notes that a contestant lacks these rows. If this commit lacks one, the run fails."""
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         for row in rows:
             self.figures.lacks(row, contestant, reason)
@@ -61,7 +61,7 @@ class Run:
         contestant: Callable[[], AbstractContextManager[C]],
         into: dict[str, C],
     ) -> None:
-        """Starts a contestant until the stack ends and puts it `into` those that run; notes its absence if it does not start."""
+        """Starts a contestant, for as long as the stack lasts, and adds it to `into`; notes its absence if it does not start."""
         self.figures.declare(rows)
         self.step(f"start of {self.called(name)}")
         try:
@@ -70,7 +70,7 @@ class Run:
             self.lacks(rows, name, error)
 
     def called(self, name: str) -> str:
-        """A contestant's name for people."""
+        """A contestant's display name."""
         return next((each.label for each in self.revisions if each.name == name), name)
 
     @property
@@ -86,10 +86,10 @@ class Run:
         warm_up: bool = True,
         between: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Every task by every contestant in each round, the order turned round each time; first a round that does not count.
+        """Runs every task with every contestant in each round, in alternating order; the first round is a warm-up.
 
-        `between` is awaited before each of them, as what keeps the others' connections open. Whoever fails at a task lacks its
-        rows, is left out of it from then on, and loses what it had there.
+        `between` is awaited before each task, to keep the other contestants' connections open. A contestant that fails a task is
+        excluded from it, and loses its values in the task's rows.
         """
         self.figures.declare(row for task in tasks for row in task.rows)
         out: set[tuple[int, str]] = set()
@@ -116,5 +116,5 @@ class Run:
                             self.figures.add(row, name, value)
 
 
-# What a contestant's failure looks like from here. Anything else is a fault of the bench, and ends it.
+# The failures of a contestant. Any other exception is a bug of the bench, and ends the benchmark.
 FAILURES = (Lacks, OSError, TimeoutError, AssertionError)

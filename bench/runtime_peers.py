@@ -1,4 +1,4 @@
-"""One system's figures for bench/questions/runtime.py: `python -m bench.runtime_peers NAME` prints them as JSON.
+"""One system's figures for bench/benchmarks/runtime.py: `python -m bench.runtime_peers NAME` prints them as JSON.
 
 `make bench AGAINST=REV` runs the `ours` of both commits, each with its own copy of this file: name, place and output stay.
 

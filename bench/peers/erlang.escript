@@ -1,6 +1,6 @@
 #!/usr/bin/env escript
 %% -*- erlang -*-
-%% Erlang's own figures for bench/questions/runtime.py: CPU microseconds per unit, one "name value" a line.
+%% Erlang's own figures for bench/benchmarks/runtime.py: CPU microseconds per unit, one "name value" a line.
 -mode(compile).
 
 main(_) ->

@@ -1,4 +1,4 @@
-%% Erlang's distribution for bench/questions/nodes.py: microseconds of CPU of both nodes per unit, one "name value" a line.
+%% Erlang's distribution for bench/benchmarks/nodes.py: microseconds of CPU of both nodes per unit, one "name value" a line.
 -module(nodes_erlang).
 -export([main/0, echo/0]).
 

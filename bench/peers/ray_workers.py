@@ -1,4 +1,4 @@
-"""Ray's figures for bench/questions/nodes.py as JSON: an actor in a worker process, called from this one; CPU of both in us.
+"""Ray's figures for bench/benchmarks/nodes.py as JSON: an actor in a worker process, called from this one; CPU of both in us.
 
 Its own servers (GCS, raylet) are left out, as the operating system is for the others.
 """

@@ -9,20 +9,22 @@ import pytest
 
 from bench import revision
 from bench.__main__ import arguments, measure
+from bench.benchmarks import BENCHMARKS, Benchmark
 from bench.figures import Row
-from bench.questions import QUESTIONS, Question
 from bench.run import Run
 
 
-def test_by_default_the_quick_questions_are_asked() -> None:
-    asked = arguments([])
-    assert [question.name for question in asked.questions] == [q.name for q in QUESTIONS if q.by_default]
-    assert asked.rounds == 5
-    assert len(arguments(["--only", "all"]).questions) == len(QUESTIONS)
+def test_by_default_the_quick_benchmarks_run() -> None:
+    options = arguments([])
+    assert [benchmark.name for benchmark in options.benchmarks] == [
+        q.name for q in BENCHMARKS if q.by_default
+    ]
+    assert options.rounds == 5
+    assert len(arguments(["--only", "all"]).benchmarks) == len(BENCHMARKS)
 
 
-def test_questions_are_asked_in_the_order_of_the_table() -> None:
-    assert [question.name for question in arguments(["--only", "runtime,requests"]).questions] == [
+def test_benchmarks_run_in_the_order_of_the_table() -> None:
+    assert [benchmark.name for benchmark in arguments(["--only", "runtime,requests"]).benchmarks] == [
         "requests",
         "runtime",
     ]
@@ -36,27 +38,29 @@ def test_what_is_wrong_is_told(wrong: list[str], capsys: pytest.CaptureFixture[s
     assert wrong[-1] in capsys.readouterr().err or wrong[-1] == "0"
 
 
-def test_every_question_has_its_file() -> None:
-    files = {path.stem for path in (revision.ROOT / "bench/questions").glob("*.py")} - {"__init__"}
-    assert {question.name for question in QUESTIONS} == files
+def test_every_benchmark_has_its_file() -> None:
+    files = {path.stem for path in (revision.ROOT / "bench/benchmarks").glob("*.py")} - {"__init__"}
+    assert {benchmark.name for benchmark in BENCHMARKS} == files
 
 
-def test_a_question_that_breaks_is_told_and_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_benchmark_that_fails_is_reported_and_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from rich.progress import Progress
 
-    asked: list[str] = []
+    ran: list[str] = []
 
-    def ask(self: Question, run: Run) -> None:
-        asked.append(self.name)
+    def measure_one(self: Benchmark, run: Run) -> None:
+        ran.append(self.name)
         run.step("at work")
         if self.name == "runtime":
             raise ZeroDivisionError("no rounds")
 
-    monkeypatch.setattr(Question, "ask", ask)
+    monkeypatch.setattr(Benchmark, "measure", measure_one)
     run = Run([])
     with Progress(disable=True) as progress:
-        measure(run, arguments(["--only", "runtime,requests,nodes"]).questions, progress)
-    assert asked == ["requests", "runtime", "nodes"]
+        measure(run, arguments(["--only", "runtime,requests,nodes"]).benchmarks, progress)
+    assert ran == ["requests", "runtime", "nodes"]
     [reason] = run.broken
     assert reason.startswith("runtime: ZeroDivisionError('no rounds')")
 
@@ -64,18 +68,18 @@ def test_a_question_that_breaks_is_told_and_does_not_stop_the_others(monkeypatch
 def test_what_was_measured_before_an_interruption_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.progress import Progress
 
-    asked: list[str] = []
+    ran: list[str] = []
 
-    def ask(self: Question, run: Run) -> None:
-        asked.append(self.name)
+    def measure_one(self: Benchmark, run: Run) -> None:
+        ran.append(self.name)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Question, "ask", ask)
+    monkeypatch.setattr(Benchmark, "measure", measure_one)
     run = Run([])
     with Progress(disable=True) as progress:
-        measure(run, arguments(["--only", "requests,nodes"]).questions, progress)
-    assert asked == ["requests"]
-    assert run.broken == ["requests: interrupted, and what comes after it was not asked"]
+        measure(run, arguments(["--only", "requests,nodes"]).benchmarks, progress)
+    assert ran == ["requests"]
+    assert run.broken == ["requests: interrupted; the benchmarks after it were not run"]
 
 
 @pytest.fixture
@@ -133,8 +137,8 @@ def test_a_commits_programs_are_not_led_to_another_commits_files(monkeypatch: py
     assert environment["PORT"] == "0"
 
 
-def test_rows_of_all_questions_have_names_of_their_own() -> None:
-    from bench.questions import churn, crowd, ledger, nodes, observing, overload, requests, runtime, sockets
+def test_rows_of_all_benchmarks_have_names_of_their_own() -> None:
+    from bench.benchmarks import churn, crowd, ledger, nodes, observing, overload, requests, runtime, sockets
 
     rows: list[Row] = [
         *requests.ROWS, *sockets.ROWS, *crowd.rows(10), *(row for task in ledger.requests(10) for row in task.rows),

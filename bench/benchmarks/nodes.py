@@ -25,11 +25,11 @@ from pathlib import Path
 
 import uvloop
 
+from bench.benchmarks.runtime import ERLANG, printed
 from bench.bitnexus import BitNexus
 from bench.figures import Row
 from bench.http_load import Connection, connect, request
 from bench.process import Clock, tree
-from bench.questions.runtime import ERLANG, printed
 from bench.revision import ROOT, Revision
 from bench.run import Lacks, Run, Task
 
@@ -243,8 +243,8 @@ async def posts(connections: list[Connection], token: str, count: int) -> None:
     await asyncio.gather(*map(client, connections))
 
 
-def ask(run: Run) -> None:
-    """The answer."""
+def benchmark(run: Run) -> None:
+    """Measures the rows."""
     pairs: dict[str, Pair] = {}
     rows = (*TALK_ROWS, NATS, SILENT, SENDING, *DELIVERED_ROWS)
     with ExitStack() as stack:

@@ -1,8 +1,8 @@
-"""Ten times the load that the server can bear: what is let in is answered soon, the rest is refused at once.
+"""Ten times the server's capacity: admitted requests are answered soon, the rest is refused at once.
 
-First the capacity, by clients that wait for each answer; then ten times as much, by one connection a request, by 1,000
-kept connections, and by one user who wants it all while another asks for little. Meanwhile /health is asked from
-another process. Recovery is the time from the last request until ten in a row are recorded within 100 ms each.
+First the capacity is measured, by clients that wait for each answer; then the server gets ten times as much, by a connection for
+each request, by 1,000 kept connections, and by one greedy user while another sends little. Meanwhile another process requests
+/health. Recovery is the time from the last request until ten in a row are recorded within 100 ms each.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def end(sending: subprocess.Popen[str]) -> Seen:
 
 
 class Health(threading.Thread):
-    """Asks for /health again and again, on a kept connection and on a new one in turns; a context manager."""
+    """Requests /health repeatedly, on a kept connection and on a new one by turns; a context manager."""
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
@@ -179,11 +179,11 @@ class Flood:
         others = sum(map(len, seen.answers.values())) - len(recorded) - len(refused)
         rates = [count / seen.seconds for count in (seen.offered, len(recorded), len(refused), others)]
         times = [share(recorded, 0.5), share(recorded, 0.99), share(refused, 0.99)]
-        asked = [share(health.took, 0.5), share(health.took, 0.99), health.failed]
-        return [*rates, *times, *asked, recovered, memory / 2**20]
+        probes = [share(health.took, 0.5), share(health.took, 0.99), health.failed]
+        return [*rates, *times, *probes, recovered, memory / 2**20]
 
     def greedy(self, rate: float) -> list[float]:
-        """One user asks for ten times the capacity, another for SMALL_RATE: what the other gets, in percent and ms."""
+        """One user sends ten times the capacity, another SMALL_RATE: what the other gets, in percent and ms."""
         port = self.server.port
         small = begin(Load(port, self.posts(self.tokens[1:2]), SMALL_RATE, SECONDS, CLIENTS))
         end_all(begin_all(Load(port, self.posts(self.tokens[:1]), rate, SECONDS - 1, KEPT)))
@@ -228,8 +228,8 @@ def loads(server: BitNexus) -> list[float]:
     ]
 
 
-def ask(run: Run) -> None:
-    """The answer: each server once."""
+def benchmark(run: Run) -> None:
+    """Measures the rows: each server once."""
     rows = (CAPACITY, *EACH, *MANY, *GREEDY)
     servers: dict[str, BitNexus] = {}
     with ExitStack() as stack:

@@ -94,6 +94,6 @@ async def load(run: Run) -> None:
     await run.alternate([Task(ROWS, all_rows)], once, rounds=1, warm_up=False)
 
 
-def ask(run: Run) -> None:
-    """The answer."""
+def benchmark(run: Run) -> None:
+    """Measures the rows."""
     uvloop.run(load(run))

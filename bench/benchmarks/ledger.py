@@ -111,8 +111,8 @@ def start(size: int) -> Task[Ledger]:
     return Task(rows, Ledger.start)
 
 
-def ask(run: Run) -> None:
-    """The answer."""
+def benchmark(run: Run) -> None:
+    """Measures the rows."""
     ledgers: dict[str, Ledger] = {}
     asked, starts = requests(run.entries), start(run.entries)
     rows = [row for task in (*asked, starts) for row in task.rows]

@@ -1,7 +1,7 @@
-"""SOCKETS at once on a real server: what each costs to join, to keep, and to tell; and all of them back after a restart.
+"""SOCKETS at once on a real server: the cost of joining, idling and a broadcast to all; and reconnecting after a restart.
 
-They are tabs of one user. Each server is started, filled, told, restarted and ended in turn, at most ROUNDS times: that many
-sockets of two servers are more files than a process may open. While they are told another process asks for /health.
+They are tabs of one user. Each server in turn is started, filled, sent a broadcast, restarted and stopped, at most ROUNDS times:
+that many sockets of two servers are more files than a process may open. During the broadcast another process requests /health.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROUNDS = 3
 AT_ONCE = 100
 IDLE_SECONDS = 5.0
 RETRY_SECONDS = 0.1  # how soon a client tries again that was refused
-BACKLOG = 2_000  # connections that wait to be taken at once when all come back
+BACKLOG = 2_000  # connections that wait to be accepted when all clients reconnect at once
 
 
 def rows(sockets: int) -> tuple[Row, ...]:
@@ -46,7 +46,7 @@ def rows(sockets: int) -> tuple[Row, ...]:
 
 
 class Health:
-    """A process that asks for /health again and again (bench/health_watch.py); a context manager."""
+    """A process that requests /health repeatedly (bench/health_watch.py); a context manager."""
 
     def __init__(self, port: int) -> None:
         self.process = subprocess.Popen(
@@ -58,7 +58,7 @@ class Health:
         )
 
     async def slowest(self) -> float:
-        """The slowest answer since the last time this was asked, in ms."""
+        """The slowest answer since the last call, in ms."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(file=self.process.stdin, flush=True)
@@ -107,8 +107,8 @@ class Crowd:
                 assert b'"ok"' in client.last, client.last
                 return client
 
-    async def told(self) -> float:
-        """One transaction reaches all; seconds until the last has it."""
+    async def broadcast(self) -> float:
+        """Records one transaction; seconds until all have its event."""
         expected = [client.frames + 1 for client in self.clients]
         body = b'{"amount":"12.50","currency":"EUR","description":"to all"}'
         raw = http_load.request("POST", "/api/v1/transactions", body, self.server.token)
@@ -146,8 +146,8 @@ async def measure(revision: Revision, size: int) -> Sequence[float]:
         with Health(server.port) as health:
             await health.slowest()  # it has begun
             cpu = server.cpu()
-            last = await crowd.told()
-            telling = server.cpu() - cpu
+            last = await crowd.broadcast()
+            delivering = server.cpu() - cpu
             slowest = await health.slowest()
         await asyncio.to_thread(server.restart)
         await server.sign_in()  # a client gets a new token before it comes back
@@ -155,15 +155,15 @@ async def measure(revision: Revision, size: int) -> Sequence[float]:
         await crowd.enter(min(size, BACKLOG))
         back, again = time.perf_counter() - began, server.cpu() - cpu
         each = 1e6 / size
-        values = [joining * each, memory / size / 1024, idle * 100, telling * each]
+        values = [joining * each, memory / size / 1024, idle * 100, delivering * each]
         values += [last * 1e3, slowest, again * each, back]
         for client in crowd.clients:
             client.close()
         return values
 
 
-def ask(run: Run) -> None:
-    """The answer."""
+def benchmark(run: Run) -> None:
+    """Measures the rows."""
 
     async def one(revision: Revision) -> Sequence[float]:
         return await measure(revision, run.sockets)

@@ -15,11 +15,11 @@ from functools import partial
 import psutil
 import uvloop
 
+from bench.benchmarks.nodes import CLIENTS, CPU, POSTS, posts
 from bench.bitnexus import BitNexus
 from bench.figures import Row
 from bench.http_load import connect
 from bench.process import Clock
-from bench.questions.nodes import CLIENTS, CPU, POSTS, posts
 from bench.revision import Revision
 from bench.run import Lacks, Run, Task
 
@@ -113,8 +113,8 @@ async def measure(revision: Revision, nodes: int) -> Sequence[float | None]:
         await asyncio.to_thread(server.__exit__)
 
 
-def ask(run: Run) -> None:
-    """The answer."""
+def benchmark(run: Run) -> None:
+    """Measures the rows."""
     tasks = [Task(costs(nodes), partial(measure, nodes=nodes)) for nodes in COUNTS]
     revisions = {revision.name: revision for revision in run.revisions}
     uvloop.run(run.alternate(tasks, revisions, rounds=min(run.rounds, 3), warm_up=False))

@@ -146,8 +146,8 @@ async def load(run: Run, tenants: dict[str, Tenant]) -> None:
         assert not any(client.closed for client in tenant.clients)
 
 
-def ask(run: Run) -> None:
-    """The answer."""
+def benchmark(run: Run) -> None:
+    """Measures the rows."""
     servers: dict[str, BitNexus] = {}
     with ExitStack() as stack:
         for name, module in ((NOW, "api.cli"), (BLIND, "bench.blind_server")):

@@ -1,7 +1,7 @@
-"""CPU of a request: /health and the main job, by one client and by many, with tokens known, new, and of users who act rarely.
+"""CPU of a request: /health and a recorded transaction, by one client and by many, with known tokens, new tokens, and rare users.
 
-Real servers, each with its database; all get the same bytes. Of ours a POST is in the ledger and told to its channels when it is
-answered; the peers write one row and tell nobody.
+Real servers, each with its database; all get the same bytes. BitNexus answers a POST after it is in the ledger and broadcast to
+its channels; the peers only write one row.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Contestant:
         raw = [request("GET", "/health", field=f"x-request-id: {next(_numbers):012}") for _ in range(GETS)]
         return [(await self.measure(CLIENTS, raw, 200))[0]]
 
-    async def asked(self, what: str) -> tuple[float, float]:
+    async def measure_one(self, what: str) -> tuple[float, float]:
         """CPU of the server and of PostgreSQL in us for each of `health`, `lone` or `post`."""
         if what == "health":
             return (await self.measure(CLIENTS, [GET] * GETS, 200))[:2]
@@ -146,8 +146,8 @@ async def load(run: Run, contestants: dict[str, Contestant]) -> None:
     await run.alternate([Task((RARE,), Contestant.rare)], ours)
 
 
-def ask(run: Run) -> None:
-    """The answer."""
+def benchmark(run: Run) -> None:
+    """Measures the rows."""
     servers: dict[str, BitNexus | Peer] = {}
     with ExitStack() as stack:
         for revision in run.revisions:

@@ -67,8 +67,8 @@ async def day(server: BitNexus) -> Sequence[float]:
     return memory[-1] / 2**20, grown, (server.cpu() - cpu) / (HOURS * USERS) * 1e6
 
 
-def ask(run: Run) -> None:
-    """The answer: one day of each server."""
+def benchmark(run: Run) -> None:
+    """Measures the rows: one day of each server."""
     servers: dict[str, BitNexus] = {}
     with ExitStack() as stack:
         for revision in run.revisions:

@@ -1,7 +1,7 @@
 """CPU of a join, of a delivery, of a push and its reply, and memory of an idle socket: SOCKETS at once on each server.
 
-Real servers. Of ours a delivery is a POSTed transaction told to every tab of its user, the POST's own cost included; the peers
-send the same bytes to all when one client asks for it.
+Real servers. With BitNexus a delivery is the event of a POSTed transaction to every tab of its user, the cost of the POST
+included; the peers send the same bytes to all clients when one requests it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ROWS = (JOIN, MEMORY, DELIVERY, PUSH, LONE_PUSH, LONE_MIDDLE)
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How a client enters, talks, and has all told."""
+    """How a client joins, the message that it pushes, and the one that requests a broadcast."""
 
     enter: Callable[[int], Awaitable[Client]]
     push: bytes
@@ -207,8 +207,8 @@ async def load(run: Run, contestants: dict[str, Contestant]) -> None:
     await run.alternate(TASKS, contestants, between=beat)
 
 
-def ask(run: Run) -> None:
-    """The answer."""
+def benchmark(run: Run) -> None:
+    """Measures the rows."""
     servers: dict[str, BitNexus | Peer] = {}
     with ExitStack() as stack:
         for revision in run.revisions:
