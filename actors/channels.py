@@ -1,8 +1,7 @@
-"""The channels of BitNexus: transactions, notifications, and what operators watch.
+"""The channels of BitNexus: transactions, notifications, and the operators' topics.
 
-A channel is one process for one join of one client. Broadcasts pass it by (Phoenix's fastlane); it is there
-to let the client in, to push to a client that comes back what it missed, and to answer `ping`. When it crashes,
-that client alone sees phx_error and joins again.
+A channel is one process for one join of one client. Broadcasts bypass it (Phoenix's fastlane); it authorizes the join, pushes the
+missed events to a client that comes back, and answers `ping`. If it crashes, only that client gets phx_error, and rejoins.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from schema.rows import TransactionRow
 
 UNAUTHORIZED = {"reason": "unauthorized"}
 BAD_LAST_SEQ = {"reason": "last_seq must be a whole number, 0 or more"}
-PAGE = 500  # missed events pushed at a time, about a third of what a socket may have waiting
-PAGE_PAUSE = 20  # ms between pages: a slow reader gets a chance to read
-AWAY_PAUSE = 2_000  # ms until we read again, while the database is away: a channel that crashed for it would be a report a try
-ACQUIRE_SECONDS = 10.0  # everybody comes back at once
-LAG_PAUSE = 50  # ms until we poll again, while this server lags behind what the client has seen elsewhere
+PAGE = 500  # missed events pushed at a time: about a third of a socket's buffer
+PAGE_PAUSE = 20  # ms between pages, in which a slow client can read
+AWAY_PAUSE = 2_000  # ms between tries while the database is unavailable: a channel that crashed would be a report each time
+ACQUIRE_SECONDS = 10.0  # all clients come back at once
+LAG_PAUSE = 50  # ms between polls while this server is behind what the client has seen on another
 
 
 class OwnChannel(Channel):
-    """`{kind}:{user_id}`: the user's own topic, nobody else's."""
+    """`{kind}:{user_id}`: a topic that only this user may join."""
 
     __slots__ = ()
 
@@ -44,18 +43,17 @@ class OwnChannel(Channel):
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """To itself: push what comes after `seq`; `since` is how far the server had published when the client joined."""
+    """A message to itself: push the entries after `seq`. `since` is the server's position when the client joined."""
 
     seq: int
     since: int | None
 
 
 class TransactionChannel(OwnChannel):
-    """`transaction:{user_id}`: event `new_transaction` for every transaction, whoever wrote it.
+    """`transaction:{user_id}`: event `new_transaction` for every transaction, whichever program wrote it.
 
-    A client that joins with `{"last_seq": N}` first gets all events after ledger seq N, in order, and then
-    what happens: none is missing, none comes twice. One that sends no `last_seq` gets what happens from now
-    on.
+    A client that joins with `{"last_seq": N}` gets all events after ledger seq N in order, each once: first the missed ones, then
+    new ones. A client without `last_seq` gets the events from now on.
     """
 
     __slots__ = ()
@@ -77,15 +75,15 @@ class TransactionChannel(OwnChannel):
         return None
 
     async def _resume(self, seq: int, since: int | None) -> None:
-        # What this server has broadcast moves on while we read. Pushed is what lies up to its position; when
-        # that is all, we subscribe before anything else can run, so the next broadcast is exactly the next event.
+        # The server's position moves on while this reads. Entries up to the position that was read are pushed; if it is still
+        # the same then, the channel subscribes before anything else can run, so that the next broadcast is the next event.
         try:
             async with repo.connection(ACQUIRE_SECONDS) as connection:
                 position = await ledger_feed.begin(connection)
                 if position < seq:
                     if seq <= (await connection.fetchval(ledger.HEAD_SEQ) or 0):
                         position = seq
-                    else:  # of no entry of ours: what has happened since the join is new to this client, too
+                    else:  # the ledger never had `seq` (or lost it): the client gets what was recorded since it joined
                         seq = position if since is None else since
                 rows = await connection.fetch(
                     ledger.MISSED, UUID(self.assigns["user_id"]), seq, position, PAGE
@@ -125,7 +123,7 @@ class AdminChannel(Channel):
 
 
 def answer(event: Any, payload: Any) -> Any:
-    """`ping` is answered with its payload; what else a client may say is an error to it, not a crash of its channel."""
+    """The reply to an event of a client: `ping` returns its payload; any other event is an error reply, not a crash."""
     match event:
         case "ping":
             return Reply(("ok", payload))

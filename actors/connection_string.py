@@ -1,8 +1,8 @@
-"""DATABASE_URL: libpq's connection URI, which may name several hosts, one of which takes writes (a primary and its standbys).
+"""DATABASE_URL: libpq's connection URI, which may name several hosts, a primary and its standbys.
 
-Hosts stand in the authority (`postgresql://user:password@one:5432,two:5432/name`) or, for directories of Unix sockets, in the
-query (`?host=/run/one,/run/two&port=5432,5433`). With several hosts `target_session_attrs` is `read-write` unless it says
-`primary`: libpq's own default takes the first host that answers, which may be a standby.
+Hosts are in the authority (`postgresql://user:password@one:5432,two:5432/name`) or, for directories of Unix sockets, in the
+query (`?host=/run/one,/run/two&port=5432,5433`). With several hosts `target_session_attrs` defaults to `read-write`: libpq's own
+default takes the first host that answers, which may be a standby.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ WRITABLE: Final = ("read-write", "primary")
 
 
 def each_host(url: str) -> list[str]:
-    """The URL once for each host that it names, in its order. Raises ValueError for ports that do not go with the hosts."""
+    """A URL for each host, in order. Raises ValueError if the number of ports does not match that of hosts."""
     parts = urlsplit(url)
     user, at, authority = parts.netloc.rpartition("@")
     if "," in authority:
@@ -37,7 +37,7 @@ def each_host(url: str) -> list[str]:
 
 
 def session_attributes(url: str) -> str | None:
-    """The `target_session_attrs` in force, None where the URL leaves it at any."""
+    """The effective `target_session_attrs`; None for one host without the parameter, which may then be any."""
     given = dict(parse_qsl(urlsplit(url).query)).get("target_session_attrs")
     if given is None and len(each_host(url)) > 1:
         return WRITABLE[0]
@@ -45,7 +45,7 @@ def session_attributes(url: str) -> str | None:
 
 
 def check(url: str) -> str:
-    """The URL of a database that can be written. Raises ValueError, one line, with what was expected."""
+    """The URL, if it is valid and asks for a writable session. Raises ValueError, one line, with what was expected."""
     if not url:
         return ""
     try:

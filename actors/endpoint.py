@@ -1,10 +1,10 @@
-"""BitNexus on HTTP: `runtime.http`'s server with the settings in force and the application that supervisor.toml names.
+"""The HTTP endpoint: the server of `runtime.http` with the settings in force and the application that supervisor.toml names.
 
-On an orderly stop it takes no new connections, sends the sockets away bit by bit, lets open requests finish for
-SHUTDOWN_GRACE_SECONDS, then ends. However it ends, everything it has open is closed, and a restarted endpoint finds
-the port free.
+On an orderly stop it accepts no new connections, closes sockets in batches, lets open requests finish for SHUTDOWN_GRACE_SECONDS,
+then ends. However it ends, everything it has open is closed, and a restarted endpoint finds the port free.
 
-Calls: `GetAddress` -> `Address`. `Change`s of sessions, and the `Guess`es of other servers, go to the application.
+Calls: `GetAddress` -> `Address`. Messages: `Change` of a session and `Guess` of another server, which it passes to the
+application.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from actors import settings
 from actors.guess_events import GUESSES, Guess
 from actors.listening import open_sockets
-from actors.loading import named
+from actors.loading import load
 from actors.server_state import server_state
 from actors.storage.change_events import Change, ChangesRead
 from actors.storage.listener import FEED, OWN_SESSIONS
@@ -32,7 +32,7 @@ PUBSUB = "pubsub"
 SESSIONS = ("db:sessions", OWN_SESSIONS)
 SOCKETS = "sockets"  # the registered name of the process that owns the connections
 OWN_DESCRIPTORS = 128  # the database's connections, other nodes', files: no flood of clients may use them up
-DRAINED_PER_SECOND = 1_000  # sockets sent away at a stop, or more if there are too many for its time
+DRAINED_PER_SECOND = 1_000  # sockets closed at a stop; more if there are too many for the time it has
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +55,25 @@ class Address:
 
 
 class Endpoint(Server):
-    """Serves the application that `app` ("module:factory") makes.
+    """Serves the application that the factory `app` ("module:function") returns.
 
-    Of its attributes `handler` takes the requests (without it, the application itself does), `upgradable`, `refusal` and
-    `sheddable` are the server's options. `session_changed` is called for each session that has ended and each user whose
-    rights have changed, `guess_made` for each password that another server of the cluster has checked, and `close` in the
-    end. `preload` runs in a process of its own, as soon as what it reads is kept up to date by `session_changed`. `host` and
-    `port` default to the settings in force.
+    The application may have these attributes: `handler` takes the requests (default: the application itself), `upgradable`,
+    `refusal` and `sheddable` are options of the server, `session_changed` is called when a session has ended or a user's rights
+    have changed, `guess_made` when another server of the cluster has checked a password, and `close` at the end. `preload` runs
+    in a process of its own, once `session_changed` keeps what it reads up to date. `host` and `port` default to the settings in
+    force.
     """
 
     def init(self, app: str, host: str | None = None, port: int | None = None) -> Any:
         current = settings.current()
         self.host = current.host if host is None else host
-        # With PORT=0 a restarted server takes the port that its predecessor was given: clients know it.
+        # With PORT=0 a restarted server takes its predecessor's port, which clients know.
         self.port = (current.port if port is None else port) or server_state().port
         return self._open(app)
 
     async def _open(self, app: str) -> None:
         current = settings.current()
-        application = named(app)()
+        application = load(app)()
         self.session_changed = getattr(application, "session_changed", None)
         self.guess_made = getattr(application, "guess_made", None)
         self.preload = getattr(application, "preload", None)
@@ -125,7 +125,7 @@ class Endpoint(Server):
 
     async def terminate(self, reason: Any) -> None:
         if hasattr(self, "listener"):
-            # First of all: who is sent away is back within milliseconds, and must find another server.
+            # Before the drain: clients reconnect within milliseconds, and must reach another server.
             self.listener.stop_listening()
             await _drain(settings.current().shutdown_grace_seconds / 2)
             await super().terminate(reason)
@@ -138,7 +138,7 @@ def _most_connections() -> int:
 
 
 async def _drain(seconds: float) -> None:
-    """Sends the sockets away one by one, all within this time: each client connects again at once."""
+    """Closes all sockets within this time, in batches, since each client reconnects at once."""
     try:
         there = len(drainer.whereis(SOCKETS).transports)
     except Error:

@@ -1,4 +1,4 @@
-"""A password that was checked: what the servers of a cluster tell each other, so that all slow down the same callers."""
+"""The event of a password check, which servers of a cluster publish to each other so that all throttle the same callers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GUESSES = "guesses"  # the topic
 @codec.register
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A caller has tried a password of this account, and it was right or not."""
+    """A caller has tried a password for this account, which was right or wrong."""
 
     account: str
     caller: str

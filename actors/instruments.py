@@ -1,7 +1,7 @@
-"""What BitNexus measures of itself: the table of metrics, the last reports, and the figures of the last minutes.
+"""Instrumentation: the table of metrics, the latest reports, and samples of the last minutes.
 
-One `Instruments` for each engine, made when somebody first asks; it outlives the actors that feed and read it, so that
-neither a crash log nor a counter begins anew when an actor restarts. docs/telemetry.md explains each event.
+There is one `Instruments` for each engine, created on first use. It outlives the actors that use it, so that neither the crash
+log nor a counter starts again when an actor restarts. docs/telemetry.md describes the events.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from runtime.observe.telemetry_metrics import (
 )
 
 BREAKER_STATES: Final = ("closed", "open", "half_open")
-HISTORY: Final = 300  # samples that the console can show at once: five minutes
+HISTORY: Final = 300  # samples that are kept, one a second: five minutes
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
-def _kind(metadata: Mapping[str, Any]) -> bool:
+def _is_crash(metadata: Mapping[str, Any]) -> bool:
     return metadata["report"].kind == "crash"
 
 
@@ -61,7 +61,7 @@ def _route(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _topic(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    # Only what stands before the colon: the rest of a topic is a user.
+    # Cut at the colon: the rest of a topic is a user's id.
     return {"topic": str(metadata["topic"]).partition(":")[0], "result": metadata["result"]}
 
 
@@ -96,13 +96,13 @@ METRICS: Final[tuple[Metric, ...]] = (
     Counter("bitnexus_breaker_transitions_total", ("bridge", "breaker"),
             "Transitions of circuit breakers", None, ("service", "to")),
     Counter("bitnexus_flag_evaluations_total", ("flags", "variant"),
-            "Answers to the question whether a flag is on", None, ("flag", "on")),
+            "Evaluations of a flag for a user", None, ("flag", "on")),
     Counter("bitnexus_crashes_total", ("runtime", "report"), "Processes that crashed", None, ("module",),
-            keep=_kind, tag_values=_crashed),
-    Counter("bitnexus_child_restarts_total", ("runtime", "report"), "Children that ended and were dealt with by their supervisor",
+            keep=_is_crash, tag_values=_crashed),
+    Counter("bitnexus_child_restarts_total", ("runtime", "report"), "Exits of children that their supervisor handled",
             None, ("supervisor", "child"), keep=_restarted, tag_values=_child),
     Distribution("bitnexus_long_schedule_seconds", ("runtime", "long_schedule"),
-                 "Turns of a process that held the event loop for long", "duration",
+                 "Turns of a process that blocked the event loop", "duration",
                  buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)),
     Distribution("bitnexus_event_loop_lag_seconds", ("runtime", "event_loop_lag"),
                  "How late the event loop runs a timer", "lag", buckets=SECONDS),
@@ -124,7 +124,7 @@ class Instruments:
 
     @property
     def seconds(self) -> float:
-        """Since this server began to measure, as it started."""
+        """How long this server has been measuring: since its start."""
         return time.time() - self.started
 
     def close(self) -> None:
@@ -150,7 +150,7 @@ class Instruments:
         }
 
     def sample(self, engine: Engine) -> dict[str, Any]:
-        """The figures since the sample before, appended to `samples`. Rates are per second, times in milliseconds."""
+        """Appends to `samples`, and returns, the statistics since the previous sample. Rates are per second, times in ms."""
         now, before = self._totals(), self._before
         self._before = now
         seconds = max(now["at"] - before["at"], 1e-6)
@@ -181,7 +181,7 @@ class Instruments:
         return made
 
     def begin_known(self, engine: Engine) -> None:
-        """Counters of what the tree is known to hold, its static children and circuit breakers, begin at 0."""
+        """Exports counters of static children and circuit breakers as 0 before their first event, so that rates include it."""
         for known in supervision_tree.entries("root", engine):
             self.store.begin("bitnexus_child_restarts_total", (known.supervisor, known.child))
             if known.module:
@@ -199,7 +199,7 @@ class Instruments:
 
 
 def _variants(event: tuple[str, ...], measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-    # One answer evaluates many flags; each is an event of its own here, so that it can be counted by variant.
+    # One request evaluates many flags; each gets an event of its own, so that it can be counted by variant.
     for name, on in metadata["flags"].items():
         telemetry.execute(("flags", "variant"), {}, {"flag": name, "on": "true" if on else "false"})
 
@@ -212,7 +212,7 @@ def _ms(seconds: float | None) -> float | None:
 
 
 def resident_memory() -> int:
-    """What this process occupies, in bytes."""
+    """The resident set size of this process, in bytes."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * _PAGE
@@ -221,7 +221,7 @@ def resident_memory() -> int:
 
 
 def gauges(engine: Engine) -> dict[str, Any]:
-    """What there is right now: processes, sockets, queued messages, pool, ledger, breakers. Reads only; cheap with many."""
+    """The current values: processes, sockets, queued messages, pool, ledger, breakers. Sends no message."""
     names = engine.names
     longest, name = 0, None
     total = 0
@@ -249,13 +249,13 @@ def gauges(engine: Engine) -> dict[str, Any]:
 
 
 def ledger_seq(server: Pid | None) -> int | None:
-    """The newest entry that the ledger server knows of; None while it does not know."""
+    """The newest entry that the ledger server knows; None before it has read the head."""
     head = None if server is None else process_info.peek(server, "head")
     return None if head is None else head.seq
 
 
 def breakers(engine: Engine) -> dict[str, str]:
-    """State of each circuit breaker by its name."""
+    """The state of each circuit breaker by its name."""
     return {name: str(process_info.peek(pid, "state")) for name, pid in _breakers(engine).items()}
 
 

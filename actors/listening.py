@@ -1,7 +1,7 @@
 """The sockets that a server listens on: opened here, or inherited from the parent of several servers.
 
-Servers that share a port each have a socket with SO_REUSEPORT. The parent opens those and keeps them, so that connections
-which wait in one while its server is replaced or restarted are served by the next.
+Servers that share a port each have a socket with SO_REUSEPORT. The parent opens these and keeps them open, so that connections
+waiting in one while its server is replaced or restarted are accepted by the next server.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def open_sockets(host: str, port: int) -> list[socket.socket]:
         try:
             return bind(host, port)
         except OSError as error:
-            # The socket of a predecessor that was killed is closed a moment after it.
+            # The socket of a killed predecessor is closed a moment after its death.
             if error.errno != errno.EADDRINUSE or not left:
                 raise EndpointError(_why(error, host, port)) from None
         await asyncio.sleep(BIND_PAUSE_SECONDS)
@@ -42,7 +42,7 @@ async def open_sockets(host: str, port: int) -> list[socket.socket]:
 
 
 def open_shared(host: str, port: int, servers: int) -> list[list[socket.socket]]:
-    """The listening sockets of so many servers on one port, a list for each. Raises EndpointError."""
+    """The listening sockets of several servers on one port, a list for each server. Raises EndpointError."""
     # SO_REUSEPORT alone would not notice another program of this user on the port.
     check_port(host, port)
     shared: list[list[socket.socket]] = []
@@ -59,7 +59,7 @@ def open_shared(host: str, port: int, servers: int) -> list[list[socket.socket]]
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises EndpointError, one line, when the server could not listen here now."""
+    """Raises EndpointError, one line, if the server could not listen here now."""
     if port == 0 or settings.current().listen_sockets:
         return
     try:
@@ -82,7 +82,7 @@ def _inherited(number: int) -> socket.socket:
 
 def _why(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"PORT: {port} on {host} is taken by another program; stop it or choose another PORT"
+        return f"PORT: {port} on {host} is in use by another program; stop it or choose another PORT"
     if error.errno == errno.EACCES:
         return f"PORT: {port} on {host} is not allowed for this user; choose a PORT above 1023"
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:

@@ -1,4 +1,4 @@
-"""What supervisor.toml names by "module:attribute", for workers whose arguments are functions of a floor above."""
+"""Loading objects that supervisor.toml names as "module:attribute": workers get functions of a higher floor as arguments."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from runtime import tree_config
 
 
-def named(name: str) -> Any:
-    """What "module:attribute" names. Raises TreeConfigError, one line."""
+def load(name: str) -> Any:
+    """The object that "module:attribute" names. Raises TreeConfigError, one line."""
     module, _, attribute = name.partition(":")
     try:
         found = importlib.import_module(module)

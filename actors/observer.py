@@ -1,13 +1,13 @@
-"""The observer: takes a sample a second, and publishes changes of the tree to the operators' channels.
+"""The observer: takes a sample each second, and publishes it, reports and changes of the tree to the operators' channels.
 
-Topic `admin:observer:NODE` tells of that node, on whichever node the console's socket is; `admin:observer` of the node that the
-socket is on. Events: `stats` (one sample), `tree` (the tree without the children of dynamic supervisors, when it has changed) and
-`report` (crash and supervisor reports, in short). Changes within FLUSH_MS go together and at most MAX_REPORTS reports go in one
-flush, so that a storm of crashes costs little. Nobody there: nothing is built. An observer whose node has consoles that watch
-another one asks that one's observer, each second, to go on.
+Topic `admin:observer:NODE` is about that node, whichever node the console's socket is on; `admin:observer` is about the socket's
+own node. Events: `stats` (one sample), `tree` (the tree without the children of dynamic supervisors, when it has changed),
+`report` (crash and supervisor reports, shortened) and `missed` (how many more there were). Reports are published every FLUSH_MS,
+at most MAX_REPORTS at once, so that a storm of crashes costs little. Without subscribers nothing is computed. An observer whose
+node has subscribers for another node's topic renews its `WatchFrom` there each second.
 
-Messages: `SampleDue` and `PublishReports`, its own timers. Cast: `WatchFrom` of other nodes' observers. What it measured lives in
-`actors.instruments` and survives its crash.
+Messages: `SampleDue` and `PublishReports`, its own timers. Cast: `WatchFrom` of other nodes' observers. Samples and reports are
+kept by `actors.instruments`, and survive its crash.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from runtime.phoenix.pubsub import whereis
 
 TOPIC: Final = "admin:observer"
 TICK_MS: Final = 1000
-WATCH_SECONDS: Final = 3.5  # how long a `WatchFrom` holds
+WATCH_SECONDS: Final = 3.5  # how long a `WatchFrom` is valid
 LAG_MS: Final = 100
 FLUSH_MS: Final = 80
 MAX_REPORTS: Final = 20
@@ -42,7 +42,7 @@ class SampleDue:
 
 @dataclass(frozen=True, slots=True)
 class PublishReports:
-    """Time to publish the reports that came in."""
+    """Time to publish the reports that have come in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ codec.register(WatchFrom)
 
 
 class Observer(GenServer):
-    """The process behind the console. `root` is the name at the top of the tree, `pubsub` where its channels subscribe."""
+    """The process behind the console. `root` is the name of the tree's root, `pubsub` that of the PubSub."""
 
     def init(self, root: str = "root", pubsub: str = "pubsub") -> None:
         self.root, self.pubsub = root, pubsub
@@ -65,7 +65,7 @@ class Observer(GenServer):
         self.missed = 0
         self.flushing = False
         self.shown: dict[str, Any] | None = None
-        self.watching: dict[str, float] = {}  # other nodes, and until when
+        self.watching: dict[str, float] = {}  # other nodes with subscribers for this one -> until when
         self.own_topic = f"{TOPIC}:{own_name()}"
         self.engine = current_engine()
         listener = self._on_report
@@ -104,7 +104,7 @@ class Observer(GenServer):
         return None
 
     def _measure_lag(self) -> None:
-        # On the loop itself, not as a message: the messages waiting for this process must not count as lag.
+        # A callback of the loop, not a message: waiting in this process's mailbox must not count as lag.
         now = self.engine.now()
         lag = max(0.0, now - self._due)
         self.instruments.lag = max(self.instruments.lag, lag)
@@ -113,7 +113,7 @@ class Observer(GenServer):
         self._lag_timer = self.engine.call_later(LAG_MS / 1000, self._measure_lag)
 
     def _on_report(self, entry: LoggedReport) -> None:
-        """A report: called where a process died, so it only takes note."""
+        """Queues a report. Called while a process dies, so it must be quick."""
         if entry.report.kind != "progress":
             if len(self.pending) < MAX_REPORTS:
                 self.pending.append(entry)
@@ -169,8 +169,8 @@ class Observer(GenServer):
 
 
 async def _read_head() -> None:
-    """Has the ledger server read its head, which it does when it is first asked."""
+    """Makes the ledger server read its head, which it does on its first call."""
     try:
         await ledger_server.head()
     except (Unavailable, Exit):
-        pass  # asked again at the next sample
+        pass  # tried again at the next sample

@@ -32,7 +32,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One line of `bitnexus config`: the value as text (secrets masked) and where it came from."""
+    """One line of `bitnexus config`: the value as text, with secrets masked, and where it came from."""
 
     name: str
     value: str
@@ -67,7 +67,7 @@ class Settings:
     database_pool_size: int = variable(
         "10",
         variables.whole(2, 200),
-        "connections of the pool of users' requests; what operators ask has two of its own",
+        "connections in the pool for users' requests; operators' requests have two of their own",
     )
     secret_key_base: str = variable(
         "",
@@ -78,8 +78,8 @@ class Settings:
     jwt_private_key: str = variable(
         "",
         variables.text,
-        "Ed25519 or RSA private key, PEM text or path: tokens are then signed EdDSA or RS256 and checked by "
-        "/.well-known/jwks.json",
+        "Ed25519 or RSA private key, PEM text or path: tokens are then signed with EdDSA or RS256 and verified with the keys "
+        "of /.well-known/jwks.json",
         secret=True,
     )
     jwt_previous_keys: tuple[str, ...] = variable(
@@ -90,17 +90,17 @@ class Settings:
     )
     jwt_issuer: str = variable("bitnexus", variables.text, "claim iss of tokens")
     jwt_audience: str = variable("bitnexus", variables.text, "claim aud of tokens")
-    jwt_leeway: int = variable("10", variables.whole(0, 300), "seconds by which clocks may differ")
+    jwt_leeway: int = variable("10", variables.whole(0, 300), "clock skew allowed, seconds")
     access_token_seconds: int = variable(
-        "3600", variables.whole(30, 86400), "life of an access token, seconds"
+        "3600", variables.whole(30, 86400), "lifetime of an access token, seconds"
     )
     refresh_token_seconds: int = variable(
-        "2592000", variables.whole(60, 31536000), "life of a refresh token, seconds"
+        "2592000", variables.whole(60, 31536000), "lifetime of a refresh token, seconds"
     )
     refresh_reuse_seconds: int = variable(
         "10",
         variables.whole(0, 60),
-        "how long a refresh token stays good after it was replaced, for another tab or a lost answer, seconds",
+        "how long a replaced refresh token stays valid, for another tab or a lost answer, seconds",
     )
     cors_origins: tuple[str, ...] = variable(
         "", variables.origins, "origins allowed to call from browsers, comma separated, or *"
@@ -108,7 +108,7 @@ class Settings:
     trusted_proxies: tuple[str, ...] = variable(
         "",
         variables.networks,
-        "addresses whose X-Forwarded-* is believed, or networks of them, comma separated, or *",
+        "proxies whose X-Forwarded-* headers are trusted: addresses or networks, comma separated, or *",
     )
     go_api_url: str = variable("", variables.service, "Go service behind /api/v1/services/go")
     services: tuple[tuple[str, str], ...] = variable(
@@ -117,17 +117,15 @@ class Settings:
     max_body_bytes: int = variable(
         "1048576",
         variables.whole(1024, 1 << 30),
-        "largest request body, bytes; 262144 at most where the server reads its fields",
+        "largest request body, bytes; JSON and forms at most 262144",
     )
     shutdown_grace_seconds: int = variable(
-        "5", variables.whole(0, 60), "how long open requests may finish at stop"
+        "5", variables.whole(0, 60), "how long open requests may take to finish at shutdown, seconds"
     )
     metrics_token: str = variable(
         "",
-        variables.matching(
-            "[!-~]([ -~]*[!-~])?", "ASCII characters, none but a space inside of it invisible"
-        ),
-        "bearer token of /metrics; unset, it is open on loopback alone",
+        variables.matching("[!-~]([ -~]*[!-~])?", "printable ASCII characters, without spaces at the ends"),
+        "bearer token for /metrics; unset, only loopback may read it",
         secret=True,
     )
     otel_exporter_otlp_endpoint: str = variable(
@@ -138,19 +136,19 @@ class Settings:
     cluster_url: tuple[str, ...] = variable(
         "",
         variables.nats_urls,
-        "NATS servers that join this server with others, nats://user:password@host:4222 or tls://..., comma separated; "
-        "unset for a server alone",
+        "NATS servers that connect this server to others, nats://user:password@host:4222 or tls://..., comma separated; "
+        "unset for a single server",
         secret=True,
     )
     cluster_name: str = variable(
         "bitnexus",
         variables.matching(r"[A-Za-z0-9_-]{1,64}", "letters, digits, - and _, at most 64"),
-        "which servers belong together: those of one name and one key",
+        "name of the cluster: servers with the same name and key belong together",
     )
     cluster_secret: str = variable(
         "",
         variables.text,
-        "key by which the servers of a cluster know each other, 32 bytes or more; unset, made from SECRET_KEY_BASE",
+        "key that authenticates the servers of a cluster, 32 bytes or more; unset, derived from SECRET_KEY_BASE",
         secret=True,
     )
     node_name: str = variable(
@@ -158,22 +156,22 @@ class Settings:
         variables.matching(
             r"[A-Za-z0-9_-]{1,64}@[A-Za-z0-9_.-]{1,200}", "name@host: letters, digits, - and _"
         ),
-        "this server's name among the others, each its own; unset, bitnexus@ and the host's name",
+        "this server's name in the cluster, unique; unset, bitnexus@ and the host name",
     )
     cluster_credentials: str = variable(
         "",
         variables.readable_file,
-        "path of a NATS .creds file (JWT and seed), where the NATS servers ask for one",
+        "path of a NATS .creds file (JWT and seed), if the NATS servers require one",
     )
     cluster_ca: str = variable(
         "",
         variables.readable_file,
-        "path of the CA certificates that NATS servers are checked by; unset, the system's",
+        "path of the CA certificates to verify NATS servers with, PEM; unset, the system's",
     )
     cluster_cert: str = variable(
-        "", variables.readable_file, "path of the certificate that NATS servers are shown, PEM"
+        "", variables.readable_file, "path of the client certificate for NATS servers, PEM"
     )
-    cluster_key: str = variable("", variables.readable_file, "path of its private key, PEM")
+    cluster_key: str = variable("", variables.readable_file, "path of that certificate's private key, PEM")
     nodes: int = variable(
         "1", variables.whole(1, 64), "server processes that `bitnexus serve` starts on this machine"
     )
@@ -187,7 +185,7 @@ class Settings:
     access_log: str = variable(
         "off",
         variables.one_of("off", "errors", "all"),
-        "off, errors (a line for each answer of 400 and more, bounded for each client) or all",
+        "off, errors (a line for each response of 400 and above, limited per client) or all",
     )
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -222,9 +220,9 @@ def load(
 ) -> Settings:
     """Read and check every variable of `env` (default: the process's environment).
 
-    Raises `ConfigError`, one line, on the first wrong value; with `any_secret` not for a SECRET_KEY_BASE that prod refuses,
-    which the caller then tells. With `faults` raises none: they are added to it, and the defaults stand in. Makes no file: see
-    `development_key`.
+    Raises `ConfigError`, one line, on the first wrong value. With `any_secret` it accepts a SECRET_KEY_BASE that prod refuses;
+    the caller then checks it. With `faults` it raises nothing: errors are appended to the list, and wrong values are replaced by
+    defaults. Creates no file: see `signing_secret`.
     """
     env = os.environ if env is None else env
     values: dict[str, Any] = {}
@@ -251,7 +249,7 @@ def load(
         if faults is None:
             raise
         named = str(fault).partition(":")[0]
-        if not any(str(one).startswith(named) for one in faults):  # else its default was looked at
+        if not any(str(one).startswith(named) for one in faults):  # else it is the default that was checked
             faults.append(fault)
     return settings
 
@@ -293,7 +291,7 @@ def weakness(secret: str) -> str:
     if size < MIN_SECRET_BYTES:
         return f"{size} bytes, {MIN_SECRET_BYTES} needed"
     if len(set(secret)) < 10:
-        return "the same few characters again and again"
+        return "too few different characters"
     lowered = secret.lower()
     for word in WEAK_WORDS:
         if lowered.startswith(word):
@@ -302,7 +300,7 @@ def weakness(secret: str) -> str:
 
 
 def signing_secret(settings: Settings) -> tuple[str, str]:
-    """The HS256 key and where it came from; in dev, one is made and kept in DATA_DIR when none is set.
+    """The HS256 key and where it came from; when none is set, dev generates one and keeps it in DATA_DIR.
 
     The file is readable by its owner alone. Raises `ConfigError` when it can't be read or written.
     """
@@ -320,11 +318,13 @@ def signing_secret(settings: Settings) -> tuple[str, str]:
     except FileExistsError:
         return path.read_text().strip(), str(path)
     except OSError as error:
-        raise ConfigError(f"DATA_DIR: can't keep the development key in {path} ({error.strerror})") from None
+        raise ConfigError(
+            f"DATA_DIR: can't read or write the development key {path} ({error.strerror})"
+        ) from None
 
 
 def node_name(settings: Settings) -> str:
-    """The name of this server among others."""
+    """This server's name in the cluster: NODE_NAME, else bitnexus@ and the host name."""
     if settings.node_name:
         return settings.node_name
     return "bitnexus@" + (re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()) or "localhost")

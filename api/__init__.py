@@ -1,1 +1,1 @@
-"""The interface of BitNexus: HTTP routes, Phoenix socket transports, sign-in, operators' endpoints and pages."""
+"""The interface of BitNexus: HTTP routes, Phoenix sockets, sign-in, operators' endpoints, pages, command line."""

@@ -1,9 +1,8 @@
-"""The HTTP application: finds the operation of a request, enforces its contract, answers.
+"""The HTTP application: routes a request to its operation, enforces the operation's contract, and answers.
 
-In this order: path (404), method (405), token (401), role (403), body size (413), content type (415), JSON
-(400), fields (422), then the handler. Every failure is answered in the one error form. The application
-keeps no state of its own beside caches; what its operations share stands in `Context`, and what it changes goes to an
-actor or the database.
+Checks run in this order: path (404), method (405), lane (503), token (401), role (403), query (422), content type (415), body
+size (413), JSON (400), fields (422). Then the handler runs. Every failure is answered in one error format. The application keeps
+no state except caches: operations share a `Context`, and changes go to an actor or the database.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ ROUTES: tuple[Routes, ...] = (
 
 REQUEST = telemetry.Span("http", "request")
 
-# Bytes of a body whose fields are read: many times what any operation needs, 15 ms at its worst.
+# Bytes of a JSON body: many times what any operation needs, and parsed in 15 ms at worst.
 MAX_JSON = 256 * 1024
 
 NOSNIFF = response_encoder.constant(b"x-content-type-options", b"nosniff")
@@ -87,7 +86,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:=+/@-]{1,200}")
 
 
 class App:
-    """All requests: `handler` takes them, sockets' included."""
+    """The application of one server: `handler` takes every request, those of Phoenix sockets included."""
 
     def __init__(self, settings: Settings, routes: tuple[Routes, ...] = ROUTES) -> None:
         self.context = Context(settings)
@@ -95,7 +94,7 @@ class App:
         openapi.describe(self.router)
         self.cors = Cors(settings)
         self.pages = Pages()
-        self._failures = FailureLog(_later)
+        self._failures = FailureLog(_call_later)
         self._max_body = settings.max_body_bytes
         self._max_json = min(settings.max_body_bytes, MAX_JSON)
         self._prefix = os.urandom(5).hex()
@@ -105,12 +104,12 @@ class App:
         self.handler = access_log(self._sockets.handle, settings.access_log)
 
     def refusal(self, status: int, reason: str) -> Response:
-        """The answer to what is no request, in the one error form."""
+        """The answer to bytes that are no valid request, in the API's error format."""
         error = overloaded() if status == 503 else ApiError(status, f"{reason[:1].upper()}{reason[1:]}")
         return Response(status, error.body(), [JSON_HEADER, NOSNIFF, NO_STORE, *error.headers])
 
     def sheddable(self, request: http.Request) -> bool:
-        """Whether a request may be refused for want of time: what has a lane may."""
+        """Whether the server may refuse this request under overload: only operations that have a lane."""
         if request.upgrade:
             return False
         found = self.router.find(request.path)
@@ -118,116 +117,116 @@ class App:
         return operation is not None and operation.lane is not None
 
     def session_changed(self, change: Change) -> None:
-        """A session has ended, or a user's rights have changed: here, on another server, or by somebody in the database."""
+        """A session has ended or a user's rights have changed: here, on another server, or directly in the database."""
         sessions, row = self.context.sessions, change.row
         if row.get("session_id") is not None:
             sessions.session_ended(UUID(row["session_id"]))
         elif "active" in row:
             sessions.rights_changed(UUID(row["user_id"]), row["role"], row["active"])
-        else:  # written by an older server
-            sessions.forget()
+        else:  # a notification from a server of an older version
+            sessions.reload()
 
     async def preload(self) -> None:
         """Reads who may not, so that the first requests need not wait for it."""
         await self.context.sessions.load()
 
     def guess_made(self, guess: Guess) -> None:
-        """Another server of the cluster has checked a password."""
+        """Another server of the cluster has checked a password: counts it for the throttle here as well."""
         self.context.guesses.count(guess)
 
     def close(self) -> None:
-        """Ends what the application keeps beside the actors."""
+        """Releases what the application holds besides actors: the password threads."""
         self.context.close()
 
-    def handle(self, asked: http.Request) -> Awaitable[Response | None] | Response | None:
-        """The answer to what is no socket's.
+    def handle(self, http_request: http.Request) -> Awaitable[Response | None] | Response | None:
+        """The answer to a request that is not for a Phoenix socket; None if the client has gone.
 
-        At once where nothing has to be waited for: without a coroutine, a task, or a context of its own.
+        A request that has nothing to wait for is answered at once, without a coroutine, a task or a context of its own.
         """
-        given = asked.headers.get(b"x-request-id")
+        given = http_request.headers.get(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
             request_id = given.decode()
         else:
             request_id = f"{self._prefix}-{next(self._count):x}"
-        request = _Request(self.context, asked, request_id)
+        request = _Request(self.context, http_request, request_id)
         if REQUEST.start_attached:
             return self._traced(request)
         if REQUEST.active:
             request.began = perf_counter()
         try:
-            outcome = self._begin(request)
+            outcome = self._dispatch(request)
         except Exception as error:
-            outcome = self._failed(request, error)
+            outcome = self._error_response(request, error)
         if outcome is None or type(outcome) is Response:
-            self._leave(request)
-            return self._finished(request, outcome)
-        return self._waited(request, outcome)  # type: ignore[arg-type]
+            self._leave_lane(request)
+            return self._finish(request, outcome)
+        return self._await_answer(request, outcome)  # type: ignore[arg-type]
 
-    async def _waited(self, request: ApiRequest, answering: Awaitable[Response]) -> Response | None:
+    async def _await_answer(self, request: ApiRequest, answering: Awaitable[Response]) -> Response | None:
         current_request.set(request)
         response: Response | None
         try:
             response = await answering
         except Exception as error:
-            response = self._failed(request, error)
+            response = self._error_response(request, error)
         finally:
-            self._leave(request)
-        return self._finished(request, response)
+            self._leave_lane(request)
+        return self._finish(request, response)
 
     async def _traced(self, request: ApiRequest) -> Response | None:
-        """For those who listen to the start of requests: in a context of its own from there on, where a trace can be kept."""
-        asked = request.http
+        """Handles a request when somebody listens to its start event: in a context of its own, which can hold a trace."""
+        http_request = request.http
         span = REQUEST.start(
-            {"method": asked.method, "fields": asked.fields, "request_id": request.request_id}
+            {"method": http_request.method, "fields": http_request.fields, "request_id": request.request_id}
         )
         current_request.set(request)
         response: Response | None
         try:
-            outcome = self._begin(request)
+            outcome = self._dispatch(request)
             response = outcome if isinstance(outcome, Response) else await outcome
         except Exception as error:
-            response = self._failed(request, error)
+            response = self._error_response(request, error)
             if response is None:
                 span.exception(error)
         finally:
-            self._leave(request)
-        response = self._finished(request, response)
+            self._leave_lane(request)
+        response = self._finish(request, response)
         if response is not None:
             span.stop(route=_route(request), status=response.status)
         return response
 
-    def _finished(self, request: ApiRequest, response: Response | None) -> Response | None:
-        """The answer with what all answers have; None if there is nobody to take it."""
+    def _finish(self, request: ApiRequest, response: Response | None) -> Response | None:
+        """Adds the header fields that every answer has, and ends the request's telemetry span."""
         if response is None:
             return None
-        asked, operation, out = request.http, request.operation, response.headers
-        _protect(out)
+        http_request, operation, out = request.http, request.operation, response.headers
+        _add_protection(out)
         out.append((b"x-request-id", request.request_id.encode()))
-        origin = asked.headers.get(b"origin")
+        origin = http_request.headers.get(b"origin")
         if origin is not None:
             self.cors.add(out, origin, operation)
         if request.began:
-            about = {
-                "method": asked.method, "fields": asked.fields, "request_id": request.request_id,
+            metadata = {
+                "method": http_request.method, "fields": http_request.fields, "request_id": request.request_id,
                 "route": _route(request), "status": response.status,
             }  # fmt: skip
-            REQUEST.ended(perf_counter() - request.began, about)
+            REQUEST.ended(perf_counter() - request.began, metadata)
         return response
 
-    def _failed(self, request: ApiRequest, error: Exception) -> Response | None:
+    def _error_response(self, request: ApiRequest, error: Exception) -> Response | None:
         operation = request.operation
-        request.refused = None  # if that was raised, it holds the request
-        before = current_request.set(request)  # for what is logged here
+        request.token_error = None  # its traceback would hold the request: a reference cycle
+        before = current_request.set(request)  # for log lines written here
         try:
             if isinstance(error, BodyError):
                 if error.status == DISCONNECTED:
                     if request.began:
-                        about = {
+                        metadata = {
                             "method": request.method,
                             "fields": request.http.fields,
                             "request_id": request.request_id,
                         }
-                        REQUEST.ended(perf_counter() - request.began, about, error)
+                        REQUEST.ended(perf_counter() - request.began, metadata, error)
                     return None
                 error = ApiError(error.status, error.reason)
             elif not isinstance(error, ApiError):
@@ -242,95 +241,97 @@ class App:
             return operation.error_format.response(error)
         return Response(error.status, error.body(), [JSON_HEADER, *error.headers])
 
-    def _begin(self, request: ApiRequest) -> Response | Awaitable[Response]:
-        """The answer, or what is still to be waited for. Raises what `_failed` takes."""
-        asked = request.http
-        found = self.router.find(asked.path)
+    def _dispatch(self, request: ApiRequest) -> Response | Awaitable[Response]:
+        """The answer, or an awaitable of it. Raises what `_error_response` handles."""
+        http_request = request.http
+        found = self.router.find(http_request.path)
         if found is None:
-            if asked.path == "*":
+            if http_request.path == "*":
                 return Response(204, b"", [(b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")])
-            page = self.pages.find(request.path, asked.headers)
+            page = self.pages.find(request.path, http_request.headers)
             if page is None:
                 raise ApiError(404)
-            return page if asked.method in ("GET", "HEAD") else _read_only(asked.method)
+            return page if http_request.method in ("GET", "HEAD") else _read_only(http_request.method)
         methods, request.params = found
-        operation = methods.get(asked.method)
+        operation = methods.get(http_request.method)
         if operation is None:
-            if asked.method == "HEAD" and "GET" in methods:
+            if http_request.method == "HEAD" and "GET" in methods:
                 operation = methods["GET"]
             else:
-                request.operation = next(iter(methods.values()))  # any of them: they share their CORS
-                return self._other_method(asked.method, methods, asked.headers)
+                request.operation = next(iter(methods.values()))  # any of them: all have the same CORS rules
+                return self._other_method(http_request.method, methods, http_request.headers)
         request.operation = operation
         if operation.lane is not None:
             self.context.lanes.check(operation.lane)
         if operation.roles is not None:
-            principal = self._known(request, operation)
-            if principal is None and request.refused is None:
-                return self._authenticated(request, operation)
+            principal = self._authenticate_from_memory(request, operation)
+            if principal is None and request.token_error is None:
+                return self._authenticate_then_answer(request, operation)
             if principal is not None:
-                _admit(request, operation, principal)
-        return self._admitted(request, operation)
+                _authorize(request, operation, principal)
+        return self._read_then_answer(request, operation)
 
-    def _known(self, request: ApiRequest, operation: Operation) -> Principal | None:
+    def _authenticate_from_memory(self, request: ApiRequest, operation: Operation) -> Principal | None:
         try:
-            return access.known(self.context.sessions, request)
+            return access.principal_from_memory(self.context.sessions, request)
         except ApiError as error:
-            if not _excused(request, operation, error):
+            if not _may_go_without_token(request, operation, error):
                 raise
             return None
 
-    async def _authenticated(self, request: ApiRequest, operation: Operation) -> Response:
+    async def _authenticate_then_answer(self, request: ApiRequest, operation: Operation) -> Response:
         try:
-            _admit(request, operation, await access.principal(self.context.sessions, request))
+            _authorize(request, operation, await access.principal(self.context.sessions, request))
         except ApiError as error:
-            if not _excused(request, operation, error):
+            if not _may_go_without_token(request, operation, error):
                 raise
-        outcome = self._admitted(request, operation)
+        outcome = self._read_then_answer(request, operation)
         return outcome if isinstance(outcome, Response) else await outcome
 
-    def _admitted(self, request: ApiRequest, operation: Operation) -> Response | Awaitable[Response]:
-        asked = request.http
+    def _read_then_answer(self, request: ApiRequest, operation: Operation) -> Response | Awaitable[Response]:
+        http_request = request.http
         if operation.query is not None:
-            raw = asked.query
+            raw = http_request.query
             request.query = operation.query.strings(query_pairs(raw.encode("latin-1")) if raw else {})
-        elif asked.query and operation.takes_no_query:
-            refuse_query(asked.query)
+        elif http_request.query and operation.takes_no_query:
+            refuse_query(http_request.query)
         if operation.body is not None or operation.raw_body:
-            given = asked.headers.get(b"content-type", b"")
+            given = http_request.headers.get(b"content-type", b"")
             request.content_type = JSON if given == JSON_TYPE else _media_type(given)
             if operation.body is not None:
                 _check_content_type(request, operation)
             try:
-                data = asked.body.whole(self._max_body if operation.raw_body else self._max_json)
+                data = http_request.body.whole(self._max_body if operation.raw_body else self._max_json)
             except BodyError as error:
-                raise request.refused or error from None
+                raise request.token_error or error from None
             if data is None or len(data) >= turns.HEAVY:
-                return self._with_body(request, operation, data)
+                return self._read_body_then_answer(request, operation, data)
             _read_body(request, operation, data)
-        return self._handled(request, operation)
+        return self._call_handler(request, operation)
 
-    async def _with_body(self, request: ApiRequest, operation: Operation, data: bytes | None) -> Response:
+    async def _read_body_then_answer(
+        self, request: ApiRequest, operation: Operation, data: bytes | None
+    ) -> Response:
         if data is None:
             try:
                 data = await request.http.body.read(self._max_body if operation.raw_body else self._max_json)
             except BodyError as error:
-                raise request.refused or error from None
+                raise request.token_error or error from None
         if len(data) >= turns.HEAVY:
             await turns.take()
         _read_body(request, operation, data)
-        outcome = self._handled(request, operation)
+        outcome = self._call_handler(request, operation)
         return outcome if isinstance(outcome, Response) else await outcome
 
-    def _handled(self, request: ApiRequest, operation: Operation) -> Response | Awaitable[Response]:
+    def _call_handler(self, request: ApiRequest, operation: Operation) -> Response | Awaitable[Response]:
         if operation.lane is not None:
             owner = request.principal.subject if request.has_principal else request.caller
             self.context.lanes.enter(operation.lane, owner)
             request.lane_owner = owner
         return operation.handler(request)
 
-    def _leave(self, request: ApiRequest) -> None:
-        """The work is done, or will not be: the lane that it was admitted to has room again."""
+    def _leave_lane(self, request: ApiRequest) -> None:
+        """Frees the request's place in its lane, however it ended."""
         owner, operation = request.lane_owner, request.operation
         if owner is not None:
             assert operation is not None and operation.lane is not None
@@ -348,19 +349,20 @@ class App:
         raise ApiError(405, headers=[allow])
 
 
-def _admit(request: ApiRequest, operation: Operation, principal: Principal) -> None:
+def _authorize(request: ApiRequest, operation: Operation, principal: Principal) -> None:
     assert operation.roles is not None
     if principal.role not in operation.roles:
         raise ApiError(403)
     request.principal = principal
 
 
-def _excused(request: ApiRequest, operation: Operation, error: ApiError) -> bool:
-    """Whether the operation can do without a token, and is told why. Raised in here, the error would hold itself."""
+def _may_go_without_token(request: ApiRequest, operation: Operation, error: ApiError) -> bool:
+    """Whether the operation runs without a token all the same; the error is then kept for it in `request.token_error`."""
     if not operation.token_optional or error.status != 401:
         return False
-    request.refused = error.with_traceback(None)
-    error.__context__ = None  # its frames hold the request
+    # The frames of a traceback hold the request, and with it the error: a reference cycle.
+    request.token_error = error.with_traceback(None)
+    error.__context__ = None
     return True
 
 
@@ -371,11 +373,11 @@ def _read_body(request: ApiRequest, operation: Operation, data: bytes) -> None:
     try:
         request.body = operation.body.json(data)
     except ApiError as error:
-        raise request.refused or error from None
+        raise request.token_error or error from None
 
 
 def _read_only(method: str) -> Response:
-    """The answer of a page to a method that does not read it."""
+    """The answer of a page to a method other than GET and HEAD. Raises ApiError 405 unless it is OPTIONS."""
     allow = (b"allow", b"GET, HEAD, OPTIONS")
     if method != "OPTIONS":
         raise ApiError(405, headers=[allow])
@@ -386,13 +388,13 @@ def _route(request: ApiRequest) -> str:
     return request.operation.path if request.operation is not None else "(none)"
 
 
-def _later(seconds: float, call: Callable[[], None]) -> None:
-    # Not in the context of the request at hand: the line is not about that one alone.
+def _call_later(seconds: float, call: Callable[[], None]) -> None:
+    # In an empty context: the log line counts many requests and must not name the current one.
     asyncio.get_running_loop().call_later(seconds, call, context=contextvars.Context())
 
 
-def _protect(out: Headers) -> None:
-    """What a browser must not make of an answer: another type than it has, or a copy, unless the answer itself allows one."""
+def _add_protection(out: Headers) -> None:
+    """Forbids browsers to guess another content type and, unless the answer has a cache-control of its own, to store it."""
     typed = cached = False
     for name, _value in out:
         if name == b"x-content-type-options":
@@ -419,5 +421,5 @@ def _check_content_type(request: ApiRequest, operation: Operation) -> None:
 
 
 def create_app(settings: Settings | None = None) -> App:
-    """The application for these settings (default: those in force). Raises ConfigError on an unusable key."""
+    """The application for these settings, by default those in force. Raises ConfigError for a key that can't be used."""
     return App(settings or settings_module.current())

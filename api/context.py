@@ -16,7 +16,7 @@ from api.security.tokens import Keyring
 
 
 class Context:
-    """Made once for each server. Raises ConfigError on an unusable key."""
+    """Made once for each server. Raises ConfigError for a key that can't be used."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -24,12 +24,12 @@ class Context:
         self.sessions = Sessions(self.keyring, settings.access_token_seconds + settings.jwt_leeway)
         self.passwords = Passwords()
         self.guesses = Guesses()
-        self.sign_ups = Bucket(burst=30, rate=0.5)  # of e-mail addresses
+        self.sign_ups = Bucket(burst=30, rate=0.5)  # of e-mail addresses, by caller
         self.lanes = Lanes()
         self.started = time.time()
 
     def close(self) -> None:
-        """Ends what it keeps beside the actors."""
+        """Ends the password threads."""
         self.passwords.close()
 
 

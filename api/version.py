@@ -9,7 +9,7 @@ from typing import Final
 def _installed() -> str:
     try:
         return version("bitnexus")
-    except PackageNotFoundError:  # run from a folder that nobody has installed
+    except PackageNotFoundError:  # run from a source tree that is not installed
         return "0"
 
 

@@ -26,7 +26,7 @@ FROM users u WHERE u.id = $1
 
 # Who may not, and who may more: what a server keeps in memory of every user and session. $1: seconds that an access token lives.
 ENDED_SESSIONS = "SELECT session_id FROM ended_sessions WHERE ended_at > now() - make_interval(secs => $1)"
-NOT_PLAIN = "SELECT id, role, active FROM users WHERE role <> 'user' OR NOT active"
+PRIVILEGED_OR_INACTIVE = "SELECT id, role, active FROM users WHERE role <> 'user' OR NOT active"
 
 # Newest first; $2, $3: inserted_at and id of the last row of the page before.
 PAGE = f"""

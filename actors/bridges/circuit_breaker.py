@@ -1,10 +1,9 @@
-"""The circuit breaker of one Go service: lets calls pass while the service answers, spares it while it does not.
+"""The circuit breaker of one Go service: lets calls pass while the service answers, and refuses them while it does not.
 
-It owns nothing but its state. Calls it takes: `Permit` before each attempt, `GetState` for its state; casts:
-`AttemptSucceeded` and `AttemptFailed` after each. `closed` lets all pass; after `failures` failures in a row it is `open`
-and refuses; after `reset` ms it is `half_open` and lets one trial through: its success closes, its failure
-opens again for twice as long, up to `longest`. If it crashes it starts closed: at worst a few calls learn
-anew that the service is down.
+It owns nothing but its state. Calls: `Permit` before each attempt, `GetState`. Casts: `AttemptSucceeded` or `AttemptFailed` after
+each attempt. `closed` lets all attempts pass; after `failures` failures in a row it is `open` and refuses them; after `reset` ms
+it is `half_open` and lets one trial pass, whose success closes it and whose failure opens it for twice as long, up to `longest`.
+If it crashes it starts closed: at worst a few calls find out again that the service is down.
 """
 
 from __future__ import annotations
@@ -31,34 +30,34 @@ log = logging.getLogger("bitnexus.bridges")
 
 @dataclass(frozen=True, slots=True)
 class Permit(CallRequest["Granted | Refused"]):
-    """May an attempt be made? The answer is `Granted` or `Refused`."""
+    """Asks whether an attempt may be made: `Granted` or `Refused`."""
 
 
 @dataclass(frozen=True, slots=True)
 class GetState(CallRequest[str]):
-    """The state: "closed", "open" or "half_open"."""
+    """Asks for the state: "closed", "open" or "half_open"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """Go ahead, and report `AttemptSucceeded` or `AttemptFailed`."""
+    """The attempt may be made; `AttemptSucceeded` or `AttemptFailed` must follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Not now; `retry_after` in ms."""
+    """No attempt now; `retry_after` in ms."""
 
     retry_after: float
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptSucceeded:
-    """An attempt got an answer that shows the service alive."""
+    """An attempt got an answer that shows that the service works."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """An attempt failed; `why` for people."""
+    """An attempt failed; `why` is for the log."""
 
     why: str
 
@@ -81,7 +80,7 @@ class CircuitBreaker(StateMachine):
         self.trial = trial
         self.failures = 0
         self.wait = reset  # of the next opening
-        self.until = 0.0  # when an open breaker tries again, ms of the engine's clock
+        self.until = 0.0  # when an open breaker becomes half-open, ms of the engine's clock
         self.why = ""
         self.trying = False  # half-open: the trial is under way
         return InitialState("closed")
@@ -124,7 +123,7 @@ class CircuitBreaker(StateMachine):
             case "cast", AttemptFailed(why):
                 self.why = why
                 return self._open("half_open")
-            case "state_timeout", _:  # whoever had the trial died with it
+            case "state_timeout", _:  # the caller died during the trial
                 self.trying = False
                 return KeepState()
         return self._other(event, content)

@@ -1,9 +1,8 @@
 """The bridge to one Go service: HTTP with a deadline, bounded concurrency, retries and a circuit breaker.
 
-It owns the connections to the service. It takes calls `Forward` and answers each with `ServiceResponse` or
-`BridgeError`, whatever happens to the service: one process per call does the work, so calls don't wait for
-each other, and one that crashes fails alone. Beyond `max_concurrency` calls wait, beyond `max_waiting` more
-they are refused. If the bridge crashes its callers get its exit reason and the connections are closed.
+It owns the connections to the service. Calls: `Forward` -> `ServiceResponse` or `BridgeError`. Each call has a process of its
+own, so calls don't wait for each other, and one that crashes fails alone. Beyond `max_concurrency` calls wait, beyond
+`max_waiting` more they are refused. If the bridge crashes, its callers get its exit reason and the connections are closed.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ from runtime import (
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 RETRIES: Final = 2
 RETRY_MS: Final = 50  # before the first retry, doubled for the next, with full jitter
-STATUSES: Final = range(200, 600)  # that an answer can have
+STATUSES: Final = range(200, 600)  # of final responses
 CALL_STOP: Final = ("bridge", "call", "stop")
-_NOT_PASSED_ON: Final = frozenset(  # of this connection alone, or said by us
+_NOT_FORWARDED: Final = frozenset(  # hop-by-hop fields, and fields that BitNexus sets itself
 
     {"connection", "keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade",
      "content-length", "content-encoding", "date", "server", "set-cookie",
@@ -48,7 +47,7 @@ _NOT_PASSED_ON: Final = frozenset(  # of this connection alone, or said by us
 
 @dataclass(frozen=True, slots=True)
 class Forward(CallRequest["ServiceResponse | BridgeError"]):
-    """One call for the service: `target` is path and query, as sent; `headers` what the caller's request carries on."""
+    """A request for the service. `target` is path and query as the client sent them; `headers` are the fields to forward."""
 
     method: str
     target: str
@@ -75,7 +74,7 @@ class BridgeError:
 
 
 class GoBridge(GenServer):
-    """The bridge to `service` at `url`. `deadline` in ms for a whole call, retries included."""
+    """The bridge to `service` at `url`. `deadline` is in ms for a whole call, retries included; `max_answer` in bytes."""
 
     def init(
         self,
@@ -89,7 +88,9 @@ class GoBridge(GenServer):
     ) -> None:
         erlang.trap_exit(True)
         self.service = service
-        self._url = url.rstrip("/")  # no state: who may set state must not say where callers' tokens go
+        self._url = url.rstrip(
+            "/"
+        )  # private, so that operators can't replace it and redirect callers' tokens
         self.breaker = breaker
         self.deadline = deadline
         self.max_concurrency = max_concurrency
@@ -124,7 +125,7 @@ class GoBridge(GenServer):
                 from_ = self.running.pop(ref)
                 if reason != "normal":
                     gen_server.reply(
-                        from_, BridgeError("unavailable", f"The call to {self.service} broke down")
+                        from_, BridgeError("unavailable", f"The call to the service {self.service} crashed")
                     )
                 while self.waiting and len(self.running) < self.max_concurrency:
                     self._start(*self.waiting.popleft())
@@ -153,7 +154,7 @@ class GoBridge(GenServer):
     async def _attempts(self, request: Forward, due: float) -> ServiceResponse | BridgeError:
         tries = 1 + (RETRIES if request.method in IDEMPOTENT else 0)
         answer: ServiceResponse | BridgeError = BridgeError(
-            "timeout", f"The service {self.service} had no time to answer"
+            "timeout", f"The deadline for the service {self.service} was over before the call"
         )
         for attempt in range(tries):
             if attempt:
@@ -193,17 +194,18 @@ class GoBridge(GenServer):
             ):
                 if response.status not in STATUSES:
                     return BridgeError(
-                        "bad_answer", f"The service {self.service} answered status {response.status}"
+                        "bad_answer", f"The service {self.service} answered with status {response.status}"
                     )
                 body = await response.content.read(self.max_answer + 1)
                 while len(body) <= self.max_answer and (more := await response.content.read(self.max_answer)):
                     body += more
                 if len(body) > self.max_answer:
                     return BridgeError(
-                        "bad_answer", f"The answer of {self.service} is larger than {self.max_answer} bytes"
+                        "bad_answer",
+                        f"The answer of the service {self.service} is larger than {self.max_answer} bytes",
                     )
                 named = ",".join(response.headers.getall("connection", ())).lower().split(",")
-                dropped = _NOT_PASSED_ON.union(name.strip() for name in named)
+                dropped = _NOT_FORWARDED.union(name.strip() for name in named)
                 headers = tuple(
                     (name.lower(), value)
                     for name, value in response.headers.items()
@@ -218,5 +220,5 @@ class GoBridge(GenServer):
             )
         except (aiohttp.ClientError, ValueError) as error:
             return BridgeError(
-                "bad_answer", f"The service {self.service} answered nonsense ({type(error).__name__})"
+                "bad_answer", f"The service {self.service} sent an invalid answer ({type(error).__name__})"
             )

@@ -1,10 +1,9 @@
-"""The supervisor of the bridges to Go services: under it one supervisor a service, with its breaker and its bridge.
+"""The supervisor of the bridges to Go services; below it is one supervisor for each service, with its breaker and its bridge.
 
     bridges - services.go - breaker.go, bridge.go
 
-It owns nothing else. The services are those of the settings GO_API_URL and SERVICES; without any it has no
-children. If a bridge or breaker fails again and again its service's supervisor gives up and is started anew
-by this one, and no other service notices.
+It owns nothing else. The services are those of the settings GO_API_URL and SERVICES. If a bridge or breaker keeps crashing, its
+service's supervisor gives up and is restarted by this one; other services are not affected.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ async def _start_bridge(service: str, url: str, options: dict[str, Any]) -> Pid 
 
 
 class Bridges(Supervisor):
-    """Arguments are those of `GoBridge` and `CircuitBreaker`, for all services alike; times in ms."""
+    """The supervisor of all services. The arguments are those of `GoBridge` and `CircuitBreaker`; times in ms."""
 
     def init(  # type: ignore[override]
         self,

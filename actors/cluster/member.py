@@ -1,11 +1,11 @@
 """This server's membership in a cluster: its node, and the NATS connection that carries it.
 
-Owns both. First in the tree, since whoever asks which nodes there are must find the answer. Without CLUSTER_URL it has
-neither, and the server is alone. A name that another server has is an error at start; a NATS server that is away is not: this
-server serves alone until it comes. Its end, however it comes, ends the membership: the others see the node go at once.
+Owns both. It is the first child of the tree, since later ones use the node. Without CLUSTER_URL it has neither: the server is a
+single one. A name that another server uses is an error at start; an unavailable NATS server is not: this server runs alone until
+NATS answers. When this process ends, for whatever reason, the node leaves the cluster, and the others notice at once.
 
-Other nodes may have functions run here that the table `exports` of supervisor.toml names, and no others: `name` =
-"module:function". It remembers for LOST_SECONDS which nodes fell silent, and for LEFT_SECONDS which have ended.
+Other nodes may call the functions in the table `exports` of supervisor.toml, `name` = "module:function", and no others. It
+remembers for LOST_SECONDS which nodes were lost, and for LEFT_SECONDS which have left.
 
 Messages: `Announce` (its timer), ("nodeup", name, info) and ("nodedown", name, info) of other nodes. Calls: `GetFabric` -> the
 fabric, `GetLost` -> the nodes that were lost.
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors import settings
-from actors.loading import named
+from actors.loading import load
 from actors.settings import ConfigError, Settings
 from runtime import CallRequest, GenServer, Reply, Stop, current_engine, erlang
 from runtime.nodes import Node, net_kernel
@@ -30,20 +30,20 @@ from runtime.nodes.nats_client import FabricError, NatsOptions, probe
 
 log = logging.getLogger("bitnexus.cluster")
 
-ANNOUNCE_MS = 2000  # a broken connection is made again so soon; Erlang waits until somebody sends
-NAME_TRIES = 20  # the connection of a predecessor that was cut off is noticed by NATS after some seconds
+ANNOUNCE_MS = 2000  # after which a broken connection is made again; Erlang waits until somebody sends
+NAME_TRIES = 20  # NATS takes some seconds to notice that a predecessor's connection has broken
 NAME_PAUSE_SECONDS = 0.5
 LOST_SECONDS = 600.0
 LEFT_SECONDS = 60.0
 LEFT = (
     "connection_closed",
     "disconnect",
-)  # of a node that took leave, or of which the fabric knows that it is not there
+)  # reasons of a node that has left, or is known to the fabric to be gone
 
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Time to announce this node: whoever is not connected to it connects."""
+    """Time to announce this node, so that unconnected nodes connect to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ class GetFabric(CallRequest[NatsFabric]):
 
 @dataclass(frozen=True, slots=True)
 class GetLost(CallRequest["tuple[LostNode, ...]"]):
-    """Asks which nodes have ended or fallen silent lately and have not come back."""
+    """Asks which nodes have left or were lost recently and have not come back."""
 
 
 @dataclass(frozen=True, slots=True)
 class LostNode:
-    """A node whose connection ended `seconds` ago, by itself (`left`) or because it fell silent. `reason` is OTP's."""
+    """A node whose connection ended `seconds` ago. `reason` is OTP's nodedown reason."""
 
     name: str
     reason: str
@@ -66,7 +66,7 @@ class LostNode:
 
     @property
     def left(self) -> bool:
-        """True for one that has ended; nobody waits for it."""
+        """Whether the node has left the cluster; else its connection broke, and it may come back."""
         return self.reason in LEFT
 
 
@@ -77,7 +77,7 @@ class Member(GenServer):
 
     def init(self, exports: Mapping[str, str] | None = None) -> Any:
         erlang.trap_exit(True)
-        self.exports = {name: named(function) for name, function in (exports or {}).items()}
+        self.exports = {name: load(function) for name, function in (exports or {}).items()}
         self.lost: dict[str, tuple[str, float]] = {}  # name -> reason, when
         current = settings.current()
         return self._join(current) if current.cluster_url else None
@@ -90,13 +90,13 @@ class Member(GenServer):
                 if await probe(options, name):
                     break
             except ConnectionError as error:
-                log.warning("NATS is away, this server is alone until it comes: %s", error)
+                log.warning("NATS is unavailable, this server runs alone until it answers: %s", error)
                 break
             except FabricError as error:
                 raise ConfigError(f"CLUSTER_URL: {error}") from None
             if not left:
                 raise ConfigError(
-                    f"NODE_NAME: {name} is taken by another server of this cluster; give each its own"
+                    f"NODE_NAME: {name} is used by another server of this cluster; give each its own"
                 )
             await asyncio.sleep(NAME_PAUSE_SECONDS)
         self.fabric = NatsFabric(options)
@@ -124,7 +124,7 @@ class Member(GenServer):
                 erlang.send_after(ANNOUNCE_MS, erlang.self_(), Announce())
             case ("nodeup", name, _):
                 self.lost.pop(name, None)
-                log.info("node %s is there", name)
+                log.info("node %s is connected", name)
             case ("nodedown", name, info):
                 reason = dict(info)["nodedown_reason"]
                 self.lost[name] = reason, self.now()
@@ -154,16 +154,16 @@ class Member(GenServer):
 
 
 def own_name() -> str:
-    """The name of this server's node; of a server that is alone, the one it would have."""
+    """The name of this server's node; for a single server, the name that its node would have."""
     engine = current_engine()
     return settings.node_name(settings.current()) if engine.node is None else engine.node_name
 
 
-_closing: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks weakly
+_closing: set[asyncio.Task[None]] = set()  # strong references: the event loop holds tasks weakly
 
 
 def nats_options(current: Settings, name: str) -> NatsOptions:
-    """How this server reaches NATS. Raises ConfigError for files that are no certificates or keys."""
+    """The options of this server's NATS connection. Raises ConfigError for unusable certificate or key files."""
     context = None
     if current.cluster_ca or current.cluster_cert:
         try:

@@ -1,11 +1,11 @@
 """The embedded NATS server: a supervised child process on the loopback address, with a password of its own.
 
-Owns that child. Its port is chosen by the system at the first start and kept, as is the password, for as long as this machine's
-servers may still know them: both lie in DATA_DIR/nats, readable by the owner alone. When the child ends, this process ends with
-`("nats_exit", status)` and its supervisor starts both again; the servers connect again by themselves. The child dies with the
-thread that started it.
+Owns the child. Its port, which the system chooses at the first start, and its password are kept in DATA_DIR/nats, readable by the
+owner alone, so that running servers can reconnect after a restart. When the child ends, this process ends with
+`("nats_exit", status)` and its supervisor starts both again; the servers reconnect by themselves. The child dies with the thread
+that started it (PR_SET_PDEATHSIG).
 
-Messages: `NatsExited` from the thread that waits for it. Calls: `GetUrl` -> the URL to connect to.
+Messages: `NatsExited` from the thread that waits for the child. Calls: `GetUrl` -> the URL to connect to.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class NatsServer(GenServer):
         deadline = asyncio.get_running_loop().time() + START_SECONDS
         while not await _answers(self.port):
             if self.child is None or self.child.poll() is not None:
-                raise NatsServerError(f"nats-server did not start: {self._last_words()}")
+                raise NatsServerError(f"nats-server did not start: {self._last_log_line()}")
             if asyncio.get_running_loop().time() > deadline:
                 raise NatsServerError(f"nats-server does not answer on port {self.port} of this machine")
             await asyncio.sleep(POLL_SECONDS)
@@ -102,7 +102,7 @@ class NatsServer(GenServer):
 
     @property
     def url(self) -> str:
-        """Where clients connect to."""
+        """The URL to connect to, with credentials."""
         return f"nats://{USER}:{self.password}@127.0.0.1:{self.port}"
 
     def handle_call(self, request: Any, from_: Any) -> Any:
@@ -129,12 +129,12 @@ class NatsServer(GenServer):
         if self.child is not None and self.child.poll() is None:
             self.child.kill()
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         try:
             lines = (self.home / "nats-server.log").read_text(errors="replace").strip().splitlines()
         except OSError:
             lines = []
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "its log is empty"
 
 
 def _program() -> str:
@@ -147,7 +147,7 @@ def _program() -> str:
 
 
 def _place(home: Path) -> tuple[int, str]:
-    """Port and password, made once; another port if somebody else has it now."""
+    """Port and password, chosen once and kept; a new port if another program uses the old one now."""
     kept = home / "nats.json"
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:

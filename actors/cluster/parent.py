@@ -1,4 +1,4 @@
-"""The pipe of a server process to the parent that started it (`server_process`): it says that it serves, ends with the parent."""
+"""A server process's connection to its parent (`server_process`): it reports that it serves, and notices the parent's end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from actors.listening import EndpointError
 
 
 class ParentLine:
-    """The socket of the setting PARENT_SOCKET. `gone` is called when the parent has ended. Raises EndpointError."""
+    """The socket of the setting PARENT_SOCKET. Calls `gone` when the parent has ended. Raises EndpointError."""
 
     def __init__(self, gone: Callable[[], None]) -> None:
         (number,) = settings.current().parent_socket
@@ -28,14 +28,14 @@ class ParentLine:
         asyncio.get_running_loop().add_reader(self._line.fileno(), self._readable)
 
     def serves(self) -> None:
-        """The server takes requests."""
+        """Tells the parent that this server takes requests."""
         try:
             self._line.send(SERVES)
         except OSError:
             self._ended()
 
     def close(self) -> None:
-        """Ends the line."""
+        """Closes the connection."""
         if self._line.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._line.fileno())
             self._line.close()

@@ -1,11 +1,11 @@
 """One server of several on this machine: a child process that runs `bitnexus serve` on sockets that it inherits.
 
-Owns the child, and one end of a socket pair whose other end the child has: by it the child says that it serves, and learns that
-the parent is gone. When the child ends by itself, this process ends with `("server_exit", status)` and its supervisor starts
-another. On `Replace` a new child is started on the same sockets; once it serves the old one is asked to stop, and what it has is
-drained: no connection waits in vain, none is refused.
+Owns the child, and one end of a socket pair whose other end the child has: over it the child reports that it serves, and notices
+the end of the parent. When the child ends by itself, this process ends with `("server_exit", status)` and its supervisor starts
+another. On `Replace` a new child is started on the same sockets; once it serves, the old one is stopped by SIGTERM and drains its
+connections, so no connection is refused or left unanswered.
 
-The two names of a place, `NAME-a` and `NAME-b`, are taken in turns, since old and new are nodes at the same time.
+The node's name alternates between `NAME-a` and `NAME-b`, since the old and the new child are nodes at the same time.
 
 Messages: `ChildServes` and `ChildExited` from the thread of a child. Calls: `Replace` -> "ok" when the old one has ended, or
 ("error", text); `GetServer` -> `ServerStatus`.
@@ -29,7 +29,7 @@ from runtime import CallRequest, From, GenServer, NoReply, Reply, Stop, erlang, 
 
 log = logging.getLogger("bitnexus.servers")
 
-EARLY_EXIT_MS = 500  # who ends before it serves is started again no sooner than this
+EARLY_EXIT_MS = 500  # a child that ended before it served is restarted no sooner than this
 STOP_SECONDS = 15.0
 SERVES = b"serves\n"
 
@@ -74,7 +74,7 @@ class ChildExited:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """A child that ended before it served: time to say so."""
+    """Time to end, since the child ended before it served."""
 
     status: int
 
@@ -89,7 +89,7 @@ class _Child:
 
 
 class ServerProcess(GenServer):
-    """`name` is that of the place, `host` the machine's; `arguments` and `variables` are for the child."""
+    """The owner of one server. `name` and `host` make the node's name; `arguments` and `variables` are for the child."""
 
     def init(
         self,
@@ -183,7 +183,7 @@ class ServerProcess(GenServer):
 
     def _replace(self, from_: From) -> Any:
         if self.replacing is not None:
-            return Reply(("error", "it is being replaced already"))
+            return Reply(("error", "the server is being replaced already"))
         assert self.current is not None
         self.replacing = from_
         self.next = self._start("b" if "-a@" in self.current.node else "a")

@@ -1,4 +1,4 @@
-"""What is asked of the writer and how it answers, who comes into a batch, and what idempotency keys mean inside it."""
+"""The writer's request and its answers, the choice of a batch, and idempotency keys within a batch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""How far this server has published the ledger to its channels, and the publishing: each entry once, in order.
+"""Publishing of the ledger to this server's channels: each entry once, in order, from the server's start on.
 
-The position lies in the `ServerState` and moves with the broadcast, without an await in between, so that a crash of `db_writer`,
-which alone uses this, neither loses an event nor sends it twice. Entries before the start are not
-published.
+The position is kept in `ServerState` and moves together with the broadcast, without an await in between, so that a crash of
+`db_writer`, which alone publishes, neither loses an event nor sends it twice.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ Event = tuple[str, str, dict[str, Any]]  # topic, event, payload
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """`node` has committed the entries after `after` up to `head.seq`: what to publish of them, and the ledger's head since.
+    """`node` has committed the entries after `after` up to `head.seq`; `head` is the ledger's head since then.
 
-    `events` are encoded in one go, as a list of `Event`: plain strings and numbers need not the codec's care for each.
+    `events` is an encoded list of `Event`: the codec between nodes would take longer, value by value.
     """
 
     node: str
@@ -54,7 +53,7 @@ async def begin(connection: SqlConnection) -> int:
     state = server_state()
     if state.ledger_position is None:
         seq = await connection.fetchval(ledger.HEAD_SEQ)
-        # A channel asks as well: who was quicker may have published more since.
+        # A channel calls this as well: during this query, it may have set the position, and the writer published more.
         if state.ledger_position is None:
             state.ledger_position = seq
     assert state.ledger_position is not None
@@ -128,8 +127,8 @@ def publish(
     if found is not None:
         local_broadcast(found, events)
         if committed is not None and nodes:
-            told = Committed(net_kernel.node(), after, committed, _encode_events(events))
-            found.broadcast_from(erlang.self_(), COMMITTED, told)
+            message = Committed(net_kernel.node(), after, committed, _encode_events(events))
+            found.broadcast_from(erlang.self_(), COMMITTED, message)
 
 
 async def receive(

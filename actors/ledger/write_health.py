@@ -1,6 +1,6 @@
-"""Whether this server can write, as its writer sees it: what readiness, metrics and operators read.
+"""Whether this server can write, by its writer's experience. Readiness, metrics and operators read it from `ServerState`.
 
-The first failure is a line in the log; those after it are counted until a write works again.
+The first failure is logged; further ones are counted until a write works again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from actors.storage.failures import Meaning, meaning, reason
 log = logging.getLogger("bitnexus.db_writer")
 
 PROBE_MS: Final = 2000
-MISTAKE_SECONDS: Final = 10.0  # so long a probe that succeeds says nothing about the batches that fail
+MISTAKE_SECONDS: Final = (
+    10.0  # after a batch that failed by a mistake of ours, for which a good probe proves nothing
+)
 
 
 class WriteHealth:
@@ -26,17 +28,17 @@ class WriteHealth:
         self._mistaken_at: float | None = None  # a batch failed, and the database was not away
 
     def is_probe_due(self, now: float) -> bool:
-        """Whether no write has been seen to work for a while."""
+        """Whether no write has succeeded for PROBE_MS."""
         written_at = self._state.written_at
         return written_at is None or now - written_at >= PROBE_MS / 1000
 
     def probed(self, now: float) -> None:
-        """A write that changes nothing has worked."""
+        """A write that changes nothing has succeeded."""
         if self._mistaken_at is None or now - self._mistaken_at > MISTAKE_SECONDS:
             self.wrote(now)
 
     def wrote(self, now: float) -> None:
-        """A write has worked."""
+        """A write has succeeded."""
         state = self._state
         state.written_at = now
         self._mistaken_at = None
@@ -45,13 +47,13 @@ class WriteHealth:
             state.write_error, self._failures = None, 0
 
     def failed(self, error: Exception, now: float) -> None:
-        """A write has failed, not because of a row."""
+        """A write has failed, for another reason than a row."""
         state = self._state
         self._failures += 1
         is_ours = meaning(error) is Meaning.OURS
         if is_ours:
             self._mistaken_at = now
         if state.write_error is None:
-            told = error if is_ours else None  # with its traceback
-            log.error("the database can't be written: %s", reason(error), exc_info=told)
+            traceback = error if is_ours else None
+            log.error("the database can't be written: %s", reason(error), exc_info=traceback)
         state.write_error = reason(error)

@@ -1,8 +1,8 @@
-"""What the database is busy with: statements that take long, who waits for whose lock, and how much room its disk has.
+"""Samples the database's activity: slow statements, lock waits with the holders, and the free space on its disk.
 
-It owns a connection of its own, so that it sees why a pool is busy, and reads every READ_MS. What it found last stands in
-`ServerState.activity`, where readiness, metrics and operators read it, and outlives it. While the database is away there is
-nothing to see.
+It owns a connection, so that it gets through when the pool is exhausted, and samples every READ_MS. `ServerState.activity` keeps
+the latest sample, where readiness, metrics and operators read it; it survives a crash of this process. While the database is
+unavailable the sample has no lock waits.
 
 Messages: `ReadActivity`, its own timer.
 """
@@ -27,18 +27,18 @@ from runtime import GenServer, erlang
 log = logging.getLogger("bitnexus.activity")
 
 READ_MS: Final = 2000
-LOOK_SECONDS: Final = 1.5
+SAMPLE_SECONDS: Final = 1.5  # for one sample, connecting included
 SLOW_SECONDS: Final = 0.1
-LOG_SECONDS: Final = 1.0  # a wait for a lock that is worth a line
+LOG_SECONDS: Final = 1.0  # from which on a lock wait is logged
 
 
 @dataclass(frozen=True, slots=True)
 class ReadActivity:
-    """Time to read what the sessions do."""
+    """Time for a sample."""
 
 
 class DatabaseActivity(GenServer):
-    """Reads every `pause` milliseconds."""
+    """Samples every `pause` milliseconds."""
 
     def init(self, pause: int = READ_MS) -> None:
         self.pause = pause
@@ -60,13 +60,13 @@ class DatabaseActivity(GenServer):
         if current.embedded_database:
             state.activity = replace(state.activity, disk_free=await asyncio.to_thread(_free, current))
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(SAMPLE_SECONDS):
                 if self._link is None or self._link.is_closed():
                     self._link = await connecting.connect(
-                        postgres.url(), "bitnexus activity", command_timeout=LOOK_SECONDS
+                        postgres.url(), "bitnexus activity", command_timeout=SAMPLE_SECONDS
                     )
                 found = await self._link.fetch(STATEMENTS, SLOW_SECONDS)
-        except Exception:  # the repo says so
+        except Exception:  # the repo logs an outage
             self._disconnect()
             state.activity = replace(state.activity, waits=())
             return
@@ -74,7 +74,7 @@ class DatabaseActivity(GenServer):
         self._log_waits(state.activity)
 
     def _log_waits(self, activity: Activity) -> None:
-        """A line when a lock is waited for for long, and one when no more."""
+        """Logs when a lock wait takes long, and when none is left."""
         blocked = activity.longest_wait >= LOG_SECONDS
         if blocked and not self._blocked:
             first = max(activity.waits, key=lambda each: each.seconds)

@@ -1,4 +1,4 @@
-"""What a change in a shared table means to channels: the one table of topics and events."""
+"""The topics and events of changes in the shared tables."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ PRIVATE = ("request_hash", "idempotency_key")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row of the change log: `operation` is INSERT, UPDATE or DELETE.
+    """A row of the change log. `operation` is INSERT, UPDATE or DELETE.
 
-    `row` is as PostgreSQL's to_jsonb made it, but for amounts: they are decimal strings.
+    `row` is made by PostgreSQL's to_jsonb, except that amounts are decimal strings.
     """
 
     table: str
@@ -41,9 +41,9 @@ class Change:
     row: dict[str, Any]
 
     def payload(self) -> dict[str, Any]:
-        """The row as our REST API would show it: moments in UTC with Z."""
+        """The row as the REST API shows it, with timestamps in UTC."""
         return {
-            name: _moment(value) if name.endswith("_at") and isinstance(value, str) else value
+            name: _timestamp(value) if name.endswith("_at") and isinstance(value, str) else value
             for name, value in self.row.items()
             if name not in PRIVATE
         }
@@ -55,14 +55,14 @@ def events_of(change: Change) -> list[tuple[str, str]]:
     return [] if found is None else [(found[0].format_map(change.row), found[1])]
 
 
-def _moment(text: str) -> str:
+def _timestamp(text: str) -> str:
     try:
         return iso(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
-        return text  # infinity, or a year that only PostgreSQL can count: the log must be read past it
+        return text  # infinity, or a year beyond Python's range: it must not stop the reading of the log
 
 
-# ---- what db_writer is told
+# ---- messages to db_writer
 
 
 class RecordPending(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: each is made here, and each ends by itself when its other end does not answer.
+"""Connections to PostgreSQL: all are opened here, and each ends by itself when its peer does not answer.
 
 The limits are settings of the session, so the server keeps them when we can't: a statement that nobody waits for any more, a
 wait for a lock, a transaction whose client has gone silent (it may hold the head of the ledger) end within seconds, and a

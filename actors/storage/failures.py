@@ -1,8 +1,8 @@
-"""What a failed statement means, and how its errors read: decided here and nowhere else.
+"""Classification of database errors, in this one place, and their text.
 
-Whatever a connect or a ping raises means that the database is away, so those who connect catch `Exception` and ask nothing.
-Only for a statement there is something to decide: it may be about a value (`ROW`: the other rows of a batch go in without it),
-the database may be unable to serve now (`AWAY`: wait, it is nobody's mistake), or we have a mistake (`OURS`).
+Any exception of a connect or a ping means that the database is unavailable, so those who connect catch `Exception`. The error of
+a statement may be about a value (`ROW`: the other rows of a batch can be written without it), say that the database can't serve
+now (`AWAY`: wait), or be a mistake of BitNexus (`OURS`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import asyncpg
 
 
 class Meaning(Enum):
-    """What a failed statement means."""
+    """The class of a statement's error."""
 
     ROW = "about a value of a row"
     AWAY = "the database can't serve now"
@@ -26,12 +26,12 @@ class Meaning(Enum):
 # rolled back (deadlock, serialization), out of resources (disk, memory, connections), not in the state for it (a lock timeout,
 # no connections allowed), stopped by an operator or a time limit, the operating system's error, configuration, internal.
 _AWAY: Final = frozenset({"08", "28", "3D", "25", "40", "53", "55", "57", "58", "F0", "XX"})
-# A right that was taken away, a session that has lost our prepared statements (DISCARD ALL, a pooler), a plan that fits a table
-# of yesterday: a hand has changed what is given to us, and it or another session changes it back.
+# A revoked privilege, a session that has lost its prepared statements (DISCARD ALL, a pooler), a cached plan for a table that has
+# been altered: caused from outside, and undone there or by another session.
 _AWAY_TOO: Final = frozenset({"42501", "26000", "42P05", "0A000"})
 _ROW: Final = frozenset({"22", "23"})
-_ROW_TOO: Final = frozenset({"P0001"})  # RAISE EXCEPTION: a rule of somebody's trigger refuses the row
-# What an answer that is no answer makes asyncpg raise, beside its own errors.
+_ROW_TOO: Final = frozenset({"P0001"})  # RAISE EXCEPTION: another program's trigger refuses the row
+# What asyncpg raises, besides its own errors, for bytes that are no valid protocol.
 UNREADABLE: Final = (EOFError, BufferError, UnicodeDecodeError, struct.error)
 
 
@@ -44,7 +44,7 @@ class OutcomeUnknown(Exception):
 
 
 def meaning(error: BaseException) -> Meaning:
-    """Of an error that a statement raised."""
+    """The class of an error that a statement raised."""
     if isinstance(error, (Unavailable, OutcomeUnknown)):
         return Meaning.AWAY
     if isinstance(error, asyncpg.PostgresError):
@@ -57,14 +57,14 @@ def meaning(error: BaseException) -> Meaning:
     if isinstance(error, ValueError):  # also asyncpg's for an argument that its type does not take
         return Meaning.ROW
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError)):
-        return Meaning.AWAY  # the connection or the pool was closed under us
+        return Meaning.AWAY  # the connection or the pool was closed meanwhile
     return Meaning.OURS
 
 
 def rolled_back(error: BaseException) -> bool:
-    """Whether it is certain that the statement wrote nothing: the server itself says that it failed.
+    """Whether it is certain that the statement wrote nothing, because the server reported an ERROR.
 
-    Not so when the connection ended, or the server ended it (FATAL, PANIC), or nobody answered in time.
+    It is not if the connection ended, the server ended it (FATAL, PANIC), or there was no answer in time.
     """
     if isinstance(error, (Unavailable, UnicodeEncodeError)):
         return True
@@ -74,9 +74,9 @@ def rolled_back(error: BaseException) -> bool:
 
 
 def is_elsewhere(error: BaseException) -> bool:
-    """Whether another session may do what this one can't.
+    """Whether a new connection may succeed where this one fails.
 
-    Its server takes no writes (any more): it is a standby, or was told so; or the session has lost what was prepared in it.
+    This session's server accepts no writes (it is a standby, or read-only), or the session has lost its prepared statements.
     """
     return isinstance(
         error,
@@ -89,8 +89,8 @@ def is_elsewhere(error: BaseException) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """One line for an error of the database or of the way to it."""
+    """One line for an error of the database or of the connection to it."""
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused"  # the event loops word it each their own way
+        return "connection refused"  # asyncio and uvloop have different texts
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__

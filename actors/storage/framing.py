@@ -1,8 +1,8 @@
-"""What comes from the database's address, checked to be messages before the driver sees it.
+"""Validation of the bytes from the database's address: only well-framed PostgreSQL messages reach the driver.
 
-asyncpg trusts the frames: a message whose type is the byte 0 keeps it busy for ever, and the whole server with it. Something else
-than PostgreSQL may answer at any time (a proxy, an HTTP server, a broken machine), so a connection whose bytes are no messages
-ends, which is what asyncpg and those who use it know how to take.
+asyncpg trusts the framing: a message of type 0 makes it loop for ever, and blocks the whole server. Something other than
+PostgreSQL may answer at that address (a proxy, an HTTP server, a broken machine), so a connection with invalid framing is
+aborted, which asyncpg and its users handle.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Any, Final
 
 # PostgreSQL's manual, 55.7: what a server sends.
 TYPES: Final = frozenset(b"123ACDEGHIKNRSTVWZcdnstv")
-LONGEST: Final = 1 << 30  # bytes; PostgreSQL makes none that is longer
-HEAD: Final = 5  # bytes: the type, and a length that counts itself and not the type
+LONGEST: Final = 1 << 30  # bytes; PostgreSQL sends no longer message
+HEAD: Final = 5  # bytes: the type, and a length that includes itself but not the type
 _unpack = struct.Struct("!Bi").unpack_from
 
 
 class Frames:
-    """The frames of one direction, without IO: whether what came so far are messages."""
+    """The framing of one direction, sans-IO: checks that the bytes are messages."""
 
     __slots__ = ("_begun", "_left")
 
     def __init__(self) -> None:
-        self._left = 0  # bytes to the next message
-        self._begun = b""  # of its head, when it came in parts
+        self._left = 0  # bytes until the next message
+        self._begun = b""  # the part of its head that has arrived
 
     def accept(self, data: bytes) -> bool:
-        """Whether these bytes go on with messages; nothing may be fed after a False."""
+        """Whether these bytes are well-framed; must not be called again after False."""
         if self._begun:
             data = self._begun + data
         at, size = self._left, len(data)
@@ -46,7 +46,7 @@ class Frames:
 
 
 class Framed(asyncio.Protocol):
-    """Passes the bytes on to `protocol` as long as they are messages, then aborts the connection."""
+    """Passes bytes on to `protocol` while they are well-framed, and aborts the connection once they are not."""
 
     __slots__ = ("_frames", "_transport", "protocol")
 
@@ -79,7 +79,7 @@ class Framed(asyncio.Protocol):
 
 
 class FramedTransport(asyncio.Transport):
-    """`transport`, for a driver that changes its protocol after a question for TLS: the other one is `Framed`, too."""
+    """`transport`, for a driver that replaces its protocol after a TLS request: the new one becomes `Framed`, too."""
 
     __slots__ = ("transport",)
 
@@ -124,7 +124,7 @@ class FramedTransport(asyncio.Transport):
 
 
 class FramedLoop(asyncio.AbstractEventLoop):
-    """The event loop that a driver is given to connect with: what it needs of `loop`, and its connections are `Framed`."""
+    """An event loop for a driver: it delegates to `loop`, and the connections that it creates are `Framed`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -178,6 +178,6 @@ def _framing(factory: Callable[[], Any]) -> Callable[[], Framed]:
 
 
 def _unframed(opened: tuple[Any, Framed]) -> tuple[Any, Any]:
-    """With the driver's own protocol, which it asks for more than its bytes."""
+    """The connection with the driver's own protocol, whose methods the driver calls."""
     transport, framed = opened
     return FramedTransport(transport), framed.protocol

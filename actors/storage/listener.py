@@ -1,9 +1,8 @@
-"""The listener: changes that anybody makes in the shared tables reach the channels, once.
+"""The listener: publishes changes in the shared tables, whichever program made them, to the channels, once.
 
-Owns a connection that LISTENs. A notification is only a hint to poll: what happened is read from the change
-log by position, so nothing is missed while the listener or the database was down. Every server has a listener
-and publishes to its own subscribers. Transactions of others are not published from here: the listener has `db_writer`
-give them their entries and publish them in ledger order.
+Owns a connection that LISTENs. A notification is only a hint to poll: changes are read from the change log by position, so none
+is missed while the listener or the database is down. Every server has a listener and publishes to its own subscribers. It does
+not publish transactions of other programs: it makes `db_writer` write their entries and publish them in ledger order.
 
 Messages: `Connect`, `PollChanges`, `PollHead` (its own timers), `Notified` and `ConnectionLost` from the connection. Calls:
 `GetListenerStatus` -> `ListenerStatus`.
@@ -88,7 +87,7 @@ class ListenerStatus:
 
 
 class DbListener(GenServer):
-    """The listener of a server. `name` is under which its position is kept in the database; `pubsub` where events go."""
+    """The listener of a server. `name` is the key of its position in the database, `pubsub` where it publishes."""
 
     def init(self, name: str = "default", pubsub: str = "pubsub") -> None:
         erlang.trap_exit(True)
@@ -149,7 +148,7 @@ class DbListener(GenServer):
             connection = await connecting.connect(
                 repo.url(), f"bitnexus listener {server_state().id}", command_timeout=SQL_SECONDS
             )
-        except Exception as error:  # whatever it is: the database is away
+        except Exception as error:  # any exception means that the database is unavailable
             self._failed(error)
             return
         self.connection = connection
@@ -183,12 +182,12 @@ class DbListener(GenServer):
         connection = self.connection
         if connection is None:
             return
-        asked_at = self.now()
+        started_at = self.now()
         before = self.published
         try:
             await self._read(connection)
             first = server_state().changes_read_at is None
-            server_state().changes_read_at = asked_at
+            server_state().changes_read_at = started_at
             if first:
                 with suppress(Error):
                     whereis(self.pubsub).local_broadcast(FEED, ChangesRead())
@@ -219,7 +218,7 @@ class DbListener(GenServer):
                 raise
             self._failed(error)  # also when the link is half-open
             return
-        if pending or seq < published:  # fewer than before the question: a failover has lost some
+        if pending or seq < published:  # fewer entries than before the query: a failover has lost some
             gen_server.cast("db_writer", RecordPending())
         elif seq > (server_state().ledger_position or 0):
             gen_server.cast("db_writer", HeadMoved(seq))
@@ -235,11 +234,11 @@ class DbListener(GenServer):
         if state.change_position is None:
             state.change_position = await self._stored_position(connection)
         elif not self.polled and not await connection.fetchval(changes.IS_FROM_HERE, state.change_position):
-            # A standby that did not have everything has taken over: what comes now has numbers that we have seen.
+            # A standby that had not received everything has been promoted: new changes reuse numbers that were read already.
             state.change_position, state.change_target = await connection.fetchval(changes.NOW), None
         self.polled = True
-        # No await between a broadcast and the note of it: whatever kills this process finds both, or neither.
-        more = state.change_target is not None  # the one before us was killed among many
+        # No await between a broadcast and the update of the position: a crash sees both, or neither.
+        more = state.change_target is not None  # a predecessor was killed while it published many changes
         if not more:
             since = (state.change_position, PAGE)
             records = await connection.fetch(changes.SINCE, *since)
@@ -294,7 +293,8 @@ class DbListener(GenServer):
         change = Change(record["table_name"], record["operation"], record["row"])
         server_state().change_published = record["id"]
         if change.table == "sessions" and change.row["node"] == server_state().id:
-            # Ended here and published at once; who keeps it in memory hears of it all the same: COMMIT may have been lost.
+            # Ended by this server, which closed its sockets at once. Published again for those that cache sessions: the answer to
+            # that COMMIT may have been lost.
             with suppress(Error):
                 whereis(self.pubsub).local_broadcast(OWN_SESSIONS, change)
             return
@@ -312,7 +312,7 @@ class DbListener(GenServer):
         events = [(topic, event, payload) for topic, event in events_of(change)]
         with suppress(Error):  # restarting: nobody is subscribed
             found = whereis(self.pubsub)
-            # Whoever keeps something in memory first: they must know it before clients act upon what they get.
+            # Caches first: they must be current before clients react to the event.
             found.local_broadcast(f"db:{change.table}", change)
             local_broadcast(found, events)
 

@@ -1,4 +1,4 @@
-"""`python -m api.cli`, the same as `bitnexus`."""
+"""`python -m api.cli` is the same as `bitnexus`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`bitnexus nodes`: the cluster as text, one line a node and one for each pair of nodes of which one should see the other."""
+"""`bitnexus nodes`: the cluster as text, a line for each node and one for each direction of each link."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 from actors.settings import Settings
-from api.cli.operator_client import absent, connect
+from api.cli.operator_client import connect, unavailable_line
 
 COLUMNS = ("NODE", "STATE", "READY", "UP", "SOCKETS", "PROCESSES", "REQUESTS/S", "CPU %", "MEMORY", "VERSION")
 LINKS = ("FROM", "TO", "ROUND TRIP", "UP", "FRAMES IN", "FRAMES OUT", "BYTES IN", "BYTES OUT")
 
 
 async def nodes(settings: Settings, options: Any) -> int:
-    """Prints who is there and who sees whom."""
+    """Prints the nodes and the links between them."""
     async with connect(settings, options) as client:
         found = await client.call("GET", "/admin/nodes")
     if options.json:
@@ -25,13 +25,13 @@ async def nodes(settings: Settings, options: Any) -> int:
 
 
 def lines(cluster: dict[str, Any]) -> list[str]:
-    """The cluster, as `GET /admin/nodes` tells of it."""
+    """The lines for a body of `GET /admin/nodes`."""
     up = [one for one in cluster["nodes"] if one["state"] == "up"]
-    told = table(COLUMNS, [_row(one["description"]) for one in up])
-    told += [absent(one) for one in cluster["nodes"] if one["state"] != "up"]
+    printed = table(COLUMNS, [_row(one["description"]) for one in up])
+    printed += [unavailable_line(one) for one in cluster["nodes"] if one["state"] != "up"]
     if len(cluster["nodes"]) < 2:
-        return told
-    return [*told, "", *table(LINKS, _links(cluster["nodes"]))]
+        return printed
+    return [*printed, "", *table(LINKS, _links(cluster["nodes"]))]
 
 
 def _row(node: dict[str, Any]) -> tuple[str, ...]:
@@ -68,7 +68,7 @@ def _link(link: dict[str, Any]) -> tuple[str, ...]:
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    """Rows below their head, each column as wide as it has to be; a row may be shorter."""
+    """The rows below their header, each column as wide as its widest text; a row may have fewer columns."""
     widths = [max(len(row[at]) for row in [head, *rows] if at < len(row)) for at in range(len(head))]
     return [
         "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=False)).rstrip()
@@ -77,7 +77,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Seconds in the largest fitting unit."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
@@ -85,7 +85,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes as people say them."""
+    """Bytes in the largest fitting unit."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024 or unit == "GiB":
             return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""What commands share: the configured database, embedded or not, the server to talk to, passwords, and errors of one line."""
+"""Shared by commands: a connection to the configured database, the server's URL, passwords, and errors of one line."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ ONE_LINE = (ConfigError, DatabaseError, MigrationError, NatsServerError, Postgre
 
 
 class CommandError(Exception):
-    """A command failed; the text is one line."""
+    """A command failed; the message is one line."""
 
 
 def complain(error: object) -> int:
-    """Says on one line why a command failed; returns exit code 1."""
+    """Prints on one line why a command failed; returns exit code 1."""
     print(f"bitnexus: {' '.join(str(error).split())}", file=sys.stderr)
     return 1
 
 
 def password(given: str | None, email: str, prompt: str = "Password of {}") -> str:
-    """The password of the command line; for `-`, or without one and a terminal, a line of standard input; else as it is typed."""
+    """The password that was given, else one typed at a prompt; for `-`, or if there is no terminal, a line of standard input."""
     if given is None and sys.stdin.isatty():
         try:
             return getpass.getpass(f"{prompt.format(email)}: ")
         except EOFError:
-            raise CommandError("no password was typed") from None
+            raise CommandError("no password given") from None
     if given is None or given == "-":
         return sys.stdin.readline().rstrip("\r\n")
     return given
 
 
 def base_url(settings: Settings, options: Any) -> str:
-    """The server that --url names, else the one that HOST and PORT do. Raises CommandError."""
+    """The server's URL: --url, else by HOST and PORT. Raises CommandError."""
     if not options.url:
         return Address(settings.host, settings.port).url
     try:
@@ -64,7 +64,7 @@ def base_url(settings: Settings, options: Any) -> str:
 
 @asynccontextmanager
 async def database_url(settings: Settings) -> AsyncGenerator[str, None]:
-    """The URL of the configured database; an embedded server that is down is started and stopped again."""
+    """The URL of the configured database. An embedded server that is down is started, and stopped afterwards."""
     if settings.database_url:
         yield settings.database_url
         return

@@ -1,7 +1,7 @@
-"""`bitnexus demo`: the main job as a client sees it, step by step against a running server.
+"""`bitnexus demo`: what a client does, step by step against a running server.
 
-Sign in, join the transaction channel as the `phoenix` client does, post transactions, see each arrive in
-the channel, verify one in the ledger. Prints a line for each thing that happens.
+Signs in, joins the transaction channel as the `phoenix` client does, posts transactions, receives each in the channel, and
+verifies the last in the ledger. Prints a line for each step.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ WAIT_SECONDS = 10.0
 
 
 class PhoenixClient:
-    """One socket and one channel, in the words of the protocol's version 2."""
+    """One socket with one channel, in version 2 of Phoenix's protocol."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, topic: str) -> None:
         self._socket, self._topic, self._ref = socket, topic, 0
 
     async def push(self, event: str, payload: dict[str, Any]) -> Any:
-        """Sends an event and returns the reply's payload. Raises CommandError when it is no ok."""
+        """Sends an event and returns the reply's payload. Raises CommandError if its status is not ok."""
         self._ref += 1
         await self._socket.send_str(json.dumps(["1", str(self._ref), self._topic, event, payload]))
         while True:
@@ -41,7 +41,7 @@ class PhoenixClient:
                 return answer["response"]
 
     async def event(self, event: str) -> Any:
-        """The payload of the next such event."""
+        """The payload of the next event of this name."""
         while True:
             _join, _ref, _topic, name, payload = await self._receive()
             if name == event:
@@ -54,14 +54,14 @@ class PhoenixClient:
         return json.loads(message.data)
 
 
-class Teller:
+class Printer:
     """Prints each step with the time since the start."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
 
-    def say(self, text: str) -> None:
-        """One line."""
+    def step(self, text: str) -> None:
+        """Prints one line."""
         print(f"{(time.perf_counter() - self._start) * 1000:8.1f} ms  {text}", flush=True)
 
 
@@ -78,11 +78,11 @@ async def run(settings: Settings, options: Any) -> int:
                 email, secret = options.email, password(options.password, options.email)
             else:
                 email, secret = await _demo_user(settings)
-            await _main_job(session, email, secret, options.count, Teller())
+            await _main_job(session, email, secret, options.count, Printer())
     except aiohttp.ClientConnectionError:
         raise CommandError(f"demo: no server answers at {base}; start one with: bitnexus serve") from None
     except TimeoutError:
-        raise CommandError(f"demo: nothing came within {WAIT_SECONDS:.0f} s") from None
+        raise CommandError(f"demo: no answer within {WAIT_SECONDS:.0f} s") from None
     return 0
 
 
@@ -99,17 +99,17 @@ async def _demo_user(settings: Settings) -> tuple[str, str]:
 
 
 async def _main_job(
-    session: aiohttp.ClientSession, email: str, secret: str, count: int, teller: Teller
+    session: aiohttp.ClientSession, email: str, secret: str, count: int, printer: Printer
 ) -> None:
     signed_in = await _call(session, "POST", "/api/v1/auth/login", {"email": email, "password": secret})
     token, user_id = signed_in["token"], signed_in["user"]["id"]
     session.headers["Authorization"] = f"Bearer {token}"
-    teller.say(f"signed in as {email}, user {user_id}")
+    printer.step(f"signed in as {email}, user {user_id}")
     async with session.ws_connect("/socket/websocket", params={"vsn": "2.0.0", "token": token}) as socket:
         topic = f"transaction:{user_id}"
         channel = PhoenixClient(socket, topic)
         await channel.push("phx_join", {})
-        teller.say(f"joined {topic}")
+        printer.step(f"joined {topic}")
         made: dict[str, Any] = {}
         for number in range(1, count + 1):
             body = {"amount": f"{number}.50", "currency": "EUR", "description": f"demo {number}"}
@@ -117,32 +117,32 @@ async def _main_job(
                 _call(session, "POST", "/api/v1/transactions", body), channel.event("new_transaction")
             )
             made, entry = recorded["transaction"], recorded["ledger"]
-            teller.say(
+            printer.step(
                 f"201: transaction {made['id']} of {made['amount']} {made['currency']}, "
                 f"ledger seq {entry['seq']}"
             )
             if event["id"] != made["id"]:
-                raise CommandError(f"demo: the channel got {event['id']}, not of {made['id']}")
-            teller.say(f"the channel got new_transaction {event['id']}, ledger_seq {event['ledger_seq']}")
+                raise CommandError(f"demo: the channel got {event['id']} instead of {made['id']}")
+            printer.step(f"the channel got new_transaction {event['id']}, ledger_seq {event['ledger_seq']}")
         await channel.push("phx_leave", {})
-        teller.say(f"left {topic}")
+        printer.step(f"left {topic}")
     proof = await _call(session, "GET", f"/api/v1/transactions/{made['id']}/verify")
     if not proof["verified"]:
         raise CommandError(f"demo: the ledger does not verify {made['id']}: {proof.get('reason')}")
-    teller.say(
-        f"verified: leaf {proof['leaf_hash'][:16]}… with {len(proof['inclusion_proof'])} hashes to the root"
+    printer.step(
+        f"verified: leaf {proof['leaf_hash'][:16]}…, {len(proof['inclusion_proof'])} hashes in its inclusion proof"
     )
     head = await _call(session, "GET", "/api/v1/ledger/head")
-    teller.say(f"the ledger has {head['tree_size']} entries, root {head['root_hash'][:16]}…")
+    printer.step(f"the ledger has {head['tree_size']} entries, root {head['root_hash'][:16]}…")
 
 
 async def _call(session: aiohttp.ClientSession, method: str, path: str, body: Any = None) -> Any:
     async with session.request(method, path, json=body) as response:
         try:
             answer = await response.json()
-        except (ValueError, aiohttp.ContentTypeError):  # of a proxy, or of no BitNexus
+        except (ValueError, aiohttp.ContentTypeError):  # the answer of a proxy, or of another program
             answer = {}
         if response.status >= 400 or not answer:
-            said = answer.get("error", {}).get("message", "no JSON")
-            raise CommandError(f"demo: {method} {path} answered {response.status}: {said}")
+            message = answer.get("error", {}).get("message", "no JSON")
+            raise CommandError(f"demo: {method} {path} answered {response.status}: {message}")
         return answer

@@ -1,4 +1,4 @@
-"""`bitnexus doctor`: what keeps the server from working here, one line each, and what to do about it."""
+"""`bitnexus doctor`: checks what the server needs, with a line for each check and how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NATS_PORT = 4222
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found about one thing; `advice` says what to do and is empty when all is well."""
+    """The result of one check; `advice` says what to do, and is empty if there is nothing to do."""
 
     name: str
     ok: bool
@@ -49,9 +49,9 @@ class Finding:
 
 
 async def run(settings: Settings, token: str | None = None, faults: Sequence[ConfigError] = ()) -> int:
-    """Prints a line for each finding, about this access token too; exit code 1 when something must be done.
+    """Prints a line for each finding; returns exit code 1 if a check failed.
 
-    `faults` are of the settings, for which their defaults stand.
+    `token` is an access token to check. `faults` are the wrong settings, which are replaced by their defaults.
     """
     well = True
     async for finding in findings(settings, token, faults):
@@ -64,14 +64,14 @@ async def run(settings: Settings, token: str | None = None, faults: Sequence[Con
 async def findings(
     settings: Settings, token: str | None = None, faults: Sequence[ConfigError] = ()
 ) -> AsyncIterator[Finding]:
-    """Settings, port, database, whether it can be written, disk, secret, keys, token, NATS, Go services, in this order."""
+    """The findings about settings, port, database, writing, disk, secret, keys, token, NATS and Go services, in this order."""
     for fault in faults:
         yield Finding("setting", False, str(fault), "the server does not start with it")
     wrong = {
         name for name in ("HOST", "PORT", "DATABASE_URL") for fault in faults if str(fault).startswith(name)
     }
     serves = False
-    if wrong.isdisjoint(("HOST", "PORT")):  # else the default is none of this server's
+    if wrong.isdisjoint(("HOST", "PORT")):  # else the default would be checked, which is not this server's
         port = await _port(settings)
         serves = port.text.startswith(SERVES)
         yield port
@@ -109,7 +109,7 @@ async def _nats(url: str) -> Finding:
             f"CLUSTER_URL: {shown}: {reason(error)}",
             "start NATS, check CLUSTER_URL and firewall",
         )
-    return Finding("nats", True, f"{shown} listens")
+    return Finding("nats", True, f"{shown} accepts connections")
 
 
 async def _port(settings: Settings) -> Finding:
@@ -157,13 +157,13 @@ async def _database(settings: Settings) -> Finding:
         return Finding(
             "database",
             True,
-            f"{where} answers, PostgreSQL {version}; {len(left)} migrations wait: serve applies them",
+            f"{where} answers, PostgreSQL {version}; {len(left)} migrations are pending, serve applies them",
         )
     return Finding("database", True, f"{where} answers, PostgreSQL {version}, the schema is up to date")
 
 
 async def _writing(settings: Settings, serves: bool) -> Finding:
-    """Whether a write works: asks the server that serves here; without one, tries it."""
+    """Whether writes work: by the running server's readiness, or if none runs, by a write that changes nothing."""
     if serves:
         return await _readiness(Address(settings.host, settings.port).url)
     try:
@@ -187,7 +187,7 @@ async def _readiness(url: str) -> Finding:
             aiohttp.ClientSession(timeout=timeout) as session,
             session.get(f"{url}/api/v1/health/ready") as response,
         ):
-            told = await response.json(content_type=None)
+            readiness = await response.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         advice = "look at its log; `bitnexus tree` shows what hangs"
         return Finding(
@@ -195,16 +195,16 @@ async def _readiness(url: str) -> Finding:
         )
     down = [
         f"{name}: {check.get('reason')}"
-        for name, check in told["checks"].items()
+        for name, check in readiness["checks"].items()
         if check["status"] == "down"
     ]
-    if told["status"] == "ready":
+    if readiness["status"] == "ready":
         return Finding("writing", True, "; ".join(["the server can write", *down]))
     return Finding(
         "writing",
         False,
         f"the server can't serve: {'; '.join(down)}",
-        "put right what it names; it goes on by itself",
+        "fix what it names; the server recovers by itself",
     )
 
 
@@ -215,12 +215,12 @@ def _disk(settings: Settings) -> Finding:
         return Finding(
             "disk", True, f"DATA_DIR={settings.data_dir}: {error.strerror or error}; serve makes it"
         )
-    text = f"{free >> 20} MB are left in DATA_DIR={settings.data_dir}"
+    text = f"{free >> 20} MB free in DATA_DIR={settings.data_dir}"
     return Finding(
         "disk",
         free >= LOW_BYTES,
         text,
-        "" if free >= LOW_BYTES else "make room; the database can't write without",
+        "" if free >= LOW_BYTES else "free some space: the database can't write without",
     )
 
 
@@ -242,7 +242,7 @@ def _secret(settings: Settings) -> Finding:
     return Finding(
         "secret",
         True,
-        f"SECRET_KEY_BASE is unset: a development key in {source} is used (prod needs one of its own)",
+        f"SECRET_KEY_BASE is unset: the development key in {source} is used (prod requires SECRET_KEY_BASE)",
     )
 
 
@@ -250,7 +250,7 @@ def _keys(settings: Settings) -> Finding:
     try:
         ring = Keyring(settings)
     except ConfigError as error:
-        return Finding("keys", False, str(error), "name a PEM file with an Ed25519 or RSA key")
+        return Finding("keys", False, str(error), "give a PEM file with an Ed25519 or RSA key")
     return Finding("keys", True, f"tokens are signed {ring.active.algorithm}, kid {ring.active.kid}")
 
 
@@ -259,7 +259,7 @@ TOKEN_ADVICE = {
     "too long": "send the `token` of the login answer, nothing else",
     "expired": "sign in again or refresh; if it is new, compare the clocks of both machines",
     "signature": "the signer's secret is not SECRET_KEY_BASE; compare them, or add the old one to JWT_PREVIOUS_KEYS",
-    "unknown key": "the signer's key is not ours; compare JWT_PRIVATE_KEY, or add the old one to JWT_PREVIOUS_KEYS",
+    "unknown key": "the signer's key is not this server's; compare JWT_PRIVATE_KEY, or add the old one to JWT_PREVIOUS_KEYS",
 }
 
 
@@ -272,10 +272,10 @@ def _token(settings: Settings, token: str) -> Finding:
             "token", False, str(error), next(advice, "see docs/api.md for the claims that a token must have")
         )
     except ConfigError as error:
-        return Finding("token", False, f"can't be checked: {error}", "put the keys right first")
+        return Finding("token", False, f"can't be checked: {error}", "fix the keys first")
     seconds = round(principal.exp - time.time())
     return Finding(
-        "token", True, f"it speaks for {principal.subject}, role {principal.role}, {seconds} s more"
+        "token", True, f"belongs to {principal.subject}, role {principal.role}, valid for {seconds} s"
     )
 
 
@@ -300,4 +300,4 @@ async def _service(name: str, url: str) -> Finding:
             f"{name} at {mask_url(url)} can't be reached: {why}",
             "start the service, check GO_API_URL, SERVICES and firewall",
         )
-    return Finding("go", True, f"{name} at {mask_url(url)} takes connections")
+    return Finding("go", True, f"{name} at {mask_url(url)} accepts connections")

@@ -1,4 +1,4 @@
-"""What the command `bitnexus` runs first: without the packages of the service it says in one line what to install."""
+"""The entry point of the command `bitnexus`: without the service's packages, one line says what to install."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OURS = ("api", "actors", "runtime", "schema")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line of `api.cli.main`; 1 if a package of the extra `service` is missing."""
+    """Runs the command line of `api.cli.main`; returns 1 if a package of the extra `service` is missing."""
     try:
         from api.cli.main import main as run
     except ModuleNotFoundError as missing:

@@ -1,6 +1,6 @@
-"""`bitnexus observer`: the tree, the process table, figures and the crash log in a terminal, over the admin API of any server.
+"""`bitnexus observer`: the tree, the process table, statistics and the crash log in a terminal, over the admin API of a server.
 
-Keys: 1 tree, 2 processes, 3 crash log; r restart, k kill, s suspend or resume, t trace, o another order, n the next node, / find,
+Keys: 1 tree, 2 processes, 3 crash log; r restart, k kill, s suspend or resume, t trace, o next sort order, n next node, / find,
 q quit.
 """
 
@@ -26,7 +26,7 @@ COLOURS = {"running": "green", "waiting": "green", "suspended": "yellow", "resta
 
 
 class ObserverApp(App[None]):
-    """The terminal console, of one node at a time."""
+    """The terminal console; it shows one node at a time."""
 
     TITLE = "BitNexus observer"
     ENABLE_COMMAND_PALETTE = False
@@ -51,7 +51,7 @@ class ObserverApp(App[None]):
         Binding("k", "act('kill')", "Kill"),
         Binding("s", "suspend", "Suspend"),
         Binding("t", "trace", "Trace"),
-        Binding("o", "order", "Order"),
+        Binding("o", "order", "Sort"),
         Binding("n", "node", "Node"),
         Binding("slash", "find", "Find"),
         Binding("escape", "close", "Close", show=False),
@@ -61,13 +61,13 @@ class ObserverApp(App[None]):
     def __init__(self, client: Client) -> None:
         super().__init__()
         self.client = client
-        self.sub_title = self._place()
-        self.sort = 0
-        self.find = ""
-        self.chosen: str | None = None
-        self.sure: str | None = None
+        self.sub_title = self._subtitle()
+        self.sort_index = 0
+        self.name_filter = ""
+        self.shown: str | None = None
+        self.confirming: str | None = None
         self.traced: list[str] = []
-        self.newest = 0
+        self.newest_report = 0
         self.samples: list[dict[str, Any]] = []
 
     def compose(self) -> ComposeResult:
@@ -98,7 +98,7 @@ class ObserverApp(App[None]):
         yield Footer()
 
     async def on_mount(self) -> None:
-        """Starts reading."""
+        """Reads for the first time, and then every REFRESH_SECONDS."""
         table = self.query_one("#table", DataTable)
         for title in ("Process", "Status", "MsgQ", "Reductions", "Memory", "Restarts", "Module"):
             table.add_column(title, key=title)
@@ -108,7 +108,7 @@ class ObserverApp(App[None]):
         self.query_one("#processes-tree").focus()
 
     async def read(self) -> None:
-        """Everything anew; a server that is away is said in the title line."""
+        """Reads and shows everything; if the server does not answer, the title line says so."""
         try:
             stats, tree, log = await asyncio.gather(
                 self.client.call("GET", "/admin/stats", limit=60),
@@ -116,21 +116,25 @@ class ObserverApp(App[None]):
                 self.client.call("GET", "/admin/reports", limit=100),
             )
             page = await self.client.call(
-                "GET", "/admin/processes", sort=SORTS[self.sort], limit=100, name=self.find or None
+                "GET",
+                "/admin/processes",
+                sort=SORTS[self.sort_index],
+                limit=100,
+                name=self.name_filter or None,
             )
         except CommandError as error:
             self.sub_title = str(error)
             return
         if not self.is_running:  # quit while the server answered: the widgets are gone
             return
-        self.sub_title = self._place()
+        self.sub_title = self._subtitle()
         self._figures(stats)
         self._tree(tree)
         self._table(page["processes"])
         self._log(log["reports"])
         await self._pane()
 
-    def _place(self) -> str:
+    def _subtitle(self) -> str:
         return f"{self.client.node} at {self.client.base}" if self.client.node else self.client.base
 
     def _figures(self, stats: dict[str, Any]) -> None:
@@ -149,7 +153,7 @@ class ObserverApp(App[None]):
             f"p95 [b]{show('p95', ' ms')}[/]",
             f"sockets [b]{show('sockets')}[/]",
             f"processes [b]{show('processes')}[/]",
-            f"mail [b]{show('mailbox')}[/]",
+            f"mailboxes [b]{show('mailbox')}[/]",
             f"ledger [b]#{show('ledger_seq')}[/]",
             f"database [b {'green' if last.get('database') == 'up' else 'red'}]{show('database')}[/]",
             *(f"{name} [b]{state}[/]" for name, state in last.get("breakers", {}).items()),
@@ -171,7 +175,7 @@ class ObserverApp(App[None]):
         tree.root.data = root
         tree.root.expand()
         self._grow(tree.root, root, closed)
-        # Asking for it lays the lines out: the cursor moves at once, and a key finds it where it was.
+        # Reading `last_line` makes the widget build its lines: only then can the cursor be moved, before the next key comes.
         _ = tree.last_line
         if chosen is not None:
             found = next(
@@ -206,9 +210,9 @@ class ObserverApp(App[None]):
             table.move_cursor(row=min(at, len(rows) - 1))
 
     def _log(self, reports: list[dict[str, Any]]) -> None:
-        if not reports or reports[0]["id"] == self.newest:
+        if not reports or reports[0]["id"] == self.newest_report:
             return
-        self.newest = reports[0]["id"]
+        self.newest_report = reports[0]["id"]
         table = self.query_one("#reports", DataTable)
         table.clear()
         for one in reports:
@@ -221,8 +225,8 @@ class ObserverApp(App[None]):
 
     # ---- one process
 
-    def _pointed(self) -> str | None:
-        """The pid (or name) that the cursor is on."""
+    def _selected(self) -> str | None:
+        """The pid (or name) of the row under the cursor."""
         if self.query_one("#tabs", TabbedContent).active == "processes":
             table = self.query_one("#table", DataTable)
             if not table.row_count:
@@ -245,18 +249,18 @@ class ObserverApp(App[None]):
             await self._open(event.row_key.value)
 
     async def _open(self, handle: str) -> None:
-        self.chosen, self.traced = handle, []
+        self.shown, self.traced = handle, []
         self.query_one("#pane").add_class("open")
         await self._pane()
 
     async def _pane(self) -> None:
-        if self.chosen is None:
+        if self.shown is None:
             return
         place = self.query_one("#process", Static)
         try:
-            found = (await self.client.call("GET", f"/admin/processes/{self.chosen}"))["process"]
+            found = (await self.client.call("GET", f"/admin/processes/{self.shown}"))["process"]
         except CommandError as error:
-            place.update(f"[b]{escape(self.chosen)}[/]\n{escape(str(error))}")
+            place.update(f"[b]{escape(self.shown)}[/]\n{escape(str(error))}")
             return
         place.update("\n".join(_facts(found, self.traced)))
 
@@ -268,20 +272,20 @@ class ObserverApp(App[None]):
         self.query_one({"tree": "#processes-tree", "processes": "#table", "log": "#reports"}[name]).focus()
 
     async def action_act(self, action: str) -> None:
-        """restart; kill when it is asked for twice."""
-        pid = self._pointed()
+        """Restarts the process; kills it when the key is pressed twice."""
+        pid = self._selected()
         if pid is None:
             return
-        if action == "kill" and self.sure != pid:
-            self.sure = pid
+        if action == "kill" and self.confirming != pid:
+            self.confirming = pid
             self.notify(f"Press k again to kill {pid}", severity="warning")
             return
-        self.sure = None
+        self.confirming = None
         await self._do(pid, action)
 
     async def action_suspend(self) -> None:
         """Suspends, or resumes a suspended process."""
-        pid = self._pointed()
+        pid = self._selected()
         if pid is None:
             return
         try:
@@ -292,8 +296,8 @@ class ObserverApp(App[None]):
         await self._do(pid, "resume" if found["suspended"] else "suspend")
 
     async def action_trace(self) -> None:
-        """The next ten messages of the process."""
-        pid = self._pointed()
+        """Traces the next ten messages of the process."""
+        pid = self._selected()
         if pid is not None:
             self.notify(f"Tracing {pid} for five seconds")
             self.run_worker(self._trace(pid), exclusive=True)
@@ -307,7 +311,7 @@ class ObserverApp(App[None]):
         await self._open(pid)
         self.traced = [
             f"{'→' if one['kind'] == 'in' else '←'} {one['message']}" for one in done["events"]
-        ] or ["nothing came"]
+        ] or ["no messages"]
         await self._pane()
 
     async def _do(self, pid: str, action: str) -> None:
@@ -317,19 +321,19 @@ class ObserverApp(App[None]):
             self.notify(str(error), severity="error")
             return
         now = f", now <{done['new_pid']}>" if done.get("new_pid") else ""
-        if done.get("new_pid") and self.chosen == pid:
-            self.chosen = done["new_pid"]
+        if done.get("new_pid") and self.shown == pid:
+            self.shown = done["new_pid"]
         self.notify(f"{pid}: {done['result']}{now}", markup=False)
         await self.read()
 
     async def action_order(self) -> None:
-        """The next order of the table."""
-        self.sort = (self.sort + 1) % len(SORTS)
-        self.notify(f"by {SORTS[self.sort]}")
+        """Sorts the table by the next column."""
+        self.sort_index = (self.sort_index + 1) % len(SORTS)
+        self.notify(f"sorted by {SORTS[self.sort_index]}")
         await self.read()
 
     async def action_node(self) -> None:
-        """The next node."""
+        """Shows the next node."""
         try:
             names = [one["node"] for one in await self.client.nodes() if one["state"] == "up"]
         except CommandError as error:
@@ -339,23 +343,23 @@ class ObserverApp(App[None]):
         self.client.node = names[following % len(names)]
         self.notify(f"{self.client.node}", markup=False)
         self.action_close()
-        self.newest = 0
+        self.newest_report = 0
         await self.read()
 
     def action_find(self) -> None:
-        """Asks for a part of a name."""
+        """Opens the input for a name filter."""
         self.query_one("#find", Input).add_class("open").focus()
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Filters the table."""
-        self.find = event.value.strip()
+        """Filters the process table by name."""
+        self.name_filter = event.value.strip()
         event.input.remove_class("open")
         self.action_tab("processes")
         await self.read()
 
     def action_close(self) -> None:
         """Closes the pane and the search."""
-        self.chosen = self.sure = None
+        self.shown = self.confirming = None
         self.query_one("#pane").remove_class("open")
         self.query_one("#find").remove_class("open")
 
@@ -414,10 +418,10 @@ def _facts(found: dict[str, Any], traced: list[str]) -> list[str]:
 
 
 async def run(settings: Settings, options: Any) -> int:
-    """Runs until q; returns the exit code."""
+    """Runs until the user quits; returns the exit code."""
     async with connect(settings, options) as client:
         nodes = await client.nodes()
-        # Always by name: behind one port each request may be answered by another node.
+        # Always by name: if nodes share a port, each request may be answered by another one.
         client.node = (matching(nodes, options.node) if options.node else nodes[0])["node"]
         await ObserverApp(client).run_async()
     return 0

@@ -1,10 +1,10 @@
 """Operators' commands over the admin API of any server: `bitnexus nodes`, `tree`, `ps`, `kill`, `restart`, `trace`, `drain`, ...
 
-Any server answers for all nodes. What looks shows them all, or the one that --node names; what acts needs one where there are
-several. A node that does not answer is one line.
+Any server answers for all nodes. Commands that read show all nodes, or the one of --node; commands that act need --node if there
+are several. A node that does not answer is one line.
 
-On the machine of the server no sign-in is needed: who can read its key and its database is its operator already. The command then
-acts as the user operator@localhost, so that the audit log shows which acts were its. Elsewhere name --url and --email.
+On the server's own machine no sign-in is needed: whoever can read its key and its database is its operator already. The command
+then acts as the user operator@localhost, which the audit log shows. For servers elsewhere give --url and --email.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MARKS = {"running": "●", "suspended": "◐", "restarting": "↻", "stopped": "
 
 
 class Client:
-    """A signed-in operator at one server. Its calls are about the node `node`; None is the one that answers."""
+    """A client of the admin API, signed in at one server. Its requests are about `node`; None is the one that answers."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
         self._session = session
@@ -40,7 +40,7 @@ class Client:
         self.node: str | None = None
 
     async def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        """The answer's JSON. Raises CommandError with the server's own words when it refuses."""
+        """The JSON of the answer. Raises CommandError with the server's message if it is an error."""
         if path.startswith("/admin/"):
             query.setdefault("node", self.node)
         params = {name: str(value) for name, value in query.items() if value is not None}
@@ -63,20 +63,20 @@ class Client:
             raise CommandError(f"{self.base}: no answer in time") from None
 
     async def nodes(self) -> list[dict[str, Any]]:
-        """The nodes, each as `GET /admin/nodes` tells of it."""
+        """The nodes of `GET /admin/nodes`."""
         return (await self.call("GET", "/admin/nodes", node=None))["nodes"]
 
     async def act(self, pid: str, action: str, body: Any = None) -> Any:
-        """Does an action to a process, named by pid or registered name."""
+        """Performs an action on a process, given by pid or registered name."""
         return await self.call("POST", f"/admin/processes/{quote(pid.strip('<>'), safe='')}/{action}", body)
 
 
 @asynccontextmanager
 async def connect(settings: Settings, options: Any) -> AsyncGenerator[Client, None]:
-    """A client of the server that the options name. Raises CommandError, one line."""
+    """A signed-in client of the server that the options name. Raises CommandError, one line."""
     base = base_url(settings, options)
     timeout = aiohttp.ClientTimeout(total=90, connect=5)
-    # One connection for all: where servers share a port, one that hangs takes connections too, and this one is known to be good.
+    # One connection for all requests: if servers share a port, one that hangs accepts connections too, and this one answered.
     connector = aiohttp.TCPConnector(limit=1)
     async with aiohttp.ClientSession(base, timeout=timeout, connector=connector) as session:
         if not await _answers(session):
@@ -104,10 +104,10 @@ async def _token(client: Client, settings: Settings, options: Any) -> str:
         body = {"email": options.email, "password": password(options.password, options.email)}
         signed_in = await client.call("POST", "/api/v1/auth/login", body)
         if signed_in["user"]["role"] != "admin":
-            raise CommandError(f"{options.email} is no admin")
+            raise CommandError(f"{options.email} is not an admin")
         return signed_in["token"]
     if options.url:
-        raise CommandError("name --email (of an admin) for a server elsewhere")
+        raise CommandError("--url needs --email of an admin")
     async with connected(settings) as connection:
         row = await connection.fetchrow(users.BY_EMAIL, OPERATOR)
         if row is None:
@@ -120,19 +120,19 @@ async def _token(client: Client, settings: Settings, options: Any) -> str:
 
 
 def matching(nodes: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
-    """The node of this name, or the only one whose name begins so. Raises CommandError."""
+    """The node of this name, or the only one whose name begins with it. Raises CommandError."""
     found = [one for one in nodes if one["node"] == wanted] or [
         one for one in nodes if one["node"].startswith(wanted)
     ]
     if len(found) != 1:
         names = ", ".join(one["node"] for one in found or nodes)
         raise CommandError(
-            f"--node {wanted}: {'which of them' if found else 'there is no such node; there are'}: {names}"
+            f"--node {wanted}: {'ambiguous' if found else 'there is no such node; there are'}: {names}"
         )
     return found[0]
 
 
-async def looked_at(client: Client, options: Any) -> list[dict[str, Any]]:
+async def selected_nodes(client: Client, options: Any) -> list[dict[str, Any]]:
     """The nodes to show: the one that is named, else all that have not left. Raises CommandError."""
     nodes = await client.nodes()
     if options.node is not None:
@@ -140,27 +140,27 @@ async def looked_at(client: Client, options: Any) -> list[dict[str, Any]]:
     return [one for one in nodes if one["state"] != "left"]
 
 
-async def choose(client: Client, options: Any) -> None:
+async def select_one(client: Client, options: Any) -> None:
     """Directs the client to the node to act on. Raises CommandError if there are several and none is named."""
     nodes = await client.nodes()
     if options.node is not None:
         client.node = matching(nodes, options.node)["node"]
     elif len(there := [one["node"] for one in nodes if one["state"] in ("up", "silent")]) > 1:
-        raise CommandError(f"on which node? Name one with --node: {', '.join(there)}")
+        raise CommandError(f"there are several nodes; give one of them as --node: {', '.join(there)}")
 
 
-def absent(node: dict[str, Any]) -> str:
-    """The one line of a node that can't be looked at."""
+def unavailable_line(node: dict[str, Any]) -> str:
+    """The line for a node that does not answer."""
     since = f" for {node['seconds']:.0f} s" if node["seconds"] is not None else ""
     return f"{node['node']}: {node['state']}{since} ({node['reason']})"
 
 
 async def at_each(client: Client, nodes: list[dict[str, Any]], path: str, **query: Any) -> list[Any]:
-    """The answer of each of these nodes that is up; of the others, and of one that fails, the CommandError."""
+    """The answer of each node, or the CommandError for one that is not up or fails."""
 
     async def one(node: dict[str, Any]) -> Any:
         if node["state"] != "up":
-            return CommandError(absent(node))
+            return CommandError(unavailable_line(node))
         try:
             return await client.call("GET", path, node=node["node"], **query)
         except CommandError as error:
@@ -173,9 +173,9 @@ async def at_each(client: Client, nodes: list[dict[str, Any]], path: str, **quer
 
 
 async def tree(settings: Settings, options: Any) -> int:
-    """Prints the tree of each node once."""
+    """Prints the supervision tree of each node."""
     async with connect(settings, options) as client:
-        nodes = await looked_at(client, options)
+        nodes = await selected_nodes(client, options)
         found = await at_each(client, nodes, "/admin/tree", root=options.root, limit=options.limit)
     several = len(nodes) > 1
     if options.json:
@@ -258,7 +258,7 @@ async def ps(settings: Settings, options: Any) -> int:
     """Prints the process table, of all nodes as one."""
     query = {"sort": options.sort, "limit": options.limit, "name": options.name, "module": options.module}
     async with connect(settings, options) as client:
-        nodes = await looked_at(client, options)
+        nodes = await selected_nodes(client, options)
         found = await at_each(client, nodes, "/admin/processes", **query)
     several = len(nodes) > 1
     if not several:
@@ -291,7 +291,7 @@ async def ps(settings: Settings, options: Any) -> int:
 async def act(settings: Settings, options: Any) -> int:
     """kill, restart, suspend, resume."""
     async with connect(settings, options) as client:
-        await choose(client, options)
+        await select_one(client, options)
         done = await client.act(options.pid, options.command)
     now = f", now <{done['new_pid']}>" if done.get("new_pid") else ""
     count = f", {done['restarts']} restarts" if done.get("restarts") else ""
@@ -300,12 +300,12 @@ async def act(settings: Settings, options: Any) -> int:
 
 
 async def drain(settings: Settings, options: Any) -> int:
-    """Sends the sockets of a node away."""
+    """Closes the sockets of a node in batches."""
     body = {"per_second": options.per_second, "timeout_ms": int(options.seconds * 1000)}
     async with connect(settings, options) as client:
-        await choose(client, options)
+        await select_one(client, options)
         done = await client.call("POST", "/admin/drain", body)
-    print(f"{done['sockets']} sockets are sent away, {options.per_second} a second")
+    print(f"closing {done['sockets']} sockets, {options.per_second} a second")
     return 0
 
 
@@ -313,7 +313,7 @@ async def trace(settings: Settings, options: Any) -> int:
     """Prints the next messages of a process."""
     body = {"messages": options.messages, "timeout_ms": int(options.seconds * 1000)}
     async with connect(settings, options) as client:
-        await choose(client, options)
+        await select_one(client, options)
         done = await client.act(options.pid, "trace", body)
     for event in done["events"]:
         peer = f" <{event['peer']}>" if event["peer"] else ""

@@ -1,7 +1,6 @@
-"""`bitnexus serve`: the engine, the tree of supervisor.toml, and their orderly end.
+"""`bitnexus serve`: starts the engine and the tree of supervisor.toml, and stops them in order.
 
-Ctrl-C or SIGTERM stops the tree in reverse order; a second one ends it at once. A start that fails says why
-on one line.
+Ctrl-C or SIGTERM stops the tree in reverse start order; a second one ends it at once. A failed start is explained on one line.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from actors.endpoint import GetAddress
 from actors.listening import EndpointError, check_port
 from actors.settings import Settings, weakness
 from api.cli.database import ONE_LINE, complain
-from api.cli.last_words import LastWords
+from api.cli.exit_cause import ExitCause
 from api.operators import logs
 from api.security.tokens import Keyring
 from runtime import (
@@ -46,14 +45,14 @@ from runtime import (
 log = logging.getLogger("bitnexus.serve")
 
 STOP_MS = 9000
-COLLECTOR = (10_000, 10, 1_000)  # young objects, then young collections, then middle ones: until the next
+GC_THRESHOLDS = (10_000, 10, 1_000)  # see gc.set_threshold
 M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 16 * 1024  # of <malloc.h>; bytes
-# A link in the repository, a file in the wheel.
+# A symbolic link in the repository, a file in the wheel.
 OWN_TREE = Path(__file__).resolve().parents[1] / "supervisor.toml"
 
 
-def _find_beside(tree_file: Path) -> None:
-    """Workers of one's own stand beside the supervisor.toml that names them: its folder is searched after all others."""
+def _add_to_path(tree_file: Path) -> None:
+    """Makes modules beside the supervisor.toml importable: its directory comes last on the import path."""
     folder = str(tree_file.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
@@ -64,7 +63,7 @@ def run(settings: Settings, tree_file: Path | None) -> int:
     logs.configure(settings)
     try:
         file = tree_file or default_tree()
-        _find_beside(file)
+        _add_to_path(file)
         tree = tree_config.load(file)
         Keyring(settings)
     except (tree_config.TreeConfigError, *ONE_LINE) as error:
@@ -87,13 +86,14 @@ def _tracing(settings: Settings) -> Callable[[], None]:
     return tracing.install(settings)
 
 
-def settle() -> None:
-    """Called once all is loaded, and again when it is started: room for many connections, and short pauses of the collector.
+def tune_process() -> None:
+    """Raises the limit of open files, and keeps the pauses of the garbage collector short.
 
-    The first collection is the long one, 60 ms or many times that on a busy machine: it comes before anybody is served.
-    What is there now stays, so the collector need not look at it again. A full collection goes through every
-    object of every open socket, and sockets are freed without it (tests/runtime/test_leaks.py): with Python's own
-    thresholds it held the loop for up to 850 ms while 10,000 sockets joined.
+    Called once all modules are loaded, and again when the tree has started: the first collection is the long one, 60 ms or many
+    times that on a busy machine, and must be over before anybody is served. Objects that exist now live for ever, so they are
+    frozen. A full collection visits every object of every open socket, and sockets are freed without it
+    (tests/runtime/test_leaks.py): with Python's default thresholds it blocked the event loop for up to 850 ms while 10,000 sockets
+    joined.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
@@ -101,21 +101,21 @@ def settle() -> None:
     return_memory()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*COLLECTOR)
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def return_memory() -> None:
-    """Makes glibc give large blocks back to the system as soon as they are freed; elsewhere nothing.
+    """Makes glibc return large blocks to the system as soon as they are freed; does nothing with another C library.
 
-    By itself it stops doing so for blocks as large as the first ones that were freed: what a flood of large bodies, or the
-    hash of a password (7 MiB), has taken would stay. Smaller blocks lie in the heap, of which only the end is given back.
+    By default glibc raises its mmap threshold to the size of freed blocks: memory of large bodies, or of password hashes (7 MiB),
+    would stay with the process. Smaller blocks are in the heap, of which only the end is returned.
     """
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def default_tree() -> Path:
-    """supervisor.toml of the working directory, else the one that BitNexus came with."""
+    """supervisor.toml in the working directory, else the one that BitNexus ships with."""
     here = Path("supervisor.toml")
     return here if here.exists() else OWN_TREE
 
@@ -128,19 +128,19 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
     stop = Signals()
     line = ParentLine(stop.stop) if settings.parent_socket else None
     engine = AsyncioEngine().start()
-    # Thespian's face on the same engine: actors of the tree may create plain Thespian actors.
+    # Thespian's API on the same engine: actors of the tree may create plain Thespian actors.
     ActorSystem(systemBase=SystemBase(engine), transientUnique=True)
     importlib.import_module("api.app")  # as the endpoint does later
-    settle()
+    tune_process()
     try:
         root = await start_tree(tree, stop)
         if not isinstance(root, Pid):
             return root
         if not settings.secret_key_base:
-            log.warning("SECRET_KEY_BASE is unset: a development key in %s signs tokens", settings.data_dir)
+            log.warning("SECRET_KEY_BASE is unset: the development key in %s signs tokens", settings.data_dir)
         elif why := weakness(settings.secret_key_base):
             log.warning("SECRET_KEY_BASE is weak (%s); prod would refuse it", why)
-        settle()
+        tune_process()
         address = await gen_server.call("endpoint", GetAddress())
         if line is None:
             print(f"BitNexus serves on {address.url}  (docs: {address.url}/docs, stop: Ctrl-C)", flush=True)
@@ -155,10 +155,10 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
 
 
 async def start_tree(tree: tree_config.Tree, stop: Signals) -> Pid | int:
-    """The root's pid; an exit code when the tree did not start."""
+    """The root's pid, or an exit code if the tree did not start."""
     reports = logging.getLogger("runtime.reports")
     level = reports.level
-    reports.setLevel(logging.CRITICAL)  # what went wrong is said below, once
+    reports.setLevel(logging.CRITICAL)  # a failure is explained below, once
     starting = asyncio.ensure_future(tree.start_link())
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -179,21 +179,21 @@ async def start_tree(tree: tree_config.Tree, stop: Signals) -> Pid | int:
 
 
 async def until_stopped(root: Pid, stop: Signals, stop_ms: int = STOP_MS) -> int:
-    """Serves until a signal, or until the tree ends by itself; stops it in `stop_ms`. Returns the exit code."""
+    """Waits for a signal, then stops the tree within `stop_ms`; or for the tree to end by itself. Returns the exit code."""
     down = asyncio.ensure_future(_down(root))
     stopping = asyncio.ensure_future(stop.wait())
-    with LastWords() as last_words:
+    with ExitCause() as exit_cause:
         await asyncio.wait((down, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if down.done():
-        return complain(f"the tree ended: {last_words.line or explain(down.result())}")
+        return complain(f"the tree ended: {exit_cause.line or explain(down.result())}")
     log.info("stopping")
     erlang.exit(root, "shutdown")
     forced = asyncio.ensure_future(stop.wait())
     await asyncio.wait((down, forced), timeout=stop_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
     forced.cancel()
     if not down.done():
-        log.warning("what did not stop in time is ended")
+        log.warning("processes that did not stop in time are killed")
         down.cancel()
         return 1
     log.info("stopped")
@@ -207,7 +207,7 @@ async def _down(pid: Pid) -> Any:
 
 
 class Signals:
-    """SIGINT and SIGTERM as something to wait for, again and again."""
+    """SIGINT and SIGTERM as an event that can be awaited repeatedly."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -216,22 +216,22 @@ class Signals:
             self._loop.add_signal_handler(number, self._event.set)
 
     def stop(self) -> None:
-        """As a signal does."""
+        """Acts as a signal does."""
         self._event.set()
 
     async def wait(self) -> None:
-        """Returns at the next signal."""
+        """Waits for the next signal."""
         await self._event.wait()
         self._event.clear()
 
     def restore(self) -> None:
-        """Gives the signals back."""
+        """Removes the signal handlers."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.remove_signal_handler(number)
 
 
 def explain(reason: Any) -> str:
-    """One line for an exit reason of the tree: the words of the error at its root if one is there."""
+    """One line for an exit reason of the tree: the message of the exception at its root, if there is one."""
     found = _leaf(reason)
     if isinstance(found, (EndpointError, tree_config.TreeConfigError, *ONE_LINE)):
         return str(found)
@@ -252,7 +252,7 @@ def _leaf(reason: Any) -> BaseException | None:
 
 
 def _child(reason: Any) -> str:
-    """Which child failed to start, innermost."""
+    """The innermost child that failed to start."""
     name = ""
     while isinstance(reason, tuple):
         failed = next(

@@ -1,7 +1,7 @@
-"""The access log: a line for each answer (ACCESS_LOG=all), or for those of 400 and more (errors), bounded for each client.
+"""The access log: a line for each response (ACCESS_LOG=all), or for those of 400 and above, limited per client (errors).
 
-It covers what the application answers, sockets and pages among it. What is no request at all is told by `runtime.http`. A path is
-told without its query, which may hold a token.
+It covers all responses of the application, sockets and pages included. Bytes that are no valid request are logged by
+`runtime.http`. Paths are logged without their query, which may hold a token.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from runtime.http import Request, Response
 
 ALL: Final = logging.getLogger("api.access")
-# What clients can make without end: see api/operators/logs.py.
+# Its lines are limited per client: see api/operators/logs.py.
 ERRORS: Final = logging.getLogger("api.access.errors")
 
 Outcome = Awaitable[Response | None] | Response | None
@@ -22,11 +22,11 @@ Handler = Callable[[Request], Outcome]
 
 
 def access_log(handler: Handler, which: str) -> Handler:
-    """The handler itself when `which` is off; else one that tells of the answers of `handler`, "all" or "errors"."""
+    """`handler` itself if `which` is "off", else a handler that logs its responses: "all", or "errors" only."""
     if which == "off":
         return handler
     least, log = (0, ALL) if which == "all" else (400, ERRORS)
-    ALL.setLevel(logging.INFO)  # who asks for it gets it, whatever LOG_LEVEL is
+    ALL.setLevel(logging.INFO)  # ACCESS_LOG decides, whatever LOG_LEVEL is
 
     def logged(request: Request) -> Outcome:
         began = time.perf_counter()
@@ -42,7 +42,7 @@ def access_log(handler: Handler, which: str) -> Handler:
         return response
 
     def write(request: Request, response: Response | None, began: float) -> None:
-        status = 499 if response is None else response.status  # 499: the client has gone
+        status = 499 if response is None else response.status  # nginx's code for a client that has gone
         if status < least:
             return
         seconds = time.perf_counter() - began

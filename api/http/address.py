@@ -1,23 +1,23 @@
-"""Callers' addresses: one text for one address, and what counts as one caller."""
+"""Clients' addresses: their canonical text, and what counts as one caller."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
-IPV6_SITE = 64  # bits: what a provider gives to one household at least, so one caller has all of it
+IPV6_SITE = 64  # bits: a provider assigns each site at least a /64, so all its addresses are one caller
 
 
 @lru_cache(maxsize=4096)
 def canonical(text: str) -> str:
-    """An address without port, brackets, zone or IPv4-in-IPv6 clothing; a text that is none as it stands."""
+    """The address without port, brackets, zone and IPv4-mapped prefix; text that is no address is returned unchanged."""
     found = _parsed(text)
     return text if found is None else str(found)
 
 
 @lru_cache(maxsize=4096)
 def caller(text: str) -> str:
-    """What a throttle counts by: an IPv4 address, the /64 of an IPv6 one, or the text itself."""
+    """The key that throttles count by: an IPv4 address, the /64 of an IPv6 address, or text that is no address."""
     found = _parsed(text)
     if isinstance(found, IPv6Address):
         return str(ip_network((int(found), IPV6_SITE), strict=False))

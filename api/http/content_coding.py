@@ -1,7 +1,7 @@
-"""Content codings of what is the same for everybody (RFC 9110 8.4): compressed once, sent to those who ask for gzip.
+"""Content coding of public representations (RFC 9110 8.4): compressed once, sent to clients that accept gzip.
 
-Only the description and the pages are: their bytes hold nothing of a caller, so there is nothing that lengths could tell
-(BREACH). An answer with somebody's own data, or with what a request said, never is.
+Only the OpenAPI description and the pages are compressed: they hold nothing of a caller, so their length reveals nothing
+(BREACH). Responses with a user's data, or with text from a request, are never compressed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from hashlib import sha256
 
 from api.http.request import Headers, Response
 
-SMALLEST = 1024  # bytes that are compressed
+SMALLEST = 1024  # bytes: shorter bodies are not compressed
 
 
 class Representation:
-    """A body for everybody, as it is and compressed, each with its own ETag."""
+    """A public body, plain and compressed, each with its own ETag."""
 
     __slots__ = ("_headers", "_plain", "_zipped")
 
@@ -27,23 +27,23 @@ class Representation:
         self._plain = body, b'"%b"' % tag
         self._zipped = None if len(zipped) >= len(body) else (zipped, b'"%b-gzip"' % tag)
 
-    def response(self, asked: Mapping[bytes, bytes]) -> Response:
-        """The answer to a request with these header fields: 304 for who has it."""
-        coded = self._zipped is not None and accepts_gzip(asked.get(b"accept-encoding", b""))
+    def response(self, headers: Mapping[bytes, bytes]) -> Response:
+        """The answer to a request with these header fields: 200, or 304 if the client has it already."""
+        coded = self._zipped is not None and accepts_gzip(headers.get(b"accept-encoding", b""))
         body, etag = self._zipped if coded and self._zipped is not None else self._plain
-        headers = [(b"etag", etag)]
+        validators = [(b"etag", etag)]
         if self._zipped is not None:
-            headers.append((b"vary", b"accept-encoding"))
-        known = [tag.strip().removeprefix(b"W/") for tag in asked.get(b"if-none-match", b"").split(b",")]
+            validators.append((b"vary", b"accept-encoding"))
+        known = [tag.strip().removeprefix(b"W/") for tag in headers.get(b"if-none-match", b"").split(b",")]
         if etag in known or b"*" in known:
-            return Response(304, b"", headers)
+            return Response(304, b"", validators)
         if coded:
-            headers.append((b"content-encoding", b"gzip"))
-        return Response(200, body, [*self._headers, *headers])
+            validators.append((b"content-encoding", b"gzip"))
+        return Response(200, body, [*self._headers, *validators])
 
 
 def accepts_gzip(field: bytes) -> bool:
-    """Whether an Accept-Encoding names gzip, or any coding, with a weight above 0."""
+    """Whether an Accept-Encoding field allows gzip, by name or by `*`, with a weight above 0."""
     weights: dict[bytes, bool] = {}
     for member in field.lower().split(b","):
         coding, _, weight = member.partition(b";")

@@ -1,4 +1,4 @@
-"""CORS, as CORS_ORIGINS says. Outside prod, pages from this machine may call when nothing is configured."""
+"""CORS by the setting CORS_ORIGINS. While it is unset, pages of this machine may call, except in prod."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Cors:
         self._loopback = not settings.cors_origins and not settings.production
 
     def allows(self, origin: bytes) -> bool:
-        """True when pages of this origin may call."""
+        """Whether pages of this origin may call."""
         if self._any or origin in self._origins:
             return True
         if self._loopback:
@@ -34,7 +34,7 @@ class Cors:
         return self._below.allows(origin.decode("latin-1"), "", "", None)
 
     def add(self, out: Headers, origin: bytes, operation: Operation | None) -> None:
-        """Adds the headers of an answer to a request that names its origin."""
+        """Adds the CORS headers of an answer to a request with an Origin."""
         if (operation is not None and operation.cors_any) or self._any:
             out.append((b"access-control-allow-origin", b"*"))
         else:
@@ -47,7 +47,7 @@ class Cors:
     def preflight(
         self, out: Headers, headers: dict[bytes, bytes], allowed: list[str], operation: Operation
     ) -> None:
-        """Adds the headers that answer a preflight; the origin's own are added by `add`."""
+        """Adds the headers that answer a preflight request; `add` adds those about the origin."""
         origin = headers.get(b"origin")
         if origin is None or b"access-control-request-method" not in headers:
             return

@@ -1,4 +1,4 @@
-"""Cursors of lists that are paged newest first: the place of the last row, as 48 hex digits."""
+"""Cursors of lists that are paged newest first: time and id of a page's last row, as 48 hex digits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=200, description="How many at most"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# The range of timestamps that a row can have, and a bit more.
+# The times that a row can have, in microseconds, with some margin.
 _FIRST = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
@@ -30,16 +30,16 @@ class PageQuery(msgspec.Struct, frozen=True):
 
 
 def encode(inserted_at: datetime, row_id: UUID) -> str:
-    """The cursor that continues after this row."""
+    """The cursor for the rows after this one."""
     micros = (inserted_at - _EPOCH) // _MICROSECOND
-    return f"{micros & _ALL_BITS:016x}{row_id.hex}"  # two's complement: moments before 1970 are negative
+    return f"{micros & _ALL_BITS:016x}{row_id.hex}"  # two's complement: times before 1970 are negative
 
 
 _ALL_BITS = (1 << 64) - 1
 
 
 def decode(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    """The place that a cursor names, (None, None) for the first page."""
+    """Time and id of the row that a cursor names; (None, None) for the first page."""
     if cursor is None:
         return None, None
     micros = int(cursor[:16], 16)
@@ -50,7 +50,7 @@ def decode(cursor: str | None) -> tuple[datetime | None, UUID | None]:
 
 
 def page(rows: Sequence[Any], limit: int) -> tuple[Sequence[Any], str | None]:
-    """Of limit + 1 rows asked for: the page, and the cursor of the next one if there is one."""
+    """The page, and the next page's cursor if there is one, of the result of a query for `limit` + 1 rows."""
     if len(rows) <= limit:
         return rows, None
     last = rows[limit - 1]

@@ -1,6 +1,6 @@
-"""The decoding of bodies and queries that names every bad field.
+"""Decoding of bodies and queries, with an error for every wrong field.
 
-msgspec validates; it stops at the first error, so only when a body fails it is gone through again field by field.
+msgspec validates, but stops at the first error: a body that fails is decoded again field by field.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from api.http.errors import ApiError, invalid
 from api.http.fields import dec_hook
 
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
-MAX_EXPLAINED = 20  # names that are not known and looked at: a body may hold thousands
-MAX_DEPTH = 128  # arrays and objects within one another
-MIN_SHORT = 3  # letters of a name that another may be short for
+MAX_EXPLAINED = 20  # unknown names that are examined: a body may hold thousands
+MAX_DEPTH = 128  # nested arrays and objects
+MIN_PREFIX = 3  # letters of an unknown name that may be the beginning of a field's name
 _PLACE = re.compile(r" - at `\$(?:\.([A-Za-z0-9_]+))?.*`$")
 
 
 _TYPES = re.compile(r"`([a-z]+(?: \| [a-z]+)*)`")
 _WORDS = {
     "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "array": "a list",
-    "object": "an object", "datetime": "a moment", "uuid": "a UUID",
+    "object": "an object", "datetime": "a timestamp", "uuid": "a UUID",
 }  # fmt: skip
-MOMENT = "expected a moment with its offset from UTC, like 2026-01-31T12:00:00Z"
+TIMESTAMP = "expected a timestamp with its offset from UTC, like 2026-01-31T12:00:00Z"
 
 
 def _reason(error: msgspec.ValidationError, kind: Any) -> str:
-    """msgspec's reason as part of a sentence, in JSON's words; one of ours may begin with a currency, which stays as it is."""
+    """msgspec's reason in JSON's terms, in lower case unless it begins with an acronym (a currency)."""
     message = _PLACE.sub("", str(error))
     if "matching regex" in message:
-        return "must not hold the NUL character" if "u0000" in message else "has not the right form"
+        return "must not contain the NUL character" if "u0000" in message else "has the wrong format"
     if message.startswith("Invalid enum value") and (choices := _choices(kind)):
         return f"expected {' or '.join((', '.join(choices[:-1]), choices[-1]))}"
     if "RFC3339" in message or "timezone component" in message:
-        return MOMENT
+        return TIMESTAMP
     message = _TYPES.sub(
         lambda found: " or ".join(_WORDS.get(one, one) for one in found[1].split(" | ")), message
     )
@@ -54,18 +54,17 @@ def _reason(error: msgspec.ValidationError, kind: Any) -> str:
 
 
 def _choices(kind: Any) -> list[str]:
-    """The texts that a field takes, if it is a Literal of several."""
+    """The values of a field that is a Literal of several strings, else none."""
     kind = _without_none(kind)
     choices = list(get_args(kind)) if get_origin(kind) is Literal else []
     return [] if len(choices) < 2 else choices
 
 
 class Decoder:
-    """Decodes one request type; on failure answers 400 or 422 naming every bad field.
+    """Decodes one request type; raises ApiError 400 or 422, with a reason for every wrong field.
 
-    A key twice in an object is 400. A field that is not known and reads like one that is, is a mistake and named; others are
-    passed over, as they always were. `lenient` passes over all. The type's own `problems()`, if it has one, says what is wrong
-    with its fields together.
+    A repeated key in an object is 400. An unknown field whose name resembles a known one is an error; other unknown fields are
+    ignored, and with `lenient` all are. A type may have a method `problems()` for what is wrong with its fields in combination.
     """
 
     __slots__ = (
@@ -84,7 +83,7 @@ class Decoder:
         self.kind = kind
         self._lenient = lenient
         self._nothing = not any(field.required for field in msgspec.structs.fields(kind))
-        # With an unknown field the slow path decides.
+        # This decoder refuses unknown fields; then the slow path decides about them.
         subclass: Any = type(kind)
         strict = (
             kind if lenient else subclass(kind.__name__, (kind,), {}, forbid_unknown_fields=True, frozen=True)
@@ -97,9 +96,9 @@ class Decoder:
         self._optional = [(field.name, field.default) for field in self._fields if not field.required]
 
     def json(self, body: bytes) -> Any:
-        """The value in a JSON body; one whose fields may all be left out may be left out itself.
+        """The value of a JSON body; the body may be empty if all fields are optional.
 
-        Raises ApiError 400 for what is no JSON or deeper than MAX_DEPTH, 422 for what doesn't fit.
+        Raises ApiError 400 for invalid JSON and JSON deeper than MAX_DEPTH, 422 for wrong fields.
         """
         if not body and self._nothing:
             return self.kind()
@@ -116,10 +115,10 @@ class Decoder:
         return value
 
     def _is_each_field_once(self, value: Any, body: bytes) -> bool:
-        """Of an object that was decoded. False also when it can't be told cheaply.
+        """Whether a decoded object has no repeated key. May be False for one that has none.
 
-        Each key has its colon, so there are no more keys than colons, and no fewer than fields that have a value. If these are as
-        many, no key comes twice and none stands in a string or within another object.
+        Each key has a colon, so there are no more keys than colons, and no fewer than fields that have a value. If the numbers
+        are the same, no key is repeated, and no colon is in a string or in a nested object.
         """
         present = self._required
         for name, default in self._optional:
@@ -127,7 +126,7 @@ class Decoder:
         return body.count(b":") == present
 
     def strings(self, values: Mapping[str, str]) -> Any:
-        """The value in text pairs (a query, a form): numbers are read from their text, `null` is a word."""
+        """The value of text pairs (a query, a form): numbers are parsed, and `null` is plain text."""
         bad = {} if self._lenient else self._unknown(values)
         read: dict[str, Any] = {}
         for field, kind in zip(self._fields, self._plain, strict=True):
@@ -150,10 +149,10 @@ class Decoder:
         return self.kind(**read)
 
     def _unknown(self, given: Iterable[str]) -> dict[str, str]:
-        """Parameters that nobody reads: a list would look filtered and not be."""
+        """The errors for unknown parameters: ignored, they would make a list seem filtered that is not."""
         names = [field.encode_name for field in self._fields]
         return {
-            name: f"is unknown; {_meant(name, names) or 'known are ' + ', '.join(names)}"
+            name: f"is unknown; {_meant(name, names) or 'known parameters: ' + ', '.join(names)}"
             for name in given
             if name not in names
         }
@@ -161,14 +160,14 @@ class Decoder:
     def _misspelt(self, given: Mapping[str, Any]) -> dict[str, str]:
         names = [field.encode_name for field in self._fields]
         left = [name for name in names if name not in given]
-        # The same name in other letters, for the error message.
+        # A known name in another spelling is an error even if the field itself is there too.
         spelt = {_plain(name): f"did you mean {name}?" for name in names}
         others = itertools.islice((name for name in given if name not in names), MAX_EXPLAINED)
         unknown = {name: spelt.get(_plain(name)) or _meant(name, left) for name in others}
         return {name: f"is unknown; {meant}" for name, meant in unknown.items() if meant is not None}
 
     def _by_field(self, value: Any) -> Any:
-        """Raises ApiError 422 with each bad field; returns the value if only what nobody reads was odd."""
+        """Decodes field by field; returns the value if only ignored fields were wrong. Raises ApiError 422 for wrong fields."""
         if not isinstance(value, dict):
             raise invalid({"body": "expected an object"})
         known: dict[str, Any] = {}
@@ -198,11 +197,11 @@ class Decoder:
 
 
 def _meant(name: str, names: list[str]) -> str | None:
-    """What a name that is not known was probably meant to be: one that reads alike, or that it is short for."""
+    """The suggestion for an unknown name: a similar name, or one that begins with it; None if there is none."""
     plain = {_plain(one): one for one in names}
     given = _plain(name)
     near = difflib.get_close_matches(given, plain, 1, 0.75)
-    if not near and len(given) >= MIN_SHORT:
+    if not near and len(given) >= MIN_PREFIX:
         near = [one for one in plain if one.startswith(given)]
     return f"did you mean {plain[near[0]]}?" if near else None
 
@@ -212,17 +211,21 @@ def _plain(name: str) -> str:
 
 
 def _is_each_key_once(body: bytes) -> bool:
-    """False also when it can't be told cheaply. By colons: one a key, and those in strings, unless they are escaped."""
+    """Whether no object has a repeated key. May be False for a body without one.
+
+    Compares the number of colons before and after orjson drops repeated keys: one per key, and those within strings (escaped
+    ones, \\u003a, are not counted alike, so they make it False).
+    """
     try:
         return b"\\u003" not in body and body.count(b":") == orjson.dumps(orjson.loads(body)).count(b":")
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the latter if it is nested deep
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the latter for deep nesting
         return False
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     read = dict(pairs)
     if len(read) < len(pairs):
-        raise ApiError(400, "The body has an object with the same key twice", code="malformed_json")
+        raise ApiError(400, "An object in the body has the same key twice", code="malformed_json")
     return read
 
 
@@ -237,7 +240,7 @@ def _is_whole(kind: Any) -> bool:
 
 
 def _has_parts(kind: Any) -> bool:
-    """Whether a field may be an array or object; one given to another is wrong, however many numbers are in it."""
+    """Whether a field may be an array or object. If not, its value need not be converted: it is wrong anyway."""
     base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     return not isinstance(base, type) or issubclass(base, (list, dict, msgspec.Struct))
 
@@ -251,7 +254,7 @@ def _lone_surrogate(value: Any) -> bool:
 
 
 def _decimal(text: str) -> Decimal:
-    """The number that a JSON text is. One whose exponent no Decimal has is as good as infinite, or has too many decimals."""
+    """The number of a JSON text. One whose exponent no Decimal can have becomes infinite, or tiny: both fail validation."""
     try:
         return Decimal(text)
     except InvalidOperation:
@@ -263,9 +266,9 @@ _INFINITE = Decimal("Infinity")
 
 
 def _numbers(value: Any) -> Any:
-    """A value of `_loads` with the numbers that msgspec expects.
+    """A value of `_loads` with numbers as msgspec expects them.
 
-    71.0 is an integer to JSON Schema, and so it is to us; what a float can't hold stays exact.
+    71.0 is an integer, as in JSON Schema; a number that no float represents exactly stays a Decimal.
     """
     kind: type[Any] = type(value)
     if kind is Decimal:
@@ -307,12 +310,12 @@ def _loads(body: bytes) -> Any:
 
 
 def _may_be_deep(body: bytes) -> bool:
-    """False for all that can't be deeper than MAX_DEPTH: what is short, or opens fewer arrays and objects."""
+    """False if the body can't be nested deeper than MAX_DEPTH: it is short, or has too few opening brackets and braces."""
     return len(body) > 2 * MAX_DEPTH and body.count(b"[") + body.count(b"{") > MAX_DEPTH
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether arrays and objects lie within one another for more than so many levels."""
+    """Whether arrays and objects are nested for more than `levels` levels."""
     inside = [value] if type(value) in _CONTAINERS else []
     for _ in range(levels):
         if not inside:

@@ -1,8 +1,7 @@
-"""Errors of the API: one form for all of them, `{"error": {"code", "message", "fields"?}}`.
+"""Errors of the API: one format for all of them, `{"error": {"code", "message", "fields"?}}`.
 
-A handler raises `ApiError`; everything else that can end a request (a database that is down, a full
-mailbox, a crash) is turned into one here, by `from_exception`. An operation whose
-errors have another form says so itself (`router.ErrorFormat`).
+A handler raises `ApiError`; `from_exception` turns any other exception (an unavailable database, a full mailbox, a crash) into
+one. An operation whose errors have another format declares it (`router.ErrorFormat`).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ RETRY_AFTER_SECONDS = 1
 
 
 class ErrorDetail(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What went wrong: `code` for programs, `message` for people, `fields` names each bad field."""
+    """What went wrong: `code` for programs, `message` for people, `fields` with the reason for each wrong field."""
 
     code: str
     message: str
@@ -31,14 +30,14 @@ class ErrorDetail(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """The one error form of the API."""
+    """The error format of the API."""
 
     error: ErrorDetail
 
 
 CODES: Mapping[int, tuple[str, str]] = {
-    400: ("bad_request", "The request can't be read"),
-    401: ("unauthorized", "A valid token is needed"),
+    400: ("bad_request", "The request is malformed"),
+    401: ("unauthorized", "A valid token is required"),
     403: ("forbidden", "Your role doesn't allow this"),
     404: ("not_found", "There is nothing here"),
     405: ("method_not_allowed", "This path doesn't take this method"),
@@ -46,22 +45,22 @@ CODES: Mapping[int, tuple[str, str]] = {
     409: ("conflict", "The request conflicts with what is stored"),
     413: ("payload_too_large", "The request's body is too large"),
     414: ("uri_too_long", "The request's path and query are too long"),
-    417: ("expectation_failed", "Only 100-continue can be expected"),
     415: ("unsupported_media_type", "The body must be application/json"),
+    417: ("expectation_failed", "Only the expectation 100-continue is supported"),
     422: ("validation_failed", "Some fields are wrong"),
     429: ("too_many_requests", "Too many requests; try again later"),
-    431: ("request_header_fields_too_large", "The request's head is too large"),
-    500: ("internal_server_error", "Something broke on our side"),
-    501: ("not_implemented", "The request uses what is not implemented here"),
-    502: ("bad_gateway", "The service behind answered nonsense"),
+    431: ("request_header_fields_too_large", "The request's header fields are too large"),
+    500: ("internal_server_error", "The server failed to handle the request"),
+    501: ("not_implemented", "The request uses something that is not implemented"),
+    502: ("bad_gateway", "The upstream service sent an invalid answer"),
     503: ("unavailable", "Not available right now; try again soon"),
-    504: ("gateway_timeout", "The service behind did not answer in time"),
-    505: ("http_version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here"),
+    504: ("gateway_timeout", "The upstream service did not answer in time"),
+    505: ("http_version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are supported"),
 }
 
 
 class ApiError(Exception):
-    """Ends a request with `status` and the error form. `headers` are (name, value) pairs of bytes."""
+    """Ends a request with `status` and an error body. `headers` are (name, value) pairs of bytes."""
 
     def __init__(
         self,
@@ -79,17 +78,17 @@ class ApiError(Exception):
         self.headers = list(headers)
 
     def body(self) -> bytes:
-        """The error form as JSON."""
+        """The error body as JSON."""
         return msgspec.json.encode(ErrorBody(self.detail))
 
 
 def unauthorized(message: str | None = None, *, code: str | None = None) -> ApiError:
-    """401 with the challenge that RFC 6750 asks for."""
+    """401 with the challenge that RFC 6750 requires."""
     return ApiError(401, message, code=code, headers=[(b"www-authenticate", b'Bearer realm="bitnexus"')])
 
 
 def invalid(fields: dict[str, str]) -> ApiError:
-    """422 that names every bad field."""
+    """422 with the reason for each wrong field."""
     return ApiError(422, fields=fields)
 
 
@@ -106,28 +105,28 @@ def too_many(after: int, message: str | None = None) -> ApiError:
 
 
 def database_unavailable() -> ApiError:
-    """503 `unavailable`: the database is away, and nothing was written."""
+    """503 `unavailable`: the database is not available, and nothing was written."""
     return unavailable("The database is not available; nothing was written", code="unavailable")
 
 
 def outcome_unknown() -> ApiError:
-    """503 `outcome_unknown`: the answer to a write was lost, so it may have been done."""
+    """503 `outcome_unknown`: the result of a write was lost, so it may be in the database."""
     return unavailable(
-        "It is not known whether this was written: ask again with the same Idempotency-Key, or look before you repeat it",
+        "It is not known whether this was written: repeat it with the same Idempotency-Key, or check before you repeat it",
         code="outcome_unknown",
     )
 
 
 def overloaded(after: int = RETRY_AFTER_SECONDS) -> ApiError:
-    """503 `overloaded`: what waits already would take too long; nothing was done."""
-    return unavailable("Too much work is waiting; try again soon", code="overloaded", after=after)
+    """503 `overloaded`: the request would wait too long; nothing was done."""
+    return unavailable("Too many requests are waiting; try again soon", code="overloaded", after=after)
 
 
 def from_exception(error: BaseException, writes: bool = False) -> ApiError:
-    """The error that a request answers with when its handler raised `error`; `writes`: the request may change something.
+    """The answer to a request whose handler raised `error`. `writes`: the request may change something.
 
-    A database that is away, an actor that is not there, too slow or overloaded is 503 with Retry-After; if the request may have
-    been done all the same, the code says so. Anything unknown is 500, logged with its traceback.
+    An unavailable database, and an actor that is missing, too slow or overloaded, is a 503 with Retry-After; if a write may have
+    happened all the same, its code is `outcome_unknown`. Any other exception is a 500, logged with its traceback.
     """
     if isinstance(error, ApiError):
         return error
@@ -144,9 +143,9 @@ def from_exception(error: BaseException, writes: bool = False) -> ApiError:
 
 
 def is_away(error: BaseException) -> bool:
-    """True when the error says that the database can't be reached or can't serve now.
+    """Whether the error means that the database can't be reached or can't serve now.
 
-    Not so of a bare timeout, an error of the operating system or bytes that can't be read: that may come from elsewhere.
+    A bare timeout, an OSError or unreadable bytes do not: they may come from elsewhere.
     """
     elsewhere = (TimeoutError, OSError, *failures.UNREADABLE)
     plain = isinstance(error, elsewhere) and not isinstance(error, ConnectionError)
@@ -154,11 +153,11 @@ def is_away(error: BaseException) -> bool:
 
 
 def _from_exit(reason: Any, writes: bool) -> ApiError:
-    """A call failed: its reason is `(why, call site)`, and why of a crash is `(exception, stack)`."""
+    """The error for a failed call: its exit reason is `(why, call site)`; for a crash `why` is `(exception, stack)`."""
     why = reason[0] if isinstance(reason, tuple) and reason else reason
     if why == "overload":
         return overloaded()
-    if writes and why != "noproc":  # it had the request, and may have done it before it ended or fell silent
+    if writes and why != "noproc":  # the actor may have done the work before it ended or stopped answering
         return outcome_unknown()
     cause = why[0] if isinstance(why, tuple) and why else why
     if isinstance(cause, BaseException) and is_away(cause):
@@ -168,23 +167,25 @@ def _from_exit(reason: Any, writes: bool) -> ApiError:
 
 
 class FailureLog:
-    """Each answer of 500 and more as a log line: the first of a kind at once, its repeats within EVERY seconds as a count."""
+    """Logs each answer of 500 and above: the first of a kind at once, its repeats within EVERY seconds as a count."""
 
     EVERY = 10.0
 
     def __init__(self, later: Callable[[float, Callable[[], None]], Any]) -> None:
-        """`later(seconds, call)` calls after so long (an event loop's `call_later`)."""
+        """`later(seconds, call)` schedules a call, as an event loop's `call_later` does."""
         self._later = later
-        self._seen: dict[tuple[int, str, str], tuple[float, int]] = {}  # when told, and how many since
+        self._seen: dict[tuple[int, str, str], tuple[float, int]] = {}  # when logged, and repeats since
 
     def note(self, error: ApiError, route: str, now: float) -> None:
-        """An answer with `error` to a request of `route` (a pattern: there are few) at `now`, monotonic seconds."""
+        """Notes an answer with `error` to a request of `route` (a template: there are few) at `now`, monotonic seconds."""
         key = (error.status, error.detail.code, route)
-        told, repeats = self._seen.get(key, (-self.EVERY, 0))
-        if repeats or now - told < self.EVERY:  # with repeats, their line is still to come
+        logged_at, repeats = self._seen.get(key, (-self.EVERY, 0))
+        if (
+            repeats or now - logged_at < self.EVERY
+        ):  # if there are repeats, the line that counts them is scheduled
             if not repeats:
-                self._later(self.EVERY - (now - told), lambda: self._count(key))
-            self._seen[key] = (told, repeats + 1)
+                self._later(self.EVERY - (now - logged_at), lambda: self._count(key))
+            self._seen[key] = (logged_at, repeats + 1)
             return
         self._seen[key] = (now, 0)
         log.warning("answered %d %s to %s: %s", *key, error.detail.message)

@@ -1,4 +1,4 @@
-"""Examples of JSON values, made from their JSON Schema (the part of it that msgspec and api/http/fields.py write)."""
+"""Examples of JSON values, made from their JSON Schema (the keywords that msgspec and api/http/fields.py produce)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _FORMATS: Mapping[str, str] = {
     "email": "ada@example.com",
     "uuid": "0190163d-8694-739b-aea5-966c26f8ad91",
 }
-_TEXTS = ("text", "new_ui", "0" * 64, "ada@example.com")  # tried in this order where a pattern has a say
+_TEXTS = ("text", "new_ui", "0" * 64, "ada@example.com")  # tried in this order until one fits the pattern
 
 
 def example(schema: Mapping[str, Any], components: Mapping[str, Any]) -> Any:
-    """A value that `schema` allows, its references looked up in `components` by name.
+    """A value that is valid for `schema`, whose references are resolved in `components`.
 
-    An object has all its properties, a mapping one; a list has one element, or none where the element would hold the list again.
-    Raises ValueError when no text tried fits a pattern.
+    An object has all its properties, a mapping has one; a list has one element, or none if the schema is recursive there. Raises
+    ValueError if no known text fits a pattern.
     """
     return _example(schema, components, ())
 
@@ -55,7 +55,7 @@ def _example(schema: Mapping[str, Any], components: Mapping[str, Any], inside: t
 
 
 def _choice(choices: list[Mapping[str, Any]], components: Mapping[str, Any], inside: tuple[str, ...]) -> Any:
-    """The first that is not null and does not hold itself."""
+    """An example of the first choice that is neither null nor recursive."""
     for choice in choices:
         if choice.get("type") != "null" and choice.get("$ref", "").rpartition("/")[2] not in inside:
             return _example(choice, components, inside)

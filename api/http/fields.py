@@ -1,7 +1,6 @@
-"""Field types of requests: what msgspec does not know, and the texts that several requests have.
+"""Field types of requests: custom types for msgspec, and text types that several requests share.
 
-`Amount`, `Currency`, `Email` and `Moment` carry their check and their JSON schema, which api/http/openapi.py reads from the
-same place.
+`Amount`, `Currency`, `Email` and `Timestamp` define their validation and their JSON schema, which api/http/openapi.py uses.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from actors import settings
 from schema.currencies import CODES, FOR_TESTS, MAX_DECIMALS, decimals, unit
 
 AMOUNT_INTEGER_DIGITS = 16
-AMOUNT_LENGTH = 64  # characters that are looked at
+AMOUNT_LENGTH = 64  # characters that are examined
 _DECIMAL = re.compile(r"-?([0-9]+)(?:\.[0-9]+)?")
 _AMOUNT = re.compile(rf"-?[0-9]{{1,{AMOUNT_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{MAX_DECIMALS}}})?")
 
@@ -27,12 +26,12 @@ _AMOUNT = re.compile(rf"-?[0-9]{{1,{AMOUNT_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{MAX_D
 class Amount(Decimal):
     """Money: a decimal string or a JSON number, not zero, within the column's bounds.
 
-    How many decimals it may have is the currency's to say (`misfit`).
+    How many decimals it may have depends on the currency (`problem_in`).
     """
 
     @classmethod
     def parse(cls, value: Any) -> Amount:
-        """Reads what JSON gave. Raises ValueError with the reason for the client."""
+        """The amount of a JSON value. Raises ValueError with the reason for the client."""
         if isinstance(value, str):
             if _AMOUNT.fullmatch(value) is None:
                 raise ValueError(_why_no_amount(value))
@@ -50,10 +49,10 @@ class Amount(Decimal):
             raise ValueError("must not be 0")
         return number if isinstance(number, cls) else cls(number.normalize(_WIDE))
 
-    def misfit(self, currency: str) -> str | None:
-        """Why this is no amount in that currency; None when it is one.
+    def problem_in(self, currency: str) -> str | None:
+        """Why this is no amount in the currency, None if it is one.
 
-        All decimals of a string count, those of a number that it needs.
+        All decimals of a string count, trailing zeros included; of a number, those that it needs.
         """
         if self.same_quantum(unit(currency)):  # nearly every one
             return None
@@ -71,7 +70,7 @@ class Amount(Decimal):
     def schema(places: int) -> dict[str, Any]:
         """The JSON schema of amounts with at most this many decimals.
 
-        It can't count those of a number: `multipleOf` reckons in floats, of which 0.57 is no multiple of 0.01.
+        It can't limit the decimals of a number: `multipleOf` is evaluated in floats, where 0.57 is no multiple of 0.01.
         """
         fraction = rf"(\.[0-9]{{1,{places}}})?" if places else ""
         return {
@@ -105,12 +104,12 @@ def _why_no_amount(text: str) -> str:
     return TOO_LARGE if len(found[1]) > AMOUNT_INTEGER_DIGITS else f"at most {MAX_DECIMALS} decimals"
 
 
-TOO_LARGE = f"is too large: at most {AMOUNT_INTEGER_DIGITS} digits before the point"
+TOO_LARGE = f"is too large: at most {AMOUNT_INTEGER_DIGITS} digits before the decimal point"
 _EXACT = Context(prec=AMOUNT_INTEGER_DIGITS + MAX_DECIMALS)
 
 
 def places(number: Decimal) -> int:
-    """The decimals that a number needs; of one with more digits than any amount can have, more than any may have."""
+    """How many decimals a number needs; MAX_DECIMALS + 1 for one with more digits than any amount can have."""
     try:
         exponent = number.normalize(_WIDE).as_tuple().exponent
     except ArithmeticError:
@@ -122,10 +121,10 @@ _WIDE = Context(prec=40, traps=[Inexact, Underflow])
 
 
 def _shortest(number: Decimal) -> Decimal:
-    """The shortest decimal of the number that a JSON text stands for.
+    """The shortest decimal of the float that a JSON number was written from.
 
-    Some languages write all 17 digits of a float, 0.57 as 0.56999999999999995: that is the same float, so 0.57 is meant. A text
-    that no float is written as stays what it is.
+    Some languages write all 17 digits of a float, 0.57 as 0.56999999999999995: that is the same float, so 0.57 is meant. A number
+    that is no such text of a float is returned unchanged.
     """
     if places(number) <= MAX_DECIMALS:
         return number
@@ -142,7 +141,7 @@ class Currency(str):
 
     @classmethod
     def parse(cls, value: Any) -> Currency:
-        """Raises ValueError unless the value is an active ISO 4217 code, of a currency that there is."""
+        """The currency of a JSON value. Raises ValueError unless it is an active ISO 4217 code; in prod and dev not for tests."""
         if not isinstance(value, str):
             raise ValueError("expected a string")
         known = _CURRENCIES.get(value)
@@ -151,7 +150,7 @@ class Currency(str):
         if value not in CODES:
             raise ValueError("expected an ISO 4217 code, three letters, like EUR")
         if value in FOR_TESTS and settings.current().bitnexus_env != "test":
-            raise ValueError(f"{value} is no currency")
+            raise ValueError(f"{value} is not a currency")
         return cls(value)
 
     SCHEMA: Mapping[str, Any] = {
@@ -170,13 +169,13 @@ EMAIL_MAX = 254
 
 
 class Email(str):
-    """An e-mail address without quotes or comments and with a dot in its domain, in lower case."""
+    """An e-mail address in lower case, without quotes or comments and with a dot in its domain."""
 
     __slots__ = ()
 
     @classmethod
     def parse(cls, value: Any) -> Email:
-        """Raises ValueError unless the value looks like an address."""
+        """The address of a JSON value. Raises ValueError unless it looks like one."""
         if not isinstance(value, str):
             raise ValueError("expected a string")
         if len(value) > EMAIL_MAX or not _EMAIL.fullmatch(value):
@@ -191,16 +190,16 @@ class Email(str):
     }
 
 
-class Moment(datetime):
-    """A moment with its offset from UTC.
+class Timestamp(datetime):
+    """A timestamp with its offset from UTC.
 
-    The first and the last year are left out: there a moment may have no place in UTC, and their ends mean -infinity and infinity
-    to PostgreSQL's driver.
+    The first and the last year are excluded: converted to UTC, a timestamp there may be out of range, and asyncpg takes the ends
+    of the range for -infinity and infinity.
     """
 
     @classmethod
-    def parse(cls, value: Any) -> Moment:
-        """Reads RFC 3339. Raises ValueError with the reason for the client."""
+    def parse(cls, value: Any) -> Timestamp:
+        """The timestamp of RFC 3339 text. Raises ValueError with the reason for the client."""
         moment = msgspec.convert(value, Zoned)
         try:
             years = {moment.year, moment.astimezone(UTC).year}
@@ -217,17 +216,17 @@ class Moment(datetime):
     }
 
 
-Zoned = Annotated[datetime, msgspec.Meta(tz=True)]  # of answers; described as `date-time`
+Zoned = Annotated[datetime, msgspec.Meta(tz=True)]  # a timestamp in responses, with format `date-time`
 
-# A currency in answers: what is stored is not checked again.
+# A currency in responses: stored values are not validated again.
 CurrencyText = Annotated[str, msgspec.Meta(examples=["EUR"])]
 
-CUSTOM = (Amount, Currency, Email, Moment)
+CUSTOM = (Amount, Currency, Email, Timestamp)
 _PARSERS: Mapping[type, Callable[[Any], Any]] = {kind: kind.parse for kind in CUSTOM}
 
 
 def _text(low: int, high: int) -> msgspec.Meta:
-    """Text of low to high characters without NUL, which PostgreSQL can't hold."""
+    """Constrains text to `low` to `high` characters, without NUL, which PostgreSQL can't store."""
     return msgspec.Meta(min_length=low, max_length=high, pattern="^[^\\u0000]*$")
 
 
@@ -237,7 +236,7 @@ Text = Annotated[str, _text(0, 1000)]
 
 
 def dec_hook(kind: type, value: Any) -> Any:
-    """msgspec's hook for the custom types."""
+    """msgspec's decoding hook for the custom types."""
     if (parse := _PARSERS.get(kind)) is not None:
         return parse(value)
     raise TypeError(f"no field type {kind}")

@@ -1,6 +1,6 @@
-"""The lanes of the front: each kind of work is admitted by its own waiting time, so that one does not use up the others'.
+"""Admission lanes: each kind of work (writes, sign-ins, the rest) is admitted by its own waiting time, so none starves another.
 
-What operators need has none: health, metrics and admin are served however much of the rest is refused.
+What operators need has no lane: health, metrics and admin are served however much else is refused.
 """
 
 from __future__ import annotations
@@ -15,31 +15,35 @@ from runtime import telemetry
 from runtime.http.admission import LEAST, Admission
 
 SHED: Final = ("http", "shed")
-ASSUMED: Final = {WORK: 1000.0, WRITE: 2000.0, SIGN_IN: 50.0}  # served a second, until it has been measured
+ASSUMED: Final = {
+    WORK: 1000.0,
+    WRITE: 2000.0,
+    SIGN_IN: 50.0,
+}  # requests a second, until the rate has been measured
 
 
 class Lanes:
-    """Those of one server."""
+    """The lanes of one server."""
 
     def __init__(self) -> None:
         self.of: dict[str, Admission] = {lane: Admission(assumed) for lane, assumed in ASSUMED.items()}
 
     def check(self, lane: str) -> None:
-        """Before anything is known but the lane. Raises ApiError 503 when nobody can be let in."""
+        """Refuses early, before the caller is known. Raises ApiError 503 if the lane is full for everybody."""
         admission = self.of[lane]
         if admission.waiting >= LEAST and admission.full(now := time.monotonic()):
             raise self._refused(lane, now)
 
     def enter(self, lane: str, owner: Hashable) -> None:
-        """Before a piece of work; `leave` follows it.
+        """Admits a request of this owner; `leave` must follow.
 
-        Raises ApiError 503 when it would wait too long, or its owner has too much there.
+        Raises ApiError 503 if it would wait too long, or its owner has too many requests in the lane.
         """
         if not self.of[lane].enter(owner, now := time.monotonic()):
             raise self._refused(lane, now)
 
     def leave(self, lane: str, owner: Hashable) -> None:
-        """After a piece of work that has entered."""
+        """Frees the place of a request that was admitted."""
         self.of[lane].leave(owner, time.monotonic())
 
     def _refused(self, lane: str, now: float) -> ApiError:

@@ -1,9 +1,9 @@
-"""Operators' requests about another node: `?node=NAME` has the request done there, and its answer passed on.
+"""Operators' requests about another node: `?node=NAME` is executed on that node, and its answer passed on.
 
-An operation of `NodeRoutes` is done by this process when its query names this node or none. Else it is sent, by `erpc`, to the
-one function that nodes export for it (`operate`, see the table `cluster` of supervisor.toml), which does what the table of such
-operations holds and nothing else. Who asks was authenticated and found to be an admin by the node that was asked; what the
-operation checks and audits it checks and audits where it is done. A node that does not answer costs a bounded time: 504.
+An operation of `NodeRoutes` runs in this process if the query names this node or none. Otherwise it is sent by `erpc` to the one
+function that nodes export for this (`operate`, see worker `cluster` in supervisor.toml), which runs registered operations and
+nothing else. The node that received the HTTP request authenticates and authorizes the caller; the operation's own checks and its
+audit log entry are made where it runs. A node that does not answer in time is a 504.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from runtime.http import messages as http
 from runtime.nodes import codec, erpc, net_kernel
 
 EXPORTED: Final = "operators:operate"  # the name of `operate` in supervisor.toml
-LOOK_MS: Final = 3000  # how long a node may take to answer
-ACT_MS: Final = 8000
+READ_TIMEOUT_MS: Final = 3000  # how long another node may take to answer
+WRITE_TIMEOUT_MS: Final = 8000
 
 NodeName = Annotated[str, msgspec.Meta(min_length=1, max_length=300, pattern="^[^\\u0000]*$")]
 
 
 class OnNode(msgspec.Struct, frozen=True):
-    """Which node the operation is about: its name, as `GET /admin/nodes` gives it. Left out, the one that answers."""
+    """The node that the operation is about, by its name in `GET /admin/nodes`; by default the one that answers."""
 
     node: NodeName | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRequest:
-    """A request on its way to another node. `query` and `body` are as they came; `address` is the client's."""
+    """A request to another node. `query` and `body` are unparsed; `address` is the client's."""
 
     operation: str
     params: dict[str, Any]
@@ -58,7 +58,7 @@ for _class in (Principal, NodeRequest):
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    """What another node may ask for."""
+    """An operation that other nodes may call."""
 
     handler: Callable[[Any], Awaitable[Response]]
     query: Decoder
@@ -76,7 +76,7 @@ def names() -> list[str]:
 
 
 def operation(name: str) -> Callable[[Handler], Handler]:
-    """Makes the decorated handler one that other nodes may ask for by `look`."""
+    """Registers the decorated handler, which takes no query or body, for `get` from other nodes."""
 
     def decorate(handler: Any) -> Any:
         _operations[name] = _Operation(handler, Decoder(OnNode), None, False)
@@ -86,9 +86,9 @@ def operation(name: str) -> Callable[[Handler], Handler]:
 
 
 class NodeRoutes(Routes):
-    """Operations that are done on the node which their query names. `query` is an `OnNode`.
+    """Routes whose operations run on the node that the query names. `query` must be a subclass of `OnNode`.
 
-    `patience` says for how many milliseconds another node may take to answer a request.
+    `timeout_ms(request)` is how long another node may take to answer, by default READ_TIMEOUT_MS or WRITE_TIMEOUT_MS.
     """
 
     def add(
@@ -98,7 +98,7 @@ class NodeRoutes(Routes):
         *,
         query: type[msgspec.Struct] | None = None,
         body: type[msgspec.Struct] | None = None,
-        patience: Callable[[Any], float] | None = None,
+        timeout_ms: Callable[[Any], float] | None = None,
         errors: tuple[int, ...] = (),
         **rest: Any,  # summary, roles, responses, ...
     ) -> Callable[[Handler], Handler]:
@@ -110,27 +110,33 @@ class NodeRoutes(Routes):
         def decorate(handler: Any) -> Any:
             _operations[name] = _Operation(handler, Decoder(query), Decoder(body) if body else None, writes)
 
-            async def here_or_there(request: ApiRequest[Any]) -> Response:
+            async def local_or_forwarded(request: ApiRequest[Any]) -> Response:
                 node = request.query.node
                 if node is None or node == own_name():
                     return await handler(request)
-                most = patience(request) if patience else ACT_MS if writes else LOOK_MS
-                return await on_node(node, name, request, most)
+                limit = timeout_ms(request) if timeout_ms else WRITE_TIMEOUT_MS if writes else READ_TIMEOUT_MS
+                return await forward(node, name, request, limit)
 
-            here_or_there.__doc__ = handler.__doc__
-            wrong = tuple({*errors, 404, 504})
-            add(method, path, query=query, body=body, errors=wrong, **rest)(here_or_there)
+            local_or_forwarded.__doc__ = handler.__doc__
+            of_nodes = (404, 501, 502, 504)
+            add(method, path, query=query, body=body, errors=tuple({*errors, *of_nodes}), **rest)(
+                local_or_forwarded
+            )
             return handler
 
         return decorate
 
 
-async def on_node(node: str, operation: str, request: ApiRequest[Any], milliseconds: float) -> Response:
-    """The answer of another node to this request. Raises ApiError 404 if it is not connected, 504 if it is silent."""
+async def forward(node: str, operation: str, request: ApiRequest[Any], milliseconds: float) -> Response:
+    """Another node's answer to this request.
+
+    Raises ApiError 404 if the node is not connected, 504 if it does not answer in `milliseconds`, 503 if the connection breaks,
+    501 if it is of a version without this operation, 502 for any other failure.
+    """
     body = request.body or b""
     if not isinstance(body, bytes):
         body = _encode(body)
-    asked = NodeRequest(
+    node_request = NodeRequest(
         operation,
         request.params,
         request.http.query,
@@ -139,28 +145,30 @@ async def on_node(node: str, operation: str, request: ApiRequest[Any], milliseco
         request.address,
         request.request_id,
     )
-    status, answer = await ask(node, asked, milliseconds)
+    status, answer = await send(node, node_request, milliseconds)
     return Response(status, answer, [JSON_HEADER])
 
 
 def _plain(principal: Principal) -> Principal:
-    """The same, as it travels: the database driver's ids are of a class of its own."""
+    """The principal with standard UUIDs: the codec does not know asyncpg's subclass."""
     ids = {name: getattr(principal, name) for name in ("user_id", "session_id")}
     plain = {name: None if value is None else UUID(int=value.int) for name, value in ids.items()}
     return msgspec.structs.replace(principal, **plain)
 
 
-async def look(node: str, operation: str, milliseconds: float = LOOK_MS) -> bytes:
-    """What a node answers to an operation that takes nothing; also this node. Raises ApiError as `on_node`, 502 for a failure."""
-    asked = NodeRequest(operation, {}, "", b"", None, "", "")
-    status, answer = await (operate(asked) if node == own_name() else ask(node, asked, milliseconds))
+async def get(node: str, operation: str, milliseconds: float = READ_TIMEOUT_MS) -> bytes:
+    """The body of a node's answer to an operation without query and body; also of this node. Raises ApiError as `forward`."""
+    node_request = NodeRequest(operation, {}, "", b"", None, "", "")
+    status, answer = await (
+        operate(node_request) if node == own_name() else send(node, node_request, milliseconds)
+    )
     if status >= 400:
         raise ApiError(502, f"Node {node} answered {status}", code="node_failed")
     return answer
 
 
-async def ask(node: str, asked: NodeRequest, milliseconds: float) -> tuple[int, bytes]:
-    """Status and body of another node's answer. Raises ApiError as `on_node`."""
+async def send(node: str, node_request: NodeRequest, milliseconds: float) -> tuple[int, bytes]:
+    """The status and body of another node's answer. Raises ApiError as `forward`."""
     if node not in net_kernel.nodes():
         raise ApiError(404, f"There is no node {node}; there are: {', '.join(names())}", code="unknown_node")
     loop = asyncio.get_running_loop()
@@ -168,15 +176,15 @@ async def ask(node: str, asked: NodeRequest, milliseconds: float) -> tuple[int, 
 
     async def call() -> None:
         try:
-            outcome = await erpc.call(node, EXPORTED, (asked,), milliseconds)
+            outcome = await erpc.call(node, EXPORTED, (node_request,), milliseconds)
         except (Error, Exit) as failed:
-            outcome = _why(node, failed.reason, milliseconds, _operations[asked.operation].writes)
-        except Exception as failed:  # it can't travel
+            outcome = _why(node, failed.reason, milliseconds, _operations[node_request.operation].writes)
+        except Exception as failed:  # the request can't be encoded
             outcome = from_exception(failed)
-        if not answered.done():  # its client may have gone
+        if not answered.done():  # the client may have gone and the request been cancelled
             answered.set_result(outcome)
 
-    erlang.spawn(call)  # only a process may wait for another node
+    erlang.spawn(call)  # erpc.call needs a process
     outcome = await answered
     if isinstance(outcome, ApiError):
         raise outcome
@@ -192,24 +200,26 @@ def _why(node: str, reason: Any, milliseconds: float, writes: bool) -> ApiError:
         case ("erpc", "noconnection"):
             return unavailable(f"The connection to node {node} broke{unknown}", code="node_lost")
         case ("exception", "undef", _):
-            return ApiError(501, f"Node {node} is of a version that can't be asked", code="node_differs")
-    return ApiError(502, f"Node {node} could not do it", code="node_failed")
+            return ApiError(501, f"Node {node} is of a version without this operation", code="node_differs")
+    return ApiError(502, f"Node {node} failed to do this", code="node_failed")
 
 
-async def operate(asked: NodeRequest) -> tuple[int, bytes]:
-    """What this node exports to the others: does an operation of theirs, and returns status and body of its answer."""
-    found = _operations.get(asked.operation)
+async def operate(node_request: NodeRequest) -> tuple[int, bytes]:
+    """The function that this node exports to others: runs a registered operation and returns its status and body."""
+    found = _operations.get(node_request.operation)
     if found is None:
-        return 501, ApiError(501, f"Node {own_name()} is of another version", code="node_differs").body()
-    head = http.Request(asked.operation.partition(" ")[0], "/", asked.query, [])
-    head.client = asked.address, 0
-    request: ApiRequest[None] = ApiRequest(None, head, asked.request_id)
-    request.params = asked.params
-    if asked.principal is not None:
-        request.principal = asked.principal
+        return 501, ApiError(
+            501, f"Node {own_name()} is of a version without this operation", code="node_differs"
+        ).body()
+    head = http.Request(node_request.operation.partition(" ")[0], "/", node_request.query, [])
+    head.client = node_request.address, 0
+    request: ApiRequest[None] = ApiRequest(None, head, node_request.request_id)
+    request.params = node_request.params
+    if node_request.principal is not None:
+        request.principal = node_request.principal
     try:
-        request.query = found.query.strings(query_pairs(asked.query.encode("latin-1")))
-        request.body = asked.body if found.body is None else found.body.json(asked.body)
+        request.query = found.query.strings(query_pairs(node_request.query.encode("latin-1")))
+        request.body = node_request.body if found.body is None else found.body.json(node_request.body)
         answer = await found.handler(request)
     except Exception as error:
         failed = from_exception(error, found.writes)

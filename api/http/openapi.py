@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description, made from the routing table and from the very types that validate and answer."""
+"""The OpenAPI 3.1 description, generated from the routing table and the types that decode requests and encode responses."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ PARAM_SCHEMAS: dict[str, dict[str, Any]] = {
 }
 
 INTRODUCTION = (
-    "Transactions with a ledger, tasks, notifications and users. Sign in at `/api/v1/auth/login`, send the "
-    "token as `Authorization: Bearer`. Errors have the form of `ErrorBody`; a 422 names each bad field. "
+    "Transactions with a ledger, tasks, notifications and users. Sign in at `/api/v1/auth/login`, and send the "
+    "token as `Authorization: Bearer <token>`. Errors are an `ErrorBody`; a 422 names each wrong field. "
     "Live updates come over the Phoenix socket at `/socket`."
 )
 
 LICENSE = {"name": "All rights reserved", "identifier": "LicenseRef-All-Rights-Reserved"}
 
 TAGS = {
-    "health": "Whether the server lives, and whether it can do its work",
-    "auth": "Signing in and out, and the keys that tokens are signed with",
-    "users": "Who may sign in, and what they may",
-    "emails": "Addresses that visitors leave, as the two Netlify functions take them",
-    "tasks": "Tasks of team members, through their life",
+    "health": "Liveness and readiness",
+    "auth": "Signing in and out, and the public keys of tokens",
+    "users": "User accounts and their roles",
+    "emails": "E-mail sign-up, as the two Netlify functions took it",
+    "tasks": "Tasks of team members",
     "transactions": "Transactions of a user, each with its ledger entry",
-    "ledger": "The ledger's head, and proofs that it holds an entry and has only grown",
-    "metrics": "Figures for Prometheus",
-    "notifications": "Notifications of a user: kept, pushed, read",
-    "flags": "Features that some of the users have, the same ones each time",
-    "services": "Services behind this one",
+    "ledger": "The ledger's head, and proofs of inclusion and consistency",
+    "metrics": "Metrics for Prometheus",
+    "notifications": "Notifications of a user: stored, pushed, marked as read",
+    "flags": "Feature flags for gradual rollout",
+    "services": "Go services behind this API",
     "admin": "The running processes, for operators",
     "contract": "This description",
 }
@@ -65,7 +65,7 @@ TAGS = {
 _document = Representation(b"{}", [])
 
 
-class Described(msgspec.Struct, frozen=True):
+class OpenApiDocument(msgspec.Struct, frozen=True):
     """An OpenAPI document."""
 
     openapi: str
@@ -73,14 +73,14 @@ class Described(msgspec.Struct, frozen=True):
     paths: dict[str, Any]
 
 
-@routes.get("/openapi.json", summary="This description", roles=None, responses={200: Described})
+@routes.get("/openapi.json", summary="This description", roles=None, responses={200: OpenApiDocument})
 async def document(request: ApiRequest[Any]) -> Response:
-    """OpenAPI 3.1."""
+    """The OpenAPI 3.1 document of this API."""
     return _document.response(request.headers)
 
 
 def describe(router: Router) -> dict[str, Any]:
-    """Makes the document of a routing table, and keeps it for `/openapi.json`."""
+    """Builds the document of a routing table, and keeps it for `/openapi.json`."""
     global _document
     made = build(router.operations)
     _document = Representation(msgspec.json.encode(made), [JSON_HEADER, (b"cache-control", b"no-cache")])
@@ -111,7 +111,7 @@ def build(operations: list[Operation]) -> dict[str, Any]:
 
 
 class _Schemas:
-    """The JSON schemas of every type that the operations name."""
+    """The JSON schemas of all types that the operations use."""
 
     def __init__(self, operations: list[Operation]) -> None:
         kinds: dict[Any, None] = {ErrorBody: None}
@@ -128,11 +128,11 @@ class _Schemas:
         self.components = {name: _without_titles(schema) for name, schema in self.components.items()}
 
     def of(self, kind: Any) -> dict[str, Any]:
-        """The schema of a type, a reference where it has a name."""
+        """The schema of a type; a reference if the type has a name."""
         return _without_titles(self._of[kind])
 
     def content(self, kind: Any) -> dict[str, Any]:
-        """What a body of this type looks like: its schema and an example."""
+        """The Media Type Object of a body of this type: its schema and an example."""
         schema = self.of(kind)
         return {"schema": schema, "example": example(schema, self.components)}
 
@@ -185,7 +185,7 @@ def _operation(operation: Operation, path: str, schemas: _Schemas) -> dict[str, 
     if kind is not None:
         content = schemas.content(kind)
         described["requestBody"] = {
-            # No body is one that leaves out all that may be left out.
+            # An empty body leaves out all fields, which is valid if all are optional.
             "required": any(field.required for field in msgspec.structs.fields(kind)),
             "content": dict.fromkeys(operation.body_types, content),
         }
@@ -222,7 +222,7 @@ def _parameters(operation: Operation, schemas: _Schemas) -> list[dict[str, Any]]
 
 
 def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A query can't hold null: what may be null may be left out."""
+    """The schema without null, which a query can't express: such a parameter is left out."""
     choices = schema.get("anyOf")
     if choices is None:
         if isinstance(schema.get("enum"), list):
@@ -232,7 +232,7 @@ def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
     return left[0] if len(left) == 1 else {**schema, "anyOf": left}
 
 
-REQUEST_ID = {"schema": {"type": "string"}, "description": "The request's id, for the logs"}
+REQUEST_ID = {"schema": {"type": "string"}, "description": "The request's id, as in the server's logs"}
 
 
 def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
@@ -258,14 +258,14 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
 
 
 UNAVAILABLE = (
-    ". The code says what is true of a write. `unavailable`, `overloaded`: nothing was written; try again after "
-    "`Retry-After` seconds. `outcome_unknown`: the answer to a write was lost, so it may be written; ask again with the same "
-    "`Idempotency-Key`, or look before you repeat it. A request that writes nothing can be repeated in any case."
+    ". The code says whether a write may have happened. `unavailable`, `overloaded`: nothing was written; try again after "
+    "`Retry-After` seconds. `outcome_unknown`: the result of a write was lost, so it may have been written; repeat it with the "
+    "same `Idempotency-Key`, or check before you repeat it. Requests that write nothing can always be repeated."
 )
 
 
 def _error(status: int, operation: Operation, schemas: _Schemas) -> dict[str, Any]:
-    """The body of an error; of one in the API's own form with what is really answered as examples."""
+    """The Media Type Object of an error; those in the API's own format have real answers as examples."""
     if operation.error_format is not None:
         return schemas.content(operation.error_format.body)
     schema = schemas.of(ErrorBody)
@@ -281,7 +281,7 @@ def _body_of(error: ApiError) -> Any:
 
 def errors_of(operation: Operation) -> set[int]:
     """Every error status that an operation may answer with."""
-    found = {400, 500, 503, *operation.errors}  # 400: a head that can't be read
+    found = {400, 500, 503, *operation.errors}  # 400: a malformed head
     if operation.roles is not None:
         found |= {401, 403}
     if operation.params:

@@ -1,4 +1,4 @@
-"""Who calls."""
+"""The authenticated caller of a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Principal(msgspec.Struct, frozen=True, gc=False):
-    """Who a token speaks for. `user_id` is None for a service that is no user; `exp` is in seconds since 1970."""
+    """The subject of a token. `user_id` is None for a service that is no user; `exp` is in seconds since 1970."""
 
     user_id: UUID | None
     subject: str
@@ -16,7 +16,7 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     email: str
     session_id: UUID | None
     exp: float
-    own: bool = False  # issued by us, for a user and a session of ours
+    own: bool = False  # the token was issued by BitNexus, for one of its users and sessions
 
     @property
     def is_admin(self) -> bool:

@@ -27,10 +27,10 @@ JSON_HEADER = constant(b"content-type", JSON_TYPE)
 
 
 class ApiRequest(Generic[C]):
-    """One HTTP request as a handler is given it.
+    """One HTTP request as a handler gets it.
 
-    `http` is what came, `body` and `query` are validated values, `principal` is set where a token is asked for. `context` is what
-    the server's operations share; which type it has is not known in this room (see api/context.py).
+    `http` is the raw request, `body` and `query` are validated values, `principal` is set on operations that require a token.
+    `context` is what the server's operations share; this package does not know its type (see api/context.py).
     """
 
     __slots__ = (
@@ -44,49 +44,49 @@ class ApiRequest(Generic[C]):
         "operation",
         "params",
         "query",
-        "refused",
         "request_id",
+        "token_error",
     )
 
-    def __init__(self, context: C, asked: http.Request, request_id: str) -> None:
+    def __init__(self, context: C, http_request: http.Request, request_id: str) -> None:
         self.context = context
-        self.http = asked
+        self.http = http_request
         self.request_id = request_id
-        self.began = 0.0  # perf_counter's seconds, if it is measured
+        self.began = 0.0  # time.perf_counter() at its start, if somebody listens to request events
         self.operation: Operation | None = None
         self.params: dict[str, Any] = {}
         self.body: Any = None
         self.query: Any = None
         self.content_type = ""
-        self.lane_owner: str | None = None  # as whose work it was admitted to its lane
-        self.refused: ApiError | None = None  # why nobody is known, where a token is optional
+        self.lane_owner: str | None = None  # for whom it was admitted to its lane
+        self.token_error: ApiError | None = None  # why there is no principal, if the token is optional
         self._principal: Principal | None = None
 
     @property
     def method(self) -> str:
-        """As it came."""
+        """The request method."""
         return self.http.method
 
     @property
     def path(self) -> str:
-        """Decoded."""
+        """The percent-decoded path."""
         path = self.http.path
         return decoded(path).decode("utf-8", "replace") if "%" in path else path
 
     @property
     def headers(self) -> dict[bytes, bytes]:
-        """Those of one name joined, names in lower case."""
+        """Header fields by lower-case name; fields of one name are joined."""
         return self.http.headers
 
     @property
     def principal(self) -> Principal:
-        """Who calls. Only on operations that ask for a token."""
+        """The caller. Only on operations that require a token."""
         assert self._principal is not None
         return self._principal
 
     @property
     def has_principal(self) -> bool:
-        """False while nobody is known, and on operations that ask for no token."""
+        """Whether the caller is known: False before authentication, and on operations without a token."""
         return self._principal is not None
 
     @principal.setter
@@ -95,13 +95,13 @@ class ApiRequest(Generic[C]):
 
     @property
     def address(self) -> str:
-        """The caller's address, as the server saw it (or as a trusted proxy told)."""
+        """The client's address, or the one that a trusted proxy forwarded."""
         client = self.http.client
         return canonical(client[0]) if client else "unknown"
 
     @property
     def caller(self) -> str:
-        """Who counts as one caller to throttles: the address, or for IPv6 its /64."""
+        """The key that throttles count by: the address, or for IPv6 its /64."""
         client = self.http.client
         return caller(client[0]) if client else "unknown"
 
@@ -111,23 +111,23 @@ class ApiRequest(Generic[C]):
 
 
 def query_pairs(raw: bytes) -> dict[str, str]:
-    """The query's pairs. Raises ApiError 400 for what is not UTF-8, 422 for a name that comes twice or a NUL."""
+    """The query's parameters. Raises ApiError 400 for text that is not UTF-8, 422 for a repeated name or a NUL."""
     try:
         pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
     except (UnicodeDecodeError, ValueError):
-        raise ApiError(400, "The query can't be read", code="malformed_query") from None
+        raise ApiError(400, "The query is malformed", code="malformed_query") from None
     read: dict[str, str] = {}
     for name, value in pairs:
         if "\x00" in name or "\x00" in value:
-            raise invalid({name.replace("\x00", ""): "must not hold the NUL character"})
+            raise invalid({name.replace("\x00", ""): "must not contain the NUL character"})
         if name in read:
-            raise invalid({name: "must come once"})
+            raise invalid({name: "must be given only once"})
         read[name] = value
     return read
 
 
 def refuse_query(raw: str) -> None:
-    """Raises ApiError 422 naming the parameters, where an operation has none: it would look as if they counted."""
+    """Raises ApiError 422 that names the parameters of an operation without any: ignored, they would seem to have an effect."""
     pairs = parse_qsl(raw[:MAX_SHOWN], keep_blank_values=True, errors="replace")
     if pairs:
         raise invalid(
@@ -135,14 +135,14 @@ def refuse_query(raw: str) -> None:
         )
 
 
-MAX_SHOWN = 1000  # characters of a query that nobody asked for
+MAX_SHOWN = 1000  # characters of an unexpected query that are named in the error
 
 
 def json_response(value: Any, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
-    """A JSON response of a value that msgspec can encode."""
+    """A JSON response with a value that msgspec can encode."""
     return Response(status, encode(value), [JSON_HEADER, *headers])
 
 
 def no_content() -> Response:
-    """204."""
+    """A 204 response."""
     return Response(204, b"", [])

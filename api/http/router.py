@@ -1,9 +1,8 @@
-"""The routing table: which handler takes which method and path, and the contract of each.
+"""The routing table: the handler of each method and path, and its contract.
 
-An `Operation` says everything that holds for one method of one path: who may call it, what its query and body
-are, what it answers. The application enforces it from here and api/http/openapi.py describes it from here, so the two
-can't differ. Paths are templates like `/api/v1/tasks/{id:uuid}`; kinds are uuid, str, int, flag, and path
-(the rest, slashes and all).
+An `Operation` declares everything about one method of one path: who may call it, its query and body, its responses. api/app.py
+enforces it and api/http/openapi.py describes it, so the two can't differ. Paths are templates like `/api/v1/tasks/{id:uuid}`; the
+kinds of parameters are uuid, str, int, flag, and path (the rest of the path, with its slashes).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from api.http.errors import ApiError
 from runtime.http import Response
 from runtime.http.target import decoded
 
-# Of an api.http.request.ApiRequest. One that has nothing to wait for is a plain function.
+# Takes an api.http.request.ApiRequest. A handler that has nothing to wait for is a plain function.
 Handler = Callable[[Any], Awaitable[Response] | Response]
 
 USER, ADMIN, SERVICE = "user", "admin", "service"
@@ -33,19 +32,19 @@ JSON = "application/json"
 ANYTHING = "*/*"
 WORK, WRITE, SIGN_IN = "work", "write", "sign_in"  # lanes of admission
 UUID_TEXT = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-MAX_DECODED = 32  # segments that are decoded one by one; no template has as many
+MAX_DECODED = 32  # path segments that are decoded one by one; no template has as many
 FLAG = re.compile("[a-z][a-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """One `{name:kind}` of a path."""
+    """One `{name:kind}` of a path template."""
 
     name: str
     kind: str
 
     def read(self, text: str) -> Any:
-        """The value, or None when the text is not of this kind."""
+        """The value, or None if the text is not of this kind."""
         match self.kind:
             case "uuid":
                 return UUID(text) if UUID_TEXT.fullmatch(text) else None
@@ -57,7 +56,7 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpec:
-    """What an operation answers with one status (an OpenAPI Response Object): the type of its body, or a content type."""
+    """An operation's response with one status (an OpenAPI Response Object): the type of its body, or a content type."""
 
     body: Any = None
     content_type: str = JSON
@@ -67,7 +66,7 @@ class ResponseSpec:
 
 @dataclass(frozen=True, slots=True)
 class ErrorFormat:
-    """How an operation's errors look: the type of the body, the response of an error, the status of wrong fields."""
+    """An operation's error format: the type of the body, the response for an error, the status for wrong fields."""
 
     body: type[msgspec.Struct]
     response: Callable[[ApiError], Response]
@@ -78,13 +77,12 @@ class ErrorFormat:
 class Operation:
     """One method of one path and its contract.
 
-    `roles` None means that no token is asked for; the status 0 of `responses` stands for every other one.
-    With `token_optional` the handler is asked even when the token is missing or not good; `request.refused` says why.
-    `body` and `query` are msgspec structs; a query without one is refused, unless `any_query`. `raw_body` hands the handler
-    the bytes unread, of which `body_schema` tells readers the form. `cors_any` lets every origin call. `errors` lists the error
-    statuses beyond those that follow from the rest (400, 401, 403, 413, 415, 422 and 500, 503); `error_format` is the
-    form of errors where it is not the API's own. `lane` is what the operation has to be admitted to (api/http/lanes.py);
-    None for what operators need most when there is too much of everything else.
+    `roles` None means that no token is required. Status 0 of `responses` stands for every status that is not listed. With
+    `token_optional` the handler runs even if the token is missing or invalid; `request.token_error` says why. `body` and `query`
+    decode msgspec structs; an operation without `query` refuses one, unless `any_query`. With `raw_body` the handler gets the
+    bytes, which `body_schema` describes in OpenAPI. `cors_any` lets every origin call. `errors` lists the error statuses besides
+    those that follow from the rest (400, 401, 403, 413, 415, 422, 500, 503); `error_format` replaces the API's error format.
+    `lane` is the lane that must admit a request (api/http/lanes.py); None for what operators need under overload.
     """
 
     method: str
@@ -109,9 +107,9 @@ class Operation:
 
     @property
     def takes_no_query(self) -> bool:
-        """True where a query is a mistake.
+        """Whether a query is an error.
 
-        What needs no token is asked by all kinds of probes, with what they like beside the parameters it has.
+        Operations without a token tolerate one: probes and monitors add parameters of their own.
         """
         return self.query is None and self.roles is not None and not self.any_query
 
@@ -138,13 +136,13 @@ def _text(encoded: str) -> str:
 
 
 def _segments(path: str) -> list[str]:
-    """The segments of a request's path. One slash at its end may be too many; others hide a path from a proxy's rules."""
+    """The segments of a request's path, without one trailing slash. Other empty segments stay: they must match no template."""
     inner = path[1:-1] if path.endswith("/") else path[1:]
     return inner.split("/") if inner else []
 
 
 class Routes:
-    """The operations of one module, gathered by its decorators. `lane` is theirs where they name none."""
+    """The operations of one module, collected by decorators. `lane` is the default of those that name none."""
 
     def __init__(self, tag: str, lane: str | None = WORK) -> None:
         self.tag = tag
@@ -164,7 +162,6 @@ class Routes:
         **rest: Any,
     ) -> Callable[[Handler], Handler]:
         """Adds the decorated handler. `responses` maps a status to a body type or a `ResponseSpec`."""
-
         rest.setdefault("lane", self.lane)
 
         def decorate(handler: Handler) -> Handler:
@@ -224,7 +221,7 @@ Methods = dict[str, Operation]
 
 
 class Router:
-    """Finds the operations of a path. Fixed paths are one dictionary look-up."""
+    """Finds the operations of a path: by one dictionary lookup for fixed paths, else by a tree of segments."""
 
     def __init__(self, routes: Sequence[Routes]) -> None:
         self.operations: list[Operation] = [operation for r in routes for operation in r.operations]
@@ -253,16 +250,16 @@ class Router:
                     node.param.append((part, child))
                     node = child
         if operation.method in node.methods:
-            raise ValueError(f"{operation.method} {operation.path} stands in the table twice")
+            raise ValueError(f"{operation.method} {operation.path} is defined twice")
         node.methods[operation.method] = operation
         if not any(isinstance(part, Param) for part in parts):
             self._fixed[operation.path] = node.methods, {}
 
     def find(self, path: str) -> tuple[Methods, dict[str, Any]] | None:
-        """The operations of a path by method, and its parameters; None when no template fits.
+        """The operations of a path by method, and its parameters; None if no template matches.
 
-        A path that holds percent-encoded characters is decoded segment by segment: a slash that is encoded is part of its
-        segment, and must lead neither to another operation nor past a proxy's rules.
+        A path with percent-encoded characters is decoded segment by segment: an encoded slash is part of its segment, and must
+        lead neither to another operation nor past a proxy's rules.
         """
         found = self._fixed.get(path)
         if found is not None:
@@ -271,7 +268,7 @@ class Router:
         if "%" in path:
             rest = segments[MAX_DECODED:]
             segments = [_text(part) for part in segments[:MAX_DECODED]]
-            if rest:  # only a `path` takes so many, and that joins them again
+            if rest:  # only a `path` parameter takes as many, and joins them again
                 segments.append(_text("/".join(rest)))
         return self._walk(self._root, segments, 0)
 

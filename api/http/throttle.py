@@ -1,8 +1,7 @@
-"""Throttles: how often one key may do a thing, counted in this server's memory, bounded in size.
+"""Throttles: limits per key, kept in this server's memory and bounded in size.
 
-`FailedAttempts` slows guessing: after some free tries each further failure doubles the wait. It counts per
-account and address together, so a stranger who guesses never locks out the owner, and per address alone
-with a wider limit, so a stranger who goes from account to account is slowed too. `Bucket` limits a rate.
+`FailedAttempts` slows down guessing: after some free tries each further failure doubles the wait. `Bucket` is a token bucket.
+`CallerLocks` serializes the attempts of one key.
 """
 
 from __future__ import annotations
@@ -19,7 +18,10 @@ Clock = Callable[[], float]
 
 
 class FailedAttempts:
-    """Failed attempts by key. `free` failures cost nothing, then waits double from `first` up to `longest` seconds."""
+    """Failed attempts by key: `free` failures have no effect, then waits double from `first` up to `longest` seconds.
+
+    A key without an attempt for `forget` seconds starts again.
+    """
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class Bucket:
 
 
 class CallerLocks:
-    """One lock a key, kept only while somebody holds it or waits for it."""
+    """One lock per key, kept only while somebody holds it or waits for it."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()

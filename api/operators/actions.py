@@ -1,12 +1,12 @@
 """Operators' endpoints that act: kill, restart, suspend, resume, trace, state, log level, drain.
 
-Every action is written to the audit log before it is done: who, what, on what, from where. An operator has to be able to act
-while the database is down, so then the line goes to the log and to the table as soon as it is back (see api/security/audit.py).
+Every action is audited before it is done: who, what, on what, from where. Operators must be able to act while the database is
+down: the row is then written once it is back (see api/security/audit.py).
 
-`restart` follows the supervisor. A child of a static supervisor is stopped as its `shutdown` says and started again
-(`terminate_child`, `restart_child`): its siblings go on and the restart intensity is not used up. A child of a dynamic
-supervisor ends with reason `restart`, which a permanent or transient one answers by a new process; a temporary one (a channel)
-is started again by whoever wants it, its client. The root has no supervisor: 409.
+`restart` uses the supervisor. A child of a static supervisor is stopped according to its `shutdown` and started again
+(`terminate_child`, `restart_child`): its siblings go on, and the restart does not count towards the intensity. A child of a
+dynamic supervisor exits with reason `restart`: a permanent or transient one is restarted, a temporary one (a channel) starts
+again when its client rejoins. The root has no supervisor: 409.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import msgspec
 from api.context import ApiRequest
 from api.http.decoder import Decoder
 from api.http.errors import ApiError, invalid
-from api.http.node_routes import LOOK_MS, NodeRoutes
+from api.http.node_routes import READ_TIMEOUT_MS, NodeRoutes
 from api.http.request import Response, json_response
 from api.http.router import ADMINS
 from api.operators.admin import process_of
@@ -35,8 +35,8 @@ from runtime.phoenix import drainer
 
 routes = NodeRoutes("admin", lane=None)
 
-WAIT_SECONDS = 1.5  # how long an answer waits for an action that goes on by itself
-REPLACED_SECONDS = 0.5
+WAIT_SECONDS = 1.5  # how long an answer waits for a restart, which goes on in any case
+REPLACED_SECONDS = 0.5  # how long an answer waits for the new process
 SYS_MS = 2000
 ROOT = "root"
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -45,17 +45,19 @@ _started: set[asyncio.Task[Any]] = set()
 
 
 class Done(msgspec.Struct, frozen=True):
-    """What was done."""
+    """The result of the action."""
 
     result: str
 
 
 def action(
-    name: str, body: type[msgspec.Struct] | None = None, patience: Callable[[ApiRequest], float] | None = None
+    name: str,
+    body: type[msgspec.Struct] | None = None,
+    timeout_ms: Callable[[ApiRequest], float] | None = None,
 ) -> Callable[[Callable[[ApiRequest, Pid], Awaitable[Response]]], None]:
-    """Adds `POST /admin/processes/{pid}/NAME`: the process is looked up, the action audited, then done.
+    """Adds `POST /admin/processes/{pid}/NAME`: looks up the process, audits the action, then calls the handler.
 
-    `body` describes what may be sent with it.
+    `body` describes the optional request body; `timeout_ms` is as for `NodeRoutes`.
     """
 
     def decorate(handler: Callable[[ApiRequest, Pid], Awaitable[Response]]) -> None:
@@ -74,7 +76,7 @@ def action(
             errors=(404, 409),
             raw_body=True,
             body_schema=body,
-            patience=patience,
+            timeout_ms=timeout_ms,
         )(run)
 
     return decorate
@@ -82,7 +84,7 @@ def action(
 
 @action("kill")
 async def kill(request: ApiRequest, pid: Pid) -> Response:
-    """`exit(Pid, kill)`: ends it at once; its supervisor does what its restart type says."""
+    """`exit(Pid, kill)`: ends the process at once; its supervisor then follows its restart type."""
     place = supervision_tree.place_of(pid)
     name = process_info.name(pid)
     if place is None and name == ROOT:
@@ -95,16 +97,16 @@ async def kill(request: ApiRequest, pid: Pid) -> Response:
 
 @action("restart")
 async def restart(request: ApiRequest, pid: Pid) -> Response:
-    """Stops and starts it by its supervisor."""
+    """Stops the process and starts it again, by its supervisor."""
     place = supervision_tree.place_of(pid)
     name = process_info.name(pid)
     if place is None:
-        raise ApiError(409, "It has no supervisor that could start it again")
+        raise ApiError(409, "The process has no supervisor that could start it again")
     if _is(place.supervisor, DynamicSupervisor) or place.child.spec.restart == "temporary":
         task = _go_on(_end(pid))
     else:
         task = _go_on(_restart_child(place))
-    # A child may wait for this very request (the HTTP server does): then it goes on behind the answer.
+    # The child may wait for this very request to finish (the HTTP server does): then the restart goes on after the answer.
     await asyncio.wait((task,), timeout=WAIT_SECONDS)
     if not task.done():
         return json_response(
@@ -112,14 +114,14 @@ async def restart(request: ApiRequest, pid: Pid) -> Response:
         )
     failed = task.result()
     if failed is not None:
-        raise ApiError(409, f"It did not start again: {failed}")
+        raise ApiError(409, f"The process did not start again: {failed}")
     return json_response(
         {"result": "restarted", "pid": process_info.pid_text(pid), **await _replacement(pid, place, name)}
     )
 
 
 async def _restart_child(place: supervision_tree.Place) -> str | None:
-    # Once it begins it goes to its end, whoever asked: a child that is stopped and not started again would stay away.
+    # Not cancelled with the request: a child that was stopped and not started again would stay down.
     sup, identity = place.supervisor, place.child.spec.id
     await supervisor.terminate_child(sup, identity)
     outcome = await supervisor.restart_child(sup, identity)
@@ -142,7 +144,7 @@ def _go_on(work: Any) -> asyncio.Task[Any]:
 
 
 async def _replacement(old: Pid, place: supervision_tree.Place | None, name: str | None) -> dict[str, Any]:
-    """The process that took its place, when one does so soon."""
+    """Pid and restart count of the new process; null if there is none within REPLACED_SECONDS."""
     if place is None or place.child.spec.restart == "temporary":
         return {"new_pid": None, "restarts": None}
     engine = current_engine()
@@ -170,23 +172,23 @@ async def _sys(work: Awaitable[Any]) -> Any:
         if reason == "noproc":
             raise ApiError(404, "There is no such process") from None
         if reason == "timeout":
-            raise ApiError(409, "It did not answer in time: it is busy with a message") from None
-        raise ApiError(409, f"It does not take system messages: {term.text(reason)}") from None
+            raise ApiError(409, "The process did not answer in time: it is busy with a message") from None
+        raise ApiError(409, f"The process does not take system messages: {term.text(reason)}") from None
 
 
 @action("suspend")
 async def suspend(request: ApiRequest, pid: Pid) -> Response:
-    """`sys:suspend`: its messages wait until `resume`."""
+    """`sys:suspend`: the process's messages wait until `resume`."""
     _behaviour(pid)
     if process_info.name(pid) in ("repo", "endpoint") or supervision_tree.is_supervisor(pid):
-        raise ApiError(409, "Suspending it would stop the server, this console included")
+        raise ApiError(409, "Suspending this process would stop the server, the console included")
     await _sys(debug.suspend(pid, SYS_MS))
     return json_response({"result": "suspended", "pid": process_info.pid_text(pid)})
 
 
 @action("resume")
 async def resume(request: ApiRequest, pid: Pid) -> Response:
-    """`sys:resume`."""
+    """`sys:resume`: the process handles messages again."""
     _behaviour(pid)
     await _sys(debug.resume(pid, SYS_MS))
     return json_response({"result": "resumed", "pid": process_info.pid_text(pid)})
@@ -211,9 +213,9 @@ class Trace(msgspec.Struct, frozen=True):
 _TRACE = Decoder(Trace)
 
 
-@action("trace", Trace, lambda request: _body(request, _TRACE).timeout_ms + LOOK_MS)
+@action("trace", Trace, lambda request: _body(request, _TRACE).timeout_ms + READ_TIMEOUT_MS)
 async def trace(request: ApiRequest, pid: Pid) -> Response:
-    """`sys:trace`: the next messages in and replies out, when there are enough of them or the time is up."""
+    """`sys:trace`: the next messages in and replies out, up to `messages` of them or `timeout_ms`."""
     _behaviour(pid)
     wanted: Trace = _body(request, _TRACE)
     events: list[dict[str, Any]] = []
@@ -243,7 +245,7 @@ async def trace(request: ApiRequest, pid: Pid) -> Response:
             try:
                 await debug.no_trace(pid, 200, key)
             except Exit:
-                pass  # busy or gone: the trace ends by its count, or with the process
+                pass  # busy or dead: the trace ends after its count, or with the process
     return json_response({"result": "traced", "pid": process_info.pid_text(pid), "events": events})
 
 
@@ -255,20 +257,20 @@ def _body(request: ApiRequest, decoder: Decoder) -> Any:
 
 
 class SetState(msgspec.Struct, frozen=True):
-    """Attributes of the actor and their new values."""
+    """Attributes of the process's state and their new values."""
 
     set: dict[str, Any]
 
 
 @routes.get(
     "/admin/processes/{pid:str}/state",
-    summary="State",
+    summary="State of a process",
     roles=ADMINS,
     responses={200: Done},
     errors=(404, 409),
 )
 async def get_state(request: ApiRequest) -> Response:
-    """`sys:get_state`, bounded, secrets masked. Waits for the message at hand, unlike the state in the process pane."""
+    """`sys:get_state`, bounded, with secrets masked; it waits until the process has handled its current message."""
     pid = process_of(request)
     _behaviour(pid)
     state = await _sys(debug.get_state(pid, SYS_MS))
@@ -277,14 +279,14 @@ async def get_state(request: ApiRequest) -> Response:
 
 @routes.put(
     "/admin/processes/{pid:str}/state",
-    summary="Replace state",
+    summary="Replace the state of a process",
     roles=ADMINS,
     body=SetState,
     responses={200: Done},
     errors=(404, 409),
 )
 async def replace_state(request: ApiRequest) -> Response:
-    """`sys:replace_state` for attributes that are there and hold a plain JSON value of the same kind, or null."""
+    """`sys:replace_state` for existing attributes that hold a JSON value of the same type, or null."""
     pid = process_of(request)
     _behaviour(pid)
     wanted: dict[str, Any] = request.body.set
@@ -296,7 +298,7 @@ async def replace_state(request: ApiRequest) -> Response:
             request, "process.replace_state", process_info.pid_text(pid), {"set": term.show(wanted)}
         )
     except asyncpg.UntranslatableCharacterError:
-        raise invalid({"set": "must not hold the NUL character"}) from None
+        raise invalid({"set": "must not contain the NUL character"}) from None
 
     def change(state: Any) -> Any:
         if isinstance(state, tuple):  # a state machine: (state, data)
@@ -319,13 +321,13 @@ def _unfit(pid: Pid, wanted: dict[str, Any]) -> dict[str, str]:
     for name, value in wanted.items():
         old = there.get(name)
         if name.startswith("_") or name not in there:
-            problems[name] = "the actor has no such attribute"
+            problems[name] = "the process has no such attribute"
         elif term.is_secret(name):
             problems[name] = "is a secret and can't be set here"
         elif _ADDRESS.search(name):
-            problems[name] = "is an address: it is configured, not set here"
+            problems[name] = "is an address, which only the configuration sets"
         elif not isinstance(old, (str, int, float, bool, list, dict, type(None))):
-            problems[name] = f"holds a {type(old).__name__}, which JSON can't give"
+            problems[name] = f"is a {type(old).__name__}, which JSON can't express"
         elif old is not None and value is not None and not _alike(old, value):
             problems[name] = f"expected a {type(old).__name__}"
     return problems
@@ -343,7 +345,7 @@ def _alike(old: Any, new: Any) -> bool:
 
 
 class LogLevel(msgspec.Struct, frozen=True):
-    """`logger` empty means all of them."""
+    """A level for one logger; an empty `logger` is the root logger."""
 
     level: Literal["debug", "info", "warning", "error", "critical"]
     logger: Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[A-Za-z0-9_.]*$(?!\n)")] = ""
@@ -351,7 +353,7 @@ class LogLevel(msgspec.Struct, frozen=True):
 
 @routes.get("/admin/log-level", summary="Log levels", roles=ADMINS, responses={200: Done})
 async def log_levels(request: ApiRequest) -> Response:
-    """The level of the root logger and of each that has one of its own."""
+    """The level of the root logger, and of each logger that has its own."""
     own = {
         name: logging.getLevelName(logger.level).lower()
         for name, logger in sorted(logging.root.manager.loggerDict.items())
@@ -370,7 +372,7 @@ async def log_levels(request: ApiRequest) -> Response:
     responses={200: Done},
 )
 async def set_log_level(request: ApiRequest) -> Response:
-    """Holds until the server ends."""
+    """Sets a level until the server ends."""
     wanted: LogLevel = request.body
     await audit.act(request, "log.level", wanted.logger or "root", {"level": wanted.level})
     logging.getLogger(wanted.logger or None).setLevel(wanted.level.upper())
@@ -378,7 +380,7 @@ async def set_log_level(request: ApiRequest) -> Response:
 
 
 class Drain(msgspec.Struct, frozen=True):
-    """How many sockets are sent away per second, and the milliseconds after which the rest goes at once."""
+    """How many sockets are closed per second; after `timeout_ms` the rest is closed at once."""
 
     per_second: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
     timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=600_000)] = 30_000
@@ -388,7 +390,7 @@ _DRAIN = Decoder(Drain)
 
 
 class Draining(msgspec.Struct, frozen=True):
-    """How many sockets are being sent away."""
+    """How many sockets are being closed."""
 
     result: str
     sockets: int
@@ -403,7 +405,7 @@ class Draining(msgspec.Struct, frozen=True):
     body_schema=Drain,
 )
 async def drain(request: ApiRequest) -> Response:
-    """Sends every socket away, a batch a second, so that its client comes back elsewhere. The server goes on serving."""
+    """Closes all sockets of the node in batches, one a second, so that clients reconnect elsewhere. The server keeps serving."""
     wanted: Drain = _body(request, _DRAIN)
     sockets = erlang.whereis("sockets")
     count = 0 if sockets is None else len(process_info.peek(sockets, "transports") or ())

@@ -1,7 +1,7 @@
-"""Operators' endpoints that look: the tree, the process table, one process, reports, figures, the audit log.
+"""Operators' endpoints that read: the supervision tree, the process table, one process, reports, statistics, the audit log.
 
-What acts stands in api/operators/actions.py. All of it is for role admin, and about any node (see api/http/node_routes.py).
-Looking reads the engine's tables and sends no message, so it answers while actors hang or restart.
+Those that act are in api/operators/actions.py. All require role admin, and can be about any node (see api/http/node_routes.py).
+They read the engine's tables and send no message, so they answer while actors hang or restart.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_ONE_LI
 
 
 class TreeNode(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A process in the supervision tree, or the place of one that does not run now (`pid` null)."""
+    """A child in the supervision tree; `pid` is null while it does not run."""
 
     name: str
     pid: str | None
@@ -51,7 +51,7 @@ class TreeNode(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TreeQuery(OnNode, frozen=True):
-    """Whose children to show: below `root` (a name or pid), at most `limit` of each dynamic supervisor, after `cursor`."""
+    """The subtree below `root` (a name or pid), with at most `limit` children of each dynamic supervisor, after `cursor`."""
 
     root: Text = "root"
     limit: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 100
@@ -67,7 +67,7 @@ class TreeQuery(OnNode, frozen=True):
     errors=(404,),
 )
 async def tree(request: ApiRequest) -> Response:
-    """Every supervisor and worker with its status and restart count; large dynamic supervisors are paged."""
+    """Every supervisor and worker with its status and restart count; dynamic supervisors are paged."""
     query: TreeQuery = request.query
     start = process_info.parse_pid(query.root)
     found = None
@@ -82,7 +82,7 @@ async def tree(request: ApiRequest) -> Response:
 
 
 class ProcessRow(msgspec.Struct, frozen=True):
-    """A line of the process table. `memory` is an estimate in bytes, `links` a number."""
+    """A row of the process table. `memory` is an estimate in bytes, `links` a count."""
 
     pid: str
     name: str | None
@@ -103,7 +103,7 @@ class ProcessPage(msgspec.Struct, frozen=True):
 
 
 class ProcessQuery(OnNode, frozen=True):
-    """Order, filters and place in the process table. `name` and `module` are parts to look for."""
+    """Order, filters and page of the process table. `name` and `module` match substrings."""
 
     sort: Literal[
         "reductions", "message_queue_len", "memory", "restarts", "name", "module", "pid", "links"
@@ -116,7 +116,7 @@ class ProcessQuery(OnNode, frozen=True):
 
 
 class ProcessBody(msgspec.Struct, frozen=True):
-    """One process in full; see docs/operations.md for the fields."""
+    """One process in full; docs/observer.md describes the fields."""
 
     process: dict[str, Any]
 
@@ -129,7 +129,7 @@ class ProcessBody(msgspec.Struct, frozen=True):
     responses={200: ProcessPage},
 )
 async def processes(request: ApiRequest) -> Response:
-    """Living processes, greatest first (names and modules from A)."""
+    """Live processes, largest value first; names and modules in alphabetical order."""
     query: ProcessQuery = request.query
     cursor = _place(query) if query.cursor is not None else None
     rows, following = await observer.processes_in_turns(
@@ -146,7 +146,7 @@ async def processes(request: ApiRequest) -> Response:
 
 
 def _place(query: ProcessQuery) -> tuple[Any, int] | None:
-    """Where the page begins. A cursor of another order means nothing in this one: it begins at the top."""
+    """Where the page begins. A cursor of another sort order is ignored: the page is the first."""
     number, _, value = (query.cursor or "").partition(":")
     if query.sort in ("name", "module"):
         return value, int(number)
@@ -157,7 +157,7 @@ def _place(query: ProcessQuery) -> tuple[Any, int] | None:
 
 
 def process_of(request: ApiRequest) -> Pid:
-    """The living process that the path names, by pid or registered name. Raises ApiError 404."""
+    """The live process that the path names, by pid or registered name. Raises ApiError 404."""
     pid = process_info.parse_pid(request.params["pid"])
     if pid is None:
         raise ApiError(404, "There is no such process")
@@ -187,7 +187,7 @@ async def process(request: ApiRequest) -> Response:
 
 
 class ReportQuery(OnNode, frozen=True):
-    """Which reports, newest first; `before` is the id of the last one of the page before."""
+    """Filter and page of the reports; `before` is the id of the last report of the previous page."""
 
     kind: Literal["crash", "supervisor", "long_schedule"] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=300)] = 50
@@ -195,7 +195,7 @@ class ReportQuery(OnNode, frozen=True):
 
 
 class ReportList(msgspec.Struct, frozen=True):
-    """Reports, newest first, and how many there were of each kind since the start."""
+    """Reports, newest first, and how many of each kind there were since the start."""
 
     reports: list[dict[str, Any]]
     totals: dict[str, int]
@@ -205,7 +205,7 @@ class ReportList(msgspec.Struct, frozen=True):
     "/admin/reports", summary="The crash log", roles=ADMINS, query=ReportQuery, responses={200: ReportList}
 )
 async def reports(request: ApiRequest) -> Response:
-    """Crash and supervisor reports and long schedules that this server remembers."""
+    """The latest crash and supervisor reports and long schedules, at most 300."""
     query: ReportQuery = request.query
     log = instruments().reports
     found = log.last(query.limit, kind=query.kind, before=query.before)
@@ -213,7 +213,7 @@ async def reports(request: ApiRequest) -> Response:
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """Figures of the last minutes, one sample a second, oldest first; `now` has what can be read at once."""
+    """Statistics of the last five minutes, one sample a second, oldest first; `now` has the current gauges."""
 
     started_at: float
     samples: list[dict[str, Any]]
@@ -221,14 +221,14 @@ class Stats(msgspec.Struct, frozen=True):
 
 
 class StatsQuery(OnNode, frozen=True):
-    """How many samples, newest counted."""
+    """How many of the newest samples."""
 
     limit: Annotated[int, msgspec.Meta(ge=0, le=300)] = 300
 
 
 @routes.get(
     "/admin/stats",
-    summary="Figures of the last minutes",
+    summary="Statistics of the last minutes",
     roles=ADMINS,
     query=StatsQuery,
     responses={200: Stats},
@@ -250,10 +250,10 @@ async def stats(request: ApiRequest) -> Response:
 
 
 class ActivityBody(msgspec.Struct, frozen=True):
-    """What the database is busy with.
+    """Activity of the database.
 
-    `slowest` are the longest runs that were seen, of other programs too; `waits` wait for a lock now. `disk_free` is bytes,
-    null for a database that is not on this machine; `write_age` the seconds since a write succeeded.
+    `slowest` are the slowest statements seen, other programs' included; `waits` those that wait for a lock now. `disk_free` is in
+    bytes, null for a database on another machine; `write_age` is the seconds since a write succeeded.
     """
 
     slowest: tuple[Statement, ...]
@@ -265,12 +265,12 @@ class ActivityBody(msgspec.Struct, frozen=True):
 
 @routes.get(
     "/admin/database",
-    summary="Slowest statements and waits for locks",
+    summary="Slow statements and lock waits",
     roles=ADMINS,
     responses={200: ActivityBody},
 )
 async def database(request: ApiRequest) -> Response:
-    """As the server saw it in its last look, every two seconds; statements below 100 ms are not seen."""
+    """The last sample of `pg_stat_activity`, taken every two seconds; statements below 100 ms are left out."""
     state = server_state()
     seen = state.activity
     age = None if state.written_at is None else round(time.monotonic() - state.written_at, 3)
@@ -299,7 +299,7 @@ class AuditPage(msgspec.Struct, frozen=True):
 
 
 class AuditQuery(OnNode, frozen=True):
-    """Place in the audit log, which is one for all nodes; `action` narrows it to one action."""
+    """Page of the audit log, which all nodes share; `action` selects one action."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}$")] | None = None
@@ -319,7 +319,7 @@ ORDER BY a.id DESC LIMIT $1
     "/admin/audit", summary="The audit log", roles=ADMINS, query=AuditQuery, responses={200: AuditPage}
 )
 async def audit_log(request: ApiRequest) -> Response:
-    """What operators did."""
+    """What operators did, newest first."""
     query: AuditQuery = request.query
     before = None if query.cursor is None else int(query.cursor)
     async with repo.connection(of=repo.operators) as connection:

@@ -1,8 +1,7 @@
-"""Logs by structlog: JSON lines in prod, readable text elsewhere, all on standard error.
+"""Logging by structlog: JSON lines in prod, readable text elsewhere, all on standard error.
 
-Every line names its time, level, logger and event; a line of a process its pid and name, a line of a request its id and user.
-The runtime's reports are printed in SASL's form, or in JSON as one object under `report`. What is logged goes through the
-same masks as what the console shows.
+Every line has time, level, logger and event; lines of a process have its pid and name, lines of a request its id and user. The
+runtime's reports are printed in SASL's format, in JSON as an object under `report`. Secrets are masked as in the console.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ CLIENTS = (
     "api.access.errors",
     "api.errors",
     "uvicorn",
-)  # loggers that speak of what clients do
-BURST, RATE = 50, 5.0
+)  # loggers whose lines clients can cause
+BURST, RATE = 50, 5.0  # lines at once, then lines a second
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
-    """Sends all logging from LOG_LEVEL up to `stream` (standard error); replaces what was configured before."""
+    """Configures logging: lines from LOG_LEVEL up go to `stream`, by default standard error. Replaces earlier handlers."""
     out = stream or sys.stderr
     renderer: Any = _json if settings.production else _Readable(out)
     handler = logging.StreamHandler(out)
@@ -59,7 +58,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
             processors=[ProcessorFormatter.remove_processors_meta, _mask, renderer],
         )
     )
-    handler.addFilter(Flood())
+    handler.addFilter(RateLimit())
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -76,7 +75,7 @@ def _stamp(logger: Any, method: str, event: Event) -> Event:
 def _who(logger: Any, method: str, event: Event) -> Event:
     pid = process_info.running()
     if pid is not None:
-        # A process may run in the context of whoever woke the engine: the request at hand is then not its own.
+        # A process may run in the context of a request that woke the engine: `current_request` is then not its own.
         event["pid"] = str(pid)
         name = process_info.name(pid)
         if name is not None:
@@ -95,21 +94,21 @@ def _extra(logger: Any, method: str, event: Event) -> Event:
     for name in ("report", "audit", "request_id", "access"):
         if (value := getattr(record, name, None)) is not None:
             event[name] = value
-    if "report" in event:  # the rest of its text comes in SASL's form
+    if "report" in event:  # the rest of the text follows in SASL's format
         event["event"] = str(event["event"]).partition("\n")[0]
     return event
 
 
 def _mask(logger: Any, method: str, event: Event) -> Event:
-    # Cut before it is searched: what a client sent may be long, and there may be much of it.
+    # Clipped before masking: text from clients may be long, and masking searches it.
     event["event"] = term.mask(term.clip(str(event["event"]), MAX_EVENT))
     return event
 
 
-class Flood(logging.Filter):
-    """A bound on the lines that one client, or one place that clients reach, makes: `BURST` at once, then `RATE` a second.
+class RateLimit(logging.Filter):
+    """Limits the lines that one client can cause in each logger: `BURST` at once, then `RATE` a second.
 
-    Crash reports and errors of ours pass. What was left out is counted and said with the next line of its kind.
+    Errors always pass. Suppressed lines are counted, and the count is appended to the next line of that client.
     """
 
     def __init__(self) -> None:
@@ -118,12 +117,12 @@ class Flood(logging.Filter):
         self._left_out: dict[tuple[str, str], int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is written."""
+        """Whether to write this record."""
         if record.levelno >= logging.ERROR or not record.name.startswith(CLIENTS):
             return True
         request = current_request.get()
-        told = getattr(record, "access", None)  # where nothing was found, no request is current
-        caller = told["client"] if told is not None else "" if request is None else request.caller
+        access = getattr(record, "access", None)  # its line may be written when no request is current
+        caller = access["client"] if access is not None else "" if request is None else request.caller
         key = (record.name, caller)
         if self._bucket.take(key) > 0:
             if len(self._left_out) < MAX_KEYS:
@@ -131,7 +130,7 @@ class Flood(logging.Filter):
             return False
         left_out = self._left_out.pop(key, 0)
         if left_out:
-            record.msg, record.args = f"{record.getMessage()} ({left_out} lines like it were left out)", ()
+            record.msg, record.args = f"{record.getMessage()} ({left_out} similar lines suppressed)", ()
         return True
 
 
@@ -163,7 +162,7 @@ def _json(logger: Any, method: str, event: Event) -> str:
 
 
 class _Readable:
-    """Text for people; with colours on a terminal."""
+    """Renders text for people, with colours on a terminal."""
 
     LEVELS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
 

@@ -1,7 +1,7 @@
-"""Operators' endpoints about the nodes: who is there, how they are, and who sees whom.
+"""Operators' endpoints about the nodes of the cluster: their state, and the links between them.
 
-A node describes itself and its own links; the one that is asked gathers that from all others at once. A node that does not answer
-in time stands in the list with that as its state.
+Each node describes itself and its own links; the node that answers gathers the descriptions of all others concurrently. A node
+that does not answer in time is listed as `silent`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ routes = NodeRoutes("admin", lane=None)
 
 PING_MS: Final = 500
 DESCRIBE: Final = "GET /admin/node"
-DESCRIBE_MS: Final = 2000  # a node pings its own links for that
+DESCRIBE_MS: Final = 2000  # more than PING_MS, since a node pings its links to describe itself
 
 
 class NodeLink(msgspec.Struct, frozen=True):
-    """A connection of a node, as that node counts: up for `seconds`; a round trip in milliseconds, null without an answer."""
+    """A link of a node, by that node's counters: up for `seconds`; `round_trip_ms` is null if the peer did not answer."""
 
     node: str
     seconds: float
@@ -47,7 +47,7 @@ class NodeLink(msgspec.Struct, frozen=True):
 
 
 class NatsConnection(msgspec.Struct, frozen=True):
-    """A node's connection to NATS: to which server, how often it was lost, and frames that could not be sent."""
+    """A node's connection to NATS: the server, how often it was lost, and how many frames could not be sent."""
 
     connected: bool
     server: str
@@ -56,7 +56,7 @@ class NatsConnection(msgspec.Struct, frozen=True):
 
 
 class NodeDescription(msgspec.Struct, frozen=True):
-    """A node as it sees itself. `not_ready` names the checks of its readiness that are down; `cpu` is percent of a core."""
+    """A node's description of itself. `not_ready` names its readiness checks that are down; `cpu` is percent of a core."""
 
     node: str
     version: str
@@ -75,9 +75,9 @@ class NodeDescription(msgspec.Struct, frozen=True):
 
 
 class NodeState(msgspec.Struct, frozen=True):
-    """A node of the cluster: `up`; `silent`, it is connected and does not answer; `left`, it has ended; `lost`, it fell silent.
+    """A node of the cluster: `up`; `silent`, connected but not answering; `left`, stopped; `lost`, its connection broke.
 
-    `reason` says why it is not up, `seconds` for how long it has not been there.
+    `reason` says why it is not up, `seconds` since when it has been gone.
     """
 
     node: str
@@ -88,7 +88,7 @@ class NodeState(msgspec.Struct, frozen=True):
 
 
 class ClusterBody(msgspec.Struct, frozen=True):
-    """The nodes as the one that answers, `node`, knows them. `cluster` is null for a server alone."""
+    """The nodes that the answering one, `node`, knows. `cluster` is the cluster's name, null for a single server."""
 
     node: str
     cluster: str | None
@@ -97,12 +97,12 @@ class ClusterBody(msgspec.Struct, frozen=True):
 
 @routes.get("/admin/node", summary="One node", roles=ADMINS, responses={200: NodeDescription})
 async def one(request: ApiRequest) -> Response:
-    """Its figures, its readiness, its connection to NATS, and its links to other nodes."""
+    """The node's statistics, its readiness, its connection to NATS, and its links to other nodes."""
     return json_response(await describe())
 
 
 async def describe() -> NodeDescription:
-    """This node."""
+    """The description of this node."""
     own, now = instruments(), gauges(current_engine())
     last = own.samples[-1] if own.samples else {}
     checks = (await health.readiness(settings.current())).checks
@@ -156,7 +156,7 @@ async def _links() -> list[NodeLink]:
 async def _round_trip(node: str) -> float | None:
     began = perf_counter()
     try:
-        await node_routes.look(node, "ping", PING_MS)
+        await node_routes.get(node, "ping", PING_MS)
     except ApiError:
         return None
     return round((perf_counter() - began) * 1000, 3)
@@ -167,12 +167,12 @@ _read = msgspec.json.Decoder(NodeDescription).decode
 
 @routes.get("/admin/nodes", summary="The cluster", roles=ADMINS, responses={200: ClusterBody})
 async def cluster(request: ApiRequest) -> Response:
-    """Every node, its figures and links. One that has ended is told for a minute, one that fell silent for ten."""
+    """Every node, its statistics and links. A node that has stopped is listed for a minute, one that was lost for ten."""
     return json_response(await everyone())
 
 
 async def everyone() -> ClusterBody:
-    """All nodes, asked at once."""
+    """All nodes, queried concurrently."""
     own = own_name()
     states = [
         *await asyncio.gather(*map(_state, node_routes.names())),
@@ -184,11 +184,11 @@ async def everyone() -> ClusterBody:
 
 async def _state(node: str) -> NodeState:
     try:
-        return NodeState(node, "up", description=_read(await node_routes.look(node, DESCRIBE, DESCRIBE_MS)))
+        return NodeState(node, "up", description=_read(await node_routes.get(node, DESCRIBE, DESCRIBE_MS)))
     except ApiError as error:
         return NodeState(node, "silent", error.detail.message)
     except msgspec.DecodeError:
-        return NodeState(node, "silent", f"Node {node} is of another version and describes itself otherwise")
+        return NodeState(node, "silent", f"Node {node} is of a version with another description")
 
 
 def _absent(lost: LostNode) -> NodeState:

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces, an optional extra (bitnexus[tracing], OTEL_EXPORTER_OTLP_ENDPOINT): one trace of a request.
+"""OpenTelemetry traces (extra bitnexus[tracing], OTEL_EXPORTER_OTLP_ENDPOINT): one trace for each request.
 
     POST /api/v1/transactions            the request; continues the caller's `traceparent`
       SELECT ...                         each SQL statement of the handler
@@ -6,9 +6,8 @@
         commit 3 rows                    the SQL transaction of the batch it went into
         broadcast new_transaction        the fan-out to the user's sockets
 
-It listens to telemetry events and nothing else (docs/telemetry.md); where nobody listens they cost a test of one name.
-A batch belongs to many requests: each of their traces shows the commit. Sampling and the rest are OpenTelemetry's own
-variables.
+It only listens to telemetry events (docs/telemetry.md). A batch belongs to many requests: each of their traces shows the commit.
+OpenTelemetry's own variables configure sampling and the rest.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ Metadata = Mapping[str, Any]
 
 
 def install(settings: Settings) -> Callable[[], None]:
-    """Begins to trace, to the endpoint in the settings; the returned function sends what is left and ends it."""
+    """Starts tracing to the configured endpoint; the returned function flushes and stops it."""
     provider = TracerProvider(resource=Resource.create({"service.name": "bitnexus"}))
     endpoint = settings.otel_exporter_otlp_endpoint.rstrip("/") + "/v1/traces"
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
@@ -49,16 +48,18 @@ def install(settings: Settings) -> Callable[[], None]:
 
 
 class Tracing:
-    """The spans under way. `request` events come in the request's own context, where its span is the current one."""
+    """The open spans. Request events come in the request's own context, where its span is the current one."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
         self._requests: dict[Any, Span] = {}  # by the telemetry span
         self._calls: dict[Any, Span] = {}  # by the call: the `From` that its server knows
-        self._topics: dict[str, list[Span]] = {}  # whose broadcasts belong to which call, within one batch
+        self._topics: dict[
+            str, list[Span]
+        ] = {}  # by topic: the calls whose broadcasts are still to come, of one batch
 
     def attach(self) -> None:
-        """Listens from now on."""
+        """Attaches the handlers."""
         for event, handler in (
             (("http", "request", "start"), self._request_started),
             (("http", "request", "stop"), self._request_ended),
@@ -114,7 +115,7 @@ class Tracing:
     # ---- calls to actors
 
     def _called(self, _event: Any, measured: Measurements, about: Metadata) -> None:
-        # Only what a request calls: one process that calls another does so for whoever it works for at the time.
+        # Only calls made by a request: a process that calls another may do so for many requests at once.
         if about["caller"] is not None or not trace.get_current_span().get_span_context().is_valid:
             return
         span = self._tracer.start_span(f"call {about['server']} {type(about['request']).__name__}")

@@ -1,1 +1,1 @@
-"""The pages: demo, console, API description."""
+"""The pages: demo, operators' console, API description."""

@@ -1,4 +1,4 @@
-"""`/docs`: the API description for people, drawn in the browser by RapiDoc, which calls it as whoever is signed in."""
+"""`/docs`: the API description for people, shown by RapiDoc, with which one can sign in and try operations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCRIPT = Path(__file__).parent / "docs_page" / "docs.js"
     responses={200: ResponseSpec(None, "text/html; charset=utf-8", "A page")},
 )
 async def page(request: ApiRequest) -> Response:
-    """The page."""
+    """The API description as a page."""
     return _response(request, PAGE, b"text/html; charset=utf-8")
 
 
@@ -34,7 +34,7 @@ async def page(request: ApiRequest) -> Response:
     responses={200: ResponseSpec(None, "text/javascript; charset=utf-8", "A script")},
 )
 async def script(request: ApiRequest) -> Response:
-    """The script."""
+    """The script of the page `/docs`."""
     return _response(request, SCRIPT, b"text/javascript; charset=utf-8")
 
 

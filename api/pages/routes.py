@@ -1,7 +1,6 @@
-"""Files of the pages: the demo at `/` and the operators' console at `/admin`, with what they share and load.
+"""Static files: the demo at `/` and the operators' console at `/admin`, with their shared modules and libraries.
 
-A folder becomes part of the site by standing in `FOLDERS`. Files are read once and again when they change;
-a request can name only what is inside the folder.
+`FOLDERS` lists what is served. Files are cached, and read again when they change; a path can't leave its folder.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ FOLDERS: tuple[tuple[str, Path], ...] = (
     ("", HERE / "demo"),
 )
 
-LONGEST, DEEPEST = 200, 4  # characters and slashes of a path that can be a file's
+LONGEST, DEEPEST = 200, 4  # characters and slashes of a path that may name a file
 
 POLICY = (
     b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -40,17 +39,17 @@ class _File:
 
 
 class Pages:
-    """Finds the file that a path names."""
+    """Finds the file of a path."""
 
     def __init__(self, folders: tuple[tuple[str, Path], ...] = FOLDERS) -> None:
         self._folders = [(prefix, folder.resolve()) for prefix, folder in folders]
         self._files: dict[Path, _File] = {}
 
     def find(self, path: str, headers: dict[bytes, bytes]) -> Response | None:
-        """The response with the file at this path; None when there is none."""
+        """The response with the file of this path; None if there is none."""
         if "\x00" in path or "//" in path:
             return None
-        if len(path) > LONGEST or path.count("/") > DEEPEST:  # each folder in it is asked of the file system
+        if len(path) > LONGEST or path.count("/") > DEEPEST:  # resolving costs a system call for each segment
             return None
         for prefix, folder in self._folders:
             if path == prefix or path.startswith(prefix + "/"):

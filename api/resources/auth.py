@@ -1,8 +1,7 @@
-"""Sign-in: login, refresh with rotation, logout, me, and the published keys.
+"""Sign-in: login, refresh with token rotation, logout, the current user, and the public keys.
 
-A login starts a session: a family of refresh tokens, of which each is replaced when it is used. One that comes again later was
-copied by somebody, so the whole family ends. An access token names its session (`sid`) and ends
-with it.
+A login starts a session: a family of refresh tokens (RFC 9700 4.14), each of which is replaced when it is used. One that is used
+again later was stolen, so the whole family is revoked. An access token names its session (`sid`) and ends with it.
 """
 
 from __future__ import annotations
@@ -30,26 +29,26 @@ LoginName = Annotated[str, msgspec.Meta(min_length=1, max_length=320, pattern="^
 
 
 class Login(msgspec.Struct, frozen=True):
-    """Who signs in."""
+    """Credentials."""
 
     email: LoginName
     password: Secret
 
 
 class Refresh(msgspec.Struct, frozen=True):
-    """The refresh token of the last answer."""
+    """The refresh token of the last login or refresh."""
 
     refresh_token: Secret
 
 
 class Logout(msgspec.Struct, frozen=True):
-    """The session that ends; without it the one of the access token."""
+    """The refresh token of the session to end; without it, the access token's session ends."""
 
     refresh_token: Secret | None = None
 
 
 class Me(msgspec.Struct, frozen=True):
-    """A user as shown to that user."""
+    """The signed-in user."""
 
     id: UUID
     email: str
@@ -58,7 +57,7 @@ class Me(msgspec.Struct, frozen=True):
 
 
 class SignedIn(msgspec.Struct, frozen=True):
-    """Tokens of a session; `expires_in` is the access token's life in seconds."""
+    """The tokens of a session; `expires_in` is the access token's lifetime in seconds."""
 
     token: str
     refresh_token: str
@@ -67,7 +66,7 @@ class SignedIn(msgspec.Struct, frozen=True):
 
 
 class MeBody(msgspec.Struct, frozen=True):
-    """The signed-in user."""
+    """The user that the token belongs to."""
 
     user: Me
 
@@ -97,13 +96,13 @@ WRONG = "The e-mail address or the password is wrong"
     lane=SIGN_IN,
 )
 async def login(request: ApiRequest) -> Response:
-    """Answers alike, and after the same work, whether the account is unknown, inactive or the password wrong."""
+    """Starts a session. The answer and its time are the same for unknown and inactive accounts and for wrong passwords."""
     body: Login = request.body
     passwords = request.context.passwords
     row = await repo.pool().fetchrow(users.BY_EMAIL, body.email)
-    # By the account, however its address was written: the database knows which texts are the same address.
+    # Counted by the account, however its address was written: the database decides which texts are the same address.
     account = body.email.lower() if row is None else row["id"]
-    # One check at a time, so that a burst of guesses is counted guess by guess.
+    # One check at a time, so that concurrent guesses are counted one by one.
     async with request.context.guesses.guarded(account, request.caller):
         usable = row is not None and row["active"]
         stored = row["password_hash"] if row is not None and usable else None
@@ -149,10 +148,10 @@ NO_STORE = [(b"cache-control", b"no-store")]
     errors=(401,),
 )
 async def refresh(request: ApiRequest) -> Response:
-    """New tokens for a refresh token.
+    """Issues new tokens, and replaces the refresh token.
 
-    One that was replaced stays good for REFRESH_REUSE_SECONDS, for another tab or an answer that was lost, until what replaced it
-    is used; a later use ends the session, since one of both users stole it.
+    A replaced token stays valid for REFRESH_REUSE_SECONDS, for another tab or a lost answer, until its successor is used. A later
+    use ends the session, since the token must have been stolen.
     """
     refused = unauthorized("The refresh token is not valid", code="invalid_refresh_token")
     reuse = float(request.context.settings.refresh_reuse_seconds)
@@ -183,14 +182,14 @@ async def refresh(request: ApiRequest) -> Response:
     token_optional=True,
 )
 async def logout(request: ApiRequest) -> Response:
-    """Ends the session of the access token, and the refresh token's when one is named; their tokens work no more.
+    """Ends the session of the access token, and that of the refresh token if one is given; their tokens are revoked.
 
-    Who has the refresh token needs no access token, and is not told whether the token was valid (RFC 7009).
+    With a refresh token no access token is needed. The answer does not tell whether the refresh token was valid (RFC 7009).
     """
     named: str | None = request.body.refresh_token
     principal = request.principal if request.has_principal else None
     if principal is None and named is None:
-        raise request.refused or unauthorized()
+        raise request.token_error or unauthorized()
     pool = repo.pool()
     ended: set[tuple[UUID, UUID]] = set()
     if named is not None:
@@ -210,22 +209,22 @@ def _session_ended(request: ApiRequest, user_id: UUID, session_id: UUID) -> None
     disconnect.session(user_id, session_id)
 
 
-@routes.get("/api/v1/auth/me", summary="Who am I", responses={200: MeBody}, errors=(404,))
+@routes.get("/api/v1/auth/me", summary="The current user", responses={200: MeBody}, errors=(404,))
 async def me(request: ApiRequest) -> Response:
-    """The user that the token speaks for."""
+    """The user that the token belongs to; 404 for a service's token."""
     principal = request.principal
     row = await repo.pool().fetchrow(users.BY_ID, principal.user_id) if principal.user_id else None
     if row is None:
-        raise ApiError(404, "The token speaks for no user of ours")
+        raise ApiError(404, "The token belongs to no user")
     return json_response(MeBody(Me(row["id"], row["email"], row["name"], row["role"])))
 
 
 @routes.get(
     "/.well-known/jwks.json",
-    summary="Public keys that check our tokens",
+    summary="Public keys of access tokens",
     roles=None,
-    responses={200: ResponseSpec(Jwks, description="Empty when tokens are signed with the shared secret")},
+    responses={200: ResponseSpec(Jwks, description="Empty if tokens are signed with the shared secret")},
 )
 async def jwks(request: ApiRequest) -> Response:
-    """What other services need to check our tokens without our secret."""
+    """The keys that other services verify access tokens with, without the shared secret."""
     return json_response(request.context.keyring.jwks(), headers=[(b"cache-control", b"public, max-age=300")])

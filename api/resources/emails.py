@@ -1,8 +1,7 @@
-"""E-mail sign-up, on its own path and on the two paths of the Netlify functions that it replaces.
+"""E-mail sign-up, on its own path and on the paths of the two Netlify functions that it replaces.
 
-These three paths alone answer errors in the old functions' form, `{"success": false, "error": "..."}`; it
-is made here (`failure`) and nowhere else. They are public, callable from every origin, and throttled per
-caller's address.
+Only these three paths answer errors in the old functions' format, `{"success": false, "error": "..."}` (`failure`). They are
+public, callable from every origin, and throttled per caller.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ ON CONFLICT (lower(email)) DO NOTHING RETURNING id
 
 
 class SignUp(msgspec.Struct, frozen=True):
-    """Who signs up."""
+    """The address to save."""
 
     email: Email
     name: Name | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The address is kept; `duplicate` when it was already."""
+    """The address is saved; `duplicate` is true if it already was."""
 
     success: bool
     message: str
@@ -47,7 +46,7 @@ class Accepted(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SubmitError(msgspec.Struct, frozen=True):
-    """The error form of the old functions."""
+    """The error format of the old functions."""
 
     success: bool
     error: str
@@ -56,11 +55,11 @@ class SubmitError(msgspec.Struct, frozen=True):
 THANKS = "Thank you, your e-mail address is saved"
 AGAIN = "Your e-mail address is saved already, thank you"
 
-_SIGN_UP = Decoder(SignUp, lenient=True)  # the old functions passed over what they did not know
+_SIGN_UP = Decoder(SignUp, lenient=True)  # the old functions ignored unknown fields
 
 
 def failure(error: ApiError) -> Response:
-    """The old functions' form of an error; a body with wrong fields was 400 to them."""
+    """An error in the old functions' format, which answered 400 for wrong fields."""
     status = 400 if error.status == 422 else error.status
     message = error.detail.message
     if error.detail.fields:
@@ -69,7 +68,7 @@ def failure(error: ApiError) -> Response:
 
 
 async def submit(request: ApiRequest) -> Response:
-    """Keeps an address once. The same answer, with `duplicate`, when it was there already."""
+    """Saves an address once; the answer for one that is saved already has `duplicate`."""
     wait = request.context.sign_ups.take(request.caller)
     if wait > 0:
         raise too_many(math.ceil(wait))
@@ -82,12 +81,12 @@ async def submit(request: ApiRequest) -> Response:
 
 def _read(request: ApiRequest) -> SignUp:
     body: bytes = request.body
-    # The old functions read JSON whatever the client called it, and curl calls everything a form.
+    # The old functions parsed JSON whatever its content type, and curl's default content type is a form.
     if request.content_type == FORM and not body.lstrip().startswith(b"{"):
         try:
             pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=50)
         except ValueError:
-            raise ApiError(400, "The form can't be read") from None
+            raise ApiError(400, "The form is malformed") from None
         return _SIGN_UP.strings(dict(pairs))
     if request.content_type not in ("", JSON, FORM, "text/plain") and not request.content_type.endswith(
         "+json"

@@ -1,8 +1,7 @@
 """Feature flags for gradual rollout: a flag is on for a percentage of users, always the same ones.
 
-A user's place from 0 to 99 follows from the flag's name and the user's id alone, so every server and every day
-gives the same answer, and raising the percentage only adds users. Changes are pushed on `admin:flags` by
-the database listener.
+A user's bucket, 0 to 99, depends on nothing but the flag's name and the user's id, so every server always gives the same answer,
+and raising the percentage only adds users. The database listener pushes changes on `admin:flags`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ EVALUATED = ("flags", "evaluated")
 
 
 class Flag(msgspec.Struct, frozen=True):
-    """A flag: on for `percent` of the users."""
+    """A flag that is on for `percent` of the users."""
 
     name: str
     percent: int
@@ -51,19 +50,19 @@ class FlagBody(msgspec.Struct, frozen=True):
 
 
 class FlagList(msgspec.Struct, frozen=True):
-    """Every flag as an admin sees it."""
+    """All flags."""
 
     flags: list[Flag]
 
 
 class FlagsBody(msgspec.Struct, frozen=True):
-    """Flag name -> is it on for the caller."""
+    """By the name of each flag, whether it is on for the caller."""
 
     flags: dict[str, bool]
 
 
 class FlagChange(msgspec.Struct, frozen=True):
-    """The flag's new percentage; a description that is not named stays."""
+    """The flag's new percentage; without `description` the old one stays."""
 
     percent: Annotated[int, msgspec.Meta(ge=0, le=100)]
     description: Text | None = None
@@ -73,7 +72,7 @@ _cached: tuple[float, dict[str, int]] = (0.0, {})
 
 
 async def percentages() -> dict[str, int]:
-    """Flag name -> percent, at most a second old."""
+    """The percentage of each flag by its name, at most a second old."""
     global _cached
     until, known = _cached
     if time.monotonic() < until:
@@ -85,13 +84,13 @@ async def percentages() -> dict[str, int]:
 
 
 def forget() -> None:
-    """Reads the flags anew at the next look."""
+    """Drops the cached percentages."""
     global _cached
     _cached = (0.0, {})
 
 
 def bucket(name: str, subject: str) -> int:
-    """A user's place for a flag, 0 to 99, the same on every server for ever."""
+    """A user's bucket for a flag, 0 to 99, the same on every server for ever."""
     digest = hashlib.sha256(f"{name}:{subject}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % 100
 
@@ -110,7 +109,7 @@ async def index(request: ApiRequest) -> Response:
     "/api/v1/flags/all", summary="Every flag with its percentage", roles=ADMINS, responses={200: FlagList}
 )
 async def everything(request: ApiRequest) -> Response:
-    """All flags as they stand in the table."""
+    """All flags with their percentages."""
     return json_response(FlagList([Flag.of(row) for row in await repo.pool().fetch(flags.ALL)]))
 
 
@@ -147,7 +146,7 @@ async def put(request: ApiRequest) -> Response:
     errors=(404,),
 )
 async def delete(request: ApiRequest) -> Response:
-    """Removes the flag; it is then absent for everybody."""
+    """Removes the flag; it is then missing from everybody's flags."""
     name = request.params["name"]
     async with repo.pool().acquire() as connection, connection.transaction():
         if await connection.fetchval(flags.DELETE, name) is None:

@@ -1,4 +1,4 @@
-"""Health: liveness, which depends on nothing, and readiness, the ability to write; it says what is missing."""
+"""Health: liveness, which depends on nothing, and readiness, the ability to write, with the state of each dependency."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ routes = Routes("health", lane=None)
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """The server answers."""
+    """The server answers; `uptime` in seconds."""
 
     status: Literal["ok"]
     version: str
@@ -35,14 +35,14 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that requests need, and what is wrong with it."""
+    """The state of one dependency, with the reason if it is down."""
 
     status: Literal["ok", "down", "not_configured"]
     reason: str | None = None
 
 
 class Peer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Another node as this one sees it: connected, ended lately, or silent for so many seconds and given up."""
+    """Another node as this one sees it: `up`; `left`, stopped `seconds` ago; `lost`, unreachable for `seconds`."""
 
     node: str
     status: Literal["up", "left", "lost"]
@@ -50,7 +50,7 @@ class Peer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether `node` can serve requests, and each thing that they need; `error` when it can't. `nodes` are the others."""
+    """Whether `node` can serve requests, with the state of each dependency, and `error` if it can't. `nodes` are the others."""
 
     status: Literal["ready", "not_ready"]
     node: str
@@ -61,13 +61,13 @@ class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
 
 OK = Check("ok")
 LONG_WAIT_SECONDS = 1.0  # for a lock
-STALE_WRITE_SECONDS = 8.0  # two tries, each with its statement's time limit
+STALE_WRITE_SECONDS = 8.0  # two probes, each with its statement timeout
 READY_MS = 1500  # how long another node may take to answer
-OPTIONAL = ("bridge", "cluster", "locks")  # requests are served without them, or without some of them
+OPTIONAL = ("bridge", "cluster", "locks")  # a server is ready even if these are down
 
 
 def alive(request: ApiRequest) -> Response:
-    """200 while the server answers at all."""
+    """200 while the server answers at all; it checks nothing else."""
     milliseconds = int((time.time() - request.context.started) * 1000)
     return json_response(Alive("ok", VERSION, milliseconds / 1000))
 
@@ -83,22 +83,22 @@ for _path in ("/health", "/api/v1/health"):
     query=node_routes.OnNode,
     errors=(404,),
     responses={
-        200: ResponseSpec(Ready, description="Requests can be served"),
+        200: ResponseSpec(Ready, description="The server can serve requests"),
         503: ResponseSpec(
-            Ready, description="Not now; `checks` says why", headers={"retry-after": "Seconds to wait"}
+            Ready, description="It can't now; `checks` says why", headers={"retry-after": "Seconds to wait"}
         ),
     },
 )
 async def ready(request: ApiRequest) -> Response:
-    """State of the database, the ledger, the writer, the disk of the embedded database, locks, and the bridge to the Go services.
+    """The state of the database, the ledger, the writer, the embedded database's disk, locks, the cluster and the Go services.
 
-    The writer's says whether a write works. Of another node with `node`; one that does not answer is not ready.
+    `writer` is ok only while writes work. With `node`, another node's state; a node that does not answer is not ready.
     """
     node = request.query.node
     if node is None or node == own_name():
         return _answer(await readiness(request.context.settings))
     try:
-        return _answer(_read(await node_routes.look(node, "readiness", READY_MS)))
+        return _answer(_read(await node_routes.get(node, "readiness", READY_MS)))
     except ApiError as error:
         if error.status == 404:
             raise
@@ -120,7 +120,7 @@ _read = msgspec.json.Decoder(Ready).decode
 
 
 async def readiness(current: Settings) -> Ready:
-    """Whether this node can serve."""
+    """The readiness of this node."""
     checks = {
         "database": _database(),
         "ledger": _actor("ledger_server"),
@@ -141,7 +141,7 @@ async def readiness(current: Settings) -> Ready:
 
 
 async def lost_nodes() -> tuple[LostNode, ...]:
-    """The nodes that ended or fell silent lately."""
+    """The nodes that left or were lost recently."""
     try:
         return await gen_server.call("cluster", GetLost(), 1000)
     except Exit:
@@ -162,7 +162,7 @@ def _writer() -> Check:
     if state.written_at is None:
         return Check("down", "no write has succeeded yet")
     age = time.monotonic() - state.written_at
-    if age > STALE_WRITE_SECONDS:  # it tries one every 2 s when nothing else is written
+    if age > STALE_WRITE_SECONDS:  # the writer probes every 2 s when there is nothing to write
         return Check("down", f"no write has succeeded for {age:.0f} s: the writer is stuck")
     return OK
 
@@ -170,9 +170,9 @@ def _writer() -> Check:
 def _disk() -> Check:
     activity = server_state().activity
     if activity.disk_free is None:
-        return Check("not_configured")  # it is the database's own machine that knows
+        return Check("not_configured")  # the database is on another machine
     if activity.disk_low:
-        return Check("down", f"{activity.disk_free >> 20} MB are left where the database keeps its files")
+        return Check("down", f"only {activity.disk_free >> 20} MB free on the database's disk")
     return OK
 
 
@@ -182,8 +182,8 @@ def _locks() -> Check:
         return OK
     return Check(
         "down",
-        f"{len(waits)} statements wait for locks, the longest for {longest.seconds:.1f} s, "
-        f"held by session {longest.waits_for} ({longest.held_by})",
+        f"{len(waits)} statements wait for locks, the longest for {longest.seconds:.1f} s; "
+        f"its lock is held by session {longest.waits_for} ({longest.held_by})",
     )
 
 
@@ -203,7 +203,9 @@ async def _cluster(current: Settings) -> Check:
         fabric = await gen_server.call("cluster", GetFabric(), 1000)
     except Exit:
         return Check("down", "not running")
-    return OK if fabric.connected else Check("down", "NATS is away: this server is alone until it comes")
+    return (
+        OK if fabric.connected else Check("down", "not connected to NATS: this server runs alone until it is")
+    )
 
 
 async def _bridge(current: Settings) -> Check:

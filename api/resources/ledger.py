@@ -1,6 +1,6 @@
-"""The ledger as clients see it: proof of one transaction, the head, consistency of two heads.
+"""The ledger: inclusion proof of a transaction, the head, consistency proof of two heads.
 
-The tree is RFC 6962's, so a client can check each proof by itself.
+Proofs are those of RFC 6962, so clients can verify them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Size = Annotated[int, msgspec.Meta(ge=0, le=9_223_372_036_854_775_807)]
 
 
 class VerifiedBody(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Is the transaction in the ledger as it stands in the table? Hashes in hex."""
+    """Whether the transaction is in the ledger as it is in the table, with its inclusion proof. Hashes are in hex."""
 
     verified: bool
     seq: int | None
@@ -38,7 +38,7 @@ class VerifiedBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HeadBody(msgspec.Struct, frozen=True):
-    """The last entry's number and chain hash, and the tree's size and root, in hex."""
+    """Number and chain hash of the last entry, and the tree's size and root hash; hashes are in hex."""
 
     seq: int
     tree_size: int
@@ -47,13 +47,13 @@ class HeadBody(msgspec.Struct, frozen=True):
 
 
 class ConsistencyBody(msgspec.Struct, frozen=True):
-    """RFC 6962 consistency proof, in hex."""
+    """A consistency proof of RFC 6962, hashes in hex."""
 
     proof: list[str]
 
 
 class ConsistencyQuery(msgspec.Struct, frozen=True, rename={"first": "from", "second": "to"}):
-    """Tree sizes of the two heads, the older one first."""
+    """The tree sizes of the two heads; `from` is the older one."""
 
     first: Size
     second: Size
@@ -66,7 +66,7 @@ class ConsistencyQuery(msgspec.Struct, frozen=True, rename={"first": "from", "se
     errors=(404,),
 )
 async def verify(request: ApiRequest) -> Response:
-    """Recomputes the leaf from the stored row and proves it to be in the tree; says why when it is not."""
+    """Computes the leaf hash from the stored row, and proves that it is in the tree; `reason` says why if it is not."""
     transaction_id = request.params["id"]
     owner = await repo.pool().fetchval(transaction_lists.OWNER, transaction_id)
     hidden = not request.principal.is_admin if owner is None else not may_see(request, owner)
@@ -90,7 +90,7 @@ async def verify(request: ApiRequest) -> Response:
 
 @routes.get("/api/v1/ledger/head", summary="Head of the ledger", responses={200: HeadBody})
 async def head(request: ApiRequest) -> Response:
-    """The ledger's head."""
+    """The head as the database has it now."""
     now = await ledger_server.current_head()
     return json_response(HeadBody(now.seq, now.seq, now.root_hash.hex(), now.hash.hex()))
 
@@ -103,15 +103,15 @@ async def head(request: ApiRequest) -> Response:
     errors=(404,),
 )
 async def consistency(request: ApiRequest) -> Response:
-    """The proof between two tree sizes; 404 when the tree never had them."""
+    """The consistency proof of two tree sizes; 404 if the ledger never had them."""
     query: ConsistencyQuery = request.query
     try:
         proof = await ledger_server.consistency(query.first, query.second)
     except ValueError:
         raise ApiError(
-            404, "The ledger has no two such sizes, the older one first", code="no_such_tree_size"
+            404, "The ledger never had these sizes, or `from` is larger than `to`", code="no_such_tree_size"
         ) from None
     except MissingNodes as damage:
-        # Somebody has removed rows: `verify` says it of each transaction, `bitnexus ledger verify` of all.
+        # Somebody has removed rows; `verify` reports it for each transaction, `bitnexus ledger verify` for the whole ledger.
         raise ApiError(500, f"The ledger is damaged: {damage}", code="ledger_damaged") from None
     return json_response(ConsistencyBody([node.hex() for node in proof]))

@@ -1,4 +1,4 @@
-"""Notifications: kept first, then pushed on `notification:{user_id}` by the database listener."""
+"""Notifications: stored, then pushed on `notification:{user_id}` by the database listener."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ routes = Routes("notifications")
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """A notification; `read_at` null while it is unread."""
+    """A notification; `read_at` is null while it is unread."""
 
     id: UUID
     user_id: UUID
@@ -60,13 +60,13 @@ class Unread(msgspec.Struct, frozen=True):
 
 
 class ReadAll(msgspec.Struct, frozen=True):
-    """How many were unread and are read now."""
+    """How many were marked as read."""
 
     read: int
 
 
 class NewNotification(msgspec.Struct, frozen=True):
-    """A notification to be."""
+    """A new notification."""
 
     user_id: UUID
     title: Title
@@ -74,7 +74,7 @@ class NewNotification(msgspec.Struct, frozen=True):
 
 
 class NotificationQuery(msgspec.Struct, frozen=True):
-    """Place of a list; `unread` true or false lists only those."""
+    """Page and filter of the list: `unread` true lists only unread ones, false only read ones."""
 
     unread: Literal["true", "false"] | None = None
     limit: Limit = 50
@@ -90,7 +90,7 @@ class NotificationQuery(msgspec.Struct, frozen=True):
     errors=(404,),
 )
 async def create(request: ApiRequest) -> Response:
-    """Keeps the notification; the user's open channels get it as `new_notification`."""
+    """Stores the notification; the user's channels get it as `new_notification`."""
     body: NewNotification = request.body
     try:
         row = await repo.pool().fetchrow(notifications.CREATE, body.user_id, body.title, body.body)
@@ -108,7 +108,7 @@ async def create(request: ApiRequest) -> Response:
     responses={200: NotificationsBody},
 )
 async def index(request: ApiRequest) -> Response:
-    """The caller's own, newest first."""
+    """The caller's notifications, newest first."""
     query: NotificationQuery = request.query
     user_id = own(request)
     rows = await repo.pool().fetch(
@@ -127,7 +127,7 @@ async def index(request: ApiRequest) -> Response:
     "/api/v1/notifications/unread_count", summary="Count own unread notifications", responses={200: Unread}
 )
 async def unread_count(request: ApiRequest) -> Response:
-    """How many of the caller's own are unread."""
+    """How many of the caller's notifications are unread."""
     return json_response(Unread(await repo.pool().fetchval(notifications.UNREAD, own(request))))
 
 
@@ -138,7 +138,7 @@ async def unread_count(request: ApiRequest) -> Response:
     errors=(404,),
 )
 async def read(request: ApiRequest) -> Response:
-    """Marks the caller's notification (an admin: anybody's) as read; the first reading's time stays."""
+    """Marks one of the caller's notifications (an admin: anybody's) as read; `read_at` keeps its first value."""
     principal = request.principal
     row = await repo.pool().fetchrow(
         notifications.READ, request.params["id"], principal.user_id, principal.is_admin

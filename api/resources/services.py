@@ -1,7 +1,7 @@
-"""The way through to the Go services: `/api/v1/services/{name}/...` is the service's own path.
+"""Proxy to the Go services: `/api/v1/services/{name}/PATH` is forwarded to the service's `/PATH`.
 
-The caller's token goes along (the service checks it by itself), and so does the request id. The answer is
-the service's own; where there is none the error form says why: 503 with Retry-After, 504, 502.
+The caller's token is forwarded (the service verifies it) and so is the request id. The answer is the service's own; if there is
+none, the API's error says why: 503 with Retry-After, 504 or 502.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ANSWERS: Final = {
 
 
 async def forward(request: ApiRequest) -> Response:
-    """Passes the request to the Go service of this name, and its answer back."""
+    """Forwards the request to the Go service of this name, and returns its answer."""
     service = request.params["name"]
     if service not in request.context.settings.go_services():
         raise ApiError(404, f"There is no service {service!r}")
@@ -76,7 +76,7 @@ for _method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
     routes.add(
         _method,
         PREFIX + "{name:flag}/{path:path}",
-        summary=f"{_method} of a Go service",
+        summary=f"Forward {_method} to a Go service",
         responses=ANSWERS,
         any_query=True,
         raw_body=_method not in ("GET", "DELETE"),

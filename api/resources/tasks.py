@@ -1,7 +1,7 @@
 """Tasks of the team: list with filters, one, create, change, complete, delete.
 
-Changes name the `version` that they were made on; a stale one answers 409 with the task as it is now left
-for the client to fetch. The database listener broadcasts changes to the channels, whoever made them.
+A change names the `version` that it is based on; a stale one is answered 409, and the client fetches the task and tries again.
+The database listener broadcasts changes to the channels, whoever made them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from api.context import ApiRequest
 from api.http import cursor
 from api.http.cursor import Cursor, Limit
 from api.http.errors import ApiError
-from api.http.fields import Moment, Name, Text, Title, Zoned
+from api.http.fields import Name, Text, Timestamp, Title, Zoned
 from api.http.request import Response, json_response, no_content
 from api.http.router import ResponseSpec, Routes
 from schema import tasks
@@ -63,7 +63,7 @@ class TasksBody(msgspec.Struct, frozen=True):
 
 
 class TaskQuery(msgspec.Struct, frozen=True):
-    """Filters and place of a list of tasks."""
+    """Filters and page of the list."""
 
     team_member: Name | None = None
     status: Status | None = None
@@ -73,18 +73,18 @@ class TaskQuery(msgspec.Struct, frozen=True):
 
 
 class NewTask(msgspec.Struct, frozen=True):
-    """A task to be."""
+    """A new task."""
 
     title: Title
     description: Text = ""
     team_member: Name = ""
     status: Status = "open"
     priority: Priority = "normal"
-    due_at: Moment | None = None
+    due_at: Timestamp | None = None
 
 
 class TaskChange(msgspec.Struct, frozen=True):
-    """What changes, on which version; what is not named stays."""
+    """The fields to change, and the version that the change is based on; other fields stay."""
 
     version: Version
     title: Title | None = None
@@ -92,18 +92,18 @@ class TaskChange(msgspec.Struct, frozen=True):
     team_member: Name | None = None
     status: Status | None = None
     priority: Priority | None = None
-    due_at: Moment | msgspec.UnsetType | None = msgspec.UNSET
+    due_at: Timestamp | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class OnVersion(msgspec.Struct, frozen=True):
-    """The version that is meant; any when it is not named."""
+    """The expected version; by default any."""
 
     version: Version | None = None
 
 
 @routes.get("/api/v1/tasks", summary="List tasks", query=TaskQuery, responses={200: TasksBody})
 async def index(request: ApiRequest) -> Response:
-    """Newest first, filtered by team member, status and priority."""
+    """Tasks, newest first, filtered by team member, status and priority."""
     query: TaskQuery = request.query
     rows = await repo.pool().fetch(
         tasks.PAGE,
@@ -119,7 +119,7 @@ async def index(request: ApiRequest) -> Response:
 
 @routes.post("/api/v1/tasks", summary="Create a task", body=NewTask, responses={201: TaskBody})
 async def create(request: ApiRequest) -> Response:
-    """A new task."""
+    """Creates a task."""
     body: NewTask = request.body
     row = await repo.pool().fetchrow(
         tasks.CREATE, body.title, body.description, body.team_member, body.status, body.priority, body.due_at
@@ -172,7 +172,7 @@ async def update(request: ApiRequest) -> Response:
     errors=(404, 409),
 )
 async def complete(request: ApiRequest) -> Response:
-    """Sets the status to done. A task that is done already is answered as it is."""
+    """Sets the status to done; a task that is done already stays as it is."""
     version = request.body.version
     row = await repo.pool().fetchrow(tasks.COMPLETE, request.params["id"], version)
     if row is None:
@@ -190,7 +190,7 @@ async def complete(request: ApiRequest) -> Response:
     errors=(404, 409),
 )
 async def delete(request: ApiRequest) -> Response:
-    """Deletes the task, when a version is named only that one."""
+    """Deletes the task; with `version` only if it has that version."""
     gone = await repo.pool().fetchval(tasks.DELETE, request.params["id"], request.query.version)
     if gone is None:
         raise await _missing_or_stale(request)
@@ -206,7 +206,7 @@ async def _missing_or_stale(request: ApiRequest) -> ApiError:
         return ApiError(404, NO_TASK)
     return ApiError(
         409,
-        f"The task has version {row['version']} by now; fetch it and change that",
+        f"The task has version {row['version']} now; fetch it and try again",
         code="stale_version",
         fields={"version": f"is stale, the task has {row['version']}"},
     )

@@ -1,4 +1,4 @@
-"""Transactions: the main job. The row and its ledger entry are durable before the answer 201."""
+"""Transactions: record, list, show. A row and its ledger entry are durable before the answer 201."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api.context import ApiRequest
 from api.http import cursor
 from api.http.cursor import Cursor, Limit
 from api.http.errors import ApiError, database_unavailable, invalid, outcome_unknown
-from api.http.fields import Amount, Currency, CurrencyText, Moment, Text, Zoned
+from api.http.fields import Amount, Currency, CurrencyText, Text, Timestamp, Zoned
 from api.http.request import Response, json_response
 from api.http.router import WRITE, ResponseSpec, Routes
 from api.security.access import may_see, whose
@@ -42,7 +42,7 @@ class Transaction(msgspec.Struct, frozen=True):
 
 
 class ListedTransaction(Transaction, frozen=True):
-    """A transaction and the number of its ledger entry; null for the moment that another program's row waits for one."""
+    """A transaction and the number of its ledger entry; null while a row of another program waits for its entry."""
 
     ledger_seq: int | None
 
@@ -53,7 +53,7 @@ class ListedTransaction(Transaction, frozen=True):
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
-    """The transaction's place in the ledger: its number, and the hash of the chain up to it, in hex."""
+    """A ledger entry: its number, and the hash of the chain up to it, in hex."""
 
     seq: int
     hash: str
@@ -80,7 +80,7 @@ class TransactionsBody(msgspec.Struct, frozen=True):
 
 
 class NewTransaction(msgspec.Struct, frozen=True):
-    """A transaction to be. An admin may name the user whose it is."""
+    """A new transaction. An admin may record it for another user, `user_id`."""
 
     amount: Amount
     currency: Currency
@@ -95,20 +95,20 @@ class NewTransaction(msgspec.Struct, frozen=True):
     }
 
     def problems(self) -> dict[str, str]:
-        """What is wrong with the fields together."""
-        reason = self.amount.misfit(self.currency)
+        """What is wrong with the fields in combination."""
+        reason = self.amount.problem_in(self.currency)
         return {} if reason is None else {"amount": reason}
 
 
 class TransactionQuery(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
-    """Place and filters of a list; an admin may name the user whose it is."""
+    """Page and filters of the list; an admin may list another user's, `user_id`."""
 
     limit: Limit = 50
     cursor: Cursor | None = None
     user_id: UUID | None = None
     currency: Currency | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: Timestamp | None = None
+    until: Timestamp | None = None
 
 
 IdempotencyKey = Annotated[
@@ -123,8 +123,8 @@ IdempotencyKey = Annotated[
     responses={
         201: ResponseSpec(
             RecordedBody,
-            description="Recorded, or recorded before with the same Idempotency-Key",
-            headers={"idempotency-replayed": "`true` when the answer is that of an earlier request"},
+            description="Recorded, now or by an earlier request with the same Idempotency-Key",
+            headers={"idempotency-replayed": "`true` if the answer is that of an earlier request"},
         )
     },
     errors=(404, 409),
@@ -132,12 +132,12 @@ IdempotencyKey = Annotated[
     request_headers={
         "Idempotency-Key": (
             IdempotencyKey,
-            "The same key with the same body records once and answers alike; with another body 409",
+            "Requests with the same key and body record once and get the same answer; with another body 409",
         )
     },
 )
 async def create(request: ApiRequest) -> Response:
-    """Records a transaction of the caller. Answers after COMMIT."""
+    """Records a transaction of the caller. The answer comes after COMMIT."""
     body: NewTransaction = request.body
     user_id = whose(request, body.user_id)
     key = _idempotency_key(request)
@@ -191,7 +191,7 @@ REPLAYED = ((b"idempotency-replayed", b"true"),)
     responses={200: TransactionsBody},
 )
 async def index(request: ApiRequest) -> Response:
-    """The caller's own, newest first."""
+    """The caller's transactions, newest first."""
     query: TransactionQuery = request.query
     user_id = whose(request, query.user_id)
     rows = await repo.pool().fetch(
@@ -214,7 +214,7 @@ async def index(request: ApiRequest) -> Response:
     errors=(404,),
 )
 async def show(request: ApiRequest) -> Response:
-    """The transaction; 404 when it is another user's."""
+    """The transaction; 404 if it is another user's and the caller no admin."""
     row = await repo.pool().fetchrow(transaction_lists.BY_ID, request.params["id"])
     if row is None or not may_see(request, row["user_id"]):
         raise ApiError(404, NO_TRANSACTION)
@@ -230,5 +230,5 @@ def _idempotency_key(request: ApiRequest) -> str | None:
         return None
     key = raw.decode("latin-1").strip()
     if not 1 <= len(key) <= KEY_MAX or not key.isascii() or not key.isprintable():
-        raise invalid({"Idempotency-Key": f"expected 1 to {KEY_MAX} visible ASCII characters"})
+        raise invalid({"Idempotency-Key": f"expected 1 to {KEY_MAX} printable ASCII characters"})
     return key

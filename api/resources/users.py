@@ -1,4 +1,4 @@
-"""Users: list, one, create, change, deactivate. A plain user sees and changes their own account alone."""
+"""Users: list, one, create, change, deactivate. Users without role admin see and change only their own account."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class UsersBody(msgspec.Struct, frozen=True):
 
 
 class NewUser(msgspec.Struct, frozen=True):
-    """A user to be. Without a password they can't sign in."""
+    """A new user. Without a password they can't sign in."""
 
     email: Email
     name: Name = ""
@@ -76,12 +76,12 @@ class NewUser(msgspec.Struct, frozen=True):
     password: NewPassword | None = None
 
     def problems(self) -> dict[str, str]:
-        """What is wrong beyond the types."""
+        """What is wrong with the fields beyond their types."""
         return _problems(self.password)
 
 
 class UserChange(msgspec.Struct, frozen=True):
-    """What changes; what is not named stays. A user who changes their own password names the current one."""
+    """The fields to change; others stay. To change their own password, users give the current one."""
 
     email: Email | None = None
     name: Name | None = None
@@ -91,7 +91,7 @@ class UserChange(msgspec.Struct, frozen=True):
     current_password: Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)] | None = None
 
     def problems(self) -> dict[str, str]:
-        """What is wrong beyond the types."""
+        """What is wrong with the fields beyond their types."""
         return _problems(self.password)
 
 
@@ -102,7 +102,7 @@ def _problems(password: str | None) -> dict[str, str]:
 
 @routes.get("/api/v1/users", summary="List users", query=PageQuery, responses={200: UsersBody})
 async def index(request: ApiRequest) -> Response:
-    """All users for an admin, newest first; for anybody else their own account."""
+    """For an admin all users, newest first; for others only their own account."""
     query: PageQuery = request.query
     principal = request.principal
     if not principal.is_admin:
@@ -115,7 +115,7 @@ async def index(request: ApiRequest) -> Response:
 
 @routes.get("/api/v1/users/{id:uuid}", summary="One user", responses={200: UserBody}, errors=(404,))
 async def show(request: ApiRequest) -> Response:
-    """The user; for anybody but an admin only their own, else 404."""
+    """The user. For others than admins, 404 unless it is their own account."""
     user_id: UUID = request.params["id"]
     if not may_see(request, user_id):
         raise ApiError(404, NO_USER)
@@ -134,7 +134,7 @@ async def show(request: ApiRequest) -> Response:
     errors=(409,),
 )
 async def create(request: ApiRequest) -> Response:
-    """A new user. 409 when the address is taken."""
+    """Creates a user. 409 if the address is taken."""
     body: NewUser = request.body
     password_hash = None
     if body.password is not None:
@@ -156,7 +156,7 @@ async def create(request: ApiRequest) -> Response:
     errors=(404, 409, 429),
 )
 async def update(request: ApiRequest) -> Response:
-    """Changes what is named. Role, address and activity are an admin's to change."""
+    """Changes the given fields. Only admins may change `role`, `email` and `active`."""
     user_id: UUID = request.params["id"]
     body: UserChange = request.body
     principal = request.principal
@@ -166,9 +166,9 @@ async def update(request: ApiRequest) -> Response:
     if not principal.is_admin and (
         body.role is not None or body.active is not None or body.email is not None
     ):
-        raise ApiError(403, "Role, address and activity are an admin's to change")
+        raise ApiError(403, "Only an admin may change role, email and active")
     if own and principal.is_admin and (body.active is False or (body.role or "admin") != "admin"):
-        raise ApiError(409, "Admins can't take their own rights; another admin can", code="own_rights")
+        raise ApiError(409, "Admins can't remove their own rights; another admin can", code="own_rights")
     password_hash = None
     ended: set[UUID] = set()
     if body.password is not None:
@@ -192,7 +192,7 @@ async def update(request: ApiRequest) -> Response:
             named = ("email", "name", "role", "active", "password")
             changed = [name for name in named if getattr(body, name) is not None]
             await audit.record(connection, request, "user.update", str(user_id), {"changed": changed})
-    # Also at a new role: an open socket keeps the role that it came with, and all its admin channels.
+    # Also for a new role: an open socket keeps the role that it connected with, and its admin channels.
     gone = password_hash is not None or body.active is False or body.role is not None
     _changed(request, row, ended, sockets=gone)
     return json_response(UserBody(User.of(row)))
@@ -206,7 +206,7 @@ async def update(request: ApiRequest) -> Response:
     errors=(404, 409),
 )
 async def deactivate(request: ApiRequest) -> Response:
-    """The user can't sign in any more; their sessions and sockets end. Their rows stay."""
+    """Ends the user's sessions and sockets; they can't sign in any more. Their data stays."""
     user_id: UUID = request.params["id"]
     if request.principal.user_id == user_id:
         raise ApiError(409, "Admins can't deactivate themselves; another admin can", code="own_rights")

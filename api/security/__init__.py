@@ -1,1 +1,1 @@
-"""Who may: tokens, sessions, passwords, the audit log."""
+"""Authentication and authorization: tokens, sessions, passwords, the audit log."""

@@ -1,4 +1,4 @@
-"""Who calls, by the Authorization header (RFC 6750), and what is theirs to see."""
+"""The caller of a request, by its bearer token (RFC 6750), and whose data they may see."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from api.security.sessions import Sessions
 from api.security.tokens import InvalidToken
 
 
-def known(sessions: Sessions, request: ApiRequest[Any]) -> Principal | None:
-    """Whom the request's bearer token speaks for, if that can be said without waiting. Raises ApiError 401 without a token."""
-    return sessions.known(_bearer(request))
+def principal_from_memory(sessions: Sessions, request: ApiRequest[Any]) -> Principal | None:
+    """The principal of the request's bearer token if it is known without waiting. Raises ApiError 401 without a token."""
+    return sessions.authenticate_from_memory(_bearer(request))
 
 
 async def principal(sessions: Sessions, request: ApiRequest[Any]) -> Principal:
-    """Whom the request's bearer token speaks for. Raises ApiError 401 without a token that is good."""
+    """The principal of the request's bearer token. Raises ApiError 401 without a valid token."""
     try:
         return await sessions.authenticate(_bearer(request).decode("latin-1"))
     except InvalidToken as error:
@@ -33,25 +33,25 @@ def _bearer(request: ApiRequest[Any]) -> bytes:
         return token
     scheme, _, token = given.partition(b" ")
     if scheme.lower() != b"bearer" or not token:
-        raise unauthorized("Expected Authorization: Bearer and a token")
+        raise unauthorized("Expected `Authorization: Bearer` and a token")
     return token.strip()
 
 
 def own(request: ApiRequest[Any]) -> UUID:
-    """The caller's user id. Raises ApiError 403 for a token that speaks for no user."""
+    """The caller's user id. Raises ApiError 403 for a service's token, which belongs to no user."""
     user_id = request.principal.user_id
     if user_id is None:
-        raise ApiError(403, "The token speaks for no user")
+        raise ApiError(403, "The token belongs to no user")
     return user_id
 
 
 def may_see(request: ApiRequest[Any], owner: UUID) -> bool:
-    """True for the owner and for an admin."""
+    """Whether the caller is the owner or an admin."""
     return request.principal.is_admin or request.principal.user_id == owner
 
 
 def whose(request: ApiRequest[Any], named: UUID | None) -> UUID:
-    """The user that a request is about: the caller, or for an admin the one named. Raises ApiError 403."""
+    """The user that a request is about: the caller, or the one that an admin names. Raises ApiError 403."""
     if named is None or named == request.principal.user_id:
         return own(request)
     if not request.principal.is_admin:

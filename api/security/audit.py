@@ -1,8 +1,8 @@
-"""The audit log: one row for each thing an operator did. Who, what, on what, from where.
+"""The audit log: one row for each action of an operator: who, what, on what, from where.
 
-`record` is for changes of data: part of the transaction that makes the change. `act` is for operators who act on processes:
-it must work while the database is down, so the line is always logged too, and rows that could not be written are kept (the
-last KEPT of them) and written with the next one.
+`record` is for changes of data: the row is part of the transaction that makes the change. `act` is for actions on processes,
+which must work while the database is down: the action is logged as well, and rows that could not be written are kept (the last
+KEPT of them) and written with the next one.
 """
 
 from __future__ import annotations
@@ -30,17 +30,14 @@ _late: deque[tuple[Any, ...]] = deque(maxlen=KEPT)
 async def record(
     connection: SqlConnection, request: ApiRequest[Any], action: str, subject: str, details: dict[str, Any]
 ) -> None:
-    """Writes a line of the audit log in the caller's transaction: what can't be audited does not happen.
-
-    Raises as any query does.
-    """
+    """Writes a row in the caller's transaction, so that what can't be audited is rolled back. Raises as any query does."""
     await connection.execute(INSERT, *_row(request, action, subject, details))
 
 
 async def act(request: ApiRequest[Any], action: str, subject: str, details: dict[str, Any]) -> None:
-    """Writes a line to the log and to the table, within a second or later. Never raises for a database that is down."""
+    """Logs an action and writes its row, now or, if the database is down, with a later one. Never raises for the database."""
     engine = current_engine()
-    if engine.node is not None:  # a pid says nothing without its node
+    if engine.node is not None:  # a pid is ambiguous without its node
         details = {**details, "node": engine.node_name}
     row = _row(request, action, subject, details)
     log.warning(
@@ -62,7 +59,7 @@ async def act(request: ApiRequest[Any], action: str, subject: str, details: dict
                 await connection.execute(INSERT, *row, timeout=WRITE_SECONDS)
         except (repo.Unavailable, repo.OutcomeUnknown) as error:
             _late.appendleft(row)
-            log.warning("audit log: %d lines wait for the database (%s)", len(_late), error)
+            log.warning("audit log: %d rows wait for the database (%s)", len(_late), error)
             return
 
 

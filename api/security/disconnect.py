@@ -1,6 +1,6 @@
-"""Ends open sockets whose session has ended, by Phoenix's `disconnect` broadcast on the user's socket id.
+"""Closes sockets whose session has ended, by Phoenix's `disconnect` broadcast on the user's socket id.
 
-A broadcast that names a session closes the sockets of that session alone; one that names none closes all of the user's.
+A broadcast with a session closes the sockets of that session only; one without closes all of the user's.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ PUBSUB = "pubsub"
 
 
 def socket_id(user_id: UUID | str) -> str:
-    """The id that every socket of this user has."""
+    """The socket id of all sockets of this user."""
     return f"user_socket:{user_id}"
 
 
 def user(user_id: UUID) -> None:
-    """Closes every socket of this user on this server; the others read in the change log what has happened."""
+    """Closes all sockets of this user on this server; other servers learn of it from the change log."""
     _disconnect(user_id, {})
 
 
@@ -29,6 +29,6 @@ def session(user_id: UUID, session_id: UUID) -> None:
 
 
 def _disconnect(user_id: UUID, payload: dict[str, str]) -> None:
-    # Another node's sockets are closed when it has read the change itself: sooner, their clients would come back in.
+    # Each node closes its own sockets once it has read the change: closed sooner, their clients would be let in again.
     if erlang.whereis(PUBSUB) is not None:
         local_broadcast(PUBSUB, socket_id(user_id), "disconnect", payload)

@@ -1,7 +1,8 @@
-"""Guesses at passwords, wherever one is asked for: one check at a time for an account and a caller, and ever longer waits.
+"""Throttling of password checks: one at a time for an account and a caller, and after some failures ever longer waits.
 
-What one server of a cluster has counted the others count as well, a moment later; a server that has just started knows nothing of
-what was guessed before.
+Failures are counted by account and caller together, so that a stranger never locks out the owner, and with a wider limit by
+caller alone, against guessing at many accounts. Each check is published to the other servers of the cluster, which count it too;
+a server that has just started knows nothing of earlier ones.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ TOO_MANY = "Too many failed sign-ins; try again later"
 
 
 class Guesses:
-    """Who has guessed wrong of late. A `caller` is `ApiRequest.caller`."""
+    """The failed password checks of one server. A `caller` is `ApiRequest.caller`."""
 
     def __init__(self) -> None:
         self._checks = CallerLocks()
@@ -30,7 +31,7 @@ class Guesses:
 
     @asynccontextmanager
     async def guarded(self, account: Hashable, caller: str) -> AsyncGenerator[None, None]:
-        """Around one check of a password of this account. Raises ApiError 429 while the caller has to wait."""
+        """Encloses one password check of this account. Raises ApiError 429 while the caller has to wait."""
         key = (str(account), caller)
         async with self._checks.of(key):
             wait = max(self._of_account.wait(key), self._of_caller.wait(caller))
@@ -39,15 +40,15 @@ class Guesses:
             yield
 
     def failed(self, account: Hashable, caller: str) -> None:
-        """The guess was wrong."""
+        """The password was wrong."""
         self._made(Guess(str(account), caller, right=False))
 
     def succeeded(self, account: Hashable, caller: str) -> None:
-        """The password was right: earlier mistakes are forgiven."""
+        """The password was right: earlier failures are forgotten."""
         self._made(Guess(str(account), caller, right=True))
 
     def count(self, guess: Guess) -> None:
-        """A password was checked, here or on another server."""
+        """Counts a password check, made here or on another server."""
         key = (guess.account, guess.caller)
         if guess.right:
             self._of_account.succeeded(key)

@@ -1,11 +1,11 @@
-"""Password hashes: argon2id, made and checked in threads so that the loop goes on.
+"""Password hashes: argon2id, computed in threads so that they don't block the event loop.
 
-At most `THREADS` at a time, since each fills a core, and together within `MEMORY`: a hash that was made with other costs takes
-the memory that it names. Who waits, waits in a queue of their own caller, and the callers take turns: one that sends a hundred
-guesses delays nobody but itself. Beyond `WAITING_EACH` of one caller, or `WAITING` in all, the answer is 503.
+At most `THREADS` run at a time, since each fills a core, and together they use at most `MEMORY`; a hash made with other
+parameters takes the memory that these name. Each caller has a queue, and the queues take turns: a caller that sends a hundred
+guesses delays only itself. Beyond `WAITING_EACH` of one caller, or `WAITING` in all, the answer is 503.
 
-A password counts in the form NFKC of Unicode (SP 800-63B 5.1.1.2), so that it is the same whichever keyboard composed it; hashes
-that were made of the text as it was typed go on working, and are replaced when they fit.
+Passwords are normalized to NFKC (SP 800-63B 5.1.1.2), so that they are the same whichever keyboard composed them. Hashes of
+unnormalized text go on working, and are replaced at the next sign-in.
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ _NOBODY = _HASHER.hash(secrets.token_hex(16))
 
 
 def hash_password(password: str) -> str:
-    """The argon2id hash of a password. Takes some 20 ms; on the loop use `Passwords.hash`."""
+    """The argon2id hash of a password. Takes some 20 ms of CPU; on the event loop use `Passwords.hash`."""
     return _HASHER.hash(_normal(password).encode("utf-8", "surrogatepass"))
 
 
 class Passwords:
-    """Hashes and checks passwords for one server. `caller` is whose turn a piece of work takes."""
+    """Hashes and checks passwords for one server. `caller` names the queue that a computation waits in."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
         self._queues: OrderedDict[Hashable, deque[tuple[asyncio.Future[None], int]]] = OrderedDict()
         self._waiting = 0
         self._running = 0
-        self._used = 0  # KiB, by those that run
+        self._used = 0  # KiB, by running computations
 
     async def hash(self, password: str, caller: Hashable) -> str:
         """The argon2id hash of a new password. Raises ApiError 503 when too many wait."""
         return await self._in_turn(caller, _HASHER.memory_cost, hash_password, password)
 
     async def check(self, stored: str | None, password: str, caller: Hashable) -> tuple[bool, str | None]:
-        """Whether the password fits, and a new hash when the stored one was made with older costs or another form.
+        """Whether the password matches, and a new hash if the stored one has old parameters or is of unnormalized text.
 
-        `stored` None (no such account) takes as long and never fits. Raises ApiError 503 when too many wait.
+        `stored` None (no such account) takes as long and never matches. Raises ApiError 503 when too many wait.
         """
         return await self._in_turn(caller, _memory(stored), _check, stored, password)
 
@@ -84,7 +84,7 @@ class Passwords:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was our turn already: the next one's now
+            if turn.done() and not turn.cancelled():  # our turn had come already: pass it on
                 self._end(memory)
             raise
 
@@ -101,7 +101,7 @@ class Passwords:
         self._next()
 
     def _next(self) -> None:
-        """Begins what there is room for. Nobody overtakes one that needs more than is left, else it might wait for ever."""
+        """Starts what there is room for. Nobody overtakes one that needs more memory than is left: it might wait for ever."""
         while self._queues:
             caller, queue = next(iter(self._queues.items()))
             turn, memory = queue[0]
@@ -114,15 +114,15 @@ class Passwords:
             self._waiting -= 1
             del self._queues[caller]
             if queue:
-                self._queues[caller] = queue  # behind all other callers
+                self._queues[caller] = queue  # behind the other callers
 
     def close(self) -> None:
-        """Ends the threads; what they do is waited for by nobody."""
+        """Ends the threads, without waiting for running computations."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def problem(password: str) -> str | None:
-    """Why this can't be a new password; None if it can. The characters that count are those that are hashed."""
+    """Why this can't be a new password, None if it can. The normalized characters count."""
     if MIN_LENGTH <= len(_normal(password)) <= MAX_LENGTH:
         return None
     return f"expected {MIN_LENGTH} to {MAX_LENGTH} characters"
@@ -133,7 +133,7 @@ def _normal(password: str) -> str:
 
 
 def _memory(stored: str | None) -> int:
-    """KiB that it takes to check a stored hash, and to make it anew."""
+    """The KiB that it takes to check a stored hash and, if need be, to compute a new one."""
     with suppress(InvalidHashError):
         if stored is not None:
             return max(_HASHER.memory_cost, argon2.extract_parameters(stored).memory_cost)

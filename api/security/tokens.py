@@ -1,10 +1,8 @@
-"""Tokens: JWT access tokens that every service can check, and opaque refresh tokens.
+"""Tokens: JWT access tokens (RFC 7519) that every service can verify, and opaque refresh tokens.
 
-One `Keyring` holds the key that signs and every key still accepted. Without JWT_PRIVATE_KEY tokens are
-HS256 with SECRET_KEY_BASE; with one they are EdDSA or RS256, `jwks` publishes what other services need, and the secret
-signs nothing any more.
-A key is found by the token's `kid`, and each key is bound to one algorithm, so a token can't choose how it
-is checked.
+One `Keyring` holds the signing key and all keys that are still accepted. Without JWT_PRIVATE_KEY tokens are signed HS256 with
+SECRET_KEY_BASE; with it they are signed EdDSA or RS256, `jwks` publishes the public keys, and tokens signed with the secret are
+refused. A key is chosen by the token's `kid` and bound to one algorithm, so a token can't choose how it is verified.
 """
 
 from __future__ import annotations
@@ -36,7 +34,9 @@ from actors.settings import MIN_SECRET_BYTES, ConfigError, Settings, signing_sec
 from api.http.principal import Principal
 
 MAX_TOKEN_BYTES = 8192
-MAX_EXP = 253_402_300_799  # the last second of the year 9999: beyond, a moment can't be told, nor a timer set
+MAX_EXP = (
+    253_402_300_799  # the last second of the year 9999: a datetime can't hold more, nor a timer wait longer
+)
 ROLES = frozenset({"user", "admin", "service"})
 
 _CANONICAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -46,12 +46,12 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
 class InvalidToken(Exception):
-    """The token is not one of ours, or not any more; the text says why."""
+    """The token is refused; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: `kid`, its only algorithm, what checks and (for the active one) what signs."""
+    """One key: its id, its only algorithm, the key that verifies and (for the active one) the key that signs."""
 
     kid: str
     algorithm: str
@@ -71,7 +71,7 @@ def shared_key(secret: str) -> Key:
 
 
 def asymmetric_key(text: str, variable: str) -> Key:
-    """The key in PEM text or in the file named; Ed25519 or RSA. Raises ConfigError, one line."""
+    """The Ed25519 or RSA key in PEM text or in a file of that name. Raises ConfigError, one line."""
     if "-----BEGIN" in text:
         pem = text.replace("\\n", "\n").encode()
     else:
@@ -109,7 +109,7 @@ def asymmetric_key(text: str, variable: str) -> Key:
 
 
 class _Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The claims of the tokens that we issue."""
+    """The claims of tokens that BitNexus issues."""
 
     sub: str
     role: str
@@ -126,9 +126,9 @@ _decode_claims = msgspec.json.Decoder(_Claims).decode
 
 
 class Keyring:
-    """The keys in force. Raises ConfigError, one line, when one can't be used.
+    """The keys in force. Raises ConfigError, one line, if one can't be used.
 
-    Where JWT_PRIVATE_KEY signs, the shared secret is no key any more: HS256 tokens count only if their secret is named in
+    If JWT_PRIVATE_KEY is set, the shared secret is no key any more: HS256 tokens are accepted only if their secret is in
     JWT_PREVIOUS_KEYS.
     """
 
@@ -137,7 +137,7 @@ class Keyring:
         if settings.jwt_private_key:
             self.active = asymmetric_key(settings.jwt_private_key, "JWT_PRIVATE_KEY")
             if self.active.sign is None:
-                raise ConfigError("JWT_PRIVATE_KEY: that is a public key, a private one is needed to sign")
+                raise ConfigError("JWT_PRIVATE_KEY: this is a public key; a private key is needed to sign")
         else:
             self.active = shared_key(secret)
         keys = [self.active, *(_previous_key(text, settings) for text in settings.jwt_previous_keys)]
@@ -150,7 +150,7 @@ class Keyring:
         self._leeway = settings.jwt_leeway
         self._life = settings.access_token_seconds
         mark_key = hashlib.blake2b(secret.encode(), person=b"bitnexus jti", digest_size=32).digest()
-        # The keyed states are made once and copied: to key them takes as long as all that a token adds.
+        # Keyed hash states are made once and copied: keying takes as long as hashing a whole token.
         self._marking = hashlib.blake2b(key=mark_key, digest_size=8)
         self._signing = (
             hmac.new(self.active.check, digestmod="sha256") if self.active.algorithm == "HS256" else None
@@ -158,7 +158,7 @@ class Keyring:
         self._own_head = self._sign({}).partition(".")[0].encode() + b"."
 
     def jwks(self) -> dict[str, Any]:
-        """The public keys, as RFC 7517 has them; empty when only shared secrets are in use."""
+        """The public keys as a JWK Set (RFC 7517); empty if only shared secrets are in use."""
         return {"keys": [key.jwk for key in self.by_kid.values() if key.jwk is not None]}
 
     def issue(self, user_id: UUID, role: str, email: str, session_id: UUID | None) -> str:
@@ -181,20 +181,20 @@ class Keyring:
 
     def _sign(self, claims: dict[str, Any]) -> str:
         with warnings.catch_warnings():
-            # A short key is the operator's choice in dev; prod refuses it at start.
+            # PyJWT warns of short keys; they are the operator's choice in dev, and prod refuses them at start.
             warnings.simplefilter("ignore")
             return jwt.encode(
                 claims, self.active.sign, self.active.algorithm, headers={"kid": self.active.kid}
             )
 
     def _mark(self, subject: str, session: str) -> str:
-        """Distinguishes the tokens that we issued, for a session that there was, from those of others who know the secret."""
+        """Marks tokens that BitNexus issued for an existing session: others who know the secret can sign, but not mark."""
         mark = self._marking.copy()
         mark.update((subject + session).encode())
         return mark.hexdigest()
 
-    def recognise(self, token: bytes) -> Principal | None:
-        """The principal of a token that we issued ourselves and that is good; None for any other: `check` knows more."""
+    def verify_own(self, token: bytes) -> Principal | None:
+        """The principal of a valid token that BitNexus issued with the active key; None for any other, which `check` decides."""
         if not token.startswith(self._own_head) or len(token) > MAX_TOKEN_BYTES:
             return None
         signed, _, signature = token.rpartition(b".")
@@ -232,14 +232,14 @@ class Keyring:
                 return True
         except (InvalidSignature, ValueError):
             return False
-        return False  # RS256: PyJWT knows its padding
+        return False  # RS256 is left to `check`: PyJWT implements its padding
 
     def check(self, token: str) -> Principal:
-        """Who the token speaks for. Raises InvalidToken: not ours, expired, another audience, ..."""
+        """The principal of a token. Raises InvalidToken: forged, expired, for another audience, ..."""
         if len(token) > MAX_TOKEN_BYTES:
             raise InvalidToken("The token is too long")
         encoded = token.encode("utf-8", "surrogatepass")
-        own = self.recognise(encoded)
+        own = self.verify_own(encoded)
         if own is not None:
             return own
         if _COMPACT.fullmatch(encoded) is None or not _is_canonical(encoded.rpartition(b".")[2]):
@@ -267,7 +267,7 @@ class Keyring:
         key = self.by_kid.get(kid) if isinstance(kid, str) else None
         if key is not None:
             return [key]
-        # Other services that share the secret name it as they like.
+        # Other services that share the secret choose their own kid, or none.
         return self.shared if header.get("alg") == "HS256" else []
 
     def _decode(self, token: str, key: Key) -> dict[str, Any]:
@@ -284,7 +284,11 @@ class Keyring:
             )
 
     def _principal(self, claims: dict[str, Any]) -> Principal:
-        for name in ("exp", "iat", "nbf"):  # RFC 7519 2: a NumericDate is a number; PyJWT takes text and true
+        for name in (
+            "exp",
+            "iat",
+            "nbf",
+        ):  # RFC 7519 2: a NumericDate is a number; PyJWT accepts text and true
             if type(claims.get(name, 0)) not in (int, float):
                 raise InvalidToken(f"The token's {name} is no number")
         subject, role, sid = claims["sub"], claims.get("role", "user"), claims.get("sid")
@@ -311,12 +315,12 @@ class Keyring:
 
 
 def canonical_id(text: Any) -> UUID | None:
-    """The UUID that this text is in its usual form, capitals or not; None for every other way of writing one."""
+    """The UUID in the canonical textual form (RFC 9562 4), in either case; None for any other text."""
     return UUID(text) if isinstance(text, str) and _CANONICAL.fullmatch(text) else None
 
 
 def _padded(base64url: bytes) -> bytes:
-    return base64url.translate(_TO_BASE64) + b"=="  # more than enough is no mistake
+    return base64url.translate(_TO_BASE64) + b"=="  # excess padding is ignored
 
 
 def _base64url(octets: bytes) -> bytes:
@@ -324,7 +328,7 @@ def _base64url(octets: bytes) -> bytes:
 
 
 def _is_canonical(base64url: bytes) -> bool:
-    """Whether this is the one text that stands for its octets: decoders pass over what is no digit, and over spare bits."""
+    """Whether this is the canonical encoding of its octets: decoders ignore foreign characters and trailing bits."""
     try:
         return _base64url(binascii.a2b_base64(_padded(base64url))) == base64url
     except binascii.Error:
@@ -336,7 +340,7 @@ _FROM_BASE64 = bytes.maketrans(b"+/", b"-_")
 
 
 def _previous_key(text: str, settings: Settings) -> Key:
-    """A key of JWT_PREVIOUS_KEYS: PEM text, a file of it, or a shared secret. Raises ConfigError for what can be none of them."""
+    """A key of JWT_PREVIOUS_KEYS: PEM text, a PEM file, or a shared secret. Raises ConfigError for anything else."""
     if "-----BEGIN" in text or os.path.isfile(os.path.expanduser(text)):
         return asymmetric_key(text, "JWT_PREVIOUS_KEYS")
     if _looks_like_a_path(text):
@@ -358,11 +362,11 @@ def _looks_like_a_path(text: str) -> bool:
 
 
 def refresh_token() -> tuple[str, bytes]:
-    """A new opaque refresh token, and the hash that the database keeps of it."""
+    """A new opaque refresh token, and its hash, which the database stores."""
     token = secrets.token_urlsafe(32)
     return token, refresh_hash(token)
 
 
 def refresh_hash(token: str) -> bytes:
-    """What the database keeps of a refresh token."""
+    """The hash of a refresh token that the database stores."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

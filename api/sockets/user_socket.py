@@ -1,6 +1,6 @@
-"""The socket at `/socket`: who may connect, and which channel a topic goes to.
+"""The Phoenix socket at `/socket`: who may connect, and which channel serves a topic.
 
-The token comes as `params.token`, as the guide's frontend sends it, or as the client's `authToken`.
+The access token comes as `params.token`, or as the `authToken` of Phoenix 1.8's client.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from runtime.phoenix.check_origin import OWN, CheckOrigin
 
 PATH = "/socket"
 MAX_MESSAGE = 256 * 1024  # bytes of one message of a client
-MAX_SESSIONS = 16  # sockets that a user may have open when another longpoll session begins
-MAX_UNREAD = 1 << 20  # bytes that one of them may have waiting
-MAX_CHANNELS = 50  # topics that one socket may have joined
+MAX_SESSIONS = 16  # open sockets of a user beyond which no longpoll session is started
+MAX_UNREAD = 1 << 20  # bytes waiting in a longpoll session
+MAX_CHANNELS = 50  # topics that one socket may join
 MAX_MESSAGES_PER_SECOND = 100  # of one socket
-LONGEST = 10 * 365 * 86_400_000  # ms that a socket may be open
+MAX_LIFETIME = 10 * 365 * 86_400_000  # ms
 LOOPBACK = ("//localhost", "//127.0.0.1", "//[::1]")
 
 
 class UserSocket(Socket):
-    """A signed-in client."""
+    """The socket of a signed-in user."""
 
     __slots__ = ()
 
@@ -44,23 +44,23 @@ class UserSocket(Socket):
         token = params.get("token") or connect_info.get("auth_token")
         if not isinstance(token, str) or not token.isascii():
             return Refuse()
-        principal = self.context.sessions.known(token.encode())
-        return self._ask(token) if principal is None else self._let_in(principal)
+        principal = self.context.sessions.authenticate_from_memory(token.encode())
+        return self._authenticate(token) if principal is None else self._accept(principal)
 
-    async def _ask(self, token: str) -> Any:
+    async def _authenticate(self, token: str) -> Any:
         try:
-            return self._let_in(await self.context.sessions.authenticate(token))
+            return self._accept(await self.context.sessions.authenticate(token))
         except InvalidToken:
             return Refuse()
 
-    def _let_in(self, principal: Principal) -> Accept:
+    def _accept(self, principal: Principal) -> Accept:
         self.assigns["user_id"] = principal.subject
         self.assigns["role"] = principal.role
         if principal.session_id is not None:
             self.assigns["session_id"] = str(principal.session_id)
-        # Until the moment at which a new connection with this token is refused: else its client would be let in and sent
-        # away again and again.
-        self.lifetime = min((principal.exp - time.time()) * 1000, LONGEST)
+        # Until exactly the time from which a new connection with this token is refused: closed earlier, its client would connect
+        # again at once, and be closed again.
+        self.lifetime = min((principal.exp - time.time()) * 1000, MAX_LIFETIME)
         return Accept()
 
     def id(self) -> str | None:
@@ -72,7 +72,7 @@ class UserSocket(Socket):
 
 
 def mounts(context: Context) -> tuple[Endpoint, Mounts]:
-    """The endpoint and its socket mounts, with a socket class that knows this server's keys."""
+    """The endpoint and its socket mounts, with a socket class bound to this server's context."""
     origins = check_origin(context.settings)
     socket = type("UserSocket", (UserSocket,), {"__slots__": (), "context": context})
     mount = Mount(
@@ -99,7 +99,7 @@ def mounts(context: Context) -> tuple[Endpoint, Mounts]:
 
 
 def check_origin(settings: Settings) -> CheckOrigin:
-    """Which pages may open a socket: this server's own, and those of CORS_ORIGINS, or in dev, if unset, those of this machine."""
+    """The origins that may open a socket: this server's own, and CORS_ORIGINS; while it is unset, loopback except in prod."""
     if "*" in settings.cors_origins:
         return False
     others = settings.cors_origins or (() if settings.production else LOOPBACK)

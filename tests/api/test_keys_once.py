@@ -11,7 +11,7 @@ import pytest
 
 from api.http.decoder import Decoder
 from api.http.errors import ApiError
-from api.http.fields import Amount, Moment, Text
+from api.http.fields import Amount, Text, Timestamp
 
 
 class Flat(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class Fields(msgspec.Struct, frozen=True):
     title: Annotated[str, msgspec.Meta(min_length=1, max_length=3)] = "x"
     count: Annotated[int, msgspec.Meta(ge=1, le=9)] | None = 1
     kind: Literal["plain", "wide", "long"] | None = None
-    at: Moment | None = None
+    at: Timestamp | None = None
     owner: UUID | None = None
     done: bool = False
 
@@ -80,8 +80,8 @@ class Fields(msgspec.Struct, frozen=True):
         ("count", 0, "expected a whole number >= 1"), ("count", "1", "expected a whole number or null, got text"),
         ("count", 1.5, "expected a whole number or null, got a number"), ("count", {}, "got an object"),
         ("kind", "Wide", "expected plain, wide or long"), ("kind", 1, "got a whole number"),
-        ("at", "2026-01-31", "expected a moment with its offset from UTC"),
-        ("at", "2026-01-31T12:00:00", "expected a moment with its offset from UTC"), ("at", "x", "like 2026-01-31T12:00:00Z"),
+        ("at", "2026-01-31", "expected a timestamp with its offset from UTC"),
+        ("at", "2026-01-31T12:00:00", "expected a timestamp with its offset from UTC"), ("at", "x", "like 2026-01-31T12:00:00Z"),
         ("owner", "x", "invalid UUID"), ("done", "true", "expected true or false, got text"),
     ],
 )  # fmt: skip

@@ -208,7 +208,7 @@ def test_a_field_in_other_letters_beside_itself_is_refused(user: User, beside: s
 @pytest.mark.parametrize(
     ("path", "wrong", "said"),
     [
-        (PATH, "min_amount", "known are"), (PATH, "q", "known are"), (PATH, "curency", "did you mean currency?"),
+        (PATH, "min_amount", "known parameters"), (PATH, "q", "known parameters"), (PATH, "curency", "did you mean currency?"),
         ("/api/v1/tasks", "teamMember", "did you mean team_member?"), ("/api/v1/notifications", "unred", "unread"),
         ("/api/v1/flags", "enabled", "no query parameters"), ("/api/v1/auth/me", "id", "no query parameters"),
         ("/api/v1/ledger/head", "seq", "no query parameters"),
@@ -232,7 +232,7 @@ def test_a_query_where_there_is_none_writes_nothing(user: User) -> None:
 )
 def test_a_query_parameter_that_comes_twice_is_refused(user: User, query: str) -> None:
     error = error_of(user.client.get(f"{PATH}?{query}"), 422)
-    assert set(error["fields"].values()) == {"must come once"}
+    assert set(error["fields"].values()) == {"must be given only once"}
 
 
 @pytest.mark.parametrize("limit", ["1e1", "5.0", "05", "+5", " 5", "1_0", "٥", "0x5", "", "9" * 5000, "-0"])
@@ -267,7 +267,7 @@ def test_of_thousands_of_unknown_fields_a_few_are_compared(monkeypatch: pytest.M
 
 def test_a_reason_keeps_the_name_of_its_currency(user: User) -> None:
     error = error_of(user.client.post(PATH, json={"amount": "1", "currency": "XXX"}), 422)
-    assert error["fields"]["currency"] == "XXX is no currency"
+    assert error["fields"]["currency"] == "XXX is not a currency"
 
 
 def test_the_old_functions_pass_over_what_they_do_not_know(server: Server) -> None:

@@ -62,7 +62,7 @@ def both(module_database: str, fabric: Nats) -> Iterator[tuple[Server, Server]]:
 
 def sees(server: Server, node: str) -> bool:
     """Whether the server has said that it is connected to the node."""
-    return any(f"node {node} is there" in line for line in server.lines)
+    return any(f"node {node} is connected" in line for line in server.lines)
 
 
 async def write(server: Server, user: User, session: Any) -> list[int]:
@@ -125,7 +125,7 @@ def test_nats_gone_for_a_while_costs_nobody_an_event(both: tuple[Server, Server]
     fabric.start()
     assert len(recorded) == WRITERS * EACH and all(one == recorded for one in seen)
     for server in both:
-        wait_until(lambda server=server: sum("is there" in line for line in server.lines) >= 2)
+        wait_until(lambda server=server: sum("is connected" in line for line in server.lines) >= 2)
     recorded, seen = asyncio.run(play(both, user))
     assert all(one == recorded for one in seen)
 
@@ -140,7 +140,7 @@ def test_a_name_that_is_taken_is_one_line_at_start(both: tuple[Server, Server], 
             CLUSTER_NAME="test",
         )
     said = str(failed.value)
-    assert "bitnexus: NODE_NAME: one@test is taken by another server of this cluster" in said
+    assert "bitnexus: NODE_NAME: one@test is used by another server of this cluster" in said
 
 
 def test_wrong_credentials_are_one_line_at_start(both: tuple[Server, Server], fabric: Nats) -> None:

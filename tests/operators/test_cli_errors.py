@@ -85,10 +85,10 @@ def test_a_worker_beside_its_supervisor_toml_is_found(tmp_path: Path) -> None:
         '[supervisor.root]\nstrategy = "one_for_one"\nintensity = 1\nperiod = 1\nchildren = ["beside"]\n\n'
         '[worker.beside]\nstart = "beside_worker:Beside"\nrestart = "permanent"\nshutdown = 1000\n'
     )
-    from api.cli.serve import _find_beside
+    from api.cli.serve import _add_to_path
     from runtime.otp import tree_config
 
-    _find_beside(tree)
+    _add_to_path(tree)
     assert tree_config.load(tree)
 
 
@@ -124,7 +124,7 @@ def test_psql_signs_in_with_a_password_of_any_characters(reader: str) -> None:
 )
 def test_what_the_database_refuses_is_one_line(reader: str, arguments: tuple[str, ...]) -> None:
     assert one_line(bitnexus(*arguments, DATABASE_URL=reader)).startswith(
-        "the database refused: permission denied"
+        "the database refused this: permission denied"
     )
 
 

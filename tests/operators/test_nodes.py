@@ -95,7 +95,7 @@ def test_the_checks_of_an_action_hold_on_another_node(
         error_of(admin.client.post("/admin/processes/root/kill", params=on), 409)
         error_of(admin.client.post("/admin/processes/nobody/kill", params=on), 404)
         wrong = admin.client.put("/admin/processes/repo/state", params=on, json={"set": {"nothing": 1}})
-        assert error_of(wrong, 422)["fields"] == {"nothing": "the actor has no such attribute"}
+        assert error_of(wrong, 422)["fields"] == {"nothing": "the process has no such attribute"}
         right = admin.client.put("/admin/processes/repo/state", params=on, json={"set": {"pool_size": 10}})
         assert right.status_code == 200 and right.json()["result"] == "replaced"
         error_of(user.client.get("/admin/tree", params=on), 403)
@@ -183,13 +183,13 @@ def test_the_commands_show_all_nodes_and_act_on_the_named_one(
     rows = json.loads(bitnexus(server, folder, "ps", "--name", "repo", "--json").stdout)
     assert sorted(row["node"] for row in rows) == list(names)
     refused = bitnexus(server, folder, "kill", "db_activity")
-    assert refused.returncode == 1 and f"Name one with --node: {here}, {there}" in refused.stderr
+    assert refused.returncode == 1 and f"give one of them as --node: {here}, {there}" in refused.stderr
     killed = bitnexus(server, folder, "kill", "db_activity", "--node", there)
     assert killed.returncode == 0 and "db_activity: killed" in killed.stdout
-    assert "which of them" in bitnexus(server, folder, "tree", "--node", "bitnexus").stderr
+    assert "ambiguous" in bitnexus(server, folder, "tree", "--node", "bitnexus").stderr
     assert "there is no such node" in bitnexus(server, folder, "tree", "--node", "other").stderr
     drained = bitnexus(server, folder, "drain", "--node", there)
-    assert drained.stdout == "0 sockets are sent away, 1000 a second\n"
+    assert drained.stdout == "closing 0 sockets, 1000 a second\n"
 
 
 def test_a_node_that_hangs_is_one_line_within_bounded_time(

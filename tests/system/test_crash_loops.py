@@ -56,7 +56,7 @@ def test_a_loop_ends_with_a_line_that_names_the_worker(
     wait_until(lambda: any("the tree ended" in line for line in server.lines))
     last = next(line for line in reversed(server.lines) if line)
     assert last.startswith(
-        "bitnexus: the tree ended: crashing ended again and again, last with ValueError: out of cheese"
+        "bitnexus: the tree ended: crashing kept crashing, last with ValueError: out of cheese"
     )
     assert "bitnexus doctor" in last
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from actors.cluster import servers
-from api.cli.last_words import LastWords
+from api.cli.exit_cause import ExitCause
 from api.cli.serve import explain
 from runtime.core.scheduling import TIMEOUT
 from runtime.otp import erlang, tree_config
@@ -98,14 +98,14 @@ def tree_with(file: str, crashing: str, kind: type[StandIn], starts: dict[str, i
 async def outcome(tree: Tree) -> tuple[bool, str | None]:
     """Whether the tree still stands after three times the longest, and its last words if it ended within the longest."""
     erlang.trap_exit(True)
-    with LastWords() as last_words:
+    with ExitCause() as exit_cause:
         root = await tree.start_link()
         assert root is not None
         reason = await erlang.await_down(root, LONGEST_MS)
         if reason is not TIMEOUT:
-            return False, last_words.line
+            return False, exit_cause.line
         await erlang.sleep(2 * LONGEST_MS)
-        return erlang.is_process_alive(root), last_words.line
+        return erlang.is_process_alive(root), exit_cause.line
 
 
 @pytest.mark.parametrize("after", [None, 0, 60, 2000])
@@ -116,7 +116,7 @@ def test_a_loop_ends_with_its_reason_or_is_served_around(file: str, name: str, a
     if name in ENDS[file]:
         assert not stands
         assert last is not None
-        assert last.startswith(f"{name} ended again and again, last with ValueError: out of cheese")
+        assert last.startswith(f"{name} kept crashing, last with ValueError: out of cheese")
         assert "bitnexus doctor" in last
     else:
         assert stands and last is None and starts[name] > 5

@@ -23,7 +23,7 @@ export class Cluster {
     this.found = found;
     this.chosen = chosen;
     const there = found.nodes.filter((node) => node.state === "up").length;
-    const words = found.cluster === null ? "This server is alone: CLUSTER_URL is not set" : `Cluster ${found.cluster}: ${there} of ${found.nodes.filter((node) => node.state !== "left").length} nodes answer`;
+    const words = found.cluster === null ? "This is a single server: CLUSTER_URL is not set" : `Cluster ${found.cluster}: ${there} of ${found.nodes.filter((node) => node.state !== "left").length} nodes answer`;
     $("cluster-note").textContent = words;
     this.draw();
     this.table();

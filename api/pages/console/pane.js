@@ -68,7 +68,7 @@ export class Pane {
   gone() {
     if (this.shown === "gone") return;
     this.shown = "gone";
-    this.element.replaceChildren(this.title(this.node.name ?? this.node.pid), el("p", { class: "notice" }, "This process does not run now."));
+    this.element.replaceChildren(this.title(this.node.name ?? this.node.pid), el("p", { class: "notice" }, "This process is not running."));
   }
 
   title(text) {
@@ -122,7 +122,7 @@ export class Pane {
       process.current_stack.length > 0 && fold("stack", "Where it waits", el("pre", { tabindex: 0 }, process.current_stack.join("\n"))),
       process.mailbox.length > 0 && fold("mailbox", `Mailbox (first ${process.mailbox.length})`, el("pre", { tabindex: 0 }, process.mailbox.join("\n"))),
       process.state !== null && fold("state", "State (secrets masked)", el("div", {}, el("pre", { tabindex: 0 }, JSON.stringify(process.state, null, 2)), this.setter())),
-      this.traced && [el("h3", {}, "Trace"), el("pre", { tabindex: 0 }, this.traced.length ? this.traced.map((one) => `${one.kind === "in" ? "→" : "←"} ${one.message}`).join("\n") : "No messages came in that time.")],
+      this.traced && [el("h3", {}, "Trace"), el("pre", { tabindex: 0 }, this.traced.length ? this.traced.map((one) => `${one.kind === "in" ? "→" : "←"} ${one.message}`).join("\n") : "There were no messages in that time.")],
       process.reports.length > 0 && [el("h3", {}, "Recent reports"), el("ol", { class: "log" }, process.reports.map((one) => el("li", { class: one.kind }, el("div", { class: "line" }, el("time", {}, clock(one.at)), el("b", {}, one.kind), one.context.error ? el("span", { class: "hint" }, one.context.error) : null), el("div", { class: "why" }, (one.reason ?? "").split("\n")[0]), one.reason?.includes("\n") ? fold(`report-${one.id}`, "Stack", el("pre", { tabindex: 0 }, one.reason)) : null)))],
       this.children && [el("h3", {}, `Children (${number(process.children_count)})`), people(this.children.list), this.children.next && el("button", { type: "button", class: "quiet small", style: "margin-top:.5rem", onclick: () => this.more() }, "Show more")],
     ].flat(3);
@@ -133,7 +133,7 @@ export class Pane {
       "form",
       { class: "set", onsubmit: (event) => { event.preventDefault(); this.set(event.target); } },
       el("input", { name: "attribute", placeholder: "attribute", "aria-label": "Attribute", "data-key": "set-attribute", autocomplete: "off" }),
-      el("input", { name: "value", placeholder: "JSON value", "aria-label": "Its new value, as JSON", "data-key": "set-value", autocomplete: "off" }),
+      el("input", { name: "value", placeholder: "JSON value", "aria-label": "New value, as JSON", "data-key": "set-value", autocomplete: "off" }),
       el("button", { type: "submit", class: "quiet small" }, "Set"),
     );
   }

@@ -57,7 +57,7 @@ leave.addEventListener("click", async () => {
 function label(root) {
   for (const field of root.querySelectorAll("input, select, textarea")) {
     if (!field.labels?.length && !field.ariaLabel) field.ariaLabel = field.dataset.pname ?? field.placeholder ?? "";
-    if (!field.labels?.length && !field.ariaLabel) field.ariaLabel = field.localName === "select" ? "Form of the body or answer" : "Value";
+    if (!field.labels?.length && !field.ariaLabel) field.ariaLabel = field.localName === "select" ? "Schema of the body or answer" : "Value";
   }
   root.querySelectorAll("nav").forEach((nav, number) => (nav.ariaLabel ||= number ? `Operations, ${number + 1}` : "Operations"));
   for (const one of root.querySelectorAll("*")) if (one.shadowRoot) label(one.shadowRoot);

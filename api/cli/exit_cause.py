@@ -1,4 +1,4 @@
-"""Why a tree ended by itself: which worker, with what, and what to do about it, gathered from the supervisors' reports."""
+"""Why a supervision tree ended by itself: the worker and its exit reason, gathered from supervisor reports."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, Final
 from runtime import Report, Stack, reports, telemetry
 
 ADVICE: Final = "look at its crash reports above, then at `bitnexus doctor`; after an upgrade, go back to the version before"
-_HANDLER: Final = "last words"
+_HANDLER: Final = "exit cause"
 
 
-class LastWords:
-    """Listens while it is entered. `line` is None while no supervisor has given up."""
+class ExitCause:
+    """A context manager that listens to supervisor reports. `line` is None while no supervisor has given up."""
 
     def __init__(self) -> None:
-        self._ended: dict[str, Any] = {}  # child by its id: the reason it last ended or did not start with
+        self._ended: dict[str, Any] = {}  # by child id: the reason of its last exit or failed start
         self._given_up: str | None = None  # the child that a supervisor last gave up on
 
-    def __enter__(self) -> LastWords:
+    def __enter__(self) -> ExitCause:
         telemetry.attach(_HANDLER, reports.EVENT, self._reported)
         return self
 
@@ -35,21 +35,23 @@ class LastWords:
         child = report.context["child"]
         match report.context["error"]:
             case "child_terminated" | "start_error":
-                if report.reason != "shutdown":  # a supervisor that gave up: the worker below it has said why
+                if (
+                    report.reason != "shutdown"
+                ):  # that of a supervisor that gave up: its worker's reason is known already
                     self._ended[child] = report.reason
             case "shutdown" if child in self._ended:
                 self._given_up = child
 
     @property
     def line(self) -> str | None:
-        """The worker, its reason and what to do."""
+        """One line with the worker, its last exit reason and what to do."""
         if self._given_up is None:
             return None
-        return f"{self._given_up} ended again and again, last with {brief(self._ended[self._given_up])}: {ADVICE}"
+        return f"{self._given_up} kept crashing, last with {brief(self._ended[self._given_up])}: {ADVICE}"
 
 
 def brief(reason: Any) -> str:
-    """An exit reason in a few words, without its stack."""
+    """An exit reason on one line, without its stack."""
     if isinstance(reason, tuple) and len(reason) == 2 and isinstance(reason[1], Stack):
         reason = reason[0]
     if isinstance(reason, BaseException):
