@@ -301,7 +301,7 @@ class App:
             if operation.body is not None:
                 _check_content_type(request, operation)
             try:
-                data = http_request.body.whole(self._max_body if operation.raw_body else self._max_json)
+                data = http_request.body.whole(self._max_body if operation.passes_body_on else self._max_json)
             except BodyError as error:
                 raise request.token_error or error from None
             if data is None or len(data) >= turns.HEAVY:
@@ -314,7 +314,8 @@ class App:
     ) -> Response:
         if data is None:
             try:
-                data = await request.http.body.read(self._max_body if operation.raw_body else self._max_json)
+                limit = self._max_body if operation.passes_body_on else self._max_json
+                data = await request.http.body.read(limit)
             except BodyError as error:
                 raise request.token_error or error from None
         if len(data) >= turns.HEAVY:

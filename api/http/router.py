@@ -106,6 +106,11 @@ class Operation:
     lane: str | None = WORK
 
     @property
+    def passes_body_on(self) -> bool:
+        """Whether the body is forwarded unparsed: only then may it be larger than JSON may be."""
+        return self.raw_body and self.body_schema is None
+
+    @property
     def takes_no_query(self) -> bool:
         """Whether a query is an error.
 

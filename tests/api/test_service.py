@@ -8,6 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from api.app import MAX_JSON
 from api.resources.flags import bucket
 from tests.support.server import Server, User, error_of
 
@@ -43,6 +44,8 @@ def test_errors_have_the_old_form(server: Server, path: str) -> None:
             (client.post(path, json=["x"]), 400),
             (client.post(path, data={"name": "x"}), 400),
             (client.post(path, content=b"x", headers={"content-type": "image/png"}), 415),
+            (client.post(path, json={"email": "a@example.com", "name": "x" * MAX_JSON}), 413),
+            (client.post(path, data={"email": "a@example.com", "name": "x" * MAX_JSON}), 413),
             (client.get(path), 405),
         ):
             assert answer.status_code == status, answer.text
