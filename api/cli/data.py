@@ -15,7 +15,7 @@ import asyncpg
 
 from actors.settings import Settings
 from actors.storage.postgres.server import binaries
-from api.cli.database import CommandError, connected, database_url, password
+from api.cli.database import CommandError, connected, counted, database_url, password
 from schema.migrate import migrate as apply_migrations
 
 
@@ -27,7 +27,7 @@ def migrate(settings: Settings, _options: Any) -> int:
             applied = await apply_migrations(connection)
         for name in applied:
             print(f"applied {name}")
-        print(f"{len(applied)} migrations applied; the schema is up to date")
+        print(f"{counted(len(applied), 'migration')} applied; the schema is up to date")
 
     asyncio.run(run())
     return 0

@@ -33,6 +33,11 @@ def complain(error: object) -> int:
     return 1
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 restart", "2 restarts"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def password(given: str | None, email: str, prompt: str = "Password of {}") -> str:
     """The password that was given, else one typed at a prompt; for `-`, or if there is no terminal, a line of standard input."""
     if given is None and sys.stdin.isatty():

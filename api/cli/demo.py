@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from actors.settings import Settings
-from api.cli.database import CommandError, base_url, connected, password
+from api.cli.database import CommandError, base_url, connected, counted, password
 from api.security.passwords import hash_password
 from schema import users
 
@@ -130,7 +130,7 @@ async def _main_job(
     if not proof["verified"]:
         raise CommandError(f"demo: the ledger does not verify {made['id']}: {proof.get('reason')}")
     printer.step(
-        f"verified: leaf {proof['leaf_hash'][:16]}…, {len(proof['inclusion_proof'])} hashes in its inclusion proof"
+        f"verified: leaf {proof['leaf_hash'][:16]}…, inclusion proof of {counted(len(proof['inclusion_proof']), 'node')}"
     )
     head = await _call(session, "GET", "/api/v1/ledger/head")
     printer.step(f"the ledger has {head['tree_size']} entries, root {head['root_hash'][:16]}…")

@@ -157,7 +157,7 @@ async def _database(settings: Settings) -> Finding:
         return Finding(
             "database",
             True,
-            f"{where} answers, PostgreSQL {version}; {len(left)} migrations are pending, serve applies them",
+            f"{where} answers, PostgreSQL {version}; migrations are pending ({len(left)}), serve applies them",
         )
     return Finding("database", True, f"{where} answers, PostgreSQL {version}, the schema is up to date")
 

@@ -21,7 +21,7 @@ from urllib.parse import quote
 import aiohttp
 
 from actors.settings import Settings
-from api.cli.database import CommandError, base_url, connected, password
+from api.cli.database import CommandError, base_url, connected, counted, password
 from api.security.tokens import Keyring
 from schema import users
 
@@ -231,7 +231,8 @@ def describe(node: dict[str, Any], colours: bool = False) -> str:
     parts.append(paint("2", f"<{node['pid']}>" if node["pid"] else "<>"))
     if node["type"] == "supervisor":
         kind = "dynamic" if node.get("dynamic") else node.get("strategy")
-        parts.append(f"{kind}, {node.get('children_count', 0)} children")
+        count = node.get("children_count", 0)
+        parts.append(f"{kind}, {count} {'child' if count == 1 else 'children'}")
     else:
         parts.append(node["module"].split(":")[-1])
     if node["status"] != "running":
@@ -239,7 +240,7 @@ def describe(node: dict[str, Any], colours: bool = False) -> str:
     if node.get("state"):
         parts.append(node["state"])
     if node["restarts"]:
-        parts.append(paint("35", f"{node['restarts']} restart{'s' if node['restarts'] != 1 else ''}"))
+        parts.append(paint("35", counted(node["restarts"], "restart")))
     if node.get("message_queue_len"):
         parts.append(paint("33", f"{node['message_queue_len']} waiting"))
     return "  ".join(parts)
@@ -294,7 +295,7 @@ async def act(settings: Settings, options: Any) -> int:
         await select_one(client, options)
         done = await client.act(options.pid, options.command)
     now = f", now <{done['new_pid']}>" if done.get("new_pid") else ""
-    count = f", {done['restarts']} restarts" if done.get("restarts") else ""
+    count = f", {counted(done['restarts'], 'restart')}" if done.get("restarts") else ""
     print(f"{options.pid}: {done['result']}{now}{count}")
     return 0
 
@@ -305,20 +306,19 @@ async def drain(settings: Settings, options: Any) -> int:
     async with connect(settings, options) as client:
         await select_one(client, options)
         done = await client.call("POST", "/admin/drain", body)
-    print(f"closing {done['sockets']} sockets, {options.per_second} a second")
+    print(f"closing {counted(done['sockets'], 'socket')}, {options.per_second} a second")
     return 0
 
 
 async def trace(settings: Settings, options: Any) -> int:
-    """Prints the next messages of a process."""
+    """Prints the next messages of a process, with the milliseconds since the first."""
     body = {"messages": options.messages, "timeout_ms": int(options.seconds * 1000)}
     async with connect(settings, options) as client:
         await select_one(client, options)
         done = await client.act(options.pid, "trace", body)
     for event in done["events"]:
         peer = f" <{event['peer']}>" if event["peer"] else ""
-        print(
-            f"{event['at_ms']:14.3f} ms  {'->' if event['kind'] == 'in' else '<-'}{peer} {event['message']}"
-        )
-    print(f"{len(done['events'])} messages traced")
+        since = event["at_ms"] - done["events"][0]["at_ms"]
+        print(f"{since:10.3f} ms  {'->' if event['kind'] == 'in' else '<-'}{peer} {event['message']}")
+    print(f"{counted(len(done['events']), 'message')} traced")
     return 0

@@ -46,9 +46,9 @@ def test_actions_say_what_they_did_and_stand_in_the_audit_log(local: Any) -> Non
     assert "killed, now <0." in bitnexus("kill", "db_listener", **env).stdout
     restarted = bitnexus("restart", "ledger_server", **env)
     assert (
-        restarted.stdout.startswith("ledger_server: restarted, now <0.") and "1 restarts" in restarted.stdout
+        restarted.stdout.startswith("ledger_server: restarted, now <0.") and "1 restart" in restarted.stdout
     )
-    assert "1 messages traced" in bitnexus("trace", "repo", "-n", "1", **env).stdout
+    assert "1 message traced" in bitnexus("trace", "repo", "-n", "1", **env).stdout
     assert "suspended" in bitnexus("suspend", "db_listener", **env).stdout
     assert "resumed" in bitnexus("resume", "db_listener", **env).stdout
     who = server.fetchval(

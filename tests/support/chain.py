@@ -1,4 +1,4 @@
-"""The ledger read as an outsider would: every hash computed anew from the rows, by docs/ledger.md and not by our code."""
+"""An independent verification of the ledger: every hash is computed from the rows, by docs/ledger.md and not by our code."""
 
 from __future__ import annotations
 

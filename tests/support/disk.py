@@ -1,6 +1,6 @@
-"""A small disk that can be filled: a file system of its own where mounting one is allowed, else a limit on the size of files.
+"""A small disk that can be filled: a tmpfs if mounting is allowed, else a limit on the size of files.
 
-The limit (RLIMIT_FSIZE of the processes that work there) makes writes fail as a full disk does, though with another errno.
+The limit (RLIMIT_FSIZE of the processes that use the directory) makes writes fail as on a full disk, though with another errno.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LIMIT = 1 << 20  # bytes of a file that may be written while the disk counts as 
 
 
 class Disk:
-    """The folder `folder`, made here. `close` takes it away."""
+    """The directory `folder`, which this creates. `close` unmounts it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,7 +28,7 @@ class Disk:
         self._filler = folder / "filler"
 
     def fill(self, data: Path) -> None:
-        """Not a byte more goes onto it. `data` is the data directory whose processes are limited where nothing is mounted."""
+        """Fills it to the last byte. `data` is the data directory whose processes are limited if nothing is mounted."""
         if not self.mounted:
             self._limit(data, LIMIT)
             return
@@ -41,14 +41,14 @@ class Disk:
                     assert error.errno == errno.ENOSPC
 
     def free(self, data: Path) -> None:
-        """There is room again."""
+        """Frees the space again."""
         if self.mounted:
             self._filler.unlink(missing_ok=True)
         else:
             self._limit(data, resource.RLIM_INFINITY)
 
     def close(self) -> None:
-        """Nothing is mounted any more."""
+        """Unmounts it."""
         if self.mounted:
             subprocess.run(["umount", "-l", str(self.folder)], check=True)
             self.mounted = False

@@ -1,7 +1,7 @@
-"""What may answer on a database's address and not be a database that serves: one function each, and how it speaks.
+"""What may answer on a database's address instead of a working database: a function for each kind.
 
-Each takes a connection that was just accepted, and ends it by returning. The messages are those of PostgreSQL's protocol 3.0
-(its manual, 55.7), as a server that is there and can't serve would send them.
+Each gets a connection that was just accepted, and ends it by returning. The messages are those of PostgreSQL's protocol 3.0
+(manual, 55.7), as a server that can't serve would send them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def error(sqlstate: str, text: str, severity: str = "FATAL") -> bytes:
 
 
 async def begun(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tls: bytes = b"N") -> None:
-    """Reads up to the end of the client's StartupMessage; a wish for TLS is answered with `tls`."""
+    """Reads up to the end of the client's StartupMessage; an SSLRequest is answered with `tls`."""
     while True:
         size, code = struct.unpack("!II", await reader.readexactly(8))
         await reader.readexactly(size - 8)
@@ -48,7 +48,7 @@ async def begun(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tls:
 
 
 def at_once(data: bytes) -> Speech:
-    """Says this whatever comes, and closes."""
+    """Sends this without waiting for anything, and closes."""
 
     async def speech(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -58,7 +58,7 @@ def at_once(data: bytes) -> Speech:
 
 
 def after_start(*answers: bytes, waits: bool = False) -> Speech:
-    """Lets the client begin, says this, and closes, or `waits` for the client to go."""
+    """Reads the StartupMessage, sends this, and closes; or `waits` for the client to close."""
 
     async def speech(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await begun(reader, writer)
@@ -72,7 +72,7 @@ def after_start(*answers: bytes, waits: bool = False) -> Speech:
 
 
 def at_tls(answer: bytes, *behind: bytes) -> Speech:
-    """Answers the wish for TLS with this, says what is behind it, and closes."""
+    """Answers the SSLRequest with this, sends what follows, and closes."""
 
     async def speech(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await begun(reader, writer, answer)

@@ -1,7 +1,4 @@
-"""In CI nothing may be skipped: with CI set, a skipped or expected-to-fail test fails the run.
-
-`tests/conftest.py` takes these hooks.
-"""
+"""With CI set, a skipped or expected-to-fail test fails the run. `tests/conftest.py` registers these hooks."""
 
 from __future__ import annotations
 
@@ -13,13 +10,13 @@ _skipped: list[str] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """A test that did not run, or was allowed to fail."""
+    """Notes a test that did not run, or was allowed to fail."""
     if report.skipped or hasattr(report, "wasxfail"):
         _skipped.append(f"{report.nodeid}: {_reason(report)}")
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
-    """A whole module that did not run."""
+    """Notes a module that did not run."""
     if report.skipped:
         _skipped.append(f"{report.nodeid}: {_reason(report)}")
 
@@ -29,13 +26,13 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Turns a run with skips into a failed one, on the process that collects the results."""
+    """Fails a run with skips, in the process that collects the results."""
     if _skipped and in_ci() and not hasattr(session.config, "workerinput"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says why the run failed."""
+    """Prints why the run failed."""
     if _skipped and in_ci():
         terminalreporter.section("skipped, which CI does not allow", red=True)
         for line in _skipped:
@@ -43,5 +40,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def in_ci() -> bool:
-    """True where nothing may be skipped."""
+    """Whether nothing may be skipped."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")

@@ -57,7 +57,7 @@ server_login_retry = 1
         )
 
     async def start(self) -> None:
-        """Starts it and waits until it lets in."""
+        """Starts it and waits until it accepts connections."""
         self.launch()
         while not (self.folder / f".s.PGSQL.{PORT}").exists():
             assert self.process is not None and self.process.poll() is None, "pgbouncer ended"
@@ -73,7 +73,7 @@ server_login_retry = 1
 
 @asynccontextmanager
 async def pgbouncer(url: str, pool_mode: str) -> AsyncIterator[PgBouncer]:
-    """One that runs."""
+    """A running PgBouncer before the database of `url`."""
     folder = Path(tempfile.mkdtemp(prefix="bitnexus-pgbouncer-"))
     running = PgBouncer(folder, url, pool_mode)
     try:

@@ -86,7 +86,7 @@ class Instance:
         run(self.who, self.folder, binaries_for(self.who) / "bin" / program, *arguments)
 
     async def start(self) -> None:
-        """Starts it and waits until it lets in."""
+        """Starts it and waits until it accepts connections."""
         settings = OPTIONS | {"unix_socket_directories": str(self.socket), "port": str(PORT)}
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         program = binaries_for(self.who) / "bin" / "postgres"

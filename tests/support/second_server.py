@@ -1,8 +1,7 @@
 """A second server on one database, for tests: python -m tests.support.second_server URL USER COUNT
 
-Records COUNT transactions of its own, and meanwhile three with the keys shared-0 to shared-2. Prints "ready",
-then how many of its own it recorded and how many new_transaction events its channels got for distinct
-entries, each once.
+Records COUNT transactions of its own, and at the same time three with the keys shared-0 to shared-2. Prints "ready", then how
+many of its own it recorded, and how many new_transaction events its channels got, each entry once.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ async def main(url: str, user: UUID, count: int) -> None:
             assert isinstance(shared, Recorded), shared
             recorded += isinstance(own, Recorded)
 
-        async def all_told() -> bool:
+        async def all_received() -> bool:
             return len(payloads(seen, "new_transaction")) >= 123
 
-        await until(all_told)
-        told = [payload["ledger_seq"] for payload in payloads(seen, "new_transaction")]
-        assert told == list(range(1, await fetchval(url, "SELECT seq FROM ledger_head") + 1)), told
-        print(recorded, len(told), flush=True)
+        await until(all_received)
+        received = [payload["ledger_seq"] for payload in payloads(seen, "new_transaction")]
+        assert received == list(range(1, await fetchval(url, "SELECT seq FROM ledger_head") + 1)), received
+        print(recorded, len(received), flush=True)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from tests.support.database import TEMPLATE, _database
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "a test key that is long enough: " + "0123456789abcdef"
 PASSWORD = "correct horse battery staple"
-# How long to wait for what is bound to come: the machine may be slow and busy, and only a failure takes all of it.
+# Seconds to wait for an event: generous, since the machine may be slow and busy, and only a failure takes all of them.
 PATIENCE = 60.0
 START_SECONDS = 100.0
 
@@ -37,7 +37,7 @@ _hash = hash_password(PASSWORD)
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This process's environment without BitNexus's own variables, and with these."""
+    """This process's environment with these variables, and none other of BitNexus's."""
     from actors.settings import VARIABLES
 
     own = {variable.name for variable in VARIABLES}
@@ -103,7 +103,7 @@ class Server:
 
 @dataclass
 class User:
-    """A user and his signed-in client."""
+    """A user and their signed-in client."""
 
     id: str
     email: str
@@ -199,7 +199,7 @@ def service(server: Server) -> User:
 
 
 def error_of(answer: httpx.Response, status: int, code: str | None = None) -> dict[str, Any]:
-    """The error of an answer, after checking that it has the one form."""
+    """The error of an answer, after checking that it has the API's error format."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()

@@ -1,4 +1,4 @@
-"""A service behind the bridge that takes everything and says what it was asked; tests/go has one that does more."""
+"""A service behind the bridge that answers every request with its path; tests/go has one that does more."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Behind(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @contextmanager
 def service_behind() -> Iterator[str]:
-    """The URL of a service that runs until the end."""
+    """A context manager with the URL of a running service."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Behind) as service:
         threading.Thread(target=service.serve_forever, daemon=True).start()
         try:

@@ -1,4 +1,4 @@
-"""The storage half of BitNexus on a given database, as a supervised tree on an asyncio engine of its own."""
+"""The storage processes of BitNexus on a given database, as a supervision tree on an asyncio engine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.server import PATIENCE
 
 
 class Subscriber(GenServer):
-    """Keeps everything that is broadcast on its topics."""
+    """Collects the messages on its topics."""
 
     def init(self, *topics: str) -> None:
         self.seen: list[Any] = []
@@ -48,7 +48,7 @@ class Storage:
     subscribers: list[Subscriber] = field(default_factory=list)
 
     async def subscribe(self, *topics: str) -> list[Any]:
-        """The list that messages on these topics go to."""
+        """A list that collects the messages on these topics."""
         subscriber = Subscriber()
         await gen_server.start_actor(subscriber, topics, link=False)
         return subscriber.seen

@@ -1,4 +1,4 @@
-"""The tree of a running server as an operator sees it through the admin endpoints."""
+"""The supervision tree of a running server, by the admin endpoints."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def healthy(node: Node) -> bool:
 
 
 def kill(admin: httpx.Client, process: str) -> None:
-    """exit(pid, kill): it can't be trapped. The endpoint takes its answer with it."""
+    """exit(pid, kill). The answer is lost if the process is the endpoint."""
     try:
         answer = admin.post(f"/admin/processes/{process}/kill")
     except httpx.RemoteProtocolError:
