@@ -79,7 +79,7 @@ RECORD_ONE_KEYED = _RECORD_ONE.format(
 # the planner might decide, costs as much as running it.
 RECORDER = "SET bitnexus.batch = 'on'; SET plan_cache_mode = 'force_generic_plan'"
 
-# From now on batches of others are told to server $1 by NOTIFY.
+# From now on server $1 gets a NOTIFY of each batch of another server.
 LISTEN = "SELECT listen_to_ledger($1)"
 
 # The same of server $1, which listens already, if one listens no more: for it each batch would take the lock of a NOTIFY.
@@ -103,7 +103,7 @@ SELECT id FROM users WHERE id = ANY ($1::uuid[]) AND id NOT IN (SELECT id FROM f
 
 # What an idempotency key already stands for. seq and hash are null while the row `waits` for its ledger entry.
 # With synchronous replication this waits for the standby: a row whose own COMMIT was not waited for to its end is visible before
-# the standby has it, and who asks for it again is told that it is durable.
+# the standby has it, and a repeated request would be answered as if it were durable.
 REPLAYS = f"""
 SELECT {TRANSACTION_COLUMNS}, e.seq, e.hash,
        e.seq IS NULL AND EXISTS (SELECT FROM ledger_pending p WHERE p.transaction_id = t.id) AS waits, (
@@ -144,7 +144,7 @@ FROM ledger_entries e JOIN transactions t ON t.id = e.transaction_id
 WHERE t.user_id = $1 AND e.seq > $2 AND e.seq <= $3 ORDER BY e.seq LIMIT $4
 """
 
-# All that is said of transaction $1 in one moment: the head, its entry, the entry before, the row; and entry $2.
+# Transaction $1 in one snapshot: the head, its entry, the entry before, the row; and entry $2.
 ENTRY_OF = f"""
 SELECT h.seq AS head_seq, h.hash AS head_hash, h.root_hash, h.frontier,
        e.seq, e.leaf_hash, e.prev_hash, e.hash, b.hash AS before_hash, k.hash AS known_hash, {TRANSACTION_COLUMNS}

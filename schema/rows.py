@@ -11,10 +11,10 @@ from uuid import UUID
 import msgspec
 
 
-@lru_cache(maxsize=256)  # the rows of a batch share one moment
-def iso(moment: datetime) -> str:
-    """A moment as our JSON writes it: UTC, microseconds, Z."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+@lru_cache(maxsize=256)  # the rows of a batch share one timestamp
+def iso(timestamp: datetime) -> str:
+    """A timestamp as the API's JSON has it: UTC, microseconds, Z."""
+    return timestamp.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 class Columns(Protocol):

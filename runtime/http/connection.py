@@ -187,7 +187,7 @@ class Connection:
         elif self.phase == CHUNKED and phase == CHUNKED:
             self._beside = max(0, self._beside)
             if self._beside > self._options.max_head:
-                return Refusal(400, "too much beside the body's data")
+                return Refusal(400, "the chunk extensions and the trailer are too large")
         return None
 
     def _why(self, error: HttpParserError) -> Refusal:
@@ -199,9 +199,9 @@ class Connection:
             raise cause  # a bug in our callbacks
         text = str(error)
         if text == "Invalid HTTP version" or text == "Pause on PRI/Upgrade":
-            return Refusal(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+            return Refusal(505, "only HTTP/1.1 and HTTP/1.0 are supported")
         if isinstance(error, HttpParserInvalidMethodError) and is_method(self._line()):
-            return Refusal(501, "the method is not known")
+            return Refusal(501, "the method is unknown")
         if self.phase == HEAD and self._beside > self._options.max_head:
             return Refusal(431, "the head is too large")
         return Refusal(400, text)
@@ -286,7 +286,7 @@ class Connection:
             if phase > CHUNKED:
                 return
             if phase == CHUNKED and self._beside > self._options.max_head:
-                raise self._refuse(400, "too much beside the body's data")
+                raise self._refuse(400, "the chunk extensions and the trailer are too large")
             self._events.append(END)
         self._begin()
         if not self._parser.should_keep_alive():
@@ -316,9 +316,9 @@ class Connection:
         host = headers.get(b"host")
         if host is None:
             if version == "1.1":
-                raise Refusal(400, "a Host is needed")
+                raise Refusal(400, "a Host is required")
         elif not is_host(host):
-            raise Refusal(400, "the Host can't be read")
+            raise Refusal(400, "the Host is malformed")
         if authority is not None:  # it replaces Host (RFC 9112 3.2.2)
             headers[b"host"] = authority
             fields[:] = [pair for pair in fields if pair[0] != b"host"]
@@ -330,7 +330,7 @@ class Connection:
             self._left = length or 0
             if b"expect" in headers and version == "1.1":
                 if headers[b"expect"].lower() != b"100-continue":
-                    raise Refusal(417, "only 100-continue can be expected")
+                    raise Refusal(417, "the only supported expectation is 100-continue")
                 request.expects_continue = True
         upgrade: bool = parser.should_upgrade()
         if upgrade or length != 0:
@@ -376,7 +376,7 @@ class Connection:
         if version == "0.9":
             raise Refusal(400, "a request line has a version")
         if version != "1.0" or not self._line().endswith(b" HTTP/1.0"):
-            raise Refusal(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+            raise Refusal(505, "only HTTP/1.1 and HTTP/1.0 are supported")
 
     def _length(self, headers: dict[bytes, bytes], version: str) -> int | None:
         coding = headers.get(b"transfer-encoding")
@@ -384,7 +384,7 @@ class Connection:
             if version == "1.0":
                 raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding")
             if coding.lower() != b"chunked":
-                raise Refusal(501, "only the transfer coding chunked is known")
+                raise Refusal(501, "the only supported transfer coding is chunked")
             return None
         length = headers.get(b"content-length")
         return 0 if length is None else int(length)

@@ -63,11 +63,11 @@ def split(method: str, target: bytes) -> tuple[str, str, bytes | None]:
         return path, query, None
     if target == b"*":
         if method != "OPTIONS":
-            raise Refusal(400, "only OPTIONS may ask for *")
+            raise Refusal(400, "only OPTIONS may have the target *")
         return "*", "", None
     found = _ABSOLUTE.fullmatch(target)
     if found is None or not is_host(found[1]):
-        raise Refusal(400, "the target can't be read")
+        raise Refusal(400, "the target is malformed")
     return (found[2] or b"/").decode("latin-1"), (found[3] or b"").decode("latin-1"), found[1]
 
 
@@ -79,7 +79,7 @@ def joined(fields: list[tuple[bytes, bytes]], single: frozenset[bytes]) -> dict[
         if before is None:
             headers[name] = value
         elif name in single:
-            raise Refusal(400, f"{name.decode('latin-1')} must come once")
+            raise Refusal(400, f"{name.decode('latin-1')} must be given only once")
         else:
             headers[name] = before + (b"; " if name == b"cookie" else b", ") + value
     return headers

@@ -118,7 +118,7 @@ def read_connection(data: bytes) -> int:
                 told.append((event.method, event.path, event.query, event.fields, event.content_length))
             elif not isinstance(event, Refusal):
                 told.append(event)
-            elif event.reason != "the method is not known":  # told from garbage only by what follows it
+            elif event.reason != "the method is unknown":  # told from garbage only by what follows it
                 told.append(event.status if event.status != 505 else 400)
             else:
                 told.append(400)

@@ -53,7 +53,7 @@ def told(data: bytes) -> list[Any]:
 
     def status(refusal: Refusal) -> int:
         # An unknown method is told from garbage by what follows it, if that has come.
-        return 400 if refusal.reason == "the method is not known" else refusal.status
+        return 400 if refusal.reason == "the method is unknown" else refusal.status
 
     def plain(found: list[Any]) -> list[Any]:
         return [
