@@ -33,7 +33,7 @@ BROKEN_SEEDS = 60
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """A history logs what befalls it."""
+    """A history logs its faults."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

@@ -116,7 +116,7 @@ def test_the_charts_are_painted(told: list[Any]) -> None:
 
 def test_a_server_that_is_alone_is_a_cluster_of_one(told: list[Any]) -> None:
     cluster = one(told, "cluster")
-    assert len(cluster["nodes"]) == 1 and "alone" in cluster["note"]
+    assert len(cluster["nodes"]) == 1 and "single server" in cluster["note"]
 
 
 def test_who_waits_for_a_lock_and_what_is_slow_are_shown(told: list[Any]) -> None:

@@ -1,8 +1,8 @@
-"""Connections and a pool in front of a model database, as asyncpg's, that fail as links and servers do.
+"""A model of asyncpg in front of a model database: connections and a pool that fail as links and servers do.
 
-At each statement the seed chooses (`Weather`): it is answered, soon or late; its connection ends before it is done, or after; its
-answer never comes; it stands still until who asked gives up; PostgreSQL refuses it. What was sent is done though the client has
-died meanwhile.
+The seed chooses the outcome of each statement (`Faults`): it is answered, soon or late; its connection ends before or after it is
+executed; its answer is lost; it stalls until the caller gives up; PostgreSQL refuses it. A statement that was sent is executed
+even if the client has died meanwhile.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ import asyncpg
 from actors.storage.pgbouncer import BACKEND
 from tests.support.model_database import ModelDatabase, Record, failure
 
-QUICK = 0.02  # seconds a statement, a connect or a NOTIFY takes at most when nothing is wrong
-SERVER_SECONDS = 4.0  # what PostgreSQL lets a statement take
-FATES = ("answered", "cut before", "cut after", "deaf", "stalled", "late", "refused")
+QUICK = 0.02  # seconds that a statement, a connect or a NOTIFY takes at most without a fault
+SERVER_SECONDS = 4.0  # PostgreSQL's statement_timeout
+OUTCOMES = ("answered", "cut before", "cut after", "deaf", "stalled", "late", "refused")
 REFUSALS = (("55P03", "canceling statement due to lock timeout"), ("40P01", "deadlock detected"))
 
 
-class Weather:
-    """How bad it is: the weights of FATES, and until when nobody is let in. Times in seconds of the virtual clock."""
+class Faults:
+    """The faults of one server's database: the weights of OUTCOMES, and until when connections are refused (virtual seconds)."""
 
     def __init__(self, rng: Random, weights: tuple[float, ...]) -> None:
         self.rng, self.weights = rng, weights
-        self.bad = True
+        self.enabled = True
         self.closed_until = 0.0
 
-    def fate(self) -> str:
-        """Of the next statement."""
-        return self.rng.choices(FATES, self.weights)[0] if self.bad else FATES[0]
+    def outcome(self) -> str:
+        """The outcome of the next statement."""
+        return self.rng.choices(OUTCOMES, self.weights)[0] if self.enabled else OUTCOMES[0]
 
     def pause(self) -> float:
-        """Seconds, when nothing is wrong."""
+        """A random delay without a fault, in seconds."""
         return self.rng.random() * QUICK
 
 
 class ModelDriver:
-    """What `asyncpg` is to the product, for one server. `connections` are those that are open."""
+    """The model of the module `asyncpg`, for one server. `connections` are the open ones."""
 
-    def __init__(self, database: ModelDatabase, weather: Weather) -> None:
-        self.database, self.weather = database, weather
+    def __init__(self, database: ModelDatabase, faults: Faults) -> None:
+        self.database, self.faults = database, faults
         self.connections: dict[ModelConnection, None] = {}
         self._numbers = 0
 
     async def connect(self, _dsn: str, *, command_timeout: float = 10.0, **_options: Any) -> ModelConnection:
-        """asyncpg.connect. Raises ConnectionRefusedError while nobody is let in."""
-        await asyncio.sleep(self.weather.pause())
-        if asyncio.get_running_loop().time() < self.weather.closed_until:
+        """asyncpg.connect. Raises ConnectionRefusedError while connections are refused."""
+        await asyncio.sleep(self.faults.pause())
+        if asyncio.get_running_loop().time() < self.faults.closed_until:
             raise ConnectionRefusedError
         self._numbers += 1
         opened = ModelConnection(self, self._numbers, command_timeout)
@@ -72,11 +72,11 @@ class ModelDriver:
 
 
 class ModelConnection:
-    """asyncpg.Connection, as much of it as the product uses."""
+    """The part of asyncpg.Connection that the product uses."""
 
     def __init__(self, driver: ModelDriver, number: int, command_timeout: float) -> None:
         self.driver, self.number, self.command_timeout = driver, number, command_timeout
-        self.database, self.weather = driver.database, driver.weather
+        self.database, self.faults = driver.database, driver.faults
         self.loop = asyncio.get_running_loop()
         self._gone = False
         self._waiters: list[asyncio.Future[None]] = []
@@ -104,27 +104,27 @@ class ModelConnection:
         return f"INSERT 0 {len(await self.fetch(sql, *arguments, timeout=timeout))}"
 
     async def _ask(self, sql: str, arguments: tuple[Any, ...], timeout: float) -> list[Record]:
-        weather, loop = self.weather, self.loop
-        fate = weather.fate()
-        if fate == "cut before":
-            await self._wait(weather.pause())
+        faults, loop = self.faults, self.loop
+        outcome = faults.outcome()
+        if outcome == "cut before":
+            await self._wait(faults.pause())
             self.end()
-        if fate in ("stalled", "cut before"):
+        if outcome in ("stalled", "cut before"):
             await self._wait(timeout)
             raise TimeoutError
-        if fate == "refused":
-            await self._wait(weather.pause())
-            raise failure(*weather.rng.choice(REFUSALS))
-        takes = weather.rng.uniform(0.0, SERVER_SECONDS) if fate in ("late", "deaf") else weather.pause()
+        if outcome == "refused":
+            await self._wait(faults.pause())
+            raise failure(*faults.rng.choice(REFUSALS))
+        takes = faults.rng.uniform(0.0, SERVER_SECONDS) if outcome in ("late", "deaf") else faults.pause()
         done: asyncio.Future[list[Record]] = loop.create_future()
         loop.call_later(takes, self._do, sql, arguments, done)  # whatever becomes of us meanwhile
         await self._wait(takes, done)
-        if fate == "cut after":
+        if outcome == "cut after":
             self.end()
-        if fate == "deaf":
+        if outcome == "deaf":
             await self._wait(timeout)
             raise TimeoutError
-        await self._wait(weather.pause())
+        await self._wait(faults.pause())
         return await done
 
     def _do(self, sql: str, arguments: tuple[Any, ...], done: asyncio.Future[list[Record]]) -> None:
@@ -140,7 +140,7 @@ class ModelConnection:
             done.set_result(rows)
 
     async def _wait(self, seconds: float, until: asyncio.Future[Any] | None = None) -> None:
-        """So long, or until then; raises if the connection has ended or ends meanwhile."""
+        """Waits; raises if the connection has ended, or ends meanwhile."""
         if not self._gone:
             waiter: asyncio.Future[None] = self.loop.create_future()
             self._waiters.append(waiter)
@@ -161,7 +161,7 @@ class ModelConnection:
 
     async def cursor(self, sql: str, *arguments: Any, prefetch: int) -> AsyncIterator[Record]:
         for record in await self.fetch(sql, *arguments):
-            await self._wait(self.weather.pause())
+            await self._wait(self.faults.pause())
             yield record
 
     # ---- notifications
@@ -173,7 +173,7 @@ class ModelConnection:
         self._listening[channel] = heard
 
     def _notified(self, channel: str, payload: str) -> None:
-        self.loop.call_later(self.weather.pause(), self._tell, channel, payload)
+        self.loop.call_later(self.faults.pause(), self._tell, channel, payload)
 
     def _tell(self, channel: str, payload: str) -> None:
         if not self._gone and channel in self._listening:
@@ -200,7 +200,7 @@ class ModelConnection:
         return self._gone
 
     def end(self) -> None:
-        """The link is gone."""
+        """Ends the connection."""
         if self._gone:
             return
         self._gone = True
@@ -224,7 +224,7 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 
 class ModelPool:
-    """asyncpg.Pool, as much of it as the product uses."""
+    """The part of asyncpg.Pool that the product uses."""
 
     def __init__(self, size: int, connect: Any, options: dict[str, Any]) -> None:
         self.size, self._connect, self._options = size, connect, options
@@ -237,7 +237,7 @@ class ModelPool:
         return _Acquiring(self, timeout)
 
     async def take(self, timeout: float | None) -> ModelConnection:
-        """The connection that `acquire` gives."""
+        """A connection for `acquire`."""
         if self.closed:
             raise asyncpg.InterfaceError("pool is closed")
         async with asyncio.timeout(timeout):
@@ -255,7 +255,7 @@ class ModelPool:
         return opened
 
     async def release(self, connection: ModelConnection) -> None:
-        """Back to the others."""
+        """Returns a connection to the pool."""
         if connection in self.used:
             self.used.remove(connection)
             self.idle.append(connection)
@@ -283,7 +283,7 @@ class ModelPool:
 
 
 class _Acquiring:
-    """Awaited, or entered."""
+    """The result of `acquire`: it can be awaited, or entered as a context manager."""
 
     def __init__(self, pool: ModelPool, timeout: float | None) -> None:
         self.pool, self.timeout = pool, timeout

@@ -1,4 +1,4 @@
-"""Servers on one model database under one virtual clock: writer, ledger, listener, channels, clients, and what befalls them.
+"""Servers on one model database under one virtual clock: writer, ledger, listener, channels, clients, and faults.
 
     history = History(seed)
     history.run()
@@ -43,7 +43,7 @@ from runtime.testing.cluster import Cluster
 from tests.campaign.checker import merkle_root
 from tests.support.chain import leaf
 from tests.support.model_database import ModelDatabase
-from tests.support.model_driver import ModelDriver, Weather
+from tests.support.model_driver import Faults, ModelDriver
 
 USERS = (UUID(int=1), UUID(int=2))
 NAMES = ("one", "two")
@@ -51,12 +51,12 @@ POSTS = 6  # of each poster
 BACKOFF = Backoff(10, 5_000, 10_000)  # as in supervisor.toml
 VICTIMS = ("repo", "ledger_server", "db_writer", "db_writer", "db_listener")
 CONFIG = NodeConfig(net_ticktime=8.0, announce=True)
-WEIGHTS = (60.0, 1.0, 2.0, 1.0, 1.0, 2.0, 2.0)  # of the fates of statements, as in model_driver.FATES
+WEIGHTS = (60.0, 1.0, 2.0, 1.0, 1.0, 2.0, 2.0)  # of model_driver.OUTCOMES
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What the servers are made of: the product's own, or something that a test has broken."""
+    """The parts of a server: the product's own, or one that a test has broken."""
 
     database: type[ModelDatabase] = ModelDatabase
     ledger: type[LedgerServer] = LedgerServer
@@ -69,7 +69,7 @@ PRODUCT = Parts()
 
 
 class Said(str):
-    """A message of a client, on its way to its socket."""
+    """A message from a client to its socket."""
 
 
 class Tab(SocketTransport):
@@ -113,14 +113,14 @@ class Client:
         self.last_seq = 0
 
     def hear(self, heard: list[Any]) -> None:
-        """What has come over the wire."""
+        """The messages received."""
         if heard[3] == "new_transaction":
             seq = heard[4]["ledger_seq"]
             self.sessions[-1].append(seq)
             self.last_seq = max(self.last_seq, seq)
 
     async def run(self) -> None:
-        """For ever: a socket, a join, and again when one of them ends."""
+        """Connects and joins, again and again when the socket or the channel ends."""
         me = erlang.self_()
         while True:
             socket = self.socket(Endpoint(), V2(), 10, 5_000)
@@ -157,7 +157,7 @@ class Poster:
         self.wrong: list[str] = []
 
     async def run(self) -> None:
-        """Until all is posted; what a crash of the server leaves open is left open."""
+        """Posts all; a post that a crash of the server interrupts stays open."""
         while self.count < POSTS:
             self.count += 1
             description = f"{self.name}/{self.count}"
@@ -207,7 +207,7 @@ class Poster:
 
 
 class History:
-    """One history of `servers`; what was seen is in `clients`, `posters` and `database`."""
+    """One history of `servers`; its results are in `clients`, `posters` and `database`."""
 
     def __init__(self, seed: int, servers: int = 2, steps: int = 25, parts: Parts = PRODUCT) -> None:
         self.rng = Random(seed)
@@ -233,14 +233,14 @@ class History:
         self.cluster = Cluster(seed, [], config=CONFIG)
 
     def run(self) -> None:
-        """The whole history, and the calm after it."""
+        """Runs the whole history, and the time without faults after it."""
         for name in self.names:
             self._start(name)
         for _ in range(self.steps):
             self.cluster.advance(self.rng.uniform(20, 800))
-            self._befall()
+            self._inject_fault()
         for driver in self.drivers.values():
-            driver.weather.bad, driver.weather.closed_until = False, 0.0
+            driver.faults.enabled, driver.faults.closed_until = False, 0.0
         self._heal()
         self.cluster.advance(60_000)
 
@@ -249,8 +249,8 @@ class History:
     def _start(self, name: str) -> None:
         member = self.cluster.start(name)
         engines.set_default(member.engine)
-        weather = Weather(Random(self.rng.random()), WEIGHTS)
-        self.drivers[name] = server_state().driver = ModelDriver(self.database, weather)
+        faults = Faults(Random(self.rng.random()), WEIGHTS)
+        self.drivers[name] = server_state().driver = ModelDriver(self.database, faults)
         server_state().database_url = "postgresql://model/bank"
         self.roots[name] = member.spawn(_serve, self.parts)
         for client in self.clients[name]:
@@ -258,9 +258,9 @@ class History:
         for poster in self.posters[name]:
             member.spawn(poster.run)
 
-    # ---- what befalls them
+    # ---- faults
 
-    def _befall(self) -> None:
+    def _inject_fault(self) -> None:
         name = self.rng.choice(self.names)
         what = self.rng.choices(
             ("kill", "die", "close", "foreign", "change", "partition", "heal", "crash", "nothing"),
@@ -284,7 +284,7 @@ class History:
             driver.die()
 
     def _close(self, name: str) -> None:
-        self.drivers[name].weather.closed_until = self.cluster.now / 1000 + self.rng.uniform(0, 4)
+        self.drivers[name].faults.closed_until = self.cluster.now / 1000 + self.rng.uniform(0, 4)
         self.drivers[name].die()
 
     def _foreign(self, _name: str) -> None:
@@ -310,7 +310,7 @@ class History:
     # ---- what must hold
 
     def wrong(self) -> list[str]:
-        """What does not."""
+        """The violations of what must hold."""
         posters = [poster for each in self.posters.values() for poster in each]
         found = [line for poster in posters for line in poster.wrong]
         found += self._wrong_answers(posters) + self._wrong_ledger() + self._wrong_clients()
