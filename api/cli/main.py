@@ -165,6 +165,10 @@ def _operators(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--name", help="only processes whose name contains this")
     made.add_argument("--module", help="only processes whose module contains this")
     made.add_argument("--json", action="store_true", help="print JSON")
+    _actions(operator)
+
+
+def _actions(operator: Callable[[str, str], argparse.ArgumentParser]) -> None:
     for name, text in (
         ("kill", "Kill a process; its supervisor restarts it."),
         ("restart", "Stop a process and start it again, by its supervisor."),
