@@ -92,8 +92,8 @@ def tune_process() -> None:
     Called once all modules are loaded, and again when the tree has started: the first collection is the long one, 60 ms or many
     times that on a busy machine, and must be over before anybody is served. Objects that exist now live for ever, so they are
     frozen. A full collection visits every object of every open socket, and sockets are freed without it
-    (tests/runtime/test_leaks.py): with Python's default thresholds it blocked the event loop for up to 850 ms while 10,000 sockets
-    joined.
+    (tests/runtime/test_leaks.py): with Python's default thresholds it blocked the event loop for up to 850 ms while 10,000
+    sockets joined.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
