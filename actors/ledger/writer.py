@@ -259,6 +259,7 @@ class DbWriter(GenServer):
             prepared = await self._prepare(rows, head)
             outcome = await record_call.record(await self.connection.get(), rows, prepared, SQL_SECONDS)
             if outcome is None:
+                self.connection.check_replicated()
                 return prepared
             if outcome["outcome"] == "refused":
                 return await self.refusals.without_replays(batch, set(outcome["replayed"]))
@@ -306,6 +307,7 @@ class DbWriter(GenServer):
             [row.id for row in rows],
             *record_call.entries_of(prepared),
         )
+        self.connection.check_replicated()
         if outcome == "recorded":  # else another server was faster: the next page begins with its head
             self.health.wrote(self.now())
             gen_server.cast("ledger_server", Moved(prepared.after))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import asyncpg
 
 from actors.server_state import server_state
 from actors.storage import repo
-from actors.storage.failures import Unavailable
+from actors.storage.failures import OutcomeUnknown, Unavailable
 from schema import ledger
 
 SERVER_MS = 4000  # the database ends a statement of ours itself
+_WAIT_FOR_STANDBY = (
+    "SyncRepWaitForLSN"  # PostgreSQL's function; its messages are in the language of lc_messages
+)
 
 
 class WriterConnection:
@@ -17,6 +22,7 @@ class WriterConnection:
 
     def __init__(self) -> None:
         self._connection: asyncpg.Connection | None = None
+        self._replicated = True  # all that was committed on it
 
     async def get(self) -> asyncpg.Connection:
         """The connection, made anew if need be. Raises `Unavailable` if there can be none now."""
@@ -30,6 +36,7 @@ class WriterConnection:
         try:
             connection = await repo.pool().acquire(timeout=2.0)
             self._connection = server_state().writer_connection = connection  # type: ignore[assignment]
+            connection.add_log_listener(self._hear)
             await connection.execute(f"SET statement_timeout = {SERVER_MS}; {ledger.RECORDER}")
         except Unavailable:
             raise
@@ -37,10 +44,25 @@ class WriterConnection:
             raise repo.suspect(error) from error
         return connection  # type: ignore[return-value]
 
+    def check_replicated(self) -> None:
+        """Raises `OutcomeUnknown` if a COMMIT on this connection did not wait for its standby to the end.
+
+        Synchronous replication is given up when an operator or a time limit cancels the wait. PostgreSQL says so in a
+        warning, and then that the statement has succeeded: it is durable here, and a failover loses it. A notice is handled
+        before whoever waits for the statement goes on.
+        """
+        if not self._replicated:
+            raise OutcomeUnknown("the wait for the standby was cancelled")
+
+    def _hear(self, _connection: object, message: Any) -> None:
+        if message.server_source_function == _WAIT_FOR_STANDBY:
+            self._replicated = False
+
     async def drop(self) -> None:
         """Ends it, also one that a writer before this one held."""
         state = server_state()
         connection, state.writer_connection, self._connection = state.writer_connection, None, None
+        self._replicated = True
         if connection is None:
             return
         try:

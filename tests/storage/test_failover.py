@@ -66,6 +66,32 @@ def test_nothing_acknowledged_is_lost_with_synchronous_replication() -> None:
     run(main())
 
 
+def test_what_did_not_wait_for_the_standby_to_the_end_is_not_acknowledged() -> None:
+    """An operator ends the wait of a COMMIT, which PostgreSQL then calls done: a failover would lose it."""
+
+    async def main() -> None:
+        async with primary_and_standby(synchronous=True) as (one, two), storage(one.url()) as s:
+            user = await add_user(one.url())
+            assert isinstance(await s.record(user), Recorded)
+            await two.kill()
+            recording = asyncio.ensure_future(s.record(user))
+
+            async def is_cancelled() -> bool:
+                cancel = (
+                    "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity"
+                    " WHERE wait_event = 'SyncRep' AND query LIKE '%INTO transactions%'"
+                )
+                return await fetchval(one.url(), cancel) == 1
+
+            await until(is_cancelled)
+            assert isinstance(await recording, OutcomeUnknown)
+            await two.start()
+            assert isinstance(await until_recorded(s, user), Recorded)
+            await assert_sound(one.url(), 3)
+
+    run(main())
+
+
 def test_a_row_that_only_the_primary_has_is_told_and_not_acknowledged() -> None:
     """An operator ends the wait of the COMMIT, so the row is visible: who asks for it again must not hear that it is durable.
 
