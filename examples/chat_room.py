@@ -3,19 +3,9 @@
 import asyncio
 import sys
 
-from runtime import AsyncioEngine, DynamicSupervisor, erlang
+from runtime import AsyncioEngine, DynamicSupervisor, erlang, phoenix
 from runtime.http import HttpOptions, Response, Server, ServerOptions, addresses
-from runtime.phoenix import (
-    Accept,
-    Channel,
-    Endpoint,
-    Mount,
-    Mounts,
-    PubSub,
-    Socket,
-    Sockets,
-    SocketTransports,
-)
+from runtime.phoenix import Accept, Channel, Mount, Mounts, PubSub, Socket, Sockets, SocketTransports
 
 
 async def room():
@@ -56,7 +46,8 @@ async def main(port=0):
     erlang.spawn(room, name="room")
     for part, name in ((PubSub, "pubsub"), (DynamicSupervisor, "channels"), (Sockets, "sockets")):
         await part.start(name=name)
-    sockets = SocketTransports(lambda _: Response(404), Endpoint(), Mounts([Mount("/socket", UserSocket)]))
+    mounts = Mounts([Mount("/socket", UserSocket)])
+    sockets = SocketTransports(lambda _: Response(404), phoenix.Endpoint(), mounts)
     options = ServerOptions(port=port, http=HttpOptions(upgradable=sockets.upgradable))
     ((host, port),) = await addresses(await Server.start(sockets, options))
     print(f"the chat room is open on http://{host}:{port}", flush=True)

@@ -10,10 +10,6 @@ alone gets two thirds of the lane, two get two fifths each, and there is always 
 may already hold too much of a greedy owner's work. Modest owners do not pay for that: up to `OVER` times its room the lane still
 admits an owner that holds less than half of an equal share.
 
-A process that gets no CPU time serves nobody, and is asked nothing: afterwards it meets at once all that has come meanwhile. Of a
-time without any event only `STILL` seconds count, so that it is neither a stall nor a low rate. Nor is it a stall if the first
-work takes long: code is loaded and connections are made.
-
 A pure state machine without a clock: the caller passes the time (`now`, monotonic seconds).
 """
 
@@ -31,8 +27,6 @@ OVER: Final = 1.5
 ROUND: Final = 0.1  # seconds, at least, per measurement of the rate
 MEMORY: Final = 0.5  # seconds: the time constant of the rate's exponential average
 FORGET: Final = 10.0  # idle seconds after which a low rate is forgotten
-STILL: Final = 0.1
-FIRST: Final = 2.0  # seconds until work has to be served while less than LEAST has ever been
 LONGEST_RETRY: Final = 30
 
 
@@ -40,7 +34,7 @@ class Admission:
     """One lane. `assumed` is its rate, per second, until one has been measured; `longest` the seconds that work may wait."""
 
     __slots__ = (
-        "_assumed", "_began", "_cold", "_last", "_lowest", "_owners", "_room", "_served", "_told", "longest", "rate", "waiting",
+        "_assumed", "_began", "_last", "_lowest", "_owners", "_room", "_served", "longest", "rate", "waiting",
     )  # fmt: skip
 
     def __init__(self, assumed: float, longest: float = LONGEST) -> None:
@@ -49,8 +43,6 @@ class Admission:
         self.waiting = 0  # admitted and not served yet
         self._assumed = assumed
         self._owners: dict[Hashable, int] = {}
-        self._cold = LEAST  # how much is to be served until the lane is warm
-        self._told = -math.inf  # the last event
         self._last = -math.inf  # when work was last served, or the lane ceased to be empty
         self._began = 0.0  # start of the current measurement
         self._served = 0  # since then
@@ -66,9 +58,6 @@ class Admission:
 
     def enter(self, owner: Hashable, now: float) -> bool:
         """Returns True if a piece of work is admitted; `leave` must be called when it is served."""
-        if now - self._told > STILL:
-            self._stood_still(now)
-        self._told = now
         own = self._owners.get(owner, 0)
         crowded = self.waiting >= LEAST or own >= LEAST_EACH
         if crowded and (self.full(now) or own >= self._share(own)):
@@ -84,9 +73,6 @@ class Admission:
 
     def leave(self, owner: Hashable, now: float) -> None:
         """An admitted piece of work was served, or has failed."""
-        if now - self._told > STILL:
-            self._stood_still(now)
-        self._told = now
         owners = self._owners
         left = owners[owner] - 1
         if left:
@@ -97,7 +83,6 @@ class Admission:
         assert self.waiting >= 0
         self._last = now
         self._served += 1
-        self._cold -= self._cold > 0
         if self.waiting < self._lowest:
             self._lowest = self.waiting
         if now - self._began >= ROUND:
@@ -120,15 +105,7 @@ class Admission:
         self._room = max(LEAST, rate * self.longest)
 
     def _stalled(self, now: float) -> bool:
-        longest = max(FIRST, self.longest) if self._cold else self.longest
-        silent = max(0.0, now - self._told - STILL)
-        return self.waiting > 0 and now - self._last - silent > longest
-
-    def _stood_still(self, now: float) -> None:
-        if self.waiting:
-            silent = now - self._told - STILL
-            self._last += silent
-            self._began += silent
+        return self.waiting > 0 and now - self._last > self.longest
 
     def _begin_round(self, now: float) -> None:
         self._began, self._served, self._lowest = now, 0, self.waiting

@@ -80,6 +80,9 @@ class Database:
     async def drop(self) -> None:
         """Nothing to end."""
 
+    def check_replicated(self) -> None:
+        """There is no standby."""
+
     async def fetchval(self, *_statement: Any, timeout: float | None = None) -> Any:
         return 0
 

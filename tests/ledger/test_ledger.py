@@ -20,7 +20,9 @@ from actors.ledger import entry as ledger_entry
 from actors.ledger import merkle, proofs
 from actors.ledger import server as ledger_server
 from actors.ledger.server import prepare
+from actors.server_state import server_state
 from actors.storage import repo
+from runtime import sys
 from schema.rows import LedgerHead, TransactionRow
 from tests.support.database import add_user, execute, fetchval
 from tests.support.storage import run, storage, until
@@ -361,8 +363,7 @@ def test_without_a_database_the_ledger_says_unavailable(database: str) -> None:
                 lambda: ledger_server.get_history(uuid4()),
                 ledger_server.head,
             ]
-            from actors.server_state import server_state
-
+            await sys.suspend("repo")  # its next ping would find the database
             server_state().database_error = "down"
             for call in work:
                 with pytest.raises(repo.Unavailable):

@@ -185,7 +185,7 @@ def test_a_taken_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = one_line(bitnexus("serve", DATA_DIR=str(tmp_path), PORT=str(port)))
-    assert said.startswith(f"PORT: {port}") and "taken" in said
+    assert said.startswith(f"PORT: {port}") and "in use" in said
 
 
 def test_a_typo_in_supervisor_toml(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_users_are_created_in_the_running_server(embedded_server: tuple[Server, 
             "/api/v1/auth/login", json={"email": "ada@example.com", "password": "long enough"}
         )
         assert answer.status_code == 200 and answer.json()["user"]["id"] == user["id"]
-    assert "exists" in one_line(
+    assert "already" in one_line(
         bitnexus("user", "create", "ada@example.com", "--password", "long enough", **here)
     )
     for given in (("--password", "-"), ()):

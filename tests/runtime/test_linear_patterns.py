@@ -63,12 +63,12 @@ def test_tokens_are_masked_wherever_they_begin(text: str) -> None:
 
 
 def test_what_clients_do_makes_few_lines() -> None:
-    flood = logs.Flood()
+    limit = logs.RateLimit()
 
     def record(name: str, level: int) -> logging.LogRecord:
         return logging.LogRecord(name, level, "", 0, "origin %r is not allowed", ("x",), None)
 
-    written = sum(flood.filter(record("runtime.phoenix.handshake", logging.INFO)) for _ in range(10_000))
+    written = sum(limit.filter(record("runtime.phoenix.handshake", logging.INFO)) for _ in range(10_000))
     assert logs.BURST <= written < logs.BURST + 100
-    assert all(flood.filter(record("bitnexus.repo", logging.WARNING)) for _ in range(1000))
-    assert all(flood.filter(record("runtime.phoenix.socket", logging.ERROR)) for _ in range(1000))
+    assert all(limit.filter(record("bitnexus.repo", logging.WARNING)) for _ in range(1000))
+    assert all(limit.filter(record("runtime.phoenix.socket", logging.ERROR)) for _ in range(1000))

@@ -38,9 +38,9 @@ def _get(path: str, *fields: str) -> bytes:
 
 def _requests(user: User) -> dict[str, bytes]:
     signed = f"authorization: Bearer {user.token}"
-    session = user.client.get("/socket/longpoll", params={"vsn": "2.0.0", "token": user.token}).json()[
-        "token"
-    ]
+    start = {"vsn": "2.0.0", "token": user.token}
+    # While many sockets of the user are open, no session is started: those that were cut just now may still be.
+    session = wait_until(lambda: user.client.get("/socket/longpoll", params=start).json().get("token"))
     poll = f"/socket/longpoll?vsn=2.0.0&token={session}"
     upgrade = (
         "connection: upgrade",
