@@ -3,9 +3,10 @@
 import asyncio
 import sys
 
-from runtime import AsyncioEngine, DynamicSupervisor, erlang, phoenix
+from runtime import AsyncioEngine, DynamicSupervisor, erlang
 from runtime.http import HttpOptions, Response, Server, ServerOptions, addresses
-from runtime.phoenix import Accept, Channel, Mount, Mounts, PubSub, Socket, Sockets, SocketTransports
+from runtime.phoenix import Accept, Channel, Endpoint, Mount, Mounts, PubSub, Socket, SocketTransports
+from runtime.phoenix.drainer import Sockets
 
 
 async def room():
@@ -46,8 +47,7 @@ async def main(port=0):
     erlang.spawn(room, name="room")
     for part, name in ((PubSub, "pubsub"), (DynamicSupervisor, "channels"), (Sockets, "sockets")):
         await part.start(name=name)
-    mounts = Mounts([Mount("/socket", UserSocket)])
-    sockets = SocketTransports(lambda _: Response(404), phoenix.Endpoint(), mounts)
+    sockets = SocketTransports(lambda _: Response(404), Endpoint(), Mounts([Mount("/socket", UserSocket)]))
     options = ServerOptions(port=port, http=HttpOptions(upgradable=sockets.upgradable))
     ((host, port),) = await addresses(await Server.start(sockets, options))
     print(f"the chat room is open on http://{host}:{port}", flush=True)
