@@ -319,6 +319,11 @@ def test_a_server_that_is_gone_is_told_no_more(database: str, monkeypatch: pytes
     run(main())
 
 
+def assert_one_denial(caplog: pytest.LogCaptureFixture) -> None:
+    lines = [record.getMessage() for record in caplog.records if record.name == "bitnexus.db_listener"]
+    assert len(lines) == 1 and "permission denied" in lines[0]
+
+
 def test_a_log_that_cant_be_read_is_one_line_until_it_can(
     database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -332,10 +337,7 @@ def test_a_log_that_cant_be_read_is_one_line_until_it_can(
             own = erlang.whereis("db_listener")
             assert own is not None
             await until(lambda: own.cell.actor.failures > 3)
-            lines = [
-                record.getMessage() for record in caplog.records if record.name == "bitnexus.db_listener"
-            ]
-            assert len(lines) == 1 and "permission denied" in lines[0]
+            assert_one_denial(caplog)
             await execute(database, "GRANT SELECT ON change_log TO bitnexus")
             await until(lambda: payloads(seen, "new_notification"))
             await until(lambda: "listening to the database again" in caplog.text)
@@ -354,9 +356,6 @@ def test_what_cant_be_kept_is_no_reason_to_listen_no_more(
             for number in range(1, 4):
                 await execute(database, NOTIFICATION, user, "another")
                 await until(lambda n=number: len(payloads(seen, "new_notification")) == n)
-            lines = [
-                record.getMessage() for record in caplog.records if record.name == "bitnexus.db_listener"
-            ]
-            assert len(lines) == 1 and "permission denied" in lines[0]
+            assert_one_denial(caplog)
 
     run(main())
