@@ -25,7 +25,7 @@ from actors.storage import repo
 from runtime import sys
 from schema.rows import LedgerHead, TransactionRow
 from tests.support.database import add_user, execute, fetchval
-from tests.support.storage import run, storage, until
+from tests.support.storage import kill, run, storage, until
 
 EMPTY = LedgerHead(0, ledger_entry.GENESIS, merkle.EMPTY_ROOT, ())
 
@@ -364,6 +364,8 @@ def test_without_a_database_the_ledger_says_unavailable(database: str) -> None:
                 ledger_server.head,
             ]
             await sys.suspend("repo")  # its next ping would find the database
+            await sys.suspend("db_writer")  # its probe tells the ledger the head, which then needs no database
+            await kill("ledger_server")
             server_state().database_error = "down"
             for call in work:
                 with pytest.raises(repo.Unavailable):
