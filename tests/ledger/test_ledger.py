@@ -364,7 +364,7 @@ def test_without_a_database_the_ledger_says_unavailable(database: str) -> None:
                 ledger_server.head,
             ]
             await sys.suspend("repo")  # its next ping would find the database
-            await sys.suspend("db_writer")  # its probe tells the ledger the head, which then needs no database
+            await sys.suspend("db_writer")  # its probe tells the ledger the head
             await kill("ledger_server")
             server_state().database_error = "down"
             for call in work:

@@ -12,7 +12,7 @@ import pytest
 from runtime.otp import erlang
 from runtime.otp.gen_server import start_actor
 from runtime.phoenix import Endpoint, Socket, longpoll
-from runtime.phoenix.longpoll import LongPollSession
+from runtime.phoenix.longpoll_server import LongPollSession, elsewhere
 from runtime.phoenix.messages import TEXT, Frame
 from runtime.phoenix.mount import LongPollOptions
 from runtime.phoenix.pg2 import NodesPubSub
@@ -63,7 +63,7 @@ class Polls:
             return await answer
 
         async def request() -> None:
-            session = longpoll._elsewhere(token)
+            session = elsewhere(token)
             assert session is not None
             answers.append(await longpoll._listen(session, candidate, wait))
 

@@ -19,7 +19,7 @@ from runtime.phoenix import (
     drainer,
 )
 from runtime.phoenix.deflate import negotiate
-from runtime.phoenix.longpoll import LongPollSession, Poll
+from runtime.phoenix.longpoll_server import LongPollSession, Poll
 from runtime.phoenix.messages import TEXT, Frame
 from runtime.phoenix.mount import MESSAGES_PER_SECOND
 from runtime.phoenix.serializer import V2_SERIALIZER
