@@ -248,7 +248,7 @@ class App:
         if found is None:
             if http_request.path == "*":
                 return Response(204, b"", [(b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")])
-            page = self.pages.find(request.path, http_request.headers)
+            page = self.pages.find(http_request.path, http_request.headers)
             if page is None:
                 raise ApiError(404)
             return page if http_request.method in ("GET", "HEAD") else _read_only(http_request.method)

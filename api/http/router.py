@@ -33,6 +33,7 @@ ANYTHING = "*/*"
 WORK, WRITE, SIGN_IN = "work", "write", "sign_in"  # lanes of admission
 UUID_TEXT = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 MAX_DECODED = 32  # path segments that are decoded one by one; no template has as many
+REST = "\x00"  # stands for the segments after these; only a `path` parameter takes it
 FLAG = re.compile("[a-z][a-z0-9_.-]{0,99}")
 
 
@@ -270,12 +271,15 @@ class Router:
         if found is not None:
             return found
         segments = _segments(path)
-        if "%" in path:
-            rest = segments[MAX_DECODED:]
-            segments = [_text(part) for part in segments[:MAX_DECODED]]
-            if rest:  # only a `path` parameter takes as many, and joins them again
-                segments.append(_text("/".join(rest)))
-        return self._walk(self._root, segments, 0)
+        if "%" not in path:
+            return self._walk(self._root, segments, 0)
+        rest = segments[MAX_DECODED:]
+        found = self._walk(self._root, [*map(_text, segments[:MAX_DECODED]), *([REST] if rest else [])], 0)
+        if found is not None and rest:
+            for name, value in found[1].items():
+                if isinstance(value, str) and value.endswith(REST):
+                    found[1][name] = value[: -len(REST)] + _text("/".join(rest))
+        return found
 
     def _walk(self, node: _Node, segments: list[str], at: int) -> tuple[Methods, dict[str, Any]] | None:
         if at == len(segments):

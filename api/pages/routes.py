@@ -11,6 +11,7 @@ from pathlib import Path
 
 from api.http.content_coding import Representation
 from api.http.request import Headers, Response
+from runtime.http.target import decoded
 
 HERE = Path(__file__).parent
 
@@ -46,10 +47,12 @@ class Pages:
         self._files: dict[Path, _File] = {}
 
     def find(self, path: str, headers: dict[bytes, bytes]) -> Response | None:
-        """The response with the file of this path; None if there is none."""
-        if "\x00" in path or "//" in path:
+        """The response with the file of this percent-encoded path; None if there is none."""
+        if len(path) > LONGEST:
             return None
-        if len(path) > LONGEST or path.count("/") > DEEPEST:  # resolving costs a system call for each segment
+        path = decoded(path).decode("utf-8", "replace")
+        # Resolving costs a system call for each segment.
+        if "\x00" in path or "//" in path or path.count("/") > DEEPEST:
             return None
         for prefix, folder in self._folders:
             if path == prefix or path.startswith(prefix + "/"):
