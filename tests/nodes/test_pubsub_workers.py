@@ -10,9 +10,12 @@ import pytest
 from runtime.core import engine as engines
 from runtime.otp import erlang, supervisor
 from runtime.otp.gen_server import StartError
+from runtime.phoenix import pg2
 from runtime.phoenix import pubsub as pubsubs
+from runtime.phoenix.endpoint import fastlane
+from runtime.phoenix.messages import Broadcast
 from runtime.phoenix.pg2 import NodesPubSub, register_dispatcher
-from runtime.phoenix.pubsub import PubSub
+from runtime.phoenix.pubsub import PubSub, send_to_each
 from runtime.testing.cluster import Cluster
 from tests.nodes.pubsub_world import NODES, World
 
@@ -85,6 +88,59 @@ def test_one_senders_order_is_kept_whichever_worker_it_has(cluster: Cluster) -> 
     cluster.advance(1_000)
     for sender in range(8):
         assert [n for who, n in world.got["b"] if who == sender] == list(range(MESSAGES))
+
+
+def burst(world: World, broadcasts: list[tuple[str, Any, Any]]) -> None:
+    """Broadcasts of another node, as (topic, message, dispatcher), that b's worker finds in its mailbox at once."""
+    worker = whereis(world, "b", "pubsub.Adapter")
+    adapter = world.cluster["b"].engine.names["pubsub"].actor.adapter
+
+    def body() -> None:
+        for topic, message, dispatcher in broadcasts:
+            adapter.direct_broadcast("b", topic, message, dispatcher)
+
+    world.do("b", body)
+    assert whereis(world, "b", "pubsub.Adapter") is worker, "it has not crashed"
+
+
+@pytest.mark.parametrize(("together", "first"), [(pg2.TOGETHER, 20), (7, 8)])
+def test_a_subscriber_wakes_once_for_broadcasts_that_arrived_in_a_row(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, together: int, first: int
+) -> None:
+    monkeypatch.setattr(pg2, "TOGETHER", together)
+    world = World(cluster)
+    found: list[int] = []
+    got: list[Any] = []
+
+    async def listen() -> None:
+        pubsubs.subscribe("pubsub", "t")
+        while True:
+            got.append(await erlang.receive())
+            found.append(1 + erlang.process_info(erlang.self_())["message_queue_len"])  # type: ignore[index]
+
+    cluster["b"].spawn(listen)
+    cluster.run()
+    burst(world, [("t", number, send_to_each) for number in range(20)])
+    assert got == list(range(20)) and found[0] == first
+
+
+def test_broadcasts_that_arrive_together_keep_their_order_over_topics_and_dispatchers(
+    cluster: Cluster,
+) -> None:
+    world = World(cluster)
+    world.subscriber("b", "t")
+    world.do("b", lambda: pubsubs.whereis("pubsub").subscribe("u", world.pids["b"]))
+    channel = [("t", Broadcast("t", "event", number), fastlane) for number in range(2)]
+    burst(
+        world,
+        [
+            ("t", 1, send_to_each), ("t", 2, send_to_each), ("u", 3, send_to_each), ("t", 4, send_to_each),
+            *channel, ("t", 5, send_to_each), ("nobody", 6, send_to_each), ("t", 7, send_to_each),
+            ("u", 8, dispatch), ("u", 9, send_to_each),
+        ],
+    )  # fmt: skip
+    assert world.got["b"] == [1, 2, 3, 4, *(message for _, message, _ in channel), 5, 7, 9]
+    assert [message for *_, message in dispatched] == [8]
 
 
 @pytest.mark.parametrize("wrong", [(1, 2), (0, None), (2, 0)])

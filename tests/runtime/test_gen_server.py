@@ -290,6 +290,26 @@ def test_a_full_mailbox_fails_the_caller_at_once(play: Any) -> None:
     play(body)
 
 
+def test_messages_delivered_in_a_row_are_counted_one_by_one(play: Any) -> None:
+    class Bounded(Server):
+        max_mailbox = 3
+
+    async def body() -> None:
+        for server, left in ((Bounded, [0, 1, 2]), (Server, [0, 1, 2, 3, 4])):
+            log: list[Any] = []
+            pid = await server.start_link(log)
+            pid.cell.deliver_all(range(5))
+            await erlang.sleep(1)
+            assert log == ["init", *(("info", number) for number in left)]
+        assert erlang.self_().cell.engine.refused == 2
+        dead = erlang.spawn(lambda: None)
+        await erlang.await_down(dead)
+        dead.cell.deliver_all(range(5))
+        dead.cell.deliver_all([])
+
+    play(body)
+
+
 # ---- outside of processes
 
 
