@@ -44,11 +44,15 @@ class Deadlines:
         self._begun = Progress(Phase.HEAD)  # as it was when its phase began
         self._since = now
 
-    def is_over(self, seen: Progress, options: HttpOptions, now: float) -> bool:
-        """True if the current phase has exceeded its deadline."""
+    def spent(self, seen: Progress, now: float) -> float:
+        """For how long the current phase has lasted."""
         if seen.phase is not self._begun.phase or seen.request != self._begun.request:
             self._begun, self._since = seen, now
-        spent = now - self._since
+        return now - self._since
+
+    def is_over(self, seen: Progress, options: HttpOptions, now: float) -> bool:
+        """True if the current phase has exceeded its deadline."""
+        spent = self.spent(seen, now)
         match seen.phase:
             case Phase.HEAD:
                 return spent > options.head_timeout

@@ -130,14 +130,17 @@ class Listener:
         """Gives open requests `grace` seconds to finish.
 
         A request may be on its way on a connection that looks idle, above all on a new one. So idle connections are kept for
-        `QUIET` seconds, and a request on one is answered with "connection: close". Go's net/http does so for new ones.
+        `QUIET` seconds, new ones longer (`transport.FRESH`), and a request on one is answered with "connection: close". Go's
+        net/http does so for new ones.
         """
         self.stop_listening()
+        await asyncio.sleep(
+            0
+        )  # what was accepted in this turn of the loop is among the connections in the next
         began = self.now()
-        quiet = min(QUIET, grace / 2)
         while self._waited_for():
             spent = self.now() - began
-            if spent >= quiet:
+            if spent >= min(QUIET, grace / 2):
                 await asyncio.sleep(0)  # a late loop has not read yet what came meanwhile
                 for connection in self.all_connections():
                     connection.shutdown()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 REQUEST_STOP: Final = ("http", "server", "request", "stop")
 
+FRESH: Final = 2.0  # seconds that a stopping server waits for the first request of a new connection
 TURN: Final = 0.001  # seconds of pipelined requests that are handled before other connections get a turn
 
 _log = logging.getLogger("runtime.http")
@@ -332,7 +333,10 @@ class HttpProtocol(asyncio.Protocol):
         """The server is stopping: closes the connection, or lets its current request finish first."""
         if self._transport is None or self._pipeline.http.begun:
             return
-        if self._progress().phase in (Phase.IDLE, Phase.HEAD):
+        seen, now = self._progress(), self._listener.now()
+        if seen.phase is Phase.IDLE or (
+            seen.phase is Phase.HEAD and self._deadlines.spent(seen, now) >= FRESH
+        ):
             self._transport.close()
 
     def abort(self) -> None:

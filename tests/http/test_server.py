@@ -22,6 +22,7 @@ import uvloop
 from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.http import HttpOptions, Request, Response, Server, ServerOptions
 from runtime.http.server import Listener, addresses, bind
+from runtime.http.transport import HttpProtocol
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import StartError
 from tests.support.certificate import self_signed
@@ -287,6 +288,27 @@ def test_what_is_asked_just_after_a_stop_began_is_answered() -> None:
     serving(body)
 
 
+def test_a_new_connection_is_waited_for_longer_than_an_idle_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client has decided to ask something, and may be busy."""
+    monkeypatch.setattr("runtime.http.server.QUIET", 0.0)
+    monkeypatch.setattr("runtime.http.transport.FRESH", PATIENCE)
+
+    async def body() -> None:
+        server = await Server.start(echo, ServerOptions(grace=PATIENCE))
+        ((host, port),) = await addresses(server)
+        fresh, fresh_writer = await asyncio.open_connection(host, port)
+        kept, kept_writer = await asyncio.open_connection(host, port)
+        kept_writer.write(ASK)
+        await kept.readuntil(b"True")
+        stopping = asyncio.ensure_future(gen_server.stop(server))
+        assert await kept.read() == b""
+        fresh_writer.write(ASK)
+        assert (await fresh.read()).startswith(b"HTTP/1.1 200")
+        await stopping
+
+    serving(body)
+
+
 def test_who_waits_in_the_line_at_a_stop_is_served() -> None:
     async def body() -> None:
         def work(_request: Request) -> Response:
@@ -305,6 +327,31 @@ def test_who_waits_in_the_line_at_a_stop_is_served() -> None:
         for client in clients:
             with client:
                 assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+
+    uvloop.run(body())
+
+
+def test_a_connection_that_was_accepted_as_the_stop_began_is_served() -> None:
+    """Its protocol learns of it one turn of the loop later."""
+
+    async def body() -> None:
+        stopping: list[asyncio.Task[None]] = []
+
+        class Stopped(Listener):
+            def make(self) -> HttpProtocol:
+                stopping.append(self.loop.create_task(self.finish(PATIENCE)))
+                return super().make()
+
+        [bound] = bind("127.0.0.1", 0)
+        with socket.create_connection(bound.getsockname()) as client:
+            client.send(ASK)
+            listener = Stopped(echo, HttpOptions())
+            await listener.listen([bound])
+            while not stopping:
+                await asyncio.sleep(0)
+            await stopping[0]
+            assert not listener.connections, "it was waited for"
+            assert client.recv(65_536).startswith(b"HTTP/1.1 200")
 
     uvloop.run(body())
 
