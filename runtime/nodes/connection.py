@@ -141,6 +141,7 @@ class Connection:
 
     def _up(self, creation: int) -> None:
         self.creation = creation
+        self.node.connections_changed()
         connects, self._connects = self._connects, []
         waiting, self._waiting = self._waiting, []
         session = self.link.session
@@ -153,6 +154,7 @@ class Connection:
 
     def _down(self, reason: str) -> None:
         was_up, self.creation = self.creation != 0, 0
+        self.node.connections_changed()
         connects, self._connects = self._connects, []
         waiting, self._waiting = self._waiting, []
         self.relations.lost()

@@ -78,6 +78,7 @@ class Node:
         self.stopped = False
         self.remote_execution = ExecutionState(engine, shared=True)
         self._connections: dict[str, Connection] = {}
+        self._up: tuple[Connection, ...] = ()  # those that are up, by name
         self._sessions: dict[bytes, Connection] = {}
         self._pids: WeakValueDictionary[tuple[str, int, int], Pid] = WeakValueDictionary()
         self._refs: WeakValueDictionary[tuple[str, int, int], Ref] = WeakValueDictionary()
@@ -168,13 +169,18 @@ class Node:
             connection = self._connections[name] = Connection(self, name)
         return connection
 
-    def connections(self) -> list[Connection]:
+    def connections(self) -> tuple[Connection, ...]:
         """The connections that are up, by name."""
-        return sorted((one for one in self._connections.values() if one.is_up), key=lambda one: one.name)
+        return self._up
+
+    def connections_changed(self) -> None:
+        """A connection has come up or gone down; called before anybody is notified of it."""
+        up = (connection for connection in self._connections.values() if connection.is_up)
+        self._up = tuple(sorted(up, key=lambda one: one.name))
 
     def nodes(self) -> list[str]:
         """`erlang:nodes/0`, sorted."""
-        return [connection.name for connection in self.connections()]
+        return [connection.name for connection in self._up]
 
     def reaches(self, name: str) -> bool:
         """True if the connection to the node is up or being made."""
@@ -202,10 +208,9 @@ class Node:
 
     def send_to_others(self, name: str, message: Any) -> None:
         """Sends to the processes of this name on all connected nodes. Raises TypeError for what cannot be encoded."""
-        connections = self.connections()
-        if connections:
+        if self._up:
             request = encoded_for_name(self.codec, name, message)
-            for connection in connections:
+            for connection in self._up:
                 connection.send_encoded(request)
 
     def whereis_global(self, name: str) -> Pid | None:

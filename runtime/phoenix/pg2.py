@@ -150,7 +150,7 @@ class PG2:
 
     def broadcast(self, topic: str, message: Any, dispatcher: Dispatcher) -> None:
         """Sends to all connected nodes. Raises TypeError if the message or dispatcher cannot be sent."""
-        if self._node.nodes():
+        if self._node.connections():
             self._node.send_to_others(self._worker(), self._forwarded(topic, message, dispatcher))
 
     def direct_broadcast(self, node: str, topic: str, message: Any, dispatcher: Dispatcher) -> None:
