@@ -13,7 +13,7 @@ from api.http.address import caller, canonical
 from api.http.errors import ApiError
 from api.security import passwords
 from api.security.passwords import WAITING_EACH, Passwords, hash_password
-from tests.support.server import PASSWORD, Server, User, error_of
+from tests.support.server import PASSWORD, Server, User, error_of, wait_until
 
 LOGIN = "/api/v1/auth/login"
 
@@ -29,7 +29,9 @@ def test_the_current_password_is_guarded_as_a_sign_in_is(server: Server, user: U
     with ThreadPoolExecutor(30) as threads:
         codes = list(threads.map(guess, range(60)))
         assert codes.count(403) <= 7 and set(codes) <= {403, 429}, codes
-    answer = victim.client.patch(path, json={"password": "a new password", "current_password": "no"})
+    body = {"password": "a new password", "current_password": "no"}
+    # A pause may be over on a busy machine; it doubles each time.
+    answer = wait_until(lambda: (got := victim.client.patch(path, json=body)).status_code == 429 and got)
     assert error_of(answer, 429) and int(answer.headers["retry-after"]) >= 1
     with server.client() as client:  # and nobody else is kept waiting
         assert client.post(LOGIN, json={"email": user.email, "password": PASSWORD}).status_code == 200
@@ -40,9 +42,12 @@ def test_one_account_is_one_account_however_its_address_is_written(server: Serve
     owner = server.user(email=f"ivi{other.encode().hex()}@example.com")
     written = owner.email.replace("i", other)
     with server.client() as client:
-        while client.post(LOGIN, json={"email": owner.email, "password": "wrong"}).status_code != 429:
-            pass
-        answer = client.post(LOGIN, json={"email": written, "password": PASSWORD})
+        for _ in range(3):  # on a busy machine the pause may be over before the answer
+            while client.post(LOGIN, json={"email": owner.email, "password": "wrong"}).status_code != 429:
+                pass
+            answer = client.post(LOGIN, json={"email": written, "password": PASSWORD})
+            if answer.status_code != 200:
+                break
         assert answer.status_code in (401, 429), answer.text
         # This database may hold the two for different addresses.
         assert answer.status_code == 429 or other == "İ"

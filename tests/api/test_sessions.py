@@ -62,13 +62,13 @@ def test_who_is_no_admin_any_more_hears_no_more_of_what_admins_hear(server: Serv
     url = server.url.replace("http", "ws", 1) + f"/socket/websocket?vsn=2.0.0&token={other.token}"
     with connect(url) as socket:
         socket.send(json.dumps(["1", "1", "admin:tasks", "phx_join", {}]))
-        assert json.loads(socket.recv(5))[4]["status"] == "ok"
+        assert json.loads(socket.recv(PATIENCE))[4]["status"] == "ok"
         assert admin.client.patch(f"/api/v1/users/{other.id}", json={"role": "user"}).status_code == 200
         with pytest.raises(ConnectionClosed):
-            socket.recv(5)
+            socket.recv(PATIENCE)
     with connect(url) as socket:
         socket.send(json.dumps(["1", "1", "admin:tasks", "phx_join", {}]))
-        assert json.loads(socket.recv(5))[4]["status"] == "error"
+        assert json.loads(socket.recv(PATIENCE))[4]["status"] == "error"
 
 
 def opened(server: Server, token: str) -> ClientConnection:

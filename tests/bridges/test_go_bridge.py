@@ -24,8 +24,8 @@ from runtime.otp.gen_server import start_actor
 from runtime.testing.deterministic_engine import DeterministicEngine
 from tests.go import GoService
 from tests.support import server as servers
+from tests.support.ports import free_port
 from tests.support.server import ROOT, SECRET, Server, User, error_of, wait_until
-from tests.support.tree import free_port
 
 ECHO = "/api/v1/services/go/echo"
 
@@ -117,7 +117,6 @@ def test_a_service_that_hangs_gives_504_in_time_and_others_do_not_wait(
 ) -> None:
     go.tell("hang")
     with ThreadPoolExecutor(8) as pool:
-        started = time.monotonic()
         slow = [pool.submit(user.client.post, ECHO) for _ in range(4)]
         time.sleep(0.1)
         assert user.client.get("/api/v1/flags").status_code == 200
@@ -125,7 +124,7 @@ def test_a_service_that_hangs_gives_504_in_time_and_others_do_not_wait(
             user.client.post("/api/v1/transactions", json={"amount": "1.00", "currency": "EUR"}).status_code
             == 201
         )
-        assert time.monotonic() - started < 3.5
+        assert not all(answer.done() for answer in slow)
         for answer in slow:
             error_of(answer.result(), 504)
 

@@ -25,6 +25,7 @@ import h11
 
 from tests import go
 from tests.http.framing import Reading, Whole, ours
+from tests.support.ports import free_port
 from tests.support.server import PATIENCE
 
 PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin"
@@ -36,13 +37,6 @@ _ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n
 def installed(program: str) -> str | None:
     """Its path."""
     return shutil.which(program, path=PATH)
-
-
-def free_port() -> int:
-    """A port for a program that can't be told to take one by itself."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for_port(port: int, process: subprocess.Popen[Any]) -> None:

@@ -92,7 +92,10 @@ def test_batches_of_any_size_make_the_same_ledger(sizes: list[int]) -> None:
 
 
 async def fill(url: str, count: int) -> Any:
-    """A user with `count` transactions, written as another program would and recorded by the listener."""
+    """A user with `count` transactions, written as another program would and recorded by the listener.
+
+    Waits for ledger_server as well: the database has the entries before the writer, which reports them, has its answer.
+    """
     user = await add_user(url, f"{uuid4()}@example.com")
     await execute(
         url,
@@ -101,6 +104,11 @@ async def fill(url: str, count: int) -> Any:
         user,
     )
     await until(lambda: fetchval(url, "SELECT seq >= $1 FROM ledger_head", count), 60)
+
+    async def is_known() -> bool:
+        return (await ledger_server.head()).seq >= count
+
+    await until(is_known)
     return user
 
 

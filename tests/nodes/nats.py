@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.certificate import Certificate, self_signed
+from tests.support.ports import free_port
 from tests.support.server import PATIENCE
 
 USER, PASSWORD = "tester", "a-password-of-tests"
@@ -30,12 +31,6 @@ def debian() -> str:
     found = shutil.which("nats-server", path="/usr/sbin:/usr/bin")
     assert found is not None, "apt install nats-server"
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Nats:

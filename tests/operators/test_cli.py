@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from actors.settings import VARIABLES, ConfigError, load, mask_url, show, weakness
+from actors.storage.postgres.process import postmaster_pid
 from api.http.cors import Cors
 from api.sockets.user_socket import check_origin
 from runtime.phoenix.check_origin import OriginPolicy
@@ -309,12 +310,16 @@ def test_the_postmaster_killed_comes_back(embedded_server: tuple[Server, Path]) 
     with server.client() as client:
         login = {"email": "eve@example.com", "password": "long enough"}
         token = client.post("/api/v1/auth/login", json=login).json()["token"]
-    postmaster = int(next(folder.rglob("postmaster.pid")).read_text().splitlines()[0])
-    os.kill(postmaster, signal.SIGKILL)
+    data = folder / "postgres" / "data"
+    old = postmaster_pid(data)
+    assert old is not None
+    os.kill(old, signal.SIGKILL)
+    wait_until(
+        lambda: postmaster_pid(data) not in (None, old)
+    )  # a backend may serve until it has seen the end
     with server.client(token) as client:
         body = {"amount": "1", "currency": "EUR"}
         wait_until(lambda: client.post("/api/v1/transactions", json=body).status_code == 201)
-    assert int(next(folder.rglob("postmaster.pid")).read_text().splitlines()[0]) != postmaster
 
 
 def test_commands_without_a_server_start_the_database_and_stop_it() -> None:
@@ -335,7 +340,7 @@ def test_ctrl_c_stops_in_reverse_order_and_leaves_nothing(database: str, tmp_pat
     before = psutil.Process(server.process.pid).children(recursive=True)
     began = time.monotonic()
     server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(12) == 0
+    assert server.process.wait(60) == 0
     assert time.monotonic() - began < 10
     assert not [child for child in before if child.is_running()]
     with pytest.raises(ConnectionRefusedError):

@@ -24,8 +24,8 @@ import uvloop
 from runtime.core.asyncio_engine import AsyncioEngine
 from tests import node
 from tests.phoenix.conformance_app import ConformanceServer
+from tests.support.ports import free_port
 from tests.support.server import SECRET, Server, start
-from tests.support.tree import free_port
 
 LANES = ("websocket 2.0.0", "websocket 1.0.0", "longpoll 2.0.0", "longpoll 1.0.0")
 Answers = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -90,7 +90,7 @@ def on_conformance_app(script: str) -> Results:
     async def main() -> Results:
         engine = AsyncioEngine().start()
         server = ConformanceServer()
-        port = await server.start(int(free_port()))
+        port = await server.start(free_port())
 
         async def answer(question: dict[str, Any]) -> dict[str, Any]:
             nonlocal server
@@ -151,7 +151,7 @@ def test_trouble(trouble: Results, scenario: str) -> None:
 @pytest.fixture(scope="module")
 def bank(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
     """BitNexus itself on one port, restarted on request, with both transports one after the other."""
-    port = free_port()
+    port = str(free_port())
 
     started: list[Server] = []
 

@@ -75,20 +75,20 @@ class LaterSocket(Socket):
         return Accept()
 
 
-LATER = (
-    Mount(
-        "/later",
-        LaterSocket,
-        WebSocketOptions(check_origin=False, connect_timeout=2000, max_buffer=100_000),
-        LongPollOptions(
-            check_origin=False,
-            window_ms=1000,
-            connect_timeout=2000,
-            max_buffer=50_000,
-            max_messages_per_second=40,
-        ),
-    ),
-)
+def later(window_ms: int = 60_000) -> tuple[Mount, ...]:
+    """Its mount. A LongPoll session ends if it is not polled for `window_ms`, also when this process stands still for so long."""
+    longpoll = LongPollOptions(
+        check_origin=False,
+        window_ms=window_ms,
+        connect_timeout=2000,
+        max_buffer=50_000,
+        max_messages_per_second=40,
+    )
+    websocket = WebSocketOptions(check_origin=False, connect_timeout=2000, max_buffer=100_000)
+    return (Mount("/later", LaterSocket, websocket, longpoll),)
+
+
+LATER = later()
 
 
 def serve(
@@ -321,7 +321,6 @@ def test_longpoll_session_by_hand() -> None:
         )
         status, _fields, _body = await http(port, "GET", f"/later/longpoll?token={token}")
         assert status == 200
-        assert (await poll(token))["status"] == 204
         # All that one event pushes comes in one answer to the poll that waits for it.
         waiting = asyncio.create_task(poll(token))
         await asyncio.sleep(0.05)
@@ -335,25 +334,36 @@ def test_longpoll_session_by_hand() -> None:
         await asyncio.sleep(0.05)
         assert await post(token, b'["1","6","room:a","echo",6]') == 200
         assert len((await poll(token))["messages"]) == 1
+        beat = b'[null,"1","phoenix","heartbeat",{}]'
         # More than the buffer holds, or more messages than allowed, and the session ends.
         for message in (
             b'["1","7","room:a","fill",60000]',
-            b"\n".join([b'[null,"1","phoenix","heartbeat",{}]'] * 60),
+            b"\n".join([beat] * 60),
         ):
             opened = json.loads((await http(port, "GET", "/later/longpoll?vsn=2.0.0&user=lp"))[2])
             assert await post(opened["token"], b'["1","1","room:a","phx_join",{}]') == 200
             await post(opened["token"], message, content_type="application/x-ndjson")
-            beat = b'[null,"1","phoenix","heartbeat",{}]'
-            # In well under the second after which a session without polls would end by itself.
-            for _ in range(8):
-                await asyncio.sleep(0.05)
-                if (status := await post(opened["token"], beat)) == 410:
-                    break
-            assert status == 410
-        await until(lambda: server.endpoint.sessions == {} and server.sockets.transports == {})
-        assert await post(token, b"[]") == 410
+
+            async def gone(token: str = opened["token"]) -> bool:
+                return await post(token, beat) == 410
+
+            await until(gone)
+        await until(
+            lambda: len(server.endpoint.sessions) == len(server.sockets.transports) == 1
+        )  # the first lives on
 
     serve(body, LATER)
+
+
+def test_a_longpoll_session_without_messages_is_polled_in_vain_and_ends_without_polls() -> None:
+    async def body(server: ConformanceServer, port: int) -> None:
+        opened = json.loads((await http(port, "GET", "/later/longpoll?vsn=2.0.0&user=lp"))[2])
+        path = f"/later/longpoll?token={opened['token']}"
+        assert json.loads((await http(port, "GET", path))[2])["status"] == 204
+        await until(lambda: server.endpoint.sessions == {} and server.sockets.transports == {})
+        assert json.loads((await http(port, "POST", path, None, b"[]"))[2])["status"] == 410
+
+    serve(body, later(window_ms=2000))
 
 
 def test_a_poll_while_the_server_goes_sends_the_client_back() -> None:

@@ -11,6 +11,7 @@ import pytest
 from actors.server_state import server_state
 from actors.storage import connecting
 from actors.storage.failures import Unavailable
+from runtime import sys
 from tests.support.server import PATIENCE
 from tests.support.storage import run, storage
 
@@ -40,6 +41,7 @@ def test_who_waits_for_a_connection_of_an_ended_pool_does_not_wait_for_another(d
             waiting = [asyncio.create_task(wait()) for _ in range(3)]
             await asyncio.sleep(0.05)
             assert not any(each.done() for each in waiting)
+            await sys.suspend("repo")  # its next ping would find the database
             driver, state.driver = state.driver, Unreachable()
             state.database_error = "down"
             pool.terminate()
@@ -51,6 +53,7 @@ def test_who_waits_for_a_connection_of_an_ended_pool_does_not_wait_for_another(d
                 assert state.driver.tried == 0
             finally:
                 state.driver, state.database_error = driver, None
+                await sys.resume("repo")
 
     run(main())
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -53,28 +51,15 @@ def until_healthy(admin: httpx.Client, seconds: float = PATIENCE) -> float:
     start = time.perf_counter()
     while True:
         try:
-            now = tree(admin)
+            answer = admin.get("/admin/tree", params={"limit": 1000})
             ready = admin.get("/api/v1/health/ready")
-            if healthy(now) and ready.status_code == 200:
+            if answer.status_code != 200:
+                said = answer.text
+            elif healthy(now := answer.json()) and ready.status_code == 200:
                 return time.perf_counter() - start
-            said = f"{[each['name'] for each in nodes(now) if each['status'] != 'running']} {ready.text}"
+            else:
+                said = f"{[each['name'] for each in nodes(now) if each['status'] != 'running']} {ready.text}"
         except httpx.TransportError as error:
             said = repr(error)
         assert time.perf_counter() - start < seconds, f"not healthy after {seconds} s: {said}"
         time.sleep(0.01)
-
-
-def free_port() -> str:
-    """A port for a server that must come back where it was.
-
-    Not one that the kernel gives to connections: while the server is away, a client that connects to it again and again could
-    be given the very port, and reach itself.
-    """
-    while True:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as taken:
-            try:
-                taken.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return str(port)

@@ -24,8 +24,8 @@ from tests import node
 from tests.http import peers
 from tests.node import Script
 from tests.support.certificate import self_signed
+from tests.support.ports import free_port
 from tests.support.server import PATIENCE, ROOT, Server, User, start
-from tests.support.tree import free_port
 
 FILES = ROOT / "deploy" / "proxies"
 CLIENT = Path(node.HERE) / "client.mjs"
@@ -124,14 +124,14 @@ def front(request: pytest.FixtureRequest, module_database: str) -> Iterator[Fron
         folder = Path(made)
         folder.chmod(0o755)
         certificate(folder)
-        backend = free_port()
+        backend = str(free_port())
         changes = {
             "DATA_DIR": made,
             "PORT": backend,
             "TRUSTED_PROXIES": "127.0.0.1,::1",
             "BITNEXUS_ENV": "prod",
         }
-        port = peers.free_port()
+        port = free_port()
         running = Front(name, folder, port, start(module_database, **changes), changes)
         stack.callback(lambda: running.server.stop())
         os.environ["HOME"], home = made, os.environ.get("HOME", "")

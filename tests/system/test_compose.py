@@ -23,8 +23,8 @@ import pytest
 import yaml
 
 from tests.http import peers
+from tests.support.ports import free_port
 from tests.support.server import PATIENCE, ROOT, SECRET, Server, start, wait_until
-from tests.support.tree import free_port
 
 GIVEN = {"SECRET_KEY_BASE": SECRET, "POSTGRES_PASSWORD": "b" * 24, "NATS_PASSWORD": "c" * 24}
 FILE = ROOT / "compose.yaml"
@@ -84,7 +84,7 @@ def composed(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("compose")
     services = yaml.safe_load(FILE.read_text())["services"]
     with contextlib.ExitStack() as stack:
-        nats = free_port()
+        nats = str(free_port())
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("HOME", str(folder))
             patch.setenv("NATS_PASSWORD", GIVEN["NATS_PASSWORD"])
@@ -92,7 +92,7 @@ def composed(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> 
             here = ("-a", "127.0.0.1", "-p", nats, "-m", "-1")
             process = stack.enter_context(peers.running(program, *settings, *here))
             peers.wait_for_port(int(nats), process)
-            ports = {name: free_port() for name in ("one", "two")}
+            ports = {name: str(free_port()) for name in ("one", "two")}
             servers: dict[str, Server] = {}
             for name, port in ports.items():
                 given = {key: filled(str(value)) for key, value in services[name]["environment"].items()}

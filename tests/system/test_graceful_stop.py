@@ -44,12 +44,13 @@ async def refused(server: Server) -> bool:
     return False
 
 
-def test_sockets_leave_one_by_one_and_find_the_port_closed(module_database: str, tmp_path: Path) -> None:
-    server = start(module_database, DATA_DIR=str(tmp_path))
+def seconds_of_a_stop(database: str, folder: Path) -> float:
+    """How long it takes until the sockets of a server that is told to stop are gone, the first and the last few apart."""
+    server = start(database, DATA_DIR=str(folder))
     try:
         user = server.user()
 
-        async def main() -> None:
+        async def main() -> float:
             sockets = [await joined(server, user) for _ in range(SOCKETS)]
             closing = [asyncio.create_task(closed_at(socket)) for socket in sockets]
             server.process.send_signal(signal.SIGTERM)
@@ -58,17 +59,30 @@ def test_sockets_leave_one_by_one_and_find_the_port_closed(module_database: str,
             ends = await asyncio.gather(*closing)
             assert [code for code, _ in ends] == [1012] * SOCKETS
             moments = sorted(moment for _, moment in ends)
-            # At a thousand a second six hundred take 0.6 s; all at once they take a tenth of that.
-            assert moments[-SOCKETS // 20] - moments[SOCKETS // 20] > 0.25
+            return moments[-SOCKETS // 20] - moments[SOCKETS // 20]
 
-        asyncio.run(asyncio.wait_for(main(), 100))
+        took = asyncio.run(asyncio.wait_for(main(), 100))
         assert server.process.wait(PATIENCE) == 0, "\n".join(server.lines[-20:])
+        return took
     finally:
         server.stop()
 
 
+def test_sockets_leave_one_by_one_and_find_the_port_closed(module_database: str, tmp_path: Path) -> None:
+    """At a thousand a second six hundred take 0.6 s; all at once they take a tenth of that.
+
+    If this process stands still meanwhile, it finds them all closed at once: one of three stops has to be seen.
+    """
+    assert any(seconds_of_a_stop(module_database, tmp_path / str(n)) > 0.25 for n in range(3))
+
+
 def test_without_sockets_a_stop_takes_no_time(module_database: str, tmp_path: Path) -> None:
-    server = start(module_database, DATA_DIR=str(tmp_path))
-    began = time.monotonic()
-    assert server.stop() == 0
-    assert time.monotonic() - began < 3
+    """A machine that is busy may hold up one or two of three."""
+
+    def seconds() -> float:
+        server = start(module_database, DATA_DIR=str(tmp_path))
+        began = time.monotonic()
+        assert server.stop() == 0
+        return time.monotonic() - began
+
+    assert any(seconds() < 3 for _ in range(3))

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests import browser
+from tests.support.ports import free_port
 from tests.support.server import Server, User
-from tests.support.tree import free_port
 
 SCRIPT = Path(browser.__file__).parent / "guide.mjs"
-FRONTEND_PORT = free_port()
+FRONTEND_PORT = str(free_port())
 
 pytestmark = pytest.mark.skipif(browser.chromium() is None, reason=f"no Chromium: {browser.HOW_TO}")
 

