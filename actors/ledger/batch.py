@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
@@ -18,6 +19,7 @@ from asyncpg.pgproto.pgproto import (
 
 from actors.storage.failures import OutcomeUnknown, Unavailable
 from runtime import CallRequest, From, gen_server
+from schema import currencies
 from schema.rows import TransactionRow
 
 
@@ -140,6 +142,24 @@ def in_turn(
         [waiting[place] for _, place in turns[:count]],
         [waiting[place] for place in sorted(place for _, place in turns[count:])],
     )
+
+
+def row_of(request: RecordTransaction, id_: UUID, at: datetime) -> TransactionRow:
+    """The row of a request. Raises ValueError, ArithmeticError or UnicodeError for one that no table can hold."""
+    amount, unit = request.amount, currencies.unit(request.currency)
+    if not amount.same_quantum(unit) and (amount := amount.quantize(unit)) != request.amount:  # also for NaN
+        places = currencies.decimals(request.currency)
+        raise ValueError(f"the amount is not a number with at most {places} decimals")
+    if len(request.currency) != 3 or not request.currency.isalpha():
+        raise ValueError("a currency has three letters")
+    request.description.encode()
+    key, digest = request.idempotency_key, request.request_hash
+    if key is not None:
+        key.encode()
+        if digest is None:
+            digest = request_hash(request.user_id, amount, request.currency, request.description)
+    user_id = as_pg_uuid(request.user_id)
+    return TransactionRow(id_, user_id, amount, request.currency, request.description, at, key, digest)
 
 
 def new_ids(count: int) -> list[UUID]:

@@ -1,13 +1,12 @@
 """The ledger: the head in memory, and the next entries computed from it (the guide's `:ledger_server`).
 
-Owns the cached head. It writes nothing itself: `db_writer` asks with `Prepare` for the entries of a batch,
-puts them into the same SQL transaction as the rows, and says `Moved` once that is committed. A head that
-another server moved meanwhile is found stale by the database, which compares it under the row's lock; the
-writer then sends the true one. After a crash the head is read from the database again, so nothing is lost
-with this process.
+Owns the head as this server knows it, and writes nothing itself: `db_writer` computes the entries of a batch (`prepare`), puts
+them into the same SQL transaction as the rows, and sends `Moved` once that is committed. If another server has moved the head
+meanwhile, the database, which compares it under the row's lock, refuses the batch and returns the true one, which the writer
+sends here. After a crash the head is read from the database again, so nothing is lost with this process.
 
-Calls: `Prepare(rows)` -> `Prepared` (or `repo.Unavailable`), `GetHead()` -> `LedgerHead` (or
-`repo.Unavailable`). Casts: `Moved(head)`, `Heard(head)`. The functions below are what the rest of BitNexus uses.
+Calls: `GetHead()` -> `LedgerHead` (or `repo.Unavailable`). Casts: `Moved(head)`, `Heard(head)`. The functions below are what the
+rest of BitNexus uses.
 """
 
 from __future__ import annotations
@@ -46,13 +45,6 @@ __all__ = [
 log = logging.getLogger("bitnexus.ledger")
 
 
-class Prepare(msgspec.Struct, CallRequest["Prepared | repo.Unavailable"], frozen=True):
-    """Asks for the entries of these rows, to follow `head`, or the cached head if None."""
-
-    rows: list[TransactionRow]
-    head: LedgerHead | None = None
-
-
 class Prepared(msgspec.Struct, frozen=True):
     """Entries `before.seq + 1` and on, and the head once they are committed."""
 
@@ -87,11 +79,8 @@ class LedgerServer(GenServer):
 
     def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
-            case Prepare(rows, head):
-                head = head or self.head
-                return Reply(prepare(head, rows)) if head is not None else self._read_then(request)
             case GetHead():
-                return Reply(self.head) if self.head is not None else self._read_then(request)
+                return Reply(self.head) if self.head is not None else self._read_head()
         return super().handle_call(request, from_)
 
     def handle_cast(self, request: Any) -> Any:
@@ -112,7 +101,7 @@ class LedgerServer(GenServer):
                 return None
         return super().handle_cast(request)
 
-    async def _read_then(self, request: Prepare | GetHead) -> Reply:
+    async def _read_head(self) -> Reply:
         try:
             async with repo.connection() as connection:
                 self.head = await ledger_proofs.read_head(connection)
@@ -120,7 +109,7 @@ class LedgerServer(GenServer):
             return Reply(error)
         except repo.OutcomeUnknown as error:  # of a read
             return Reply(repo.Unavailable(str(error)))
-        return Reply(prepare(self.head, request.rows) if isinstance(request, Prepare) else self.head)
+        return Reply(self.head)
 
 
 def prepare(before: LedgerHead, rows: list[TransactionRow]) -> Prepared:

@@ -1,17 +1,18 @@
 """The writer of transactions: group commit.
 
-What waits becomes one batch, and a batch is one SQL transaction in one round trip: rows, ledger entries,
-ledger head. While a batch is under way the next one gathers in the mailbox, and a moment longer for those who were answered just
-now (`Gathering`); an idle writer writes at once. When more waits than a batch takes, users are served in turn: those who send
-much wait for themselves, and others not for them. After COMMIT the ledger's head moves, this server's channels get the events in
+The requests that wait become one batch, and a batch is one SQL transaction in one round trip: rows, ledger entries, ledger head.
+While a batch is being written the next one gathers in the mailbox, and a moment longer for those who were answered just now
+(`Gathering`); an idle writer writes at once. When more requests wait than a batch takes, users are served in turn, so that
+nobody waits for one who sends many. The entries follow the head of this writer's last batch; a writer that knows no head, at its
+start or after a failure, asks `ledger_server`. After COMMIT the ledger's head moves, this server's channels get the events in
 ledger order, and the callers are answered. Rows that other programs wrote into transactions get their entries here too, and the
 entries of other servers are published to our channels, each once: `ServerState.ledger_position` is how far that went, and it
 outlives this process.
 
-What holds the ledger's head is always one statement, so a link that dies never leaves it locked. A
-batch whose answer is lost may be written: its callers get `OutcomeUnknown`, and its events come with
-the next poll of the head. While nothing is written, a write that changes nothing is tried now and then:
-`ServerState.written_at` and `ServerState.write_error` say whether this server can write.
+The ledger's head is locked during one statement only, so a connection that dies never leaves it locked. A batch whose answer is
+lost may be written: its callers get `OutcomeUnknown`, and its events come with the next poll of the head. While nothing is
+written, a write that changes nothing is tried every few seconds: `ServerState.written_at` and `ServerState.write_error` say
+whether this server can write.
 
 Calls: `RecordTransaction` -> `Recorded`, `IdempotencyConflict`, `UserMissing`, `Rejected`, `Unavailable` (not
 written) or `OutcomeUnknown`. Casts: `RecordPending` (foreign rows wait), `HeadMoved(seq)` (another server
@@ -25,14 +26,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import msgspec
 
 from actors.ledger import feed as ledger_feed
-from actors.ledger import proofs as ledger_proofs
-from actors.ledger import record_call
+from actors.ledger import pending, record_call
 from actors.ledger.batch import (
     IdempotencyConflict,
     Recorded,
@@ -40,32 +39,31 @@ from actors.ledger.batch import (
     Rejected,
     Waiting,
     answer_all,
-    as_pg_uuid,
     fold_idempotent,
     in_turn,
     new_ids,
-    request_hash,
+    row_of,
 )
 from actors.ledger.feed import Committed
 from actors.ledger.gathering import Gathering
 from actors.ledger.other_writers import Follows, OtherWriters, Wish
 from actors.ledger.refusals import Refusals
-from actors.ledger.server import Heard, Moved, Prepare, Prepared
+from actors.ledger.server import Heard, Moved, Prepared, prepare
+from actors.ledger.server import head as ledger_head
 from actors.ledger.write_health import PROBE_MS, WriteHealth
 from actors.ledger.writer_connection import WriterConnection
 from actors.server_state import server_state
 from actors.storage import repo
 from actors.storage.change_events import HeadMoved, RecordPending
 from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, is_elsewhere, meaning, rolled_back
-from runtime import Error, Exit, From, GenServer, NoReply, Stop, erlang, gen_server, telemetry
+from runtime import Error, From, GenServer, NoReply, Stop, erlang, gen_server, telemetry
 from runtime.nodes import net_kernel
 from runtime.observe import process_info
 from runtime.phoenix.pubsub import whereis
-from schema import currencies, ledger
+from schema import ledger
 from schema.rows import LedgerHead, TransactionRow
 
 MAX_BATCH = 250  # as many answers, and no more, come at once: others have their turn in between
-PENDING_PAGE = 250
 SQL_SECONDS = 4.5  # we give up after that, and still below the caller's 5 s, so that it gets the reason
 STALE_RETRIES = 50  # each with the head that the last one found; another server got there first as often
 HEAR_MS = 20  # for what another node has committed before this one, and is publishing
@@ -78,7 +76,7 @@ class ProbeWrite(msgspec.Struct, frozen=True):
 
 
 class FlushBatch(msgspec.Struct, frozen=True):
-    """Behind everything that was in the mailbox when the first, or the last that is waited for, of a batch came."""
+    """A batch may be written: sent behind what was in the mailbox when its first request came, or the last that is waited for."""
 
 
 _FLUSH_BATCH = FlushBatch()
@@ -95,6 +93,7 @@ class DbWriter(GenServer):
         self.pubsub = pubsub
         self.waiting: list[tuple[From, RecordTransaction]] = []
         self.connection = WriterConnection()
+        self.head: LedgerHead | None = None  # what the next batch follows, as far as this process knows
         self.me = erlang.self_()
         self.health = WriteHealth(server_state())
         self.refusals = Refusals(self.connection, self.now, self._record_pending, self._not_written)
@@ -115,7 +114,9 @@ class DbWriter(GenServer):
         self.waiting.append((from_, request))
         number = len(self.waiting)
         if number == 1 or number == self.gathering.wanted:
-            erlang.send(self.me, _FLUSH_BATCH)
+            if not process_info.mailbox(self.me):
+                return self._flush() if self._is_due() else _NO_REPLY
+            erlang.send(self.me, _FLUSH_BATCH)  # behind what is in the mailbox: it joins the batch
         return _NO_REPLY
 
     def handle_cast(self, request: Any) -> Any:
@@ -131,7 +132,7 @@ class DbWriter(GenServer):
                 return self._on_committed(message)
             case Follows() | Wish() | ("nodeup" | "nodedown", _) if self.others is not None:
                 self.others.take(message)
-                self._line_moved()
+                self._turns_changed()
             case HeadMoved(seq):
                 position = server_state().ledger_position
                 return self._catch_up(seq) if position is None or seq > position else None
@@ -149,7 +150,7 @@ class DbWriter(GenServer):
     # ---- one batch
 
     def _is_due(self) -> bool:
-        """Whether to write what waits now; if not, `FlushBatch` comes again, at the latest when the patience is over."""
+        """Whether what waits is to be written now; if not, `FlushBatch` comes again, at the latest when `Gathering` is over."""
         if not self.waiting:
             return False
         wait = self.gathering.wait(len(self.waiting)) * 1000
@@ -161,11 +162,11 @@ class DbWriter(GenServer):
             self.flush_timer = erlang.send_after(wait, self.me, _FLUSH_BATCH)
         return not wait
 
-    def _line_moved(self) -> None:
+    def _turns_changed(self) -> None:
         if self.waiting:  # behind what is in the mailbox: it joins the batch
             erlang.send(self.me, _FLUSH_BATCH)
 
-    async def _flush(self) -> None:
+    async def _flush(self) -> NoReply:
         """Write a batch. What is left waits with those who come meanwhile, so that they have their turn, too."""
         if len(self.waiting) <= MAX_BATCH:
             batch, self.waiting = self.waiting, []
@@ -178,13 +179,14 @@ class DbWriter(GenServer):
         finally:
             if self.others is not None:
                 self.others.end()
+        return _NO_REPLY
 
     def _rows_of(self, requests: list[tuple[From, RecordTransaction]]) -> list[Waiting]:
         at = datetime.now(UTC)
         batch: list[Waiting] = []
         for (from_, request), id_ in zip(requests, new_ids(len(requests)), strict=True):
             try:
-                batch.append(Waiting(from_, _row(request, id_, at)))
+                batch.append(Waiting(from_, row_of(request, id_, at)))
             except (ArithmeticError, UnicodeError, ValueError) as error:
                 gen_server.reply(from_, Rejected(repo.reason(error) or "the amount is out of range"))
         return fold_idempotent(batch)
@@ -207,7 +209,7 @@ class DbWriter(GenServer):
                 batch = prepared
                 continue
             self.health.wrote(self.now())
-            gen_server.cast("ledger_server", Moved(prepared.after))
+            self._moved(prepared.after)
             telemetry.execute(
                 ("db_writer", "batch"),
                 {
@@ -254,9 +256,8 @@ class DbWriter(GenServer):
     async def _record(self, batch: list[Waiting]) -> Prepared | list[Waiting]:
         """Commit the batch; or, if some of it can't be, answer those and return the rest."""
         rows = [waiting.row for waiting in batch]
-        head: LedgerHead | None = None
         for _attempt in range(STALE_RETRIES):
-            prepared = await self._prepare(rows, head)
+            prepared = prepare(self.head or await ledger_head(), rows)
             outcome = await record_call.record(await self.connection.get(), rows, prepared, SQL_SECONDS)
             if outcome is None:
                 self.connection.check_replicated()
@@ -267,17 +268,12 @@ class DbWriter(GenServer):
             ledger_feed.begin_again_at(head.seq)
             if self.others is not None:
                 self.others.collided()
-            gen_server.cast("ledger_server", Moved(head))
+            self._moved(head)
         raise Unavailable("other servers write faster than this one")
 
-    async def _prepare(self, rows: list[TransactionRow], head: LedgerHead | None) -> Prepared:
-        try:
-            prepared = await gen_server.call("ledger_server", Prepare(rows, head))
-        except Exit as error:
-            raise Unavailable(f"the ledger does not answer: {error.reason[0]}") from error
-        if isinstance(prepared, Unavailable):
-            raise prepared
-        return prepared
+    def _moved(self, head: LedgerHead) -> None:
+        self.head = head
+        gen_server.cast("ledger_server", Moved(head))
 
     # ---- rows and entries of others
 
@@ -286,37 +282,25 @@ class DbWriter(GenServer):
         try:
             connection = await self.connection.get()
             await ledger_feed.begin(connection)
-            while await connection.fetchval(ledger.ANY_PENDING):
-                await self._record_page(connection)
+            while await pending.any_waits(connection):
+                head = await pending.record_page(connection)
+                self.connection.check_replicated()
+                if head is not None:  # else another server was faster: the next page begins with its head
+                    self.health.wrote(self.now())
+                    self._moved(head)
             await ledger_feed.catch_up(connection, self.pubsub)
         except Exception as error:  # the listener sends RecordPending again once the database is back
             if meaning(error) is Meaning.OURS:
                 raise
             await self._not_written(error)
 
-    async def _record_page(self, connection: asyncpg.Connection) -> None:
-        head = await ledger_proofs.read_head(connection)
-        queue = await connection.fetch(ledger.PENDING, PENDING_PAGE)
-        rows = list({r["id"]: TransactionRow.from_record(r) for r in queue if r["id"] is not None}.values())
-        prepared = await self._prepare(rows, head)
-        positions = [record["position"] for record in queue]
-        outcome = await connection.fetchval(
-            ledger.RECORD_PENDING,
-            *record_call.head_of(prepared),
-            positions,
-            [row.id for row in rows],
-            *record_call.entries_of(prepared),
-        )
-        self.connection.check_replicated()
-        if outcome == "recorded":  # else another server was faster: the next page begins with its head
-            self.health.wrote(self.now())
-            gen_server.cast("ledger_server", Moved(prepared.after))
-
     async def _on_committed(self, committed: Committed) -> None:
         gen_server.cast("ledger_server", Heard(committed.head))
+        if self.head is not None and committed.head.seq > self.head.seq:
+            self.head = committed.head
         if self.others is not None:
             self.others.wrote(committed.node)
-            self._line_moved()
+            self._turns_changed()
         try:
             await ledger_feed.receive(self.connection.get, self.pubsub, committed)
         except Unavailable:
@@ -364,7 +348,7 @@ class DbWriter(GenServer):
     async def _probe(self) -> None:
         try:
             if self.health.is_probe_due(self.now()):
-                await self._prepare([], None)  # a batch needs the ledger as well
+                await ledger_head()  # which a batch after a failure needs as well
                 await (await self.connection.get()).fetchval(ledger.PROBE_WRITE, timeout=SQL_SECONDS)
                 self.health.probed(self.now())
         except Exception as error:
@@ -373,26 +357,10 @@ class DbWriter(GenServer):
 
     async def _not_written(self, error: Exception) -> None:
         self.health.failed(error, self.now())
+        self.head = None
         if meaning(error) is Meaning.OURS or not rolled_back(error) or is_elsewhere(error):
             await self.connection.drop()
             repo.suspect(error)
-
-
-def _row(request: RecordTransaction, id_: UUID, at: datetime) -> TransactionRow:
-    amount, unit = request.amount, currencies.unit(request.currency)
-    if not amount.same_quantum(unit) and (amount := amount.quantize(unit)) != request.amount:  # also for NaN
-        places = currencies.decimals(request.currency)
-        raise ValueError(f"the amount is not a number with at most {places} decimals")
-    if len(request.currency) != 3 or not request.currency.isalpha():
-        raise ValueError("a currency has three letters")
-    request.description.encode()
-    key, digest = request.idempotency_key, request.request_hash
-    if key is not None:
-        key.encode()
-        if digest is None:
-            digest = request_hash(request.user_id, amount, request.currency, request.description)
-    user_id = as_pg_uuid(request.user_id)
-    return TransactionRow(id_, user_id, amount, request.currency, request.description, at, key, digest)
 
 
 def _answer_recorded(batch: list[Waiting], prepared: Prepared) -> None:
