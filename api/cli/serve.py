@@ -6,7 +6,6 @@ Ctrl-C or SIGTERM stops the tree in reverse start order; a second one ends it at
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import importlib
 import logging
@@ -14,7 +13,6 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from actors.cluster.parent import ParentLine
 from actors.endpoint import GetAddress
 from actors.listening import EndpointError, check_port
 from actors.settings import Settings, weakness
+from api.cli import memory
 from api.cli.database import ONE_LINE, complain
 from api.cli.exit_cause import ExitCause
 from api.operators import logs
@@ -46,7 +45,6 @@ log = logging.getLogger("bitnexus.serve")
 
 STOP_MS = 9000
 GC_THRESHOLDS = (10_000, 10, 1_000)  # see gc.set_threshold
-M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 16 * 1024  # of <malloc.h>; bytes
 # A symbolic link in the repository, a file in the wheel.
 OWN_TREE = Path(__file__).resolve().parents[1] / "supervisor.toml"
 
@@ -98,20 +96,10 @@ def tune_process() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return_memory()
+    memory.return_memory()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-
-
-def return_memory() -> None:
-    """Makes glibc return large blocks to the system as soon as they are freed; does nothing with another C library.
-
-    By default glibc raises its mmap threshold to the size of freed blocks: memory of large bodies, or of password hashes (7 MiB),
-    would stay with the process. Smaller blocks are in the heap, of which only the end is returned.
-    """
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def default_tree() -> Path:
@@ -141,6 +129,7 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
         elif why := weakness(settings.secret_key_base):
             log.warning("SECRET_KEY_BASE is weak (%s); prod would refuse it", why)
         tune_process()
+        memory.use_huge_pages()
         address = await gen_server.call("endpoint", GetAddress())
         if line is None:
             print(f"BitNexus serves on {address.url}  (docs: {address.url}/docs, stop: Ctrl-C)", flush=True)
