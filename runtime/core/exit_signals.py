@@ -95,7 +95,7 @@ class Exiting(Linked):
         relations.links = relations.monitors = relations.monitored_by = ()
 
     def caused_exit(self, pid: Pid, reason: Any) -> None:
-        """The running process, which traps exits, has sent itself an exit signal or ended a linked process, `pid`."""
+        """The running process has ended a linked process, `pid`, or, trapping exits, sent itself an exit signal."""
         raise NotImplementedError
 
     def exit_signal(self, source: Pid, reason: Any, linked: bool) -> None:
@@ -114,12 +114,19 @@ class Exiting(Linked):
             waiting = execution.waiting
             if isinstance(waiting, Wait) and waiting.take_exit(source, reason):
                 return
-            if scheduler.current is self and not self.is_ending and source.is_connected:
+            if self._is_unhandled(source):
                 self.caused_exit(source, reason)
             else:
                 self.deliver(ExitMessage(source, reason))
         elif not is_atom(reason, "normal") or (source is self and not linked):
-            self._die(reason)
+            if linked and self._is_unhandled(source):
+                self.caused_exit(source, reason)
+            else:
+                self._die(reason)
+
+    def _is_unhandled(self, source: Pid) -> bool:
+        """True for a signal that the process, as it runs, causes itself: it handles it when it waits."""
+        return scheduler.current is self and not self.is_ending and source.is_connected
 
     @property
     def is_ending(self) -> bool:

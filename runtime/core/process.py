@@ -25,7 +25,7 @@ from runtime.core.actor_reference import ActorReference
 from runtime.core.asyncio_task import AsyncioTask
 from runtime.core.control_block import UNSET, ExecutionState, Relations
 from runtime.core.exit_signals import Exiting
-from runtime.core.exits import Unwind, is_atom
+from runtime.core.exits import Unwind
 from runtime.core.mailbox import LONG, Mailbox, Match
 from runtime.core.modes import BLOCKED, DEAD, IDLE, NEW, RECEIVING, RUNNING
 from runtime.core.pid import Pid, Ref
@@ -197,6 +197,9 @@ class Cell(AsyncioTask, ActorReference, Exiting):
         if not isinstance(pending, UnhandledSignals):
             self.terminate(pending)
             return False
+        if pending.fatal:
+            self.terminate(pending.fatal[0].reason)
+            return False
         execution.pending_signals = UNSET
         if execution.mode == IDLE:
             self._rest(execution, engine)
@@ -239,22 +242,9 @@ class Cell(AsyncioTask, ActorReference, Exiting):
         return True
 
     def caused_exit(self, pid: Pid, reason: Any) -> None:
-        """The running process, which traps exits, has sent itself an exit signal or ended a linked process, `pid`."""
         unhandled = self._own_unhandled()
         if unhandled is not None:
-            message = ExitMessage(pid, reason)
-            unhandled.exits.append(message)
-            self.deliver(message)
-
-    def stopped_trapping_exits(self) -> None:
-        """The running process does not trap exits any more: an unhandled exit signal from itself ends it."""
-        unhandled = self.unhandled_signals()
-        for message in unhandled.exits if unhandled is not None else ():
-            if self.take(lambda other, message=message: other is message) and (
-                message.pid is self or not is_atom(message.reason, "normal")
-            ):
-                self.execution.pending_signals = message.reason
-                return
+            unhandled.add_exit(self, ExitMessage(pid, reason))
 
     def _handle_messages(self, execution: ExecutionState, mailbox: Mailbox, engine: Engine) -> None:
         plain = type(self) is Cell

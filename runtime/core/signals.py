@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
+from runtime.core.exits import is_atom
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.scheduling import PendingReply
@@ -92,13 +93,15 @@ class UnhandledSignals:
     until then `demonitor` finds it, and no Down arrives. For an unregistered name the message is in the mailbox at once. A
     monitor by pid is first a signal to the process: the response comes when the owner next sends a signal or waits.
 
-    EXIT signals that it has sent to itself while trapping exits: it must still trap them when it handles them.
+    An EXIT signal over a link, or that it has sent to itself while trapping exits, becomes a message or ends it by what its flag
+    is when it handles the signal.
     """
 
-    __slots__ = ("exits", "notified", "requested")
+    __slots__ = ("exits", "fatal", "notified", "requested")
 
     def __init__(self) -> None:
         self.exits: list[ExitMessage] = []  # of itself and over links: in the mailbox, unless received
+        self.fatal: list[ExitMessage] = []  # those that will end it, in no mailbox
         self.requested: list[Monitor] = []  # by pid, without a message in the mailbox yet
         self.notified: list[Monitor] = []  # with a message in the mailbox that no receive has reached yet
 
@@ -125,9 +128,33 @@ class UnhandledSignals:
             self.requested.remove(monitor)
         return True
 
+    def add_exit(self, owner: Cell, message: ExitMessage) -> None:
+        """Adds an exit signal that the owner has caused."""
+        if owner.relations.trap_exit:
+            self.exits.append(message)
+            owner.deliver(message)
+        else:
+            self.fatal.append(message)
+
+    def trap_exit_changed(self, owner: Cell) -> None:
+        """The owner has changed its flag."""
+        if owner.relations.trap_exit:
+            fatal, self.fatal = self.fatal, []
+            for message in fatal:
+                self.add_exit(owner, message)
+            return
+        exits, self.exits = self.exits, []
+        for message in exits:
+            unread = owner.take(lambda other, message=message: other is message)
+            if unread and (message.pid is owner or not is_atom(message.reason, "normal")):
+                self.fatal.append(message)
+
     def unlinked(self, owner: Cell, pid: Pid) -> None:
         """The owner unlinks another process."""
-        for message in [one for one in self.exits if one.pid is pid is not owner]:
+        if pid is owner:
+            return
+        self.fatal = [one for one in self.fatal if one.pid is not pid]
+        for message in [one for one in self.exits if one.pid is pid]:
             self.exits.remove(message)
             owner.take(lambda other, message=message: other is message)
 

@@ -158,8 +158,8 @@ def trap_exit(flag: bool) -> bool:
     old = cell.relations.trap_exit
     if flag is not old:
         cell.own_relations().trap_exit = flag
-        if old:
-            cell.stopped_trapping_exits()
+        if (unhandled := cell.unhandled_signals()) is not None:
+            unhandled.trap_exit_changed(cell)
     return old
 
 

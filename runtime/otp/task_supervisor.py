@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final, Literal
 
-from runtime.core.modes import DEAD
+from runtime.core.exits import Exit
 from runtime.core.pid import Pid
 from runtime.core.scheduling import scheduler
-from runtime.otp import dynamic_supervisor
+from runtime.core.signals import Down
+from runtime.otp import dynamic_supervisor, erlang
 from runtime.otp.async_stream import StreamOptions, stream
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
 from runtime.otp.gen import Dest
@@ -41,15 +42,38 @@ class TaskSupervisor(DynamicSupervisor):
     """`Task.Supervisor.start_link(max_children=, intensity=, period=, name=)`."""
 
 
-async def _start_task(task: Task, fn: Callable[..., Any], args: tuple[Any, ...], link: bool) -> Pid | None:
-    # Runs in the supervisor and sets link and monitor for the owner, which so cannot miss the end of the task.
+class SupervisedTask(TaskProcess):
+    """A task that its supervisor has started: it runs the function once its owner, who is linked by then, asks for it.
+
+    It ends with `("shutdown", reason)` if its owner ends before that, with "timeout" if its owner does not ask.
+    """
+
+    __slots__ = ()
+
+    def _begin(self) -> Any:
+        return self._when_asked()
+
+    async def _when_asked(self) -> Any:
+        task = self._task
+        owner = erlang.monitor(task.owner)
+
+        def is_answer(message: Any) -> bool:
+            return message is task or (isinstance(message, Down) and message.ref is owner)
+
+        match await erlang.receive(is_answer, DEFAULT_TIMEOUT):
+            case Down(reason=reason):
+                raise Exit(("shutdown", reason))
+            case erlang.TIMEOUT:
+                raise Exit("timeout")
+        erlang.demonitor(owner, flush=True)
+        result = self._fn(*self._args)
+        return await result if isinstance(result, Awaitable) else result
+
+
+async def _start_task(task: Task, fn: Callable[..., Any], args: tuple[Any, ...]) -> Pid:
     supervisor = scheduler.current
     assert supervisor is not None
-    if task.owner.cell.execution.mode == DEAD:
-        return None
-    cell = supervisor.engine.spawn_actor(TaskProcess(task, fn, args), supervisor, True)
-    task.attach(cell, link)
-    return cell
+    return supervisor.engine.spawn_actor(SupervisedTask(task, fn, args), supervisor, True)
 
 
 async def _start_function(fn: Callable[..., Any], args: tuple[Any, ...], callers: list[Pid]) -> Pid:
@@ -65,8 +89,12 @@ async def _async(
     if owner is None:
         raise RuntimeError("a task needs an owner: this works only inside a process")
     task = Task(owner.pid, fn)
-    spec = ChildSpec(fn, (_start_task, (task, fn, args, link)), restart="temporary", shutdown=stop)
-    await dynamic_supervisor.start_child(sup, spec)
+    spec = ChildSpec(fn, (_start_task, (task, fn, args)), restart="temporary", shutdown=stop)
+    pid = await dynamic_supervisor.start_child(sup, spec)
+    if link:
+        erlang.link(pid)
+    task.pid, task.ref = pid, erlang.monitor(pid)
+    erlang.send(pid, task)
     return task
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from runtime.core.exits import Error
+from runtime.core import exits
+from runtime.core.exits import Error, Exit
 from runtime.otp import erlang
 from runtime.otp.erlang import TIMEOUT, Down, ExitMessage
 
@@ -96,6 +97,8 @@ def test_unlink_and_demonitor(play: Any) -> None:
         assert erlang.demonitor(ref, flush=True) is True
         assert await erlang.receive(timeout=1) is TIMEOUT
 
+    play(body)
+
 
 def test_unlink_after_exit(play: Any) -> None:
     async def body() -> None:
@@ -107,6 +110,38 @@ def test_unlink_after_exit(play: Any) -> None:
         pid = erlang.spawn_link(forever)
         erlang.exit(pid, "x")
         assert await erlang.receive(timeout=1) == ExitMessage(pid, "x")
+
+    play(body)
+
+
+@pytest.mark.parametrize(
+    ("then", "end"),
+    [
+        (lambda pid: None, "x"),
+        (erlang.unlink, "still there"),
+        (lambda pid: erlang.trap_exit(True), ("trapped", "x")),
+        (lambda pid: (erlang.trap_exit(True), erlang.unlink(pid)), "still there"),
+        (lambda pid: (erlang.trap_exit(True), erlang.trap_exit(False)), "x"),
+        (lambda pid: erlang.exit(erlang.self_(), "mine"), "mine"),
+        (lambda pid: exits.exit("mine"), "mine"),
+    ],
+)
+def test_the_link_of_a_process_that_one_ends_acts_when_one_waits(play: Any, then: Any, end: Any) -> None:
+    """As OTP 25 does: until then the one that sent the signal may unlink, or begin to trap exits."""
+
+    async def body() -> None:
+        async def killer() -> None:
+            pid = erlang.spawn_link(forever)
+            await erlang.sleep(1)
+            erlang.exit(pid, "x")
+            then(pid)
+            match await erlang.receive(timeout=1):
+                case ExitMessage(reason=reason):
+                    raise Exit(("trapped", reason))
+            raise Exit("still there")
+
+        pid, ref = erlang.spawn_monitor(killer)
+        assert await erlang.receive() == Down(ref, pid, end)
 
     play(body)
 
