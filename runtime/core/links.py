@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runtime.core.control_block import RareState, Relations
-from runtime.core.pid import Pid, Ref
+from runtime.core.pid import Pid
 from runtime.core.signals import Monitor
 from runtime.core.small_set import including, without
 
@@ -75,8 +75,8 @@ class Linked(Pid):
         target.add_monitor(monitor)
         return monitor
 
-    def drop(self, monitor: Ref) -> None:
-        """Removes a monitor that it owns."""
+    def drop(self, monitor: Any) -> None:
+        """Removes a monitor, or a pending request, that it owns."""
         relations = self.relations
         if relations.monitors:
             relations.monitors = without(relations.monitors, monitor)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine, Generator
 from functools import partial
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import Any, ClassVar, Final, Generic, TypeVar, overload
 
 from msgspec import Struct
 
@@ -44,6 +44,8 @@ class Call(PendingReply):
     `relations.monitored_by`.
     """
 
+    name: ClassVar[None] = None  # as a monitor it is of a process
+
     target: Cell
     request: Any
     site: CallSite | tuple[Any, ...]
@@ -63,6 +65,8 @@ class Call(PendingReply):
                 if isinstance(self.waiter, UnreadAnswer):
                     self.waiter.fetch()
             else:
+                if self.waiter is not None:
+                    self._is_awaited()
                 caller, target = scheduler.current, self.target
                 engine = target.execution.engine
                 if caller is not None and engine.queue:
@@ -87,6 +91,12 @@ class Call(PendingReply):
         if span is not None:
             span.stop()
         return self.value
+
+    def _is_awaited(self) -> None:
+        """A request that was sent before is awaited now: its response is no message any more."""
+        if isinstance(self.waiter, UnreadAnswer):
+            self.waiter.spend()
+            self.waiter = None
 
     def _span(self) -> telemetry.Running:
         cell = self.target

@@ -13,12 +13,16 @@ from runtime.core.pid import Ref
 from runtime.core.process import Cell
 from runtime.core.scheduling import PendingReply
 from runtime.core.signals import Down
+from runtime.core.small_set import including
 
 _SPENT: Final = object()  # no mail
 
 
 class UnreadAnswer:
-    """The waiter of a request that is not being awaited; the response goes to the mailbox of `caller`."""
+    """The waiter of a request that is not being awaited; the response goes to the mailbox of `caller`.
+
+    Until then the request counts as a monitor of the caller, as in OTP.
+    """
 
     __slots__ = ("caller", "message", "request")
 
@@ -28,6 +32,9 @@ class UnreadAnswer:
         self.message: Any = None
         if request.done:
             self.arrive()
+        else:
+            relations = caller.own_relations()
+            relations.monitors = including(relations.monitors, request)
 
     def done(self) -> bool:
         """As of a future: True once the response has arrived."""
@@ -51,6 +58,7 @@ class UnreadAnswer:
             if isinstance(server, str):
                 server = (server, self.caller.engine.node_name)
             self.message = Down(ref, server, reason)
+        self.caller.drop(request)
         self.caller.deliver(self.message)
 
     def fetch(self) -> bool:
@@ -60,6 +68,7 @@ class UnreadAnswer:
     def spend(self) -> None:
         """Whoever waited has had the answer, or wants it no more: no message comes, and who waits again waits in vain."""
         self.message = _SPENT
+        self.caller.drop(self.request)
 
 
 def failure(request: PendingReply) -> tuple[Any, Any]:

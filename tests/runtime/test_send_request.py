@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runtime.core.exits import Exit
 from runtime.core.pid import Ref
 from runtime.otp import erlang
 from runtime.otp.callback import NoReply, Reply, Stop
@@ -149,5 +150,52 @@ def test_of_several_answers_each_is_fetched_once(play: Any) -> None:
             (_response, label, ids) = await receive_response_of(ids, 1000)
             labels.append(label)
         assert labels == ["a", "b", "c"] and await mail() == []
+
+    play(body)
+
+
+def test_a_request_is_a_monitor_of_its_sender_until_it_is_answered(play: Any) -> None:
+    """As `process_info(Pid, monitors)` says in OTP, which monitors the server of a request."""
+
+    def monitors() -> Any:
+        pair = erlang.process_info(erlang.self_(), "monitors")
+        assert pair is not None
+        return pair[1]
+
+    async def body() -> None:
+        pid = await Server.start()
+        first, second = send_request(pid, "inner"), send_request(pid, "never")
+        assert monitors() == [pid, pid]
+        assert await receive_response(first) == ("reply", "from myself")
+        assert monitors() == [pid]
+        assert await wait_response(second, 1) is erlang.TIMEOUT
+        assert monitors() == [pid]
+        assert await receive_response(second, 1) is erlang.TIMEOUT
+        assert monitors() == []
+        unread, awaited = send_request(pid, "inner"), send_request(pid, "inner")
+        assert await awaited == "from myself"
+        assert monitors() == []
+        assert len(await mail()) == 1
+        assert unread is not None
+        send_request(pid, "never")
+        await erlang.sleep(1)
+        erlang.exit(pid, "kill")
+        await erlang.sleep(1)
+        assert monitors() == []
+
+    play(body)
+
+
+def test_a_request_of_a_process_that_has_ended_is_answered_to_nobody(play: Any) -> None:
+    async def body() -> None:
+        pid = await Server.start()
+
+        def asks() -> None:
+            send_request(pid, "inner")
+            raise Exit("gone")
+
+        asker, ref = erlang.spawn_monitor(asks)
+        assert await erlang.receive() == erlang.Down(ref, asker, "gone")
+        assert await call(pid, "inner") == "from myself"
 
     play(body)
