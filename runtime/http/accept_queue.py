@@ -29,6 +29,7 @@ import socket
 import struct
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runtime.core import telemetry
@@ -220,7 +221,12 @@ class AcceptQueue:
     def _serve(self, accepted: _Accepted) -> None:
         task = self._listener.loop.create_task(self._connect(accepted.socket))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._served, accepted.socket))
+
+    def _served(self, opened: socket.socket, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():  # maybe before it began
+            opened.close()
 
     async def _connect(self, opened: socket.socket) -> None:
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import uvloop
@@ -49,12 +51,19 @@ class Clock:
         return self.now
 
 
-def listening(clock: Clock) -> tuple[socket.socket, Listener, AcceptQueue]:
+@contextmanager
+def listening(clock: Clock) -> Iterator[tuple[socket.socket, Listener, AcceptQueue]]:
     """A bound socket, whose queue only the test looks at, and the listener that serves it."""
     [bound] = bind("127.0.0.1", 0)
     listener = Listener(lambda _request: Response(200, b"done"), HttpOptions())
     listener.now = clock
-    return bound, listener, AcceptQueue(listener, bound)
+    queue = AcceptQueue(listener, bound)
+    try:
+        yield bound, listener, queue
+    finally:
+        queue.close()  # else it would go on serving while the loop ends
+        listener.abort()
+        bound.close()
 
 
 async def flood(seconds: float) -> tuple[tuple[list[int], float], tuple[list[int], float]]:
@@ -105,12 +114,12 @@ def test_an_upgrade_is_not_among_those_who_may_be_refused_unless_somebody_says_s
 
 def test_the_length_of_the_queue_is_the_kernels() -> None:
     async def main() -> None:
-        bound, _, queue = listening(Clock())
-        assert queue.length() == 0
-        clients = [socket.create_connection(bound.getsockname()) for _ in range(5)]
-        assert queue.length() == 5
-        for each in (*clients, bound):
-            each.close()
+        with listening(Clock()) as (bound, _, queue):
+            assert queue.length() == 0
+            clients = [socket.create_connection(bound.getsockname()) for _ in range(5)]
+            assert queue.length() == 5
+            for each in clients:
+                each.close()
 
     uvloop.run(main())
 
@@ -126,18 +135,18 @@ def test_who_says_nothing_yet_is_looked_at_again() -> None:
 
     async def main() -> None:
         clock = Clock()
-        bound, listener, queue = listening(clock)
-        clients = [socket.create_connection(bound.getsockname()) for _ in range(CLIENTS)]
-        queue.look(clock())
-        assert queue.length() == 0 and queue.busy and not listener.connections
-        for client in clients:
-            client.send(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        clock.now += 0.01
-        queue.look(clock())
-        found = [await status_of(client) for client in clients]
-        assert set(found) == {200, 503} and 16 <= found.count(200) < CLIENTS
-        for each in (*clients, bound):
-            each.close()
+        with listening(clock) as (bound, listener, queue):
+            clients = [socket.create_connection(bound.getsockname()) for _ in range(CLIENTS)]
+            queue.look(clock())
+            assert queue.length() == 0 and queue.busy and not listener.connections
+            for client in clients:
+                client.send(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            clock.now += 0.01
+            queue.look(clock())
+            found = [await status_of(client) for client in clients]
+            assert set(found) == {200, 503} and 16 <= found.count(200) < CLIENTS
+            for each in clients:
+                each.close()
 
     uvloop.run(main())
 
@@ -145,19 +154,18 @@ def test_who_says_nothing_yet_is_looked_at_again() -> None:
 def test_who_says_nothing_for_longer_is_a_connection_like_any_other() -> None:
     async def main() -> None:
         clock = Clock()
-        bound, listener, queue = listening(clock)
-        clients = [socket.create_connection(bound.getsockname()) for _ in range(50)]
-        queue.look(clock())
-        assert not listener.connections
-        clock.now += 1.0
-        queue.look(clock())
-        async with asyncio.timeout(60):
-            while queue.busy:
-                await asyncio.sleep(0.01)
-        assert len(listener.connections) == 50
-        listener.abort()
-        for each in (*clients, bound):
-            each.close()
+        with listening(clock) as (bound, listener, queue):
+            clients = [socket.create_connection(bound.getsockname()) for _ in range(50)]
+            queue.look(clock())
+            assert not listener.connections
+            clock.now += 1.0
+            queue.look(clock())
+            async with asyncio.timeout(60):
+                while queue.busy:
+                    await asyncio.sleep(0.01)
+            assert len(listener.connections) == 50
+            for each in clients:
+                each.close()
 
     uvloop.run(main())
 
@@ -165,19 +173,18 @@ def test_who_says_nothing_for_longer_is_a_connection_like_any_other() -> None:
 def test_who_was_not_looked_at_in_time_is_refused_and_the_newest_is_served() -> None:
     async def main() -> None:
         clock = Clock(step=0.001)
-        bound, listener, queue = listening(clock)
-        first = [ask(bound.getsockname()[1], b"/old") for _ in range(100)]
-        queue.look(clock())  # the budget is for a few of them
-        assert queue.busy and queue.length() == 0
-        clock.now += 1.0
-        newest = ask(bound.getsockname()[1], b"/new")
-        others = [ask(bound.getsockname()[1], b"/new") for _ in range(20)]
-        queue.look(clock())
-        assert await status_of(others[-1]) == 200
-        assert await status_of(first[0]) == 503
-        for each in (*first, newest, *others, bound):
-            each.close()
-        listener.abort()
+        with listening(clock) as (bound, _, queue):
+            first = [ask(bound.getsockname()[1], b"/old") for _ in range(100)]
+            queue.look(clock())  # the budget is for a few of them
+            assert queue.busy and queue.length() == 0
+            clock.now += 1.0
+            newest = ask(bound.getsockname()[1], b"/new")
+            others = [ask(bound.getsockname()[1], b"/new") for _ in range(20)]
+            queue.look(clock())
+            assert await status_of(others[-1]) == 200
+            assert await status_of(first[0]) == 503
+            for each in (*first, newest, *others):
+                each.close()
 
     uvloop.run(main())
 
@@ -187,18 +194,17 @@ def test_who_waits_too_long_is_refused_while_others_come() -> None:
 
     async def main() -> None:
         clock = Clock(step=0.001)
-        bound, listener, queue = listening(clock)
-        port = bound.getsockname()[1]
-        clients = [ask(port, b"/old") for _ in range(40)]
-        queue.look(clock())
-        first = clients[0]
-        clock.now += 1.0
-        for _ in range(10):
-            clients += [ask(port, b"/new") for _ in range(20)]
+        with listening(clock) as (bound, _, queue):
+            port = bound.getsockname()[1]
+            clients = [ask(port, b"/old") for _ in range(40)]
             queue.look(clock())
-        assert await status_of(first) == 503 and queue.busy
-        for each in (*clients, bound):
-            each.close()
-        listener.abort()
+            first = clients[0]
+            clock.now += 1.0
+            for _ in range(10):
+                clients += [ask(port, b"/new") for _ in range(20)]
+                queue.look(clock())
+            assert await status_of(first) == 503 and queue.busy
+            for each in clients:
+                each.close()
 
     uvloop.run(main())
