@@ -7,6 +7,8 @@ closes with code 1011.
 from __future__ import annotations
 
 import re
+import sys
+from decimal import Decimal
 from typing import Any, Final
 
 from runtime.phoenix import json_library
@@ -142,18 +144,45 @@ def _to_string(value: Any) -> bytes:
         return b""
     if isinstance(value, bool):
         return b"true" if value else b"false"
-    if isinstance(value, int | float):
+    if isinstance(value, int):
         return str(value).encode()
-    if isinstance(value, list):  # chardata
+    if isinstance(value, float):
+        return _short(value).encode()
+    if isinstance(value, list):
         items: list[Any] = value
-        return b"".join(chr(item).encode() if type(item) is int else _to_chardata(item) for item in items)
+        return b"".join(map(_to_chardata, items))
     raise InvalidMessage(f"{value!r} has no string form")
 
 
 def _to_chardata(value: Any) -> bytes:
+    if type(value) is int:
+        if not 0 <= value <= sys.maxunicode:
+            raise InvalidMessage(f"{value} is no code point")
+        return chr(value).encode()
     if isinstance(value, str | list):
         return _to_string(value)
     raise InvalidMessage(f"{value!r} is no chardata")
+
+
+def _short(value: float) -> str:
+    """`float_to_binary(Float, [short])`: the shortest digits, with an exponent if that is shorter or the number is large."""
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    assert isinstance(exponent, int)
+    text = "".join(map(str, digits))
+    minus = "-" if sign else ""
+    scientific = f"{minus}{text[0]}.{text[1:] or '0'}e{exponent + len(text) - 1}"
+    if value == 0:
+        return f"{minus}0.0"
+    if abs(value) >= 1 << 53:
+        return scientific
+    point = len(text) + exponent
+    if exponent >= 0:
+        plain = f"{minus}{text}{'0' * exponent}.0"
+    elif point > 0:
+        plain = f"{minus}{text[:point]}.{text[point:]}"
+    else:
+        plain = f"{minus}0.{'0' * -point}{text}"
+    return plain if len(plain) <= len(scientific) else scientific
 
 
 V1_SERIALIZER: Final = V1()

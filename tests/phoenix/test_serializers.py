@@ -51,6 +51,27 @@ def test_v2_binary() -> None:
         V2_SERIALIZER.encode_reply({}, "2", "t", "ok", b"")
 
 
+@pytest.mark.parametrize(
+    ("ref", "text"),
+    [
+        (0.0, "0.0"), (-0.0, "-0.0"), (1.0, "1.0"), (1.5, "1.5"), (100.0, "100.0"), (1000.0, "1.0e3"), (123456.0, "123456.0"),
+        (1.2e6, "1.2e6"), (1e20, "1.0e20"), (1234567890123456789.0, "1.2345678901234568e18"),
+        (9007199254740991.0, "9007199254740991.0"), (9007199254740992.0, "9.007199254740992e15"), (0.001, "0.001"),
+        (0.0001, "0.0001"), (0.00001, "1.0e-5"), (0.00012345, "1.2345e-4"), (0.012345, "0.012345"), (-1e-10, "-1.0e-10"),
+        (5e-324, "5.0e-324"), (1.7976931348623157e308, "1.7976931348623157e308"),
+    ],
+)  # fmt: skip
+def test_a_number_in_a_binary_reply_is_written_as_erlang_writes_it(ref: float, text: str) -> None:
+    payload = V2_SERIALIZER.encode_reply(None, ref, "t", "ok", b"").payload
+    assert payload == bytes((1, 0, len(text), 1, 2)) + text.encode() + b"tok"
+
+
+@pytest.mark.parametrize("ref", [[-1], [0x110000], [1 << 80], [0xD800], [1.5], [None], [True], {}, [{}]])
+def test_what_has_no_string_form_is_no_ref_of_a_binary_reply(ref: Any) -> None:
+    with pytest.raises(ValueError):
+        V2_SERIALIZER.encode_reply(None, ref, "t", "ok", b"")
+
+
 def test_binary_refs_that_are_no_utf8_survive_and_never_become_json() -> None:
     message = V2_SERIALIZER.decode(b"\x00\x01\x01\x01\x01\xff\xfete", BINARY)
     reply = V2_SERIALIZER.encode_reply(message.join_ref, message.ref, message.topic, "ok", b"")
