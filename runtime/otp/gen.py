@@ -249,6 +249,20 @@ def resolve(dest: Dest) -> Cell | None:
     return current_engine().names.get(dest)  # type: ignore[arg-type]
 
 
+def not_there(dest: Dest, cell: Cell | None, timeout: float | None) -> Any:
+    """Why a request to `dest`, which resolves to None or to a dead process, fails.
+
+    With timeout 0 the DOWN of a dead process comes too late, as in OTP; a free name is known at once. A node that is not
+    distributed knows no other.
+    """
+    if cell is not None:
+        return "timeout" if timeout is not None and timeout <= 0 else "noproc"
+    match dest:
+        case (name, node) if name != "global" and node != current_engine().node_name:
+            return ("nodedown", node)
+    return "noproc"
+
+
 def lost(target: Any, reason: Any) -> Any:
     """The reason with which a call to an ended server fails: as in `gen:call`, "noconnection" becomes `{nodedown, Node}`."""
     if is_atom(reason, "noconnection"):
@@ -291,9 +305,7 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
             pending.wait_for(timeout)
         return pending
     if cell is None or cell.execution.mode == DEAD:
-        # With timeout 0 the DOWN of a dead process comes too late, as in OTP; a free name is known at once.
-        reason = "timeout" if cell is not None and timeout is not None and timeout <= 0 else "noproc"
-        return Failed(Exit((reason, CallSite("gen_server", "call", site))))
+        return Failed(Exit((not_there(dest, cell, timeout), CallSite("gen_server", "call", site))))
     if cell is scheduler.current:
         return Failed(Exit(("calling_self", CallSite("gen_server", "call", site))))
     pending = Call(cell, request, site, timeout is not None, scheduler.current)
@@ -367,7 +379,7 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
     check_timeout(timeout)
     cell = resolve(dest)
     if cell is None or cell.execution.mode == DEAD:
-        raise Exit("noproc" if cell is None or timeout is None or timeout > 0 else "timeout")
+        raise Exit(not_there(dest, cell, timeout))
     # As in OTP, {Name, Node} of another node is not resolved.
     there = cell if isinstance(cell, Cell) else dest
     site = CallSite("sys", "terminate", (there, reason, "infinity" if timeout is None else timeout))

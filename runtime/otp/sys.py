@@ -23,7 +23,7 @@ from runtime.core.reports import ancestors, module_of, text
 from runtime.core.scheduling import scheduler
 from runtime.core.signals import SystemMessage
 from runtime.otp.debug import DebugFunction, Sink, Statistics, TraceEvent, debug_of, own_debug
-from runtime.otp.gen import Dest, Failed, resolve
+from runtime.otp.gen import Dest, Failed, not_there, resolve
 from runtime.otp.gen_server import DEFAULT_TIMEOUT, Call, GenServer, stop
 from runtime.otp.proc_lib import SpecialProcess
 
@@ -75,7 +75,9 @@ def _ask(
     site = CallSite("sys", function, (dest, *args))
     cell = resolve(dest)
     if cell is None or cell.execution.mode == DEAD:
-        return Failed(Exit(("noproc", site)))
+        return Failed(Exit((not_there(dest, cell, timeout), site)))
+    if cell is scheduler.current:
+        return Failed(Exit(("calling_self", site)))
     if not isinstance(cell.actor, GenServer | SpecialProcess):
         if function in ("get_state", "get_status"):
             found = Failed(Exit("normal"))
@@ -83,8 +85,6 @@ def _ask(
             found.value = work(cell)
             return found
         return Failed(Error("badarg"))
-    if cell is scheduler.current:
-        return Failed(Exit(("calling_self", site)))
     request = kind(cell, None, site, True, scheduler.current, work=work)
     cell.add_monitor(request)
     if timeout is not None:

@@ -12,12 +12,14 @@ from runtime import (
     ChildSpec,
     DynamicSupervisor,
     Error,
+    Exit,
     GenServer,
     Ref,
     Registry,
     StateMachine,
     Supervisor,
     erlang,
+    gen_event,
     gen_server,
     state_machine,
     supervisor,
@@ -278,3 +280,48 @@ def test_a_simulation_reaches_by_exit_and_send_whom_call_reaches() -> None:
         assert registry.count() == 0
         with pytest.raises(Exception, match="noproc"):
             sim.exit("named", "kill")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda dest: gen_server.call(dest, None),
+        lambda dest: gen_server.call(dest, None, 0),
+        lambda dest: state_machine.call(dest, None),
+        lambda dest: supervisor.which_children(dest),
+        lambda dest: sys.get_state(dest),
+        lambda dest: gen_server.stop(dest),
+        lambda dest: gen_event.which_handlers(dest),
+    ],
+)
+def test_without_distribution_another_node_is_down(ask: Callable[[Any], Any]) -> None:
+    """As on `nonode@nohost`; a name that is free on this node is `noproc`."""
+
+    async def body() -> None:
+        for dest, why in (
+            (("server", "other@host"), ("nodedown", "other@host")),
+            (("server", erlang.NODE), "noproc"),
+        ):
+            with pytest.raises(Exit) as ended:
+                await ask(dest)
+            reason = ended.value.reason
+            assert reason == why or reason[0] == why
+
+    play(body)
+
+
+def test_sys_neither_asks_its_own_process_nor_waits_no_time_for_the_dead() -> None:
+    async def body() -> None:
+        dead = erlang.spawn(print)
+        await erlang.await_down(dead)
+        for ask, why in (
+            (lambda: sys.get_state(erlang.self_()), "calling_self"),
+            (lambda: sys.suspend(erlang.self_(), 0), "calling_self"),
+            (lambda: sys.get_state(dead, 0), "timeout"),
+            (lambda: sys.get_state(dead, 1), "noproc"),
+        ):
+            with pytest.raises(Exit) as ended:
+                await ask()
+            assert ended.value.reason[0] == why
+
+    play(body)
