@@ -213,6 +213,20 @@ class Cell(AsyncioTask, ActorReference, Exiting):
         pending = self.execution.pending_signals
         return pending if isinstance(pending, UnhandledSignals) else None
 
+    def handle_signals(self) -> None:
+        """The running process waits within a function, such as `process_info`. Raises Unwind if a signal ends it."""
+        pending = self.execution.pending_signals
+        if pending is UNSET:
+            return
+        if isinstance(pending, UnhandledSignals):
+            if not pending.fatal:
+                self.execution.pending_signals = UNSET
+                pending.handle()
+                return
+            pending = pending.fatal[0].reason
+        self.terminate(pending)
+        raise Unwind
+
     def mailbox_scanned(self) -> None:
         """A receive of the running process has scanned its whole mailbox."""
         unhandled = self.unhandled_signals()

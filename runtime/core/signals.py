@@ -171,6 +171,12 @@ class UnhandledSignals:
             monitor.owner.drop(monitor)
         self.exits.clear()
 
+    def tell_of(self, pid: Pid) -> bool:
+        """True if one of them is of the end of this process."""
+        return any(one.pid is pid for one in (*self.fatal, *self.exits)) or any(
+            one.target is pid for one in self.notified
+        )
+
     def handle(self) -> None:
         """The owner waits: it handles all these signals."""
         self.answered()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from runtime.core.engine import current_engine
-from runtime.core.exits import Error, Unwind
+from runtime.core.exits import Error
 from runtime.core.pid import Pid, Ref
 from runtime.core.scheduling import current_process, scheduler
 from runtime.nodes.node import Node
@@ -74,9 +74,8 @@ def disconnect_node(name: str) -> bool:
     """`erlang:disconnect_node/1`: False if it was not connected. A broken link may end the caller within this call."""
     me, caller = this_node(), scheduler.current
     done = me is not None and me.disconnect(name)
-    if caller is not None and caller.is_ending:
-        caller.terminate(caller.execution.pending_signals)
-        raise Unwind
+    if caller is not None:
+        caller.handle_signals()
     return done
 
 

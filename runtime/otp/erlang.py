@@ -118,7 +118,13 @@ def self_() -> Pid:
 
 def is_process_alive(pid: Pid) -> bool:
     """`erlang:is_process_alive/1`. Raises Error("badarg") for a process of another node."""
-    return _local(pid).execution.mode != DEAD
+    alive = _local(pid).execution.mode != DEAD
+    caller = scheduler.current
+    if not alive and caller is not None:
+        unhandled = caller.unhandled_signals()
+        if unhandled is not None and unhandled.tell_of(pid):
+            caller.handle_signals()
+    return alive
 
 
 def processes() -> list[Pid]:

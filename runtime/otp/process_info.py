@@ -12,6 +12,7 @@ from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.core.reports import ancestors, module_of
+from runtime.core.scheduling import scheduler
 from runtime.core.signals import Monitor
 from runtime.otp.group_leader import group_leader_of
 from runtime.otp.init_ack import StartReply
@@ -32,6 +33,9 @@ def process_info(pid: Pid, items: str | list[str] | None = None) -> Any:
     """
     if items is not None and not isinstance(items, str | list):
         raise Error("badarg")
+    caller = scheduler.current
+    if caller is not None and caller is not pid:
+        caller.handle_signals()
     found = _process_info(pid)
     if items is None:
         return found

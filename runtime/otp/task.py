@@ -39,7 +39,7 @@ class Task:
     def __init__(self, owner: Pid, mfa: Any) -> None:
         self.owner = owner
         self.mfa = mfa
-        self.pid: Pid = cast(Pid, None)  # both are set by `attach`
+        self.pid: Pid = cast(Pid, None)  # both are set by `started`
         self.ref: Monitor = cast(Monitor, None)
 
     def __repr__(self) -> str:
@@ -54,13 +54,12 @@ class Task:
             return message.ref is self.ref
         return isinstance(message, tuple) and len(message) == 2 and message[0] is self.ref
 
-    def attach(self, cell: Cell, link: bool) -> None:
-        """Sets the process of the task; the owner monitors it and, with `link`, is linked to it."""
-        owner = self.owner.cell
-        self.pid = cell
-        self.ref = owner.monitor(cell)
+    def started(self, pid: Pid, link: bool) -> None:
+        """Sets the process of the task; the owner, which runs, monitors it and, with `link`, is linked to it."""
         if link:
-            owner.link(cell)
+            erlang.link(pid)
+        self.pid = pid
+        self.ref = cast(Monitor, erlang.monitor(pid))
 
 
 class TaskProcess(FunctionProcess):
@@ -105,7 +104,7 @@ def async_(fn: Callable[..., Any], *args: Any) -> Task:
     """`Task.async/1,3`: runs `fn(*args)`, a function or an `async def`, in a process linked to the caller."""
     owner = _owner()
     task = Task(owner.pid, fn)
-    task.attach(owner.engine.spawn_actor(TaskProcess(task, fn, args), owner), True)
+    task.started(owner.engine.spawn_actor(TaskProcess(task, fn, args), owner), True)
     return task
 
 

@@ -91,9 +91,7 @@ async def _async(
     task = Task(owner.pid, fn)
     spec = ChildSpec(fn, (_start_task, (task, fn, args)), restart="temporary", shutdown=stop)
     pid = await dynamic_supervisor.start_child(sup, spec)
-    if link:
-        erlang.link(pid)
-    task.pid, task.ref = pid, erlang.monitor(pid)
+    task.started(pid, link)
     erlang.send(pid, task)
     return task
 

@@ -122,12 +122,19 @@ def test_unlink_after_exit(play: Any) -> None:
         (lambda pid: erlang.trap_exit(True), ("trapped", "x")),
         (lambda pid: (erlang.trap_exit(True), erlang.unlink(pid)), "still there"),
         (lambda pid: (erlang.trap_exit(True), erlang.trap_exit(False)), "x"),
+        (lambda pid: (erlang.is_process_alive(erlang.self_()), erlang.unlink(pid)), "still there"),
+        (lambda pid: (erlang.is_process_alive(pid), erlang.unlink(pid)), "x"),
+        (lambda pid: (erlang.process_info(erlang.self_()), erlang.unlink(pid)), "still there"),
+        (lambda pid: (erlang.process_info(pid), erlang.unlink(pid)), "x"),
         (lambda pid: erlang.exit(erlang.self_(), "mine"), "mine"),
         (lambda pid: exits.exit("mine"), "mine"),
     ],
 )
 def test_the_link_of_a_process_that_one_ends_acts_when_one_waits(play: Any, then: Any, end: Any) -> None:
-    """As OTP 25 does: until then the one that sent the signal may unlink, or begin to trap exits."""
+    """As OTP 25 does: until then the one that sent the signal may unlink, or begin to trap exits.
+
+    To ask whether it is alive, or for its state, is to wait for it.
+    """
 
     async def body() -> None:
         async def killer() -> None:
