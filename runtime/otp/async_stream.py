@@ -31,8 +31,9 @@ class StreamOptions:
 
     def __post_init__(self) -> None:
         check_timeout(self.timeout)
-        if self.max_concurrency < 1:  # no task would ever run, and the stream would spin
-            raise ValueError(f"max_concurrency: expected 1 or more, got {self.max_concurrency!r}")
+        most: Any = self.max_concurrency
+        if type(most) is not int or most < 1:  # no task would ever run, and the stream would spin
+            raise ValueError(f"max_concurrency: expected a whole number, 1 or more, got {most!r}")
         if self.on_timeout not in ("exit", "kill_task"):
             raise ValueError(f'on_timeout: expected "exit" or "kill_task", got {self.on_timeout!r}')
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
+from runtime.otp.exact_key import ExactDict
 from runtime.otp.gen import Call
 
 
@@ -47,7 +48,7 @@ class Debug:
     __slots__ = ("installed", "log", "statistics")
 
     def __init__(self) -> None:
-        self.installed: dict[Any, DebugFunction] = {}
+        self.installed: ExactDict[DebugFunction] = ExactDict()
         self.statistics: Statistics | None = None
         self.log: deque[TraceEvent] | None = None
 

@@ -56,7 +56,7 @@ class DynamicSupervisor(GenServer):
         """
         self._myRef.own_relations().trap_exit = True
         problem = check_flags(SupFlags(intensity=intensity, period=period))
-        if max_children is not None and (not isinstance(max_children, int) or max_children < 0):
+        if max_children is not None and (type(max_children) is not int or max_children < 0):
             problem = ("invalid_max_children", max_children)
         elif not isinstance(extra_arguments, list | tuple):
             problem = ("invalid_extra_arguments", extra_arguments)

@@ -1,4 +1,4 @@
-"""Keys with Erlang's equality: 1, 1.0 and True are three keys, while a Python dict holds them for one."""
+"""Erlang's equality `=:=`: 1, 1.0 and True are three terms, while Python holds them for one."""
 
 from __future__ import annotations
 
@@ -24,6 +24,28 @@ def exact(key: Any) -> Hashable:
         return (frozenset, frozenset(map(exact, key)))
     hash(key)
     return key
+
+
+def same(left: Any, right: Any) -> bool:
+    """`Left =:= Right`: equal, and of the same types, also inside tuples, lists and dicts. Need not be hashable."""
+    pairs: list[tuple[Any, Any]] = [(left, right)]
+    while pairs:  # no recursion: terms may be nested as deep as memory allows
+        left, right = pairs.pop()
+        if left is right:
+            continue
+        if type(left) is not type(right):
+            return False
+        if isinstance(left, tuple | list):
+            if len(left) != len(right):
+                return False
+            pairs += zip(left, right, strict=True)
+        elif isinstance(left, dict):
+            if left.keys() != right.keys():
+                return False
+            pairs += [(value, right[key]) for key, value in left.items()]
+        elif left != right:
+            return False
+    return True
 
 
 class ExactDict(MutableMapping[Any, V]):

@@ -30,6 +30,7 @@ from runtime.core.signals import ExitMessage
 from runtime.otp import gen_server
 from runtime.otp.callback import Raised, run
 from runtime.otp.erlang import self_
+from runtime.otp.exact_key import same
 from runtime.otp.gen import DEFAULT_TIMEOUT, Dest
 from runtime.otp.gen_server import From, GenServer, NoReply, Reply, start_actor
 from runtime.otp.send_request import RequestId
@@ -191,7 +192,7 @@ class Manager(GenServer):
     # ---- handlers
 
     def _find(self, handler: Any) -> _Handler | None:
-        return next((one for one in self.handlers if one.handler == handler), None)
+        return next((one for one in self.handlers if same(one.handler, handler)), None)
 
     def _add(self, handler: Any, args: Any, supervisor: Pid | None) -> Any:
         """Adds a handler at the front: "ok", or the result with which `init` refused."""

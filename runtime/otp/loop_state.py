@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 from typing import Any
 
 from runtime.core.process import Cell
 from runtime.core.signals import NeverRefused
 from runtime.core.timers import Timer
+from runtime.otp.exact_key import exact
 from runtime.otp.transition import (
     CancelTimeout,
     Event,
@@ -43,7 +45,7 @@ class LoopState:
         self.state = state
         self.queue: deque[tuple[Event, Any]] = deque()  # events to handle before the next message
         self.postponed: deque[tuple[Event, Any]] = deque()  # oldest first
-        self.timers: dict[Event, Expired] = {}
+        self.timers: dict[Hashable, Expired] = {}  # by their exact event
         self.modules: list[type] = []  # the stack of PushCallbackModule and PopCallbackModule
         # the actions of the current transition:
         self.postpone = False
@@ -56,20 +58,21 @@ class LoopState:
         As in gen_statem they are performed from the last to the first: of timers due at the same time the one of the last action
         fires first. Timeouts of 0 come in the order of their actions.
         """
-        actions: dict[Event, TimeoutAction] = {}
+        actions: dict[Hashable, TimeoutAction] = {}
         for action in reversed(self.timeouts):
-            actions.setdefault(timeout_event(action), action)
+            actions.setdefault(exact(timeout_event(action)), action)
         self.timeouts = []
         at_once: list[tuple[Event, Any]] = []
-        for event, action in actions.items():
+        for key, action in actions.items():
+            event = timeout_event(action)
             match action:
                 case (
                     CancelTimeout() | GenericTimeout(ms=None) | StateTimeout(ms=None) | EventTimeout(ms=None)
                 ):
                     self.cancel(event)
                 case UpdateTimeout(content=content):
-                    if event in self.timers:
-                        self.timers[event].content = content
+                    if key in self.timers:
+                        self.timers[key].content = content
                     else:
                         at_once.append((event, content))
                 case EventTimeout(ms=0) | StateTimeout(ms=0) | GenericTimeout(ms=0):
@@ -77,16 +80,16 @@ class LoopState:
                 case EventTimeout(ms=ms) | StateTimeout(ms=ms) | GenericTimeout(ms=ms):
                     assert ms is not None
                     self.cancel(event)
-                    self.timers[event] = expired = Expired(event, action.content)
+                    self.timers[key] = expired = Expired(event, action.content)
                     seconds = ms / 1000 - (cell.engine.now() if action.abs else 0)
                     expired.timer = cell.engine.call_later(max(0.0, seconds), cell.deliver, expired)
         for event, content in reversed(at_once):
             self.cancel(event)
-            self.timers[event] = Expired(event, content)
+            self.timers[exact(event)] = Expired(event, content)
 
     def cancel(self, event: Event) -> None:
         """Stops a timer; its `Expired` in the mailbox becomes void."""
-        expired = self.timers.pop(event, None)
+        expired = self.timers.pop(exact(event), None)
         if expired is not None and expired.timer is not None:
             expired.timer.cancel()
 
@@ -94,10 +97,10 @@ class LoopState:
         """The next event to handle before any message: a queued one, else a timeout of 0; None if there is none."""
         if self.queue:
             return self.queue.popleft()
-        for event, expired in self.timers.items():
+        for key, expired in self.timers.items():
             if expired.timer is None:
-                del self.timers[event]
-                return event, expired.content
+                del self.timers[key]
+                return expired.event, expired.content
         return None
 
     def change(self) -> None:

@@ -68,7 +68,7 @@ class PartitionSupervisor(Supervisor):
 
 def partition_of(key: Any, partitions: int) -> int:
     """The partition that serves a key: an integer modulo the number of partitions, anything else by a stable hash."""
-    if isinstance(key, int):
+    if isinstance(key, int) and not isinstance(key, bool):
         return abs(key) % partitions
     return zlib.crc32(repr(key).encode()) % partitions
 

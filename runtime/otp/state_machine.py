@@ -35,6 +35,7 @@ from runtime.core.scheduling import current_process
 from runtime.core.signals import ExitMessage, SystemMessage
 from runtime.otp import gen_server
 from runtime.otp.callback import Ignore, Raised, Stop, completed, own, run
+from runtime.otp.exact_key import exact, same
 from runtime.otp.gen import CallRequest, Cast, Dest, Failed
 from runtime.otp.gen_server import Call, From, GenServer, cast, stop
 from runtime.otp.init_ack import StartError, StartReply
@@ -131,9 +132,9 @@ class StateMachine(GenServer):
         if type(message) is Cast:
             return self._loop(("cast", message.request))
         if type(message) is Expired:
-            if machine.timers.get(message.event) is not message:
+            if machine.timers.get(exact(message.event)) is not message:
                 return None
-            del machine.timers[message.event]
+            del machine.timers[exact(message.event)]
             return self._loop((message.event, message.content))
         if isinstance(message, SystemMessage):
             return self._system(message)
@@ -208,7 +209,7 @@ class StateMachine(GenServer):
                 raise Exit(reason)
             case _:
                 raise Error(("bad_return_from_state_function", result))
-        changed = machine.state != old
+        changed = not same(machine.state, old)
         if self.state_enter and (changed or isinstance(result, InitialState | RepeatState)):
             await self._enter(old)
         if machine.postpone and event is not None:
@@ -234,7 +235,7 @@ class StateMachine(GenServer):
                     return
                 case KeepState() | RepeatState():
                     self._act(result.actions, entering=True)
-                case NextState() if result.state == machine.state:
+                case NextState() if same(result.state, machine.state):
                     self._act(result.actions, entering=True)
                 case Stop(reason=reason):
                     raise Exit(reason)
@@ -307,7 +308,7 @@ class StateMachine(GenServer):
         machine = self._machine
         if machine is None:
             return {}
-        timeouts = [(event, expired.content) for event, expired in machine.timers.items()]
+        timeouts = [(expired.event, expired.content) for expired in machine.timers.values()]
         return {"timeouts": timeouts, "postponed": list(machine.postponed)}
 
     def _replace_state(self, change: Callable[[Any], Any]) -> Any:

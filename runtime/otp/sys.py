@@ -244,8 +244,11 @@ async def trace(
 ) -> None:
     """`sys:trace/2`: passes the next `n` TraceEvents (None: all) to `sink`, a function or a pid.
 
-    A function that raises is removed. `key` identifies the trace: a second one with the same key replaces the first.
+    A function that raises is removed. `key` identifies the trace: a second one with the same key replaces the first. Raises
+    Error("badarg") if `n` is not a number of events, 1 or more.
     """
+    if n is not None:
+        _check_count(n)
 
     def work(cell: Cell) -> None:
         own_debug(cell).installed[key] = DebugFunction(sink, n)
@@ -316,8 +319,10 @@ async def statistics(
     """`sys:statistics/2,3`: True starts counting and False stops it, both return "ok"; "get" returns the counts.
 
     Counts are a dict of start_time and current_time (seconds since 1970), reductions (messages handled), messages_in and
-    messages_out; or "no_statistics" if counting is off.
+    messages_out; or "no_statistics" if counting is off. Raises Error("badarg") for another flag.
     """
+    if flag not in (True, False, "get") or isinstance(flag, int | float) is not isinstance(flag, bool):
+        raise Error("badarg")
 
     def work(cell: Cell) -> Any:
         debug = own_debug(cell)
@@ -343,7 +348,12 @@ async def statistics(
 
 
 async def log(dest: Dest, size: int | None = 10, timeout: float | None = DEFAULT_TIMEOUT) -> None:
-    """`sys:log/2`: keeps the last `size` events for `get_log`; None switches it off."""
+    """`sys:log/2`: keeps the last `size` events for `get_log`; None switches it off.
+
+    Raises Error("badarg") if `size` is not 1 or more.
+    """
+    if size is not None:
+        _check_count(size)
 
     def work(cell: Cell) -> None:
         debug = own_debug(cell)
@@ -379,6 +389,11 @@ async def log_to_file(dest: Dest, path: str | None, timeout: float | None = DEFA
 
     await trace(dest, None, write, timeout, key="log_to_file")
     return "ok"
+
+
+def _check_count(count: Any) -> None:
+    if type(count) is not int or count < 1:
+        raise Error("badarg")
 
 
 def _append(path: str, line: str) -> None:

@@ -17,8 +17,10 @@ from runtime.core.engine import current_engine
 from runtime.core.exits import Error
 from runtime.core.pid import Pid
 from runtime.otp import erlang
+from runtime.otp.exact_key import same
 from runtime.phoenix.endpoint import local_broadcast
 from runtime.phoenix.json_library import EncodeError
+from runtime.phoenix.string_chars import to_string
 from runtime.phoenix.tracker import AlreadyTracked, BadReturn, NoPresence, Tracker, copied
 from runtime.phoenix.tracker_pool import TrackerPool
 from runtime.phoenix.tracker_shard import Diff, Options
@@ -58,11 +60,11 @@ class Presence(Tracker):
         return self.fetch(topic, _group(self._state.entries(topic)))
 
     def get_by_key(self, topic: str, key: Hashable) -> Any:
-        there = [entry for entry in self._state.entries(topic) if entry.key == key]
+        there = [entry for entry in self._state.entries(topic) if same(entry.key, key)]
         if not there:
             return _nothing() if inspect.iscoroutinefunction(self.fetch) else []
         found = self.fetch(topic, _group(there))
-        return _awaited(found, str(key)) if inspect.isawaitable(found) else found[str(key)]
+        return _awaited(found, to_string(key)) if inspect.isawaitable(found) else found[to_string(key)]
 
     # ---- the callbacks
 
@@ -136,7 +138,7 @@ async def _nothing() -> list[Any]:
 def _group(entries: Iterable[TrackerEntry]) -> State:
     grouped: State = {}
     for entry in entries:
-        grouped.setdefault(str(entry.key), {"metas": []})["metas"].append(copied(entry.meta))
+        grouped.setdefault(to_string(entry.key), {"metas": []})["metas"].append(copied(entry.meta))
     return grouped
 
 

@@ -70,7 +70,9 @@ class PubSub(GenServer):
         self._hook = self._exited
 
     def subscribe(self, topic: str, pid: Pid | None = None, metadata: Any = None) -> None:
-        """`subscribe/3`: subscribes a process, by default the caller, to a topic."""
+        """`subscribe/3`: subscribes a process, by default the caller, to a topic. Raises TypeError if that is no string."""
+        if type(topic) is not str:
+            raise _no_topic(topic)
         if pid is None:
             if scheduler.current is None:
                 raise RuntimeError("subscribe() outside of a process needs a pid")
@@ -93,7 +95,12 @@ class PubSub(GenServer):
             self._holders[pid] = [held, (topic, subscription)]
 
     def unsubscribe(self, topic: str, pid: Pid | None = None) -> None:
-        """`unsubscribe/2`: removes all subscriptions of a process, by default the caller, to a topic."""
+        """`unsubscribe/2`: removes all subscriptions of a process, by default the caller, to a topic.
+
+        Raises TypeError if that is no string.
+        """
+        if type(topic) is not str:
+            raise _no_topic(topic)
         if pid is None:
             if scheduler.current is None:
                 raise RuntimeError("unsubscribe() outside of a process needs a pid")
@@ -188,6 +195,10 @@ class PubSub(GenServer):
     def format_status(self) -> Any:
         topics, subscriptions = self.count()
         return {"topics": topics, "subscriptions": subscriptions}
+
+
+def _no_topic(topic: Any) -> TypeError:
+    return TypeError(f"a topic must be a string, got {topic!r}")
 
 
 def whereis(name: str | PubSub) -> PubSub:

@@ -7,12 +7,11 @@ closes with code 1011.
 from __future__ import annotations
 
 import re
-import sys
-from decimal import Decimal
 from typing import Any, Final
 
 from runtime.phoenix import json_library
 from runtime.phoenix.messages import BINARY, TEXT, Broadcast, Frame, Message
+from runtime.phoenix.string_chars import to_string
 
 _PUSH: Final = 0
 _REPLY: Final = 1
@@ -129,60 +128,14 @@ def _decode_binary(data: bytes) -> Message:
 
 
 def _binary(kind: int, fields: tuple[Any, ...], payload: bytes) -> Frame:
-    texts = [_to_string(field) for field in fields]
+    try:
+        texts = [to_string(field).encode("utf-8", "surrogateescape") for field in fields]
+    except ValueError as error:
+        raise InvalidMessage(str(error)) from None
     for text in texts:
         if len(text) > 255:
             raise InvalidMessage("a ref, topic or event of a binary message must be at most 255 bytes")
     return Frame(BINARY, bytes((kind, *map(len, texts))) + b"".join(texts) + payload)
-
-
-def _to_string(value: Any) -> bytes:
-    """Elixir's `to_string/1` for the possible values of a ref."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape")
-    if value is None:
-        return b""
-    if isinstance(value, bool):
-        return b"true" if value else b"false"
-    if isinstance(value, int):
-        return str(value).encode()
-    if isinstance(value, float):
-        return _short(value).encode()
-    if isinstance(value, list):
-        items: list[Any] = value
-        return b"".join(map(_to_chardata, items))
-    raise InvalidMessage(f"{value!r} has no string form")
-
-
-def _to_chardata(value: Any) -> bytes:
-    if type(value) is int:
-        if not 0 <= value <= sys.maxunicode:
-            raise InvalidMessage(f"{value} is no code point")
-        return chr(value).encode()
-    if isinstance(value, str | list):
-        return _to_string(value)
-    raise InvalidMessage(f"{value!r} is no chardata")
-
-
-def _short(value: float) -> str:
-    """`float_to_binary(Float, [short])`: the shortest digits, with an exponent if that is shorter or the number is large."""
-    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
-    assert isinstance(exponent, int)
-    text = "".join(map(str, digits))
-    minus = "-" if sign else ""
-    scientific = f"{minus}{text[0]}.{text[1:] or '0'}e{exponent + len(text) - 1}"
-    if value == 0:
-        return f"{minus}0.0"
-    if abs(value) >= 1 << 53:
-        return scientific
-    point = len(text) + exponent
-    if exponent >= 0:
-        plain = f"{minus}{text}{'0' * exponent}.0"
-    elif point > 0:
-        plain = f"{minus}{text[:point]}.{text[point:]}"
-    else:
-        plain = f"{minus}0.{'0' * -point}{text}"
-    return plain if len(plain) <= len(scientific) else scientific
 
 
 V1_SERIALIZER: Final = V1()

@@ -29,6 +29,7 @@ from runtime.nodes import codec
 from runtime.otp import erlang
 from runtime.otp.callback import NoReply, Raised
 from runtime.otp.child_spec import ChildSpec
+from runtime.otp.exact_key import same
 from runtime.otp.gen_server import GenServer
 from runtime.phoenix import pubsub as pubsubs
 from runtime.phoenix.pubsub import PubSub
@@ -183,7 +184,9 @@ class Tracker(GenServer):
 
     def get_by_key(self, topic: str, key: Hashable) -> Any:
         """As `TrackerPool.get_by_key`."""
-        return [(entry.pid, copied(entry.meta)) for entry in self._state.entries(topic) if entry.key == key]
+        return [
+            (entry.pid, copied(entry.meta)) for entry in self._state.entries(topic) if same(entry.key, key)
+        ]
 
     def graceful_permdown(self) -> None:
         """As `TrackerPool.graceful_permdown`, for this shard; it ends with reason "normal"."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+from runtime.otp.exact_key import exact
+
 Replica = tuple[str, int]  # name of the node, and vsn of the start
 Clocks = dict[Replica, int]
 Meta = dict[str, Any]
@@ -127,7 +129,7 @@ class State:
         self._tick()
         self._over(entry)
         held = self._own[entry.pid]
-        del held[entry.topic, entry.key]
+        del held[entry.topic, exact(entry.key)]
         if not held:
             del self._own[entry.pid]
         self._drop(entry)
@@ -135,7 +137,7 @@ class State:
     def own(self, pid: Any, topic: str, key: Hashable) -> TrackerEntry | None:
         """An own presence, or None."""
         held = self._own.get(pid)
-        return None if held is None else held.get((topic, key))
+        return None if held is None else held.get((topic, exact(key)))
 
     def of_pid(self, pid: Any) -> list[TrackerEntry]:
         """All own presences of a process, oldest first."""
@@ -148,7 +150,7 @@ class State:
     def _add_own(self, pid: Any, topic: str, key: Hashable, meta: Meta) -> TrackerEntry:
         clock = self._tick()
         entry = TrackerEntry(topic, pid, key, meta, self.replica, clock)
-        self._own.setdefault(pid, {})[topic, key] = entry
+        self._own.setdefault(pid, {})[topic, exact(key)] = entry
         self._add(entry)
         self._entries[self.replica, clock] = entry
         return entry
@@ -315,15 +317,17 @@ class State:
     def _add(self, entry: TrackerEntry) -> None:
         self._held[entry.replica][entry.clock] = entry
         there = self._topics.setdefault(entry.topic, {})
-        older = there.get((entry.pid, entry.key))
+        place = entry.pid, exact(entry.key)
+        older = there.get(place)
         # Through another replica an old join may arrive after the update that has replaced it.
         if older is None or older.clock < entry.clock or older.replica != entry.replica:
-            there[entry.pid, entry.key] = entry  # keeps the position: lists are in order of arrival
+            there[place] = entry  # keeps the position: lists are in order of arrival
 
     def _drop(self, entry: TrackerEntry) -> None:
         there = self._topics[entry.topic]
-        if there.get((entry.pid, entry.key)) is entry:
-            del there[entry.pid, entry.key]
+        place = entry.pid, exact(entry.key)
+        if there.get(place) is entry:
+            del there[place]
             if not there:
                 del self._topics[entry.topic]
 

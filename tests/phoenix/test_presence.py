@@ -175,3 +175,30 @@ def test_refs_come_from_the_engine() -> None:
 
     assert refs(3) == refs(3), "two runs under one seed are the same"
     assert len(set(refs(3))) == 3 and refs(3) != refs(4)
+
+
+def test_keys_that_are_no_strings_are_written_as_elixir_writes_them() -> None:
+    async def body() -> None:
+        who, _endpoint = await started()
+        pid = member()
+        for key, text in ((1, "1"), (True, "true"), (1.0, "1.0"), (None, ""), (1e20, "1.0e20")):
+            who.track(pid, "room", key, {})
+            assert list((await next_diff())[1]["joins"]) == [text]
+        assert list(who.list("room")) == ["1", "true", "1.0", "", "1.0e20"]
+        who.untrack(pid, "room", True)
+        assert list(who.list("room")) == ["1", "1.0", "", "1.0e20"]
+        assert len(who.get_by_key("room", 1)["metas"]) == 1 and who.get_by_key("room", True) == []
+
+    play(body)
+
+
+def test_a_topic_is_a_string() -> None:
+    async def body() -> None:
+        _who, endpoint = await started()
+        topic: Any
+        for topic in (5, None, ["room"]):
+            for function in (endpoint.subscribe, endpoint.unsubscribe):
+                with pytest.raises(TypeError, match="a topic must be a string"):
+                    function(topic)
+
+    play(body)

@@ -25,6 +25,7 @@ from runtime import (
     supervisor,
     sys,
     task,
+    task_supervisor,
 )
 from runtime.otp.gen_server import NoReply, Reply
 from runtime.otp.state_machine import InitialState, KeepState, RepeatState
@@ -97,6 +98,12 @@ BADARG: dict[str, Callable[[Any], Any]] = {
     "receive(inf)": lambda _: erlang.receive(timeout=INF),
     "await_many(nan)": lambda _: task.await_many([], NAN),
     "start_child(42)": lambda _: supervisor.start_child(42, None),
+    "log(0)": lambda pid: sys.log(pid, 0),
+    "log(nan)": lambda pid: sys.log(pid, NAN),  # type: ignore[arg-type]
+    "trace(-1)": lambda pid: sys.trace(pid, -1, print),
+    "trace('x')": lambda pid: sys.trace(pid, "x", print),  # type: ignore[arg-type]
+    "statistics('on')": lambda pid: sys.statistics(pid, "on"),  # type: ignore[arg-type]
+    "statistics(1)": lambda pid: sys.statistics(pid, 1),  # type: ignore[arg-type]
 }
 
 
@@ -173,6 +180,18 @@ def test_a_period_is_finite() -> None:
                 await Supervisor.start_link([], period=period)
             with pytest.raises(Exception, match="invalid_period"):
                 await DynamicSupervisor.start_link(period=period)
+
+    play(body)
+
+
+@pytest.mark.parametrize("count", [NAN, INF, 0, -1, 1.5, True, "2"])
+def test_a_count_is_a_whole_number(count: Any) -> None:
+    async def body() -> None:
+        with pytest.raises(ValueError, match="max_concurrency"):
+            task_supervisor.async_stream(None, [1], lambda item: item, max_concurrency=count)
+        if count != 0 or count is True:  # no child at all is a bound, too
+            with pytest.raises(Exception, match="invalid_max_children"):
+                await DynamicSupervisor.start_link(max_children=count)
 
     play(body)
 
