@@ -118,7 +118,7 @@ class Exiting(Linked):
                 self.caused_exit(source, reason)
             else:
                 self.deliver(ExitMessage(source, reason))
-        elif not is_atom(reason, "normal") or (source is self and not linked):
+        elif not is_atom(reason, "normal") or (scheduler.current is self and not linked):
             if linked and self._is_unhandled(source):
                 self.caused_exit(source, reason)
             else:

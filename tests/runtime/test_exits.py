@@ -11,11 +11,15 @@ import pytest
 
 from runtime.core import reports
 from runtime.core.exits import NEWEST, OLDEST, Error, Exit, Stack, Throw
-from runtime.otp import erlang
+from runtime.otp import erlang, timer
 from runtime.otp.erlang import TIMEOUT, Down, ExitMessage
 from runtime.otp.gen_server import GenServer, Stop
 from runtime.otp.state_machine import InitialState, StateMachine
 from runtime.testing.simulation import Simulation
+
+
+async def idle() -> None:
+    await erlang.receive(lambda _message: False)
 
 
 def ending(how: Any) -> Any:
@@ -219,3 +223,24 @@ def test_a_stack_of_a_recursion_has_a_bounded_length() -> None:
         shown = str(Stack(error.__traceback__))
     assert shown.count(", in ") == OLDEST + NEWEST
     assert "(162 calls left out)" in shown and shown.endswith("raise ValueError\n")
+
+
+def test_normal_from_outside_of_processes_ends_nobody(play: Any) -> None:
+    """As from any other process; only a process that sends it to itself ends by it."""
+
+    async def body() -> None:
+        pid, ref = erlang.spawn(idle, monitor=True)
+        timer.exit_after(1, pid, "normal")
+        await erlang.sleep(5)
+        assert erlang.is_process_alive(pid)
+        timer.exit_after(1, pid, "shutdown")
+        assert (await erlang.receive(timeout=1000)) == erlang.Down(ref, pid, "shutdown")
+
+        async def ends_itself() -> None:
+            erlang.exit(erlang.self_(), "normal")
+            await idle()
+
+        pid, ref = erlang.spawn(ends_itself, monitor=True)
+        assert (await erlang.receive(timeout=1000)) == erlang.Down(ref, pid, "normal")
+
+    play(body)
