@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
-from runtime.core.exits import Error, Exit
+from runtime.core.exits import CallSite, Error, Exit
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.otp import gen_server
@@ -119,8 +119,8 @@ async def resize(sup: Dest, partitions: int) -> int:
 
 
 def partitions(sup: Dest) -> int:
-    """`PartitionSupervisor.partitions/1`. Raises Exit("noproc") if it does not run."""
+    """`PartitionSupervisor.partitions/1`. Raises Exit(("noproc", CallSite)) if it does not run."""
     cell = gen_server.resolve(sup)
     if cell is None or cell.execution.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
-        raise Exit("noproc")
+        raise Exit(("noproc", CallSite("PartitionSupervisor", "partitions", (sup,))))
     return cell.actor.partitions

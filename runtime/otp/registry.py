@@ -257,7 +257,9 @@ class Registry:
     # ---- the callbacks of a `via` module
 
     def whereis_name(self, key: Hashable) -> Pid | None:
-        """The process with a unique key, or None."""
+        """The process with a unique key, or None. Raises Error("badarg") in a duplicate registry, as for a `via` name of one."""
+        if not self.unique:
+            raise Error("badarg")
         entries = self._entries.get(exact(key))
         return entries[0][0] if entries else None
 

@@ -236,7 +236,8 @@ async def yield_many(
     """`Task.yield_many/2`: pairs of task and result as of `yield_`, after at most `timeout` ms in all.
 
     With `limit` it returns once as many tasks are done. By `on_timeout` the others continue ("nothing"), or are ignored or
-    killed; their result is None. Raises ValueError for an invalid option.
+    killed; their result is None. So is that of a task that is listed again, since it answers once. Raises ValueError for an
+    invalid option.
     """
     if on_timeout not in ("nothing", "ignore", "kill_task"):
         raise ValueError(f'on_timeout: expected "nothing", "ignore" or "kill_task", got {on_timeout!r}')
@@ -244,7 +245,7 @@ async def yield_many(
         raise ValueError(f"limit: expected a whole number, 1 or more, got {limit!r}")
     left = _time_left(timeout)
     results: dict[Task, Any] = {}
-    waiting = list(dict.fromkeys(tasks))
+    waiting = list(tasks)
     for task in waiting:
         _check_owner(task)
     while waiting and (limit is None or len(results) < limit):
@@ -261,11 +262,13 @@ async def yield_many(
             erlang.demonitor(task.ref, flush=True)
             results[task] = ("ok", message[1])
     for task in waiting:
+        if task in results:
+            continue  # it is listed twice
         if on_timeout == "kill_task":
             results[task] = await shutdown(task, "brutal_kill")
         elif on_timeout == "ignore":
             results[task] = await ignore(task)
-    return [(task, results.get(task)) for task in tasks]
+    return [(task, results.pop(task, None)) for task in tasks]
 
 
 async def ignore(task: Task) -> tuple[Literal["ok", "exit"], Any] | None:

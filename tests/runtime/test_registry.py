@@ -176,3 +176,18 @@ def test_what_elixirs_registry_has() -> None:
             unique.register("x", pid=pid)
 
     play(body)
+
+
+def test_a_duplicate_registry_names_no_process() -> None:
+    async def body() -> None:
+        registry = Registry(keys="duplicate")
+        registry.register("k", 1)
+        for ask in (
+            lambda: registry.whereis_name("k"),
+            lambda: gen_server.whereis(registry.via("k")),
+            lambda: registry.send("k", "x"),
+        ):
+            with pytest.raises(Error, match="badarg"):
+                ask()
+
+    play(body)

@@ -112,6 +112,17 @@ def test_yield_may_be_asked_again(play: Any) -> None:
     play(body)
 
 
+def test_a_task_that_is_listed_twice_answers_once(play: Any) -> None:
+    async def body() -> None:
+        one = task.async_(double, 1)
+        assert await task.yield_many([one, one], 10) == [(one, ("ok", 2)), (one, None)]
+        two, slow = task.async_(double, 2), task.async_(forever)
+        expected = [(two, ("ok", 4)), (two, None), (slow, None)]
+        assert await task.yield_many([two, two, slow], 10, on_timeout="kill_task") == expected
+
+    play(body)
+
+
 def test_shutdown(play: Any) -> None:
     async def stubborn() -> None:
         erlang.trap_exit(True)
