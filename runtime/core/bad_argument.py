@@ -39,6 +39,12 @@ class WrongValue(_BadArgument, ValueError):
     """`badarg`: an argument of the right type with a value that is not allowed."""
 
 
+def check_callable(name: str, function: Any) -> None:
+    """Raises Error("badarg") if the argument `name` is no function; the process that would have called it never sees it."""
+    if not callable(function):
+        raise bad_argument(name, "a function", function, ())
+
+
 def bad_argument(name: str, expected: str, value: Any, kinds: type | tuple[type, ...]) -> Error:
     """The exception to raise for an invalid argument; `kinds` are the allowed types."""
     line = f"{name}: expected {expected}, got {shown(value)} (badarg)"

@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import isroutine
 from typing import TYPE_CHECKING, Any
 
 from runtime.core import telemetry
+from runtime.core.actor import FunctionProcess
 from runtime.core.exits import Reported, Stack
 from runtime.core.secret_text import mask
 
@@ -89,10 +91,11 @@ def text(value: Any, how: Callable[[Any], str] = repr) -> str:
 
 def module_of(actor: Any) -> str:
     """`module:Class` of an actor, or `module:function` of a plain process."""
-    target = getattr(actor, "_fn", None) or type(actor)
-    if not hasattr(target, "__qualname__"):  # a callable object
+    target = actor._fn if isinstance(actor, FunctionProcess) else type(actor)  # pyright: ignore[reportPrivateUsage] - of this package
+    if not isroutine(target) and not isinstance(target, type):  # a callable object
         target = type(target)
-    return f"{target.__module__}:{target.__qualname__}"
+    module = getattr(target, "__module__", None) or "builtins"  # a method of a built-in type has none
+    return f"{module}:{target.__qualname__}"
 
 
 def ancestors(cell: Cell) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from inspect import iscoroutine
 from typing import Any, Literal
 
+from runtime.core.bad_argument import check_callable
 from runtime.core.pid import Pid
 from runtime.otp import gen_server
 from runtime.otp.gen import DEFAULT_TIMEOUT, Dest
@@ -77,21 +78,25 @@ async def start_link(
     function: Function, *args: Any, name: Any = None, timeout: float | None = None
 ) -> Pid | None:
     """`Agent.start_link/2`: an agent with the value `function(*args)`, linked to the caller. Raises StartError."""
+    check_callable("function", function)
     return await start_actor(Agent(), (function, args), link=True, name=name, timeout=timeout)
 
 
 async def start(function: Function, *args: Any, name: Any = None, timeout: float | None = None) -> Pid | None:
     """`Agent.start/2`: as start_link, without the link."""
+    check_callable("function", function)
     return await start_actor(Agent(), (function, args), link=False, name=name, timeout=timeout)
 
 
 async def get(agent: Dest, function: Function, *args: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
     """`Agent.get/3`: returns `function(value, *args)`."""
+    check_callable("function", function)
     return await gen_server.call(agent, _Apply("get", function, args), timeout)
 
 
 async def update(agent: Dest, function: Function, *args: Any, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
     """`Agent.update/3`: sets the value to `function(value, *args)`. Returns "ok"."""
+    check_callable("function", function)
     return await gen_server.call(agent, _Apply("update", function, args), timeout)
 
 
@@ -99,11 +104,13 @@ async def get_and_update(
     agent: Dest, function: Function, *args: Any, timeout: float | None = DEFAULT_TIMEOUT
 ) -> Any:
     """`Agent.get_and_update/3`: `function(value, *args)` returns `(result, new value)`; any other result ends the agent."""
+    check_callable("function", function)
     return await gen_server.call(agent, _Apply("get_and_update", function, args), timeout)
 
 
 def cast(agent: Dest, function: Function, *args: Any) -> None:
     """`Agent.cast/2`: as update, without waiting."""
+    check_callable("function", function)
     gen_server.cast(agent, _Apply("update", function, args))
 
 

@@ -24,6 +24,7 @@ from runtime.otp.init_ack import StartError
 STRATEGIES: Final = ("one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one")
 RESTARTS: Final = ("permanent", "transient", "temporary")
 AUTO_SHUTDOWNS: Final = ("never", "any_significant", "all_significant")
+TYPES: Final = ("worker", "supervisor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +104,20 @@ class Child:
         return isinstance(self.pid, Pid) and is_process_alive(self.pid)
 
 
+def _is_one_of(value: Any, names: tuple[str, ...]) -> bool:
+    """Whether it is one of these atoms. Safe for values that define `__eq__`: a wrong spec must not end a supervisor."""
+    return isinstance(value, str) and value in names
+
+
 def check_flags(flags: SupFlags) -> Any:
     """None if the flags are valid, else OTP's error reason."""
-    if flags.strategy not in STRATEGIES:
+    if not _is_one_of(flags.strategy, STRATEGIES):
         return ("invalid_strategy", flags.strategy)
     if not isinstance(flags.intensity, int) or isinstance(flags.intensity, bool) or flags.intensity < 0:
         return ("invalid_intensity", flags.intensity)
     if not is_duration(flags.period) or flags.period == 0:
         return ("invalid_period", flags.period)
-    if flags.auto_shutdown not in AUTO_SHUTDOWNS:
+    if not _is_one_of(flags.auto_shutdown, AUTO_SHUTDOWNS):
         return ("invalid_auto_shutdown", flags.auto_shutdown)
     return None
 
@@ -130,20 +136,21 @@ def check_childspec(spec: Any, auto_shutdown: str, significance: bool = True) ->
         and isinstance(start[1], tuple | list)
     ):
         return ("invalid_mfa", spec.start)
-    if spec.restart not in RESTARTS:
+    if not _is_one_of(spec.restart, RESTARTS):
         return ("invalid_restart_type", spec.restart)
     problem = _check_significant(spec, auto_shutdown) if significance else None
     if problem is not None:
         return problem
-    if spec.type not in ("worker", "supervisor"):
+    if not _is_one_of(spec.type, TYPES):
         return ("invalid_child_type", spec.type)
     shutdown = spec.shutdown
     if not (
-        shutdown in (None, "brutal_kill", "infinity")
+        shutdown is None
+        or _is_one_of(shutdown, ("brutal_kill", "infinity"))
         or (isinstance(shutdown, int) and not isinstance(shutdown, bool) and shutdown >= 0)
     ):
         return ("invalid_shutdown", shutdown)
-    if spec.modules != "dynamic" and not isinstance(spec.modules, tuple | list):
+    if not isinstance(spec.modules, tuple | list) and not is_atom(spec.modules, "dynamic"):
         return ("invalid_modules", spec.modules)
     if spec.backoff is not None and (problem := spec.backoff.problem()) is not None:
         return ("invalid_backoff", problem)
@@ -164,7 +171,7 @@ def hashable(key: Any) -> bool:
     """True if the key is hashable, as child ids must be."""
     try:
         hash(key)
-    except TypeError:
+    except Exception:  # of the caller's class: it must not end the supervisor
         return False
     return True
 

@@ -43,9 +43,16 @@ def same(left: Any, right: Any) -> bool:
             if left.keys() != right.keys():
                 return False
             pairs += [(value, right[key]) for key, value in left.items()]
-        elif left != right:
+        elif not _equal(left, right):
             return False
     return True
+
+
+def _equal(left: Any, right: Any) -> bool:
+    try:
+        return bool(left == right)
+    except Exception:  # of a class that cannot be compared: no term is another one then
+        return False
 
 
 class ExactDict(MutableMapping[Any, V]):

@@ -277,7 +277,7 @@ def _why(result: Any) -> Any:
 
 def _started(handler: Any, args: Any) -> tuple[Any, EventHandler | None]:
     """Creates and initialises a handler: ("ok", instance), or (result, None) if `init` refused."""
-    kind = handler[0] if isinstance(handler, tuple) else handler
+    kind: Any = handler[0] if isinstance(handler, tuple) and len(handler) == 2 else handler
     instance = run(kind)
     result = run(instance.init, args) if isinstance(instance, EventHandler) else instance
     if result is None or result == "ok":

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NoReturn
 
 from runtime.core.actor import FunctionProcess
+from runtime.core.bad_argument import check_callable
 from runtime.core.durations import check_timeout
 from runtime.core.engine import current_engine
 from runtime.core.exits import Exit
@@ -83,16 +84,19 @@ class SpecialProcess(FunctionProcess):
 
 def spawn(fn: Callable[..., Any], *args: Any) -> Pid:
     """`proc_lib:spawn/1,3`: spawns a process without waiting for it."""
+    check_callable("fn", fn)
     return current_engine().spawn_actor(SpecialProcess(fn, args), scheduler.current)
 
 
 def spawn_link(fn: Callable[..., Any], *args: Any) -> Pid:
     """`proc_lib:spawn_link/1,3`: as `spawn`, linked to the caller."""
+    check_callable("fn", fn)
     return current_engine().spawn_actor(SpecialProcess(fn, args), current_process(), True)
 
 
 def spawn_monitor(fn: Callable[..., Any], *args: Any) -> tuple[Pid, Ref]:
     """`proc_lib:spawn_opt/2,4` with `monitor`: as `spawn`, monitored by the caller."""
+    check_callable("fn", fn)
     parent = current_process()
     cell = current_engine().spawn_actor(SpecialProcess(fn, args), parent)
     return cell, parent.monitor(cell)
@@ -145,6 +149,7 @@ async def _start(
     watched: list[Ref] | None,
 ) -> Any:
     check_timeout(timeout)
+    check_callable("fn", fn)
     parent = scheduler.current
     linked = link and parent is not None
     actor = SpecialProcess(fn, args)

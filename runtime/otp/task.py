@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, cast
 
 from runtime.core import signals
 from runtime.core.actor import FunctionProcess
+from runtime.core.bad_argument import check_callable
 from runtime.core.durations import check_timeout
 from runtime.core.engine import current_engine
 from runtime.core.exits import CallSite, Exit, is_atom
@@ -102,6 +103,7 @@ def _owner() -> Cell:
 
 def async_(fn: Callable[..., Any], *args: Any) -> Task:
     """`Task.async/1,3`: runs `fn(*args)`, a function or an `async def`, in a process linked to the caller."""
+    check_callable("fn", fn)
     owner = _owner()
     task = Task(owner.pid, fn)
     task.started(owner.engine.spawn_actor(TaskProcess(task, fn, args), owner), True)
@@ -140,12 +142,14 @@ def callers_of(cell: Cell | None) -> list[Pid]:
 
 def start(fn: Callable[..., Any], *args: Any) -> Pid:
     """`Task.start/1,3`: starts a task that is neither awaited nor linked."""
+    check_callable("fn", fn)
     caller = scheduler.current
     return current_engine().spawn_actor(Unawaited(fn, args, callers_of(caller)), caller)
 
 
 async def start_link(fn: Callable[..., Any], *args: Any) -> Pid:
     """`Task.start_link/1,3`: as `start`, linked to the caller; can be the `start` of a ChildSpec."""
+    check_callable("fn", fn)
     caller = scheduler.current
     return current_engine().spawn_actor(Unawaited(fn, args, callers_of(caller)), caller, caller is not None)
 

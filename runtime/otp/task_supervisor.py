@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final, Literal
 
+from runtime.core.bad_argument import check_callable
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid
 from runtime.core.scheduling import scheduler
@@ -85,6 +86,7 @@ async def _start_function(fn: Callable[..., Any], args: tuple[Any, ...], callers
 async def _async(
     sup: Dest, fn: Callable[..., Any], args: tuple[Any, ...], link: bool, stop: int | str = 5000
 ) -> Task:
+    check_callable("fn", fn)
     owner = scheduler.current
     if owner is None:
         raise RuntimeError("a task needs an owner: this works only inside a process")
@@ -113,6 +115,7 @@ async def start_child(
     sup: Dest, fn: Callable[..., Any], *args: Any, restart: str = "temporary", shutdown: int | str = 5000
 ) -> Pid:
     """`Task.Supervisor.start_child/3`: a task that is not awaited. With `restart="transient"` it is restarted after a crash."""
+    check_callable("fn", fn)
     start = (_start_function, (fn, args, callers_of(scheduler.current)))
     spec = ChildSpec(fn, start, restart=restart, shutdown=shutdown)
     pid = await dynamic_supervisor.start_child(sup, spec)
@@ -170,6 +173,8 @@ def async_stream_nolink(
 
 
 def _starter(sup: Dest | None, fn: Callable[[Any], Any], link: bool) -> Callable[[Any], Awaitable[Task]]:
+    check_callable("fn", fn)
+
     async def start(item: Any) -> Task:
         return async_unsupervised(fn, item) if sup is None else await _async(sup, fn, (item,), link)
 

@@ -18,9 +18,11 @@ from runtime import (
     Registry,
     StateMachine,
     Supervisor,
+    agent,
     erlang,
     gen_event,
     gen_server,
+    proc_lib,
     state_machine,
     supervisor,
     sys,
@@ -98,6 +100,18 @@ BADARG: dict[str, Callable[[Any], Any]] = {
     "receive(inf)": lambda _: erlang.receive(timeout=INF),
     "await_many(nan)": lambda _: task.await_many([], NAN),
     "start_child(42)": lambda _: supervisor.start_child(42, None),
+    "async_(5)": lambda _: task.async_(wrong),
+    "task.start('x')": lambda _: task.start("x"),  # type: ignore[arg-type]
+    "task.start_link(5)": lambda _: task.start_link(5),  # type: ignore[arg-type]
+    "async_nolink(5)": lambda pid: task_supervisor.async_nolink(pid, 5),  # type: ignore[arg-type]
+    "start_child(5)": lambda pid: task_supervisor.start_child(pid, 5),  # type: ignore[arg-type]
+    "async_stream(5)": lambda _: task_supervisor.async_stream(None, [1], 5),  # type: ignore[arg-type]
+    "agent.start(5)": lambda _: agent.start(5),  # type: ignore[arg-type]
+    "agent.get(5)": lambda pid: agent.get(pid, 5),  # type: ignore[arg-type]
+    "agent.update(5)": lambda pid: agent.update(pid, 5),  # type: ignore[arg-type]
+    "agent.cast(5)": lambda pid: agent.cast(pid, 5),  # type: ignore[arg-type]
+    "proc_lib.start(5)": lambda _: proc_lib.start(5),  # type: ignore[arg-type]
+    "proc_lib.spawn(None)": lambda _: proc_lib.spawn(None),  # type: ignore[arg-type]
     "log(0)": lambda pid: sys.log(pid, 0),
     "log(nan)": lambda pid: sys.log(pid, NAN),  # type: ignore[arg-type]
     "trace(-1)": lambda pid: sys.trace(pid, -1, print),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import Any
 
@@ -165,3 +166,57 @@ def test_child_spec_takes_the_options_of_the_start_function_and_names_what_is_no
         TypeError, match=r"GenServer\.child_spec: there is no option 'color': it takes .*shutdown, .*timeout"
     ):
         GenServer.child_spec(color="red")
+
+
+class Unhashable:
+    def __hash__(self) -> int:
+        raise RuntimeError("no hash")
+
+
+class Incomparable:
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("not comparable")
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize(
+    ("field", "make"),
+    [
+        ("id", Unhashable), ("id", list), ("restart", Incomparable), ("restart", list), ("shutdown", Incomparable),
+        ("shutdown", dict),
+        ("type", Incomparable), ("modules", Incomparable), ("significant", Incomparable), ("start", Incomparable),
+    ],
+)  # fmt: skip
+def test_a_wrong_spec_of_whatever_class_ends_no_supervisor(field: str, make: type) -> None:
+    async def body() -> None:
+        for start in (Supervisor.start_link, DynamicSupervisor.start_link):
+            sup = await start() if start is DynamicSupervisor.start_link else await Supervisor.start_link([])
+            spec = ChildSpec(**{"id": "db", "start": (Server.start_link, (1,)), field: make()})
+            if (
+                field != "significant" or start is not DynamicSupervisor.start_link
+            ):  # which does not look at it
+                with contextlib.suppress(StartError):
+                    assert (await supervisor.start_child(sup, spec))[0] == "error"
+            assert erlang.is_process_alive(sup)
+            if field == "id" and start is not DynamicSupervisor.start_link:
+                for function in (
+                    supervisor.terminate_child,
+                    supervisor.delete_child,
+                    supervisor.restart_child,
+                ):
+                    assert await function(sup, make()) == ("error", "not_found")
+
+    play(body)
+
+
+@pytest.mark.parametrize("field", ["strategy", "auto_shutdown", "intensity", "period"])
+def test_flags_of_whatever_class_are_invalid(field: str) -> None:
+    async def body() -> None:
+        for make in (Incomparable, list):
+            with pytest.raises(StartError) as caught:
+                await Supervisor.start_link([], **{field: make()})
+            assert caught.value.reason[0] == "supervisor_data"
+            assert caught.value.reason[1][0] == f"invalid_{field}"
+
+    play(body)

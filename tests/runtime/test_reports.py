@@ -76,12 +76,22 @@ class Callable:
         raise ValueError("of an object")
 
 
-@pytest.mark.parametrize("function", [Callable(), partial(int, "x"), 5, None])
+class Unreadable(Callable):
+    def __bool__(self) -> bool:
+        raise RuntimeError("no truth value")
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("no attributes")
+
+
+@pytest.mark.parametrize(
+    "function", [Callable, Unreadable, lambda: partial(int, "x"), lambda: int.__add__, lambda: len]
+)
 def test_a_report_of_whatever_was_to_run_ends_nobody_else(
     function: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def body() -> None:
-        pid = task.start(function)
+        pid = task.start(function())
         reason = await erlang.await_down(pid, 1000)
         assert isinstance(reason[0], (ValueError, TypeError))
 
