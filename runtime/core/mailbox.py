@@ -8,7 +8,7 @@ assume that `match` is a guard: a pure function of the message and of the values
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType, NoneType
 from typing import Any, Final
@@ -20,7 +20,8 @@ Key = tuple[Any, ...]
 Pattern = tuple[Key, list[Ref]]  # see `pattern`
 
 LONG: Final = 64  # messages; scanning a shorter mailbox is cheaper than remembering
-_REMEMBERED: Final = 8  # patterns, and references, of one mailbox
+_REMEMBERED: Final = 8  # patterns of one mailbox
+_MARKED: Final = 32  # references of one mailbox
 _CONSTANT: Final = (str, int, float, bytes, NoneType, type, Pid)
 _FIXED: Final = (*_CONSTANT, Ref, FunctionType, BuiltinFunctionType, ModuleType)
 
@@ -47,9 +48,9 @@ def _shift(positions: dict[Any, int], index: int) -> None:
             positions[key] = position - 1
 
 
-def _remember(positions: dict[Any, int], key: Any, position: int) -> None:
+def _remember(positions: dict[Any, int], key: Any, position: int, most: int) -> None:
     positions.pop(key, None)
-    if len(positions) >= _REMEMBERED:
+    if len(positions) >= most:
         del positions[next(iter(positions))]
     positions[key] = position
 
@@ -99,9 +100,9 @@ class Mailbox(deque[Any]):
     def __init__(self) -> None:
         self.skips: _Skips | None = None
 
-    def take(self, match: Match) -> tuple[Any, ...]:
-        """Removes the first message that matches and returns it in a tuple; `()` if there is none."""
-        index = self.find(match)
+    def take(self, match: Match, start: int = 0) -> tuple[Any, ...]:
+        """Removes the first message from `start` on that matches and returns it in a tuple; `()` if there is none."""
+        index = self.find(match, start)
         return () if index < 0 else (self.remove_at(index),)
 
     def find(self, match: Match, start: int = 0) -> int:
@@ -132,7 +133,14 @@ class Mailbox(deque[Any]):
 
     def mark(self, ref: Ref, turn: int) -> None:
         """Sets a receive marker: the process has just made `ref`, so no message that is here contains it."""
-        _remember(self._valid(turn).after, ref, len(self))
+        _remember(self._valid(turn).after, ref, len(self), _MARKED)
+
+    def older_than(self, refs: Sequence[Ref], turn: int) -> int:
+        """How many messages, from the first, are known to be older than all of these references."""
+        skips = self.skips
+        if skips is None or skips.turn != turn or not refs:
+            return 0
+        return min(skips.after.get(ref, 0) for ref in refs)
 
     def _valid(self, turn: int) -> _Skips:
         skips = self.skips
@@ -140,8 +148,8 @@ class Mailbox(deque[Any]):
             skips = self.skips = _Skips(turn)
         return skips
 
-    def first_unknown(self, wanted: Pattern | None, turn: int) -> int:
-        """How many messages a receive with this pattern may skip.
+    def first_unknown(self, wanted: Pattern | None, turn: int, refs: Sequence[Ref] = ()) -> int:
+        """How many messages a receive with this pattern, or of messages with one of `refs`, may skip.
 
         They were refused by this pattern, or by one that differs in its references only and are older than the references of
         both: a message cannot contain a younger reference, and references differ by identity alone.
@@ -153,13 +161,14 @@ class Mailbox(deque[Any]):
             self.skips = None
             return 0
         skips.turn = turn
+        older = self.older_than(refs, turn)
         if wanted is None or not skips.refused:
-            return 0
-        key, refs = wanted
+            return older
+        key, own = wanted
         known = skips.refused.get(key, 0)
-        for ref in refs:
+        for ref in own:
             known = min(known, skips.after.get(ref, 0))
-        return known
+        return max(known, older)
 
     def refused(self, wanted: Pattern, count: int, turn: int) -> None:
         """Remembers that a match of this pattern has refused the first `count` messages."""
@@ -167,4 +176,4 @@ class Mailbox(deque[Any]):
         key, refs = wanted
         for ref in refs:
             count = min(count, skips.after.get(ref, 0))
-        _remember(skips.refused, key, count)
+        _remember(skips.refused, key, count, _REMEMBERED)

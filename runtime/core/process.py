@@ -124,10 +124,15 @@ class Cell(AsyncioTask, ActorReference, Exiting):
             assert mailbox is not None
             mailbox.extend(messages[1:])
 
-    def take(self, match: Match) -> tuple[Any, ...]:
-        """Removes the first message that matches and returns it in a tuple; `()` if there is none."""
+    def take(self, match: Match, ref: Ref | None = None) -> tuple[Any, ...]:
+        """Removes the first message that matches and returns it in a tuple; `()` if there is none.
+
+        With `ref` only messages that contain it match: older ones are skipped.
+        """
         mailbox = self.execution.mailbox
-        return mailbox.take(match) if mailbox else ()
+        if not mailbox:
+            return ()
+        return mailbox.take(match, 0 if ref is None else mailbox.older_than((ref,), self.reductions))
 
     def take_while(self, match: Match, most: int) -> list[Any]:
         """Removes the messages before the first that does not match, `most` at most, and returns them."""

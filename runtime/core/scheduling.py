@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -17,7 +17,7 @@ from runtime.core.mailbox import LONG, Pattern, pattern
 
 if TYPE_CHECKING:
     from runtime.core.eager_task import EagerTask
-    from runtime.core.pid import Pid
+    from runtime.core.pid import Pid, Ref
     from runtime.core.process import Cell
 
 TURN_MESSAGES: Final = 64  # the most that a process handles in one turn
@@ -111,14 +111,17 @@ class PendingReply(Wait, Struct, kw_only=True, eq=False):
 
 
 class Receive(Wait):
-    """A selective receive. A message that does not match is not tested again."""
+    """A selective receive. A message that does not match is not tested again, nor one that is older than all of `refs`."""
 
-    __slots__ = ("fired", "match", "timeout")
+    __slots__ = ("fired", "match", "refs", "timeout")
     on_message = True
 
-    def __init__(self, match: Callable[[Any], bool] | None, timeout: float | None) -> None:
+    def __init__(
+        self, match: Callable[[Any], bool] | None, timeout: float | None, refs: Sequence[Ref] = ()
+    ) -> None:
         self.match = match
         self.timeout = timeout
+        self.refs = refs
         self.fired = False
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -137,7 +140,7 @@ class Receive(Wait):
         mailbox = execution.mailbox
         if mailbox and mailbox.skips is not None:
             wanted = pattern(match)
-            seen = known = mailbox.first_unknown(wanted, turn)
+            seen = known = mailbox.first_unknown(wanted, turn, self.refs)
         try:
             if turn % TURN_MESSAGES == 0:
                 yield None  # other processes get a turn even if there are always messages

@@ -122,7 +122,9 @@ class UnhandledSignals:
         if monitor in self.notified:
             self.notified.remove(monitor)
             return bool(
-                monitor.owner.take(lambda message: isinstance(message, Down) and message.ref is monitor)
+                monitor.owner.take(
+                    lambda message: isinstance(message, Down) and message.ref is monitor, monitor
+                )
             )
         if monitor in self.requested:
             self.requested.remove(monitor)

@@ -101,7 +101,7 @@ class _Stream:
             return
         first = next(iter(self.running.values()))  # all have the same timeout: the oldest expires first
         left = None if first.deadline is None else max(0.0, first.deadline - erlang.monotonic_time())
-        message = await erlang.receive(self._is_ours, left)
+        message = await erlang.receive(self._is_ours, left, refs=tuple(self.running))
         if message is TIMEOUT:
             await self._too_late(first)
         elif isinstance(message, Down):
@@ -168,5 +168,5 @@ def detach(owner: Cell, task: Task) -> None:
     def is_of_task(message: Any) -> bool:
         return task.is_message(message) or (isinstance(message, ExitMessage) and message.pid is task.pid)
 
-    while owner.take(is_of_task):
+    while owner.take(is_of_task, task.ref):
         pass

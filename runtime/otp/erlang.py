@@ -7,7 +7,7 @@ work on the default engine; the others raise RuntimeError. All times are millise
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import Any, Final, Literal, overload
 
@@ -262,7 +262,7 @@ def demonitor(ref: Ref, flush: bool = False, info: bool = False) -> bool:
         if isinstance(ref, AliasMonitor):
             ref.removed()
     elif flush and isinstance(ref, Monitor) and ref.owner is caller:
-        caller.take(lambda message: isinstance(message, Down) and message.ref is ref)
+        caller.take(lambda message: isinstance(message, Down) and message.ref is ref, ref)
     if info:
         return found
     return True
@@ -338,15 +338,19 @@ def unalias(ref: Ref) -> bool:
     return True
 
 
-def receive(match: Callable[[Any], bool] | None = None, timeout: float | None = None) -> Awaitable[Any]:
+def receive(
+    match: Callable[[Any], bool] | None = None, timeout: float | None = None, *, refs: Sequence[Ref] = ()
+) -> Awaitable[Any]:
     """Selective receive: waits for a message that `match` accepts (None: any), removes it from the mailbox and returns it.
 
     The other messages stay, in order. After `timeout` ms (None: infinity, 0: do not wait) the result is `TIMEOUT`. `match` must
     be a guard: a pure function of the message and of the values it closes over. A message that it has refused is not tested
     again, nor by a match with the same code and constants; a match on a new reference skips messages that are older.
+
+    `refs` says that only messages with one of these references match: those older than all of them are never tested.
     """
     check_receive_timeout(timeout)
-    return Receive(match, None if timeout is None else timeout / 1000)
+    return Receive(match, None if timeout is None else timeout / 1000, refs)
 
 
 # ---- names

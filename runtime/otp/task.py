@@ -173,7 +173,7 @@ async def await_(task: Task, timeout: float | None = DEFAULT_TIMEOUT) -> Any:
     its result is dropped; if the exception ends the caller, the link ends the task.
     """
     _check_owner(task)
-    message = await erlang.receive(task.is_message, timeout)
+    message = await erlang.receive(task.is_message, timeout, refs=(task.ref,))
     if isinstance(message, tuple):
         erlang.demonitor(task.ref, flush=True)
         return message[1]
@@ -189,12 +189,11 @@ async def await_many(tasks: Sequence[Task], timeout: float | None = DEFAULT_TIME
     for task in tasks:
         _check_owner(task)
     left = _time_left(timeout)
+    refs = [task.ref for task in tasks]
     values: dict[Task, Any] = {}
     while len(values) < len(set(tasks)):
         # The first to arrive: a failure must not wait for a slow task.
-        message = await erlang.receive(
-            lambda message: any(task.is_message(message) for task in tasks), left()
-        )
+        message = await erlang.receive(_is_of(tasks), left(), refs=refs)
         if isinstance(message, tuple):
             task = next(task for task in tasks if task.ref is message[0])
             values[task] = message[1]
@@ -205,6 +204,10 @@ async def await_many(tasks: Sequence[Task], timeout: float | None = DEFAULT_TIME
         reason = lost(message.pid.cell, message.reason) if isinstance(message, Down) else "timeout"
         raise Exit((reason, CallSite("Task", "await_many", (tuple(tasks), timeout))))
     return [values[task] for task in tasks]
+
+
+def _is_of(tasks: Sequence[Task]) -> Callable[[Any], bool]:
+    return lambda message: any(task.is_message(message) for task in tasks)
 
 
 def _time_left(timeout: float | None) -> Callable[[], float | None]:
@@ -221,7 +224,7 @@ async def yield_(
 ) -> tuple[Literal["ok", "exit"], Any] | None:
     """`Task.yield/2`: `("ok", value)`, `("exit", reason)`, or None after `timeout` ms; the task then continues."""
     _check_owner(task)
-    message = await erlang.receive(task.is_message, timeout)
+    message = await erlang.receive(task.is_message, timeout, refs=(task.ref,))
     if message is TIMEOUT:
         return None
     if isinstance(message, Down):
@@ -253,9 +256,7 @@ async def yield_many(
     for task in waiting:
         _check_owner(task)
     while waiting and (limit is None or len(results) < limit):
-        message = await erlang.receive(
-            lambda message: any(task.is_message(message) for task in waiting), left()
-        )
+        message = await erlang.receive(_is_of(waiting), left(), refs=[task.ref for task in waiting])
         if message is TIMEOUT:
             break
         task = next(task for task in waiting if task.is_message(message))
@@ -282,7 +283,7 @@ async def ignore(task: Task) -> tuple[Literal["ok", "exit"], Any] | None:
     that has arrived stays in the mailbox.
     """
     _check_owner(task)
-    message = await erlang.receive(task.is_message, 0)
+    message = await erlang.receive(task.is_message, 0, refs=(task.ref,))
     owner = _owner()
     owner.unlink(task.pid)
     erlang.demonitor(task.ref, flush=True)
@@ -314,7 +315,7 @@ async def shutdown(
     finally:
         if killer is not None:
             killer.cancel()
-    message = await erlang.receive(task.is_message, 0)
+    message = await erlang.receive(task.is_message, 0, refs=(task.ref,))
     erlang.demonitor(task.ref, flush=True)
     if isinstance(message, tuple):
         return ("ok", message[1])
