@@ -2,7 +2,8 @@
 
 They talk on one topic of the PubSub. A writer says that it follows the feed when it starts and when a node comes: those that do
 need no NOTIFY, which would cost the database a lock and them a query. A writer that has collided with another says when
-it has something to write. Nothing depends on any of it: a message that is lost costs a collision, or a poll of the head.
+it has something to write, unless its last commit said so (`turns`). Nothing depends on any of it: a message that is lost costs a
+collision, or a poll of the head.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from runtime.nodes import codec, net_kernel
 from runtime.phoenix.pubsub import whereis
 
 TOPIC = "ledger:writers"
+DECLINE_MS = 3.0  # for who was just answered to write again, before a node lets those behind it go first
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Wish:
     wanted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Decline:
+    """A writer's own: time to leave the line if it has nothing to write and others wait for it."""
+
+
 codec.register(Follows)
 codec.register(Wish)
 
@@ -50,7 +57,10 @@ class OtherWriters:
         self._now = now
         self._node = net_kernel.node()
         self._turns = Turns(self._node)
-        self._announced = False  # that this node is in line
+        self._told = False  # that this node is in line
+        self._expected = False  # the others have it in line since its last commit
+        self._wrote = False  # since its turn began
+        self._declines = False  # `Decline` is on its way
         self._servers: dict[str, str] = {}  # node -> the id of its server
         self._inform()
         with suppress(Error):  # no PubSub: a writer without channels, in tests
@@ -78,35 +88,56 @@ class OtherWriters:
                 self._servers.pop(node, None)
         self._inform()
 
-    def wrote(self, node: str) -> None:
-        """Another node has committed."""
-        self._turns.end(node)
+    def wrote(self, node: str, rows: int) -> None:
+        """Another node has committed so many rows."""
+        self._turns.wrote(node, rows > 1, self._now())
 
     def wait(self) -> float:
         """This node has something to write: the milliseconds to wait for its turn at most, 0 if it has come."""
         now = self._now()
         if self._turns.want(now):
-            self._announced = True
-            self._publish(Wish(self._node, True))
+            self._tell()
         return self._turns.wait(now) * 1000
+
+    def rest(self) -> None:
+        """This node has nothing to write: if others wait for it, they are let go in a moment."""
+        if not self._declines and self._turns.is_awaited(self._now()):
+            self._declines = True
+            erlang.send_after(DECLINE_MS, erlang.self_(), Decline())
+
+    def decline(self, idle: bool) -> None:
+        """At `Decline`: the moment is over."""
+        self._declines = False
+        if idle and self._turns.is_awaited(self._now()):
+            self._leave()
 
     def collided(self) -> None:
         """Another node moved the head first."""
         self._turns.collided(self._now())
-        if not self._announced:
-            self._announced = True
-            self._publish(Wish(self._node, True))
+        if not self._told:
+            self._tell()
 
-    def committed(self) -> None:
-        """This node has written, and has said so by `Committed`."""
-        self._announced = False
+    def committed(self, rows: int) -> None:
+        """This node has written so many rows, and has said so by `Committed`."""
+        self._told, self._expected, self._wrote = False, rows > 1, True
+        self._turns.wrote(self._node, self._expected, self._now())
 
     def end(self) -> None:
         """This node's turn is over."""
+        if self._wrote:
+            self._wrote = False
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
         self._turns.end(self._node)
-        if self._announced:  # in line for the others, who have received no commit
-            self._announced = False
+        if self._told or self._expected:  # in line for the others, who have received no commit
+            self._told = self._expected = False
             self._publish(Wish(self._node, False))
+
+    def _tell(self) -> None:
+        self._told = True
+        self._publish(Wish(self._node, True))
 
     def _inform(self) -> None:
         server_state().informed = tuple(self._servers.values())

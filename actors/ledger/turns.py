@@ -4,14 +4,28 @@ Two batches that follow one head collide: the database takes the first, and the 
 writes among others queues in line. This is the queue of Lamport's mutual exclusion without its acknowledgements: a hint, which
 may be wrong (two nodes begin at once, a message is late). Then batches collide, and nothing else happens: the database decides.
 
-Each node keeps the line in the order in which it hears of wishes, its own among them. A node waits for those who were in line
-before it; as whoever waits has heard of the other's wish before it had its own, they never wait for each other in a circle.
+Each node keeps the line in the order in which it hears of wishes and commits, its own among them. A node waits for those who were
+in line before it; as whoever waits has heard of the other's wish before it had its own, they never wait for each other in a
+circle. Who has written several rows at once is expected to write again, and is the last in line without a further message; if it
+is the first then and has nothing to write, it says so.
 """
 
 from __future__ import annotations
 
+from math import inf
+
 PATIENCE = 0.2  # seconds for the turn of one node: one that hangs, or whose link is cut one way, is not waited for longer
-QUIET = 1.0  # seconds without a collision, after which a node no longer tells that it writes
+QUIET = 1.0  # seconds without a collision, after which a node no longer tells that it writes; or after which none is expected
+
+
+class _Place:
+    """A node's place in line: since when it is the first, None before; and until when it is expected."""
+
+    __slots__ = ("since", "until")
+
+    def __init__(self, until: float) -> None:
+        self.since: float | None = None
+        self.until = until
 
 
 class Turns:
@@ -19,37 +33,49 @@ class Turns:
 
     def __init__(self, me: str) -> None:
         self._me = me
-        self._line: dict[str, float | None] = {}  # node -> since when it is the first in line
+        self._line: dict[str, _Place] = {}
         self._crowded_until = 0.0
 
     def want(self, now: float) -> bool:
         """This node has something to write; it stays in line until `end`. True: the others are to be told."""
+        self._drop_unexpected(now)
         if self._me in self._line:
             return False
         if self._line:
             self._crowded_until = now + QUIET
-        self._line[self._me] = None
+        self._line[self._me] = _Place(inf)
         return now < self._crowded_until
 
     def wait(self, now: float) -> float:
         """0 if it is this node's turn, else the seconds after which to ask again if nothing is heard."""
-        for node, since in list(self._line.items()):
+        for node, place in list(self._line.items()):
             if node == self._me:
                 return 0.0
-            if since is None:
-                self._line[node] = since = now
-            left = since + PATIENCE - now
+            if place.since is None:
+                place.since = now
+            left = place.since + PATIENCE - now
             if left > 0:
                 return left
             del self._line[node]
         return 0.0
 
+    def is_awaited(self, now: float) -> bool:
+        """True if this node is the first in line, and others are behind it."""
+        self._drop_unexpected(now)
+        return len(self._line) > 1 and next(iter(self._line)) == self._me
+
     def collided(self, now: float) -> None:
         """Another node was faster than this one: from now on they tell each other."""
         self._crowded_until = now + QUIET
 
+    def wrote(self, node: str, again: bool, now: float) -> None:
+        """A node, or this one, has written, and is expected to do so again or not."""
+        self._line.pop(node, None)
+        if again:
+            self._line[node] = _Place(now + QUIET)
+
     def end(self, node: str) -> None:
-        """A node has written, or has nothing to write any more, or is gone."""
+        """A node has nothing to write any more, or is gone."""
         self._line.pop(node, None)
 
     def wished(self, node: str, now: float) -> None:
@@ -57,4 +83,8 @@ class Turns:
         if self._me in self._line:
             self._crowded_until = now + QUIET
         self._line.pop(node, None)
-        self._line[node] = None
+        self._line[node] = _Place(inf)
+
+    def _drop_unexpected(self, now: float) -> None:
+        for node in [node for node, place in self._line.items() if place.until <= now]:
+            del self._line[node]

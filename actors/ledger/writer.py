@@ -46,7 +46,7 @@ from actors.ledger.batch import (
 )
 from actors.ledger.feed import Committed
 from actors.ledger.gathering import Gathering
-from actors.ledger.other_writers import Follows, OtherWriters, Wish
+from actors.ledger.other_writers import Decline, Follows, OtherWriters, Wish
 from actors.ledger.refusals import Refusals
 from actors.ledger.server import Heard, Moved, Prepared, prepare
 from actors.ledger.server import head as ledger_head
@@ -105,6 +105,7 @@ class DbWriter(GenServer):
         self.others = None if alone else OtherWriters(pubsub, self.now)
         self.gathering = Gathering(MAX_BATCH, self.now)
         self.flush_timer: Any = None
+        self.flush_due = 0.0  # when it comes
 
     # ---- messages
 
@@ -133,6 +134,8 @@ class DbWriter(GenServer):
             case Follows() | Wish() | ("nodeup" | "nodedown", _) if self.others is not None:
                 self.others.take(message)
                 self._turns_changed()
+            case Decline() if self.others is not None:
+                self.others.decline(idle=not self.waiting)
             case HeadMoved(seq):
                 position = server_state().ledger_position
                 return self._catch_up(seq) if position is None or seq > position else None
@@ -153,18 +156,25 @@ class DbWriter(GenServer):
         """Whether what waits is to be written now; if not, `FlushBatch` comes again, at the latest when `Gathering` is over."""
         if not self.waiting:
             return False
-        wait = self.gathering.wait(len(self.waiting)) * 1000
-        if not wait and self.others is not None:
-            wait = self.others.wait()
+        wait = 0.0 if self.others is None else self.others.wait()
+        wait = wait or self.gathering.wait(len(self.waiting)) * 1000
         if wait:
+            self._flush_within(wait)
+        return not wait
+
+    def _flush_within(self, ms: float) -> None:
+        now = self.now()
+        due = now + ms / 1000
+        if not now < self.flush_due <= due:  # a timer that comes earlier looks anew
             if self.flush_timer is not None:
                 erlang.cancel_timer(self.flush_timer)
-            self.flush_timer = erlang.send_after(wait, self.me, _FLUSH_BATCH)
-        return not wait
+            self.flush_timer, self.flush_due = erlang.send_after(ms, self.me, _FLUSH_BATCH), due
 
     def _turns_changed(self) -> None:
         if self.waiting:  # behind what is in the mailbox: it joins the batch
             erlang.send(self.me, _FLUSH_BATCH)
+        elif self.others is not None:
+            self.others.rest()
 
     async def _flush(self) -> NoReply:
         """Write a batch. What is left waits with those who come meanwhile, so that they have their turn, too."""
@@ -299,7 +309,7 @@ class DbWriter(GenServer):
         if self.head is not None and committed.head.seq > self.head.seq:
             self.head = committed.head
         if self.others is not None:
-            self.others.wrote(committed.node)
+            self.others.wrote(committed.node, committed.head.seq - committed.after)
             self._turns_changed()
         try:
             await ledger_feed.receive(self.connection.get, self.pubsub, committed)
@@ -332,7 +342,7 @@ class DbWriter(GenServer):
             numbered = zip(rows, range(seq + 1, seq + len(rows) + 1), strict=True)
             ledger_feed.publish(self.pubsub, numbered, prepared.after)
             if self.others is not None:
-                self.others.committed()
+                self.others.committed(len(rows))
         # Else the database went away in between: the next catch-up publishes these as well, in order.
 
     async def _hear_others(self, until: int) -> None:
