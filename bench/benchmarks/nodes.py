@@ -2,7 +2,8 @@
 
 The nodes of a commit are two processes of its own bench/node_peers.py on one NATS server. Beside them in turns two nodes of
 Erlang (bench/peers/nodes_erlang.erl) and a Ray worker, where they are installed: CPU of both ends. The last rows are a real
-`bitnexus serve` with `--nodes 1` and 2 under the same clients, whose own CPU is a row: on few cores it is taken from the servers.
+`bitnexus serve` with `--nodes 1` and 2 under the same clients, whose own CPU is a row: on few cores it is taken from the servers,
+and rates say little. What a node could carry on a core of its own follows from the CPU of the servers.
 """
 
 from __future__ import annotations
@@ -18,24 +19,29 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import uvloop
 
 from bench.benchmarks.runtime import ERLANG, printed
+from bench.benchmarks.sockets import phoenix
 from bench.bitnexus import BitNexus
 from bench.figures import Row
 from bench.http_load import Connection, connect, request
 from bench.process import Clock, tree
 from bench.revision import ROOT, Revision
 from bench.run import Lacks, Run, Task
+from bench.socket_load import Client
 
 PROGRAM = "bench.node_peers"
 SUBSCRIBERS = 1000
 CLIENTS, POSTS = 32, 4000
+PAGE, PAGES = 20, 4000
+SOCKETS, WRITERS, EVENTS = 1000, 4, 60
 BROADCASTS, DELIVERED = 20_000, 200
 TALK = {"send": 20_000, "call": 4_000, "calls": 16_000}  # units of each
 CPU = "us CPU"
@@ -59,11 +65,19 @@ DELIVERED_ROWS = (
 
 def carried(nodes: int) -> tuple[Row, ...]:
     """The rows of `bitnexus serve --nodes N`."""
-    what = f"POST, 32 clients, --nodes {nodes}"
-    return (
-        Row(f"{what}: servers and NATS", CPU),
-        Row(f"{what}: the clients themselves", CPU),
-        Row(f"{what}: requests a second", "/s", wall_clock=True, more_is_better=True),
+    works = {
+        f"POST, {CLIENTS} clients": "requests",
+        f"GET, a page of {PAGE}, {CLIENTS} clients": "requests",
+        f"events to {SOCKETS:,} sockets": "deliveries",
+    }
+    return tuple(
+        row
+        for work, units in works.items()
+        for row in (
+            Row(f"{work}, --nodes {nodes}: servers and NATS", CPU),
+            Row(f"{work}, --nodes {nodes}: the clients themselves", CPU),
+            Row(f"{work}, --nodes {nodes}: {units} a second", "/s", wall_clock=True, more_is_better=True),
+        )
     )
 
 
@@ -223,24 +237,57 @@ async def cluster(revision: Revision, nodes: int) -> Sequence[float]:
         token = await server.sign_in()
         connections = [await connect(server.port) for _ in range(CLIENTS)]
         await posts(connections, token, POSTS // 4)
-        before, own, began = server.cpu(), time.process_time(), time.perf_counter()
-        await posts(connections, token, POSTS)
-        took, clients = time.perf_counter() - began, time.process_time() - own
-        return (server.cpu() - before) / POSTS * 1e6, clients / POSTS * 1e6, POSTS / took
+        values = await costs(server, POSTS, posts(connections, token, POSTS))
+        await pages(connections, token, PAGES // 4)
+        values += await costs(server, PAGES, pages(connections, token, PAGES))
+        clients = await asyncio.gather(*(phoenix(server).enter(server.port) for _ in range(SOCKETS)))
+        await events(connections, token, clients, EVENTS // 4)
+        return values + await costs(server, EVENTS * SOCKETS, events(connections, token, clients, EVENTS))
     finally:
         await asyncio.to_thread(server.__exit__)
 
 
+async def costs(server: BitNexus, count: int, work: Awaitable[None]) -> list[float]:
+    """Of so many units of work: microseconds of CPU each, of the server and of this process, and units a second."""
+    before, own, began = server.cpu(), time.process_time(), time.perf_counter()
+    await work
+    took, clients = time.perf_counter() - began, time.process_time() - own
+    return [(server.cpu() - before) / count * 1e6, clients / count * 1e6, count / took]
+
+
 async def posts(connections: list[Connection], token: str, count: int) -> None:
     """So many transactions over these connections."""
-    numbers = iter(range(count))
+
+    def transaction(number: int) -> bytes:
+        body = b'{"amount":"12.50","currency":"EUR","description":"no. %d"}' % number
+        return request("POST", "/api/v1/transactions", body, token)
+
+    await requested(connections, map(transaction, range(count)), 201)
+
+
+async def pages(connections: list[Connection], token: str, count: int) -> None:
+    """So many pages of transactions over these connections."""
+    await requested(
+        connections, repeat(request("GET", f"/api/v1/transactions?limit={PAGE}", token=token), count), 200
+    )
+
+
+async def requested(connections: list[Connection], requests: Iterator[bytes], status: int) -> None:
+    """Sends these requests, one at a time on each connection."""
 
     async def client(connection: Connection) -> None:
-        for number in numbers:
-            body = b'{"amount":"12.50","currency":"EUR","description":"no. %d"}' % number
-            await connection.request(request("POST", "/api/v1/transactions", body, token), 201)
+        for raw in requests:
+            await connection.request(raw, status)
 
     await asyncio.gather(*map(client, connections))
+
+
+async def events(connections: list[Connection], token: str, clients: list[Client], count: int) -> None:
+    """So many transactions, whose events reach all these sockets."""
+    expected = [client.frames + count for client in clients]
+    await posts(connections[:WRITERS], token, count)
+    for client, frames in zip(clients, expected, strict=True):
+        await client.expect(frames)
 
 
 def benchmark(run: Run) -> None:
