@@ -1,7 +1,7 @@
 """`pg`: process groups over all nodes.
 
 A scope is a server with the scope's name on each node. It owns the memberships of its node's processes and keeps a copy of the
-other nodes' memberships, each received from the scope that owns it.
+other nodes' memberships, each received from the scope that owns it. Groups are compared as in Erlang: 1, 1.0 and True are three.
 
 Messages between scopes: `("discover", peer)`, `("sync", peer, groups)`, `("join", peer, group, pids)`, `("leave", peer, pids,
 groups)`. When a scope crashes, its memberships are removed on all nodes; the processes must join again. Source: OTP's `pg`.
@@ -9,7 +9,7 @@ groups)`. When a scope crashes, its memberships are removed on all nodes; the pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,10 +20,11 @@ from runtime.core.process import Cell
 from runtime.nodes import net_kernel
 from runtime.otp import erlang, gen_server
 from runtime.otp.erlang import Down
+from runtime.otp.exact_key import ExactDict, exact
 from runtime.otp.gen_server import GenServer, Reply, StartError
 
 DEFAULT_SCOPE = "pg"
-Groups = dict[Any, list[Pid]]
+Groups = ExactDict[list[Pid]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Scope(GenServer):
 
     def init(self, scope: str) -> None:
         self.scope = scope
-        self.local: Groups = {}  # a pid is listed once for each of its joins
+        self.local: Groups = ExactDict()  # a pid is listed once for each of its joins
         self.watched: dict[Pid, Ref] = {}  # members on this node, and their monitors
         self.peers: dict[Pid, tuple[Ref, Groups]] = {}
         self.monitors: dict[Ref, tuple[Pid, _Monitor]] = {}
@@ -72,9 +73,10 @@ class Scope(GenServer):
 
     def groups(self) -> list[Any]:
         """The groups that have members."""
-        found = dict.fromkeys(self.local)
-        for _, groups in self.peers.values():
-            found.update(dict.fromkeys(groups))
+        found: ExactDict[None] = ExactDict()
+        for groups in (self.local, *(groups for _, groups in self.peers.values())):
+            for group in groups:
+                found[group] = None
         return list(found)
 
     # ---- requests
@@ -99,16 +101,16 @@ class Scope(GenServer):
             case _Monitor(caller, group, everything):
                 ref = erlang.monitor(caller)
                 self.monitors[ref] = (caller, request)
-                known = (
-                    {one: self.members(one) for one in self.groups()} if everything else self.members(group)
-                )
-                return Reply((ref, known))
+                return Reply((ref, self._all() if everything else self.members(group)))
             case _Demonitor(ref):
                 known = self.monitors.pop(ref, None) is not None
                 if known:
                     erlang.demonitor(ref, flush=True)
                 return Reply(known)
         return super().handle_call(request, from_)
+
+    def _all(self) -> Groups:
+        return _groups((group, self.members(group)) for group in self.groups())
 
     def _unwatch(self, pids: Sequence[Pid]) -> None:
         for pid in pids:
@@ -120,12 +122,12 @@ class Scope(GenServer):
     def handle_info(self, message: Any) -> Any:
         match message:
             case ("discover", Pid() as peer):
-                self._send(peer, ("sync", erlang.self_(), self.local))
+                self._introduce(peer)
                 if peer not in self.peers:
-                    self.peers[peer] = (erlang.monitor(peer), {})
+                    self.peers[peer] = (erlang.monitor(peer), ExactDict())
                     self._send(peer, ("discover", erlang.self_()))
             case ("sync", Pid() as peer, dict() as groups):
-                self._sync(peer, groups)
+                self._sync(peer, _groups(groups.items()))
             case ("join", Pid() as peer, group, pids) if peer in self.peers:
                 _add(self.peers[peer][1], group, pids)
                 self._notify("join", group, pids)
@@ -138,10 +140,25 @@ class Scope(GenServer):
             case Down(ref=ref, pid=pid):
                 self._ended(ref, pid)
 
+    def _introduce(self, peer: Pid) -> None:
+        """Sends the peer the memberships of this node."""
+        first = dict(self.local.items())  # one of those groups that a dict holds for the same
+        self._send(
+            peer,
+            (
+                "sync",
+                erlang.self_(),
+                {group: pids for group, pids in self.local.items() if first[group] is pids},
+            ),
+        )
+        for group, pids in self.local.items():
+            if first[group] is not pids:
+                self._send(peer, ("join", erlang.self_(), group, pids))
+
     def _sync(self, peer: Pid, groups: Groups) -> None:
-        ref, old = self.peers.get(peer) or (erlang.monitor(peer), {})
+        ref, old = self.peers.get(peer) or (erlang.monitor(peer), ExactDict())
         self.peers[peer] = (ref, groups)
-        for group in {**old, **groups}:
+        for group in _groups((*old.items(), *groups.items())):
             before, after = old.get(group, []), groups.get(group, [])
             left, joined = _difference(before, after), _difference(after, before)
             if left:
@@ -164,8 +181,9 @@ class Scope(GenServer):
                 self._notify("leave", group, pids)
 
     def _notify(self, what: str, group: Any, pids: list[Pid]) -> None:
+        place = exact(group)
         for ref, (owner, wanted) in self.monitors.items():
-            if wanted.all or wanted.group == group:
+            if wanted.all or exact(wanted.group) == place:
                 erlang.send(owner, (ref, what, group, list(pids)))
 
     def _broadcast(self, message: Any) -> None:
@@ -177,6 +195,13 @@ class Scope(GenServer):
 
     def _send_scope(self, node: str, message: Any) -> None:
         net_kernel.send((self.scope, node), message, ["noconnect"])
+
+
+def _groups(items: Iterable[tuple[Any, list[Pid]]]) -> Groups:
+    groups: Groups = ExactDict()
+    for group, pids in items:
+        groups[group] = pids
+    return groups
 
 
 def _add(groups: Groups, group: Any, pids: list[Pid]) -> None:
@@ -270,7 +295,7 @@ async def monitor(scope: str, group: Any) -> tuple[Ref, list[Pid]]:
 
 
 async def monitor_scope(scope: str) -> tuple[Ref, Groups]:
-    """`pg:monitor_scope/1`: as `monitor`, for all groups."""
+    """`pg:monitor_scope/1`: as `monitor`, for all groups: the members of each."""
     return await gen_server.call(scope, _Monitor(erlang.self_(), all=True), None)
 
 
