@@ -61,8 +61,9 @@ class HttpOptions:
 
     Callbacks:
         upgradable: True if the path of a WebSocket request accepts one; otherwise its Upgrade is ignored (RFC 9110 7.8).
-        refusal: makes the response, from status and reason, to a request that cannot be served.
-        sheddable: True if the first request of a connection may be refused with 503 under overload.
+        refusal: makes the response, from status and reason, to a request that cannot be served. That of a 503 is sent many times.
+        sheddable: True if the first request of a connection may be refused with 503 under overload, judged by method, path, query
+            and `upgrade`.
 
     trusted_proxies: addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are trusted, or `*`.
     """

@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 import uvloop
 
 from runtime.http import HttpOptions
-from runtime.http.accept_queue import AcceptQueue
+from runtime.http.accept_queue import HOLD, SHORT, URGENT, AcceptQueue, owner
 from runtime.http.messages import Request, Response
 from runtime.http.options import refusal
 from runtime.http.server import Listener, bind
+from runtime.http.shedding import REASON
 
 CLIENTS = 600
 pytestmark = pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="Linux alone tells")
 
 
+def send(client: socket.socket, data: bytes) -> None:
+    """Sends, and returns when the kernel has it at the other end: on a machine that is busy that may be later."""
+    client.send(data)
+    await_delivery(client)
+
+
+def await_delivery(client: socket.socket) -> None:
+    while struct.unpack_from("I", client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28), 24)[
+        0
+    ]:  # tcpi_unacked
+        time.sleep(0.001)
+
+
 def ask(port: int, path: bytes) -> socket.socket:
     """A connection with its whole request, which the kernel keeps until somebody accepts."""
     client = socket.create_connection(("127.0.0.1", port), timeout=60)
-    client.send(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi" % path)
+    send(client, b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi" % path)
     return client
 
 
@@ -52,10 +68,11 @@ class Clock:
 
 
 @contextmanager
-def listening(clock: Clock) -> Iterator[tuple[socket.socket, Listener, AcceptQueue]]:
+def listening(clock: Clock, sheddable: bool = True) -> Iterator[tuple[socket.socket, Listener, AcceptQueue]]:
     """A bound socket, whose queue only the test looks at, and the listener that serves it."""
     [bound] = bind("127.0.0.1", 0)
-    listener = Listener(lambda _request: Response(200, b"done"), HttpOptions())
+    options = HttpOptions(sheddable=lambda _request: sheddable)
+    listener = Listener(lambda _request: Response(200, b"done"), options)
     listener.now = clock
     queue = AcceptQueue(listener, bound)
     try:
@@ -124,10 +141,14 @@ def test_the_length_of_the_queue_is_the_kernels() -> None:
     uvloop.run(main())
 
 
-async def status_of(client: socket.socket) -> int:
+async def answer_of(client: socket.socket) -> bytes:
     client.setblocking(False)
     async with asyncio.timeout(60):
-        return int((await asyncio.get_running_loop().sock_recv(client, 4096)).split()[1])
+        return await asyncio.get_running_loop().sock_recv(client, 4096)
+
+
+async def status_of(client: socket.socket) -> int:
+    return int((await answer_of(client)).split()[1])
 
 
 def test_who_says_nothing_yet_is_looked_at_again() -> None:
@@ -140,7 +161,7 @@ def test_who_says_nothing_yet_is_looked_at_again() -> None:
             queue.look(clock())
             assert queue.length() == 0 and queue.busy and not listener.connections
             for client in clients:
-                client.send(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                send(client, b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
             clock.now += 0.01
             queue.look(clock())
             found = [await status_of(client) for client in clients]
@@ -170,41 +191,115 @@ def test_who_says_nothing_for_longer_is_a_connection_like_any_other() -> None:
     uvloop.run(main())
 
 
-def test_who_was_not_looked_at_in_time_is_refused_and_the_newest_is_served() -> None:
+def test_a_look_has_a_budget_and_the_rest_stays_in_the_kernel() -> None:
     async def main() -> None:
         clock = Clock(step=0.001)
         with listening(clock) as (bound, _, queue):
-            first = [ask(bound.getsockname()[1], b"/old") for _ in range(100)]
-            queue.look(clock())  # the budget is for a few of them
-            assert queue.busy and queue.length() == 0
-            clock.now += 1.0
-            newest = ask(bound.getsockname()[1], b"/new")
-            others = [ask(bound.getsockname()[1], b"/new") for _ in range(20)]
-            queue.look(clock())
-            assert await status_of(others[-1]) == 200
-            assert await status_of(first[0]) == 503
-            for each in (*first, newest, *others):
+            clients = [ask(bound.getsockname()[1], b"/") for _ in range(100)]
+            left = [100]
+            while left[-1] > SHORT:
+                clock.now += 1.0
+                queue.look(clock())
+                left.append(queue.length())
+                assert left[-1] < left[-2], "each look takes some"
+            taken = [before - after for before, after in pairwise(left)]
+            assert max(taken) <= HOLD / clock.step and min(taken) > 1
+            assert await status_of(clients[0]) == 200, "it has waited for the longest"
+            for each in clients:
                 each.close()
 
     uvloop.run(main())
 
 
-def test_who_waits_too_long_is_refused_while_others_come() -> None:
-    """More come than can be looked at, look for look: the newest have their turns, and so have the oldest."""
-
+def test_what_may_not_be_refused_is_not_accepted_faster_than_it_is_served() -> None:
     async def main() -> None:
-        clock = Clock(step=0.001)
-        with listening(clock) as (bound, _, queue):
-            port = bound.getsockname()[1]
-            clients = [ask(port, b"/old") for _ in range(40)]
+        clock = Clock()
+        with listening(clock, sheddable=False) as (bound, _, queue):
+            clients = [ask(bound.getsockname()[1], b"/") for _ in range(URGENT + 100)]
             queue.look(clock())
-            first = clients[0]
+            assert queue.length() == 100
+            while queue.busy:
+                await asyncio.sleep(0)
             clock.now += 1.0
-            for _ in range(10):
-                clients += [ask(port, b"/new") for _ in range(20)]
-                queue.look(clock())
-            assert await status_of(first) == 503 and queue.busy
+            queue.look(clock())
+            assert queue.length() == 0
+            assert [await status_of(client) for client in clients] == [200] * len(clients)
             for each in clients:
                 each.close()
+
+    uvloop.run(main())
+
+
+@pytest.mark.parametrize(
+    "begins", [b"", b"POST / HT", b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nh"]
+)
+def test_a_refusal_waits_for_the_rest_of_the_request_and_no_reset_eats_it(begins: bytes) -> None:
+    """As many clients send a body in a segment of its own."""
+
+    async def main() -> None:
+        clock = Clock()
+        with listening(clock) as (bound, listener, queue):
+            whole = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi"
+            clients = [socket.create_connection(bound.getsockname()) for _ in range(CLIENTS)]
+            for client in clients:
+                send(client, begins)
+            queue.look(clock())
+            assert queue.length() == 0 and queue.busy and not listener.connections
+            for client in clients:
+                send(client, whole[len(begins) :])
+            clock.now += 0.01
+            queue.look(clock())
+            refused = 0
+            for client in clients:
+                answer = await answer_of(client)
+                if answer.startswith(b"HTTP/1.1 503"):
+                    assert answer.endswith(b"\r\n\r\n" + REASON.encode())
+                    assert await answer_of(client) == b"", "an orderly end"
+                    refused += 1
+            assert 0 < refused < CLIENTS
+            for each in clients:
+                each.close()
+
+    uvloop.run(main())
+
+
+def test_who_has_gone_costs_nothing() -> None:
+    async def main() -> None:
+        clock = Clock()
+        with listening(clock) as (bound, listener, queue):
+            clients = [socket.create_connection(bound.getsockname()) for _ in range(100)]
+            for client in clients:
+                client.shutdown(socket.SHUT_WR)
+                await_delivery(client)
+            queue.look(clock())
+            assert queue.length() == 0 and not queue.busy and not listener.connections
+            assert [await answer_of(client) for client in clients] == [b""] * 100
+            for each in clients:
+                each.close()
+
+    uvloop.run(main())
+
+
+def test_a_site_is_one_client() -> None:
+    assert owner("192.0.2.1") == owner("::ffff:192.0.2.1") != owner("192.0.2.2")
+    assert owner("2001:db8::1") == owner("2001:db8:0:0:ffff::2") != owner("2001:db8:0:1::1")
+    assert owner("fe80::1%lo") == owner("fe80::2")
+
+
+def test_what_the_last_look_finds_is_closed_with_the_queue() -> None:
+    """Also what is being handed to the event loop, and has not had its turn."""
+
+    async def main() -> None:
+        clock = Clock()
+        with listening(clock, sheddable=False) as (bound, _, queue):
+            clients = [ask(bound.getsockname()[1], b"/") for _ in range(50)]
+            queue.look(clock())
+            assert queue.busy
+            queue.close()
+            for client in clients:
+                with pytest.raises(ConnectionResetError):
+                    await answer_of(client)
+                client.close()
+            assert not queue.busy
 
     uvloop.run(main())
