@@ -1,7 +1,8 @@
 """More load than a server's capacity, from separate processes: `python -m bench.overload_load` reads a `Load` as JSON.
 
 Open loop: a request is sent when it is due, whether or not the server has answered the ones before. With `kept`
-connections a request waits for one that is free, so no more than that many are under way. Prints a `Seen` as JSON.
+connections a request waits for one that is free, so no more than that many are under way. Prints SENT when the last is sent, and
+a `Seen` as JSON when all are answered or given up.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
 import select
 import socket
 import sys
@@ -19,29 +21,35 @@ from typing import Final
 
 from bench.socket_load import raise_file_limit
 
+SENT: Final = "sent"
 GIVE_UP: Final = 10.0  # seconds
 BURST: Final = 64  # sent between two looks at the answers
-MOST_OPEN: Final = 15_000
 SOURCES: Final = [f"127.0.0.{number}" for number in range(2, 10)]  # ports of one address would run out
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is sent: `requests` in turn, `rate` a second for `seconds`. `kept`: so many connections; 0: one a request."""
+    """What is sent: `requests` in turn, `rate` a second for `seconds`.
+
+    `kept`: so many connections; 0: one a request, and at most `under_way` of them. `cpus`: those it may use; none: all.
+    """
 
     port: int
     requests: list[str]
     rate: float
     seconds: float
     kept: int = 0
+    under_way: int = 15_000
+    cpus: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Seen:
-    """What came back: seconds of each answer by its status; "failed" are those without one."""
+    """What came back: seconds of each answer by its status; "failed" are those without one. `cpu`: the sender's own seconds."""
 
     offered: int = 0
     seconds: float = 0.0
+    cpu: float = 0.0
     answers: dict[str, list[float]] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
 
@@ -75,7 +83,7 @@ class Client:
         load = self.load
         for _ in range(load.kept):
             self._keep()
-        began = time.monotonic()
+        began, cpu = time.monotonic(), time.process_time()
         while (now := time.monotonic()) - began < load.seconds:
             due = int((now - began) * load.rate) - self.seen.offered
             for _ in range(min(due, BURST)):
@@ -83,6 +91,8 @@ class Client:
                     break
             self._take(0.0 if due > BURST else 0.001)
         self.seen.seconds = time.monotonic() - began
+        self.seen.cpu = time.process_time() - cpu
+        print(SENT, flush=True)
         until = time.monotonic() + GIVE_UP
         while self.calls and time.monotonic() < until:
             self._take(0.1)
@@ -106,7 +116,7 @@ class Client:
             self.calls[opened.fileno()] = Call(opened, raw, now)
             opened.send(raw)
         else:
-            if len(self.calls) >= MOST_OPEN:
+            if len(self.calls) >= self.load.under_way:
                 return False
             opened = socket.socket()
             opened.setblocking(False)
@@ -171,7 +181,9 @@ def _whole(answer: bytes) -> bool:
 def main() -> None:
     """The command."""
     raise_file_limit()
-    print(json.dumps(dataclasses.asdict(Client(Load(**json.load(sys.stdin))).run())))
+    load = Load(**json.load(sys.stdin))
+    os.sched_setaffinity(0, load.cpus or os.sched_getaffinity(0))
+    print(json.dumps(dataclasses.asdict(Client(load).run())))
 
 
 if __name__ == "__main__":

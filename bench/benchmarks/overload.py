@@ -1,8 +1,11 @@
 """Ten times the server's capacity: admitted requests are answered soon, the rest is refused at once.
 
-First the capacity is measured, by clients that wait for each answer; then the server gets ten times as much, by a connection for
-each request, by 1,000 kept connections, and by one greedy user while another sends little. Meanwhile another process requests
-/health. Recovery is the time from the last request until ten in a row are recorded within 100 ms each.
+First the capacity is measured, by clients that wait for each answer, with a connection for each request and with kept ones. Then
+the server gets ten times as much, by a connection for each request, by 1,000 kept connections, and by one greedy user while
+another sends little; meanwhile a thread requests /health. "Offered" is what the clients could send of it. They have half of the
+CPUs for themselves, and server and database the other half: on machines of their own they would not take any from the server.
+
+Recovery is the time from the last request until ten in a row are recorded within 100 ms each.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 import dataclasses
 import itertools
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -25,7 +29,7 @@ import uvloop
 from bench.bitnexus import BitNexus, signed
 from bench.figures import Row
 from bench.http_load import request
-from bench.overload_load import Load, Seen
+from bench.overload_load import SENT, Load, Seen
 from bench.run import Run, Task
 
 TIMES: Final = 10
@@ -37,11 +41,20 @@ USERS: Final = 4
 HEALTH_PAUSE: Final = 0.02
 SMALL_RATE: Final = 20.0  # requests a second of the user who asks for little
 GOOD_SECONDS: Final = 0.1
+ALL_CPUS: Final = os.sched_getaffinity(0)
+
+
+def halves() -> tuple[list[int], list[int]]:
+    """The CPUs of the server, and those of the clients."""
+    cpus = sorted(ALL_CPUS)
+    middle = max(1, len(cpus) // 2)
+    return cpus[:middle], cpus[middle:] or cpus
 
 
 def begin(load: Load) -> subprocess.Popen[str]:
     """Starts a process that sends the load."""
     command = [sys.executable, "-m", "bench.overload_load"]
+    load = dataclasses.replace(load, cpus=halves()[1])
     sending = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert sending.stdin is not None
     json.dump(dataclasses.asdict(load), sending.stdin)
@@ -56,12 +69,20 @@ def begin_all(load: Load) -> list[subprocess.Popen[str]]:
     return [begin(part) for _ in range(SENDERS)]
 
 
+def await_sent(sending: list[subprocess.Popen[str]]) -> None:
+    """Returns when all has been sent."""
+    for each in sending:
+        assert each.stdout is not None
+        assert each.stdout.readline().strip() == SENT
+
+
 def end_all(sending: list[subprocess.Popen[str]]) -> Seen:
     """What they have seen, together."""
     whole = Seen()
     for seen in map(end, sending):
         whole.offered += seen.offered
         whole.seconds = max(whole.seconds, seen.seconds)
+        whole.cpu += seen.cpu
         for status, took in seen.answers.items():
             whole.answers.setdefault(status, []).extend(took)
     return whole
@@ -70,7 +91,7 @@ def end_all(sending: list[subprocess.Popen[str]]) -> Seen:
 def end(sending: subprocess.Popen[str]) -> Seen:
     """What it has seen."""
     assert sending.stdout is not None
-    seen = Seen(**json.loads(sending.stdout.read()))
+    seen = Seen(**json.loads(sending.stdout.read().removeprefix(SENT)))
     assert sending.wait() == 0
     return seen
 
@@ -136,11 +157,17 @@ def flooded(what: str) -> list[Row]:
         weather(f"{what}: /health, p99", "ms"),
         weather(f"{what}: /health that failed", "answers"),
         weather(f"{what}: recovery", "s"),
+        weather(f"{what}: CPU of the server", "cores"),
+        weather(f"{what}: CPU of PostgreSQL", "cores"),
+        weather(f"{what}: CPU of the clients", "cores"),
         Row(f"{what}: memory grown", "MiB"),
     ]
 
 
-CAPACITY: Final = weather(f"capacity: POSTs of {CLIENTS} clients", "/s", more_is_better=True)
+CAPACITY: Final = [
+    weather(f"capacity: {CLIENTS} clients, {how}", "/s", more_is_better=True)
+    for how in ("a connection each", "connections kept")
+]
 EACH: Final = flooded("a connection each")
 MANY: Final = flooded(f"{KEPT:,} connections kept")
 GREEDY: Final = [
@@ -162,25 +189,31 @@ class Flood:
         field = "connection: close" if close else ""
         return [request("POST", "/api/v1/transactions", body, token, field).decode() for token in tokens]
 
-    def capacity(self) -> float:
+    def capacity(self, kept: bool) -> float:
         """Requests a second that are recorded when no more than CLIENTS are under way."""
-        load = Load(self.server.port, self.posts(self.tokens), 1e9, SECONDS / 2, CLIENTS)
+        load = Load(self.server.port, self.posts(self.tokens, close=not kept), 1e9, SECONDS / 2)
+        load = dataclasses.replace(load, **{"kept" if kept else "under_way": CLIENTS})
         end(begin(load))  # warm
         seen = end(begin(load))
         return len(seen.answers["201"]) / seen.seconds
 
     def flood(self, load: Load) -> list[float]:
         """The values of `flooded`."""
-        memory = self.server.memory()
-        with Health(self.server.port) as health:
-            seen = end_all(begin_all(load))
-        recovered, memory = self.recovery(), self.server.memory() - memory
+        server = self.server
+        memory, cpu, database = server.memory(), server.cpu(), server.database_cpu()
+        with Health(server.port) as health:
+            sending = begin_all(load)
+            await_sent(sending)
+        cpu, database = server.cpu() - cpu, server.database_cpu() - database
+        recovered = self.recovery()
+        seen, memory = end_all(sending), server.memory() - memory
         recorded, refused = seen.answers.get("201", []), seen.answers.get("503", [])
         others = sum(map(len, seen.answers.values())) - len(recorded) - len(refused)
         rates = [count / seen.seconds for count in (seen.offered, len(recorded), len(refused), others)]
         times = [share(recorded, 0.5), share(recorded, 0.99), share(refused, 0.99)]
         probes = [share(health.took, 0.5), share(health.took, 0.99), health.failed]
-        return [*rates, *times, *probes, recovered, memory / 2**20]
+        cores = [used / seen.seconds for used in (cpu, database, seen.cpu)]
+        return [*rates, *times, *probes, recovered, *cores, memory / 2**20]
 
     def greedy(self, rate: float) -> list[float]:
         """One user sends ten times the capacity, another SMALL_RATE: what the other gets, in percent and ms."""
@@ -218,21 +251,26 @@ async def measure(server: BitNexus) -> list[float]:
 def loads(server: BitNexus) -> list[float]:
     """The loads, one after the other."""
     flood = Flood(server)
-    capacity = flood.capacity()
-    load: dict[str, Any] = {"port": server.port, "rate": TIMES * capacity, "seconds": SECONDS}
+    each, kept = flood.capacity(kept=False), flood.capacity(kept=True)
+    load: dict[str, Any] = {"port": server.port, "seconds": SECONDS}
     return [
-        capacity,
-        *flood.flood(Load(requests=flood.posts(flood.tokens, close=True), **load)),
-        *flood.flood(Load(requests=flood.posts(flood.tokens), kept=KEPT, **load)),
-        *flood.greedy(TIMES * capacity),
+        each,
+        kept,
+        *flood.flood(Load(requests=flood.posts(flood.tokens, close=True), rate=TIMES * each, **load)),
+        *flood.flood(Load(requests=flood.posts(flood.tokens), rate=TIMES * kept, kept=KEPT, **load)),
+        *flood.greedy(TIMES * kept),
     ]
 
 
 def benchmark(run: Run) -> None:
     """Measures the rows: each server once."""
-    rows = (CAPACITY, *EACH, *MANY, *GREEDY)
+    rows = (*CAPACITY, *EACH, *MANY, *GREEDY)
     servers: dict[str, BitNexus] = {}
     with ExitStack() as stack:
-        for revision in run.revisions:
-            run.enter(stack, revision.name, rows, partial(BitNexus, revision), servers)
+        os.sched_setaffinity(0, halves()[0])  # the servers inherit it
+        try:
+            for revision in run.revisions:
+                run.enter(stack, revision.name, rows, partial(BitNexus, revision), servers)
+        finally:
+            os.sched_setaffinity(0, ALL_CPUS)
         uvloop.run(run.alternate([Task(rows, measure)], servers, rounds=1, warm_up=False))
