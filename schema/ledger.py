@@ -101,6 +101,11 @@ WITH free AS MATERIALIZED (SELECT id FROM users WHERE id = ANY ($1::uuid[]) FOR 
 SELECT id FROM users WHERE id = ANY ($1::uuid[]) AND id NOT IN (SELECT id FROM free)
 """
 
+# Waits for another session that has taken the idempotency key. It is rolled back.
+TRY_ROW = """
+INSERT INTO transactions (id, user_id, amount, currency, idempotency_key, inserted_at) VALUES ($1, $2, $3, $4, $5, $6)
+"""
+
 # What an idempotency key already stands for. seq and hash are null while the row `waits` for its ledger entry.
 # With synchronous replication this waits for the standby: a row whose own COMMIT was not waited for to its end is visible before
 # the standby has it, and a repeated request would be answered as if it were durable.

@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from actors.ledger.batch import IdempotencyConflict, Recorded, Rejected, UserMissing, Waiting, answer_all
+from actors.ledger.locked_keys import Key, LockedKeys, key_of
 from actors.ledger.locked_users import LockedUsers
 from actors.ledger.writer_connection import WriterConnection
 from actors.storage.failures import OutcomeUnknown, Unavailable, reason
@@ -35,6 +36,7 @@ class Refusals:
     ) -> None:
         self.connection = connection
         self.locked = LockedUsers(now)
+        self.locked_keys = LockedKeys(now)
         self._record_pending = record_pending
         self._failed = failed
 
@@ -52,18 +54,41 @@ class Refusals:
                 waiting.answer_all(UserMissing())
         return [waiting for waiting in batch if waiting.row.user_id in there]
 
+    @property
+    def knows_locked(self) -> bool:
+        """Whether another session was seen to keep anything locked."""
+        return bool(self.locked.known or self.locked_keys.known)
+
     async def without_locked(self, batch: list[Waiting], known: bool) -> list[Waiting]:
-        """Answer those whose user another session keeps locked; with `known` only those are looked at who were so before."""
+        """Answer those whose user or idempotency key another session keeps locked.
+
+        With `known` only those are looked at who were so before.
+        """
         users = frozenset(waiting.row.user_id for waiting in batch)
-        if known and not (users := users & self.locked.known):
-            return batch
+        rows = [waiting.row for waiting in batch if waiting.row.idempotency_key is not None]
+        keys: frozenset[Key] = frozenset()
+        if known:
+            users &= self.locked.known
+            rows = [row for row in rows if key_of(row) in self.locked_keys.known]
         try:
-            found = await self.locked.find(await self.connection.get(), users)
+            if users:
+                users = await self.locked.find(await self.connection.get(), users)
+            rows = [row for row in rows if row.user_id not in users]
+            if rows:
+                keys = await self.locked_keys.find(await self.connection.get(), rows)
         except Exception:  # it is not found out; who writes the batch hears what is wrong
             return batch
-        answer = Unavailable("another session keeps this user locked")
-        answer_all([waiting for waiting in batch if waiting.row.user_id in found], answer)
-        return [waiting for waiting in batch if waiting.row.user_id not in found]
+        rest: list[Waiting] = []
+        for waiting in batch:
+            if waiting.row.user_id in users:
+                waiting.answer_all(Unavailable("another session keeps this user locked"))
+            elif key_of(waiting.row) in keys:
+                waiting.answer_all(
+                    Unavailable("another session has taken this Idempotency-Key, and not committed")
+                )
+            else:
+                rest.append(waiting)
+        return rest
 
     async def without_taken(self, batch: list[Waiting]) -> list[Waiting]:
         """Answer those whose key another program has taken since it was looked up."""

@@ -203,7 +203,7 @@ class DbWriter(GenServer):
 
     async def _write(self, batch: list[Waiting]) -> None:
         """Have every caller of the batch answered."""
-        if self.refusals.locked.known:
+        if self.refusals.knows_locked:
             batch = await self.refusals.without_locked(batch, known=True)
         while batch:
             began = perf_counter()

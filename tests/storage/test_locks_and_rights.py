@@ -103,6 +103,47 @@ def test_one_user_who_is_locked_does_not_hold_up_the_others(database: str) -> No
     run(main())
 
 
+def test_a_key_that_another_program_has_taken_does_not_hold_up_the_others(database: str) -> None:
+    """One batch waits for that program; from then on who brings the key is refused at once, until it has ended."""
+    insert = """INSERT INTO transactions (user_id, amount, currency, idempotency_key) VALUES ($1, 12.50, 'EUR', 'k')"""
+
+    async def main() -> None:
+        async with storage(database) as s:
+            user, locked, other = [await add_user(database, f"{n}@example.com") for n in range(3)]
+            assert isinstance(await s.record(user), Recorded)
+            program, locker = [await asyncpg.connect(database) for _ in range(2)]
+            taken, lock = program.transaction(), locker.transaction()
+            await taken.start()
+            await program.execute(insert, user)
+            await lock.start()
+            await locker.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
+            for round_ in range(3):
+                refused, too, *recorded = await asyncio.gather(
+                    s.record(user, idempotency_key="k"),
+                    s.record(locked),  # both are found out at once
+                    s.record(user),
+                    s.record(user, idempotency_key=f"another {round_}"),
+                    s.record(other, idempotency_key="k" if not round_ else None),
+                )
+                assert isinstance(refused, Unavailable) and "Idempotency-Key" in str(refused)
+                assert isinstance(too, Unavailable) and "user" in str(too)
+                assert all(isinstance(each, Recorded) for each in recorded)
+                assert server_state().write_error is None
+            began = asyncio.get_running_loop().time()
+            for _ in range(10):
+                assert isinstance(await s.record(user, idempotency_key="k"), Unavailable)
+            assert asyncio.get_running_loop().time() - began < 10 * LOCK_MS / 1000 / 2
+            await lock.rollback()
+            await taken.commit()
+            await program.close()
+            await locker.close()
+            got = await until_recorded(s, user, idempotency_key="k")
+            assert got.replayed
+            await assert_sound(database, 11)
+
+    run(main())
+
+
 def test_a_row_that_somebodys_trigger_refuses_fails_alone(database: str) -> None:
     trigger = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

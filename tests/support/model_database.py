@@ -55,6 +55,7 @@ class ModelDatabase:
             ledger.ANY_PENDING: lambda: [Record(any=bool(self.pending))],
             ledger.LISTEN: self._listen,
             ledger.LOCKED_USERS: lambda _users: [],
+            ledger.TRY_ROW: lambda *_row: [],
             ledger.FORGET_GONE: lambda _node: [],
             ledger.RECORD: self._record,
             ledger.RECORD_MANY: self._record_many,
