@@ -8,6 +8,7 @@ now (`AWAY`: wait), or be a mistake of BitNexus (`OURS`).
 from __future__ import annotations
 
 import struct
+import traceback
 from enum import Enum
 from typing import Final
 
@@ -31,8 +32,11 @@ _AWAY: Final = frozenset({"08", "28", "3D", "25", "40", "53", "55", "57", "58", 
 _AWAY_TOO: Final = frozenset({"42501", "26000", "42P05", "0A000"})
 _ROW: Final = frozenset({"22", "23"})
 _ROW_TOO: Final = frozenset({"P0001"})  # RAISE EXCEPTION: another program's trigger refuses the row
-# What asyncpg raises, besides its own errors, for bytes that are no valid protocol.
+# Errors of bytes that are no valid message.
 UNREADABLE: Final = (EOFError, BufferError, UnicodeDecodeError, struct.error)
+_DRIVER: Final = "/asyncpg/"
+_READING: Final = "/asyncpg/protocol/coreproto.pyx"
+_ASKING_FOR_TYPES: Final = "_introspect_types"
 
 
 class Unavailable(Exception):
@@ -47,12 +51,14 @@ def meaning(error: BaseException) -> Meaning:
     """The class of an error that a statement raised."""
     if isinstance(error, (Unavailable, OutcomeUnknown)):
         return Meaning.AWAY
+    if is_unreadable(error):
+        return Meaning.AWAY
     if isinstance(error, asyncpg.PostgresError):
         state = str(getattr(error, "sqlstate", None) or "XX")
         if state[:2] in _AWAY or state in _AWAY_TOO:
             return Meaning.AWAY
         return Meaning.ROW if state[:2] in _ROW or state in _ROW_TOO else Meaning.OURS
-    if isinstance(error, (OSError, TimeoutError, *UNREADABLE)):
+    if isinstance(error, (OSError, TimeoutError)):
         return Meaning.AWAY
     if isinstance(error, ValueError):  # also asyncpg's for an argument that its type does not take
         return Meaning.ROW
@@ -70,7 +76,33 @@ def rolled_back(error: BaseException) -> bool:
         return True
     if isinstance(error, asyncpg.PostgresError):
         return getattr(error, "severity_en", None) == "ERROR"
-    return isinstance(error, ValueError) and not isinstance(error, UNREADABLE)
+    return isinstance(error, ValueError) and not is_unreadable(error)
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """Whether the driver could not read what the server sent: messages, values, or descriptions of types.
+
+    It has no error of its own for that: a value of the wrong size or content raises whatever its decoder does. So what counts is
+    where the error comes from. (An argument that can't be encoded is an `asyncpg.DataError`.)
+    """
+    return isinstance(error, UNREADABLE) or is_of_driver(error)
+
+
+def is_of_driver(error: BaseException) -> bool:
+    """Whether an error was raised where the driver reads what the server sent, or asks for what that means."""
+    if not isinstance(error, Exception) or isinstance(
+        error, (asyncpg.InterfaceError, OSError, TimeoutError, UnicodeEncodeError)
+    ):
+        return False
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if isinstance(error, asyncpg.PostgresError):
+        return any(code.co_name == _ASKING_FOR_TYPES and _DRIVER in _path(code.co_filename) for code in codes)
+    files = [_path(code.co_filename) for code in codes]
+    return bool(files) and (_DRIVER in files[-1] or _READING in files)
+
+
+def _path(filename: str) -> str:
+    return f"/{filename}"  # that of a compiled module is relative
 
 
 def is_elsewhere(error: BaseException) -> bool:

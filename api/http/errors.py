@@ -149,7 +149,7 @@ def is_away(error: BaseException) -> bool:
     """
     elsewhere = (TimeoutError, OSError, *failures.UNREADABLE)
     plain = isinstance(error, elsewhere) and not isinstance(error, ConnectionError)
-    return not plain and meaning(error) is Meaning.AWAY
+    return failures.is_of_driver(error) or (not plain and meaning(error) is Meaning.AWAY)
 
 
 def _from_exit(reason: Any, writes: bool) -> ApiError:

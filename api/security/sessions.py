@@ -19,7 +19,8 @@ import asyncpg
 from msgspec.structs import replace
 
 from actors.server_state import ServerState, server_state
-from actors.storage import failures, repo
+from actors.storage import repo
+from actors.storage.failures import is_unreadable
 from api.http.principal import Principal
 from api.security.tokens import InvalidToken, Keyring
 from schema import users
@@ -33,7 +34,6 @@ REVOKED = "The token was revoked"
 INACTIVE = "The token's user is not active"
 _AWAY = (
     repo.Unavailable, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError,
-    *failures.UNREADABLE,
 )  # fmt: skip
 
 
@@ -102,7 +102,9 @@ class Sessions:
         try:
             async with repo.pool().acquire(timeout=ASK_SECONDS) as connection:
                 state = await connection.fetchrow(users.SESSION_STATE, claimed.user_id, claimed.session_id)
-        except _AWAY:
+        except Exception as error:
+            if not _is_away(error):
+                raise
             self._refuse_ended_or_inactive(claimed)
             return claimed
         if state is None:
@@ -207,7 +209,9 @@ class Sessions:
             async with repo.pool().acquire(timeout=ASK_SECONDS) as connection:
                 ended = await connection.fetch(users.ENDED_SESSIONS, self._token_seconds)
                 not_ordinary = await connection.fetch(users.PRIVILEGED_OR_INACTIVE)
-        except _AWAY:
+        except Exception as error:
+            if not _is_away(error):
+                raise
             ended = not_ordinary = None
         finally:
             self._loading = None
@@ -248,3 +252,8 @@ async def revoke(connection: Any, statement: str, key: UUID) -> set[UUID]:
     while rows := await connection.fetch(statement, key):
         ended.update(row["family_id"] for row in rows)
     return ended
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether the database gave no answer that can be used."""
+    return isinstance(error, _AWAY) or is_unreadable(error)

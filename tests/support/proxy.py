@@ -23,11 +23,11 @@ class Proxy:
     `mode` is "pass"; "close" (accepts and closes: nothing is behind it); "silent" (takes bytes and passes none, both ways: a link
     that is half-open), "mute" and "late" (the same for what clients say and for answers alone; what is held comes afterwards, as
     TCP would send it again); "deaf" (what clients say comes, and answers are lost); "slow". It holds for links that are open and
-    for new ones. With an `impostor` new links are its own; `garbled` is what each answer is replaced by.
+    for new ones. With an `impostor` new links are its own; `garbled` is what each answer is replaced by, or what replaces it.
     """
 
     impostor: Speech | None = None
-    garbled: bytes | None = None
+    garbled: bytes | Callable[[bytes], bytes] | None = None
 
     def __init__(self, dial: Callable[[], Awaitable[Ends]]) -> None:
         self._dial = dial
@@ -105,7 +105,7 @@ class Proxy:
             if gate is self._answered and self._mode == "deaf":
                 continue
             if gate is self._answered and self.garbled is not None:
-                data = self.garbled
+                data = self.garbled(data) if callable(self.garbled) else self.garbled
             target.write(data)
             await target.drain()
         raise ConnectionResetError
