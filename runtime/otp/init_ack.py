@@ -5,11 +5,12 @@ Times are milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
 from typing import Any
 
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
+from runtime.core.scheduling import scheduler
 from runtime.core.signals import DownReply, ExitMessage
 
 
@@ -31,6 +32,16 @@ class StartReply(DownReply):
 
     def __post_init__(self) -> None:
         """Adds no monitor, unlike DownReply."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        caller = scheduler.current
+        if caller is not None and not self.done:
+            execution, engine = caller.execution, self.target.engine
+            if engine.queue:
+                execution.waiting = self  # for `take_exit`
+                engine.hand_over(caller, self.target)
+                execution.waiting = None
+        return (yield from super().__await__())
 
     def take_exit(self, pid: Pid, reason: Any) -> bool:
         # As in sync_start_link any EXIT message from the process ends the wait, also one that it sent by exit/2.

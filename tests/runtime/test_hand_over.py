@@ -1,4 +1,7 @@
-"""A call runs an idle server at once, inside the caller's turn: everything else must be as if it had gone round the queue."""
+"""A call runs an idle server at once, inside the caller's turn, and so does a start the new process.
+
+Everything else must be as if it had gone round the queue.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from runtime.core.modes import DEAD
 from runtime.otp import erlang
 from runtime.otp import sys as debug
 from runtime.otp.gen import Call
-from runtime.otp.gen_server import GenServer, NoReply, Reply, call, cast, reply
+from runtime.otp.gen_server import GenServer, NoReply, Reply, StartError, Stop, call, cast, reply
 
 
 class Server(GenServer):
@@ -114,6 +117,63 @@ def test_a_call_goes_before_what_waits_in_the_queue() -> None:
     seen: list[Any] = []
     play(body)
     assert seen == ["answered", "sent before"]
+
+
+def test_a_start_goes_before_what_waits_in_the_queue() -> None:
+    class Noted(Server):
+        def handle_info(self, message: Any) -> None:
+            seen.append(message)
+
+    async def body() -> None:
+        other = await Noted.start()
+        assert other is not None
+        erlang.send(other, "sent before")
+        await Server.start_link()
+        seen.append("started")
+        while len(seen) < 2:
+            await erlang.sleep(1)
+
+    seen: list[Any] = []
+    play(body)
+    assert seen == ["started", "sent before"]
+
+
+def test_an_exit_of_the_new_process_ends_the_start_and_leaves_no_message() -> None:
+    """As in sync_start_link: also one that it sends by exit/2, and also if it goes on."""
+
+    class Telling(Server):
+        def init(self, starter: Any, how: str) -> None:
+            if how == "crash":
+                raise RuntimeError("told so")
+            erlang.exit(starter, "told so")
+
+    async def body() -> Any:
+        found: list[Any] = []
+        for how in ("crash", "tell"):
+            await erlang.yield_()  # a new turn: late in one nothing is handed over
+            try:
+                await Telling.start_link(erlang.self_(), how)
+            except StartError as error:
+                found.append(error.reason)
+        left = [await erlang.receive(timeout=0), await erlang.receive(timeout=0)]
+        return str(found[0][0]), found[1], [type(message) for message in left]
+
+    # The crash of an init is acknowledged first, so its EXIT message stays, as in OTP 25.
+    assert play(body, trap_exit=True) == ("told so", "told so", [erlang.ExitMessage, type(erlang.TIMEOUT)])
+
+
+def test_a_starter_that_the_new_process_ends_goes_no_further() -> None:
+    class Failing(Server):
+        def init(self) -> Any:
+            return Stop("no")
+
+    async def body() -> Any:
+        try:
+            await Failing.start_link()
+        except Exception:
+            return "went on"
+
+    assert play(body) == ("ended", "no")
 
 
 def test_mail_that_came_before_the_call_is_handled_before_it() -> None:
@@ -256,13 +316,13 @@ def test_a_server_that_holds_the_loop_is_the_one_reported(
         def handle_call(self, request: Any, from_: Any) -> Any:
             nonlocal time
             time += 0.08
-            return Reply("echo")
+            return Reply(0)
 
     async def body() -> Any:
-        server = await Slow.start(name="holds_the_loop")
-        return await call(server, "echo")
+        slow, asks = await Slow.start(name="holds_the_loop"), await Server.start(name="asks")
+        return await call(asks, ("next", [slow]))
 
-    assert play(body) == "echo"
+    assert play(body) == 1
     [report] = [record for record in caplog.records if "long_schedule" in record.getMessage()]
     assert "holds_the_loop" in report.getMessage()
 
