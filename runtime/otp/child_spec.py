@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime.core import signals
 from runtime.core.durations import is_duration
@@ -27,8 +30,7 @@ AUTO_SHUTDOWNS: Final = ("never", "any_significant", "all_significant")
 TYPES: Final = ("worker", "supervisor")
 
 
-@dataclass(frozen=True, slots=True)
-class ChildSpec:
+class ChildSpec(Struct, frozen=True):
     """`supervisor:child_spec()`.
 
     `start` is `(async function, args)`; the function returns the pid or None for ignore, or raises StartError. `shutdown` is in
@@ -83,8 +85,7 @@ class Restarting:
     old: Pid | None
 
 
-@dataclass(slots=True)
-class Child:
+class Child(Struct):
     """A child. `pid` is None while it is not running; `restarts` counts since the supervisor started."""
 
     spec: ChildSpec

@@ -6,9 +6,11 @@ below. Its strategy is one_for_one. When it ends it stops all children at the sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from msgspec.structs import replace
 
 from runtime.core.exits import Error, is_atom, is_shutdown
 from runtime.core.pid import Pid
@@ -36,6 +38,26 @@ from runtime.otp.supervisor import ChildSpec, SupervisorRequest
 class _Children:
     offset: int = 0
     limit: int | None = None
+
+
+def _problem(spec: Any) -> Any:
+    """None if the child spec is valid, else the reason. Elixir accepts `significant` and ignores it."""
+    return check_childspec(spec, "never", significance=False)
+
+
+class ChildTemplate:
+    """A child spec, checked once, of many children that differ in the arguments that `start_child` appends.
+
+    Raises StartError if the spec is not valid; as of `start_child` it is a ValueError or TypeError too.
+    """
+
+    __slots__ = ("spec",)
+
+    def __init__(self, spec: ChildSpec) -> None:
+        problem = _problem(spec)
+        if problem is not None:
+            raise spec_error(StartError(problem), [spec])
+        self.spec = complete(spec)
 
 
 class DynamicSupervisor(GenServer):
@@ -89,12 +111,12 @@ class DynamicSupervisor(GenServer):
         except StartError as error:
             raise spec_error(error) from None
 
-    async def handle_call(self, request: Any, from_: Any) -> Any:
+    def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
-            case SupervisorRequest("start_child", (spec,)):
-                return Reply(await self._start_child(spec))
+            case SupervisorRequest("start_child", (_, *_) as spec_and_args):
+                return self._start_child(*spec_and_args)
             case SupervisorRequest("terminate_child", (pid,)):
-                return Reply(await self._terminate_child(pid))
+                return self._terminate_child(pid)
             case _Children(offset, limit):
                 # Copies the page only: a list of many thousands of children would block the loop.
                 rows = self._all()[offset : None if limit is None else offset + limit]
@@ -128,33 +150,38 @@ class DynamicSupervisor(GenServer):
 
     async def _terminate_child(self, pid: Any) -> Any:
         if not isinstance(pid, Pid):
-            return ("error", "not_found")
+            return Reply(("error", "not_found"))
         if self.restarting.pop(pid, None) is not None:
-            return "ok"
+            return Reply("ok")
         child = self.children.pop(pid, None)
         if child is None:
-            return ("error", "not_found")
+            return Reply(("error", "not_found"))
         await self._shut_down(child, pid)
-        return "ok"
+        return Reply("ok")
 
-    async def _start(self, child: Child) -> tuple[Any, ...]:
+    def _start(self, child: Child) -> Awaitable[tuple[Any, ...]]:
         self.restarts.starts(child)
-        args = (*self.extra_arguments, *child.spec.start[1])
-        return await start_child_process(child.spec, args, plain_errors=True)
+        args = (*self.extra_arguments, *child.spec.start[1], *child.args)
+        return start_child_process(child.spec, args, plain_errors=True)
 
-    async def _start_child(self, spec: ChildSpec) -> tuple[Any, ...]:
-        # Elixir accepts `significant` and ignores it.
-        problem = check_childspec(spec, "never", significance=False)
-        if problem is not None:
-            return ("error", problem)
+    async def _start_child(self, spec: ChildSpec | ChildTemplate, *args: Any) -> Reply:
+        if isinstance(spec, ChildTemplate):
+            spec = spec.spec
+        else:
+            problem = _problem(spec)
+            if problem is not None:
+                return Reply(("error", problem))
+            spec = complete(spec)
         if self.max_children is not None and len(self.children) + len(self.restarting) >= self.max_children:
-            return ("error", "max_children")
-        child = Child(complete(spec))
+            return Reply(("error", "max_children"))
+        child = Child(spec, None, args)
         result = await self._start(child)
-        if result[0] == "ok" and result[1] is not None:
-            child.pid = result[1]
-            self.children[result[1]] = child
-        return result
+        if result[0] == "ok" and (pid := result[1]) is not None:
+            child.pid = pid
+            if spec.restart == "temporary":
+                child.args = ()  # as in OTP: it is not started again, and its arguments may be large
+            self.children[pid] = child
+        return Reply(result)
 
     async def handle_info(self, message: Any) -> Any:
         match message:
@@ -202,19 +229,20 @@ class DynamicSupervisor(GenServer):
         )
 
 
-async def start_child(sup: Dest, spec: ChildSpec, timeout: float | None = None) -> Any:
+async def start_child(
+    sup: Dest, spec: ChildSpec | ChildTemplate, *args: Any, timeout: float | None = None
+) -> Any:
     """`DynamicSupervisor.start_child/2`: returns the pid, None for ignore, or `("ok", pid, info)` if the start function did.
+
+    `args` are appended to those of the spec, as a supervisor with simple_one_for_one does.
 
     Raises StartError: `"max_children"` or the child's reason. For an invalid spec it is a ValueError or TypeError too, and its
     message names the field.
     """
-    result = await call(sup, SupervisorRequest("start_child", (spec,)), timeout)
-    match result:
-        case ("error", reason):
-            raise spec_error(StartError(reason), [spec])
-        case (_, _, _):
-            return result
-    return result[1]
+    result = await call(sup, SupervisorRequest("start_child", (spec, *args)), timeout)
+    if result[0] == "error":
+        raise spec_error(StartError(result[1]), [spec.spec if isinstance(spec, ChildTemplate) else spec])
+    return result if len(result) == 3 else result[1]
 
 
 async def terminate_child(sup: Dest, pid: Pid) -> Any:

@@ -26,7 +26,7 @@ from runtime.core.scheduling import TIMEOUT, PendingReply, scheduler
 from runtime.core.signals import DownReply, SystemMessage
 from runtime.core.small_set import SmallSet, without
 from runtime.core.timers import Timer
-from runtime.otp.init_ack import StartError, StartReply, acknowledged
+from runtime.otp.init_ack import StartError, StartReply, acknowledged_within
 from runtime.otp.unread_answer import UnreadAnswer
 
 R = TypeVar("R", covariant=True)
@@ -409,7 +409,7 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
 # ---- starting
 
 
-async def start_actor(
+def start_actor(
     actor: Any,
     args: tuple[Any, ...],
     *,
@@ -418,12 +418,13 @@ async def start_actor(
     timeout: float | None = None,
     kwargs: dict[str, Any] | None = None,
     watched: list[Ref] | None = None,
-) -> Pid | None:
-    """`gen:start/6`: spawns the process and waits until its `init` has returned. See `GenServer.start_link`.
+) -> Awaitable[Pid | None]:
+    """`gen:start/6`: spawns the process; await it until its `init` has returned. See `GenServer.start_link`.
 
     If `watched` is a list, a monitor of the process by the caller is appended to it.
     """
-    check_timeout(timeout)
+    if timeout is not None:
+        check_timeout(timeout)
     if name is not None:
         if (
             name == "undefined"
@@ -447,4 +448,4 @@ async def start_actor(
     execution = cell.own_execution()
     execution.watcher = started = StartReply(cell, parent if linked else None)
     execution.waiting = (partial(actor._init, *args, **(kwargs or {})), name, started)
-    return await acknowledged(started, timeout)
+    return started if timeout is None else acknowledged_within(started, timeout)

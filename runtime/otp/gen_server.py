@@ -276,7 +276,10 @@ class GenServer(Process):
     async def _await(self, result: Any, from_: Call | None) -> None:
         while True:
             if type(result) is CoroutineType:
-                result = await completed(result)
+                try:  # as `completed`, with a coroutine less
+                    result = await result
+                except BaseException as error:
+                    result = outcome(error)
             if type(result) is not NoReply or result.continue_ is None:
                 break
             result, from_ = run(self.handle_continue, result.continue_), None

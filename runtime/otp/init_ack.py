@@ -5,7 +5,7 @@ Times are milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
+from collections.abc import Generator
 from typing import Any
 
 from runtime.core.pid import Pid
@@ -41,7 +41,11 @@ class StartReply(DownReply):
                 execution.waiting = self  # for `take_exit`
                 engine.hand_over(caller, self.target)
                 execution.waiting = None
-        return (yield from super().__await__())
+        if not self.done:
+            yield from super().__await__()
+        if self.error is not None:
+            raise self.error
+        return self.value
 
     def take_exit(self, pid: Pid, reason: Any) -> bool:
         # As in sync_start_link any EXIT message from the process ends the wait, also one that it sent by exit/2.
@@ -62,15 +66,11 @@ class StartReply(DownReply):
         self.resolve(value, error)
 
 
-def acknowledged(started: StartReply, timeout: float | None) -> Awaitable[Any]:
+async def acknowledged_within(started: StartReply, timeout: float) -> Any:
     """`proc_lib:sync_start`: awaits the acknowledgement; after `timeout` ms the process is unlinked and killed.
 
-    Raises StartError when awaited: the exit reason of the process, or "timeout".
+    Raises StartError: the exit reason of the process, or "timeout".
     """
-    return started if timeout is None else _acknowledged_within(started, timeout)
-
-
-async def _acknowledged_within(started: StartReply, timeout: float) -> Any:
     if timeout == 0:  # it has not begun
         _give_up(started)
     timer = started.target.engine.call_later(timeout / 1000, _give_up, started)

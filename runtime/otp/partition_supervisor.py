@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, ClassVar, Final
+
+from msgspec.structs import replace
 
 from runtime.core.exits import CallSite, Error, Exit
 from runtime.core.modes import DEAD

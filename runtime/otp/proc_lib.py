@@ -33,7 +33,7 @@ from runtime.core.signals import ExitMessage
 from runtime.otp.erlang import demonitor
 from runtime.otp.gen import stop
 from runtime.otp.gen_server import GenServer
-from runtime.otp.init_ack import StartReply, acknowledged
+from runtime.otp.init_ack import StartReply, acknowledged_within
 from runtime.otp.process_dictionary import ancestors_of
 
 __all__ = [
@@ -158,7 +158,7 @@ async def _start(
         watched.append(current_process().monitor(cell))
     actor.started = started = _Acknowledgement(target=cell, starter=parent if linked else None)
     cell.own_execution().watcher = started
-    return await acknowledged(started, timeout)
+    return await (started if timeout is None else acknowledged_within(started, timeout))
 
 
 def _own() -> tuple[Cell, _Acknowledgement]:

@@ -10,8 +10,10 @@ Functions return OTP's results as Python values: `("ok", pid)`, `("error", reaso
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime.core.exits import Error
 from runtime.core.pid import Pid
@@ -27,12 +29,11 @@ from runtime.otp.stop_server import stop as stop
 from runtime.otp.strategies import IN_ORDER, Row, StartFailed, Strategy
 
 
-@dataclass(frozen=True, slots=True)
-class SupervisorRequest:
+class SupervisorRequest(Struct, frozen=True):
     """The request of one of the functions below."""
 
     function: str
-    args: tuple[Any, ...] = field(default_factory=tuple)
+    args: tuple[Any, ...] = ()
 
 
 class Supervisor(GenServer):

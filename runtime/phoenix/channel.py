@@ -21,7 +21,7 @@ crashes its client gets phx_error and rejoins; no other client is affected.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import iscoroutine
@@ -158,9 +158,9 @@ class Channel(GenServer):
     # ---- starting
 
     @classmethod
-    async def start_channel(
-        cls, socket: Socket, topic: str, join_ref: Any, ref: Any, options: dict[str, Any]
-    ) -> Pid | None:
+    def start_channel(
+        cls, options: Mapping[str, Any], socket: Socket, topic: str, join_ref: Any, ref: Any
+    ) -> Awaitable[Pid | None]:
         """The start function in a channel's child spec. The join itself follows as a call by the transport."""
         channel = cls()
         channel.socket = socket
@@ -171,7 +171,7 @@ class Channel(GenServer):
         channel._entered = False
         assigns = options.get("assigns")
         channel.assigns = {**socket.assigns, **assigns} if assigns else dict(socket.assigns)
-        return await start_actor(channel, (), link=True)
+        return start_actor(channel, (), link=True)
 
     def init(self, *args: Any) -> Any:
         """Monitors the transport, with which the channel ends."""

@@ -7,9 +7,10 @@ the client sends is echoed unchanged.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
 from struct import pack
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from runtime.core.pid import Pid
 from runtime.otp.gen import CallRequest
@@ -18,8 +19,7 @@ TEXT: Final = 1
 BINARY: Final = 2
 
 
-@dataclass(slots=True)
-class Message:
+class Message(Struct):
     """`%Phoenix.Socket.Message{}`: a message of a client, from the transport to the channel."""
 
     topic: Any
@@ -29,8 +29,7 @@ class Message:
     join_ref: Any = None
 
 
-@dataclass(slots=True)
-class Broadcast:
+class Broadcast(Struct):
     """`%Phoenix.Socket.Broadcast{}`: the message to the subscribers of a topic."""
 
     topic: str
@@ -87,21 +86,18 @@ def server_frame(first: int, payload: bytes) -> bytes:
     return pack("!BBQ", first, 127, size) + payload
 
 
-@dataclass(frozen=True, slots=True)
-class SocketClose:
+class SocketClose(Struct, frozen=True):
     """`{:socket_close, pid, reason}`: a channel tells its transport that it stops with an orderly reason."""
 
     pid: Pid
     reason: Any
 
 
-@dataclass(frozen=True, slots=True)
-class SocketDrain:
+class SocketDrain(Struct, frozen=True):
     """`:socket_drain`: a draining channel tells its transport to close with "service restart"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(Struct, frozen=True):
     """`{:ok, reply, socket}` of join, `{:ok, socket}` of connect: accepts the client.
 
     With `subscribe` False (an extension) a channel gets no broadcasts until it calls `self.subscribe()`, so that it can first
@@ -112,15 +108,13 @@ class Accept:
     subscribe: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True):
     """`{:error, reason}` of join and connect: refuses the client."""
 
     reason: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Join(CallRequest[Accept | Refuse]):
+class Join(CallRequest[Accept | Refuse], Struct, frozen=True):
     """The call by which a transport joins its new channel; the reply is `Accept` or `Refuse`."""
 
     payload: Any

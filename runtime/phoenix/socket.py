@@ -10,13 +10,14 @@ phx_error. If the transport crashes, its channels get its Down and end with its 
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from runtime.core import telemetry
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid, Ref
 from runtime.core.signals import Down
 from runtime.otp import dynamic_supervisor, erlang, gen_server
+from runtime.otp.dynamic_supervisor import ChildTemplate
 from runtime.otp.gen_server import GenServer, StartError
 from runtime.otp.supervisor import ChildSpec
 from runtime.phoenix.fanout import flush, pending
@@ -34,7 +35,15 @@ UNMATCHED: Final = {"reason": "unmatched topic"}
 CRASHED: Final = {"reason": "join crashed"}
 TOO_MANY: Final = {"reason": "too many channels joined"}
 
-ChannelRoute = tuple[bool, str, "type[Channel]", dict[str, Any]]
+JOINED: Final = ("phoenix", "channel_joined")
+
+
+class ChannelRoute(NamedTuple):
+    """A pattern of `Socket.channels`: a prefix of topics or one topic, and how the channel of a join is started."""
+
+    is_prefix: bool
+    text: str
+    child: ChildTemplate
 
 
 class Socket:
@@ -98,12 +107,12 @@ class Socket:
     # ---- routes
 
     @classmethod
-    def route(cls, topic: Any) -> tuple[type[Channel], dict[str, Any]] | None:
-        """The channel class and options for a topic; the first pattern that matches wins."""
+    def route(cls, topic: Any) -> ChildTemplate | None:
+        """How the channel of a topic is started; the first pattern that matches wins."""
         if type(topic) is str:
-            for is_prefix, text, channel, options in cls._routes:
+            for is_prefix, text, child in cls._routes:
                 if topic.startswith(text) if is_prefix else topic == text:
-                    return channel, options
+                    return child
         return None
 
 
@@ -113,7 +122,10 @@ def _channel_route(pattern: str, target: Any) -> ChannelRoute:
     head, star, tail = pattern.partition("*")
     if star and tail:
         raise ValueError(f"channels using splat patterns must end with *, got {pattern!r}")
-    return bool(star), head, channel, dict(options)
+    child = ChildSpec(
+        channel, (channel.start_channel, (dict(options),)), "temporary", options.get("shutdown", 5_000)
+    )
+    return ChannelRoute(bool(star), head, ChildTemplate(child))
 
 
 class ChannelEntry:
@@ -295,21 +307,18 @@ class SocketTransport(GenServer):
         if len(self.channels) >= self.socket.max_channels:
             self._reply(message.join_ref, message.ref, message.topic, "error", TOO_MANY)
             return None
-        return self._start_channel(route[0], route[1], message)
+        return self._start_channel(route, message)
 
-    async def _start_channel(self, channel: type[Channel], options: dict[str, Any], message: Message) -> None:
+    async def _start_channel(self, child: ChildTemplate, message: Message) -> None:
         socket = self.socket
-        started = erlang.monotonic_time()
-        spec = ChildSpec(
-            channel,
-            (channel.start_channel, (socket, message.topic, message.join_ref, message.ref, options)),
-            "temporary",
-            options.get("shutdown", 5_000),
-        )
+        timed = telemetry.attached(JOINED)
+        began = self.now() if timed else 0.0
         pid = None
         status, payload = "error", CRASHED
         try:
-            pid = await dynamic_supervisor.start_child(socket.endpoint.channels, spec)
+            pid = await dynamic_supervisor.start_child(
+                socket.endpoint.channels, child, socket, message.topic, message.join_ref, message.ref
+            )
             if pid is not None:
                 outcome = await gen_server.call(pid, Join(message.payload), socket.join_timeout)
                 if isinstance(outcome, Accept):
@@ -328,10 +337,10 @@ class SocketTransport(GenServer):
                 pid, erlang.monitor(pid), message.topic, message.join_ref
             )
         self._reply(message.join_ref, message.ref, message.topic, status, payload)
-        if telemetry.attached(("phoenix", "channel_joined")):
+        if timed:
             telemetry.execute(
-                ("phoenix", "channel_joined"),
-                {"duration": (erlang.monotonic_time() - started) / 1000},
+                JOINED,
+                {"duration": self.now() - began},
                 {"topic": message.topic, "result": status, "transport": self.name},
             )
 

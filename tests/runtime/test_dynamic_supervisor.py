@@ -18,6 +18,7 @@ from runtime import (
 )
 from runtime.core.exits import Exit, Stack, Throw
 from runtime.otp import erlang
+from runtime.otp.dynamic_supervisor import ChildTemplate
 from runtime.otp.gen_server import Ignore, Stop
 from runtime.testing.simulation import play
 
@@ -71,6 +72,40 @@ def test_a_start_that_fails_says_why_as_elixir_does(child: Any, reason: Any) -> 
         assert caught.value.reason == reason
 
     play(body)
+
+
+def test_children_of_one_template_differ_in_their_last_arguments() -> None:
+    class Noted(GenServer):
+        def init(self, *args: Any) -> None:
+            begun.append(args)
+
+    async def body() -> Any:
+        sup = await DynamicSupervisor.start_link(extra_arguments=["extra"])
+        started: list[Any] = []
+        for restart in ("permanent", "temporary"):
+            template = ChildTemplate(ChildSpec(restart, (Noted.start_link, ("same",)), restart))
+            started += [await dynamic_supervisor.start_child(sup, template, number, "b") for number in (1, 2)]
+        kept = [child.args for child in await dynamic_supervisor.children(sup)]
+        erlang.exit(started[1], "kill")
+        erlang.exit(started[3], "kill")
+        return kept, await dynamic_supervisor.count_children(sup)
+
+    begun: list[Any] = []
+    kept, counts = play(body)
+    first, second = ("extra", "same", 1, "b"), ("extra", "same", 2, "b")
+    assert begun == [first, second, first, second, second]  # the permanent one again, with its own arguments
+    assert kept == [(1, "b"), (2, "b"), (), ()]
+    assert counts["active"] == 3
+
+
+@pytest.mark.parametrize(
+    ("child", "reason"),
+    [({}, ("invalid_child_spec", {})), (spec(gives, shutdown=-1), ("invalid_shutdown", -1))],
+)
+def test_a_template_is_checked_when_it_is_made(child: Any, reason: Any) -> None:
+    with pytest.raises(StartError) as caught:
+        ChildTemplate(child)
+    assert caught.value.reason == reason
 
 
 def test_what_a_start_raises_has_its_stack_and_no_exit_around_it() -> None:
