@@ -35,7 +35,7 @@ class Process(Actor):
 
     def now(self) -> float:
         """The time of the engine's monotonic clock in seconds; virtual time under a deterministic engine."""
-        return self._myRef.engine.now()
+        return self._myRef.execution.engine.now()
 
     def on_exit(self, hook: Callable[[Pid], object]) -> None:
         """Calls `hook(pid)` when this process ends, for whatever reason, before links and monitors are notified."""

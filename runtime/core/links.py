@@ -70,7 +70,9 @@ class Linked(Pid):
 
     def monitored(self, monitor: Monitor, target: Cell) -> Monitor:
         """As `monitor`, with an existing monitor."""
-        relations = self.own_relations()
+        relations = self.relations
+        if relations.shared:
+            relations = self.own_relations()
         relations.monitors = including(relations.monitors, monitor)
         target.add_monitor(monitor)
         return monitor
@@ -83,7 +85,9 @@ class Linked(Pid):
 
     def add_monitor(self, monitor: Any) -> None:
         """Adds a Watcher: `monitor.fire(pid, reason)` is called once, when this process ends."""
-        relations = self.own_relations()
+        relations = self.relations
+        if relations.shared:
+            relations = self.own_relations()
         relations.monitored_by = including(relations.monitored_by, monitor)
 
     def drop_monitor(self, monitor: Any) -> None:

@@ -88,14 +88,13 @@ class Ref:
     __slots__ = ("__weakref__", "_number")
     is_external: ClassVar[bool] = False  # made on another node
 
-    def __init__(self) -> None:
-        self._number = 0
+    _number: int  # made on first use: most references are never shown
 
     def deliver(self, message: Any) -> bool:
         """A message sent to this reference. False: only an alias accepts messages."""
         return False
 
     def __repr__(self) -> str:
-        if not self._number:  # on first use: most references are never shown
+        if not hasattr(self, "_number"):
             self._number = next(_ref_ids)
         return f"#Ref<0.{self._number}>"

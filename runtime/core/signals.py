@@ -55,7 +55,6 @@ class Monitor(Ref):
     __slots__ = ("name", "owner", "target")
 
     def __init__(self, owner: Cell, target: Cell | None, name: str | tuple[str, str] | None) -> None:
-        super().__init__()
         self.owner = owner
         self.target = target
         self.name = name
@@ -191,7 +190,6 @@ class Alias(Ref):
     __slots__ = ("active", "owner", "reply")
 
     def __init__(self, owner: Cell, reply: bool) -> None:
-        super().__init__()
         self.owner = owner
         self.reply = reply
         self.active = True

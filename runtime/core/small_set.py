@@ -9,20 +9,18 @@ from collections.abc import Iterator
 from sys import getsizeof
 from typing import Any, Final
 
+from msgspec import Struct
+
 FEW: Final = 4  # the most members kept in a tuple; more are kept in a dict
 
 
-class SmallSet:
-    """A non-empty set in order of insertion. Members are hashable and neither tuples nor dicts.
+class SmallSet(Struct, eq=False):
+    """A non-empty set in order of insertion, made with its first member. Members are hashable and neither tuples nor dicts.
 
     With one member it is as large as a tuple with one element.
     """
 
-    __slots__ = ("_members",)
-
-    def __init__(self, one: Any) -> None:
-        # The only member, a tuple of up to FEW members, or a dict whose keys are the members.
-        self._members = one
+    _members: Any  # the only member, a tuple of up to FEW members, or a dict whose keys are the members
 
     def __iter__(self) -> Iterator[Any]:
         """Iterates over a copy: the set may change meanwhile."""

@@ -16,6 +16,7 @@ from runtime.core import telemetry
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid, Ref
 from runtime.core.signals import Down
+from runtime.core.timers import Timer
 from runtime.otp import dynamic_supervisor, erlang, gen_server
 from runtime.otp.dynamic_supervisor import ChildTemplate
 from runtime.otp.gen_server import GenServer, StartError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 DUPLICATE_JOIN: Final = ("shutdown", "duplicate_join")
 _DUPLICATE_TIMEOUT: Final = 5_000  # ms a replaced channel that traps exits has to end
 
+_EXPIRED: Final = Broadcast("", "disconnect", {})
 UNMATCHED: Final = {"reason": "unmatched topic"}
 CRASHED: Final = {"reason": "join crashed"}
 TOO_MANY: Final = {"reason": "too many channels joined"}
@@ -199,7 +201,7 @@ _CLOSED: Final[Any] = _Closed()
 class SocketTransport(GenServer):
     """The process of one client connection. Subclasses define `emit`, `send` and `stop`."""
 
-    __slots__ = ("channels", "rate", "socket")
+    __slots__ = ("_expiry", "channels", "rate", "socket")
 
     name: ClassVar[str]
 
@@ -207,6 +209,7 @@ class SocketTransport(GenServer):
         self.socket = socket
         self.channels: dict[str, ChannelEntry] = {}
         self.rate = (0, 0)  # (current second, messages in it)
+        self._expiry: Timer | None = None  # of the socket's lifetime
 
     def too_fast(self, limit: int | None, more: int = 1) -> bool:
         """Counts `more` messages of the client. True if there are more than `limit` in this second (None: no bound)."""
@@ -260,9 +263,12 @@ class SocketTransport(GenServer):
             socket.endpoint.pubsub.subscribe(socket.socket_id, self.pid)
         if socket.lifetime is not None:
             cell = self._myRef
-            end = Broadcast("", "disconnect", {})
-            timer = cell.engine.call_later(max(0.0, socket.lifetime / 1000), cell.deliver, end)
-            cell.on_exit(lambda _pid: timer.cancel())
+            self._expiry = cell.engine.call_later(max(0.0, socket.lifetime / 1000), cell.deliver, _EXPIRED)
+
+    def _cancel_timers(self) -> None:
+        super()._cancel_timers()
+        if self._expiry is not None:
+            self._expiry.cancel()
 
     # ---- Phoenix.Socket.__in__/2
 

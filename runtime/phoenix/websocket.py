@@ -154,7 +154,7 @@ class WebSocketConnection(SocketTransport):
     def data_received(self, data: bytes) -> None:
         """Bytes have been received."""
         cell = self._myRef
-        self.last_seen = cell.engine.now()
+        self.last_seen = cell.execution.engine.now()
         self.unread += len(data)
         if self.unread > READ_AHEAD:
             self._pause_reading()
