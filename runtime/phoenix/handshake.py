@@ -12,11 +12,14 @@ import binascii
 import hashlib
 import logging
 import re
-from dataclasses import dataclass, field
 from inspect import iscoroutine
 from time import monotonic
 from typing import Any, Final
 
+from msgspec import Struct
+
+from runtime.http import response_encoder
+from runtime.http.messages import Fields
 from runtime.phoenix.deflate import Deflate
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
 from runtime.phoenix.endpoint import Endpoint
@@ -29,6 +32,10 @@ from runtime.phoenix.socket import Socket
 
 AUTH_TOKEN_PREFIX: Final = "base64url.bearer.phx."  # noqa: S105 - not a token
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+# RFC 6455 4.2.1: "a base64-encoded value that, when decoded, is 16 bytes in length".
+_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
+_UPGRADE: Final = response_encoder.constant(b"upgrade", b"websocket")
+_CONNECTION: Final = response_encoder.constant(b"connection", b"Upgrade")
 # With complete padding or none.
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?")
 
@@ -40,15 +47,14 @@ _silent_until = 0.0
 _unlogged = 0
 
 
-@dataclass(slots=True)
-class Candidate:
+class Candidate(Struct):
     """A client that has passed the checks of the transport; the connect callback comes next."""
 
     route: Route
     request: TransportRequest
     params: dict[str, Any]
     info: dict[str, Any]
-    headers: tuple[tuple[str, str], ...] = field(default=())
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def check_websocket(
@@ -59,9 +65,10 @@ def check_websocket(
         return BAD_REQUEST
     options: WebSocketOptions = route.options
     try:
-        params = {**request.query_params(), **path_params}
+        params = request.query_params()
     except InvalidQuery:
         return error_response(400)
+    params.update(path_params)
     if not _origin_allowed(route, request):
         return FORBIDDEN
     offered = request.header("sec-websocket-protocol")
@@ -196,11 +203,10 @@ def _connected(candidate: Candidate, socket: Socket, result: Any) -> Socket | Tr
     return FORBIDDEN
 
 
-@dataclass(frozen=True, slots=True)
-class WebSocketUpgrade:
+class WebSocketUpgrade(Struct, frozen=True):
     """The header fields of the 101 response, and the negotiated compression."""
 
-    headers: tuple[tuple[str, str], ...]
+    fields: Fields
     deflate: Deflate | None
 
 
@@ -211,52 +217,38 @@ def upgrade(candidate: Candidate) -> WebSocketUpgrade | TransportResponse:
     if problem is not None:
         return TransportResponse(400, problem.encode(), (("content-type", "text/plain; charset=utf-8"),))
     key = request.header("sec-websocket-key") or ""
-    accept = base64.b64encode(
-        hashlib.sha1(key.encode("latin-1") + _GUID, usedforsecurity=False).digest()
-    ).decode()
-    headers = (
-        ("upgrade", "websocket"),
-        ("connection", "Upgrade"),
-        ("sec-websocket-accept", accept),
-        *candidate.headers,
-    )
+    digest = hashlib.sha1(key.encode("latin-1") + _GUID, usedforsecurity=False).digest()
+    fields = [_UPGRADE, _CONNECTION, (b"sec-websocket-accept", binascii.b2a_base64(digest, newline=False))]
+    fields += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in candidate.headers]
     deflate = None
     if candidate.route.options.compress:
         deflate = negotiate_deflate(request.values("sec-websocket-extensions"))
         if deflate is not None:
-            headers = (*headers, ("sec-websocket-extensions", deflate.header))
-    return WebSocketUpgrade(headers, deflate)
+            fields.append((b"sec-websocket-extensions", deflate.header.encode("latin-1")))
+    return WebSocketUpgrade(fields, deflate)
 
 
 def _upgrade_problem(request: TransportRequest, validate_key: bool) -> str | None:
-    if request.header("host") is None:
+    if request.joined(b"host") is None:
         return "'host' header is absent"
-    for name, token in (("connection", "upgrade"), ("upgrade", "websocket")):
-        values = request.values(name)
-        if len(values) == 1 and values[0].lower() == token:
-            continue
-        if not any(part.strip().lower() == token for value in values for part in value.split(",")):
-            return f"'{name}' header must contain '{token}', got {_listed(values)}"
-    if request.header("sec-websocket-key") is None:
+    for name, token in ((b"connection", "upgrade"), (b"upgrade", "websocket")):
+        value = (request.joined(name) or "").lower()
+        if value != token and token not in map(str.strip, value.split(",")):
+            field = name.decode()
+            return f"'{field}' header must contain '{token}', got {_listed(request.values(field))}"
+    key = request.joined(b"sec-websocket-key")
+    if key is None:
         return "'sec-websocket-key' header is absent"
-    if validate_key and not _is_key(request.values("sec-websocket-key")):
+    if validate_key and not _KEY.fullmatch(key):
         return "'sec-websocket-key' header must hold 16 bytes in base64, once"
-    versions = request.values("sec-websocket-version")
-    if versions != ["13"]:
-        return f"'sec-websocket-version' header must equal '13', got {_listed(versions)}"
+    if request.joined(b"sec-websocket-version") != "13":
+        versions = _listed(request.values("sec-websocket-version"))
+        return f"'sec-websocket-version' header must equal '13', got {versions}"
     return None
 
 
 def _listed(values: list[str]) -> str:
     return "[" + ", ".join(f'"{value}"' for value in values) + "]"
-
-
-def _is_key(values: list[str]) -> bool:
-    """RFC 6455 4.2.1: "a base64-encoded value that, when decoded, is 16 bytes in length"."""
-    try:
-        return len(values) == 1 and len(base64.b64decode(values[0].encode("latin-1"), validate=True)) == 16
-    except binascii.Error:
-        return False
 
 
 async def within(connecting: Any, timeout: int | None) -> Socket | TransportResponse:

@@ -136,11 +136,12 @@ class Route:
 class Mounts:
     """All mounts of an endpoint, matched by path."""
 
-    __slots__ = ("_fixed", "_marks", "_routes")
+    __slots__ = ("_fixed", "_marks", "_paths", "_routes")
 
     def __init__(self, mounts: Sequence[Mount], url_host: str = "localhost") -> None:
         self._routes: list[Route] = []
         self._fixed: dict[tuple[str, ...], Route] = {}
+        self._paths: dict[str, Route] = {}  # the same by path, without repeated slashes
         self._marks: tuple[str, ...] = ()  # a path without any of them cannot match
         for mount in mounts:
             for transport, options in ((WEBSOCKET, mount.websocket), (LONGPOLL, mount.longpoll)):
@@ -156,9 +157,13 @@ class Mounts:
             self._routes.append(route)
         else:
             self._fixed.setdefault(segments, route)
+            self._paths.setdefault("/" + "/".join(segments), route)
 
     def match(self, path: str) -> tuple[Route, dict[str, str]] | None:
         """The route of a raw path and the path's parameters, or None. Repeated slashes count as one."""
+        route = self._paths.get(path)
+        if route is not None:
+            return route, {}
         for mark in self._marks:
             if mark in path:
                 break

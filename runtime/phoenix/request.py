@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 from msgspec import Struct
 
+from runtime.http.messages import Request
+from runtime.http.target import joined
 from runtime.phoenix import query
 from runtime.phoenix.check_origin import MAX_DIGITS
 
@@ -38,26 +40,77 @@ class Uri:
     query: str
 
 
-class TransportRequest(Struct, frozen=True):
-    """A request line and its header fields, in latin-1; names are lower case, `path` is raw."""
+class TransportRequest:
+    """A request line and its header fields, in latin-1; names are lower case, `path` is raw.
 
-    method: str
-    path: str
-    query: str
-    headers: tuple[tuple[str, str], ...]
-    scheme: str = "http"
-    peer: tuple[str, int] | None = None
+    It reads an HTTP request, and decodes a field or asks for the peer when that is wanted: of most requests few are.
+    """
+
+    __slots__ = ("_request", "path")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Iterable[tuple[str, str]],
+        scheme: str = "http",
+        peer: tuple[str, int] | None = None,
+    ) -> None:
+        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        self._request = Request(method, path, query, fields, joined(fields, frozenset()))
+        self._request.forwarded = (peer, scheme)
+        self.path = path
+
+    @classmethod
+    def of(cls, request: Request) -> TransportRequest:
+        """The request of a connection."""
+        self = cls.__new__(cls)
+        self._request = request
+        self.path = request.path
+        return self
+
+    @property
+    def method(self) -> str:
+        return self._request.method
+
+    @property
+    def query(self) -> str:
+        return self._request.query
+
+    @property
+    def scheme(self) -> str:
+        return self._request.scheme
+
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """Address and port of the client; None on a Unix socket."""
+        return self._request.client
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """All fields in order."""
+        return tuple(
+            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._request.fields]
+        )
+
+    def joined(self, name: bytes) -> str | None:
+        """The values of all fields of a name as one, joined by commas (RFC 9110 5.3), or None."""
+        value = self._request.headers.get(name)
+        return None if value is None else value.decode("latin-1")
 
     def header(self, name: str) -> str | None:
         """The value of the first field of a name, or None."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        request, key = self._request, name.encode("latin-1")
+        value = request.headers.get(key)
+        if value is not None and len(request.headers) != len(request.fields):
+            value = next(value for other, value in request.fields if other == key)
+        return None if value is None else value.decode("latin-1")
 
     def values(self, name: str) -> list[str]:
         """The values of all fields of a name."""
-        return [value for key, value in self.headers if key == name]
+        key = name.encode("latin-1")
+        return [value.decode("latin-1") for other, value in self._request.fields if other == key]
 
     @property
     def host(self) -> str:
@@ -72,7 +125,7 @@ class TransportRequest(Struct, frozen=True):
 
     def query_params(self) -> dict[str, Any]:
         """`Plug.Conn.fetch_query_params/1`. Raises query.InvalidQuery."""
-        return query.decode(self.query)
+        return query.decode(self._request.query)
 
 
 def text(value: str) -> str:
@@ -87,13 +140,12 @@ def _split_host(header: str) -> tuple[str, int | None]:
     return header, None
 
 
-@dataclass(frozen=True, slots=True)
-class TransportResponse:
+class TransportResponse(Struct, frozen=True):
     """An HTTP response. The transport adds the content-length."""
 
     status: int
     body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = field(default=())
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def error_response(status: int) -> TransportResponse:

@@ -153,6 +153,10 @@ def negotiate(vsn: Any, serializers: tuple[Serializer, ...] = SERIALIZERS) -> Se
     """The serializer whose requirement the client's `vsn` matches, or None."""
     if not isinstance(vsn, str):
         raise InvalidMessage("vsn must be a string")
+    for serializer in serializers:
+        major, minor = serializer.requirement
+        if vsn == f"{major}.{minor}.0":  # of nearly all clients
+            return serializer
     found = _VERSION.fullmatch(vsn)
     if found is None:
         return None

@@ -54,7 +54,7 @@ class SocketTransports:
     # ---- WebSocket
 
     def _websocket(self, route: Route, path_params: dict[str, str], request: http.Request) -> Any:
-        candidate = handshake.check_websocket(route, path_params, request_of(request))
+        candidate = handshake.check_websocket(route, path_params, TransportRequest.of(request))
         if isinstance(candidate, TransportResponse):
             return response_of(candidate)
         result = handshake.connect(candidate, self.endpoint)
@@ -83,7 +83,7 @@ class SocketTransports:
         except Error:
             return response_of(_UNAVAILABLE, candidate.headers)
         transport = WebSocketTransport(result, candidate.route.options, upgrade.deflate, sockets)
-        return http.Upgrade(_encoded(upgrade.headers), transport)
+        return http.Upgrade(upgrade.fields, transport)
 
     # ---- LongPoll
 
@@ -99,7 +99,7 @@ class SocketTransports:
         async def wait(answer: Awaitable[Any]) -> Any:
             return await while_connected(request, answer)
 
-        asked = request_of(request)
+        asked = TransportRequest.of(request)
         candidate = handshake.check_longpoll(route, path_params, asked)
         try:
             response = await longpoll.handle(
@@ -132,14 +132,6 @@ async def while_connected(request: http.Request, answer: Awaitable[Any]) -> Any:
 
 async def _await(answer: Awaitable[Any]) -> Any:
     return await answer
-
-
-def request_of(request: http.Request) -> TransportRequest:
-    """An HTTP request as a TransportRequest."""
-    fields = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.fields])
-    return TransportRequest(
-        request.method, request.path, request.query, fields, request.scheme, request.client
-    )
 
 
 def response_of(response: TransportResponse, headers: tuple[tuple[str, str], ...] = ()) -> http.Response:
