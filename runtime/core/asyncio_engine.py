@@ -49,6 +49,7 @@ class AsyncioEngine(Engine):
         self._contexts = [copy_context() for _ in range(MAX_HANDOVERS)]
         self._after_slice: deque[Callable[[], object]] = deque()
         self.scheduled = False
+        self._queued_before = 0  # the length of the run queue when the turn began
         self._handle: asyncio.Handle | None = None
         self._wakes = 0.0  # when _handle is due; uvloop's handles do not say so for a time in the past
         self._stopped = False
@@ -104,6 +105,7 @@ class AsyncioEngine(Engine):
                 self.run_unwinding()
             while queue:
                 cell = queue.popleft()
+                self._queued_before = len(queue)
                 cell.turn()
                 after = perf_counter()
                 if after - self.turn_began > long:
@@ -121,9 +123,10 @@ class AsyncioEngine(Engine):
             else:
                 self.scheduled = False
 
-    def hand_over(self, caller: Cell, server: Cell) -> None:
+    def hand_over(self, caller: Cell, server: Cell, in_order: bool = False) -> None:
         # As if the server had preempted the caller. What the caller sent to others before may be handled later: Erlang orders
-        # messages between two processes only.
+        # messages between two processes only. A start waits for these: its successor must not be known before the end of a
+        # process is. The end may have queued the caller as well, so a start overtakes others only within a hand-over.
         execution, contexts, queue = caller.execution, self._contexts, self.queue
         before = perf_counter()
         if (
@@ -132,6 +135,7 @@ class AsyncioEngine(Engine):
             or execution.engine is not self
             or not contexts
             or before - self.turn_began > TURN_SECONDS
+            or (in_order and (len(contexts) == MAX_HANDOVERS or len(queue) > self._queued_before + 1))
         ):
             return
         last = queue.pop()

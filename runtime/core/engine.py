@@ -74,10 +74,11 @@ class Engine:
         if not self.scheduled:
             self.kick()
 
-    def hand_over(self, caller: Cell, server: Cell) -> None:
+    def hand_over(self, caller: Cell, server: Cell, in_order: bool = False) -> None:
         """Called when `caller` is about to wait for `server` and the run queue is not empty.
 
-        If `server` is last in the queue, an engine may run it at once and save both a round through the queue.
+        If `server` is last in the queue, an engine may run it at once and save both a round through the queue. With `in_order`
+        it does so only if that overtakes no process that was made runnable for the same reason as the caller, or by it.
         """
 
     def kick(self) -> None:

@@ -39,7 +39,7 @@ class StartReply(DownReply):
             execution, engine = caller.execution, self.target.engine
             if engine.queue:
                 execution.waiting = self  # for `take_exit`
-                engine.hand_over(caller, self.target)
+                engine.hand_over(caller, self.target, in_order=True)
                 execution.waiting = None
         if not self.done:
             yield from super().__await__()

@@ -16,8 +16,9 @@ import uvloop
 from runtime.core.asyncio_engine import MAX_HANDOVERS, AsyncioEngine
 from runtime.core.exits import Exit
 from runtime.core.modes import DEAD
-from runtime.otp import erlang
+from runtime.otp import dynamic_supervisor, erlang
 from runtime.otp import sys as debug
+from runtime.otp.dynamic_supervisor import ChildSpec, DynamicSupervisor
 from runtime.otp.gen import Call
 from runtime.otp.gen_server import GenServer, NoReply, Reply, StartError, Stop, call, cast, reply
 
@@ -119,23 +120,48 @@ def test_a_call_goes_before_what_waits_in_the_queue() -> None:
     assert seen == ["answered", "sent before"]
 
 
-def test_a_start_goes_before_what_waits_in_the_queue() -> None:
-    class Noted(Server):
-        def handle_info(self, message: Any) -> None:
-            seen.append(message)
+class Noted(Server):
+    """Notes what it is sent."""
 
-    async def body() -> None:
-        other = await Noted.start()
+    def init(self, seen: list[Any]) -> None:
+        self.seen = seen
+
+    def handle_info(self, message: Any) -> None:
+        self.seen.append(message)
+
+
+def test_a_start_by_a_called_server_goes_before_what_waited_when_the_turn_began() -> None:
+    async def body() -> Any:
+        seen: list[Any] = []
+        other, supervisor = await Noted.start(seen), await DynamicSupervisor.start_link()
         assert other is not None
-        erlang.send(other, "sent before")
-        await Server.start_link()
+        erlang.spawn(erlang.send, other, "waits")
+        await erlang.yield_()  # `other` is made runnable, and this turn begins
+        await dynamic_supervisor.start_child(supervisor, ChildSpec("x", (Noted.start_link, (seen,))))
         seen.append("started")
         while len(seen) < 2:
             await erlang.sleep(1)
+        return seen
 
-    seen: list[Any] = []
-    play(body)
-    assert seen == ["started", "sent before"]
+    assert play(body) == ["started", "waits"]
+
+
+@pytest.mark.parametrize("through_a_server", [False, True])
+def test_a_start_does_not_go_before_what_this_turn_has_sent(through_a_server: bool) -> None:
+    async def body() -> Any:
+        seen: list[Any] = []
+        other, supervisor = await Noted.start(seen), await DynamicSupervisor.start_link()
+        assert other is not None
+        await erlang.yield_()
+        erlang.send(other, "sent before")
+        if through_a_server:
+            await dynamic_supervisor.start_child(supervisor, ChildSpec("x", (Noted.start_link, (seen,))))
+        else:
+            await Server.start_link()
+        seen.append("started")
+        return seen
+
+    assert play(body) == ["sent before", "started"]
 
 
 def test_an_exit_of_the_new_process_ends_the_start_and_leaves_no_message() -> None:
@@ -147,19 +173,28 @@ def test_an_exit_of_the_new_process_ends_the_start_and_leaves_no_message() -> No
                 raise RuntimeError("told so")
             erlang.exit(starter, "told so")
 
-    async def body() -> Any:
-        found: list[Any] = []
-        for how in ("crash", "tell"):
-            await erlang.yield_()  # a new turn: late in one nothing is handed over
+    class Starter(Noted):
+        def init(self, seen: list[Any]) -> None:
+            erlang.trap_exit(True)
+            super().init(seen)
+
+        async def handle_call(self, request: Any, from_: Any) -> Any:
             try:
-                await Telling.start_link(erlang.self_(), how)
+                return Reply(await Telling.start_link(erlang.self_(), request))
             except StartError as error:
-                found.append(error.reason)
-        left = [await erlang.receive(timeout=0), await erlang.receive(timeout=0)]
-        return str(found[0][0]), found[1], [type(message) for message in left]
+                return Reply(error.reason)
+
+    async def body() -> Any:
+        seen: list[Any] = []
+        starter = await Starter.start(seen)
+        await erlang.yield_()  # a new turn: late in one nothing is handed over
+        told = await call(starter, "tell")
+        crash = await call(starter, "crash")
+        await debug.get_state(starter)  # by now it has handled all messages before
+        return told, str(crash[0]), [type(message) for message in seen]
 
     # The crash of an init is acknowledged first, so its EXIT message stays, as in OTP 25.
-    assert play(body, trap_exit=True) == ("told so", "told so", [erlang.ExitMessage, type(erlang.TIMEOUT)])
+    assert play(body) == ("told so", "told so", [erlang.ExitMessage])
 
 
 def test_a_starter_that_the_new_process_ends_goes_no_further() -> None:
