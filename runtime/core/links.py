@@ -101,7 +101,10 @@ class Linked(Pid):
 
     def on_exit(self, hook: Callable[[Pid], object]) -> None:
         """Calls `hook(pid)` when this process ends, before links and monitors are notified (for Registry and PubSub)."""
-        relations = self.own_relations()
+        relations = self.relations
+        if relations.shared:
+            relations = self.own_relations()
         if relations.exit_hooks is None:
-            relations.exit_hooks = []
-        relations.exit_hooks.append(hook)
+            relations.exit_hooks = [hook]
+        else:
+            relations.exit_hooks.append(hook)

@@ -6,8 +6,10 @@ by at most the interval of two sweeps. Times are seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Final
+
+from msgspec import Struct
 
 from runtime.http.options import HttpOptions
 
@@ -22,8 +24,7 @@ class Phase(Enum):
     IDLE = auto()  # between two requests
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """What a sweep sees of a connection.
 
     `request` is the request's number, which distinguishes two phases of one kind; `count` the bytes of its body received so far,
@@ -35,13 +36,16 @@ class Progress:
     count: int = 0
 
 
+_BEGINNING: Final = Progress(Phase.HEAD)
+
+
 class Deadlines:
     """The deadlines of one connection."""
 
     __slots__ = ("_begun", "_since")
 
     def __init__(self, now: float) -> None:
-        self._begun = Progress(Phase.HEAD)  # as it was when its phase began
+        self._begun = _BEGINNING  # as it was when its phase began
         self._since = now
 
     def spent(self, seen: Progress, now: float) -> float:

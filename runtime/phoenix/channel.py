@@ -24,7 +24,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
-from inspect import iscoroutine
+from types import CoroutineType
 from typing import Any, ClassVar, Final
 
 from runtime.core.exits import Exit, Reported, Throw, is_atom, is_shutdown, reason_of
@@ -191,7 +191,7 @@ class Channel(GenServer):
                 if message.event == "phx_leave":
                     return self._after_in(Stop(("shutdown", "left"), "ok"))
                 result = self.handle_in(message.event, message.payload)
-                if iscoroutine(result):
+                if type(result) is CoroutineType:
                     return self._await_callback(result, self._after_in)
                 return self._after_in(result)
             if kind is Broadcast:  # `handle_info(%Broadcast{}, socket)`
@@ -205,7 +205,7 @@ class Channel(GenServer):
                     return None
                 return (
                     self._await_callback(result, self._after_info)
-                    if iscoroutine(result)
+                    if type(result) is CoroutineType
                     else self._after_info(result)
                 )
             if kind is Down and message.ref is self._monitor:
@@ -228,9 +228,10 @@ class Channel(GenServer):
 
     def _on_join(self, call: Call) -> Coroutine[Any, Any, Any] | None:
         """`handle_call` of the transport, which waits for the outcome of the join."""
-        after = partial(self._after_join, call)
         result = self.join(self.topic, call.request.payload, self.socket)
-        return self._await_callback(result, after) if iscoroutine(result) else after(result)
+        if type(result) is CoroutineType:
+            return self._await_callback(result, partial(self._after_join, call))
+        return self._after_join(call, result)
 
     async def _await_callback(self, callback: Any, after: Callable[[Any], Any]) -> None:
         try:

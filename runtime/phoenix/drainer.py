@@ -55,7 +55,7 @@ class Sockets(GenServer):
     def open(self, transport: SocketTransport) -> Pid:
         """Starts the process of a transport and watches its timeouts."""
         cell = self._myRef.engine.spawn_actor(transport, self._myRef)
-        self.transports[cell.pid] = transport
+        self.transports[cell] = transport
         cell.on_exit(self._hook)
         if isinstance(transport, WebSocketConnection):
             options = transport.options
@@ -63,7 +63,7 @@ class Sockets(GenServer):
             if options.timeout is not None:
                 self._expect(transport, self.now() + options.timeout / 1000, options.timeout / 1000)
             self._watch(min(options.timeout or options.frame_timeout, options.frame_timeout) / 1000)
-        return cell.pid
+        return cell
 
     def frame_begun(self, connection: WebSocketConnection) -> None:
         """A frame or message has come in part: the rest has `frame_timeout` from its first part on."""

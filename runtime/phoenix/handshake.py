@@ -12,8 +12,8 @@ import binascii
 import hashlib
 import logging
 import re
-from inspect import iscoroutine
 from time import monotonic
+from types import CoroutineType
 from typing import Any, Final
 
 from msgspec import Struct
@@ -157,7 +157,7 @@ def connect(candidate: Candidate, endpoint: Endpoint) -> Any:
             endpoint, serializer, options.max_channels_per_transport, options.join_timeout
         )
         result = socket.connect(candidate.params, candidate.info)
-        if iscoroutine(result):
+        if type(result) is CoroutineType:
             return _connect_later(candidate, socket, result)
         return _connected(candidate, socket, result)
     except Exception as error:

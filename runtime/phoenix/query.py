@@ -70,8 +70,12 @@ def decode(query: str) -> dict[str, Any]:
     one map.
     """
     if "[" not in query and "%" not in query and "+" not in query and query.isascii():  # nearly all
-        pairs = [pair.partition("=") for pair in query.split("&") if pair]
-        return {key: value for key, _, value in pairs}
+        params: dict[str, Any] = {}
+        for pair in query.split("&"):
+            if pair:
+                key, _, value = pair.partition("=")
+                params[key] = value
+        return params
     root = _Level()
     for pair in query.split("&"):
         if pair:

@@ -256,13 +256,12 @@ class SocketTransport(GenServer):
 
     def enter(self) -> None:
         """The client was accepted: subscribes to "disconnect", and lets channels push to this process."""
-        socket = self.socket
+        socket, cell = self.socket, self._myRef
         socket.transport = self
-        socket.transport_pid = self.pid
+        socket.transport_pid = cell
         if socket.socket_id is not None:
-            socket.endpoint.pubsub.subscribe(socket.socket_id, self.pid)
+            socket.endpoint.pubsub.subscribe(socket.socket_id, cell)
         if socket.lifetime is not None:
-            cell = self._myRef
             self._expiry = cell.engine.call_later(max(0.0, socket.lifetime / 1000), cell.deliver, _EXPIRED)
 
     def _cancel_timers(self) -> None:
