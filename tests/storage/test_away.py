@@ -36,7 +36,7 @@ def test_waiting_for_the_database_is_no_restart_and_one_line(
     async def main() -> None:
         async with proxy(database) as link, storage(link.url) as s:
             user = await add_user(database)
-            assert isinstance(await s.record(user), Recorded)
+            await until_recorded(s, user)
             before = processes()
             caplog.clear()
             link.mode = mode
@@ -66,7 +66,7 @@ def test_a_commit_whose_answer_is_lost_is_told_all_the_same(database: str) -> No
             user = await add_user(database)
             seen = await s.subscribe(f"transaction:{user}")
             # With a key as well: what is lost below is to be the answer of the statement, not that of preparing it.
-            assert isinstance(await s.record(user, idempotency_key="first", request_hash=b"r"), Recorded)
+            await until_recorded(s, user, idempotency_key="first", request_hash=b"r")
             link.mode = "deaf"
             lost = await s.record(user, idempotency_key="k", request_hash=b"r")
             assert isinstance(lost, OutcomeUnknown)

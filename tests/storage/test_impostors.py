@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from actors.ledger.writer import OutcomeUnknown, Recorded, Unavailable
+from actors.ledger.writer import OutcomeUnknown, Unavailable
 from actors.storage import connecting, repo
 from runtime.core.asyncio_engine import AsyncioEngine
 from tests.ledger.test_writer import assert_sound, until_recorded
@@ -63,7 +63,7 @@ async def working(database: str) -> AsyncIterator[tuple[Proxy, Storage, object]]
     """A storage that has recorded a row of a user over a link that may turn into an impostor."""
     async with tcp_proxy(database) as (link, url), storage(url) as s:
         user = await add_user(database)
-        assert isinstance(await s.record(user), Recorded)
+        await until_recorded(s, user, idempotency_key="first", request_hash=b"r")
         yield link, s, user
 
 
