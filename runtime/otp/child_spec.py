@@ -178,10 +178,14 @@ def hashable(key: Any) -> bool:
 
 
 def complete(spec: ChildSpec) -> ChildSpec:
-    """The spec with the default `shutdown` of its type filled in."""
-    if spec.shutdown is not None:
+    """The spec with the default `shutdown` of its type filled in, and arguments that its caller cannot change any more."""
+    function, args = spec.start
+    if spec.shutdown is not None and type(args) is tuple:
         return spec
-    return replace(spec, shutdown="infinity" if spec.type == "supervisor" else 5000)
+    shutdown = spec.shutdown
+    if shutdown is None:
+        shutdown = "infinity" if spec.type == "supervisor" else 5000
+    return replace(spec, start=(function, tuple(args)), shutdown=shutdown)
 
 
 async def start_child_process(

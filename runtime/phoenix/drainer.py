@@ -11,7 +11,7 @@ at once.
 
 from __future__ import annotations
 
-import random
+from random import Random
 from typing import Any, Final, Protocol
 
 from runtime.core.engine import current_engine
@@ -187,12 +187,13 @@ async def drain(
     started = engine.now()
     there = list(sockets.transports)
     waiting = list(sockets.transports.values())
-    random.shuffle(waiting)
+    chance = Random(engine.unique_bytes(16))
+    chance.shuffle(waiting)
     while waiting:
         batch, waiting = waiting[:batch_size], waiting[batch_size:]
         spread = batch_interval / 1000 * len(batch) / batch_size
         for transport in batch:
-            engine.call_later(random.random() * spread, _drain_one, transport)
+            engine.call_later(chance.random() * spread, _drain_one, transport)
         await erlang.sleep(spread * 1000 + 1)
     while (engine.now() - started) * 1000 < timeout and any(pid in sockets.transports for pid in there):
         await erlang.sleep(10)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import secrets
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -241,11 +240,13 @@ class LongPollSession(SocketTransport):
 
 def _new_token() -> str:
     """A random token; with several nodes it includes the name of the session's node."""
-    secret = secrets.token_urlsafe(32)
-    node = current_engine().node
-    if node is None:
-        return secret
-    return f"{secret}.{base64.urlsafe_b64encode(node.name.encode()).decode().rstrip('=')}"
+    engine = current_engine()
+    secret = _urlsafe(engine.unique_bytes(32))
+    return secret if engine.node is None else f"{secret}.{_urlsafe(engine.node.name.encode())}"
+
+
+def _urlsafe(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _name(token: str) -> str:

@@ -220,3 +220,21 @@ def test_flags_of_whatever_class_are_invalid(field: str) -> None:
             assert caught.value.reason[1][0] == f"invalid_{field}"
 
     play(body)
+
+
+def test_arguments_of_a_child_are_those_of_its_start() -> None:
+    async def body() -> None:
+        for start_child, sup in (
+            (supervisor.start_child, await Supervisor.start_link([])),
+            (dynamic_supervisor.start_child, await DynamicSupervisor.start_link()),
+        ):
+            args = [1]
+            await start_child(sup, ChildSpec("db", (Server.start_link, args)))  # type: ignore[operator]
+            args[0] = 2
+            (row,) = await supervisor.which_children(sup)
+            erlang.exit(row[1], "kill")
+            await erlang.sleep(1)
+            (row,) = await supervisor.which_children(sup)
+            assert (await gen_server.call(row[1], "value"))[1] == 1
+
+    play(body)
