@@ -7,10 +7,7 @@ below. Its strategy is one_for_one. When it ends it stops all children at the sa
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
-
-from msgspec.structs import replace
 
 from runtime.core.exits import Error, is_atom, is_shutdown
 from runtime.core.pid import Pid
@@ -31,13 +28,7 @@ from runtime.otp.restart import RestartPolicy, TryAgain
 from runtime.otp.spec_errors import spec_error
 from runtime.otp.stop_server import stop as stop
 from runtime.otp.strategies import Row, row
-from runtime.otp.supervisor import ChildSpec, SupervisorRequest
-
-
-@dataclass(frozen=True, slots=True)
-class _Children:
-    offset: int = 0
-    limit: int | None = None
+from runtime.otp.supervisor import ChildSpec, SupervisorRequest, copies
 
 
 def _problem(spec: Any) -> Any:
@@ -117,12 +108,8 @@ class DynamicSupervisor(GenServer):
                 return self._start_child(*spec_and_args)
             case SupervisorRequest("terminate_child", (pid,)):
                 return self._terminate_child(pid)
-            case _Children(offset, limit):
-                # Copies the page only: a list of many thousands of children would block the loop.
-                rows = self._all()[offset : None if limit is None else offset + limit]
-                return Reply([replace(child) for child in rows])
-            case SupervisorRequest("children"):
-                return Reply([replace(child) for child in self._all()])
+            case SupervisorRequest("children", page):
+                return Reply(copies(self._all(), *page))
             case SupervisorRequest("which_children"):
                 return Reply([row(child, None) for child in self._all()])
             case SupervisorRequest("count_children"):
@@ -256,8 +243,8 @@ async def which_children(sup: Dest) -> list[Row]:
 
 
 async def children(sup: Dest, offset: int = 0, limit: int | None = None) -> list[Child]:
-    """A page of the children with their restart counts, in start order."""
-    return await call(sup, _Children(offset, limit), None)
+    """A page of the children with their restart counts, in start order; of any supervisor."""
+    return await call(sup, SupervisorRequest("children", (offset, limit)), None)
 
 
 async def count_children(sup: Dest) -> dict[str, int]:

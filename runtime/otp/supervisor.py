@@ -173,8 +173,8 @@ class Supervisor(GenServer):
                 return Reply(strategy.which_children())
             case SupervisorRequest("count_children"):
                 return Reply(strategy.count_children())
-            case SupervisorRequest("children"):
-                return Reply([replace(child) for child in self.children.values()])
+            case SupervisorRequest("children", page):
+                return Reply(copies(list(self.children.values()), *page))
         raise Error("function_clause")
 
 
@@ -241,6 +241,11 @@ def _check_all(specs: Sequence[Any], auto_shutdown: str, significance: bool = Tr
 async def count_children(sup: Dest) -> dict[str, int]:
     """`supervisor:count_children/1`: specs, active, supervisors, workers."""
     return await call(sup, SupervisorRequest("count_children"), None)
+
+
+def copies(children: Sequence[Child], offset: int = 0, limit: int | None = None) -> list[Child]:
+    """Copies of `limit` children from `offset` on: a list of many thousands would block the loop."""
+    return [replace(child) for child in children[offset : None if limit is None else offset + limit]]
 
 
 async def children(sup: Dest) -> list[Child]:

@@ -130,7 +130,7 @@ async def terminate_child(sup: Dest, pid: Pid) -> Any:
 
 async def children(sup: Dest) -> list[Pid]:
     """`Task.Supervisor.children/1`: the pids of the running tasks, in start order."""
-    return [child.pid for child in await dynamic_supervisor.children(sup) if isinstance(child.pid, Pid)]
+    return [pid for _, pid, _, _ in await dynamic_supervisor.which_children(sup) if isinstance(pid, Pid)]
 
 
 def async_stream(
