@@ -209,7 +209,7 @@ class StateMachine(GenServer):
                 raise Exit(reason)
             case _:
                 raise Error(("bad_return_from_state_function", result))
-        changed = not same(machine.state, old)
+        changed = machine.state is not old and not same(machine.state, old)
         if self.state_enter and (changed or isinstance(result, InitialState | RepeatState)):
             await self._enter(old)
         if machine.postpone and event is not None:
