@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, MutableMapping, ValuesView
 from typing import Any, TypeVar
 
+from runtime.core.bad_argument import bad_argument
+
 V = TypeVar("V")
 
 
 def exact(key: Any) -> Hashable:
     """A dict key for `key`, equal for two keys only if they have the same type too, also inside tuples and frozensets.
 
-    Raises TypeError if `key` is not hashable.
+    Raises Error("badarg"), which is a TypeError too, if `key` is not hashable.
     """
     kind = type(key)
     if kind is str:
@@ -22,7 +24,10 @@ def exact(key: Any) -> Hashable:
         return (tuple, *map(exact, key))
     if kind is frozenset:
         return (frozenset, frozenset(map(exact, key)))
-    hash(key)
+    try:
+        hash(key)
+    except TypeError:
+        raise bad_argument("key", "a term that can be hashed", key, ()) from None
     return key
 
 

@@ -236,8 +236,7 @@ def resolve(dest: Dest) -> Cell | None:
     if isinstance(dest, tuple):
         match dest:
             case ("via", registry, key):
-                pid = registry.whereis_name(key)
-                return None if pid is None else pid.cell
+                return _named_by(registry, key, dest)
             case ("global", str(name)):
                 node = current_engine().node
                 return None if node is None else node.whereis_global(name)
@@ -247,6 +246,16 @@ def resolve(dest: Dest) -> Cell | None:
         expected = 'a pid, a registered name, (name, node), ("via", registry, key) or ("global", name)'
         raise bad_argument("dest", expected, dest, tuple)
     return current_engine().names.get(dest)  # type: ignore[arg-type]
+
+
+def _named_by(registry: Any, key: Any, dest: Dest) -> Cell | None:
+    whereis_name = getattr(registry, "whereis_name", None)
+    pid = whereis_name(key) if callable(whereis_name) else whereis_name
+    if pid is None and whereis_name is not None:
+        return None
+    if not isinstance(pid, Pid):
+        raise bad_argument("dest", "a registry whose whereis_name gives a pid or None", dest, tuple)
+    return pid.cell
 
 
 def not_there(dest: Dest, cell: Cell | None, timeout: float | None) -> Any:

@@ -52,6 +52,13 @@ class Idle(GenServer):
         self.seen.append(message)
 
 
+class NoPids:
+    """A registry whose names are none."""
+
+    def whereis_name(self, key: Any) -> Any:
+        return "a name"
+
+
 async def done(result: Any) -> Any:
     return await result if asyncio.iscoroutine(result) or hasattr(result, "__await__") else result
 
@@ -112,6 +119,14 @@ BADARG: dict[str, Callable[[Any], Any]] = {
     "agent.cast(5)": lambda pid: agent.cast(pid, 5),  # type: ignore[arg-type]
     "proc_lib.start(5)": lambda _: proc_lib.start(5),  # type: ignore[arg-type]
     "proc_lib.spawn(None)": lambda _: proc_lib.spawn(None),  # type: ignore[arg-type]
+    "call(via 5)": lambda _: gen_server.call(("via", 5, "key"), None),
+    "cast(via None)": lambda _: gen_server.cast(("via", None, "key"), None),
+    "start(name=via 5)": lambda _: Idle.start(name=("via", 5, "key")),
+    "call(via [])": lambda _: gen_server.call(("via", Registry(), []), None),
+    "call(via no pid)": lambda _: gen_server.call(("via", NoPids(), "key"), None),
+    "put([])": lambda _: erlang.put([], 1),
+    "Registry.register({})": lambda _: Registry().register({}, 1),  # type: ignore[arg-type]
+    "Registry.lookup([])": lambda _: Registry().lookup([]),  # type: ignore[arg-type]
     "log(0)": lambda pid: sys.log(pid, 0),
     "log(nan)": lambda pid: sys.log(pid, NAN),  # type: ignore[arg-type]
     "trace(-1)": lambda pid: sys.trace(pid, -1, print),
