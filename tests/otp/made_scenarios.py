@@ -11,6 +11,7 @@ from typing import Protocol
 
 from .random_chains import Chains
 from .random_managers import Managers
+from .random_mixed import Mixed
 from .random_processes import Plain
 from .random_servers import Servers
 from .random_starts import Starts
@@ -31,6 +32,7 @@ MADE: dict[str, Callable[[Random], Scenarios]] = {
     "managers": Managers,
     "starts": Starts,
     "chains": Chains,
+    "mixed": Mixed,
 }
 
 
