@@ -1,9 +1,9 @@
 """How long a batch gathers before it is written, so that many who write at once share one statement and one commit.
 
-Who was answered just now often writes again, and is on the way while others wait already. If these were written at once, the two
-halves would take turns for ever, at twice the work for the database. So after a batch the next one waits until as many are there
-as were seen to write, though not for long. A lone client is as many as there are, so it never waits. PostgreSQL has this as
-`commit_delay`.
+Clients who were answered just now often write again: their requests are on the way while others wait already. If those were
+written at once, two halves of the clients would take turns for ever, at twice the work for the database. So after a batch the
+next one waits, for a short time, until it has as many requests as clients were seen to write. A lone client never waits: it is
+all of them. PostgreSQL has this as `commit_delay`.
 """
 
 from __future__ import annotations

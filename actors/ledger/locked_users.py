@@ -1,7 +1,7 @@
-"""Users whose row another session keeps locked: who records a transaction of theirs waits for that lock, and all others behind.
+"""Users whose row another session has locked: a batch with a transaction of theirs would wait for that lock, for all its users.
 
-So one batch waits, as long as any statement may wait for a lock; from then on those users' transactions are refused at once, and
-whether that still holds is asked at most every ASK_SECONDS.
+The first such batch waits until its lock timeout. From then on transactions of these users are refused at once, and the database
+is asked at most every ASK_SECONDS whether they are still locked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SQL_SECONDS: Final = 2.0
 
 
 class LockedUsers:
-    """What one writer knows of them: `known`. `now` is its clock, in seconds."""
+    """Those that one writer has found: `known`. `now` is its clock, in seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.known: frozenset[UUID] = frozenset()
@@ -28,7 +28,7 @@ class LockedUsers:
         self._asked_at = 0.0
 
     async def find(self, connection: asyncpg.Connection, users: frozenset[UUID]) -> frozenset[UUID]:
-        """Those of `users` who are locked now, or were ASK_SECONDS ago. Raises what the database does."""
+        """Those of `users` who are locked now, or were so within the last ASK_SECONDS. Raises what a query raises."""
         if users <= self.known and self._now() - self._asked_at < ASK_SECONDS:
             return users
         async with connection.transaction():

@@ -4,9 +4,9 @@
     MTH({d0})   = SHA-256(0x00 || d0)
     MTH(D[n])   = SHA-256(0x01 || MTH(D[0:k]) || MTH(D[k:n])), k the largest power of two below n
 
-`Frontier` grows a tree by a leaf at a time and keeps log2(n) hashes. Proofs are made from the hashes of
-complete subtrees: `inclusion_subtrees` and `consistency_subtrees` say which, so the caller fetches only
-those. The verifying functions are what an outsider runs; they follow RFC 9162, section 2.1.3.2 and 2.1.4.2.
+`Frontier` grows a tree by a leaf at a time and keeps log2(n) hashes. A proof consists of the roots over leaf ranges
+(`inclusion_ranges`, `consistency_ranges`), each folded from complete subtrees (`subtrees_of`), so the caller fetches only their
+hashes. The verifying functions are what an outsider runs; they follow RFC 9162, sections 2.1.3.2 and 2.1.4.2.
 """
 
 from __future__ import annotations

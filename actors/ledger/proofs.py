@@ -49,7 +49,7 @@ class HistoryItem(msgspec.Struct, frozen=True):
 
 
 class HistoryPage(msgspec.Struct, frozen=True):
-    """Newest first. `next_cursor` is None on the last page."""
+    """A page of a user's transactions, newest first. `next_cursor` is None on the last page."""
 
     items: list[HistoryItem]
     next_cursor: str | None
@@ -96,7 +96,7 @@ async def roots_of(
 async def _roots(connection: asyncpg.Connection, subtrees: Iterable[Subtree]) -> dict[Subtree, bytes]:
     """The roots of complete subtrees, from the hashes that are stored at the next level that has any.
 
-    Those of one tile, as the siblings of a leaf and of what is above it are, are read as one range.
+    Subtrees of one tile, such as the siblings along a leaf's path, are read as one range.
     """
     tiles: dict[tuple[int, int], list[tuple[Subtree, int, int]]] = {}
     for each in subtrees:

@@ -1,6 +1,6 @@
-"""What keeps rows of a batch from being written, found out once the database has refused it, and what their callers are told.
+"""Which rows kept the database from writing a batch, and the answers to their callers.
 
-Each method answers those whom it concerns and returns the rest of the batch, which is to be written again.
+Each method answers the callers of such rows and returns the rest of the batch, which is to be written again.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ SQL_SECONDS = 4.5  # as for the batch itself
 
 
 class Refusals:
-    """Of one writer, over its `connection` and by its clock `now`, in seconds.
+    """For one writer, over its `connection`; `now` is its clock, in seconds.
 
-    `record_pending` gives rows of other programs their entries; `failed` hears of an error that is about no row.
+    `record_pending` writes the entries of other programs' rows; `failed` is called with an error that is about no row.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class Refusals:
 
     @property
     def knows_locked(self) -> bool:
-        """Whether another session was seen to keep anything locked."""
+        """Whether another session was seen to have anything locked."""
         return bool(self.locked.known or self.locked_keys.known)
 
     async def without_locked(self, batch: list[Waiting], known: bool) -> list[Waiting]:
-        """Answer those whose user or idempotency key another session keeps locked.
+        """Answer those whose user or idempotency key another session has locked.
 
-        With `known` only those are looked at who were so before.
+        With `known` only those are checked that were locked before.
         """
         users = frozenset(waiting.row.user_id for waiting in batch)
         rows = [waiting.row for waiting in batch if waiting.row.idempotency_key is not None]
@@ -76,7 +76,7 @@ class Refusals:
             rows = [row for row in rows if row.user_id not in users]
             if rows:
                 keys = await self.locked_keys.find(await self.connection.get(), rows)
-        except Exception:  # it is not found out; who writes the batch hears what is wrong
+        except Exception:  # writing the batch will show what is wrong
             return batch
         rest: list[Waiting] = []
         for waiting in batch:

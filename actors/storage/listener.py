@@ -170,7 +170,7 @@ class DbListener(GenServer):
         await self._poll()
 
     def _failed(self, error: Exception) -> None:
-        """The connection is of no use: another is tried soon. The first of several failures is told, and that it works again."""
+        """Drops the connection and schedules the next attempt. Of failures in a row only the first is logged, and their end."""
         self._disconnect()
         if self.failures == 0:
             log.warning("can't listen to the database: %s", repo.reason(error))
@@ -252,9 +252,9 @@ class DbListener(GenServer):
         state.change_position, state.change_target = state.change_target, None
 
     async def _keep(self, connection: asyncpg.Connection, moved: bool) -> None:
-        """Notes how far this listener is, trims the log, and strikes off who listens no more.
+        """Stores the position of this listener, trims the log, and removes servers that listen no more.
 
-        What the database does not take of it is no reason to stop listening.
+        If the database refuses one of these statements, the listener goes on without it.
         """
         try:
             if moved or self.polls % TRIM_POLLS == 0:

@@ -1,8 +1,8 @@
 """A pooler between us and PostgreSQL: it must give each connection of ours a session of its own.
 
 LISTEN, prepared statements and the limits of `connecting.SESSION` belong to a session. PgBouncer's `pool_mode=session` gives
-one; in transaction and statement mode they would be lost, or be set for other clients. What is asked here goes by the simple
-protocol, so that no statement of somebody else can be met.
+one; in transaction and statement mode they would be lost, or be set for other clients. The queries here use the simple protocol:
+prepared statements could collide with those of another client.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncpg
 
 from actors.storage.connecting import CONNECT_SECONDS, open_connection
 
-ROUNDS: Final = 3  # other clients of a busy pooler may hide once what we look for
+ROUNDS: Final = 3  # in one of them the other clients of a busy pooler may hide that a session is shared
 BACKEND: Final = (
     "SET LOCAL client_min_messages = notice; DO $$ BEGIN RAISE NOTICE '%', pg_backend_pid(); END $$"
 )

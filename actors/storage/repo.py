@@ -1,11 +1,10 @@
 """The connection pool to PostgreSQL, and whether the database answers (Ecto's Repo).
 
-Owns the pool of `pool()` and the truth about the database: a ping a second on a connection of its own, so that
-a busy pool is no outage, and after a failure again with growing pauses. When a ping is not answered, the pool
-is closed and another takes its place: who waits on a dead link fails within two seconds.
-Request handlers take connections directly from the pool, without a message; what operators ask has a small one of its own, which
-users can't use up. The first start of a server fails
-if the database can't be reached or migrated, with one line that says why; later the process stays up through
+Owns the pool of `pool()`, and decides whether the database is up: it pings every second on a connection of its own, so that a
+busy pool is no outage, and after a failure again with growing pauses. When a ping is not answered, the pool is closed and
+another takes its place: a statement on a dead connection fails within two seconds. Request handlers take connections directly
+from the pool, without a message; operators' queries have a small pool of their own, which users cannot exhaust. The first start
+of a server fails if the database can't be reached or migrated, with one line that says why; later the process stays up through
 outages and the pool reconnects. After a crash the restarted process takes the same pool over.
 
 Messages: `Ping` (its own timer), `Suspect` (a caller saw a connection fail: ping now). Calls: `GetRepoStatus` ->
@@ -224,7 +223,7 @@ class Repo(GenServer):
         state.database_error = error
 
     async def _replace_pool(self) -> None:
-        # Its connections may hang on the same dead link: who waits on one fails now, not at its own timeout.
+        # Its connections may hang as the ping did: their statements fail now, not at their own timeouts.
         state = server_state()
         old = state.pool, state.operators_pool
         await self._open_pools()

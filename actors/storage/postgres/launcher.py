@@ -1,6 +1,6 @@
 """Run as a script, between fork and exec of a PostgreSQL binary: drops root and ties the child's life to its parent's.
 
-    python -I -S postgres_launcher.py PARENT_PID UID GID DIRECTORY PROGRAM [ARGUMENT ...]
+    python -I -S launcher.py PARENT_PID UID GID DIRECTORY PROGRAM [ARGUMENT ...]
 
 When the parent dies, even of SIGKILL, the kernel sends the program SIGINT, which a postmaster answers with a
 fast shutdown. The request must come after setuid, which clears it, and before exec, which keeps it. Uses
