@@ -14,6 +14,7 @@ from typing import Final
 
 M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 16 * 1024  # of <malloc.h>; bytes
 MADV_COLLAPSE: Final = 25  # of <sys/mman.h>; Linux 6.1
+SETTLED_SECONDS: Final = 5.0
 _HUGE_PAGE_SIZE: Final = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
 _LARGEST: Final = 4 << 20  # bytes; where huge pages are larger, the process does not fill them
 
@@ -28,13 +29,15 @@ def return_memory() -> None:
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
-def use_huge_pages() -> None:
-    """Has the kernel move the process's data to transparent huge pages, in a thread: it takes some 0.1 s.
+def use_huge_pages(after: float = SETTLED_SECONDS) -> None:
+    """Has the kernel move the process's data to transparent huge pages, `after` seconds from now, by a thread within some 0.1 s.
 
     For when all modules are loaded. A server that is woken for each request finds the processor's caches cold; with pages of
-    4 KiB each object it touches may miss the TLB as well.
+    4 KiB each object it touches may miss the TLB as well. One that is stopped at once need not pay for it.
     """
-    threading.Thread(target=_collapse, name="huge pages", daemon=True).start()
+    timer = threading.Timer(after, _collapse)
+    timer.name, timer.daemon = "huge pages", True
+    timer.start()
 
 
 def _collapse() -> None:

@@ -26,7 +26,7 @@ def test_data_are_what_is_private_and_of_no_file() -> None:
 
 def test_what_is_moved_to_huge_pages_stays_the_same() -> None:
     blocks = [bytearray(number.to_bytes(2, "big") * 1000) for number in range(4000)]
-    memory.use_huge_pages()
+    memory.use_huge_pages(after=0)
     for thread in threading.enumerate():
         if thread.name == "huge pages":
             thread.join()
