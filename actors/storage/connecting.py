@@ -38,8 +38,8 @@ PEER_MS: Final = 2_000  # an answer on the level of TCP, by keepalives when noth
 
 SESSION: Final = {
     "jit": "off",
-    # A page of a list is read in the order of its index. Otherwise the generic plan, which is made for a user with few rows, reads
-    # and sorts all rows of a user with many.
+    # A page of a list is read in the order of its index. Otherwise the generic plan, made for a user with few rows, reads and
+    # sorts all rows of a user with many.
     "enable_bitmapscan": "off",
     "random_page_cost": "1.1",
     "statement_timeout": str(STATEMENT_MS),
