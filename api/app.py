@@ -158,7 +158,8 @@ class App:
         except Exception as error:
             outcome = self._error_response(request, error)
         if outcome is None or type(outcome) is Response:
-            self._leave_lane(request)
+            if request.lane_owner is not None:
+                self._leave_lane(request)
             return self._finish(request, outcome)
         return self._await_answer(request, outcome)  # type: ignore[arg-type]
 

@@ -138,7 +138,7 @@ class Channel(GenServer):
         self._assert_joined()
         socket = self.socket
         lane = Fastlane(socket.transport, socket.serializer, self._intercepts)
-        socket.endpoint.pubsub.subscribe(self.topic, self.pid, lane)
+        socket.endpoint.pubsub.subscribe(self.topic, self._myRef, lane)
 
     def socket_ref(self) -> SocketRef:
         """`socket_ref/1`: a ref for `reply`. Raises ValueError outside of handle_in and for a message without a ref."""

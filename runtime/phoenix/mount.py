@@ -161,14 +161,14 @@ class Mounts:
 
     def match(self, path: str) -> tuple[Route, dict[str, str]] | None:
         """The route of a raw path and the path's parameters, or None. Repeated slashes count as one."""
-        route = self._paths.get(path)
-        if route is not None:
-            return route, {}
         for mark in self._marks:
             if mark in path:
                 break
         else:
             return None
+        route = self._paths.get(path)
+        if route is not None:
+            return route, {}
         parts = tuple(part for part in path.split("/") if part)
         route = self._fixed.get(parts)
         if route is not None:

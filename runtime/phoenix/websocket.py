@@ -144,8 +144,8 @@ class WebSocketConnection(SocketTransport):
         self.overflowed = False
         self.closing = False
 
-    def init(self, *args: Any) -> Any:
-        """The client was accepted."""
+    def _begin(self) -> None:
+        """The client was accepted. Nobody waits for this start, so there is nothing to acknowledge."""
         self.last_seen = self.now()
         self.enter()
 
