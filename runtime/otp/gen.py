@@ -456,5 +456,6 @@ def start_actor(
         watched.append(parent.monitor(cell))
     execution = cell.own_execution()
     execution.watcher = started = StartReply(cell, parent if linked else None)
-    execution.waiting = (partial(actor._init, *args, **(kwargs or {})), name, started)
+    init = partial(actor._init, *args, **(kwargs or {})) if args or kwargs else actor._init
+    execution.waiting = (init, name, started)
     return started if timeout is None else acknowledged_within(started, timeout)
