@@ -10,7 +10,8 @@ HEAD_SEQ = "SELECT seq FROM ledger_head"
 
 HEAD_AND_PENDING = "SELECT seq, EXISTS (SELECT FROM ledger_pending) AS pending FROM ledger_head"
 
-PROBE_WRITE = "SELECT probe_write()"
+# It waits for a lock for less time than a batch does: who sends one meanwhile waits for both, and gives up after five seconds.
+PROBE_WRITE = "SELECT probe_write() FROM set_config('lock_timeout', '1000', true)"
 
 # Columns whose values hold no comma come as one text: asyncpg looks twice at each element of an array.
 RECORD = """

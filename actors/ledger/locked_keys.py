@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from actors.ledger.locked_users import RollBack
 from schema import ledger
 from schema.rows import TransactionRow
 
@@ -22,10 +23,6 @@ LOCK_MS: Final = 20  # a row that nobody has locked is inserted in less
 SQL_SECONDS: Final = 1.0  # for all rows of a batch
 
 Key = tuple[UUID, str | None]
-
-
-class _RollBack(Exception):
-    """Ends a transaction of which nothing is to stay."""
 
 
 def key_of(row: TransactionRow) -> Key:
@@ -64,13 +61,13 @@ class LockedKeys:
     async def _try(self, connection: asyncpg.Connection, rows: Sequence[TransactionRow]) -> frozenset[Key]:
         found: set[Key] = set()
         until = self._now() + SQL_SECONDS
-        with suppress(_RollBack):
+        with suppress(RollBack):
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS}", timeout=SQL_SECONDS)
                 for row in rows:
                     if self._now() > until or await _is_locked(connection, row):
                         found.add(key_of(row))
-                raise _RollBack
+                raise RollBack
         return frozenset(found)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
+import asyncpg
 import pytest
 
 from actors.connection_string import check, each_host
@@ -90,6 +91,46 @@ def test_what_did_not_wait_for_the_standby_to_the_end_is_not_acknowledged() -> N
             # With a key: it may be cancelled once more, until the standby has connected.
             assert isinstance(await until_recorded(s, user, idempotency_key="k"), Recorded)
             await assert_sound(one.url(), 3)
+
+    run(main())
+
+
+def test_a_commit_that_a_dead_server_has_left_behind_is_said_soon_and_waited_for() -> None:
+    """It holds the ledger's head until the standby is back: the others hear that nothing was written, and are not ready."""
+
+    async def main() -> None:
+        async with primary_and_standby(synchronous=True) as (one, two), storage(one.url()) as s:
+            user = await add_user(one.url())
+            assert isinstance(await s.record(user), Recorded)
+            await two.kill()
+            dead = await asyncpg.connect(one.url())
+            committing = asyncio.ensure_future(dead.execute("UPDATE ledger_head SET updated_at = now()"))
+            held = (
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE 'UPDATE%'"
+            )
+
+            async def is_held() -> bool:
+                return await fetchval(one.url(), held) == 1
+
+            await until(is_held)
+            dead.terminate()
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await committing
+            answers: list[Any] = []
+
+            async def is_unavailable() -> bool:
+                with suppress(Exit):  # on a machine that is busy: longer than a call waits
+                    answers.append(await s.record(user))
+                return bool(answers) and isinstance(answers[-1], Unavailable)
+
+            await until(is_unavailable)
+            assert not any(isinstance(answer, Recorded) for answer in answers)
+            assert server_state().write_error is not None, "readiness is the ability to write"
+            assert await is_held()
+            await two.start()
+            assert isinstance(await until_recorded(s, user), Recorded)
+            await until(lambda: server_state().write_error is None)
+            await assert_sound(one.url(), 2)
 
     run(main())
 
