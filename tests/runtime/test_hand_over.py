@@ -130,6 +130,7 @@ class Noted(Server):
         self.seen.append(message)
 
 
+@pytest.mark.usefixtures("in_time")
 def test_a_start_by_a_called_server_goes_before_what_waited_when_the_turn_began() -> None:
     async def body() -> Any:
         seen: list[Any] = []
