@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { LongPoll, Socket } from "phoenix";
 import WebSocket from "ws";
 
-const PATIENCE = 60000; // ms for whatever ought to happen: the machine may be busy, and only a failure takes all of it
+export const PATIENCE = 60000; // ms for whatever ought to happen: the machine may be busy, and only a failure takes all of it
 const scenarios = [];
 const answers = new Map();
 let asked = 0;
