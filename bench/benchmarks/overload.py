@@ -2,8 +2,9 @@
 
 First the capacity is measured, by clients that wait for each answer, with a connection for each request and with kept ones. Then
 the server gets ten times as much, by a connection for each request, by 1,000 kept connections, and by one greedy user while
-another sends little; meanwhile a thread requests /health. "Offered" is what the clients could send of it. They have half of the
-CPUs for themselves, and server and database the other half: on machines of their own they would not take any from the server.
+another sends little; meanwhile a thread requests /health. "Offered" is what the clients could send of it. Those that open a
+connection each have half of the CPUs for themselves, and server and database the other half: on machines of their own they would
+not take any from the server. The others need more to offer as much, and share all CPUs with it.
 
 Recovery is the time from the last request until ten in a row are recorded within 100 ms each.
 """
@@ -22,6 +23,7 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any, Final
 
 import uvloop
@@ -51,10 +53,16 @@ def halves() -> tuple[list[int], list[int]]:
     return cpus[:middle], cpus[middle:] or cpus
 
 
+def pin(server: BitNexus, cpus: list[int]) -> None:
+    """Lets server and database run on these CPUs only."""
+    for pid in server.running.pids():
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cpus)
+
+
 def begin(load: Load) -> subprocess.Popen[str]:
     """Starts a process that sends the load."""
     command = [sys.executable, "-m", "bench.overload_load"]
-    load = dataclasses.replace(load, cpus=halves()[1])
     sending = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert sending.stdin is not None
     json.dump(dataclasses.asdict(load), sending.stdin)
@@ -193,6 +201,8 @@ class Flood:
         """Requests a second that are recorded when no more than CLIENTS are under way."""
         load = Load(self.server.port, self.posts(self.tokens, close=not kept), 1e9, SECONDS / 2)
         load = dataclasses.replace(load, **{"kept" if kept else "under_way": CLIENTS})
+        if not kept:
+            load = dataclasses.replace(load, cpus=halves()[1])
         end(begin(load))  # warm
         seen = end(begin(load))
         return len(seen.answers["201"]) / seen.seconds
@@ -251,12 +261,18 @@ async def measure(server: BitNexus) -> list[float]:
 def loads(server: BitNexus) -> list[float]:
     """The loads, one after the other."""
     flood = Flood(server)
-    each, kept = flood.capacity(kept=False), flood.capacity(kept=True)
     load: dict[str, Any] = {"port": server.port, "seconds": SECONDS}
+    ours, theirs = halves()
+    pin(server, ours)
+    each = flood.capacity(kept=False)
+    apart = Load(requests=flood.posts(flood.tokens, close=True), rate=TIMES * each, cpus=theirs, **load)
+    flooded_each = flood.flood(apart)
+    pin(server, sorted(ALL_CPUS))
+    kept = flood.capacity(kept=True)
     return [
         each,
         kept,
-        *flood.flood(Load(requests=flood.posts(flood.tokens, close=True), rate=TIMES * each, **load)),
+        *flooded_each,
         *flood.flood(Load(requests=flood.posts(flood.tokens), rate=TIMES * kept, kept=KEPT, **load)),
         *flood.greedy(TIMES * kept),
     ]
@@ -267,10 +283,6 @@ def benchmark(run: Run) -> None:
     rows = (*CAPACITY, *EACH, *MANY, *GREEDY)
     servers: dict[str, BitNexus] = {}
     with ExitStack() as stack:
-        os.sched_setaffinity(0, halves()[0])  # the servers inherit it
-        try:
-            for revision in run.revisions:
-                run.enter(stack, revision.name, rows, partial(BitNexus, revision), servers)
-        finally:
-            os.sched_setaffinity(0, ALL_CPUS)
+        for revision in run.revisions:
+            run.enter(stack, revision.name, rows, partial(BitNexus, revision), servers)
         uvloop.run(run.alternate([Task(rows, measure)], servers, rounds=1, warm_up=False))
