@@ -6,6 +6,8 @@ another sends little; meanwhile a thread requests /health. "Offered" is what the
 connection each have half of the CPUs for themselves, and server and database the other half: on machines of their own they would
 not take any from the server. The others need more to offer as much, and share all CPUs with it.
 
+Clients on the same machine can't offer ten times what it bears, so the same is repeated with a slow database.
+
 Recovery is the time from the last request until ten in a row are recorded within 100 ms each.
 """
 
@@ -28,10 +30,11 @@ from typing import Any, Final
 
 import uvloop
 
-from bench.bitnexus import BitNexus, signed
+from bench.bitnexus import BitNexus, serving, signed
 from bench.figures import Row
 from bench.http_load import request
 from bench.overload_load import SENT, Load, Seen
+from bench.revision import Revision
 from bench.run import Run, Task
 
 TIMES: Final = 10
@@ -44,6 +47,10 @@ HEALTH_PAUSE: Final = 0.02
 SMALL_RATE: Final = 20.0  # requests a second of the user who asks for little
 GOOD_SECONDS: Final = 0.1
 ALL_CPUS: Final = os.sched_getaffinity(0)
+SLOW_DATABASE: Final = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE INSERT ON transactions FOR EACH ROW EXECUTE FUNCTION slow();
+"""
 
 
 def halves() -> tuple[list[int], list[int]]:
@@ -178,6 +185,9 @@ CAPACITY: Final = [
 ]
 EACH: Final = flooded("a connection each")
 MANY: Final = flooded(f"{KEPT:,} connections kept")
+SLOW: Final = [weather("a slow database: capacity", "/s", more_is_better=True)]
+SLOW_EACH: Final = flooded("a slow database, a connection each")
+SLOW_MANY: Final = flooded(f"a slow database, {KEPT:,} connections kept")
 GREEDY: Final = [
     weather("beside a greedy user: recorded", "%", more_is_better=True),
     weather("beside a greedy user: recorded, p99", "ms"),
@@ -275,12 +285,24 @@ def loads(server: BitNexus) -> list[float]:
         *flooded_each,
         *flood.flood(Load(requests=flood.posts(flood.tokens), rate=TIMES * kept, kept=KEPT, **load)),
         *flood.greedy(TIMES * kept),
+        *slow(server.revision),
     ]
+
+
+def slow(revision: Revision) -> list[float]:
+    """The values of SLOW, SLOW_EACH and SLOW_MANY, of a server of its own."""
+    with serving(revision) as server:
+        flood = Flood(server)
+        server.command("psql", text=SLOW_DATABASE)
+        rate = flood.capacity(kept=True)
+        load: dict[str, Any] = {"port": server.port, "seconds": SECONDS, "rate": TIMES * rate}
+        each = flood.flood(Load(requests=flood.posts(flood.tokens, close=True), **load))
+        return [rate, *each, *flood.flood(Load(requests=flood.posts(flood.tokens), kept=KEPT, **load))]
 
 
 def benchmark(run: Run) -> None:
     """Measures the rows: each server once."""
-    rows = (*CAPACITY, *EACH, *MANY, *GREEDY)
+    rows = (*CAPACITY, *EACH, *MANY, *GREEDY, *SLOW, *SLOW_EACH, *SLOW_MANY)
     servers: dict[str, BitNexus] = {}
     with ExitStack() as stack:
         for revision in run.revisions:
