@@ -2,7 +2,8 @@
 
 The length of a lane and its service rate give the waiting time of the next piece of work (Little's law). Work that would wait
 longer than `longest` is refused at once, while that is cheap, so what is admitted is served soon under any load. The rate is
-measured while the lane is busy; at other times a sample can only raise it, since it then shows how much work there was and not
+measured while the lane is busy. A lane that is served in batches is empty after each; there it is measured by how long work has
+waited that had other work ahead of it. Otherwise a sample can only raise the rate, since it shows how much work there was and not
 how much could be done.
 
 An owner may hold up to `SHARE` times the room that is left (the dynamic threshold of Choudhury and Hahne, 1998): one owner
@@ -16,6 +17,7 @@ A pure state machine without a clock: the caller passes the time (`now`, monoton
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Hashable
 from typing import Final
 
@@ -24,6 +26,7 @@ LEAST: Final = 16  # always admitted: the rate of a slow lane could not be measu
 LEAST_EACH: Final = 4  # of these, per owner
 SHARE: Final = 2.0
 OVER: Final = 1.5
+PROMPT: Final = 0.02  # seconds that work may take by itself, whatever the rate
 ROUND: Final = 0.1  # seconds, at least, per measurement of the rate
 MEMORY: Final = 0.5  # seconds: the time constant of the rate's exponential average
 FORGET: Final = 10.0  # idle seconds after which a low rate is forgotten
@@ -34,7 +37,8 @@ class Admission:
     """One lane. `assumed` is its rate, per second, until one has been measured; `longest` the seconds that work may wait."""
 
     __slots__ = (
-        "_assumed", "_began", "_last", "_lowest", "_owners", "_room", "_served", "longest", "rate", "waiting",
+        "_ahead", "_assumed", "_began", "_entered", "_last", "_lowest", "_owners", "_room", "_served", "_waited", "longest",
+        "rate", "waiting",
     )  # fmt: skip
 
     def __init__(self, assumed: float, longest: float = LONGEST) -> None:
@@ -44,9 +48,14 @@ class Admission:
         self._assumed = assumed
         self._owners: dict[Hashable, int] = {}
         self._last = -math.inf  # when work was last served, or the lane ceased to be empty
-        self._began = 0.0  # start of the current measurement
+        self._began = 0.0  # start of the current measurement, moved by the time without work
         self._served = 0  # since then
         self._lowest = 0  # the least that was waiting since then
+        self._entered: deque[tuple[float, int]] = (
+            deque()
+        )  # of each that waits: when, and how many were ahead of it
+        self._ahead = 0  # of those served since the last measurement that had LEAST or more ahead
+        self._waited = 0.0  # seconds beyond PROMPT, of these
 
     def expected(self) -> float:
         """Seconds that the next piece of work would wait."""
@@ -65,8 +74,11 @@ class Admission:
         if not self.waiting:
             if now - self._last > FORGET:
                 self._serves(max(self.rate, self._assumed))
+                self._begin_round(now)
+            else:
+                self._began += now - self._last  # idle time is no part of a measurement
             self._last = now
-            self._begin_round(now)
+        self._entered.append((now, self.waiting))
         self.waiting += 1
         self._owners[owner] = own + 1
         return True
@@ -83,6 +95,10 @@ class Admission:
         assert self.waiting >= 0
         self._last = now
         self._served += 1
+        entered, ahead = self._entered.popleft()  # as if the first to come were the first to go
+        if ahead >= LEAST and now - entered > PROMPT:
+            self._ahead += ahead
+            self._waited += now - entered - PROMPT
         if self.waiting < self._lowest:
             self._lowest = self.waiting
         if now - self._began >= ROUND:
@@ -111,7 +127,10 @@ class Admission:
         self._began, self._served, self._lowest = now, 0, self.waiting
 
     def _measured(self, sample: float, seconds: float) -> None:
-        if self._lowest >= LEAST:
+        if self._lowest >= LEAST or self._waited:
+            if self._lowest < LEAST:
+                sample = max(sample, self._ahead / self._waited)
+            self._ahead, self._waited = 0, 0.0
             self._serves(self.rate + (sample - self.rate) * (1.0 - math.exp(-seconds / MEMORY)))
         else:
             self._serves(max(self.rate, sample))

@@ -52,6 +52,74 @@ def test_what_is_let_in_waits_about_half_a_second_at_most(rate: float, assumed: 
     assert accepted > 0.9 * 10 * rate  # and the server is never idle
 
 
+class Batches:
+    """A server that takes all that came since it last looked, and `seconds` for each piece and COMMIT for all of them."""
+
+    COMMIT = 0.004
+
+    def __init__(self, seconds: float, assumed: float) -> None:
+        self.admission = Admission(assumed)
+        self.seconds = seconds
+        self.waiting: list[tuple[str, float]] = []
+        self.batch: list[tuple[str, float]] = []
+        self.served_at = 0.0
+        self.waits: list[float] = []
+
+    def come(self, owner: str, now: float) -> bool:
+        admitted = self.admission.enter(owner, now)
+        if admitted:
+            self.waiting.append((owner, now))
+        return admitted
+
+    def advance(self, now: float) -> list[str]:
+        """The owners of what is served now, if anything is; else it may look for more."""
+        if self.batch and self.served_at <= now:
+            served, self.batch = self.batch, []
+            for owner, came in served:
+                self.admission.leave(owner, now)
+                self.waits.append(now - came)
+            return [owner for owner, _ in served]
+        if not self.batch and self.waiting:
+            self.batch, self.waiting = self.waiting, []
+            self.served_at = now + self.COMMIT + len(self.batch) * self.seconds
+        return []
+
+    def clients(self, count: int, since: float, until: float) -> None:
+        """So many clients who send again when they are answered."""
+        asking = [f"client {number}" for number in range(count)]
+        for tick in range(int((until - since) * 1000)):
+            now = since + tick / 1000
+            asking += self.advance(now)
+            asking = [client for client in asking if not self.come(client, now)]
+
+
+@pytest.mark.parametrize("count", [24, 64])
+def test_clients_that_wait_for_batches_show_how_slow_they_are(count: int) -> None:
+    """All leave at once and come again, so the lane is empty between; then ten times as much comes."""
+    lane = Batches(1 / 500, assumed=13_000)
+    lane.clients(count, 0.0, 8.0)
+    lane.waits.clear()
+    for number in range(40_000):
+        now = 8.0 + number / 5_000
+        lane.advance(now)
+        lane.come(f"user {number % 50}", now)
+    assert max(lane.waits) < 1.0
+    assert len(lane.waits) > 0.9 * 500 * 8
+
+
+@pytest.mark.parametrize("count", [4, 20, 64])
+def test_clients_that_wait_for_quick_batches_do_not_lower_the_rate(count: int) -> None:
+    lane = Batches(1 / 20_000, assumed=13_000)
+    lane.clients(count, 0.0, 8.0)
+    assert lane.admission.rate == 13_000
+
+
+def test_work_that_comes_in_batches_raises_the_rate() -> None:
+    lane = Batches(1 / 20_000, assumed=2_000)
+    lane.clients(64, 0.0, 8.0)
+    assert lane.admission.rate > 5_000
+
+
 def test_below_capacity_nothing_is_refused() -> None:
     dice, lane = random.Random(7), Lane(1 / 1000)
     now = 0.0
