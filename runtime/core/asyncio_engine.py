@@ -152,12 +152,12 @@ class AsyncioEngine(Engine):
             scheduler.current = scheduler.entered = caller
             contexts.append(context)
         after = perf_counter()
-        spent = after - max(
-            before, self.turn_began
-        )  # without what a server that it handed over to was reported for
-        if spent > self.long_schedule:
-            self._report_long_schedule(server, spent)
-            self.turn_began = after  # the time was not the caller's
+        if after - before > self.long_schedule:
+            # Servers that it handed over to are reported already.
+            spent = after - max(before, self.turn_began)
+            if spent > self.long_schedule:
+                self._report_long_schedule(server, spent)
+                self.turn_began = after  # the time was not the caller's
         if caller.execution.mode == DEAD:  # ended by the server's turn, while its code was on the stack
             raise Unwind
 
