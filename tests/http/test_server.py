@@ -1,4 +1,4 @@
-"""The server as a process: where it listens, how it stops, and how it gives its places back.
+"""The server as a process: where it listens, and how it gives its places back.
 
 It listens with TLS, on IPv6, on a unix socket, on a shared port.
 """
@@ -6,71 +6,20 @@ It listens with TLS, on IPv6, on a unix socket, on a shared port.
 from __future__ import annotations
 
 import asyncio
-import http.client
 import socket
 import ssl
-import sys
-import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvloop
 
-from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.http import HttpOptions, Request, Response, Server, ServerOptions
-from runtime.http.server import Listener, addresses, bind
-from runtime.http.transport import HttpProtocol
+from runtime.http.server import addresses
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import StartError
+from tests.http.serving import ASK, LAST, echo, serving, talk
 from tests.support.certificate import self_signed
-from tests.support.server import PATIENCE
-
-ASK = b"GET /here HTTP/1.1\r\nhost: x\r\n\r\n"
-LAST = b"GET /here HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-LIMIT = 1000
-
-
-async def echo(request: Request) -> Response:
-    """Says what it has seen; reads a small body."""
-    body = await request.body.read(LIMIT)
-    seen = f"{request.scheme} {request.method} {request.path} {len(body)} {request.client is not None}"
-    return Response(200, seen.encode())
-
-
-def serving(body: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        engine = AsyncioEngine().start()
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await body()
-        finally:
-            await engine.stop()
-
-    uvloop.run(main())
-
-
-async def talk(data: bytes, *where: Any, **how: Any) -> bytes:
-    """What a server at this address answers, up to its end."""
-    reader, writer = await asyncio.open_connection(*where, **how)
-    writer.write(data)
-    answer = await reader.read()
-    writer.close()
-    return answer
-
-
-async def refuses(host: str, port: int) -> None:
-    """Waits until nobody listens there."""
-    while True:
-        try:
-            _reader, writer = await asyncio.open_connection(host, port)
-        except OSError:
-            return
-        writer.close()
-        await asyncio.sleep(0.01)
-
 
 # ---- where it listens
 
@@ -227,155 +176,6 @@ def test_a_restarted_server_finds_its_port_free() -> None:
     serving(body)
 
 
-# ---- how it stops
-
-
-def test_a_stop_lets_what_is_under_way_finish() -> None:
-    async def body() -> None:
-        asked, go = asyncio.Event(), asyncio.Event()
-
-        async def slow(request: Request) -> Response:
-            if request.path == "/slow":
-                asked.set()
-                await go.wait()
-            return Response(200, b"done")
-
-        server = await Server.start(slow, ServerOptions(grace=PATIENCE))
-        ((host, port),) = await addresses(server)
-        idle, _idle_writer = await asyncio.open_connection(host, port)
-        under_way, writer = await asyncio.open_connection(host, port)
-        writer.write(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
-        await asked.wait()
-        stopping = asyncio.ensure_future(gen_server.stop(server))
-        assert await idle.read() == b"", "who has asked nothing is let go"
-        with pytest.raises(OSError):
-            await asyncio.open_connection(host, port)
-        assert not stopping.done()
-        go.set()
-        answer = await under_way.read()
-        assert (
-            answer.startswith(b"HTTP/1.1 200") and b"connection: close" in answer and answer.endswith(b"done")
-        )
-        await stopping
-
-    serving(body)
-
-
-def test_what_is_asked_just_after_a_stop_began_is_answered() -> None:
-    """An accepted connection has asked nothing yet; on a kept one the next request may be on its way."""
-
-    async def body() -> None:
-        server = await Server.start(echo, ServerOptions(grace=PATIENCE))
-        ((host, port),) = await addresses(server)
-        fresh, fresh_writer = await asyncio.open_connection(host, port)
-        kept, kept_writer = await asyncio.open_connection(host, port)
-        begun, begun_writer = await asyncio.open_connection(host, port)
-        begun_writer.write(ASK[:20])
-        kept_writer.write(ASK)
-        await kept.readuntil(b"True")
-        stopping = asyncio.ensure_future(gen_server.stop(server))
-        await refuses(host, port)
-        fresh_writer.write(ASK)
-        kept_writer.write(ASK)
-        for reader in (fresh, kept):
-            answer = await reader.read()
-            assert answer.startswith(b"HTTP/1.1 200") and b"connection: close" in answer
-        assert not stopping.done(), "a head that has begun is waited for"
-        begun_writer.write(ASK[20:])
-        assert (await begun.read()).startswith(b"HTTP/1.1 200")
-        await stopping
-
-    serving(body)
-
-
-def test_a_new_connection_is_waited_for_longer_than_an_idle_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its client has decided to ask something, and may be busy."""
-    monkeypatch.setattr("runtime.http.server.QUIET", 0.0)
-    monkeypatch.setattr("runtime.http.transport.FRESH", PATIENCE)
-
-    async def body() -> None:
-        server = await Server.start(echo, ServerOptions(grace=PATIENCE))
-        ((host, port),) = await addresses(server)
-        fresh, fresh_writer = await asyncio.open_connection(host, port)
-        kept, kept_writer = await asyncio.open_connection(host, port)
-        kept_writer.write(ASK)
-        await kept.readuntil(b"True")
-        stopping = asyncio.ensure_future(gen_server.stop(server))
-        assert await kept.read() == b""
-        fresh_writer.write(ASK)
-        assert (await fresh.read()).startswith(b"HTTP/1.1 200")
-        await stopping
-
-    serving(body)
-
-
-def test_who_waits_in_the_line_at_a_stop_is_served() -> None:
-    async def body() -> None:
-        def work(_request: Request) -> Response:
-            time.sleep(0.01)
-            return Response(200, b"done")
-
-        [bound] = bind("127.0.0.1", 0)
-        clients = [socket.create_connection(bound.getsockname()) for _ in range(40)]
-        for client in clients:
-            client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        listener = Listener(work, HttpOptions(sheddable=lambda _request: True))
-        await listener.listen([bound])
-        while not listener.queues[0].busy:
-            await asyncio.sleep(0)
-        await listener.finish(PATIENCE)
-        for client in clients:
-            with client:
-                assert client.recv(65_536).startswith(b"HTTP/1.1 200")
-
-    uvloop.run(body())
-
-
-def test_a_connection_that_was_accepted_as_the_stop_began_is_served() -> None:
-    """Its protocol learns of it one turn of the loop later."""
-
-    async def body() -> None:
-        stopping: list[asyncio.Task[None]] = []
-
-        class Stopped(Listener):
-            def make(self) -> HttpProtocol:
-                stopping.append(self.loop.create_task(self.finish(PATIENCE)))
-                return super().make()
-
-        [bound] = bind("127.0.0.1", 0)
-        with socket.create_connection(bound.getsockname()) as client:
-            client.send(ASK)
-            listener = Stopped(echo, HttpOptions())
-            await listener.listen([bound])
-            while not stopping:
-                await asyncio.sleep(0)
-            await stopping[0]
-            assert not listener.connections, "it was waited for"
-            assert client.recv(65_536).startswith(b"HTTP/1.1 200")
-
-    uvloop.run(body())
-
-
-def test_a_stop_has_an_end() -> None:
-    async def body() -> None:
-        asked = asyncio.Event()
-
-        async def never(_request: Request) -> Response:
-            asked.set()
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        server = await Server.start(never, ServerOptions(grace=0.1))
-        ((host, port),) = await addresses(server)
-        reader, writer = await asyncio.open_connection(host, port)
-        writer.write(ASK)
-        await asked.wait()
-        await gen_server.stop(server)
-        assert await reader.read() == b""
-
-    serving(body)
-
-
 # ---- a peer that sends no more, and waits
 
 
@@ -398,97 +198,7 @@ def test_all_that_was_asked_before_the_end_is_answered(count: int, rest: bytes) 
     serving(body)
 
 
-# ---- refused bodies (RFC 9112 9.6)
-
-
-def test_413_reaches_clients_that_send_first_and_read_then() -> None:
-    async def body() -> None:
-        ((host, port),) = await addresses(await Server.start(echo))
-
-        def post() -> int:
-            client = http.client.HTTPConnection(host, port, timeout=PATIENCE)
-            client.request("POST", "/", b"x" * 5_000_000)
-            status = client.getresponse().status
-            client.close()
-            return status
-
-        assert [await asyncio.to_thread(post) for _ in range(20)] == [413] * 20
-
-    serving(body)
-
-
-def test_the_write_side_closes_before_a_refused_body_is_dropped() -> None:
-    async def body() -> None:
-        ((host, port),) = await addresses(await Server.start(echo))
-        reader, writer = await asyncio.open_connection(host, port)
-        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9000000\r\n\r\n" + b"x" * 10)
-        answer = await reader.read()  # up to its end, which comes before the body does
-        assert answer.startswith(b"HTTP/1.1 413") and b"connection: close" in answer
-        for _ in range(80):
-            writer.write(b"x" * 100_000)
-            await writer.drain()  # raises if the connection was reset
-        writer.close()
-        await writer.wait_closed()
-
-    serving(body)
-
-
-def test_what_waits_in_the_kernel_has_a_bound() -> None:
-    """It is what one turn of the loop reads of a connection."""
-
-    async def body() -> None:
-        bound = bind("127.0.0.1", 0)[0]
-        by_itself = bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        twice = 2 if sys.platform == "linux" else 1  # Linux says twice what it was given
-        for size, expected in ((0, by_itself), (30_000, twice * 30_000)):
-            options = ServerOptions(sockets=[bound.dup()], http=HttpOptions(receive_buffer=size))
-            server = await Server.start(echo, options)
-            assert bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == expected
-            await gen_server.stop(server)
-        bound.close()
-
-    serving(body)
-
-
-def test_over_tls_the_end_is_said_before_a_refused_body_is_dropped(tmp_path: Path) -> None:
-    pem, key = self_signed(tmp_path)
-    trusting = ssl.create_default_context(cafile=str(pem))
-
-    async def body() -> None:
-        options = ServerOptions(certificate=pem, key=key, http=HttpOptions(lingering_timeout=2 * PATIENCE))
-        ((host, port),) = await addresses(await Server.start(echo, options))
-
-        def post() -> bytes:
-            with (
-                socket.create_connection((host, port), timeout=PATIENCE) as plain,
-                trusting.wrap_socket(plain, server_hostname="localhost") as client,
-            ):
-                client.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9000000\r\n\r\n" + b"x" * 10)
-                answer = b""
-                while data := client.recv(65_536):  # up to its end, which comes before the body does
-                    answer += data
-                for _ in range(80):
-                    client.sendall(b"x" * 100_000)  # raises if the connection was reset
-                return answer
-
-        answer = await asyncio.to_thread(post)
-        assert answer.startswith(b"HTTP/1.1 413") and b"connection: close" in answer
-
-    serving(body)
-
-
-def test_what_is_dropped_has_a_bound() -> None:
-    async def body() -> None:
-        options = ServerOptions(http=HttpOptions(max_lingering=200_000))
-        ((host, port),) = await addresses(await Server.start(echo, options))
-        _reader, writer = await asyncio.open_connection(host, port)
-        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 900000000\r\n\r\n")
-        with pytest.raises(ConnectionError):
-            for _ in range(2000):
-                writer.write(b"x" * 100_000)
-                await writer.drain()
-
-    serving(body)
+# ---- places
 
 
 def test_as_many_connections_as_may_be_open() -> None:
