@@ -51,9 +51,8 @@ class Admission:
         self._began = 0.0  # start of the current measurement, moved by the time without work
         self._served = 0  # since then
         self._lowest = 0  # the least that was waiting since then
-        self._entered: deque[tuple[float, int]] = (
-            deque()
-        )  # of each that waits: when, and how many were ahead of it
+        # Of each that waits: when it came, and how many were ahead of it.
+        self._entered: deque[tuple[float, int]] = deque()
         self._ahead = 0  # of those served since the last measurement that had LEAST or more ahead
         self._waited = 0.0  # seconds beyond PROMPT, of these
 

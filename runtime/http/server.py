@@ -134,9 +134,7 @@ class Listener:
         net/http does so for new ones.
         """
         self.stop_listening()
-        await asyncio.sleep(
-            0
-        )  # what was accepted in this turn of the loop is among the connections in the next
+        await asyncio.sleep(0)  # what was accepted in this turn is among the connections in the next
         began = self.now()
         while self._waited_for():
             spent = self.now() - began

@@ -314,9 +314,8 @@ def test_the_postmaster_killed_comes_back(embedded_server: tuple[Server, Path]) 
     old = postmaster_pid(data)
     assert old is not None
     os.kill(old, signal.SIGKILL)
-    wait_until(
-        lambda: postmaster_pid(data) not in (None, old)
-    )  # a backend may serve until it has seen the end
+    # A backend may serve until it has seen the end.
+    wait_until(lambda: postmaster_pid(data) not in (None, old))
     with server.client(token) as client:
         body = {"amount": "1", "currency": "EUR"}
         wait_until(lambda: client.post("/api/v1/transactions", json=body).status_code == 201)

@@ -348,9 +348,8 @@ def test_longpoll_session_by_hand() -> None:
                 return await post(token, beat) == 410
 
             await until(gone)
-        await until(
-            lambda: len(server.endpoint.sessions) == len(server.sockets.transports) == 1
-        )  # the first lives on
+        # The first lives on.
+        await until(lambda: len(server.endpoint.sessions) == len(server.sockets.transports) == 1)
 
     serve(body, LATER)
 

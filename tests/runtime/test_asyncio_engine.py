@@ -28,9 +28,8 @@ def run(test: Callable[[AsyncioEngine], Coroutine[Any, Any, Any]]) -> None:
 
 
 def test_what_a_future_wakes_runs_in_the_callback_of_the_future(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "runtime.core.asyncio_engine.SLICE_SECONDS", 60
-    )  # a busy machine may end it between the two
+    # A busy machine may end it between the two.
+    monkeypatch.setattr("runtime.core.asyncio_engine.SLICE_SECONDS", 60)
 
     async def test(engine: AsyncioEngine) -> None:
         future = engine.loop.create_future()

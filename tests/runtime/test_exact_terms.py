@@ -67,9 +67,8 @@ def test_a_state_that_is_merely_equal_is_another_state() -> None:
             gen_server.cast(pid, NextState(state))
         await erlang.sleep(1)
         entered = pid.cell.actor.entered
-        assert repr(entered) == repr(
-            [(1, 1), (1, True), (True, 1.0), (1.0, (1,)), ((1,), (True,))]
-        )  # as repr: 1 == True
+        # As repr: 1 == True.
+        assert repr(entered) == repr([(1, 1), (1, True), (True, 1.0), (1.0, (1,)), ((1,), (True,))])
 
     play(body)
 
