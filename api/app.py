@@ -30,8 +30,7 @@ from api.http.principal import Principal
 from api.http.request import JSON_HEADER, JSON_TYPE, Headers, Response, query_pairs, refuse_query
 from api.http.request import ApiRequest as _Request
 from api.http.router import JSON, Operation, Router, Routes
-from api.operators import actions as admin_actions
-from api.operators import admin, metrics, nodes
+from api.operators import actions, admin, metrics, node_actions, nodes, process_state
 from api.operators.logs import current_request
 from api.pages import docs
 from api.pages.routes import Pages
@@ -68,7 +67,9 @@ ROUTES: tuple[Routes, ...] = (
     flags.routes,
     services.routes,
     admin.routes,
-    admin_actions.routes,
+    actions.routes,
+    process_state.routes,
+    node_actions.routes,
     nodes.routes,
     openapi.routes,
     docs.routes,

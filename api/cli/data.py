@@ -134,9 +134,7 @@ def verify_ledger(settings: Settings, _options: Any) -> int:
             return 0
         fault = step.fault
         where = f"seq {fault.seq}" if fault.seq is not None else "no entry"
-        print(
-            f"not sound: {where}, transaction {fault.transaction_id or '-'}: {fault.reason}"
-        )  # see docs/ledger.md
+        print(f"not sound: {where}, transaction {fault.transaction_id or '-'}: {fault.reason}")
         return 1
 
     return asyncio.run(run())

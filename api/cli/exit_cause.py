@@ -35,9 +35,8 @@ class ExitCause:
         child = report.context["child"]
         match report.context["error"]:
             case "child_terminated" | "start_error":
-                if (
-                    report.reason != "shutdown"
-                ):  # that of a supervisor that gave up: its worker's reason is known already
+                # "shutdown" is that of a supervisor that gave up: its worker's reason is known already.
+                if report.reason != "shutdown":
                     self._ended[child] = report.reason
             case "shutdown" if child in self._ended:
                 self._given_up = child

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 IPV6_SITE = 64  # bits: a provider assigns each site at least a /64, so all its addresses are one caller
 
@@ -24,7 +24,7 @@ def caller(text: str) -> str:
     return text if found is None else str(found)
 
 
-def _parsed(text: str):  # type: ignore[no-untyped-def]
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     host = text.strip()
     if host.startswith("["):
         host = host[1:].partition("]")[0]

@@ -17,6 +17,7 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=200, description="How many at most"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_ALL_BITS = (1 << 64) - 1
 # The times that a row can have, in microseconds, with some margin.
 _FIRST = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MICROSECOND
@@ -33,9 +34,6 @@ def encode(inserted_at: datetime, row_id: UUID) -> str:
     """The cursor for the rows after this one."""
     micros = (inserted_at - _EPOCH) // _MICROSECOND
     return f"{micros & _ALL_BITS:016x}{row_id.hex}"  # two's complement: times before 1970 are negative
-
-
-_ALL_BITS = (1 << 64) - 1
 
 
 def decode(cursor: str | None) -> tuple[datetime | None, UUID | None]:

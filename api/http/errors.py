@@ -180,10 +180,8 @@ class FailureLog:
         """Notes an answer with `error` to a request of `route` (a template: there are few) at `now`, monotonic seconds."""
         key = (error.status, error.detail.code, route)
         logged_at, repeats = self._seen.get(key, (-self.EVERY, 0))
-        if (
-            repeats or now - logged_at < self.EVERY
-        ):  # if there are repeats, the line that counts them is scheduled
-            if not repeats:
+        if repeats or now - logged_at < self.EVERY:
+            if not repeats:  # else the line that counts them is scheduled already
                 self._later(self.EVERY - (now - logged_at), lambda: self._count(key))
             self._seen[key] = (logged_at, repeats + 1)
             return

@@ -15,11 +15,8 @@ from runtime import telemetry
 from runtime.http.admission import LEAST, Admission
 
 SHED: Final = ("http", "shed")
-ASSUMED: Final = {
-    WORK: 1000.0,
-    WRITE: 2000.0,
-    SIGN_IN: 50.0,
-}  # requests a second, until the rate has been measured
+# Requests a second, until the rate has been measured.
+ASSUMED: Final = {WORK: 1000.0, WRITE: 2000.0, SIGN_IN: 50.0}
 
 
 class Lanes:

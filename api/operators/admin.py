@@ -1,7 +1,7 @@
 """Operators' endpoints that read: the supervision tree, the process table, one process, reports, statistics, the audit log.
 
-Those that act are in api/operators/actions.py. All require role admin, and can be about any node (see api/http/node_routes.py).
-They read the engine's tables and send no message, so they answer while actors hang or restart.
+All require role admin, and can be about any node (see api/http/node_routes.py). They read the engine's tables and send no
+message, so they answer while actors hang or restart.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from actors.instruments import instruments
+from actors.instruments import gauges, instruments
 from actors.server_state import server_state
 from actors.storage import repo
 from actors.storage.statements import Statement
@@ -235,8 +235,6 @@ class StatsQuery(OnNode, frozen=True):
 )
 async def stats(request: ApiRequest) -> Response:
     """Requests, errors, latency, sockets, mailboxes, event loop lag, pool, batches, ledger and breakers."""
-    from actors.instruments import gauges
-
     own = instruments()
     samples = list(own.samples)
     limit = request.query.limit

@@ -31,13 +31,8 @@ current_request: ContextVar[ApiRequest | None] = ContextVar("current_request", d
 Event = MutableMapping[str, Any]
 
 MAX_EVENT = 4_000  # characters of one line
-CLIENTS = (
-    "runtime.http",
-    "runtime.phoenix",
-    "api.access.errors",
-    "api.errors",
-    "uvicorn",
-)  # loggers whose lines clients can cause
+# Loggers whose lines clients can cause.
+CLIENTS = ("runtime.http", "runtime.phoenix", "api.access.errors", "api.errors")
 BURST, RATE = 50, 5.0  # lines at once, then lines a second
 
 

@@ -54,9 +54,8 @@ class Tracing:
         self._tracer = tracer
         self._requests: dict[Any, Span] = {}  # by the telemetry span
         self._calls: dict[Any, Span] = {}  # by the call: the `From` that its server knows
-        self._topics: dict[
-            str, list[Span]
-        ] = {}  # by topic: the calls whose broadcasts are still to come, of one batch
+        # By topic: the calls of one batch whose broadcasts are still to come.
+        self._topics: dict[str, list[Span]] = {}
 
     def attach(self) -> None:
         """Attaches the handlers."""

@@ -34,9 +34,8 @@ from actors.settings import MIN_SECRET_BYTES, ConfigError, Settings, signing_sec
 from api.http.principal import Principal
 
 MAX_TOKEN_BYTES = 8192
-MAX_EXP = (
-    253_402_300_799  # the last second of the year 9999: a datetime can't hold more, nor a timer wait longer
-)
+# The last second of the year 9999: a datetime can't hold more, nor a timer wait longer.
+MAX_EXP = 253_402_300_799
 ROLES = frozenset({"user", "admin", "service"})
 
 _CANONICAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -284,11 +283,8 @@ class Keyring:
             )
 
     def _principal(self, claims: dict[str, Any]) -> Principal:
-        for name in (
-            "exp",
-            "iat",
-            "nbf",
-        ):  # RFC 7519 2: a NumericDate is a number; PyJWT accepts text and true
+        # RFC 7519 2: a NumericDate is a number; PyJWT accepts text and true.
+        for name in ("exp", "iat", "nbf"):
             if type(claims.get(name, 0)) not in (int, float):
                 raise InvalidToken(f"The token's {name} is no number")
         subject, role, sid = claims["sub"], claims.get("role", "user"), claims.get("sid")
