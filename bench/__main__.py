@@ -82,9 +82,7 @@ def measure(run: Run, benchmarks: Sequence[Benchmark], progress: Progress) -> No
 def main(given: Sequence[str]) -> int:
     """The command."""
     options = arguments(given)
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(143)
-    )  # so that context managers stop servers and remove files
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # context managers stop servers and remove files
     socket_load.raise_file_limit()
     began = time.monotonic()
     columns = (

@@ -46,10 +46,8 @@ LAYERS: Final = (  # part of a file's path -> layer; the first that fits
     ("uvloop", "the loop: epoll, reads, callbacks (uvloop, kernel)"),
     ("asyncio", "the loop: epoll, reads, callbacks (uvloop, kernel)"),
 )
-WAITS: Final = (
-    "/concurrent/futures/thread.py",
-    "_try_wait (",
-)  # threads that wait, which py-spy takes for busy
+# Threads that wait, which py-spy takes for busy.
+WAITS: Final = ("/concurrent/futures/thread.py", "_try_wait (")
 SENDS: Final = "sends: uvloop's write and the kernel's send"
 OTHER: Final = "everything else"
 

@@ -46,10 +46,8 @@ from runtime.phoenix.transports import SocketTransports
 
 ALLOWED = 40  # bytes a socket and round: pools and tables that have their final size later than the others
 AT_ONCE = 100
-LIFE_MS, EACH_MS = (
-    2_000,
-    2,
-)  # how long a round takes to join, at least; where it takes longer, a socket has a second
+# How long a round takes to join, at least; where it takes longer, a socket has a second.
+LIFE_MS, EACH_MS = 2_000, 2
 TOPIC = "room:all"
 JOIN = json.dumps(["1", "1", TOPIC, "phx_join", {}]).encode()
 LEAVE = json.dumps(["1", "2", TOPIC, "phx_leave", {}]).encode()

@@ -33,9 +33,8 @@ async def while_nothing_is_written(server: Server, users: list[User], admin: Use
 
         waiting = [asyncio.create_task(post(users[number % len(users)])) for number in range(MANY)]
         late: list[asyncio.Task[httpx.Response]] = []
-        while not any(
-            each.done() for each in late
-        ):  # those before the server has seen that it hangs, hang as well
+        # Requests from before the server has seen that the database hangs, hang as well.
+        while not any(each.done() for each in late):
             late.append(asyncio.create_task(post(users[0])))
             await asyncio.sleep(0.1)
         found["late"] = next(each for each in late if each.done()).result()

@@ -31,10 +31,13 @@ def send(client: socket.socket, data: bytes) -> None:
 
 
 def await_delivery(client: socket.socket) -> None:
-    while struct.unpack_from("I", client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28), 24)[
-        0
-    ]:  # tcpi_unacked
+    while _unacked(client):
         time.sleep(0.001)
+
+
+def _unacked(client: socket.socket) -> int:
+    """tcpi_unacked of <linux/tcp.h>: the segments that the other end has not acknowledged."""
+    return struct.unpack_from("I", client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28), 24)[0]
 
 
 def ask(port: int, path: bytes) -> socket.socket:

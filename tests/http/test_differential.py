@@ -57,10 +57,8 @@ def test_nobody_reads_otherwise(name: str, tmp_path: Path) -> None:
         with peers.opened(name, tmp_path, backend) as peer:
             two = framing.post(framing.length(3), body=b"abc") + framing.NEXT
             known, idle = Reading(), peers.IDLE
-            while known.requests != [
-                ("POST", b"abc"),
-                ("GET", b""),
-            ]:  # who has just started may take its time
+            # A peer that has just started may take its time.
+            while known.requests != [("POST", b"abc"), ("GET", b"")]:
                 assert idle < peers.PATIENCE, f"{name} reads nothing: {known}"
                 known = await peer.read(two, idle)
                 idle *= 3

@@ -167,9 +167,8 @@ def test_a_token_that_is_set_is_always_asked_for(module_database: str, tmp_path:
             assert client.get("/metrics", headers=away).status_code == 401
             wrong = client.get("/metrics", headers={**away, "authorization": "Bearer wrong"})
             assert wrong.status_code == 401
-            assert wrong.headers["www-authenticate"].startswith(
-                "Bearer"
-            )  # RFC 9110 15.5.2: a 401 must have one
+            # RFC 9110 15.5.2: a 401 must have one.
+            assert wrong.headers["www-authenticate"].startswith("Bearer")
         assert scrape(server, authorization="Bearer a metrics token")
         assert scrape(server, **away, authorization="Bearer a metrics token")
     finally:

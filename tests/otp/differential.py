@@ -48,7 +48,7 @@ for line in open(sys.argv[1], encoding="utf-8"):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One scenario that nobody has written."""
+    """One generated scenario."""
 
     name: str
     steps: list[Json]

@@ -1,4 +1,4 @@
-"""Scenarios nobody has written: recorded ones with a few random edits, of which each seed gives the same.
+"""Generated scenarios: recorded ones with a few random edits, the same for the same seed.
 
 An edit takes what it puts in from other scenarios (ops, and the values that a field has anywhere) and names the processes
 of the one it edits. What comes out is a scenario that makes sense to every runtime, if seldom to its reader.

@@ -193,9 +193,8 @@ def test_a_wrong_spec_of_whatever_class_ends_no_supervisor(field: str, make: typ
         for start in (Supervisor.start_link, DynamicSupervisor.start_link):
             sup = await start() if start is DynamicSupervisor.start_link else await Supervisor.start_link([])
             spec = ChildSpec(**{"id": "db", "start": (Server.start_link, (1,)), field: make()})
-            if (
-                field != "significant" or start is not DynamicSupervisor.start_link
-            ):  # which does not look at it
+            # A DynamicSupervisor does not look at `significant`.
+            if field != "significant" or start is not DynamicSupervisor.start_link:
                 with contextlib.suppress(StartError):
                     assert (await supervisor.start_child(sup, spec))[0] == "error"
             assert erlang.is_process_alive(sup)

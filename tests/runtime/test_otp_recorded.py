@@ -1,4 +1,4 @@
-"""What real Erlang/OTP 25 did in scenarios that nobody has written (`python -m tests.otp.differential --record`), replayed.
+"""What real Erlang/OTP 25 did in generated scenarios (`python -m tests.otp.differential --record`), replayed.
 
 Each was recorded several times, left alone and disturbed; what these have in common is what OTP forces, up to its first race.
 """

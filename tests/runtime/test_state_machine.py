@@ -167,10 +167,8 @@ def test_state_change_cancels_the_state_timeout_but_not_the_generic_one(play: An
 @pytest.mark.parametrize(
     ("actions", "seen"),
     [
-        (
-            [UpdateTimeout("state_timeout", "upd")],
-            [("a", "state_timeout", "upd")],
-        ),  # none runs: fires at once
+        # None runs: it fires at once.
+        ([UpdateTimeout("state_timeout", "upd")], [("a", "state_timeout", "upd")]),
         ([StateTimeout(20, "one"), UpdateTimeout("state_timeout", "two")], [("a", "state_timeout", "two")]),
         ([StateTimeout(20, "one"), CancelTimeout("state_timeout")], []),
         ([StateTimeout(20, "one"), StateTimeout(None)], []),
