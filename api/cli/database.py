@@ -13,11 +13,12 @@ import asyncpg
 
 from actors.cluster.nats_server import NatsServerError
 from actors.endpoint import Address
-from actors.settings import ConfigError, Settings
+from actors.settings import ConfigError, Settings, mask_url
 from actors.storage.connecting import open_connection
+from actors.storage.failures import reason
 from actors.storage.postgres.cluster import DatabaseCluster
 from actors.storage.postgres.files import PostgresError
-from actors.storage.repo import DatabaseError, address, reason
+from actors.storage.repo import DatabaseError
 from schema.migrate import MigrationError, migrate
 
 ONE_LINE = (ConfigError, DatabaseError, MigrationError, NatsServerError, PostgresError)
@@ -91,7 +92,7 @@ async def connected(settings: Settings, migrated: bool = True) -> AsyncGenerator
         try:
             connection = await open_connection(url, timeout=10, driver=asyncpg)
         except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise DatabaseError(f"DATABASE_URL: can't connect to {address(url)}: {reason(error)}") from None
+            raise DatabaseError(f"DATABASE_URL: can't connect to {mask_url(url)}: {reason(error)}") from None
         try:
             if migrated:
                 await migrate(connection)

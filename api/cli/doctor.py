@@ -98,16 +98,10 @@ async def findings(
 
 async def _nats(url: str) -> Finding:
     parts, shown = urlsplit(url), mask_url(url)
-    try:
-        async with asyncio.timeout(SECONDS):
-            _, writer = await asyncio.open_connection(parts.hostname, parts.port or NATS_PORT)
-        writer.close()
-    except (OSError, TimeoutError) as error:
+    why = await _unreachable(parts.hostname or "", parts.port or NATS_PORT)
+    if why is not None:
         return Finding(
-            "nats",
-            False,
-            f"CLUSTER_URL: {shown}: {reason(error)}",
-            "start NATS, check CLUSTER_URL and firewall",
+            "nats", False, f"CLUSTER_URL: {shown}: {why}", "start NATS, check CLUSTER_URL and firewall"
         )
     return Finding("nats", True, f"{shown} accepts connections")
 
@@ -280,24 +274,28 @@ def _token(settings: Settings, token: str) -> Finding:
 
 
 async def _service(name: str, url: str) -> Finding:
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        async with asyncio.timeout(SECONDS):
-            _, writer = await asyncio.open_connection(host, port)
-            writer.close()
-    except (OSError, TimeoutError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        if isinstance(error, TimeoutError):
-            why = "timed out"
-        elif isinstance(error, ConnectionRefusedError):
-            why = "connection refused"
-        if isinstance(error, socket.gaierror):
-            why = f"the name {host} is unknown"
+    parts, shown = urlsplit(url), mask_url(url)
+    why = await _unreachable(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    if why is not None:
         return Finding(
             "go",
             False,
-            f"{name} at {mask_url(url)} can't be reached: {why}",
+            f"{name} at {shown} can't be reached: {why}",
             "start the service, check GO_API_URL, SERVICES and firewall",
         )
-    return Finding("go", True, f"{name} at {mask_url(url)} accepts connections")
+    return Finding("go", True, f"{name} at {shown} accepts connections")
+
+
+async def _unreachable(host: str, port: int) -> str | None:
+    """Why no connection to this port can be made, in one line; None if one can."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            _, writer = await asyncio.open_connection(host, port)
+    except TimeoutError:
+        return f"no answer within {SECONDS:g} s"
+    except socket.gaierror:
+        return f"the name {host} is unknown"
+    except OSError as error:
+        return reason(error)
+    writer.close()
+    return None

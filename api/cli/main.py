@@ -18,7 +18,7 @@ import asyncpg
 
 from actors import settings as settings_module
 from actors.settings import Settings
-from actors.storage.repo import reason
+from actors.storage.failures import reason
 from api.cli import data
 from api.cli.database import ONE_LINE, CommandError, complain
 from api.version import VERSION

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -153,7 +153,8 @@ class NatsFabric:
         # confirms that the server has the subscriptions.
         await client.flush()
         await client.flush()
-        self._notify(FabricListener.up)
+        if self._listener is not None:
+            self._listener.up()
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -181,10 +182,6 @@ class NatsFabric:
         headers = message.headers
         if self._listener is not None and headers is not None and headers.get("Status") == NO_RESPONDERS:
             self._listener.unreachable(node_of(message.subject.rpartition(".")[2]))
-
-    def _notify(self, what: Callable[[FabricListener], None]) -> None:
-        if self._listener is not None:
-            getattr(self._listener, what.__name__)()
 
     async def _disconnected(self) -> None:
         if self._listener is not None and not self._away:

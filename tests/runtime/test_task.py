@@ -1,8 +1,7 @@
-"""Task and Task.Supervisor: owners, links, timeouts and streams, as in Elixir."""
+"""Task and Task.Supervisor: owners, links and timeouts, as in Elixir."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from runtime.otp.gen_server import GenServer, StartError, call
 from runtime.otp.gen_server import Reply as ReplyTo
 from runtime.otp.supervisor import ChildSpec
 from runtime.otp.task_supervisor import TaskSupervisor
+from runtime.testing import simulation
 
 
 async def double(n: int, ms: float = 0) -> int:
@@ -283,108 +283,6 @@ def test_a_task_supervisor_as_a_child(play: Any) -> None:
     play(body)
 
 
-# ---- streams
-
-
-def test_stream_in_order_and_never_more_than_max_concurrency(play: Any) -> None:
-    async def body() -> None:
-        await TaskSupervisor.start_link(name="tasks")
-        running = most = 0
-
-        async def work(n: int) -> int:
-            nonlocal running, most
-            running += 1
-            most = max(most, running)
-            await erlang.sleep(10 - n)
-            running -= 1
-            return n
-
-        results = [r async for r in task_supervisor.async_stream("tasks", range(9), work, max_concurrency=3)]
-        assert results == [("ok", n) for n in range(9)]
-        assert most == 3
-        results = [
-            value
-            async for _, value in task_supervisor.async_stream_nolink(
-                "tasks", [600, 1, 300], double_after, ordered=False
-            )
-        ]
-        assert results == [1, 300, 600]
-        assert nothing_left_behind_but(erlang.whereis("tasks"))
-
-    play(body)
-
-
-async def double_after(ms: int) -> int:
-    await erlang.sleep(ms)
-    return ms
-
-
-def test_stream_reads_its_source_only_as_results_are_taken(play: Any) -> None:
-    async def body() -> None:
-        await TaskSupervisor.start_link(name="tasks")
-        read: list[int] = []
-
-        def source() -> Iterator[int]:
-            for n in range(100):
-                read.append(n)
-                yield n
-
-        stream = task_supervisor.async_stream_nolink("tasks", source(), double, max_concurrency=2)
-        async for _result in stream:
-            await erlang.sleep(1)
-            assert len(read) <= 3
-            break
-        del stream, _result
-        await erlang.sleep(5)
-        assert await task_supervisor.children("tasks") == []  # left early: what ran is stopped
-        assert nothing_left_behind_but(erlang.whereis("tasks"))
-
-    play(body)
-
-
-def test_stream_crash_ends_a_linked_owner_and_is_a_result_otherwise(play: Any) -> None:
-    async def crashing(n: int) -> int:
-        return 10 // n
-
-    async def body() -> None:
-        await TaskSupervisor.start_link(name="tasks")
-
-        async def consumer() -> None:
-            async for _ in task_supervisor.async_stream("tasks", [1, 0], crashing):
-                pass
-
-        pid = erlang.spawn(consumer)
-        reason = await erlang.await_down(pid, 1000)
-        assert isinstance(reason[0], ZeroDivisionError)
-        for stream in (task_supervisor.async_stream_nolink, task_supervisor.async_stream):
-            results = [r async for r in stream("tasks", [1, 0, 5], crashing)]  # the body traps exits
-            assert [kind for kind, _ in results] == ["ok", "exit", "ok"]
-            assert isinstance(results[1][1][0], ZeroDivisionError)
-        assert nothing_left_behind_but(erlang.whereis("tasks"))
-
-    play(body)
-
-
-def test_stream_timeouts(play: Any) -> None:
-    async def body() -> None:
-        await TaskSupervisor.start_link(name="tasks")
-        results = [
-            r
-            async for r in task_supervisor.async_stream_nolink(
-                "tasks", [1, 5000, 2], double_after, timeout=500, on_timeout="kill_task"
-            )
-        ]
-        assert results == [("ok", 1), ("exit", "timeout"), ("ok", 2)]
-        with pytest.raises(Exit) as exit_:
-            async for _ in task_supervisor.async_stream_nolink("tasks", [500], double_after, timeout=20):
-                pass
-        assert exit_.value.reason[0] == "timeout"
-        await erlang.sleep(1)
-        assert await task_supervisor.children("tasks") == []
-
-    play(body)
-
-
 def test_tasks_need_an_owner() -> None:
     with pytest.raises(RuntimeError, match="owner"):
         task.async_(double, 1)
@@ -406,20 +304,44 @@ def test_await_many_exits_with_the_first_that_fails(play: Any) -> None:
     play(body)
 
 
+async def mail() -> list[Any]:
+    got: list[Any] = []
+    while (message := await erlang.receive(timeout=0)) is not erlang.TIMEOUT:
+        got.append(message)
+    return got
+
+
+def test_yield_many_with_a_limit_and_ignore() -> None:
+    async def body() -> None:
+        async def after(ms: float) -> float:
+            await erlang.sleep(ms)
+            return ms
+
+        tasks = [task.async_(after, ms) for ms in (30, 10, 20)]
+        got = await task.yield_many(tasks, 1000, limit=1)
+        assert got == [(tasks[0], None), (tasks[1], ("ok", 10)), (tasks[2], None)]
+        got = await task.yield_many([tasks[0], tasks[2]], 15, on_timeout="kill_task")
+        assert got == [(tasks[0], None), (tasks[2], ("ok", 20))]
+        assert not erlang.is_process_alive(tasks[0].pid)
+        left = task.async_(after, 5)
+        assert await task.ignore(left) is None
+        done = task.async_(after, 0)
+        await erlang.sleep(20)
+        assert await task.ignore(done) == ("ok", 0)
+        # Of the tasks that were not ignored.
+        assert all(isinstance(message, ExitMessage) for message in await mail())
+        with pytest.raises(ValueError, match="limit"):
+            await task.yield_many([], 1, limit=0)
+
+    simulation.play(body)  # which of them is done first is a matter of time
+
+
 def test_yield_many_may_wait_for_ever(play: Any) -> None:
     async def body() -> None:
         quick = task.async_(lambda: 1)
         assert await task.yield_many([quick], None) == [(quick, ("ok", 1))]
 
     play(body)
-
-
-@pytest.mark.parametrize(
-    ("options", "name"), [({"max_concurrency": 0}, "max_concurrency"), ({"on_timeout": "kill"}, "on_timeout")]
-)
-def test_a_stream_names_the_option_that_is_wrong(options: dict[str, Any], name: str) -> None:
-    with pytest.raises(ValueError, match=name):
-        task_supervisor.async_stream("tasks", [1], print, **options)
 
 
 def test_exit_messages_of_awaited_tasks_are_left_to_the_owner(play: Any) -> None:
