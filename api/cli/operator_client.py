@@ -250,8 +250,6 @@ COLUMNS = (
     ("pid", "PID", 12), ("name", "NAME", 28), ("status", "STATUS", 10), ("message_queue_len", "MSGQ", 7),
     ("reductions", "REDUCTIONS", 11), ("memory", "MEMORY", 9), ("restarts", "RESTARTS", 8), ("module", "MODULE", 0),
 )  # fmt: skip
-
-
 ASCENDING = ("name", "module")
 
 

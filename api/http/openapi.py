@@ -20,7 +20,7 @@ from api.http.errors import (
 from api.http.examples import example
 from api.http.fields import CUSTOM
 from api.http.request import JSON_HEADER, ApiRequest, Response
-from api.http.router import ANYTHING, JSON, Operation, Param, ResponseSpec, Routes, parse
+from api.http.router import ANYTHING, FLAG, JSON, Operation, Param, ResponseSpec, Routes, parse
 from api.version import VERSION
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ TEMPLATE = "#/components/schemas/{name}"
 PARAM_SCHEMAS: dict[str, dict[str, Any]] = {
     "uuid": {"type": "string", "format": "uuid"},
     "int": {"type": "integer", "minimum": 0},
-    "flag": {"type": "string", "pattern": "^[a-z][a-z0-9_.-]{0,99}$"},
+    "flag": {"type": "string", "pattern": f"^{FLAG.pattern}$"},
     "str": {"type": "string", "minLength": 1},
     "path": {"type": "string"},
 }
@@ -61,6 +61,14 @@ TAGS = {
     "admin": "The running processes, for operators",
     "contract": "This description",
 }
+
+REQUEST_ID = {"schema": {"type": "string"}, "description": "The request's id, as in the server's logs"}
+
+UNAVAILABLE = (  # continues the description of a 503
+    ". The code says whether a write may have happened. `unavailable`, `overloaded`: nothing was written; try again after "
+    "`Retry-After` seconds. `outcome_unknown`: the result of a write was lost, so it may have been written; repeat it with the "
+    "same `Idempotency-Key`, or check before you repeat it. Requests that write nothing can always be repeated."
+)
 
 _document = Representation(b"{}", [])
 
@@ -232,9 +240,6 @@ def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
     return left[0] if len(left) == 1 else {**schema, "anyOf": left}
 
 
-REQUEST_ID = {"schema": {"type": "string"}, "description": "The request's id, as in the server's logs"}
-
-
 def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, answered in sorted(operation.responses.items()):
@@ -255,13 +260,6 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         if status == 503 and operation.error_format is None:
             responses["503"]["description"] += UNAVAILABLE
     return responses
-
-
-UNAVAILABLE = (
-    ". The code says whether a write may have happened. `unavailable`, `overloaded`: nothing was written; try again after "
-    "`Retry-After` seconds. `outcome_unknown`: the result of a write was lost, so it may have been written; repeat it with the "
-    "same `Idempotency-Key`, or check before you repeat it. Requests that write nothing can always be repeated."
-)
 
 
 def _error(status: int, operation: Operation, schemas: _Schemas) -> dict[str, Any]:

@@ -24,6 +24,9 @@ from schema import users
 
 routes = Routes("auth")
 
+WRONG = "The e-mail address or the password is wrong"
+NO_STORE = [(b"cache-control", b"no-store")]
+
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
 LoginName = Annotated[str, msgspec.Meta(min_length=1, max_length=320, pattern="^[^\\u0000]*$")]
 
@@ -83,9 +86,6 @@ class Jwks(msgspec.Struct, frozen=True):
     keys: list[dict[str, str]]
 
 
-WRONG = "The e-mail address or the password is wrong"
-
-
 @routes.post(
     "/api/v1/auth/login",
     summary="Sign in",
@@ -134,9 +134,6 @@ async def _signed_in(
     access = request.context.keyring.issue(row["id"], row["role"], row["email"], session_id)
     me = Me(row["id"], row["email"], row["name"], row["role"])
     return json_response(SignedIn(access, token, settings.access_token_seconds, me), headers=NO_STORE)
-
-
-NO_STORE = [(b"cache-control", b"no-store")]
 
 
 @routes.post(

@@ -23,6 +23,8 @@ from api.http.router import JSON, ErrorFormat, Routes
 routes = Routes("emails")
 
 FORM = "application/x-www-form-urlencoded"
+THANKS = "Thank you, your e-mail address is saved"
+AGAIN = "Your e-mail address is saved already, thank you"
 
 INSERT = """
 INSERT INTO emails (email, name, source) VALUES ($1, $2, $3)
@@ -51,9 +53,6 @@ class SubmitError(msgspec.Struct, frozen=True):
     success: bool
     error: str
 
-
-THANKS = "Thank you, your e-mail address is saved"
-AGAIN = "Your e-mail address is saved already, thank you"
 
 _SIGN_UP = Decoder(SignUp, lenient=True)  # the old functions ignored unknown fields
 

@@ -24,6 +24,8 @@ from schema import tasks
 
 routes = Routes("tasks")
 
+NO_TASK = "There is no such task"
+
 Status = Literal["open", "in_progress", "done", "cancelled"]
 Priority = Literal["low", "normal", "high", "urgent"]
 Version = Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647)]
@@ -195,9 +197,6 @@ async def delete(request: ApiRequest) -> Response:
     if gone is None:
         raise await _missing_or_stale(request)
     return no_content()
-
-
-NO_TASK = "There is no such task"
 
 
 async def _missing_or_stale(request: ApiRequest) -> ApiError:

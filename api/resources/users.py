@@ -25,6 +25,9 @@ from schema import users
 
 routes = Routes("users")
 
+NO_USER = "There is no such user"
+TAKEN = "A user with this address exists"
+
 Role = Literal["user", "admin", "service"]
 NewPassword = Annotated[str, msgspec.Meta(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]
 
@@ -218,10 +221,6 @@ async def deactivate(request: ApiRequest) -> Response:
         await audit.record(connection, request, "user.deactivate", str(user_id), {})
     _changed(request, row, ended, sockets=True)
     return json_response(UserBody(User.of(row)))
-
-
-NO_USER = "There is no such user"
-TAKEN = "A user with this address exists"
 
 
 async def _check_current_password(request: ApiRequest, user_id: UUID, given: str | None) -> None:
