@@ -47,7 +47,7 @@ docs: $(RUN)           ## build the documents and the reference as a site in sit
 	  $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])'); }
 	.venv-docs/bin/mkdocs build -q -d site
 
-bench: $(BENCH) $(RUN) ## CPU beside peers, one table (AGAINST=REV beside a commit, ONLY=requests,sockets ROUNDS=5; all: bench --help)
+bench: $(BENCH) $(RUN) ## CPU beside peers, one table (AGAINST=REV beside a commit, ONLY=requests,sockets, ROUNDS=5)
 	@.venv-bench/bin/python -m bench $(foreach o,ONLY AGAINST ROUNDS SOCKETS ENTRIES LEDGERS PLOTS JSON,$(if $($(o)),--$(shell echo $(o) | tr A-Z a-z)=$($(o))))
 
 pictures: $(TEST) $(NODE) ## take the README's pictures of the pages, by their tests
@@ -116,7 +116,7 @@ audit: $(RUN)          ## check the locked versions for known vulnerabilities
 	    echo "audit: this package index has no data on vulnerabilities (or no pip-audit), so nothing was checked" >&2; exit 1; \
 	  fi; echo "$$report"; exit $$code
 
-vendor: $(NODE)        ## copy the pages' libraries from npm into api/pages/vendor, without their references to source maps
+vendor: $(NODE)        ## copy the pages' phoenix and uPlot from npm into api/pages/vendor (RapiDoc: see tests/system/test_vendor.py)
 	@cd tests/node/node_modules && for pair in phoenix/priv/static/phoenix.mjs:phoenix.mjs uplot/dist/uPlot.esm.js:uplot.mjs \
 	  uplot/dist/uPlot.min.css:uplot.css uplot/LICENSE:uplot.LICENSE.md phoenix/LICENSE.md:phoenix.LICENSE.md; do \
 	  sed '/^\/\/# sourceMappingURL/d' "$${pair%%:*}" > "../../../api/pages/vendor/$${pair##*:}" || exit 1; done

@@ -25,14 +25,13 @@ from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatc
 from api.http.errors import unavailable
 
 THREADS: Final = 2
-MEMORY: Final = 19_456  # KiB of all hashes at a time: two of ours, or one of those made before
+MEMORY: Final = 19_456  # KiB of all hashes at a time: two with these parameters, or one of an earlier version
 WAITING: Final = 256
 WAITING_EACH: Final = 8
 MIN_LENGTH, MAX_LENGTH = 8, 1000  # characters of a new password
 
-# OWASP's choices for argon2id trade memory for passes. This is the one of the least memory, 7 MiB and five passes, with two
-# passes more: then it takes as long as its first choice, 19 MiB and two passes, which was ours before. So an account whose
-# hash is an old one is not told from one that there is not.
+# OWASP's parameters for argon2id with the least memory (7 MiB, five passes) and two passes more: it takes as long as a hash with
+# 19 MiB and two passes, which earlier versions made. So nobody can tell by the time whether an account with an old hash exists.
 _HASHER = argon2.PasswordHasher(time_cost=7, memory_cost=7168, parallelism=1)
 # Checked when the account is unknown, so that the answer takes the same time.
 _NOBODY = _HASHER.hash(secrets.token_hex(16))
