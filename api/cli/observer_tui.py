@@ -16,7 +16,7 @@ from textual.widgets import Footer, Header, Input, TabbedContent, TabPane
 
 from actors.settings import Settings
 from api.cli.database import CommandError
-from api.cli.observer_widgets import CrashLog, Figures, Lines, ProcessDetails, ProcessTable, ProcessTree
+from api.cli.observer_widgets import CrashLog, Figures, Lines, ProcessDetails, ProcessRows, ProcessTree
 from api.cli.operator_client import Client, connect, matching
 
 REFRESH_SECONDS = 1.0
@@ -76,7 +76,7 @@ class ObserverApp(App[None]):
                 with TabPane("Tree", id="tree"):
                     yield ProcessTree("root", id="processes-tree")
                 with TabPane("Processes", id="processes"):
-                    yield ProcessTable(id="table", cursor_type="row", zebra_stripes=True)
+                    yield ProcessRows(id="table", cursor_type="row", zebra_stripes=True)
                 with TabPane("Crash log", id="log"):
                     yield CrashLog(id="reports", cursor_type="row", zebra_stripes=True)
             with VerticalScroll(id="pane"):
@@ -86,7 +86,7 @@ class ObserverApp(App[None]):
 
     async def on_mount(self) -> None:
         """Reads for the first time, and then every REFRESH_SECONDS."""
-        self.query_one(ProcessTable).head()
+        self.query_one(ProcessRows).head()
         self.query_one(CrashLog).head()
         self.set_interval(REFRESH_SECONDS, self.read)
         await self.read()
@@ -117,7 +117,7 @@ class ObserverApp(App[None]):
         self.query_one(Figures).show(samples[-1] if samples else stats["now"])
         self.query_one(Lines).show(samples)
         self.query_one(ProcessTree).show(tree)
-        self.query_one(ProcessTable).show(page["processes"])
+        self.query_one(ProcessRows).show(page["processes"])
         self.query_one(CrashLog).show(log["reports"])
         await self._show_details()
 
@@ -129,7 +129,7 @@ class ObserverApp(App[None]):
     def _selected(self) -> str | None:
         """The pid (or name) of the process under the cursor."""
         if self.query_one(TabbedContent).active == "processes":
-            return self.query_one(ProcessTable).selected
+            return self.query_one(ProcessRows).selected
         return self.query_one(ProcessTree).selected
 
     async def on_tree_node_selected(self, event: Any) -> None:

@@ -108,7 +108,7 @@ class ProcessTree(Tree[Any]):
         return (data["pid"] or data["name"]) if data else None
 
 
-class ProcessTable(DataTable[Any]):
+class ProcessRows(DataTable[Any]):
     """The process table of `GET /admin/processes`, keyed by pid."""
 
     def head(self) -> None:
