@@ -6,6 +6,7 @@ All of it is for Linux with glibc, and does nothing elsewhere.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import Final
 M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 16 * 1024  # of <malloc.h>; bytes
 MADV_COLLAPSE: Final = 25  # of <sys/mman.h>; Linux 6.1
 SETTLED_SECONDS: Final = 5.0
+FULL: Final = 7 / 8  # of a huge page, from which on it is worth one: the rest becomes resident as well
 _HUGE_PAGE_SIZE: Final = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
 _LARGEST: Final = 4 << 20  # bytes; where huge pages are larger, the process does not fill them
 
@@ -49,7 +51,16 @@ def _collapse() -> None:
         for start, end in data_regions(Path("/proc/self/maps").read_text().splitlines()):
             first = (start + size - 1) // size * size
             for page in range(first, end - size + 1, size):
-                madvise(ctypes.c_void_p(page), ctypes.c_size_t(size), MADV_COLLAPSE)
+                if resident(page, size) >= FULL * size:
+                    madvise(ctypes.c_void_p(page), ctypes.c_size_t(size), MADV_COLLAPSE)
+
+
+def resident(start: int, size: int) -> int:
+    """Bytes of it in memory (mincore(2)). Of a thread's stack, or of an arena that was once full, that is little."""
+    pages = (ctypes.c_ubyte * (size // mmap.PAGESIZE))()
+    if ctypes.CDLL(None).mincore(ctypes.c_void_p(start), ctypes.c_size_t(size), pages):
+        return 0  # unmapped since the list was read
+    return mmap.PAGESIZE * sum(page & 1 for page in pages)
 
 
 def data_regions(maps: Iterable[str]) -> Iterator[tuple[int, int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import threading
 
 from api.cli import memory
@@ -24,10 +26,26 @@ def test_data_are_what_is_private_and_of_no_file() -> None:
     ]
 
 
-def test_what_is_moved_to_huge_pages_stays_the_same() -> None:
-    blocks = [bytearray(number.to_bytes(2, "big") * 1000) for number in range(4000)]
+def moved_now() -> None:
     memory.use_huge_pages(after=0)
     for thread in threading.enumerate():
         if thread.name == "huge pages":
             thread.join()
+
+
+def test_what_is_moved_to_huge_pages_stays_the_same() -> None:
+    blocks = [bytearray(number.to_bytes(2, "big") * 1000) for number in range(4000)]
+    moved_now()
     assert all(block == number.to_bytes(2, "big") * 1000 for number, block in enumerate(blocks))
+
+
+def test_pages_that_nobody_touched_do_not_become_resident() -> None:
+    """As of a thread's stack: 8 MiB that are mapped, some pages of which are used."""
+    size = 16 << 20
+    region = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for place in range(0, size, 1 << 20):
+        region[place] = 1
+    start = ctypes.addressof(ctypes.c_char.from_buffer(region))
+    assert memory.resident(start, size) == 16 * mmap.PAGESIZE
+    moved_now()
+    assert memory.resident(start, size) == 16 * mmap.PAGESIZE
