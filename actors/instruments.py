@@ -231,7 +231,7 @@ def gauges(engine: Engine) -> dict[str, Any]:
         if waiting > longest:
             longest, name = waiting, registered
     sockets = names.get("sockets")
-    pool = server_state().pool
+    pool, head = server_state().pool, server_state().ledger_head
     return {
         "processes": len(engine.table),
         "sockets": len(process_info.peek(sockets, "transports") or ()) if sockets else 0,
@@ -242,16 +242,10 @@ def gauges(engine: Engine) -> dict[str, Any]:
         "refused": engine.refused,
         "pool_size": 0 if pool is None else pool.get_size(),
         "pool_used": 0 if pool is None else pool.get_size() - pool.get_idle_size(),
-        "ledger_seq": ledger_seq(names.get("ledger_server")),
+        "ledger_seq": None if head is None else head.seq,
         "database": "down" if server_state().database_error is not None or pool is None else "up",
         "breakers": breakers(engine),
     }
-
-
-def ledger_seq(server: Pid | None) -> int | None:
-    """The newest entry that the ledger server knows; None before it has read the head."""
-    head = None if server is None else process_info.peek(server, "head")
-    return None if head is None else head.seq
 
 
 def breakers(engine: Engine) -> dict[str, str]:

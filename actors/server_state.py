@@ -14,6 +14,7 @@ import asyncpg
 
 from actors.storage.statements import Activity
 from runtime import current_engine
+from schema.rows import LedgerHead
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -40,6 +41,7 @@ class ServerState:
     activity: Activity = field(default_factory=Activity)  # the latest sample of the database's activity
     postgres_starts: int = 0  # failed starts in a row
     writer_connection: asyncpg.Connection | None = None
+    ledger_head: LedgerHead | None = None  # as far as this server knows; None before it has read it
     ledger_position: int | None = None
     informed: tuple[
         str, ...

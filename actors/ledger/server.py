@@ -1,12 +1,12 @@
 """The ledger: the head in memory, and the next entries computed from it (the guide's `:ledger_server`).
 
-Owns the head as this server knows it, and writes nothing itself: `db_writer` computes the entries of a batch (`prepare`), puts
-them into the same SQL transaction as the rows, and sends `Moved` once that is committed. If another server has moved the head
-meanwhile, the database, which compares it under the row's lock, refuses the batch and returns the true one, which the writer
-sends here. After a crash the head is read from the database again, so nothing is lost with this process.
+Reads the head from the database when this server does not know it, and keeps it in `ServerState.ledger_head`. Writes nothing:
+`db_writer` computes the entries of a batch (`prepare`), puts them into the same SQL transaction as the rows, and moves the head
+(`moved`) once that is committed. If another server has moved it meanwhile, the database, which compares it under the row's lock,
+refuses the batch and returns the true one. Processes share the head as they would a table of ETS: each batch moves it, and a
+message for that would cost as much as the hashes. After a crash of this process it is read again.
 
-Calls: `GetHead()` -> `LedgerHead` (or `repo.Unavailable`). Casts: `Moved(head)`, `Heard(head)`. The functions below are what the
-rest of BitNexus uses.
+Calls: `GetHead()` -> `LedgerHead` (or `repo.Unavailable`). The functions below are what the rest of BitNexus uses.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from actors.ledger import proofs as ledger_proofs
 from actors.ledger.batch import Outcome, RecordTransaction
 from actors.ledger.merkle import Frontier, Subtree
 from actors.ledger.proofs import HistoryItem, HistoryPage, Verification
+from actors.server_state import ServerState, server_state
 from actors.storage import repo
 from runtime import CallRequest, Exit, GenServer, Reply, gen_server, telemetry
 from schema.rows import LedgerHead, TransactionRow
@@ -46,8 +47,9 @@ log = logging.getLogger("bitnexus.ledger")
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """Entries `before.seq + 1` and on, and the head once they are committed."""
+    """The entries of `rows`, `before.seq + 1` and on, and the head once they are committed."""
 
+    rows: list[TransactionRow]
     before: LedgerHead
     after: LedgerHead
     leaf_hashes: list[bytes]
@@ -55,61 +57,54 @@ class Prepared(msgspec.Struct, frozen=True):
     nodes: list[tuple[Subtree, bytes]]
 
 
-class Moved(msgspec.Struct, frozen=True):
-    """The database's head is now this one."""
-
-    head: LedgerHead
-
-
-class Heard(msgspec.Struct, frozen=True):
-    """Another node says that it has moved the head to this one: so the next batch need not find that out by being stale."""
-
-    head: LedgerHead
-
-
 class GetHead(msgspec.Struct, CallRequest[LedgerHead | repo.Unavailable], frozen=True):
-    """Asks for the cached head."""
+    """Asks for the head that this server knows."""
 
 
 class LedgerServer(GenServer):
     """The owner of the head."""
 
     def init(self) -> None:
-        self.head: LedgerHead | None = None
+        self.server = server_state()
+        self.server.ledger_head = None
 
     def handle_call(self, request: Any, from_: Any) -> Any:
         match request:
             case GetHead():
-                return Reply(self.head) if self.head is not None else self._read_head()
+                head = self.server.ledger_head
+                return Reply(head) if head is not None else self._read_head()
         return super().handle_call(request, from_)
-
-    def handle_cast(self, request: Any) -> Any:
-        match request:
-            case Moved(head):
-                if self.head is not None and head.seq < self.head.seq:
-                    log.error(
-                        "the ledger went back from entry %d to %d: was the database restored?",
-                        self.head.seq,
-                        head.seq,
-                    )
-                    telemetry.execute(("ledger", "went_back"), {"entries": self.head.seq - head.seq}, {})
-                self.head = head
-                return None
-            case Heard(head):
-                if self.head is not None and head.seq > self.head.seq:
-                    self.head = head
-                return None
-        return super().handle_cast(request)
 
     async def _read_head(self) -> Reply:
         try:
             async with repo.connection() as connection:
-                self.head = await ledger_proofs.read_head(connection)
+                read = await ledger_proofs.read_head(connection)
         except repo.Unavailable as error:
             return Reply(error)
         except repo.OutcomeUnknown as error:  # of a read
             return Reply(repo.Unavailable(str(error)))
-        return Reply(self.head)
+        known = self.server.ledger_head
+        if known is None or known.seq < read.seq:  # else the writer has moved it since
+            self.server.ledger_head = known = read
+        return Reply(known)
+
+    def format_status(self) -> Any:
+        return {"head": self.server.ledger_head}
+
+
+def moved(state: ServerState, head: LedgerHead) -> None:
+    """The database's head is now this one."""
+    known, state.ledger_head = state.ledger_head, head
+    if known is not None and head.seq < known.seq:
+        log.error("the ledger went back from entry %d to %d: was the database restored?", known.seq, head.seq)
+        telemetry.execute(("ledger", "went_back"), {"entries": known.seq - head.seq}, {})
+
+
+def heard(state: ServerState, head: LedgerHead) -> None:
+    """Another node says that it has moved the head to this one: so the next batch need not find that out by being stale."""
+    known = state.ledger_head
+    if known is not None and head.seq > known.seq:
+        state.ledger_head = head
 
 
 def prepare(before: LedgerHead, rows: list[TransactionRow]) -> Prepared:
@@ -127,7 +122,7 @@ def prepare(before: LedgerHead, rows: list[TransactionRow]) -> Prepared:
         leaf_hashes.append(leaf)
         hashes.append(chained)
     after = LedgerHead(seq, chained, frontier.root(), tuple(frontier.hashes))
-    return Prepared(before, after, leaf_hashes, hashes, nodes)
+    return Prepared(rows, before, after, leaf_hashes, hashes, nodes)
 
 
 # ---- for everybody

@@ -3,9 +3,9 @@
 The requests that wait become one batch, and a batch is one SQL transaction in one round trip: rows, ledger entries, ledger head.
 While a batch is being written the next one gathers in the mailbox, and a moment longer for those who were answered just now
 (`Gathering`); an idle writer writes at once. When more requests wait than a batch takes, users are served in turn, so that
-nobody waits for one who sends many. The entries follow the head of this writer's last batch; a writer that knows no head, at its
-start or after a failure, asks `ledger_server`. After COMMIT the ledger's head moves, this server's channels get the events in
-ledger order, and the callers are answered. Rows that other programs wrote into transactions get their entries here too, and the
+nobody waits for one who sends many. The entries follow the ledger's head as this server knows it; where it knows none,
+`ledger_server` reads it. After COMMIT the head moves, this server's channels get the events in ledger order, and the callers are
+answered. Rows that other programs wrote into transactions get their entries here too, and the
 entries of other servers are published to our channels, each once: `ServerState.ledger_position` is how far that went, and it
 outlives this process.
 
@@ -30,7 +30,6 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from actors.ledger import feed as ledger_feed
 from actors.ledger import pending, record_call
 from actors.ledger.batch import (
     IdempotencyConflict,
@@ -44,11 +43,11 @@ from actors.ledger.batch import (
     new_ids,
     row_of,
 )
-from actors.ledger.feed import Committed
+from actors.ledger.feed import COMMITTED, Committed, Feed, begin
 from actors.ledger.gathering import Gathering
 from actors.ledger.other_writers import Decline, Follows, OtherWriters, Wish
 from actors.ledger.refusals import Refusals
-from actors.ledger.server import Heard, Moved, Prepared, prepare
+from actors.ledger.server import Prepared, heard, moved, prepare
 from actors.ledger.server import head as ledger_head
 from actors.ledger.write_health import PROBE_MS, WriteHealth
 from actors.ledger.writer_connection import WriterConnection
@@ -61,7 +60,7 @@ from runtime.nodes import net_kernel
 from runtime.observe import process_info
 from runtime.phoenix.pubsub import whereis
 from schema import ledger
-from schema.rows import LedgerHead, TransactionRow
+from schema.rows import LedgerHead
 
 MAX_BATCH = 250  # as many answers, and no more, come at once: others have their turn in between
 SQL_SECONDS = 4.5  # we give up after that, and still below the caller's 5 s, so that it gets the reason
@@ -93,14 +92,15 @@ class DbWriter(GenServer):
         self.pubsub = pubsub
         self.waiting: list[tuple[From, RecordTransaction]] = []
         self.connection = WriterConnection()
-        self.head: LedgerHead | None = None  # what the next batch follows, as far as this process knows
         self.me = erlang.self_()
-        self.health = WriteHealth(server_state())
+        self.server = server_state()
+        self.feed = Feed(pubsub)
+        self.health = WriteHealth(self.server)
         self.refusals = Refusals(self.connection, self.now, self._record_pending, self._not_written)
         erlang.send(self.me, RecordPending())
         erlang.send(self.me, ProbeWrite())
         with suppress(Error):  # no PubSub: a writer without channels, in tests
-            whereis(pubsub).subscribe(ledger_feed.COMMITTED, self.me)
+            whereis(pubsub).subscribe(COMMITTED, self.me)
         alone = net_kernel.this_node() is None
         self.others = None if alone else OtherWriters(pubsub, self.now)
         self.gathering = Gathering(MAX_BATCH, self.now)
@@ -137,7 +137,7 @@ class DbWriter(GenServer):
             case Decline() if self.others is not None:
                 self.others.decline(idle=not self.waiting)
             case HeadMoved(seq):
-                position = server_state().ledger_position
+                position = self.server.ledger_position
                 return self._catch_up(seq) if position is None or seq > position else None
             case RecordPending():
                 return self._record_pending()
@@ -194,12 +194,14 @@ class DbWriter(GenServer):
     def _rows_of(self, requests: list[tuple[From, RecordTransaction]]) -> list[Waiting]:
         at = datetime.now(UTC)
         batch: list[Waiting] = []
+        keyed = False
         for (from_, request), id_ in zip(requests, new_ids(len(requests)), strict=True):
             try:
                 batch.append(Waiting(from_, row_of(request, id_, at)))
             except (ArithmeticError, UnicodeError, ValueError) as error:
                 gen_server.reply(from_, Rejected(repo.reason(error) or "the amount is out of range"))
-        return fold_idempotent(batch)
+            keyed = keyed or request.idempotency_key is not None
+        return fold_idempotent(batch) if keyed else batch
 
     async def _write(self, batch: list[Waiting]) -> None:
         """Have every caller of the batch answered."""
@@ -219,7 +221,7 @@ class DbWriter(GenServer):
                 batch = prepared
                 continue
             self.health.wrote(self.now())
-            self._moved(prepared.after)
+            moved(self.server, prepared.after)
             telemetry.execute(
                 ("db_writer", "batch"),
                 {
@@ -229,7 +231,9 @@ class DbWriter(GenServer):
                 },
                 {"batch": batch},
             )
-            await self._publish([waiting.row for waiting in batch], prepared)
+            if self.feed.is_next(prepared.before.seq) or await self._is_caught_up(prepared.before.seq):
+                self._publish(prepared)
+            # Else the database went away in between: the next catch-up publishes these as well, in order.
             _answer_recorded(batch, prepared)
             return
 
@@ -267,7 +271,7 @@ class DbWriter(GenServer):
         """Commit the batch; or, if some of it can't be, answer those and return the rest."""
         rows = [waiting.row for waiting in batch]
         for _attempt in range(STALE_RETRIES):
-            prepared = prepare(self.head or await ledger_head(), rows)
+            prepared = prepare(self.server.ledger_head or await ledger_head(), rows)
             outcome = await record_call.record(await self.connection.get(), rows, prepared, SQL_SECONDS)
             if outcome is None:
                 self.connection.check_replicated()
@@ -275,15 +279,11 @@ class DbWriter(GenServer):
             if outcome["outcome"] == "refused":
                 return await self.refusals.without_replays(batch, set(outcome["replayed"]))
             head = LedgerHead.from_record(outcome)
-            ledger_feed.begin_again_at(head.seq)
+            self.feed.begin_again_at(head.seq)
             if self.others is not None:
                 self.others.collided()
-            self._moved(head)
+            moved(self.server, head)
         raise Unavailable("other servers write faster than this one")
-
-    def _moved(self, head: LedgerHead) -> None:
-        self.head = head
-        gen_server.cast("ledger_server", Moved(head))
 
     # ---- rows and entries of others
 
@@ -291,28 +291,26 @@ class DbWriter(GenServer):
         """Give every row that others wrote its entry, and publish it."""
         try:
             connection = await self.connection.get()
-            await ledger_feed.begin(connection)
+            await begin(connection)
             while await pending.any_waits(connection):
                 head = await pending.record_page(connection)
                 self.connection.check_replicated()
                 if head is not None:  # else another server was faster: the next page begins with its head
                     self.health.wrote(self.now())
-                    self._moved(head)
-            await ledger_feed.catch_up(connection, self.pubsub)
+                    moved(self.server, head)
+            await self.feed.catch_up(connection)
         except Exception as error:  # the listener sends RecordPending again once the database is back
             if meaning(error) is Meaning.OURS:
                 raise
             await self._not_written(error)
 
     async def _on_committed(self, committed: Committed) -> None:
-        gen_server.cast("ledger_server", Heard(committed.head))
-        if self.head is not None and committed.head.seq > self.head.seq:
-            self.head = committed.head
+        heard(self.server, committed.head)
         if self.others is not None:
             self.others.wrote(committed.node, committed.head.seq - committed.after)
             self._turns_changed()
         try:
-            await ledger_feed.receive(self.connection.get, self.pubsub, committed)
+            await self.feed.receive(self.connection.get, committed)
         except Unavailable:
             return
         except Exception as error:
@@ -323,31 +321,28 @@ class DbWriter(GenServer):
 
     async def _catch_up(self, until: int) -> None:
         try:
-            await ledger_feed.catch_up(await self.connection.get(), self.pubsub, until)
+            await self.feed.catch_up(await self.connection.get(), until)
         except Exception as error:
             if meaning(error) is Meaning.OURS:
                 raise
             await self._not_written(error)
 
-    async def _publish(self, rows: list[TransactionRow], prepared: Prepared) -> None:
-        seq = prepared.before.seq
-        is_next = ledger_feed.is_next(seq)
-        if not is_next:
-            await self._hear_others(seq)
-            is_next = ledger_feed.is_next(seq)
-        if not is_next:
+    async def _is_caught_up(self, seq: int) -> bool:
+        """Publishes what others have committed up to entry `seq`; False if the database went away."""
+        await self._hear_others(seq)
+        if not self.feed.is_next(seq):
             await self._catch_up(seq)
-            is_next = ledger_feed.is_next(seq)
-        if is_next:
-            numbered = zip(rows, range(seq + 1, seq + len(rows) + 1), strict=True)
-            ledger_feed.publish(self.pubsub, numbered, prepared.after)
-            if self.others is not None:
-                self.others.committed(len(rows))
-        # Else the database went away in between: the next catch-up publishes these as well, in order.
+        return self.feed.is_next(seq)
+
+    def _publish(self, prepared: Prepared) -> None:
+        rows, seq = prepared.rows, prepared.before.seq
+        self.feed.publish(zip(rows, range(seq + 1, seq + len(rows) + 1), strict=True), prepared.after)
+        if self.others is not None:
+            self.others.committed(len(rows))
 
     async def _hear_others(self, until: int) -> None:
         """Publish what other nodes have committed just before: it is on its way here, and reading it would cost more."""
-        while ledger_feed.position() < until and net_kernel.nodes():
+        while (self.server.ledger_position or 0) < until and net_kernel.nodes():
             committed = await erlang.receive(lambda message: type(message) is Committed, HEAR_MS)
             if committed is erlang.TIMEOUT:
                 return
@@ -367,7 +362,6 @@ class DbWriter(GenServer):
 
     async def _not_written(self, error: Exception) -> None:
         self.health.failed(error, self.now())
-        self.head = None
         if meaning(error) is Meaning.OURS or not rolled_back(error) or is_elsewhere(error):
             await self.connection.drop()
             repo.suspect(error)

@@ -11,7 +11,6 @@ import pytest
 from actors.ledger import merkle
 from actors.ledger.entry import GENESIS
 from actors.ledger.gathering import LONGEST, Gathering
-from actors.ledger.server import LedgerServer, Moved
 from actors.ledger.writer import MAX_BATCH, DbWriter, Recorded, RecordTransaction
 from runtime.otp import erlang, gen_server
 from runtime.testing.simulation import Simulation
@@ -66,6 +65,7 @@ class Writer(DbWriter):
     def init(self, sizes: list[int]) -> None:  # type: ignore[override]
         super().init()
         self.connection = Database(sizes)  # type: ignore[assignment]
+        self.server.ledger_head = LedgerHead(0, GENESIS, merkle.EMPTY_ROOT, ())
 
 
 class Database:
@@ -98,8 +98,6 @@ def batches(clients: int, posts: int, seed: int = 0) -> tuple[list[int], float]:
     sizes: list[int] = []
     done: list[float] = []
     with Simulation(seed) as sim:
-        sim.start(LedgerServer, name="ledger_server")
-        sim.cast("ledger_server", Moved(LedgerHead(0, GENESIS, merkle.EMPTY_ROOT, ())))
         sim.start(Writer, sizes, name="db_writer")
         sim.advance(100)
 

@@ -20,13 +20,14 @@ from actors.ledger import writer as db_writer
 from actors.ledger.batch import IdempotencyConflict, Recorded, RecordTransaction, Rejected, UserMissing
 from actors.ledger.server import GetHead, prepare
 from actors.ledger.writer import DbWriter
+from actors.server_state import server_state
 from actors.storage import repo
 from actors.storage.failures import OutcomeUnknown, Unavailable
 from runtime.core import telemetry
 from runtime.core.exits import Exit
 from runtime.otp import erlang, gen_server, sys
 from runtime.otp.process_info import process_info
-from schema.rows import TransactionRow
+from schema.rows import LedgerHead, TransactionRow
 from tests.support.database import add_user, execute, fetchval
 from tests.support.server import PATIENCE
 from tests.support.storage import kill, payloads, run, storage, until
@@ -420,15 +421,9 @@ def test_a_stale_head_is_read_again(database: str) -> None:
         async with storage(database, listen=False) as s:
             user = await add_user(database)
             await s.record(user)
-            server = erlang.whereis("ledger_server")
-            from actors.ledger.server import LedgerServer
-            from schema.rows import LedgerHead
-
-            actor = server.cell.actor
-            assert isinstance(actor, LedgerServer)
-            actor.head = LedgerHead(0, bytes(32), sha256(b"").digest(), ())
+            server_state().ledger_head = LedgerHead(0, bytes(32), sha256(b"").digest(), ())
             assert (await s.record(user)).seq == 2
-            actor.head = LedgerHead(2, b"x" * 32, b"y" * 32, (b"z" * 32,))
+            server_state().ledger_head = LedgerHead(2, b"x" * 32, b"y" * 32, (b"z" * 32,))
             assert (await s.record(user)).seq == 3
             await assert_sound(database, 3)
 
