@@ -94,20 +94,39 @@ def percentile(bounds: Sequence[float], buckets: Sequence[int], share: float) ->
 
 
 def _handler(metrics: Iterable[tuple[Metric, dict[Tags, Any]]]) -> telemetry.Handler:
-    """The telemetry handler of one event, prepared so that an execution does little work."""
+    """The telemetry handler of one event: one function for all its metrics, so that an execution does little work."""
     steps = [
-        (metric.keep, metric.measurement, _tag_reader(metric), _adder(metric, series))
+        (metric, metric.keep, metric.measurement, _tag_reader(metric), type(metric) is LastValue, series)
         for metric, series in metrics
     ]
 
     def handle(_event: Event, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        for keep, measurement, read_tags, add in steps:
-            if keep is None or keep(metadata):
-                figure = 1 if measurement is None else measurements.get(measurement)
-                if figure is not None:
-                    add(() if read_tags is None else read_tags(metadata), figure)
+        for metric, keep, measurement, read_tags, is_last, series in steps:
+            if keep is not None and not keep(metadata):
+                continue
+            figure = 1 if measurement is None else measurements.get(measurement)
+            if figure is None:
+                continue
+            tags = () if read_tags is None else read_tags(metadata)
+            known = series.get(tags)
+            if known is None:
+                tags, known = _begun(metric, series, tags)
+            if type(known) is Histogram:
+                known.buckets[bisect_left(known.bounds, figure)] += 1
+                known.count += 1
+                known.sum += figure
+            else:
+                series[tags] = figure if is_last else known + figure
 
     return handle
+
+
+def _begun(metric: Metric, series: dict[Tags, Any], tags: Tags) -> tuple[Tags, Any]:
+    """The tags and the value of a series that was not there; beyond MAX_SERIES those of the series `other`."""
+    if len(series) >= MAX_SERIES:
+        tags = (OTHER,) * len(tags)
+    new = Histogram(metric.buckets, [0] * (len(metric.buckets) + 1)) if type(metric) is Distribution else 0
+    return tags, series.setdefault(tags, new)
 
 
 def _tag_reader(metric: Metric) -> Callable[[Mapping[str, Any]], Tags] | None:
@@ -139,40 +158,6 @@ def _remembering(
         return tags
 
     return recall
-
-
-def _adder(metric: Metric, series: dict[Tags, Any]) -> Callable[[Tags, float], None]:
-    def new(tags: Tags) -> Tags:
-        return tags if len(series) < MAX_SERIES else (OTHER,) * len(tags)
-
-    match metric:
-        case Distribution(buckets=bounds):
-
-            def observe(tags: Tags, figure: float) -> None:
-                histogram = series.get(tags)
-                if histogram is None:
-                    begun = Histogram(bounds, [0] * (len(bounds) + 1))
-                    histogram = series.setdefault(new(tags), begun)
-                histogram.buckets[bisect_left(bounds, figure)] += 1
-                histogram.count += 1
-                histogram.sum += figure
-
-            return observe
-        case LastValue():
-
-            def replace(tags: Tags, figure: float) -> None:
-                series[tags if tags in series else new(tags)] = figure
-
-            return replace
-        case _:
-
-            def increase(tags: Tags, figure: float) -> None:
-                if tags not in series:
-                    tags = new(tags)
-                    series.setdefault(tags, 0)
-                series[tags] += figure
-
-            return increase
 
 
 class Store:
