@@ -266,20 +266,16 @@ class App:
         if operation.lane is not None:
             self.context.lanes.check(operation.lane)
         if operation.roles is not None:
-            principal = self._authenticate_from_memory(request, operation)
-            if principal is None and request.token_error is None:
-                return self._authenticate_then_answer(request, operation)
-            if principal is not None:
+            try:
+                principal = self.context.sessions.authenticate_from_memory(access.bearer(request))
+            except ApiError as error:
+                if not _may_go_without_token(request, operation, error):
+                    raise
+            else:
+                if principal is None:
+                    return self._authenticate_then_answer(request, operation)
                 _authorize(request, operation, principal)
         return self._read_then_answer(request, operation)
-
-    def _authenticate_from_memory(self, request: ApiRequest, operation: Operation) -> Principal | None:
-        try:
-            return access.principal_from_memory(self.context.sessions, request)
-        except ApiError as error:
-            if not _may_go_without_token(request, operation, error):
-                raise
-            return None
 
     async def _authenticate_then_answer(self, request: ApiRequest, operation: Operation) -> Response:
         try:
@@ -298,9 +294,10 @@ class App:
         elif http_request.query and operation.takes_no_query:
             refuse_query(http_request.query)
         if operation.body is not None or operation.raw_body:
-            given = http_request.headers.get(b"content-type", b"")
+            headers = http_request.headers
+            given = headers.get(b"content-type", b"")
             request.content_type = JSON if given == JSON_TYPE else _media_type(given)
-            if operation.body is not None:
+            if operation.body is not None and (given != JSON_TYPE or b"content-encoding" in headers):
                 _check_content_type(request, operation)
             try:
                 data = http_request.body.whole(self._max_body if operation.passes_body_on else self._max_json)

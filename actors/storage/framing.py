@@ -128,6 +128,8 @@ class FramedLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.create_future = loop.create_future  # type: ignore[method-assign] - a driver calls these for each statement
+        self.call_later = loop.call_later  # type: ignore[method-assign]
 
     async def create_connection(self, protocol_factory: Callable[[], Any], *where: Any, **how: Any) -> Any:  # type: ignore[override]
         return _unframed(await self._loop.create_connection(_framing(protocol_factory), *where, **how))
@@ -145,17 +147,11 @@ class FramedLoop(asyncio.AbstractEventLoop):
         begun = await self._loop.start_tls(transport, protocol, sslcontext, **how)
         return None if begun is None else FramedTransport(begun)  # None: it has ended within the handshake
 
-    def create_future(self) -> Any:
-        return self._loop.create_future()
-
     def create_task(self, coro: Any, **how: Any) -> Any:
         return self._loop.create_task(coro, **how)
 
     def call_soon(self, callback: Any, *args: Any, **how: Any) -> Any:
         return self._loop.call_soon(callback, *args, **how)
-
-    def call_later(self, delay: float, callback: Any, *args: Any, **how: Any) -> Any:
-        return self._loop.call_later(delay, callback, *args, **how)
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
         return self._loop.run_in_executor(executor, func, *args)

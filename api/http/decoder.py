@@ -26,6 +26,7 @@ from api.http.fields import dec_hook
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 MAX_EXPLAINED = 20  # unknown names that are examined: a body may hold thousands
 MAX_DEPTH = 128  # nested arrays and objects
+SHALLOW = 2 * MAX_DEPTH  # bytes that can't be nested deeper: each bracket has its counterpart
 MIN_PREFIX = 3  # letters of an unknown name that may be the beginning of a field's name
 _PLACE = re.compile(r" - at `\$(?:\.([A-Za-z0-9_]+))?.*`$")
 
@@ -103,7 +104,7 @@ class Decoder:
         if not body and self._nothing:
             return self.kind()
         value = None
-        if not _may_be_deep(body):
+        if len(body) <= SHALLOW or not _may_be_deep(body):
             try:
                 value = self._decode(body)
             except (msgspec.DecodeError, UnicodeDecodeError):
@@ -311,7 +312,7 @@ def _loads(body: bytes) -> Any:
 
 def _may_be_deep(body: bytes) -> bool:
     """False if the body can't be nested deeper than MAX_DEPTH: it is short, or has too few opening brackets and braces."""
-    return len(body) > 2 * MAX_DEPTH and body.count(b"[") + body.count(b"{") > MAX_DEPTH
+    return len(body) > SHALLOW and body.count(b"[") + body.count(b"{") > MAX_DEPTH
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

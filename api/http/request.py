@@ -29,12 +29,12 @@ JSON_HEADER = constant(b"content-type", JSON_TYPE)
 class ApiRequest(Generic[C]):
     """One HTTP request as a handler gets it.
 
-    `http` is the raw request, `body` and `query` are validated values, `principal` is set on operations that require a token.
-    `context` is what the server's operations share; this package does not know its type (see api/context.py).
+    `http` is the raw request, `body` and `query` are validated values. `principal`, the caller, has no value until it is known,
+    which it is on operations that require a token. `context` is what the server's operations share; this package does not know
+    its type (see api/context.py).
     """
 
     __slots__ = (
-        "_principal",
         "began",
         "body",
         "content_type",
@@ -43,10 +43,13 @@ class ApiRequest(Generic[C]):
         "lane_owner",
         "operation",
         "params",
+        "principal",
         "query",
         "request_id",
         "token_error",
     )
+
+    principal: Principal
 
     def __init__(self, context: C, http_request: http.Request, request_id: str) -> None:
         self.context = context
@@ -60,7 +63,6 @@ class ApiRequest(Generic[C]):
         self.content_type = ""
         self.lane_owner: str | None = None  # for whom it was admitted to its lane
         self.token_error: ApiError | None = None  # why there is no principal, if the token is optional
-        self._principal: Principal | None = None
 
     @property
     def method(self) -> str:
@@ -79,19 +81,9 @@ class ApiRequest(Generic[C]):
         return self.http.headers
 
     @property
-    def principal(self) -> Principal:
-        """The caller. Only on operations that require a token."""
-        assert self._principal is not None
-        return self._principal
-
-    @property
     def has_principal(self) -> bool:
         """Whether the caller is known: False before authentication, and on operations without a token."""
-        return self._principal is not None
-
-    @principal.setter
-    def principal(self, value: Principal) -> None:
-        self._principal = value
+        return hasattr(self, "principal")
 
     @property
     def address(self) -> str:

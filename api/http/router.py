@@ -105,11 +105,11 @@ class Operation:
     error_format: ErrorFormat | None = None
     token_optional: bool = False
     lane: str | None = WORK
+    # Whether the body is forwarded unparsed: only then may it be larger than JSON may be.
+    passes_body_on: bool = field(init=False)
 
-    @property
-    def passes_body_on(self) -> bool:
-        """Whether the body is forwarded unparsed: only then may it be larger than JSON may be."""
-        return self.raw_body and self.body_schema is None
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "passes_body_on", self.raw_body and self.body_schema is None)
 
     @property
     def takes_no_query(self) -> bool:

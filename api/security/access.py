@@ -12,20 +12,16 @@ from api.security.sessions import Sessions
 from api.security.tokens import InvalidToken
 
 
-def principal_from_memory(sessions: Sessions, request: ApiRequest[Any]) -> Principal | None:
-    """The principal of the request's bearer token if it is known without waiting. Raises ApiError 401 without a token."""
-    return sessions.authenticate_from_memory(_bearer(request))
-
-
 async def principal(sessions: Sessions, request: ApiRequest[Any]) -> Principal:
     """The principal of the request's bearer token. Raises ApiError 401 without a valid token."""
     try:
-        return await sessions.authenticate(_bearer(request).decode("latin-1"))
+        return await sessions.authenticate(bearer(request).decode("latin-1"))
     except InvalidToken as error:
         raise unauthorized(str(error), code="invalid_token") from None
 
 
-def _bearer(request: ApiRequest[Any]) -> bytes:
+def bearer(request: ApiRequest[Any]) -> bytes:
+    """The request's bearer token. Raises ApiError 401 without one."""
     given = request.http.headers.get(b"authorization")
     if given is None:
         raise unauthorized()

@@ -166,6 +166,10 @@ class Sessions:
 
     # ---- memory
 
+    def _is_current(self) -> bool:
+        """Whether the change log has been followed up to FRESH_SECONDS ago, from what was loaded on."""
+        return self._feed_is_fresh() and self._loaded
+
     def _feed_is_fresh(self) -> bool:
         state = self._state
         if state is None:
@@ -177,9 +181,6 @@ class Sessions:
             self._loaded = False
         self._read_at = read_at
         return True
-
-    def _is_current(self) -> bool:
-        return self._feed_is_fresh() and self._loaded
 
     def _authorized(self, principal: Principal) -> Principal | None:
         user_id = principal.user_id

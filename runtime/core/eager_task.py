@@ -143,15 +143,11 @@ class EagerTask:
 
     # ---- the waiter of a PendingReply
 
-    def set_result(self, _: None) -> None:
-        """The reply has arrived."""
+    def wake(self, _wait: Any) -> None:
+        """The reply has arrived, or the task is cancelled."""
         if not self._queued:
             self._queued = True
             self._runner.go_on(self)
-
-    def wake(self, _wait: Any) -> None:
-        """As `set_result`: a PendingReply that fails wakes its waiter by this."""
-        self.set_result(None)
 
     # ---- the interface of asyncio.Task
 
@@ -163,7 +159,7 @@ class EagerTask:
             return False
         self._cancels += 1
         self._must_cancel = True
-        self.set_result(None)
+        self.wake(None)
         return True
 
     def uncancel(self) -> int:

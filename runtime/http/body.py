@@ -92,7 +92,11 @@ class Body:
         """The whole body if it has arrived, else None. Raises BodyError 413 if it is longer than `limit` bytes."""
         if self.received > limit or (self.length is not None and self.length > limit):
             raise BodyError(413, f"The body is larger than {limit} bytes")
-        return self._take() if self.complete else None
+        if not self.complete:
+            return None
+        parts, self._parts = self._parts, []
+        self.buffered = 0
+        return b"".join(parts)
 
     async def read(self, limit: int) -> bytes:
         """Waits for the whole body. Raises BodyError, with 413 as soon as it is known to be longer than `limit` bytes."""
@@ -105,16 +109,13 @@ class Body:
         """Yields the body in pieces as they arrive. Raises BodyError."""
         while True:
             if self._parts:
-                yield self._take()
+                parts, self._parts = self._parts, []
+                self.buffered = 0
+                yield b"".join(parts)
             elif self.complete:
                 return
             else:
                 await self._more()
-
-    def _take(self) -> bytes:
-        parts, self._parts = self._parts, []
-        self.buffered = 0
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _more(self) -> None:
         self._check()

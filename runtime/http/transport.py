@@ -193,12 +193,14 @@ class HttpProtocol(asyncio.Protocol):
     def _done(self, task: Task) -> None:
         self._task = None
         request = self._current
-        if task.cancelled():
-            outcome = None
-        elif (error := task.exception()) is not None:
-            outcome = self._failed(error)
-        else:
+        try:
+            error = task.exception()
+        except asyncio.CancelledError as cancelled:  # of an asyncio.Task; an EagerTask returns it
+            error = cancelled
+        if error is None:
             outcome = task.result()
+        else:
+            outcome = None if isinstance(error, asyncio.CancelledError) else self._failed(error)
         if request is not None and self._transport is not None:
             self._answer(request, outcome)
             if self._pipeline.queue or self._pipeline.http.waiting or not self._reading:

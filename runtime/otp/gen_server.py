@@ -290,6 +290,8 @@ class GenServer(Process):
     def _apply(self, result: Any, from_: Call | None) -> Coroutine[Any, Any, Any] | None:
         """Acts on the result of a callback."""
         kind = type(result)
+        if kind is NoReply and result.timeout is None and result.continue_ is None:
+            return None  # nearly every result of a coroutine
         if kind is Reply and from_ is not None and (result.timeout is None or _is_timeout(result.timeout)):
             from_.answer(result.value)
             return self._options(result)
