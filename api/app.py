@@ -202,7 +202,16 @@ class App:
         if response is None:
             return None
         http_request, operation, out = request.http, request.operation, response.headers
-        _add_protection(out)
+        typed = cached = False
+        for name, _value in out:
+            if name == b"x-content-type-options":
+                typed = True
+            elif name == b"cache-control":
+                cached = True
+        if not typed:  # no browser may guess another content type,
+            out.append(NOSNIFF)
+        if not cached:  # or store the answer
+            out.append(NO_STORE)
         out.append((b"x-request-id", request.request_id.encode()))
         origin = http_request.headers.get(b"origin")
         if origin is not None:
@@ -325,7 +334,8 @@ class App:
 
     def _call_handler(self, request: ApiRequest, operation: Operation) -> Response | Awaitable[Response]:
         if operation.lane is not None:
-            owner = request.principal.subject if request.has_principal else request.caller
+            principal = getattr(request, "principal", None)
+            owner = request.caller if principal is None else principal.subject
             self.context.lanes.enter(operation.lane, owner)
             request.lane_owner = owner
         return operation.handler(request)
@@ -391,20 +401,6 @@ def _route(request: ApiRequest) -> str:
 def _call_later(seconds: float, call: Callable[[], None]) -> None:
     # In an empty context: the log line counts many requests and must not name the current one.
     asyncio.get_running_loop().call_later(seconds, call, context=contextvars.Context())
-
-
-def _add_protection(out: Headers) -> None:
-    """Forbids browsers to guess another content type and, unless the answer has a cache-control of its own, to store it."""
-    typed = cached = False
-    for name, _value in out:
-        if name == b"x-content-type-options":
-            typed = True
-        elif name == b"cache-control":
-            cached = True
-    if not typed:
-        out.append(NOSNIFF)
-    if not cached:
-        out.append(NO_STORE)
 
 
 def _media_type(given: bytes) -> str:

@@ -75,15 +75,12 @@ def _hash_of(row: TransactionRow) -> bytes | None:
     return request_hash(row.user_id, row.amount, row.currency, row.description)
 
 
-class Waiting:
+class Waiting(msgspec.Struct, eq=False):
     """A row to write, its caller, and later callers of the same batch who brought the same idempotency key."""
 
-    __slots__ = ("followers", "from_", "row")
-
-    def __init__(self, from_: From, row: TransactionRow) -> None:
-        self.from_ = from_
-        self.row = row
-        self.followers: list[Waiting] | None = None
+    from_: From
+    row: TransactionRow
+    followers: list[Waiting] | None = None
 
     def answer(self, value: Any, conflict: Any, replay: Any = None) -> None:
         """Replies to the caller with `value` and to the followers with `replay`, by default the same.

@@ -21,7 +21,7 @@ import msgspec
 from actors.ledger import entry as ledger_entry
 from actors.ledger import proofs as ledger_proofs
 from actors.ledger.batch import Outcome, RecordTransaction
-from actors.ledger.merkle import Frontier, Subtree
+from actors.ledger.merkle import Frontier, Subtree, fold
 from actors.ledger.proofs import HistoryItem, HistoryPage, Verification
 from actors.server_state import ServerState, server_state
 from actors.storage import repo
@@ -121,7 +121,7 @@ def prepare(before: LedgerHead, rows: list[TransactionRow]) -> Prepared:
         frontier.append(leaf, nodes, ledger_proofs.TILE)
         leaf_hashes.append(leaf)
         hashes.append(chained)
-    after = LedgerHead(seq, chained, frontier.root(), tuple(frontier.hashes))
+    after = LedgerHead(seq, chained, fold(frontier.hashes), tuple(frontier.hashes))
     return Prepared(rows, before, after, leaf_hashes, hashes, nodes)
 
 

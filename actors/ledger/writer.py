@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 from time import perf_counter
 from typing import Any
 
@@ -232,7 +233,9 @@ class DbWriter(GenServer):
                 {"batch": batch},
             )
             if self.feed.is_next(prepared.before.seq) or await self._is_caught_up(prepared.before.seq):
-                self._publish(prepared)
+                self.feed.publish(zip(prepared.rows, count(prepared.before.seq + 1)), prepared.after)
+                if self.others is not None:
+                    self.others.committed(len(batch))
             # Else the database went away in between: the next catch-up publishes these as well, in order.
             _answer_recorded(batch, prepared)
             return
@@ -333,12 +336,6 @@ class DbWriter(GenServer):
         if not self.feed.is_next(seq):
             await self._catch_up(seq)
         return self.feed.is_next(seq)
-
-    def _publish(self, prepared: Prepared) -> None:
-        rows, seq = prepared.rows, prepared.before.seq
-        self.feed.publish(zip(rows, range(seq + 1, seq + len(rows) + 1), strict=True), prepared.after)
-        if self.others is not None:
-            self.others.committed(len(rows))
 
     async def _hear_others(self, until: int) -> None:
         """Publish what other nodes have committed just before: it is on its way here, and reading it would cost more."""

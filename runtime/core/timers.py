@@ -7,23 +7,20 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
+from msgspec import Struct
+
 from runtime.core.exits import Error
 
 _CANCELLED_KEPT: Final = 512  # cancelled entries that are left in the heap
 
 
-class Timer:
-    """A pending timer: calls `callback(*args)` at `due`, in seconds of the engine's clock."""
+class Timer(Struct, eq=False):
+    """A pending timer: calls `callback(*args)` at `due`, in seconds of the engine's clock. `callback` is None once it is over."""
 
-    __slots__ = ("args", "callback", "due", "timers")
-
-    def __init__(
-        self, timers: Timers, due: float, callback: Callable[..., Any], args: tuple[Any, ...]
-    ) -> None:
-        self.timers = timers
-        self.due = due
-        self.callback: Callable[..., Any] | None = callback
-        self.args = args
+    timers: Timers
+    due: float
+    callback: Callable[..., Any] | None
+    args: tuple[Any, ...]
 
     def cancel(self) -> bool:
         """Cancels it. False if it has fired or was cancelled already."""
@@ -31,7 +28,10 @@ class Timer:
             return False
         self.callback = None
         self.args = ()
-        self.timers.cancelled()
+        timers = self.timers
+        timers.cancelled += 1
+        if timers.cancelled > _CANCELLED_KEPT:
+            timers.compact()
         return True
 
 
@@ -46,7 +46,7 @@ class Timers:
         self._changed = changed
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
-        self._cancelled = 0
+        self.cancelled = 0  # of the heap's entries
 
     def __len__(self) -> int:
         """The number of entries, some of which may be cancelled."""
@@ -64,20 +64,19 @@ class Timers:
             self._changed()
         return timer
 
-    def cancelled(self) -> None:
-        """Counts a cancelled timer; once most entries are cancelled they are removed from the heap."""
-        self._cancelled += 1
-        if self._cancelled > _CANCELLED_KEPT and self._cancelled * 2 > len(self._heap):
+    def compact(self) -> None:
+        """Removes the cancelled entries from the heap once most are."""
+        if self.cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].callback is not None]
             heapq.heapify(self._heap)
-            self._cancelled = 0
+            self.cancelled = 0
 
     def next(self) -> float | None:
         """The due time of the next timer, in seconds of the engine's clock; None if there is none."""
         heap = self._heap
         while heap and heap[0][2].callback is None:
             heapq.heappop(heap)
-            self._cancelled -= 1
+            self.cancelled -= 1
         return heap[0][0] if heap else None
 
     def fire(self, now: float, at_most: int | None = None) -> int:

@@ -46,12 +46,12 @@ HEAD, LENGTH, CHUNKED, UPGRADED, CLOSED = range(5)
 class Connection:
     """The state of one connection between two reads.
 
-    Invariants: `pending` requests were returned and not `answered`; `waiting` bytes are unparsed.
+    Invariants: `pending` requests were returned and not `answered`; the bytes of `rest` are unparsed.
     """
 
     __slots__ = (
         "_again", "_beside", "_data", "_events", "_fields", "_ignoring", "_last", "_left", "_max_ahead", "_max_fields", "_muted",
-        "_options", "_parser", "_raw", "_refusal", "_rest", "_tail", "_trailers", "_url", "count", "pending", "phase",
+        "_options", "_parser", "_raw", "_refusal", "_tail", "_trailers", "_url", "count", "pending", "phase", "rest",
         "unfinished",
     )  # fmt: skip
 
@@ -61,7 +61,7 @@ class Connection:
         self._max_fields = options.max_fields
         self._parser: Any = HttpRequestParser(self)
         self._events = _NONE
-        self._rest = b""
+        self.rest = b""  # not parsed yet
         self.phase = HEAD
         self.pending = 0
         self.count = 0  # of requests so far
@@ -95,13 +95,13 @@ class Connection:
     @property
     def waiting(self) -> int:
         """Bytes that are not parsed yet."""
-        return len(self._rest)
+        return len(self.rest)
 
     def receive(self, data: bytes) -> list[Event]:
         """Parses `data` behind the waiting bytes into events. If that leaves some `unfinished`, call it again with `b""`."""
-        if self._rest:
-            data = self._rest + data
-            self._rest = b""
+        if self.rest:
+            data = self.rest + data
+            self.rest = b""
         position, size, pieces = 0, len(data), 0
         self.unfinished = False
         if self.phase == HEAD and not self._beside and self.pending < self._max_ahead and size <= _PIECE:
@@ -118,10 +118,10 @@ class Connection:
             if phase == CLOSED:
                 break
             if phase == UPGRADED or (phase == HEAD and self._beside == 0 and self.pending >= self._max_ahead):
-                self._rest = data[position:]
+                self.rest = data[position:]
                 break
             if pieces == _PIECES:
-                self._rest, self.unfinished = data[position:], True
+                self.rest, self.unfinished = data[position:], True
                 break
             pieces += 1
             if phase == LENGTH:
@@ -144,14 +144,14 @@ class Connection:
 
     def take_rest(self) -> bytes:
         """The bytes behind an upgrade."""
-        rest, self._rest = self._rest, b""
+        rest, self.rest = self.rest, b""
         return rest
 
     def close(self) -> None:
         """Stops parsing, and breaks the reference cycle between the parser and this object."""
         self.phase = CLOSED
         self._parser = self._refusal = self._again = None
-        self._rest = b""
+        self.rest = b""
 
     # ---- pieces
 

@@ -92,14 +92,14 @@ class Pipeline:
     @property
     def idle(self) -> bool:
         """True if nothing waits to be handled, parsed or not."""
-        return not self.queue and not self.http.waiting
+        return not self.queue and not self.http.rest
 
     @property
     def full(self) -> bool:
         """True if reading should pause."""
         http = self.http
         return (
-            http.waiting > 0
+            http.rest != b""
             or http.phase == UPGRADED
             or http.pending >= self._options.max_ahead
             or (

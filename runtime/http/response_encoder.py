@@ -19,6 +19,8 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 _STATUS_LINES: Final = {
     each.value: b"HTTP/1.1 %d %b\r\n" % (each.value, each.phrase.encode()) for each in HTTPStatus
 }
+# The statuses whose responses have no body (RFC 9110 6.4.1), and so no Content-Length (8.6).
+_BODILESS: Final = frozenset({*range(100, 200), 204, 304})
 _NO_SECOND: Final = -1
 _breaks: Final = re.compile(rb"[\r\n\0]").search
 
@@ -36,7 +38,7 @@ def constant(name: bytes, value: bytes) -> Field:
 def whole(response: Response, connection: bytes, with_body: bool = True) -> bytes:
     """Head and body of a response. `connection` is CLOSE, KEEP_ALIVE or empty. Raises ValueError as `head` does."""
     status, body = response.status, response.body
-    if not has_body(status):
+    if status in _BODILESS:
         return head(status, response.headers, connection, date_line())
     parts = _begun(status, response.headers)
     parts.append(b"content-length: %d\r\n%b%b\r\n" % (len(body), connection, date_line()))
@@ -76,11 +78,6 @@ async def pieces(
         yield _LAST_CHUNK
 
 
-def has_body(status: int) -> bool:
-    """False for the statuses whose responses have no body (RFC 9110 6.4.1), and so no Content-Length (8.6)."""
-    return status >= 200 and status != 204 and status != 304
-
-
 def date_line() -> bytes:
     """The Date field's line (RFC 9110 6.6.1), built once a second."""
     global _date
@@ -95,7 +92,7 @@ def _is_sized(response: Response) -> bool:
 
 
 def _is_chunked(response: Response, version: str) -> bool:
-    return version == "1.1" and has_body(response.status) and not _is_sized(response)
+    return version == "1.1" and response.status not in _BODILESS and not _is_sized(response)
 
 
 def _begun(status: int, fields: Fields) -> list[bytes]:

@@ -146,7 +146,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         if pipeline.refused and not queue and self._current is None:
             self._finish(True)  # refused within a body whose request is answered
-        elif queue or pipeline.http.pending or pipeline.http.waiting or not self._reading:
+        elif queue or pipeline.http.pending or pipeline.http.rest or not self._reading:
             self._go_on()
 
     def _go_on(self) -> None:
@@ -156,7 +156,7 @@ class HttpProtocol(asyncio.Protocol):
         if (
             self._current is None
             and not self._writer.paused
-            and (self._pipeline.queue or self._pipeline.http.waiting)
+            and (self._pipeline.queue or self._pipeline.http.rest)
             and not self._resuming
         ):
             self._resuming = True
@@ -169,7 +169,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         if self._pipeline.queue:
             self._start()
-        elif self._pipeline.http.waiting:
+        elif self._pipeline.http.rest:
             self.data_received(b"")
         if self._eof and self._current is None and self._pipeline.idle and self._transport is not None:
             self._transport.close()  # what is left is an incomplete request
@@ -203,7 +203,7 @@ class HttpProtocol(asyncio.Protocol):
             outcome = None if isinstance(error, asyncio.CancelledError) else self._failed(error)
         if request is not None and self._transport is not None:
             self._answer(request, outcome)
-            if self._pipeline.queue or self._pipeline.http.waiting or not self._reading:
+            if self._pipeline.queue or self._pipeline.http.rest or not self._reading:
                 self._go_on()
 
     def _failed(self, error: BaseException) -> Response | None:

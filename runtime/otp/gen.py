@@ -293,7 +293,10 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
     if timeout is not None and not (type(timeout) is int and 0 <= timeout <= MAX_MS):
         check_timeout(timeout)  # not called for the usual values: that would be a twentieth of a call's cost
     site = (dest, request, timeout)
-    cell = dest if type(dest) is Cell else resolve(dest)
+    if type(dest) is str:
+        cell = current_engine().names.get(dest)
+    else:
+        cell = dest if type(dest) is Cell else resolve(dest)
     if (
         type(cell) is Cell
         and (execution := cell.execution) is (engine := execution.engine).rest
@@ -304,7 +307,8 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
         cell.execution = execution = engine.spare_executions.pop()
         execution.watcher = pending
         if execution.mailbox is None:
-            execution.mailbox = Mailbox()
+            spare = engine.spare_mailboxes
+            execution.mailbox = spare.pop() if spare else Mailbox()
         execution.mailbox.append(pending)
         execution.queued = True
         engine.queue.append(cell)
