@@ -52,8 +52,8 @@ class FrameParser:
     max_frame_size: bytes of a frame with its header (0: bounded by max_message_size only). max_message_size: bytes of a message,
     all fragments together, and of a frame. deflate: the negotiated compression; with context takeover of the client it needs an
     inflater from the first compressed message on. max_inflated: bytes of a compressed message after inflation.
-    max_inflate_ratio: how many times larger than on the wire a compressed message of more than FREE_OF_RATIO bytes may be (None:
-    no bound).
+    max_inflate_ratio: how many times larger than on the wire a compressed message of more than `free_of_ratio` bytes may be
+    (None: no bound).
 
     A few KB may inflate to the largest message allowed, so messages are inflated in steps: `feed` yields PAUSE after each
     INFLATE_STEP bytes inflated (in one or several messages) or consumed, after each FRAMES frames, and before a message of
@@ -62,7 +62,7 @@ class FrameParser:
 
     __slots__ = (
         "_buffer", "_fragments", "_inflater", "_opcode", "_packed", "_step_left", "completed", "count", "deflate",
-        "max_frame_size", "max_inflate_ratio", "max_inflated", "max_message_size", "small_fragments",
+        "free_of_ratio", "max_frame_size", "max_inflate_ratio", "max_inflated", "max_message_size", "small_fragments",
     )  # fmt: skip
 
     def __init__(
@@ -72,11 +72,13 @@ class FrameParser:
         deflate: Deflate | None = None,
         max_inflated: int | None = None,
         max_inflate_ratio: int | None = None,
+        free_of_ratio: int = FREE_OF_RATIO,
     ) -> None:
         self.max_frame_size = min(max_frame_size or sys.maxsize, max_message_size + LONGEST_HEADER)
         self.max_message_size = max_message_size
         self.max_inflated = max_message_size if max_inflated is None else min(max_inflated, max_message_size)
         self.max_inflate_ratio = max_inflate_ratio
+        self.free_of_ratio = free_of_ratio
         self.deflate = deflate
         self.count = 0  # of whole frames
         self.completed = 0  # of those, how many left no message open: what has `begun` is named by it
@@ -241,7 +243,7 @@ class FrameParser:
             self._inflater = inflater
         most = self.max_inflated
         if self.max_inflate_ratio is not None:
-            most = min(most, max(FREE_OF_RATIO, self.max_inflate_ratio * len(payload)))
+            most = min(most, max(self.free_of_ratio, self.max_inflate_ratio * len(payload)))
         payload += _TAIL
         message = bytearray()
         # The input is consumed in steps too: blocks may inflate to nothing, and zlib copies the unconsumed rest each time.

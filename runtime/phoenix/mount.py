@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from runtime.phoenix.check_origin import CheckOrigin, OriginPolicy
+from runtime.phoenix.frames import FREE_OF_RATIO
 from runtime.phoenix.request import CONNECT_INFO_KEYS, TransportRequest, TransportResponse
 from runtime.phoenix.serializer import SERIALIZERS, Serializer
 
@@ -42,8 +43,8 @@ class WebSocketOptions:
 
     max_message_size: bytes of one message in all its fragments, since it is read in one turn of the loop; a frame may
     have no more either. max_inflated: the same for one that came compressed, where a few KB may become as much.
-    max_inflate_ratio: how many times its bytes on the wire a compressed message of more than 16 KB may be, else 1009
-    (Bandit's name and default; None: no bound).
+    max_inflate_ratio: how many times its bytes on the wire a compressed message of more than `free_of_ratio` bytes may
+    be, else 1009 (Bandit's name and default; None: no bound). Bandit has no `free_of_ratio`: there it is 0.
     validate_key: 400 for a Sec-WebSocket-Key that is not 16 bytes in base64 (RFC 6455 4.2.1); False takes any, as
     Bandit up to 1.12.5 does.
     max_buffer: bytes that may wait for a slow reader before it is closed with 1013. max_messages_per_second: of one
@@ -65,6 +66,7 @@ class WebSocketOptions:
     max_message_size: int = MAX_MESSAGE
     max_inflated: int = MAX_MESSAGE
     max_inflate_ratio: int | None = 25
+    free_of_ratio: int = FREE_OF_RATIO
     validate_key: bool = True
     max_buffer: int = 1 << 20
     max_messages_per_second: int | None = MESSAGES_PER_SECOND

@@ -60,11 +60,12 @@ class Presence(Tracker):
         return self.fetch(topic, _group(self._state.entries(topic)))
 
     def get_by_key(self, topic: str, key: Hashable) -> Any:
+        text = to_string(key)  # as in Phoenix, what has no string form raises whether it is tracked or not
         there = [entry for entry in self._state.entries(topic) if same(entry.key, key)]
         if not there:
             return _nothing() if inspect.iscoroutinefunction(self.fetch) else []
         found = self.fetch(topic, _group(there))
-        return _awaited(found, to_string(key)) if inspect.isawaitable(found) else found[to_string(key)]
+        return _awaited(found, text) if inspect.isawaitable(found) else found[text]
 
     # ---- the callbacks
 

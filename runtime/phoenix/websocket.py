@@ -133,6 +133,7 @@ class WebSocketConnection(SocketTransport):
             deflate,
             options.max_inflated,
             options.max_inflate_ratio,
+            options.free_of_ratio,
         )
         self.last_seen = 0.0
         self.keeper: Keeper | None = None

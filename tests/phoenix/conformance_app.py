@@ -101,6 +101,7 @@ websocket = partial(
     WebSocketOptions,
     max_message_size=8_000_000,
     max_inflated=8_000_000,
+    free_of_ratio=0,
     max_buffer=64_000_000,
     max_messages_per_second=None,
     validate_key=False,

@@ -32,6 +32,7 @@ def parser(**options: Any) -> FrameParser:
         options.pop("message", 4096),
         options.pop("deflate", None),
         max_inflate_ratio=options.pop("ratio", None),
+        free_of_ratio=options.pop("free", FREE_OF_RATIO),
     )
 
 
@@ -267,12 +268,15 @@ def test_a_message_that_inflates_too_far_is_refused_at_the_first_step_that_shows
     assert error.value.code == 1009
 
 
+@pytest.mark.parametrize("free", [0, FREE_OF_RATIO])
 @pytest.mark.parametrize("allowed", [True, False])
-def test_a_message_that_inflates_to_more_than_its_share_is_refused(allowed: bool) -> None:
-    text = b"x" * (FREE_OF_RATIO + 1)
+def test_a_message_that_inflates_to_more_than_its_share_is_refused(allowed: bool, free: int) -> None:
+    text = b"x" * (free + 4_001)
     packed = deflated(zlib.compressobj(wbits=-15), text)
     ratio = len(text) // len(packed) + allowed
-    reader = parser(message=100_000, deflate=negotiate_deflate(["permessage-deflate"]), ratio=ratio)
+    reader = parser(
+        message=100_000, deflate=negotiate_deflate(["permessage-deflate"]), ratio=ratio, free=free
+    )
     feed = reader.feed(client_frame(1, packed, 0xC0))
     if allowed:
         assert list(feed) == [(TEXT, text)]

@@ -188,6 +188,10 @@ def test_keys_that_are_no_strings_are_written_as_elixir_writes_them() -> None:
         who.untrack(pid, "room", True)
         assert list(who.list("room")) == ["1", "1.0", "", "1.0e20"]
         assert len(who.get_by_key("room", 1)["metas"]) == 1 and who.get_by_key("room", True) == []
+        without_text: list[Any] = [{}, [1.5]]  # `Phoenix.Presence.get_by_key/3` begins with `to_string(key)`
+        for key in without_text:
+            with pytest.raises(ValueError):
+                who.get_by_key("room", key)
 
     play(body)
 

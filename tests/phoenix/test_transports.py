@@ -354,6 +354,22 @@ def test_longpoll_session_by_hand() -> None:
     serve(body, LATER)
 
 
+def test_a_line_that_is_neither_an_array_nor_base64_fails_its_whole_post() -> None:
+    """`Phoenix.Transports.LongPoll.publish/4`: `Base.decode64!/1` of all lines comes first, and its padding has to fit."""
+
+    async def body(_server: ConformanceServer, port: int) -> None:
+        opened = json.loads((await http(port, "GET", "/later/longpoll?vsn=2.0.0&user=lp"))[2])
+        path, ndjson = f"/later/longpoll?token={opened['token']}", {"content-type": "application/x-ndjson"}
+        for line in (b"QUJD=", b"QQ", b"QQ=", b"QQ===", b"=", b"QUJ-", b" QQ==", b"{}"):
+            data = b'[null,"1","phoenix","heartbeat",{}]\n' + line
+            assert (await http(port, "POST", path, ndjson, data))[0] == 500, line
+        await http(port, "POST", path, None, b'[null,"2","phoenix","heartbeat",{}]')
+        messages = json.loads((await http(port, "GET", path))[2])["messages"]
+        assert [json.loads(text)[1] for text in messages] == ["2"]
+
+    serve(body, LATER)
+
+
 def test_a_longpoll_session_without_messages_is_polled_in_vain_and_ends_without_polls() -> None:
     async def body(server: ConformanceServer, port: int) -> None:
         opened = json.loads((await http(port, "GET", "/later/longpoll?vsn=2.0.0&user=lp"))[2])
