@@ -24,7 +24,7 @@ from runtime.nodes import codec
 from runtime.otp import erlang
 from runtime.otp.gen_server import Call, NoReply, Reply, Stop
 from runtime.phoenix.fanout import flush, pending
-from runtime.phoenix.messages import Frame
+from runtime.phoenix.messages import Frame, SocketClose
 from runtime.phoenix.mount import LongPollOptions
 from runtime.phoenix.socket import BadMessage, Socket, SocketTransport
 
@@ -199,6 +199,10 @@ class LongPollSession(SocketTransport):
 
     def handle_info(self, message: Any) -> Any:
         if type(message) is _Flush:
+            # A reply with a stop: in Phoenix the poll's request asks for the buffer again when both are in it.
+            if any(type(waiting) is SocketClose for waiting in self._myRef.execution.mailbox or ()):
+                self._myRef.deliver(message)
+                return None
             self.flushing = False
             self._flush()
             if self.size > self.options.max_buffer:

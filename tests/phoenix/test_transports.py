@@ -354,6 +354,24 @@ def test_longpoll_session_by_hand() -> None:
     serve(body, LATER)
 
 
+def test_a_waiting_poll_gets_the_reply_to_a_leave_and_the_close_at_once() -> None:
+    """`Phoenix.Channel.Server.handle_in/1` sends both in a row; the poll's request asks for the buffer after that."""
+
+    async def body(server: ConformanceServer, port: int) -> None:
+        opened = json.loads((await http(port, "GET", "/later/longpoll?vsn=2.0.0&user=lp"))[2])
+        path = f"/later/longpoll?token={opened['token']}"
+        await http(port, "POST", path, None, b'["1","1","room:a","phx_join",{}]')
+        await http(port, "GET", path)
+        polling = asyncio.create_task(http(port, "GET", path))
+        session = server.endpoint.sessions[opened["token"]].cell.actor
+        await until(lambda: session.waiting is not None)
+        await http(port, "POST", path, None, b'["1","2","room:a","phx_leave",{}]')
+        messages = json.loads((await polling)[2])["messages"]
+        assert [json.loads(text)[3] for text in messages] == ["phx_reply", "phx_close"]
+
+    serve(body, LATER)
+
+
 def test_a_line_that_is_neither_an_array_nor_base64_fails_its_whole_post() -> None:
     """`Phoenix.Transports.LongPoll.publish/4`: `Base.decode64!/1` of all lines comes first, and its padding has to fit."""
 
