@@ -65,6 +65,8 @@ class TransactionChannel(OwnChannel):
         seq = payload["last_seq"]
         if type(seq) is not int or not 0 <= seq < 1 << 63:
             return Refuse(BAD_LAST_SEQ)
+        if not _is_user(self.assigns["user_id"]):
+            return answer  # a service, which has no transactions and has missed none
         erlang.send(self.pid, Resume(seq, server_state().ledger_position))
         return Accept(subscribe=False)
 
@@ -102,6 +104,14 @@ class TransactionChannel(OwnChannel):
             erlang.send_after(PAGE_PAUSE if rows else 0, self.pid, Resume(seq, since))
         else:
             erlang.send_after(LAG_PAUSE, self.pid, Resume(seq, since))
+
+
+def _is_user(subject: str) -> bool:
+    """Whether a token's subject is a user's id, in its canonical form: a service may choose any other text."""
+    try:
+        return str(UUID(subject)) == subject
+    except ValueError:
+        return False
 
 
 class NotificationChannel(OwnChannel):

@@ -7,6 +7,7 @@ line that names the variable, what is wrong and what to do. Nothing else in BitN
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
@@ -232,7 +233,7 @@ def load(
         text = each.default if given is None or given == "" else given
         sources[each.name] = "default" if text is each.default else "environment"
         try:
-            values[each.attribute] = each.read(text)
+            values[each.attribute] = each.read(variables.utf8(text))
         except ValueError as error:
             shown = "" if each.secret else f"={_PASSWORD.sub('********', text)!r}"
             fault = ConfigError(f"{each.name}{shown}: {error}")
@@ -302,25 +303,42 @@ def weakness(secret: str) -> str:
 def signing_secret(settings: Settings) -> tuple[str, str]:
     """The HS256 key and where it came from; when none is set, dev generates one and keeps it in DATA_DIR.
 
-    The file is readable by its owner alone. Raises `ConfigError` when it can't be read or written.
+    The file is readable by its owner alone. Raises `ConfigError` when it can't be read or written, or holds no strong key.
     """
     if settings.secret_key_base:
         return settings.secret_key_base, "environment"
     path = settings.data_dir / DEVELOPMENT_KEY_FILE
     try:
-        if path.exists():
-            return path.read_text().strip(), str(path)
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_urlsafe(48) + "\n")
-        return path.read_text().strip(), str(path)
-    except FileExistsError:
-        return path.read_text().strip(), str(path)
-    except OSError as error:
+        if not path.exists():
+            _make_development_key(path)
+        secret = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError(f"DATA_DIR: can't read or write the development key {path} ({why})") from None
+    if why := weakness(secret):
         raise ConfigError(
-            f"DATA_DIR: can't read or write the development key {path} ({error.strerror})"
-        ) from None
+            f"DATA_DIR: the development key {path} is damaged ({why}); remove it, which makes all tokens invalid"
+        )
+    return secret, str(path)
+
+
+def _make_development_key(path: Path) -> None:
+    """Writes a new key, unless another process has. The file is there whole or not at all: a part of it would be a weak key."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # servers that start together must sign with the same key
+        if path.exists():
+            return
+        staging = path.with_name(f".{path.name}.{os.getpid()}")
+        staging.unlink(missing_ok=True)
+        with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        staging.rename(path)
+    finally:
+        os.close(folder)
 
 
 def node_name(settings: Settings) -> str:
@@ -346,7 +364,7 @@ def show(settings: Settings) -> list[Shown]:
         source = settings.sources.get(each.name, "default")
         if each.name == "SECRET_KEY_BASE" and not value:
             path = settings.data_dir / DEVELOPMENT_KEY_FILE
-            value, source = "set" if path.exists() else "", f"development key in {path}"
+            value, source = "set" if os.path.exists(path) else "", f"development key in {path}"
         if each.name == "DATABASE_URL" and not value:
             text, source = "(embedded PostgreSQL in DATA_DIR)", "default"
         elif each.name in URLS:

@@ -48,6 +48,15 @@ def text(value: str) -> str:
     return value
 
 
+def utf8(value: str) -> str:
+    """The text of any variable: bytes that are not UTF-8, which Python reads as lone surrogates, are an error."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("expected UTF-8") from None
+    return value
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     """One of these words."""
 
@@ -174,8 +183,8 @@ def matching(pattern: str, expected: str) -> Callable[[str], str]:
 
 def readable_file(value: str) -> str:
     """The path of a file that can be read, or nothing."""
-    place = Path(value).expanduser()
-    if value and not (place.is_file() and os.access(place, os.R_OK)):
+    place = path(value)
+    if value and not (os.path.isfile(place) and os.access(place, os.R_OK)):
         raise ValueError("no file that can be read")
     return str(place) if value else ""
 
@@ -189,7 +198,10 @@ def descriptors(value: str) -> tuple[int, ...]:
 
 def path(value: str) -> Path:
     """A path; `~` is the home folder."""
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("the user whose home folder ~ stands for is unknown") from None
 
 
 def log_level(value: str) -> str:

@@ -164,6 +164,8 @@ class Decoder:
         # A known name in another spelling is an error even if the field itself is there too.
         spelt = {_plain(name): f"did you mean {name}?" for name in names}
         others = itertools.islice((name for name in given if name not in names), MAX_EXPLAINED)
+        # An error can't repeat a name that holds half of a UTF-16 pair.
+        others = (name for name in others if not _lone_surrogate(name))
         unknown = {name: spelt.get(_plain(name)) or _meant(name, left) for name in others}
         return {name: f"is unknown; {meant}" for name, meant in unknown.items() if meant is not None}
 

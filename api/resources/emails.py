@@ -86,7 +86,10 @@ def _read(request: ApiRequest) -> SignUp:
             pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=50)
         except ValueError:
             raise ApiError(400, "The form is malformed") from None
-        return _SIGN_UP.strings(dict(pairs))
+        given = dict(pairs)
+        if len(given) < len(pairs):
+            raise ApiError(400, "The form has the same field twice")
+        return _SIGN_UP.strings(given)
     if request.content_type not in ("", JSON, FORM, "text/plain") and not request.content_type.endswith(
         "+json"
     ):

@@ -24,7 +24,7 @@ from uuid import UUID
 import jwt
 import msgspec
 from asyncpg.pgproto.pgproto import UUID as PgUUID  # one that is cheap to make and to hash
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -76,8 +76,12 @@ def asymmetric_key(text: str, variable: str) -> Key:
     else:
         try:
             pem = Path(text).expanduser().read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{variable}: can't read {text} ({error.strerror})") from None
+        except (OSError, RuntimeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "the user of ~ is unknown"
+            named = (
+                text if _looks_like_a_path(text) else "the file that it names"
+            )  # it may be a key without its PEM lines
+            raise ConfigError(f"{variable}: can't read {named} ({why})") from None
     private: Any = None
     try:
         if b"PRIVATE KEY" in pem:
@@ -85,7 +89,7 @@ def asymmetric_key(text: str, variable: str) -> Key:
             public = private.public_key()
         else:
             public = serialization.load_pem_public_key(pem)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{variable}: no usable PEM key ({error})") from None
     if isinstance(public, Ed25519PublicKey) and isinstance(private, (Ed25519PrivateKey, type(None))):
         jwk = OKPAlgorithm.to_jwk(public, as_dict=True)
@@ -294,7 +298,7 @@ class Keyring:
         if not expires <= MAX_EXP:
             raise InvalidToken("The token's exp is out of range")
         user_id = canonical_id(subject)
-        if user_id is None and role != "service":
+        if user_id is None and (role != "service" or not _is_unicode(subject)):
             raise InvalidToken("The token's subject is no user")
         session_id = None
         if sid is not None and (session_id := canonical_id(sid)) is None:
@@ -304,7 +308,7 @@ class Keyring:
             user_id,
             subject if user_id is None else str(user_id),
             role,
-            email if isinstance(email, str) else "",
+            email if isinstance(email, str) and _is_unicode(email) else "",
             session_id,
             expires,
         )
@@ -313,6 +317,15 @@ class Keyring:
 def canonical_id(text: Any) -> UUID | None:
     """The UUID in the canonical textual form (RFC 9562 4), in either case; None for any other text."""
     return UUID(text) if isinstance(text, str) and _CANONICAL.fullmatch(text) else None
+
+
+def _is_unicode(text: str) -> bool:
+    """False for text with half of a UTF-16 pair, which JSON can hold and UTF-8 can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _padded(base64url: bytes) -> bytes:

@@ -23,6 +23,7 @@ from runtime.otp.gen_server import GenServer, StartError
 from runtime.otp.supervisor import ChildSpec
 from runtime.phoenix.fanout import flush, pending
 from runtime.phoenix.messages import Accept, Broadcast, Frame, Join, Message, SocketClose, SocketDrain
+from runtime.phoenix.string_chars import to_string
 
 if TYPE_CHECKING:
     from runtime.phoenix.channel import Channel
@@ -307,6 +308,12 @@ class SocketTransport(GenServer):
     def _join(self, message: Message) -> Coroutine[Any, Any, None] | None:
         route = self.socket.route(message.topic)
         if route is None:
+            try:
+                to_string(
+                    message.topic
+                )  # Phoenix interpolates it into a log line, which ends the socket for a map
+            except ValueError as error:
+                raise BadMessage(f"topic: {error}") from None
             self._reply(None, message.ref, message.topic, "error", UNMATCHED)
             return None
         if len(self.channels) >= self.socket.max_channels:

@@ -20,19 +20,25 @@ def to_string(value: Any) -> str:
     if isinstance(value, float):
         return _short(value)
     if isinstance(value, list):
-        items: list[Any] = value
-        return "".join(map(_chardata, items))
-    raise ValueError(f"{value!r} has no string form")
+        return _chardata(value)
+    raise ValueError("a map has no string form")
 
 
-def _chardata(value: Any) -> str:
-    if type(value) is int:
-        if not 0 <= value <= sys.maxunicode or 0xD800 <= value <= 0xDFFF:
-            raise ValueError(f"{value} is no code point")
-        return chr(value)
-    if isinstance(value, str | list):
-        return to_string(value)
-    raise ValueError(f"{value!r} is no chardata")
+def _chardata(value: list[Any]) -> str:
+    parts: list[str] = []
+    rest: list[Any] = value[::-1]
+    while rest:  # no recursion: a client chooses the depth
+        part = rest.pop()
+        if isinstance(part, list):
+            inner: list[Any] = part
+            rest += inner[::-1]
+        elif isinstance(part, str):
+            parts.append(part)
+        elif type(part) is int and 0 <= part <= sys.maxunicode and not 0xD800 <= part <= 0xDFFF:
+            parts.append(chr(part))
+        else:
+            raise ValueError("a list that is no chardata has no string form")
+    return "".join(parts)
 
 
 def _short(value: float) -> str:

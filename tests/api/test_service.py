@@ -43,6 +43,7 @@ def test_errors_have_the_old_form(server: Server, path: str) -> None:
             (client.post(path, content=b"{"), 400),
             (client.post(path, json=["x"]), 400),
             (client.post(path, data={"name": "x"}), 400),
+            (client.post(path, data={"email": ["a@example.com", "b@example.com"]}), 400),
             (client.post(path, content=b"x", headers={"content-type": "image/png"}), 415),
             (client.post(path, json={"email": "a@example.com", "name": "x" * MAX_JSON}), 413),
             (client.post(path, data={"email": "a@example.com", "name": "x" * MAX_JSON}), 413),

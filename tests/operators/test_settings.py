@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
-from actors.settings import VARIABLES, ConfigError, load, mask_url, show, weakness
+from actors.settings import VARIABLES, ConfigError, load, mask_url, show, signing_secret, weakness
 from api.http.cors import Cors
+from api.security.tokens import Keyring
 from api.sockets.user_socket import check_origin
 from runtime.phoenix.check_origin import OriginPolicy
 
@@ -65,6 +70,12 @@ def test_settings_are_read_and_shown_with_secrets_masked() -> None:
         ),
         *(("METRICS_TOKEN", text) for text in (" a", " ", "a\n", "\u00e9")),
         ("CLUSTER_CA", "/"),
+        *((name, "~nobody-of-this-name/x") for name in ("DATA_DIR", "CLUSTER_CA", "CLUSTER_CREDENTIALS")),
+        ("CLUSTER_KEY", "x" * 5000),
+        *(
+            (name, "a\udcff")
+            for name in ("SECRET_KEY_BASE", "JWT_ISSUER", "DATA_DIR", "JWT_PREVIOUS_KEYS", "PORT")
+        ),
         ("GO_API_URL", "go:8080"),
         ("SERVICES", "http://a"),
         ("LOG_LEVEL", "loud"),
@@ -75,6 +86,45 @@ def test_a_wrong_setting_is_named(name: str, value: str) -> None:
         load({name: value})
     assert str(caught.value).startswith(name) and "\n" not in str(caught.value)
     assert "u:p@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\n", b"short", b"\xff" * 64])
+def test_a_damaged_development_key_signs_nothing(damaged: bytes, tmp_path: Path) -> None:
+    (tmp_path / "secret_key_base").write_bytes(damaged)
+    with pytest.raises(ConfigError, match=r"DATA_DIR: .*development key"):
+        signing_secret(load({"DATA_DIR": str(tmp_path)}))
+
+
+def test_servers_that_start_together_make_one_development_key(tmp_path: Path) -> None:
+    settings = load({"DATA_DIR": str(tmp_path / "new")})
+    with ThreadPoolExecutor(8) as threads:
+        made = {one.result()[0] for one in [threads.submit(signing_secret, settings) for _ in range(8)]}
+    assert len(made) == 1 and not weakness(made.pop())
+    assert os.listdir(tmp_path / "new") == ["secret_key_base"]
+    assert (tmp_path / "new" / "secret_key_base").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_data_dir_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="DATA_DIR"):
+        signing_secret(load({"DATA_DIR": str(tmp_path / "file")}))
+
+
+@pytest.mark.parametrize("key", ["~nobody-of-this-name/x.pem", "MC4CAQAwBQYDK2VwBCIEIOj", "sm2.pem"])
+def test_a_private_key_that_is_none(key: str, tmp_path: Path) -> None:
+    (tmp_path / "sm2.pem").write_text(SM2)
+    named = str(tmp_path / key) if key == "sm2.pem" else key
+    with pytest.raises(ConfigError, match=r"^JWT_PRIVATE_KEY: ") as refused:
+        Keyring(load({"JWT_PRIVATE_KEY": named, "SECRET_KEY_BASE": STRONG}))
+    assert "MC4C" not in str(refused.value), "it may be a key without its PEM lines"
+
+
+# A key on a curve that the library does not know: UnsupportedAlgorithm, which is no ValueError.
+SM2 = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoEcz1UBgi0DQgAE+362fGiiTD3gF0K2fNi51P+GONmk
+DI4h5/HIE8a3187IgOCDxp/FYC5r7mFNN+nkTMAZFBnlkFrMjhorQ0uiYQ==
+-----END PUBLIC KEY-----
+"""
 
 
 def test_origins_are_compared_as_browsers_write_them() -> None:

@@ -199,3 +199,20 @@ def test_a_socket_that_talks_too_much_is_closed(server: Server, user: User) -> N
                     await socket.recv()
 
     play(scenario)
+
+
+def test_a_service_has_missed_nothing(server: Server, user: User) -> None:
+    post(user, 1)
+
+    async def scenario() -> None:
+        now = int(time.time())
+        claims = {"iss": "bitnexus", "aud": "bitnexus", "iat": now, "exp": now + 600, "role": "service"}
+        for subject in ("billing", user.id.replace("-", ""), f"{{{user.id}}}"):
+            token = jwt.encode({**claims, "sub": subject}, SECRET)
+            async with open_socket(server, token) as socket:
+                answer = await join(socket, f"transaction:{subject}", {"last_seq": 0})
+                assert answer == {"status": "ok", "response": {}}
+                await socket.send(json.dumps(["1", "2", f"transaction:{subject}", "ping", {}]))
+                assert json.loads(await socket.recv())[3:] == ["phx_reply", {"status": "ok", "response": {}}]
+
+    play(scenario)

@@ -37,6 +37,20 @@ NO_TEXT = b"\xff"  # which no JSON can hold, and every reply names
         (client_frame(1, b"x"), 1011),
         (client_frame(1, b'["1"]'), 1011),
         (client_frame(2, b"\x00"), 1011),
+        # A topic that Elixir can't interpolate into Phoenix's warning of an unmatched topic.
+        *(
+            (client_frame(1, b'["1","2",%b,"phx_join",{}]' % topic), 1011)
+            for topic in (
+                b"{}",
+                b'{"a":1}',
+                b"[{}]",
+                b"[1.5]",
+                b"[null]",
+                b'["a",[-1]]',
+                b"[55296]",
+                b"[[[[true]]]]",
+            )
+        ),
         (client_frame(1, b"\xff"), 1007),
         (client_frame(9, b"x", first=0x40), 1002),  # RSV1 ping without FIN
         (b"\x81\x00", 1002),
@@ -64,7 +78,7 @@ def test_one_line_a_fault(play: Any, caplog: pytest.LogCaptureFixture, data: byt
         binary(b"1", NO_TEXT, b"room:a", b"count"),
         client_frame(1, b'["1",{"a":1},"room:binary","echo",{}]'),
         client_frame(1, b'["1","%b","room:binary","echo",{}]' % (b"x" * 256)),
-        client_frame(1, b'["1",%b,"room:binary","echo",{}]' % (b"[" * 3000 + b"]" * 3000)),
+        client_frame(1, b'["1",%b,"room:binary","echo",{}]' % (b"[" * 3000 + b"true" + b"]" * 3000)),
     ],
 )
 def test_a_ref_that_no_reply_can_hold_is_no_crash_of_the_channel(

@@ -11,6 +11,7 @@ from runtime.phoenix.json_library import EncodeError
 from runtime.phoenix.messages import BINARY, TEXT, Broadcast
 from runtime.phoenix.serializer import V1_SERIALIZER, V2_SERIALIZER, InvalidMessage, negotiate
 from runtime.phoenix.socket import same_ref
+from runtime.phoenix.string_chars import to_string
 
 
 def test_v2_text() -> None:
@@ -70,6 +71,13 @@ def test_a_number_in_a_binary_reply_is_written_as_erlang_writes_it(ref: float, t
 def test_what_has_no_string_form_is_no_ref_of_a_binary_reply(ref: Any) -> None:
     with pytest.raises(ValueError):
         V2_SERIALIZER.encode_reply(None, ref, "t", "ok", b"")
+
+
+def test_a_list_of_any_depth_has_a_string_form() -> None:
+    nested: Any = ["a", 98]
+    for _ in range(5000):
+        nested = [nested, "c"]
+    assert to_string(nested) == "ab" + "c" * 5000
 
 
 def test_binary_refs_that_are_no_utf8_survive_and_never_become_json() -> None:

@@ -50,7 +50,7 @@ def test_routes_and_assigns(play: Any) -> None:
             phx_reply("1", "1", "extra:1", {"user": "ann", "kind": "extra"})
         ]
         assert await client.ask(join("exact")) == [phx_reply("1", "1", "exact", {"user": "ann"})]
-        for topic in ("exactly", "roo", 5, None, ["room:a"], {}):
+        for topic in ("exactly", "roo", 5, None, True, 1.5, [], ["room:a", [97]]):
             unmatched = phx_reply(None, "2", topic, {"reason": "unmatched topic"}, "error")
             assert await client.ask(["2", "2", topic, "phx_join", {}]) == [unmatched]
         channel = channel_of(client, "exact").cell.actor
