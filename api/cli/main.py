@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -26,7 +27,12 @@ from api.version import VERSION
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
-    options = parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="replace"
+            )  # a tree is drawn with characters that not every terminal has
+    options = _parsed(sys.argv[1:] if arguments is None else arguments)
     try:
         options.faults = faults = []
         examined = options.command == "doctor"  # which reports wrong settings among its findings
@@ -42,6 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # a full disk under the output, above all
+        return complain(error)
+
+
+def _parsed(arguments: Sequence[str]) -> Any:
+    top = parser()
+    try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:
+        top.error("expected arguments in UTF-8")
+    return top.parse_args(arguments)
 
 
 class _Parser(argparse.ArgumentParser):

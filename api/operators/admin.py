@@ -55,7 +55,7 @@ class TreeQuery(OnNode, frozen=True):
 
     root: Text = "root"
     limit: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 100
-    cursor: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}$")] | None = None
+    cursor: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}$(?!\n)")] | None = None
 
 
 @routes.get(
@@ -109,7 +109,9 @@ class ProcessQuery(OnNode, frozen=True):
         "reductions", "message_queue_len", "memory", "restarts", "name", "module", "pid", "links"
     ] = "reductions"
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
-    cursor: Annotated[str, msgspec.Meta(max_length=600, pattern="^[0-9]{1,18}:[^\\u0000]*$")] | None = None
+    cursor: Annotated[str, msgspec.Meta(max_length=600, pattern=r"^[0-9]{1,18}:[^\x00]*$(?!\n)")] | None = (
+        None
+    )
     name: Text | None = None
     module: Text | None = None
     status: Literal["waiting", "runnable", "running", "suspended"] | None = None
@@ -300,7 +302,7 @@ class AuditQuery(OnNode, frozen=True):
     """Page of the audit log, which all nodes share; `action` selects one action."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}$")] | None = None
+    cursor: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}$(?!\n)")] | None = None
     action: Text | None = None
 
 

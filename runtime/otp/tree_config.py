@@ -107,9 +107,9 @@ def load(path: str | Path, root: str = "root") -> Tree:
     try:
         data = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise TreeConfigError(f"{file.name}: cannot be read: {error.strerror}") from None
+        raise TreeConfigError(f"{file}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TreeConfigError(f"{file.name}: not valid TOML: {error}") from None
+        raise TreeConfigError(f"{file}: not valid TOML: {error}") from None
     return parse(data, file.name, root)
 
 

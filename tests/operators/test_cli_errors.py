@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,7 +14,7 @@ from api.cli.main import main
 from api.security.tokens import Keyring
 from tests.operators.test_cli import bitnexus, one_line
 from tests.support.server import PASSWORD as SIGN_IN
-from tests.support.server import Server
+from tests.support.server import ROOT, Server
 
 PASSWORD = "p@ss/w:d?%40"
 
@@ -50,6 +52,7 @@ def test_seconds_that_are_none(value: str) -> None:
         (("user", "remove"), "'create'"),
         (("kill",), "pid"),
         ((), "COMMAND"),
+        (("kill", "\udcff"), "UTF-8"),
         (("migrate", "--dry-run"), "--dry-run"),
     ],
 )
@@ -70,6 +73,25 @@ def test_a_password_is_read_from_standard_input(server: Server, command: str) ->
     assert bitnexus(command, *signed_in, typed=f"{SIGN_IN}\n").returncode == 0
     said = one_line(bitnexus(command, *signed_in, typed="wrong\n"))
     assert said.endswith("The e-mail address or the password is wrong")
+
+
+def test_a_terminal_that_lacks_the_characters_of_a_tree(server: Server) -> None:
+    admin = server.user("admin")
+    signed_in = ("--url", server.url, "--email", admin.email, "--password", "-")
+    said = bitnexus("tree", *signed_in, typed=f"{SIGN_IN}\n", PYTHONIOENCODING="latin-1")
+    assert said.returncode == 0 and "db_writer" in said.stdout
+
+
+def test_a_full_disk_under_the_output() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "api.cli", "config"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+    assert done.returncode == 1 and done.stderr == "bitnexus: [Errno 28] No space left on device\n"
 
 
 def test_the_version() -> None:
