@@ -19,6 +19,7 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _ORIGIN: Final = re.compile(r"(https?)://((?:\*\.)?[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?")
 _SERVICE: Final = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_-]+")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SPACE: Final = re.compile(r"[\s\x00-\x1f]")
 
 
@@ -198,6 +199,8 @@ def descriptors(value: str) -> tuple[int, ...]:
 
 def path(value: str) -> Path:
     """A path; `~` is the home folder."""
+    if _CONTROL.search(value):
+        raise ValueError("expected a path without control characters")
     try:
         return Path(value).expanduser()
     except RuntimeError:

@@ -72,6 +72,7 @@ def test_settings_are_read_and_shown_with_secrets_masked() -> None:
         ("CLUSTER_CA", "/"),
         *((name, "~nobody-of-this-name/x") for name in ("DATA_DIR", "CLUSTER_CA", "CLUSTER_CREDENTIALS")),
         ("CLUSTER_KEY", "x" * 5000),
+        ("DATA_DIR", "a\nb"),
         *(
             (name, "a\udcff")
             for name in ("SECRET_KEY_BASE", "JWT_ISSUER", "DATA_DIR", "JWT_PREVIOUS_KEYS", "PORT")

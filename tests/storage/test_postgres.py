@@ -23,8 +23,15 @@ import pytest
 from actors.ledger.writer import OutcomeUnknown, Recorded, Unavailable
 from actors.storage import repo
 from actors.storage.postgres import server as postgres
-from actors.storage.postgres.cluster import DatabaseCluster
-from actors.storage.postgres.files import Account, PostgresError, may_traverse
+from actors.storage.postgres.cluster import DatabaseCluster, _read_passwords
+from actors.storage.postgres.files import (
+    Account,
+    PostgresError,
+    account,
+    home_in,
+    may_traverse,
+    socket_directory,
+)
 from actors.storage.postgres.process import living_in, postmaster_pid
 from runtime.core.exits import Exit
 from runtime.otp import erlang, gen_server
@@ -294,6 +301,12 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(data_dir: Path) -> None
         asyncio.run(cluster.start())
     assert "\n" not in str(caught.value)
     DatabaseCluster.at(data_dir, {})
+    control = data_dir / "postgres" / "data" / "global" / "pg_control"
+    control.rename(f"{control}.away")
+    with pytest.raises(PostgresError) as caught:
+        asyncio.run(cluster.start())
+    assert "pg_control" in str(caught.value), "not what it said at an earlier start"
+    Path(f"{control}.away").rename(control)
     assert asyncio.run(cluster.start())
 
 
@@ -333,6 +346,43 @@ def test_reach_is_judged_by_every_parent_folder(tmp_path: Path) -> None:
     (tmp_path / "a").chmod(0o700)
     assert not may_traverse(inner, stranger)
     assert may_traverse(inner, Account("me", inner.stat().st_uid, inner.stat().st_gid)) or not open_above
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"{}", b"[]", b"1", b"\xff", b'{"bitnexus": "x"}'])
+def test_damaged_passwords_are_named(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "passwords.json").write_bytes(text)
+    with pytest.raises(PostgresError, match=r"passwords\.json is damaged"):
+        _read_passwords(tmp_path / "passwords.json")
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"data", b"\xff"])
+def test_a_note_of_another_place_that_names_none(tmp_path: Path, text: bytes) -> None:
+    """An empty one, left by a full disk, once made the working directory the place of the database."""
+    (tmp_path / "postgres.location").write_bytes(text)
+    with pytest.raises(PostgresError, match=r"postgres\.location names no directory"):
+        home_in(tmp_path, account())
+
+
+def test_a_database_that_was_made_elsewhere_and_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "mount" / "bitnexus"
+    (tmp_path / "postgres.location").write_text(f"{elsewhere}\n")
+    (tmp_path / "postgres.ready").touch()
+    with pytest.raises(PostgresError, match="is gone"):
+        home_in(tmp_path, account())
+    assert not elsewhere.exists()
+
+
+def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 2**31 - 7)
+    with pytest.raises(PostgresError, match=f"uid {2**31 - 7} has none"):
+        account()
+
+
+def test_a_socket_has_no_comma_in_its_path(tmp_path: Path) -> None:
+    (tmp_path / "a,b").mkdir()
+    directory = socket_directory(tmp_path / "a,b", account())
+    assert "," not in str(directory)
+    directory.rmdir()
 
 
 @pytest.mark.parametrize("closed", [False, True])

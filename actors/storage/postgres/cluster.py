@@ -72,6 +72,17 @@ class _Place:
     passwords: dict[str, str]
 
 
+def _read_passwords(file: Path) -> dict[str, str]:
+    """The passwords of both roles. Raises PostgresError if the file does not hold them."""
+    try:
+        found = json.loads(file.read_text())
+        return {role: str(found[role]) for role in (ROLE, SUPERUSER)}
+    except (ValueError, TypeError, KeyError):
+        raise PostgresError(
+            f"{file} is damaged, so nobody can connect to the database beside it: restore it from a backup"
+        ) from None
+
+
 class DatabaseCluster:
     """The embedded PostgreSQL of one data directory. Get it by `DatabaseCluster.at`."""
 
@@ -95,6 +106,7 @@ class DatabaseCluster:
         self.options = dict(OPTIONS)
         self.postmaster: Postmaster | None = None
         self._place: _Place | None = None
+        self._log_begins = 0  # where the log of the last start begins
         self._owner_lock: int | None = None
         self._preparing = threading.Lock()
 
@@ -175,7 +187,7 @@ class DatabaseCluster:
         home = home_in(self.data_dir, who)
         passwords_file = home / "passwords.json"
         if passwords_file.exists():
-            passwords = json.loads(passwords_file.read_text())
+            passwords = _read_passwords(passwords_file)
         elif (home / "data").exists():
             raise PostgresError(
                 f"{passwords_file} is missing, so nobody can connect to the database beside it"
@@ -205,7 +217,7 @@ class DatabaseCluster:
             want = (place.binaries / "share" / "postgres.bki").read_text().split("\n", 1)[0].split()[-1]
             if have != want:
                 raise PostgresError(
-                    f"{place.data} was made by PostgreSQL {have}, the binaries are {want}: dump and restore"
+                    f"{place.data} was made by PostgreSQL {have or '?'}, the binaries are {want}: dump and restore"
                 )
             return True
 
@@ -231,6 +243,7 @@ class DatabaseCluster:
         log = self.log
         if log.exists() and log.stat().st_size > LOG_LIMIT:
             log.rename(log.with_suffix(".log.1"))
+        self._log_begins = log.stat().st_size if log.exists() else 0
         settings = self.options | {"unix_socket_directories": str(place.socket), "port": str(PORT)}
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self.postmaster = Postmaster(
@@ -249,7 +262,9 @@ class DatabaseCluster:
             await asyncio.sleep(0.01)
 
     def _last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()[-20:]
+        with self.log.open("rb") as log:
+            log.seek(self._log_begins)
+            lines = log.read().decode(errors="replace").splitlines()[-20:]
         errors = [line for line in lines if "FATAL" in line or "PANIC" in line]
         return (errors or lines or ["it wrote nothing"])[-1]
 

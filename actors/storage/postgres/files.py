@@ -41,8 +41,14 @@ class Account:
 
 def account() -> Account:
     """The caller's own account, or for root the one to drop to."""
-    if os.geteuid() != 0:
-        return Account(pwd.getpwuid(os.geteuid()).pw_name, os.geteuid(), os.getegid())
+    own = os.geteuid()
+    if own != 0:
+        try:
+            return Account(pwd.getpwuid(own).pw_name, own, os.getegid())
+        except KeyError:  # in a container that was given a number; initdb refuses it, too
+            raise PostgresError(
+                f"embedded PostgreSQL needs a user with a name, uid {own} has none: use another, or set DATABASE_URL"
+            ) from None
     for name in ACCOUNTS:
         try:
             entry = pwd.getpwnam(name)
@@ -127,13 +133,15 @@ def home_in(data_dir: Path, who: Account) -> Path:
     """The directory of the cluster that belongs to `data_dir`, made on first use and owned by `who`, closed to others."""
     note = data_dir / "postgres.location"
     if note.exists():
-        home = Path(note.read_text().strip())
+        home = _noted(note)
+        if not home.exists() and (data_dir / "postgres.ready").exists():
+            raise PostgresError(f"the database in {home}, which {note} names, is gone: mount or restore it")
     elif (data_dir / "postgres").exists() or may_traverse(data_dir, who):
         home = data_dir / "postgres"
     else:
         _make_fallback()
         home = FALLBACK / secrets.token_hex(8)
-        note.write_text(f"{home}\n")
+        write_private(note, f"{home}\n")
     if not home.exists():
         home.mkdir(mode=0o700, parents=True)
         _give(home, who)
@@ -149,10 +157,25 @@ def home_in(data_dir: Path, who: Account) -> Path:
     return home
 
 
+def _noted(note: Path) -> Path:
+    """The directory that postgres.location names. Raises PostgresError if it names none."""
+    try:
+        home = Path(note.read_text().strip())
+    except UnicodeDecodeError:
+        home = Path()
+    if not home.is_absolute():
+        raise PostgresError(
+            f"{note} names no directory: write the path of the database into it, below {FALLBACK}"
+        )
+    return home
+
+
 def socket_directory(home: Path, who: Account) -> Path:
-    """A directory for the Unix socket, closed to others, with a path short enough for the kernel."""
+    """A directory for the Unix socket, closed to others: its path is short enough for the kernel, and has no comma."""
     directory = home / "socket"
-    if len(os.fsencode(directory)) > SOCKET_PATH_LIMIT:
+    if len(os.fsencode(directory)) > SOCKET_PATH_LIMIT or "," in str(
+        directory
+    ):  # it separates hosts in libpq's lists
         name = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
         directory = Path(tempfile.gettempdir()) / f"bitnexus-{who.uid}-{name}"
     try:
