@@ -196,12 +196,14 @@ async def _down(pid: Pid) -> Any:
 
 
 class Signals:
-    """SIGINT and SIGTERM as an event that can be awaited repeatedly."""
+    """SIGINT, SIGTERM and SIGHUP as an event that can be awaited repeatedly; SIGHUP unless it is ignored, as under nohup."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        self._numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])]
+        for number in self._numbers:
             self._loop.add_signal_handler(number, self._event.set)
 
     def stop(self) -> None:
@@ -215,7 +217,7 @@ class Signals:
 
     def restore(self) -> None:
         """Removes the signal handlers."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in self._numbers:
             self._loop.remove_signal_handler(number)
 
 

@@ -38,6 +38,7 @@ _PIECE: Final = 16_384
 _PIECES: Final = 128  # per call of `receive`: a body of empty lines is split at each of them
 _NONE: Final[list[Event]] = []  # llhttp calls back only during `receive`, so nothing is appended to it
 _HTTP_1_1: Final = b" HTTP/1.1\r"
+_MAX_DIGITS: Final = 20  # of a number of 64 bits
 _CHUNK: Final = 16  # bytes of framing per chunk that do not count against `max_head`
 
 HEAD, LENGTH, CHUNKED, UPGRADED, CLOSED = range(5)
@@ -387,4 +388,5 @@ class Connection:
                 raise Refusal(501, "the only supported transfer coding is chunked")
             return None
         length = headers.get(b"content-length")
-        return 0 if length is None else int(length)
+        # llhttp refuses more than 64 bits, but any number of zeros before, and int() raises for thousands of digits.
+        return 0 if length is None else int(length[-_MAX_DIGITS:])

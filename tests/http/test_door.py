@@ -153,6 +153,16 @@ def test_what_is_beside_the_body_has_a_bound(tail: bytes) -> None:
     assert isinstance(got[-1], Refusal) and got[-1].status == 400
 
 
+@pytest.mark.parametrize("zeros", [1, 10_000])
+def test_a_length_with_zeros_before_it(zeros: int) -> None:
+    """`int` raises for thousands of digits: without a token, a traceback in the log for each such request."""
+    assert told(post(b"content-length: " + b"0" * zeros + b"3", body=b"abc") + NEXT)[:3] == [
+        "POST /",
+        b"abc",
+        END,
+    ]
+
+
 def test_trailers_are_dropped() -> None:
     data = post(
         CHUNKED, body=b"3\r\nabc\r\n0\r\nauthorization: Bearer x\r\nx-forwarded-for: y\r\nhost: z\r\n\r\n"

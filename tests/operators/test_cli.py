@@ -228,11 +228,14 @@ def test_commands_without_a_server_start_the_database_and_stop_it() -> None:
 # ---- stop, config, doctor, demo
 
 
-def test_ctrl_c_stops_in_reverse_order_and_leaves_nothing(database: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_a_closed_terminal_stop_in_reverse_order_and_leave_nothing(
+    database: str, tmp_path: Path, number: signal.Signals
+) -> None:
     server = start(database, DATA_DIR=str(tmp_path))
     before = psutil.Process(server.process.pid).children(recursive=True)
     began = time.monotonic()
-    server.process.send_signal(signal.SIGINT)
+    server.process.send_signal(number)
     assert server.process.wait(60) == 0
     assert time.monotonic() - began < 10
     assert not [child for child in before if child.is_running()]
