@@ -45,7 +45,7 @@ format: $(TEST)        ## fix the style by ruff
 docs: $(RUN)           ## build the documents and the reference as a site in site/
 	@test -x .venv-docs/bin/mkdocs || { $(PYTHON) -m venv .venv-docs && .venv-docs/bin/pip install -q --disable-pip-version-check \
 	  $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])'); }
-	.venv-docs/bin/mkdocs build -q -d site
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build -q -d site && echo "the site is in site/index.html"
 
 bench: $(BENCH) $(RUN) ## CPU beside peers, one table (AGAINST=REV beside a commit, ONLY=requests,sockets, ROUNDS=5)
 	@.venv-bench/bin/python -m bench $(foreach o,ONLY AGAINST ROUNDS SOCKETS ENTRIES LEDGERS PLOTS JSON,$(if $($(o)),--$(shell echo $(o) | tr A-Z a-z)=$($(o))))
