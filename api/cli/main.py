@@ -272,20 +272,20 @@ def _operate(settings: Settings, options: Any) -> int:
 def _serve(settings: Settings, options: Any) -> int:
     nodes = settings.nodes if options.nodes is None else options.nodes
     if nodes > 1:
-        from api.cli import nodes as servers
+        from api.cli import serve_nodes
 
         settings = replace(settings, nodes=nodes)
         settings_module.use(settings)
-        return servers.run(settings, options.tree)
+        return serve_nodes.run(settings, options.tree)
     from api.cli import serve
 
     return serve.run(settings, options.tree)
 
 
 def _upgrade(settings: Settings, options: Any) -> int:
-    from api.cli import nodes
+    from api.cli import serve_nodes
 
-    return nodes.upgrade(settings)
+    return serve_nodes.upgrade(settings)
 
 
 def _demo(settings: Settings, options: Any) -> int:

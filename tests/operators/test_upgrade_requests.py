@@ -1,4 +1,4 @@
-"""Requests for an upgrade (api/cli/nodes.py): one that comes during an upgrade has another follow, and is answered after that."""
+"""Requests for an upgrade (api/cli/serve_nodes.py): one that comes during an upgrade has another follow, answered after it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from actors.cluster.servers import Roll
 from actors.settings import load
-from api.cli.nodes import STATE, Upgrades
+from api.cli.serve_nodes import STATE, Upgrades
 from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.otp.gen_server import GenServer, Reply
 
