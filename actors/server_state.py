@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import asyncpg
 
-from actors.storage.statements import Activity
 from runtime import current_engine
+from schema.activity import Activity
 from schema.rows import LedgerHead
 
 

@@ -28,12 +28,12 @@ OURS = {*MAY_IMPORT, "tests", "bench"}
 ROOMS = {
     "core": set[str](),
     "otp": {"core"},
-    "thespian": {"core", "otp"},
+    "thespian": {"core"},
     "http": {"core", "otp"},
     "nodes": {"core", "otp"},
     "observe": {"core", "otp"},
     "phoenix": {"core", "otp", "http", "nodes"},
-    "testing": {"core", "otp", "nodes", "phoenix"},
+    "testing": {"core", "otp", "nodes"},
 }
 
 # Rooms that are packages of the public API beside `runtime` itself, which speaks for the others.
@@ -211,6 +211,10 @@ BREACHES = {
         "actors/storage/listener.py",
         "from actors.ledger.writer import DbWriter",
     ),
+    "what lies below all rooms imports one": (
+        "actors/server_state.py",
+        "from actors.storage.repo import Repo",
+    ),
     "a file imports itself": ("runtime/otp/restart.py", "import runtime.otp.restart"),
     "a private of the control block is read": ("actors/channels.py", "def f(pid):\n    return pid.cell"),
     "or written": ("api/app.py", "def f(process):\n    process._myRef = None"),
@@ -269,7 +273,7 @@ def test_the_rules_see_what_breaks_them(tmp_path: Path) -> None:
 
 # ---- the rooms of api/ and actors/, and the files of every floor
 
-# A room imports from those before it and from itself. Some are files; what is not named lies at the bottom.
+# A room imports from those before it and from itself. Some are files; what is not named lies below them all.
 ORDER = {
     "actors": (
         "storage",
@@ -310,7 +314,7 @@ def test_in_rooms_imports_point_down_only_too(floor: str) -> None:
         mine = file.relative_to(ROOT / floor).parts[0].removesuffix(".py")
         for module in modules(file):
             room = room_of(module, floor)
-            if room in rooms and mine in rooms and rooms.index(room) > rooms.index(mine):
+            if room in rooms and (mine not in rooms or rooms.index(room) > rooms.index(mine)):
                 wrong.add((str(file.relative_to(ROOT)), module))
     assert wrong == set()
 

@@ -21,8 +21,8 @@ from actors import settings
 from actors.server_state import server_state
 from actors.storage import connecting
 from actors.storage.postgres import server as postgres
-from actors.storage.statements import STATEMENTS, Activity, Statement
 from runtime import GenServer, erlang
+from schema.activity import STATEMENTS, Activity, Statement
 
 log = logging.getLogger("bitnexus.activity")
 

@@ -26,10 +26,10 @@ from actors.settings import (
 )
 from actors.storage import pgbouncer
 from actors.storage.failures import reason
-from actors.storage.statements import LOW_BYTES
 from api.cli.database import ONE_LINE, connected
 from api.security.tokens import InvalidToken, Keyring
 from schema import ledger
+from schema.activity import LOW_BYTES
 from schema.migrate import pending
 
 SECONDS = 3.0

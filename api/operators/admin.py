@@ -15,7 +15,6 @@ import msgspec
 from actors.instruments import gauges, instruments
 from actors.server_state import server_state
 from actors.storage import repo
-from actors.storage.statements import Statement
 from api.context import ApiRequest
 from api.http.errors import ApiError
 from api.http.fields import Zoned
@@ -24,6 +23,7 @@ from api.http.request import Response, json_response
 from api.http.router import ADMINS
 from runtime import Pid, current_engine
 from runtime.observe import observer, process_info, supervision_tree
+from schema.activity import Statement
 
 routes = NodeRoutes("admin", lane=None)
 

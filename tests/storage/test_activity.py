@@ -16,10 +16,10 @@ import pytest
 from actors.server_state import server_state
 from actors.settings import load
 from actors.storage.activity import DatabaseActivity
-from actors.storage.statements import KEPT, LOW_BYTES, Activity, Statement
 from api.cli import doctor
 from runtime.otp import erlang
 from runtime.testing.simulation import play_real
+from schema.activity import KEPT, LOW_BYTES, Activity, Statement
 from tests.support.server import PATIENCE, Server, User, wait_until
 
 Usage = namedtuple("Usage", "total used free")

@@ -1,4 +1,4 @@
-"""What the database was seen to be busy with, as values: the slowest statements, and who waits for whose lock."""
+"""The activity of the database: the statements that run, and who waits for whose lock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 KEPT: Final = 20  # statements
 LOW_BYTES: Final = 64 << 20  # PostgreSQL takes 16 MB at a time
 
-# Its own session apart, and those that wait for work.
+# Without the session that asks, and those that wait for work.
 STATEMENTS: Final = """
 SELECT a.pid, a.application_name AS program, left(a.query, 500) AS query,
        extract(epoch FROM clock_timestamp() - a.query_start)::float8 AS seconds,
@@ -38,10 +38,10 @@ class Statement(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What was seen last.
+    """A sample of the activity.
 
-    `slowest`: of each statement its longest run that was seen, the slowest first. `disk_free`: bytes, None for a database
-    that is not on this machine.
+    `waits` are the statements that wait for a lock now. `slowest` has each statement's longest run in any sample so far, the
+    slowest first. `disk_free` is in bytes, None for a database on another machine.
     """
 
     waits: tuple[Statement, ...] = ()
@@ -49,7 +49,7 @@ class Activity:
     disk_free: int | None = None
 
     def after(self, statements: list[Statement]) -> Activity:
-        """With what a look has found."""
+        """The next sample, with these statements running."""
         slowest = {each.query: each for each in self.slowest}
         for each in statements:
             known = slowest.get(each.query)
