@@ -211,7 +211,7 @@ async def operate(node_request: NodeRequest) -> tuple[int, bytes]:
         return 501, ApiError(
             501, f"Node {own_name()} is of a version without this operation", code="node_differs"
         ).body()
-    head = http.Request(node_request.operation.partition(" ")[0], "/", node_request.query, [])
+    head = http.Request(node_request.operation.partition(" ")[0], "/", node_request.query, [], {})
     head.client = node_request.address, 0
     request: ApiRequest[None] = ApiRequest(None, head, node_request.request_id)
     request.params = node_request.params

@@ -28,7 +28,7 @@ from httptools import (
 
 from runtime.http.messages import Fields, Request
 from runtime.http.options import HttpOptions
-from runtime.http.target import Refusal, is_host, is_method, joined, split, tokens
+from runtime.http.target import Refusal, has_token, is_host, is_method, joined, split
 
 END: Final = True
 Event = Request | bytes | Literal[True] | Refusal
@@ -47,7 +47,7 @@ HEAD, LENGTH, CHUNKED, UPGRADED, CLOSED = range(5)
 class Connection:
     """The state of one connection between two reads.
 
-    Invariants: `pending` requests were returned and not `answered`; the bytes of `rest` are unparsed.
+    Invariants: `pending` requests were returned and not `answered`; the bytes of `rest` are unparsed, behind an upgrade for good.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Connection:
         self._max_fields = options.max_fields
         self._parser: Any = HttpRequestParser(self)
         self._events = _NONE
-        self.rest = b""  # not parsed yet
+        self.rest = b""
         self.phase = HEAD
         self.pending = 0
         self.count = 0  # of requests so far
@@ -92,11 +92,6 @@ class Connection:
     def begun(self) -> bool:
         """True within a head."""
         return self.phase == HEAD and self._beside > 0
-
-    @property
-    def waiting(self) -> int:
-        """Bytes that are not parsed yet."""
-        return len(self.rest)
 
     def receive(self, data: bytes) -> list[Event]:
         """Parses `data` behind the waiting bytes into events. If that leaves some `unfinished`, call it again with `b""`."""
@@ -143,11 +138,6 @@ class Connection:
         """A request was answered, so another may be parsed: call `receive(b"")` for the waiting bytes."""
         self.pending -= 1
 
-    def take_rest(self) -> bytes:
-        """The bytes behind an upgrade."""
-        rest, self.rest = self.rest, b""
-        return rest
-
     def close(self) -> None:
         """Stops parsing, and breaks the reference cycle between the parser and this object."""
         self.phase = CLOSED
@@ -176,7 +166,8 @@ class Connection:
         try:
             self._parser.feed_data(piece)
         except HttpParserUpgrade:
-            self._ordinary()
+            if self.phase < UPGRADED:
+                self._ordinary()
         except HttpParserError as error:
             return self._why(error)
         if self.phase == HEAD:
@@ -211,9 +202,7 @@ class Connection:
         return bytes(self._raw + self._data).lstrip(b"\r\n").partition(b"\r\n")[0]
 
     def _ordinary(self) -> None:
-        """llhttp has stopped at an Upgrade. Unless we accept it, a new parser reads the body or the next head."""
-        if self.phase in (UPGRADED, CLOSED):
-            return
+        """llhttp has stopped at an Upgrade that we ignore: a new parser reads the body or the next head."""
         parser = self._parser = HttpRequestParser(self)
         if self.phase == HEAD:
             return
@@ -260,14 +249,15 @@ class Connection:
         self.pending += 1
         self.count += 1
         self._events.append(request)
-        self._remember(request)
+        if not request.upgrade:
+            self._remember(request)
 
     def _remember(self, request: Request) -> None:
         """Remembers a head that determines all but the content of its message, so that a third one is not parsed."""
         head = b"" if self._raw else self._data
         if head != self._last:
             self._last, self._again = head, None
-        elif head and request.keep_alive and not (request.upgrade or request.expects_continue):
+        elif head and request.keep_alive and not request.expects_continue:
             self._again = request.copy()
 
     def on_body(self, data: bytes) -> None:
@@ -324,7 +314,9 @@ class Connection:
             headers[b"host"] = authority
             fields[:] = [pair for pair in fields if pair[0] != b"host"]
             fields.append((b"host", authority))
-        length = self._length(headers, version)
+        length: int | None = 0
+        if b"content-length" in headers or b"transfer-encoding" in headers:
+            length = self._length(headers, version)
         keep_alive: bool = parser.should_keep_alive()
         request = Request(method, path, query, fields, headers, version, keep_alive, length)
         if length != 0:
@@ -349,7 +341,7 @@ class Connection:
             upgrade
             and request.method == "GET"
             and request.version == "1.1"
-            and b"websocket" in tokens(request.headers.get(b"upgrade", b""))
+            and has_token(request.headers.get(b"upgrade", b""), b"websocket")
             and self._options.upgradable(request)
         ):
             if length != 0:
@@ -387,6 +379,5 @@ class Connection:
             if coding.lower() != b"chunked":
                 raise Refusal(501, "the only supported transfer coding is chunked")
             return None
-        length = headers.get(b"content-length")
         # llhttp refuses more than 64 bits, but any number of zeros before, and int() raises for thousands of digits.
-        return 0 if length is None else int(length[-_MAX_DIGITS:])
+        return int(headers[b"content-length"][-_MAX_DIGITS:])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from runtime.http.body import EMPTY, Body
 
@@ -31,7 +32,7 @@ class RequestOrigin(Protocol):
         ...
 
 
-class Request:
+class Request(Struct, eq=False):
     """The head of a request, and its body.
 
     `path` and `query` are not decoded; of an absolute-form target they are what follows the authority, which replaces
@@ -40,43 +41,23 @@ class Request:
     accepts one. `forwarded` holds client and scheme as reported by a trusted proxy.
     """
 
-    __slots__ = (
-        "body", "content_length", "expects_continue", "fields", "forwarded", "headers", "keep_alive", "link", "method",
-        "path", "query", "upgrade", "version",
-    )  # fmt: skip
-
-    link: RequestOrigin
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        query: str,
-        fields: Fields,
-        headers: dict[bytes, bytes] | None = None,
-        version: str = "1.1",
-        keep_alive: bool = True,
-        content_length: int | None = 0,
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
-        self.fields = fields
-        self.headers = dict(fields) if headers is None else headers
-        self.version = version
-        self.keep_alive = keep_alive
-        self.content_length = content_length
-        self.expects_continue = False
-        self.upgrade = False
-        self.body: Body = EMPTY
-        self.forwarded: tuple[Peer | None, str] | None = None
+    method: str
+    path: str
+    query: str
+    fields: Fields
+    headers: dict[bytes, bytes]
+    version: str = "1.1"
+    keep_alive: bool = True
+    content_length: int | None = 0
+    expects_continue: bool = False
+    upgrade: bool = False
+    body: Body = EMPTY
+    forwarded: tuple[Peer | None, str] | None = None
+    link: RequestOrigin = None  # type: ignore[assignment] - set by the `Pipeline`
 
     def copy(self) -> Request:
-        """The same head, without connection and body."""
-        return Request(
-            self.method, self.path, self.query, self.fields, self.headers, self.version, self.keep_alive,
-            self.content_length,
-        )  # fmt: skip
+        """Another request with the same attributes."""
+        return self.__copy__()  # type: ignore[attr-defined] - Struct defines it in C
 
     @property
     def client(self) -> Peer | None:
@@ -103,30 +84,21 @@ class Request:
         return self.link.disconnected()
 
 
-class Response:
+class Response(Struct, eq=False):
     """Status, body and fields of a response; the connection adds Content-Length.
 
     The body may be an async iterator of bytes: it is then sent as it comes, chunked.
     """
 
-    __slots__ = ("body", "headers", "status")
-
-    def __init__(
-        self, status: int, body: bytes | AsyncIterator[bytes] = b"", headers: Fields | None = None
-    ) -> None:
-        self.status = status
-        self.body: Any = body
-        self.headers: Fields = [] if headers is None else headers
+    status: int
+    body: Any = b""  # bytes, or an AsyncIterator of them
+    headers: Fields = field(default_factory=list)
 
 
-class Upgrade(Response):
-    """A 101 response: `protocol` then gets the transport and the bytes behind the head."""
+class Upgrade(Response, eq=False, kw_only=True):
+    """A response of status 101: `protocol` then gets the transport and the bytes behind the head."""
 
-    __slots__ = ("protocol",)
-
-    def __init__(self, headers: Fields, protocol: UpgradedProtocol) -> None:
-        super().__init__(101, b"", headers)
-        self.protocol = protocol
+    protocol: UpgradedProtocol
 
 
 class UpgradedProtocol(asyncio.Protocol):

@@ -86,7 +86,7 @@ class Shedding:
         if line and len(line) <= LONGEST_LINE:
             if len(self._lines) >= LINES:
                 self._lines.clear()
-            without_secrets = Request(request.method, request.path, request.query, [])
+            without_secrets = Request(request.method, request.path, request.query, [], {})
             self._lines[line] = without_secrets
 
 

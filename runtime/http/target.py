@@ -98,6 +98,7 @@ def decoded(text: str) -> bytes:
     return b"".join(parts)
 
 
-def tokens(value: bytes) -> list[bytes]:
-    """The members of a list field, in lower case."""
-    return [member.strip().lower() for member in value.split(b",")]
+def has_token(value: bytes, token: bytes) -> bool:
+    """True if `token`, in lower case, is a member of a list field, in any case."""
+    value = value.lower()
+    return value == token or token in [member.strip() for member in value.split(b",")]

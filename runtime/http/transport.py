@@ -77,8 +77,10 @@ class HttpProtocol(asyncio.Protocol):
         request = pipeline.receive(data, self, self._current is None and not self._writer.paused)
         if request is not None:
             self._handle(request)
-            if self._transport is None:
-                return
+            if self._transport is None or (
+                self._current is None and self._reading and not pipeline.http.rest
+            ):
+                return  # nothing waits behind it
         http = pipeline.http
         if http.unfinished:
             self._listener.loop.call_soon(self._receive_rest)
@@ -299,14 +301,14 @@ class HttpProtocol(asyncio.Protocol):
 
     def _upgrade(self, response: Upgrade) -> None:
         self._writer.write(response_encoder.head(101, response.headers))
-        rest = self._pipeline.http.take_rest()
+        behind = self._pipeline.http.rest
         self._pipeline.close()
         protocol, upgraded = response.protocol, self._listener.upgraded
         protocol.connections = upgraded
         upgraded.add(protocol)
         self._become(protocol)
-        if rest:
-            protocol.data_received(rest)
+        if behind:
+            protocol.data_received(behind)
 
     # ---- the end
 

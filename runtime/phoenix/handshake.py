@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from runtime.http import response_encoder
 from runtime.http.messages import Fields
+from runtime.http.target import has_token
 from runtime.phoenix.deflate import Deflate
 from runtime.phoenix.deflate import negotiate as negotiate_deflate
 from runtime.phoenix.endpoint import Endpoint
@@ -33,7 +34,7 @@ from runtime.phoenix.socket import Socket
 AUTH_TOKEN_PREFIX: Final = "base64url.bearer.phx."  # noqa: S105 - not a token
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 # RFC 6455 4.2.1: "a base64-encoded value that, when decoded, is 16 bytes in length".
-_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _UPGRADE: Final = response_encoder.constant(b"upgrade", b"websocket")
 _CONNECTION: Final = response_encoder.constant(b"connection", b"Upgrade")
 # With complete padding or none.
@@ -61,17 +62,19 @@ def check_websocket(
     route: Route, path_params: dict[str, str], request: TransportRequest
 ) -> Candidate | TransportResponse:
     """Checks method, query, origin, auth token and subprotocols of a WebSocket request."""
-    if request.method != "GET":
+    headers = request.raw.headers
+    if request.raw.method != "GET":
         return BAD_REQUEST
     options: WebSocketOptions = route.options
     try:
         params = request.query_params()
     except InvalidQuery:
         return error_response(400)
-    params.update(path_params)
-    if not _origin_allowed(route, request):
+    if path_params:
+        params.update(path_params)
+    if b"origin" in headers and not _origin_allowed(route, request):
         return FORBIDDEN
-    offered = request.header("sec-websocket-protocol")
+    offered = request.header("sec-websocket-protocol") if b"sec-websocket-protocol" in headers else None
     token: str | None = None
     accepted: tuple[str, ...] | None = options.subprotocols or None
     if route.mount.auth_token:
@@ -83,17 +86,17 @@ def check_websocket(
                 if token is None:
                     return error_response(500)
                 offered = ", ".join(others) if others else None
-    headers: tuple[tuple[str, str], ...] = ()
+    out: tuple[tuple[str, str], ...] = ()
     if accepted is not None and offered is not None:
         wanted = [part.strip() for part in offered.split(",")]
         chosen = next((protocol for protocol in accepted if protocol in wanted), None)
         if chosen is None:
             return FORBIDDEN
-        headers = (("sec-websocket-protocol", chosen),)
-    info = connect_info(request, options.connect_info)
+        out = (("sec-websocket-protocol", chosen),)
+    info = connect_info(request, options.connect_info) if options.connect_info else {}
     if route.mount.auth_token:
         info["auth_token"] = token
-    return Candidate(route, request, params, info, headers)
+    return Candidate(route, request, params, info, out)
 
 
 def check_longpoll(
@@ -216,8 +219,8 @@ def upgrade(candidate: Candidate) -> WebSocketUpgrade | TransportResponse:
     problem = _upgrade_problem(request, candidate.route.options.validate_key)
     if problem is not None:
         return TransportResponse(400, problem.encode(), (("content-type", "text/plain; charset=utf-8"),))
-    key = request.header("sec-websocket-key") or ""
-    digest = hashlib.sha1(key.encode("latin-1") + _GUID, usedforsecurity=False).digest()
+    key = request.first(b"sec-websocket-key") or b""
+    digest = hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
     fields = [_UPGRADE, _CONNECTION, (b"sec-websocket-accept", binascii.b2a_base64(digest, newline=False))]
     fields += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in candidate.headers]
     deflate = None
@@ -229,19 +232,19 @@ def upgrade(candidate: Candidate) -> WebSocketUpgrade | TransportResponse:
 
 
 def _upgrade_problem(request: TransportRequest, validate_key: bool) -> str | None:
-    if request.joined(b"host") is None:
+    headers = request.raw.headers
+    if b"host" not in headers:
         return "'host' header is absent"
-    for name, token in ((b"connection", "upgrade"), (b"upgrade", "websocket")):
-        value = (request.joined(name) or "").lower()
-        if value != token and token not in map(str.strip, value.split(",")):
+    for name, token in ((b"connection", b"upgrade"), (b"upgrade", b"websocket")):
+        if not has_token(headers.get(name, b""), token):
             field = name.decode()
-            return f"'{field}' header must contain '{token}', got {_listed(request.values(field))}"
-    key = request.joined(b"sec-websocket-key")
+            return f"'{field}' header must contain '{token.decode()}', got {_listed(request.values(field))}"
+    key = headers.get(b"sec-websocket-key")
     if key is None:
         return "'sec-websocket-key' header is absent"
     if validate_key and not _KEY.fullmatch(key):
         return "'sec-websocket-key' header must hold 16 bytes in base64, once"
-    if request.joined(b"sec-websocket-version") != "13":
+    if headers.get(b"sec-websocket-version") != b"13":
         versions = _listed(request.values("sec-websocket-version"))
         return f"'sec-websocket-version' header must equal '13', got {versions}"
     return None

@@ -43,10 +43,10 @@ class Uri:
 class TransportRequest:
     """A request line and its header fields, in latin-1; names are lower case, `path` is raw.
 
-    It reads an HTTP request, and decodes a field or asks for the peer when that is wanted: of most requests few are.
+    It reads an HTTP request, `raw`, and decodes a field or asks for the peer when that is wanted: of most requests few are.
     """
 
-    __slots__ = ("_request", "path")
+    __slots__ = ("path", "raw")
 
     def __init__(
         self,
@@ -58,59 +58,57 @@ class TransportRequest:
         peer: tuple[str, int] | None = None,
     ) -> None:
         fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        self._request = Request(method, path, query, fields, joined(fields, frozenset()))
-        self._request.forwarded = (peer, scheme)
+        self.raw = Request(method, path, query, fields, joined(fields, frozenset()))
+        self.raw.forwarded = (peer, scheme)
         self.path = path
 
     @classmethod
     def of(cls, request: Request) -> TransportRequest:
         """The request of a connection."""
         self = cls.__new__(cls)
-        self._request = request
+        self.raw = request
         self.path = request.path
         return self
 
     @property
     def method(self) -> str:
-        return self._request.method
+        return self.raw.method
 
     @property
     def query(self) -> str:
-        return self._request.query
+        return self.raw.query
 
     @property
     def scheme(self) -> str:
-        return self._request.scheme
+        return self.raw.scheme
 
     @property
     def peer(self) -> tuple[str, int] | None:
         """Address and port of the client; None on a Unix socket."""
-        return self._request.client
+        return self.raw.client
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """All fields in order."""
-        return tuple(
-            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._request.fields]
-        )
+        return tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.raw.fields])
 
-    def joined(self, name: bytes) -> str | None:
-        """The values of all fields of a name as one, joined by commas (RFC 9110 5.3), or None."""
-        value = self._request.headers.get(name)
-        return None if value is None else value.decode("latin-1")
+    def first(self, name: bytes) -> bytes | None:
+        """The value of the first field of a name, or None."""
+        request = self.raw
+        value = request.headers.get(name)
+        if value is not None and len(request.headers) != len(request.fields):
+            value = next(value for other, value in request.fields if other == name)
+        return value
 
     def header(self, name: str) -> str | None:
-        """The value of the first field of a name, or None."""
-        request, key = self._request, name.encode("latin-1")
-        value = request.headers.get(key)
-        if value is not None and len(request.headers) != len(request.fields):
-            value = next(value for other, value in request.fields if other == key)
+        """As `first`, as text."""
+        value = self.first(name.encode("latin-1"))
         return None if value is None else value.decode("latin-1")
 
     def values(self, name: str) -> list[str]:
         """The values of all fields of a name."""
         key = name.encode("latin-1")
-        return [value.decode("latin-1") for other, value in self._request.fields if other == key]
+        return [value.decode("latin-1") for other, value in self.raw.fields if other == key]
 
     @property
     def host(self) -> str:
@@ -125,7 +123,7 @@ class TransportRequest:
 
     def query_params(self) -> dict[str, Any]:
         """`Plug.Conn.fetch_query_params/1`. Raises query.InvalidQuery."""
-        return query.decode(self._request.query)
+        return query.decode(self.raw.query)
 
 
 def text(value: str) -> str:

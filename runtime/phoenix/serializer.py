@@ -7,6 +7,7 @@ closes with code 1011.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 from runtime.phoenix import json_library
@@ -149,14 +150,9 @@ _VERSION: Final = re.compile(
 )
 
 
-def negotiate(vsn: Any, serializers: tuple[Serializer, ...] = SERIALIZERS) -> Serializer | None:
+@lru_cache(64)
+def negotiate(vsn: str, serializers: tuple[Serializer, ...] = SERIALIZERS) -> Serializer | None:
     """The serializer whose requirement the client's `vsn` matches, or None."""
-    if not isinstance(vsn, str):
-        raise InvalidMessage("vsn must be a string")
-    for serializer in serializers:
-        major, minor = serializer.requirement
-        if vsn == f"{major}.{minor}.0":  # of nearly all clients
-            return serializer
     found = _VERSION.fullmatch(vsn)
     if found is None:
         return None

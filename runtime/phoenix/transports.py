@@ -83,7 +83,7 @@ class SocketTransports:
         except Error:
             return response_of(_UNAVAILABLE, candidate.headers)
         transport = WebSocketTransport(result, candidate.route.options, upgrade.deflate, sockets)
-        return http.Upgrade(upgrade.fields, transport)
+        return http.Upgrade(101, headers=upgrade.fields, protocol=transport)
 
     # ---- LongPoll
 

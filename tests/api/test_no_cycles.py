@@ -39,7 +39,8 @@ class Origin:
 def request(method: str, path: str, body: bytes | None = None, *fields: tuple[bytes, bytes]) -> Request:
     """As a connection makes it."""
     path, _, query = path.partition("?")
-    made = Request(method, path, query, [(b"host", b"x"), *fields])
+    lines = [(b"host", b"x"), *fields]
+    made = Request(method, path, query, lines, dict(lines))
     made.link = Origin()
     if body is not None:
         made.content_length = len(body)

@@ -102,7 +102,7 @@ def http_events(data: bytes, step: int, turns: Turns) -> list[Any]:
             answers = 0
             turns.mark()
             new = connection.receive(b"")
-        assert connection.phase != CLOSED or not connection.waiting
+        assert connection.phase != CLOSED or not connection.rest
     connection.close()
     turns.mark()
     return found

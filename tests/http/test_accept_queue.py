@@ -127,7 +127,7 @@ def test_a_burst_that_is_soon_done_is_served() -> None:
 
 
 def test_an_upgrade_is_not_among_those_who_may_be_refused_unless_somebody_says_so() -> None:
-    upgrade, ordinary = Request("GET", "/socket", "", []), Request("GET", "/work", "", [])
+    upgrade, ordinary = Request("GET", "/socket", "", [], {}), Request("GET", "/work", "", [], {})
     upgrade.upgrade = True
     assert HttpOptions().sheddable(ordinary) and not HttpOptions().sheddable(upgrade)
 

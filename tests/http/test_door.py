@@ -187,12 +187,12 @@ def test_a_websocket_where_sockets_are_takes_what_follows() -> None:
     head = b"GET /socket HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
     connection = Connection(OPTIONS)
     (request,) = connection.receive(head + NEXT)
-    assert isinstance(request, http.Request) and request.upgrade and connection.take_rest() == NEXT
+    assert isinstance(request, http.Request) and request.upgrade and connection.rest == NEXT
 
 
 def test_few_requests_are_parsed_ahead() -> None:
     connection = Connection(OPTIONS)
-    assert len(connection.receive(NEXT * 1000)) == 8 and connection.waiting == 992 * len(NEXT)
+    assert len(connection.receive(NEXT * 1000)) == 8 and len(connection.rest) == 992 * len(NEXT)
     connection.answered()
     assert len(connection.receive(b"")) == 1
 
@@ -278,7 +278,7 @@ def test_a_body_of_empty_lines_is_parsed_in_turns() -> None:
     events = connection.receive(head + b"8000\r\n" + body + b"\r\n0\r\n\r\n" + NEXT)
     turns = 1
     while connection.unfinished:
-        assert connection.waiting, "what is not parsed is kept, and reading stops meanwhile"
+        assert connection.rest, "what is not parsed is kept, and reading stops meanwhile"
         new = connection.receive(b"")
         assert len(new) <= 260
         events += new

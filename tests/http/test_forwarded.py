@@ -17,7 +17,7 @@ def seen(hops: str | None, schemes: str | None, peer: str = PROXY) -> tuple[str,
         for name, value in ((b"x-forwarded-for", hops), (b"x-forwarded-proto", schemes))
         if value is not None
     ]
-    request = Request("GET", "/", "", fields)
+    request = Request("GET", "/", "", fields, dict(fields))
     request.client = (peer, 1234)
     Forwarded(("10.0.0.0/8",)).apply(request)
     assert request.client is not None
@@ -67,7 +67,8 @@ def test_the_scheme_is_the_one_beside_the_client(
     [(f"{CLIENT}, {INNER}", CLIENT), ("x" * 60_000, PROXY), (f"x, {INNER}", INNER), ("", PROXY)],
 )
 def test_where_all_are_believed_the_client_is_the_first_address(hops: str, client: str) -> None:
-    request = Request("GET", "/", "", [(b"x-forwarded-for", hops.encode())])
+    fields = [(b"x-forwarded-for", hops.encode())]
+    request = Request("GET", "/", "", fields, dict(fields))
     request.client = (PROXY, 1234)
     Forwarded(("*",)).apply(request)
     assert request.client is not None

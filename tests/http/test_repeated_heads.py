@@ -60,7 +60,7 @@ def told(connection: Connection, pieces: list[bytes]) -> list[Any]:
                 else:
                     said.append(event)
             events = connection.receive(b"")
-    assert connection.pending == 0 and connection.waiting == 0
+    assert connection.pending == 0 and connection.rest == b""
     return said
 
 
@@ -99,4 +99,4 @@ def test_the_limit_of_requests_ahead_holds_for_repeated_heads() -> None:
     told(connection, [request] * 3)
     for _ in range(5):
         connection.receive(request)
-    assert connection.pending == 2 and connection.waiting == 3 * len(request)
+    assert connection.pending == 2 and len(connection.rest) == 3 * len(request)

@@ -145,11 +145,11 @@ def test_a_refusal_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> Non
 
     shedding, now = Shedding(HttpOptions(refusal=refusal)), 1_000_000_000.0
     monkeypatch.setattr("runtime.http.response_encoder.time", lambda: now)
-    request = Request("GET", "/work", "", [])
+    request = Request("GET", "/work", "", [], {})
     first = shedding.refusal(request)
     assert first.startswith(b"HTTP/1.1 503") and first.endswith(b"\r\n\r\n" + REASON.encode())
     assert b"\r\nretry-after: 1\r\n" in first and b"\r\nconnection: close\r\n" in first
-    head = shedding.refusal(Request("HEAD", "/work", "", []))
+    head = shedding.refusal(Request("HEAD", "/work", "", [], {}))
     assert first == head + REASON.encode()
     assert shedding.refusal(request) is first and made == [503]
     now += 1
