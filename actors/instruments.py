@@ -61,8 +61,8 @@ def _route(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _topic(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    # Cut at the colon: the rest of a topic is a user's id.
-    return {"topic": str(metadata["topic"]).partition(":")[0], "result": metadata["result"]}
+    # Cut at the colon: the rest of a pattern stands for a user's id.
+    return {"topic": metadata["pattern"].partition(":")[0], "result": metadata["result"]}
 
 
 METRICS: Final[tuple[Metric, ...]] = (
@@ -74,7 +74,8 @@ METRICS: Final[tuple[Metric, ...]] = (
     Counter("bitnexus_socket_rate_limited_total", ("socket", "rate_limited"),
             "Sockets closed because they sent too much"),
     Distribution("bitnexus_channel_join_duration_seconds", ("phoenix", "channel_joined"),
-                 "Time to join a channel", "duration", ("topic", "result"), tag_values=_topic),
+                 "Time to join a channel", "duration", ("topic", "result"), tag_values=_topic,
+                 made_of=("pattern", "result")),
     Counter("bitnexus_broadcasts_total", ("phoenix", "broadcast"), "Broadcasts to topics"),
     Sum("bitnexus_deliveries_total", ("phoenix", "broadcast"), "Frames handed to sockets by broadcasts", "deliveries"),
     Counter("bitnexus_requests_shed_total", ("http", "shed"),

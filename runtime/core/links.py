@@ -48,9 +48,13 @@ class Linked(Pid):
 
     def link(self, other: Cell) -> None:
         """Links two living processes; nothing changes if they are linked."""
-        relations = self.own_relations()
+        relations = self.relations
+        if relations.shared:
+            relations = self.own_relations()
         relations.links = including(relations.links, other)
-        relations = other.own_relations()
+        relations = other.relations
+        if relations.shared:
+            relations = other.own_relations()
         relations.links = including(relations.links, self)
 
     def unlink(self, pid: Pid) -> None:
@@ -66,7 +70,7 @@ class Linked(Pid):
 
     def monitor(self, target: Cell, name: str | tuple[str, str] | None = None) -> Monitor:
         """Creates a monitor of `target` that this process owns."""
-        return self.monitored(Monitor(self.cell, target, name), target)
+        return self.monitored(Monitor(self, target, name), target)  # type: ignore[arg-type]
 
     def monitored(self, monitor: Monitor, target: Cell) -> Monitor:
         """As `monitor`, with an existing monitor."""

@@ -17,7 +17,7 @@ FEW: Final = 4  # the most members kept in a tuple; more are kept in a dict
 class SmallSet(Struct, eq=False):
     """A non-empty set in order of insertion, made with its first member. Members are hashable and neither tuples nor dicts.
 
-    With one member it is as large as a tuple with one element.
+    With one member it is as large as a tuple with one element. It has no `__len__`, which its truth value would call.
     """
 
     _members: Any  # the only member, a tuple of up to FEW members, or a dict whose keys are the members
@@ -26,10 +26,6 @@ class SmallSet(Struct, eq=False):
         """Iterates over a copy: the set may change meanwhile."""
         members = self._members
         return iter(tuple(members) if type(members) is tuple or type(members) is dict else (members,))
-
-    def __len__(self) -> int:
-        members = self._members
-        return len(members) if type(members) is tuple or type(members) is dict else 1
 
     def __contains__(self, one: object) -> bool:
         members = self._members
@@ -70,6 +66,14 @@ class SmallSet(Struct, eq=False):
 
 
 Some = SmallSet | tuple[()]
+
+
+def size(some: Some) -> int:
+    """The number of members."""
+    if type(some) is not SmallSet:
+        return 0
+    members = some._members  # pyright: ignore[reportPrivateUsage] - of this file
+    return len(members) if type(members) is tuple or type(members) is dict else 1
 
 
 def including(some: Some, one: Any) -> SmallSet:

@@ -21,6 +21,7 @@ from runtime.core.pid import Pid
 from runtime.core.process import Cell
 from runtime.core.reports import ancestors, module_of
 from runtime.core.signals import Monitor
+from runtime.core.small_set import size
 from runtime.observe import term
 from runtime.observe.process_info import label, named, pid_text, status
 from runtime.observe.supervision_tree import count_children, is_supervisor, place_of, restarts_of, strategy
@@ -44,7 +45,7 @@ def row(cell: Cell) -> dict[str, Any]:
         "message_queue_len": len(cell.execution.mailbox) if cell.execution.mailbox else 0,
         "reductions": cell.reductions,
         "memory": memory_of(cell),
-        "links": len(cell.relations.links),
+        "links": size(cell.relations.links),
         "restarts": restarts_of(cell),
     }
 
@@ -54,7 +55,7 @@ _KEYS: Final[dict[str, Callable[[Cell], Any]]] = {
     "message_queue_len": lambda cell: len(cell.execution.mailbox) if cell.execution.mailbox else 0,
     "memory": memory_of,
     "restarts": restarts_of,
-    "links": lambda cell: len(cell.relations.links),
+    "links": lambda cell: size(cell.relations.links),
     "name": lambda cell: label(cell) or "\uffff",
     "module": lambda cell: module_of(cell.actor),
     "pid": lambda cell: cell.id,
@@ -159,7 +160,7 @@ def process(pid: Pid) -> dict[str, Any] | None:
         "current_stack": stack(cell),
         "mailbox": [term.text(message) for message in islice(mailbox, MAILBOX_SAMPLE)],
         "max_mailbox": cell.relations.overload or None,
-        "links_count": len(cell.relations.links),
+        "links_count": size(cell.relations.links),
         "links": [named(other) for other in islice(cell.relations.links, LISTED)],
         "monitors": [
             {"pid": None, "name": one.name} if one.name else named(one.target.pid)  # pyright: ignore[reportOptionalMemberAccess]

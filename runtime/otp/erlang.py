@@ -216,7 +216,9 @@ def monitor(target: Dest, *, alias: str | None = None, tag: Any = "DOWN") -> Ref
     if (unhandled := caller.unhandled_signals()) is not None:
         unhandled.answered()
     name: Any = None
-    if isinstance(target, Pid):
+    if type(target) is Cell:
+        cell = target
+    elif isinstance(target, Pid):
         cell = target.cell
     elif is_name_on_node(target):
         name = target

@@ -170,7 +170,7 @@ class GenServer(Process):
             taken = resolve(name)
             if taken is not None:
                 if started is not None:
-                    started.acknowledge(None, StartError(("already_started", taken.pid)))
+                    started.resolve(None, StartError(("already_started", taken.pid)))
                 raise Exit("normal")
             if isinstance(name, tuple) and name[0] == "global":
                 return self._await_init(self._register_globally(name, init), None, started)
@@ -206,7 +206,7 @@ class GenServer(Process):
         match result:
             case None | Ok() if result is None or _is_timeout(result.timeout):
                 if started is not None:
-                    started.acknowledge(cell)
+                    started.resolve(cell)
                 if result is None:
                     return None
                 return self._options(result)
@@ -228,7 +228,7 @@ class GenServer(Process):
         elif name is not None and cell.relations.name == name:  # unless init has unregistered it
             cell.engine.unregister(name)
         if started is not None:
-            started.acknowledge(None, error)
+            started.resolve(None, error)
         cell.terminate(reason)
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:
@@ -294,7 +294,7 @@ class GenServer(Process):
             return None  # nearly every result of a coroutine
         if kind is Reply and from_ is not None and (result.timeout is None or _is_timeout(result.timeout)):
             from_.answer(result.value)
-            return self._options(result)
+            return None if result.timeout is None and result.continue_ is None else self._options(result)
         if kind is NoReply and (result.timeout is None or _is_timeout(result.timeout)):
             return self._options(result)
         if kind is NoneType and from_ is None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from runtime.core.pid import Pid
 from runtime.core.process import Cell
-from runtime.core.scheduling import scheduler
-from runtime.core.signals import DownReply, ExitMessage
+from runtime.core.scheduling import PendingReply, scheduler
+from runtime.core.signals import ExitMessage
 
 
 class StartError(Exception):
@@ -22,21 +22,20 @@ class StartError(Exception):
         self.reason = reason
 
 
-class StartReply(DownReply):
-    """The starter's wait for `init_ack`. If the process ends first, its reason is the error.
+class StartReply(PendingReply):
+    """The starter's wait for `init_ack`, which is `resolve`. If the process ends first, its reason is the error.
 
     It is the `execution.watcher` of the new process.
     """
 
+    target: Cell
     starter: Cell | None
-
-    def __post_init__(self) -> None:
-        """Adds no monitor, unlike DownReply."""
 
     def __await__(self) -> Generator[Any, None, Any]:
         caller = scheduler.current
         if caller is not None and not self.done:
-            execution, engine = caller.execution, self.target.engine
+            execution = caller.execution
+            engine = execution.engine
             if engine.queue:
                 execution.waiting = self  # for `take_exit`
                 engine.hand_over(caller, self.target, in_order=True)
@@ -61,9 +60,9 @@ class StartReply(DownReply):
             self.starter.take(lambda message: isinstance(message, ExitMessage) and message.pid is pid)
         self.resolve(None, StartError(reason))
 
-    def acknowledge(self, value: Any, error: StartError | None = None) -> None:
-        """`proc_lib:init_ack/2`."""
-        self.resolve(value, error)
+    def abandon(self) -> None:
+        super().abandon()
+        self.target.drop_monitor(self)
 
 
 async def acknowledged_within(started: StartReply, timeout: float) -> Any:

@@ -175,7 +175,7 @@ def init_ack(value: Any = None) -> None:
     Raises Exit("was_not_started_by_proc_lib").
     """
     cell, started = _own()
-    started.acknowledge(("ok", cell.pid) if value is None else value)
+    started.resolve(("ok", cell.pid) if value is None else value)
 
 
 def init_fail(value: Any, exception: BaseException) -> NoReturn:

@@ -108,7 +108,7 @@ class StateMachine(GenServer):
             case InitialState():
                 self._machine = LoopState(result.state)
                 if started is not None:
-                    started.acknowledge(self._myRef)
+                    started.resolve(self._myRef)
                 return self._loop(None, result)
             case Raised(reason=(error, Stack() as stack)):
                 # In gen_statem the starter does not get the stack, but links and the report do.

@@ -54,7 +54,7 @@ class Sockets(GenServer):
 
     def open(self, transport: SocketTransport) -> Pid:
         """Starts the process of a transport and watches its timeouts."""
-        cell = self._myRef.engine.spawn_actor(transport, self._myRef)
+        cell = self._myRef.execution.engine.spawn_actor(transport, self._myRef)
         self.transports[cell] = transport
         cell.on_exit(self._hook)
         if isinstance(transport, WebSocketConnection):

@@ -226,7 +226,7 @@ class FrameParser:
             return opcode | _PACKED, payload
         if len(payload) > self.max_message_size:
             raise ProtocolError(1009, "message is too large")
-        return self._checked(opcode, payload)
+        return (opcode, payload) if payload.isascii() else self._checked(opcode, payload)
 
     def _checked(self, opcode: int, payload: bytes) -> Event:
         if opcode == TEXT and not payload.isascii():

@@ -61,16 +61,18 @@ def decode(data: bytes) -> Any:
 
 
 def _is_unique(data: bytes, value: Any) -> bool:
-    """True if no key of `data` occurs twice. Also False if it is nested too deep for orjson to write.
+    """True if no key of `data` occurs twice. Also False if it has several and is nested too deep for orjson to write.
 
     The value lacks the colon of a repeated key. With escaped colons counted, `data` never has fewer colons than the value, so the
     counts are equal only if no key was dropped.
     """
+    colons = data.count(b":")
+    if colons < 2:
+        return True
     try:
         written = orjson.dumps(value)
     except TypeError:
         return False
-    colons = data.count(b":")
     if data.find(b"\\u003") >= 0:  # a third of the time that `in` takes
         colons += data.count(b"\\u003a") + data.count(b"\\u003A")
     return colons == written.count(b":")

@@ -42,10 +42,10 @@ JOINED: Final = ("phoenix", "channel_joined")
 
 
 class ChannelRoute(NamedTuple):
-    """A pattern of `Socket.channels`: a prefix of topics or one topic, and how the channel of a join is started."""
+    """A pattern of `Socket.channels`, which is a `prefix` of topics, or one topic if that is None, and how its channels start."""
 
-    is_prefix: bool
-    text: str
+    pattern: str
+    prefix: str | None
     child: ChildTemplate
 
 
@@ -110,12 +110,13 @@ class Socket:
     # ---- routes
 
     @classmethod
-    def route(cls, topic: Any) -> ChildTemplate | None:
-        """How the channel of a topic is started; the first pattern that matches wins."""
+    def route(cls, topic: Any) -> ChannelRoute | None:
+        """The route of a topic: the first whose pattern matches."""
         if type(topic) is str:
-            for is_prefix, text, child in cls._routes:
-                if topic.startswith(text) if is_prefix else topic == text:
-                    return child
+            for route in cls._routes:
+                prefix = route.prefix
+                if topic == route.pattern if prefix is None else topic.startswith(prefix):
+                    return route
         return None
 
 
@@ -128,7 +129,7 @@ def _channel_route(pattern: str, target: Any) -> ChannelRoute:
     child = ChildSpec(
         channel, (channel.start_channel, (dict(options),)), "temporary", options.get("shutdown", 5_000)
     )
-    return ChannelRoute(bool(star), head, ChildTemplate(child))
+    return ChannelRoute(pattern, head if star else None, ChildTemplate(child))
 
 
 class ChannelEntry:
@@ -263,7 +264,8 @@ class SocketTransport(GenServer):
         if socket.socket_id is not None:
             socket.endpoint.pubsub.subscribe(socket.socket_id, cell)
         if socket.lifetime is not None:
-            self._expiry = cell.engine.call_later(max(0.0, socket.lifetime / 1000), cell.deliver, _EXPIRED)
+            seconds = max(0.0, socket.lifetime / 1000)
+            self._expiry = cell.execution.engine.call_later(seconds, cell.deliver, _EXPIRED)
 
     def _cancel_timers(self) -> None:
         super()._cancel_timers()
@@ -321,7 +323,7 @@ class SocketTransport(GenServer):
             return None
         return self._start_channel(route, message)
 
-    async def _start_channel(self, child: ChildTemplate, message: Message) -> None:
+    async def _start_channel(self, route: ChannelRoute, message: Message) -> None:
         socket = self.socket
         timed = telemetry.attached(JOINED)
         began = self.now() if timed else 0.0
@@ -329,7 +331,7 @@ class SocketTransport(GenServer):
         status, payload = "error", CRASHED
         try:
             pid = await dynamic_supervisor.start_child(
-                socket.endpoint.channels, child, socket, message.topic, message.join_ref, message.ref
+                socket.endpoint.channels, route.child, socket, message.topic, message.join_ref, message.ref
             )
             if pid is not None:
                 outcome = await gen_server.call(pid, Join(message.payload), socket.join_timeout)
@@ -353,7 +355,12 @@ class SocketTransport(GenServer):
             telemetry.execute(
                 JOINED,
                 {"duration": self.now() - began},
-                {"topic": message.topic, "result": status, "transport": self.name},
+                {
+                    "topic": message.topic,
+                    "pattern": route.pattern,
+                    "result": status,
+                    "transport": self.name,
+                },
             )
 
     async def _join_again(self, entry: ChannelEntry, message: Message) -> None:

@@ -176,8 +176,10 @@ class WebSocketConnection(SocketTransport):
     def send(self, frame: Frame) -> None:
         cell = self._myRef
         if cell.execution.mode == IDLE and not cell.execution.mailbox:
-            if self.writing_paused or self.closing or self.overflowed or self.window_bits:
-                self._pass_on(frame)
+            if self.window_bits:
+                self._write(frame.deflated(self.window_bits))
+            elif self.writing_paused or self.closing or self.overflowed:
+                self._write(frame.wire())
             else:
                 self.write(frame.wire())
         elif self.queued + len(frame.payload) <= self.options.max_buffer:
@@ -189,9 +191,6 @@ class WebSocketConnection(SocketTransport):
     def emit(self, frame: Frame) -> None:
         if pending:
             flush(self)
-        self._pass_on(frame)
-
-    def _pass_on(self, frame: Frame) -> None:
         self._write(frame.deflated(self.window_bits) if self.window_bits else frame.wire())
 
     def _write(self, data: bytes) -> None:
@@ -269,8 +268,8 @@ class WebSocketConnection(SocketTransport):
         fragments = parser.small_fragments
         if fragments:
             parser.small_fragments = 0
-            if self._too_fast(fragments):
-                return
+            if self.too_fast(self.options.max_messages_per_second, fragments):
+                self._stop_too_fast()
         if self.reading_paused and self.unread <= READ_AHEAD and not self.closing:
             self.reading_paused = False
             self.io.resume_reading()
@@ -281,20 +280,16 @@ class WebSocketConnection(SocketTransport):
             return turns.take()
         if opcode == CLOSE:
             self.stop(answer_to_close(payload), ("shutdown", "local_closed"))
-        elif self._too_fast(1):
-            pass
+        elif self.too_fast(self.options.max_messages_per_second):
+            self._stop_too_fast()
         elif opcode <= BINARY:
             return self.receive(payload, opcode)
         elif opcode == PING:
             self._write(server_frame(0x80 | PONG, payload))
         return None
 
-    def _too_fast(self, count: int) -> bool:
-        """Counts messages of the client; closes the socket and returns True if there are too many."""
-        if not self.too_fast(self.options.max_messages_per_second, count):
-            return False
+    def _stop_too_fast(self) -> None:
         self.stop(1008, ("shutdown", "rate_limited"))
-        return True
 
     # ---- closing
 
