@@ -39,14 +39,11 @@ class Progress(Struct, frozen=True):
 _BEGINNING: Final = Progress(Phase.HEAD)
 
 
-class Deadlines:
-    """The deadlines of one connection."""
+class Deadlines(Struct, eq=False):
+    """The deadlines of one connection, made at its beginning."""
 
-    __slots__ = ("_begun", "_since")
-
-    def __init__(self, now: float) -> None:
-        self._begun = _BEGINNING  # as it was when its phase began
-        self._since = now
+    _since: float  # when the phase began
+    _begun: Progress = _BEGINNING  # as it was then
 
     def spent(self, seen: Progress, now: float) -> float:
         """For how long the current phase has lasted."""

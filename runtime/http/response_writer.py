@@ -6,24 +6,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from msgspec import Struct
+
 from runtime.core import telemetry
 
 CLOSED: Final = ("http", "server", "connection", "stop")
 
 
-class ResponseWriter:
+class ResponseWriter(Struct, eq=False):
     """The writing side of one connection.
 
     `paused` is True while the transport's buffer is full; `sent` counts the bytes written, whether the peer has read them or not.
     """
 
-    __slots__ = ("_drained", "_transport", "paused", "sent")
-
-    def __init__(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: Any = transport  # None once the connection is lost
-        self._drained: asyncio.Future[None] | None = None  # what `stream` waits for while `paused`
-        self.paused = False
-        self.sent = 0
+    _transport: Any  # None once the connection is lost
+    _drained: asyncio.Future[None] | None = None  # what `stream` waits for while `paused`
+    paused: bool = False
+    sent: int = 0
 
     @property
     def buffered(self) -> int:

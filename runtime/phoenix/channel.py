@@ -136,6 +136,9 @@ class Channel(GenServer):
     def subscribe(self) -> None:
         """Subscribes the client to the topic's broadcasts, after a join that returned `Accept(subscribe=False)`."""
         self._assert_joined()
+        self._subscribe()
+
+    def _subscribe(self) -> None:
         socket = self.socket
         lane = Fastlane(socket.transport, socket.serializer, self._intercepts)
         socket.endpoint.pubsub.subscribe(self.topic, self._myRef, lane)
@@ -251,7 +254,7 @@ class Channel(GenServer):
             case Accept():
                 self.joined = self._entered = True
                 if result.subscribe:
-                    self.subscribe()
+                    self._subscribe()
                 call.answer(result)
                 return None
             case Refuse():

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct
+
 from runtime.core import telemetry
 from runtime.core.pid import Pid
 from runtime.core.scheduling import scheduler
@@ -24,17 +26,12 @@ if TYPE_CHECKING:
 BROADCAST: Final = ("phoenix", "broadcast")
 
 
-class Fastlane:
+class Fastlane(Struct, eq=False):
     """Metadata of a channel's subscription: broadcasts go directly to its transport, except intercepted events."""
 
-    __slots__ = ("intercepts", "serializer", "transport")
-
-    def __init__(
-        self, transport: SocketTransport, serializer: Serializer, intercepts: frozenset[str]
-    ) -> None:
-        self.transport = transport
-        self.serializer = serializer
-        self.intercepts = intercepts
+    transport: SocketTransport
+    serializer: Serializer
+    intercepts: frozenset[str]
 
 
 def fastlane(subscribers: Iterable[Subscription], from_: Pid | None, broadcast: Broadcast) -> None:

@@ -37,16 +37,13 @@ class Broadcast(Struct):
     payload: Any
 
 
-class Frame:
+class Frame(Struct, eq=False):
     """An encoded message. Its wire format is built once and shared by all connections."""
 
-    __slots__ = ("_deflated", "_wire", "opcode", "payload")
-
-    def __init__(self, opcode: int, payload: bytes) -> None:
-        self.opcode = opcode
-        self.payload = payload
-        self._wire: bytes | None = None
-        self._deflated: dict[int, bytes] | None = None
+    opcode: int
+    payload: bytes
+    _wire: bytes | None = None
+    _deflated: dict[int, bytes] | None = None
 
     def __repr__(self) -> str:
         return f"Frame({self.opcode}, {self.payload!r})"

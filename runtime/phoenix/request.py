@@ -10,7 +10,6 @@ import orjson
 from msgspec import Struct
 
 from runtime.http.messages import Request
-from runtime.http.target import joined
 from runtime.phoenix import query
 from runtime.phoenix.check_origin import MAX_DIGITS
 
@@ -40,39 +39,21 @@ class Uri:
     query: str
 
 
-class TransportRequest:
+class TransportRequest(Struct, frozen=True):
     """A request line and its header fields, in latin-1; names are lower case, `path` is raw.
 
     It reads an HTTP request, `raw`, and decodes a field or asks for the peer when that is wanted: of most requests few are.
     """
 
-    __slots__ = ("path", "raw")
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        query: str,
-        headers: Iterable[tuple[str, str]],
-        scheme: str = "http",
-        peer: tuple[str, int] | None = None,
-    ) -> None:
-        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        self.raw = Request(method, path, query, fields, joined(fields, frozenset()))
-        self.raw.forwarded = (peer, scheme)
-        self.path = path
-
-    @classmethod
-    def of(cls, request: Request) -> TransportRequest:
-        """The request of a connection."""
-        self = cls.__new__(cls)
-        self.raw = request
-        self.path = request.path
-        return self
+    raw: Request
 
     @property
     def method(self) -> str:
         return self.raw.method
+
+    @property
+    def path(self) -> str:
+        return self.raw.path
 
     @property
     def query(self) -> str:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
+from msgspec import Struct
+
 from runtime.core import telemetry
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid, Ref
@@ -132,16 +134,13 @@ def _channel_route(pattern: str, target: Any) -> ChannelRoute:
     return ChannelRoute(pattern, head if star else None, ChildTemplate(child))
 
 
-class ChannelEntry:
+class ChannelEntry(Struct, frozen=True, eq=False):
     """A joined channel of a transport. `join_ref` is as sent by the client, or None."""
 
-    __slots__ = ("join_ref", "monitor", "pid", "topic")
-
-    def __init__(self, pid: Pid, monitor: Ref, topic: str, join_ref: Any) -> None:
-        self.pid = pid
-        self.monitor = monitor
-        self.topic = topic
-        self.join_ref = join_ref
+    pid: Pid
+    monitor: Ref
+    topic: str
+    join_ref: Any
 
 
 def same_ref(left: Any, right: Any) -> bool:

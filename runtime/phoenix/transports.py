@@ -54,7 +54,7 @@ class SocketTransports:
     # ---- WebSocket
 
     def _websocket(self, route: Route, path_params: dict[str, str], request: http.Request) -> Any:
-        candidate = handshake.check_websocket(route, path_params, TransportRequest.of(request))
+        candidate = handshake.check_websocket(route, path_params, TransportRequest(request))
         if isinstance(candidate, TransportResponse):
             return response_of(candidate)
         result = handshake.connect(candidate, self.endpoint)
@@ -99,7 +99,7 @@ class SocketTransports:
         async def wait(answer: Awaitable[Any]) -> Any:
             return await while_connected(request, answer)
 
-        asked = TransportRequest.of(request)
+        asked = TransportRequest(request)
         candidate = handshake.check_longpoll(route, path_params, asked)
         try:
             response = await longpoll.handle(

@@ -38,6 +38,7 @@ from runtime.phoenix.request import TransportRequest
 from runtime.phoenix.serializer import V1_SERIALIZER, V2_SERIALIZER, InvalidMessage
 from tests.fuzz import corpus
 from tests.phoenix.client import start_endpoint
+from tests.support.transport_request import transport_request
 
 OPTIONS: Final = HttpOptions(upgradable=lambda request: request.path == "/socket")
 STEPS: Final = (1, 7, 64, 1000)  # how large the reads are that a stream is cut into, by its own bytes
@@ -225,7 +226,7 @@ def _request(data: bytes) -> TransportRequest:
     fields = tuple((name, text) for name, text in zip(names, texts[1:], strict=False) if text)
     more = (("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13"))
     key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-    return TransportRequest("GET", "/socket/websocket", texts[0], (*fields, *more, key), "http", None)
+    return transport_request("GET", "/socket/websocket", texts[0], (*fields, *more, key), "http", None)
 
 
 def open_handshake() -> Target:
@@ -275,7 +276,7 @@ def open_longpoll() -> Target:
         def headers(name: str) -> list[str]:
             return [kind] if name == "content-type" else []
 
-        request = TransportRequest(method, "/socket/longpoll", "", (), "http", None)
+        request = transport_request(method, "/socket/longpoll", "", (), "http", None)
         candidate = Candidate(route, request, {"vsn": "2.0.0", **params}, {})
         answer = await longpoll.handle(endpoint, candidate, method, headers, read_body, wait)
         if answer.status != 200:

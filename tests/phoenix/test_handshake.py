@@ -10,8 +10,9 @@ from runtime.phoenix import query
 from runtime.phoenix.check_origin import OriginPolicy
 from runtime.phoenix.handshake import Candidate, WebSocketUpgrade, check_websocket, upgrade
 from runtime.phoenix.mount import LongPollOptions, Mount, Mounts, WebSocketOptions
-from runtime.phoenix.request import TransportRequest, TransportResponse, connect_info
+from runtime.phoenix.request import TransportResponse, connect_info
 from runtime.phoenix.socket import Socket
+from tests.support.transport_request import transport_request
 
 # ---- requests
 
@@ -148,7 +149,7 @@ def test_connect_info_holds_what_the_mount_names() -> None:
         ("traceparent", "t"),
         ("cookie", "c"),
     )
-    request = TransportRequest("GET", "/p", "q=1", headers, "https", ("10.0.0.1", 99))
+    request = transport_request("GET", "/p", "q=1", headers, "https", ("10.0.0.1", 99))
     info = connect_info(
         request, ("peer_data", "x_headers", "uri", "user_agent", "trace_context_headers", "session")
     )
@@ -162,7 +163,7 @@ def test_connect_info_holds_what_the_mount_names() -> None:
 
 
 def test_a_port_of_thousands_of_digits_is_no_error() -> None:
-    request = TransportRequest("GET", "/", "", (("host", "h.test:" + "9" * 5000),))
+    request = transport_request("GET", "/", "", (("host", "h.test:" + "9" * 5000),))
     assert request.host == "h.test" and request.port == 999_999_999
 
 
@@ -195,7 +196,7 @@ def test_auth_tokens_in_the_subprotocol(encoded: str, token: Any) -> None:
 
     mounts = Mounts([Mount("/socket", UserSocket, auth_token=True)])
     headers = (("sec-websocket-protocol", f"phoenix, base64url.bearer.phx.{encoded}"),)
-    request = TransportRequest("GET", "/socket/websocket", "", headers)
+    request = transport_request("GET", "/socket/websocket", "", headers)
     found = mounts.match(request.path)
     assert found is not None
     result = check_websocket(*found, request)
@@ -225,7 +226,7 @@ def test_a_key_has_sixteen_bytes(key: str | None, accepted: bool) -> None:
         ("sec-websocket-version", "13"),
         *((("sec-websocket-key", key),) if key is not None else ()),
     )
-    request = TransportRequest("GET", "/socket/websocket", "", headers)
+    request = transport_request("GET", "/socket/websocket", "", headers)
     found = Mounts([Mount("/socket", UserSocket)]).match(request.path)
     assert found is not None
     candidate = check_websocket(*found, request)
