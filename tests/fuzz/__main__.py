@@ -39,7 +39,7 @@ class Broken(Exception):
     """A stream that something does not hold for; the cause is chained."""
 
     def __init__(self, name: str, data: bytes, what: str) -> None:
-        super().__init__(f"{name}: {what}: {data[:2000]!r}{' ...' if len(data) > 2000 else ''}")
+        super().__init__(f"{name}: {what}: {data!r}")
         self.data = data
 
 

@@ -70,6 +70,17 @@ def test_deep_json_goes_both_ways(depth: int) -> None:
     assert json_library.encode(value).decode() == text
 
 
+def test_deep_arrays_with_spaces_and_empty_ones() -> None:
+    text = "[[], [ ]," + "[ \n" * 1_200 + "[\t]" + "\r ]" * 1_200 + "]"
+    dense = text.translate({ord(space): None for space in " \t\r\n"})
+    value = json_library.decode(text.encode())
+    assert value[:2] == [[], []]
+    assert json_library.encode(value).decode() == dense
+    for cut in (text[:-1], text + "]", text[: len(text) // 2], text.replace("\t", "\t,")):
+        with pytest.raises(DecodeError):
+            json_library.decode(cut.encode())
+
+
 @pytest.mark.parametrize("opening", ["[", '{"k":', '{"k":1,"k":', "[[],"])
 def test_json_that_is_nested_too_deep_costs_nothing(opening: str) -> None:
     text = ('[null,"1","phoenix","heartbeat",' + opening * 60_000).encode()
