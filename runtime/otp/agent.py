@@ -18,7 +18,8 @@ from typing import Any, Literal
 from runtime.core.bad_argument import check_callable
 from runtime.core.pid import Pid
 from runtime.otp import gen_server
-from runtime.otp.gen import DEFAULT_TIMEOUT, Dest
+from runtime.otp.destination import Dest
+from runtime.otp.gen import DEFAULT_TIMEOUT
 from runtime.otp.gen_server import From, GenServer, Ok, Reply, Stop, start_actor
 from runtime.otp.stop_server import stop as stop_server
 

@@ -22,7 +22,7 @@ from runtime.otp.child_spec import (
     shut_down_all,
     start_child_process,
 )
-from runtime.otp.gen import Dest
+from runtime.otp.destination import Dest
 from runtime.otp.gen_server import GenServer, Reply, StartError, Stop, call
 from runtime.otp.restart import RestartPolicy, TryAgain
 from runtime.otp.spec_errors import spec_error

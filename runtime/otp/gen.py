@@ -1,4 +1,4 @@
-"""OTP's `gen`, the base of all behaviours: calls and replies, names, starting and stopping.
+"""OTP's `gen`, the base of all behaviours: calls and replies, starting and stopping.
 
 Applications use these functions through `gen_server` and `state_machine`. Times are milliseconds.
 """
@@ -26,12 +26,11 @@ from runtime.core.scheduling import TIMEOUT, PendingReply, scheduler
 from runtime.core.signals import DownReply, SystemMessage
 from runtime.core.small_set import SmallSet, without
 from runtime.core.timers import Timer
+from runtime.otp.destination import Dest, lost, not_there, resolve
 from runtime.otp.init_ack import StartError, StartReply, acknowledged_within
 from runtime.otp.unread_answer import UnreadAnswer
 
 R = TypeVar("R", covariant=True)
-
-Dest = Any  # a Pid, a registered name, (name, node), or ("via", registry, key)
 
 DEFAULT_TIMEOUT: Final = 5000  # ms, gen_server:call/2
 CALL: Final = telemetry.Span("gen", "call")
@@ -82,7 +81,7 @@ class Call(PendingReply):
                         while not self.done:
                             yield self
             if self.error is not None:
-                raise self.error
+                raise self._failure(self.error)
         except BaseException as error:
             self.abandon()
             if span is not None:
@@ -187,6 +186,14 @@ class Call(PendingReply):
             self.timer = None
             timer.cancel()
 
+    def _failure(self, error: BaseException) -> BaseException:
+        """What the caller gets: as `gen:call` does, a lost node counts as known to the registry of a name."""
+        site = self._call_site()
+        match error, site.args[0]:
+            case Exit(reason=(("nodedown", _), _)), ("global" | "via", *_):
+                return Exit(("noproc", site))
+        return error
+
     def _call_site(self) -> CallSite:
         site = self.site
         return site if isinstance(site, CallSite) else CallSite("gen_server", "call", site)
@@ -221,62 +228,6 @@ class Cast(Struct, frozen=True, eq=False):
 
     def __repr__(self) -> str:
         return f"Cast({self.request!r})"
-
-
-def resolve(dest: Dest) -> Cell | None:
-    """Resolves a destination: a pid, a registered name, `(name, node)`, `("via", registry, key)` or `("global", name)`.
-
-    None if there is no such process, also for None itself, the result of `whereis` for a free name. Raises Error("badarg") for
-    anything else.
-    """
-    if type(dest) is str:
-        return current_engine().names.get(dest)
-    if isinstance(dest, Pid):
-        return dest.cell
-    if isinstance(dest, tuple):
-        match dest:
-            case ("via", registry, key):
-                return _named_by(registry, key, dest)
-            case ("global", str(name)):
-                node = current_engine().node
-                return None if node is None else node.whereis_global(name)
-            case (str(name), str(node)):
-                return current_engine().destination(name, node)
-    if dest is not None and not isinstance(dest, str):
-        expected = 'a pid, a registered name, (name, node), ("via", registry, key) or ("global", name)'
-        raise bad_argument("dest", expected, dest, tuple)
-    return current_engine().names.get(dest)  # type: ignore[arg-type]
-
-
-def _named_by(registry: Any, key: Any, dest: Dest) -> Cell | None:
-    whereis_name = getattr(registry, "whereis_name", None)
-    pid = whereis_name(key) if callable(whereis_name) else whereis_name
-    if pid is None and whereis_name is not None:
-        return None
-    if not isinstance(pid, Pid):
-        raise bad_argument("dest", "a registry whose whereis_name gives a pid or None", dest, tuple)
-    return pid.cell
-
-
-def not_there(dest: Dest, cell: Cell | None, timeout: float | None) -> Any:
-    """Why a request to `dest`, which resolves to None or to a dead process, fails.
-
-    With timeout 0 the DOWN of a dead process comes too late, as in OTP; a free name is known at once. A node that is not
-    distributed knows no other.
-    """
-    if cell is not None:
-        return "timeout" if timeout is not None and timeout <= 0 else "noproc"
-    match dest:
-        case (name, node) if name != "global" and node != current_engine().node_name:
-            return ("nodedown", node)
-    return "noproc"
-
-
-def lost(target: Any, reason: Any) -> Any:
-    """The reason with which a call to an ended server fails: as in `gen:call`, "noconnection" becomes `{nodedown, Node}`."""
-    if is_atom(reason, "noconnection"):
-        return ("nodedown", (target.engine if isinstance(target, Cell) else target).node_name)
-    return reason
 
 
 @overload
@@ -334,15 +285,17 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
     return pending
 
 
-def whereis(dest: Dest) -> Pid | None:
-    """Elixir's `GenServer.whereis/1`: the pid of a destination (see `call`), None if there is no such process."""
-    cell = resolve(dest)
-    return None if cell is None else cell.pid
-
-
 def cast(dest: Dest, request: Any) -> None:
-    """`gen_server:cast/2`: sends the request without waiting; it is dropped if there is no such process."""
-    cell = resolve(dest)
+    """`gen_server:cast/2`: sends the request without waiting; it is dropped if there is no such process.
+
+    As in OTP it is dropped as well if the registry of a `("via", registry, key)` raises.
+    """
+    try:
+        cell = resolve(dest)
+    except (Exit, Error):
+        if isinstance(dest, tuple) and dest[0] == "via":
+            return
+        raise
     if cell is not None:
         cell.deliver(Cast(request))
 

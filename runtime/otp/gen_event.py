@@ -29,9 +29,10 @@ from runtime.core.process import Cell
 from runtime.core.signals import ExitMessage
 from runtime.otp import gen_server
 from runtime.otp.callback import Raised, run
+from runtime.otp.destination import Dest
 from runtime.otp.erlang import self_
 from runtime.otp.exact_key import same
-from runtime.otp.gen import DEFAULT_TIMEOUT, Dest
+from runtime.otp.gen import DEFAULT_TIMEOUT
 from runtime.otp.gen_server import From, GenServer, NoReply, Reply, start_actor
 from runtime.otp.send_request import RequestId
 

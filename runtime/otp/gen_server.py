@@ -32,6 +32,7 @@ from runtime.core.scheduling import TIMEOUT, current_process
 from runtime.core.signals import ExitMessage, NeverRefused, SystemMessage
 from runtime.otp.callback import NO_REPLY, Ignore, NoReply, Ok, Raised, Reply, Stop, completed, outcome, run
 from runtime.otp.child_spec import SPEC_OPTIONS, ChildSpec, check_options
+from runtime.otp.destination import resolve, whereis
 from runtime.otp.erlang import demonitor
 from runtime.otp.gen import (
     DEFAULT_TIMEOUT,
@@ -42,10 +43,8 @@ from runtime.otp.gen import (
     call,
     cast,
     reply,
-    resolve,
     start_actor,
     stop,
-    whereis,
 )
 from runtime.otp.init_ack import StartError, StartReply
 from runtime.otp.process_dictionary import ancestors_of

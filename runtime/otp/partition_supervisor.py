@@ -19,8 +19,7 @@ from msgspec.structs import replace
 from runtime.core.exits import CallSite, Error, Exit
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
-from runtime.otp import gen_server
-from runtime.otp.gen import Dest
+from runtime.otp.destination import Dest, resolve
 from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags, restart_child, terminate_child
 
 _FLAGS: Final = SupFlags(intensity=3)
@@ -79,16 +78,21 @@ class _Router:
 
     @staticmethod
     def whereis_name(name: tuple[Dest, Any]) -> Pid | None:
-        """The process that serves the key; None if it is not running. Reads the supervisor's state without a message."""
-        cell = gen_server.resolve(name[0])
-        if cell is None or cell.execution.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
-            return None
-        child = cell.actor.strategy.find(partition_of(name[1], cell.actor.partitions))
+        """The process that serves the key; None if it is not running. Reads the supervisor's state without a message.
+
+        Raises as `partitions` if the supervisor does not run.
+        """
+        sup, key = name
+        actor = _running(sup)
+        child = actor.strategy.find(partition_of(key, actor.partitions))
         return child.pid if child is not None and isinstance(child.pid, Pid) else None
 
 
 def via(sup: Dest, key: Any) -> tuple[str, Any, Any]:
-    """`{:via, PartitionSupervisor, {sup, key}}`: a destination for call, cast and stop."""
+    """`{:via, PartitionSupervisor, {sup, key}}`: a destination for call, cast and stop.
+
+    If the supervisor does not run, whatever resolves it raises as `partitions` does, but for cast, which is silent.
+    """
     return ("via", _Router, (sup, key))
 
 
@@ -96,12 +100,9 @@ async def resize(sup: Dest, partitions: int) -> int:
     """`PartitionSupervisor.resize!/2` (Elixir 1.18): sets the number of partitions and returns the former number.
 
     It can be at most the number at the start; surplus partitions are stopped, and restarted when the number grows again.
-    Raises ValueError for any other number, Exit("noproc") if the supervisor does not run.
+    Raises ValueError for any other number, and as `partitions` if the supervisor does not run.
     """
-    cell = gen_server.resolve(sup)
-    if cell is None or cell.execution.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
-        raise Exit("noproc")
-    actor = cell.actor
+    actor = _running(sup)
     if (
         not isinstance(partitions, int)
         or isinstance(partitions, bool)
@@ -121,7 +122,11 @@ async def resize(sup: Dest, partitions: int) -> int:
 
 def partitions(sup: Dest) -> int:
     """`PartitionSupervisor.partitions/1`. Raises Exit(("noproc", CallSite)) if it does not run."""
-    cell = gen_server.resolve(sup)
+    return _running(sup).partitions
+
+
+def _running(sup: Dest) -> PartitionSupervisor:
+    cell = resolve(sup)
     if cell is None or cell.execution.mode == DEAD or not isinstance(cell.actor, PartitionSupervisor):
         raise Exit(("noproc", CallSite("PartitionSupervisor", "partitions", (sup,))))
-    return cell.actor.partitions
+    return cell.actor

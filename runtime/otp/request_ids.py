@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.core.scheduling import PendingReply
-from runtime.otp.gen import Dest
+from runtime.otp.destination import Dest
 from runtime.otp.send_request import RequestId, abandon, first_answered, response, send_request
 
 

@@ -12,7 +12,8 @@ from typing import Any, TypeVar, overload
 from runtime.core.durations import check_timeout
 from runtime.core.engine import current_engine
 from runtime.core.scheduling import TIMEOUT, PendingReply, scheduler
-from runtime.otp.gen import Call, CallRequest, Dest, call, resolve
+from runtime.otp.destination import Dest, resolve
+from runtime.otp.gen import Call, CallRequest, call
 from runtime.otp.unread_answer import UnreadAnswer, failure
 
 R = TypeVar("R", covariant=True)

@@ -35,8 +35,9 @@ from runtime.core.scheduling import current_process
 from runtime.core.signals import ExitMessage, SystemMessage
 from runtime.otp import gen_server
 from runtime.otp.callback import Ignore, Raised, Stop, completed, own, run
+from runtime.otp.destination import Dest
 from runtime.otp.exact_key import exact, same
-from runtime.otp.gen import CallRequest, Cast, Dest, Failed
+from runtime.otp.gen import CallRequest, Cast, Failed
 from runtime.otp.gen_server import Call, From, GenServer, cast, stop
 from runtime.otp.init_ack import StartError, StartReply
 from runtime.otp.loop_state import Expired, LoopState

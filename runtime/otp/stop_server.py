@@ -6,7 +6,7 @@ from typing import Any
 
 from runtime.core.exits import CallSite, Exit
 from runtime.otp import gen
-from runtime.otp.gen import Dest
+from runtime.otp.destination import Dest
 
 
 async def stop(server: Dest, reason: Any = "normal", timeout: float | None = None) -> None:

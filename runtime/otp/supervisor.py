@@ -19,8 +19,8 @@ from runtime.core.exits import Error
 from runtime.core.pid import Pid
 from runtime.core.signals import ExitMessage
 from runtime.otp.child_spec import Child, ChildSpec, SupFlags, check_childspec, check_flags, complete
+from runtime.otp.destination import Dest
 from runtime.otp.exact_key import ExactDict
-from runtime.otp.gen import Dest
 from runtime.otp.gen_server import GenServer, Ignore, Ok, Reply, StartError, Stop, call
 from runtime.otp.restart import RestartPolicy, TryAgain
 from runtime.otp.simple_one_for_one import SimpleOneForOne

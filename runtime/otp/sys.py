@@ -23,7 +23,8 @@ from runtime.core.reports import ancestors, module_of, text
 from runtime.core.scheduling import scheduler
 from runtime.core.signals import SystemMessage
 from runtime.otp.debug import DebugFunction, Sink, Statistics, TraceEvent, debug_of, own_debug
-from runtime.otp.gen import Dest, Failed, not_there, resolve
+from runtime.otp.destination import Dest, not_there, resolve
+from runtime.otp.gen import Failed
 from runtime.otp.gen_server import DEFAULT_TIMEOUT, Call, GenServer, stop
 from runtime.otp.proc_lib import SpecialProcess
 

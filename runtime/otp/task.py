@@ -25,8 +25,8 @@ from runtime.core.process import Cell
 from runtime.core.scheduling import scheduler
 from runtime.core.signals import Monitor
 from runtime.otp import erlang
+from runtime.otp.destination import lost
 from runtime.otp.erlang import TIMEOUT, Down
-from runtime.otp.gen import lost
 from runtime.otp.process_dictionary import ancestors_of, dictionary_of
 
 DEFAULT_TIMEOUT: Final = 5000  # ms

@@ -20,8 +20,8 @@ from runtime.core.scheduling import scheduler
 from runtime.core.signals import Down
 from runtime.otp import dynamic_supervisor, erlang
 from runtime.otp.async_stream import StreamOptions, stream
+from runtime.otp.destination import Dest
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
-from runtime.otp.gen import Dest
 from runtime.otp.supervisor import ChildSpec
 from runtime.otp.task import (
     DEFAULT_TIMEOUT,

@@ -32,7 +32,7 @@ from runtime.core.exits import Exit
 from runtime.core.modes import DEAD
 from runtime.core.pid import Pid
 from runtime.otp import erlang, gen_server
-from runtime.otp.gen import Dest, resolve
+from runtime.otp.destination import Dest, resolve
 from runtime.otp.gen_server import GenServer, start_actor
 from runtime.testing import sequence_chart
 from runtime.testing.deterministic_engine import DeterministicEngine

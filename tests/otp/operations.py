@@ -169,7 +169,7 @@ class Operations:
             term = self.names.encode(message)
             if wanted is not None:
                 return json.dumps(term) == wanted
-            return tag is None or term == tag or (isinstance(term, dict) and term.get("t", [None])[0] == tag)
+            return tag is None or term == tag or (isinstance(term, dict) and term.get("t", [])[:1] == [tag])
 
         message = await erlang.receive(match, milliseconds(op.get("after", "infinity")))
         return "$timeout" if message is TIMEOUT else message

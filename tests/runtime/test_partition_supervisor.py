@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runtime import gen_server, partition_supervisor, supervisor
-from runtime.core.exits import Exit
+from runtime.core.exits import CallSite, Exit
 from runtime.otp import erlang
 from runtime.otp.gen_server import GenServer, Reply, StartError, call
 from runtime.otp.partition_supervisor import PartitionSupervisor, partition_of, partitions, via
@@ -58,8 +58,20 @@ def test_no_supervisor_no_partition(play: Any) -> None:
         with pytest.raises(Exit) as nobody:
             await call(via("keepers", 1), "who")
         assert nobody.value.reason[0] == "noproc"
+        # All as in Elixir 1.14: only cast is silent.
+        for ask in (
+            lambda: gen_server.whereis(via("keepers", 1)),
+            lambda: partitions("keepers"),
+        ):
+            with pytest.raises(Exit) as nobody:
+                ask()
+            assert nobody.value.reason == (
+                "noproc",
+                CallSite("PartitionSupervisor", "partitions", ("keepers",)),
+            )
         with pytest.raises(Exit):
-            partitions("keepers")
+            await gen_server.stop(via("keepers", 1))
+        gen_server.cast(via("keepers", 1), "hello")
         with pytest.raises(StartError) as refused:
             await PartitionSupervisor.start_link(SPEC, 0)
         assert refused.value.reason[0] == ("invalid_partitions", 0)
