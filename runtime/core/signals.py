@@ -172,6 +172,24 @@ class UnhandledSignals:
             monitor.owner.drop(monitor)
         self.exits.clear()
 
+    def looked_at(self, owner: Cell) -> None:
+        """The owner looks at itself: a DOWN of a free name is handled if it is received, or other mail has come after it."""
+        mailbox = owner.execution.mailbox or ()
+        latest = mailbox[-1] if mailbox else None
+        by_name = {monitor for monitor in self.notified if monitor.target is None}
+        if isinstance(latest, Down) and latest.ref in by_name:
+            by_name -= {message.ref for message in mailbox if isinstance(message, Down)}
+        self._handled(by_name)
+
+    def asked(self) -> None:
+        """The owner has asked whether a process lives, which is a signal and its answer."""
+        self._handled({monitor for monitor in self.notified if monitor.target is None})
+
+    def _handled(self, monitors: set[Monitor]) -> None:
+        self.notified = [monitor for monitor in self.notified if monitor not in monitors]
+        for monitor in monitors:
+            monitor.owner.drop(monitor)
+
     def tell_of(self, pid: Pid) -> bool:
         """True if one of them is of the end of this process."""
         return any(one.pid is pid for one in (*self.fatal, *self.exits)) or any(

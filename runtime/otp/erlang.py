@@ -120,10 +120,11 @@ def is_process_alive(pid: Pid) -> bool:
     """`erlang:is_process_alive/1`. Raises Error("badarg") for a process of another node."""
     alive = _local(pid).execution.mode != DEAD
     caller = scheduler.current
-    if not alive and caller is not None:
-        unhandled = caller.unhandled_signals()
-        if unhandled is not None and unhandled.tell_of(pid):
+    if caller is not None and (unhandled := caller.unhandled_signals()) is not None:
+        if not alive and unhandled.tell_of(pid):
             caller.handle_signals()
+        elif pid is not caller:
+            unhandled.asked()
     return alive
 
 

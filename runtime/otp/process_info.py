@@ -36,6 +36,8 @@ def process_info(pid: Pid, items: str | list[str] | None = None) -> Any:
     caller = scheduler.current
     if caller is not None and caller is not pid:
         caller.handle_signals()
+    elif caller is not None and (unhandled := caller.unhandled_signals()) is not None:
+        unhandled.looked_at(caller)
     found = _process_info(pid)
     if items is None:
         return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any, ClassVar
 
 from .reasons import REASONS, worker_init
 from .terms import Json
@@ -40,11 +41,13 @@ OPS_BY_TOPIC: dict[str, tuple[str, ...]] = {
 class Grammar:
     """Plain processes, workers and trees, and a few topics of what is done to them."""
 
+    TOPICS: ClassVar[dict[str, tuple[str, ...]]] = OPS_BY_TOPIC
+
     def __init__(self, random: Random) -> None:
         self.random = random
         self.timed = random.random() < 0.3
         self.reasons = random.sample(REASONS, 3)
-        self.topics = random.sample(sorted(OPS_BY_TOPIC), 3)
+        self.topics = random.sample(sorted(self.TOPICS), 3)
         self.names = list(NAMES[: random.randint(1, len(NAMES))])
         self.workers = list(WORKERS[: random.randint(1, 3)])
         self.sups = list(SUPS[: random.randint(0, 2)])
@@ -234,7 +237,7 @@ class Grammar:
 
     def op(self, depth: int) -> Json:
         """One op of the scenario's topics; with depth 0 none that carries ops in turn."""
-        name = self.random.choice([name for topic in self.topics for name in OPS_BY_TOPIC[topic]])
+        name = self.random.choice([name for topic in self.topics for name in self.TOPICS[topic]])
         if depth == 0 and name in ("start_tree", "start_child", "start_worker", "spawn", "return", "mode"):
             name = "links_of"
         return self.OPS[name](self, name, depth)
@@ -333,7 +336,7 @@ class Grammar:
         child = self.child() if self.chance(0.8) else {"id": random.choice(self.children or ["none"])}
         return op | {"child": child}
 
-    OPS: dict[str, Callable[[Grammar, str, int], Json]] = {
+    OPS: ClassVar[dict[str, Callable[[Any, str, int], Json]]] = {
         **dict.fromkeys(("link", "unlink", "links_of", "monitors_of", "mailbox_of", "is_alive"), _to),
         **dict.fromkeys(("demonitor", "cancel_timer", "read_timer"), _ref),
         **dict.fromkeys(("start_worker", "start_tree", "spawn"), _start),

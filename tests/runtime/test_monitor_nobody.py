@@ -223,3 +223,30 @@ def test_who_traps_no_more_dies_of_the_exit_it_has_not_heard(play: Callable[...,
             assert await erlang.receive() == Down(ref, pid, reason)
 
     play(body)
+
+
+@pytest.mark.parametrize(
+    ("handles", "is_listed"),
+    [
+        (lambda: None, True),
+        (lambda: erlang.whereis("nobody"), True),
+        (lambda: erlang.receive(timeout=0), False),
+        (lambda: erlang.is_process_alive(erlang.spawn(end)), False),
+        (lambda: erlang.send(erlang.self_(), "later"), False),
+    ],
+    ids=["nothing", "whereis", "receive", "is_process_alive", "send to itself"],
+)
+def test_a_monitor_of_a_free_name_is_listed_until_its_signal_is_handled(
+    play: Any, handles: Callable[[], Any], is_listed: bool
+) -> None:
+    async def body() -> None:
+        erlang.monitor("nobody")
+        done = handles()
+        if isawaitable(done):
+            await done
+        assert erlang.process_info(erlang.self_(), "monitors") == (
+            "monitors",
+            ["nobody"] if is_listed else [],
+        )
+
+    play(body)
