@@ -27,6 +27,7 @@ from runtime.core.signals import DownReply, SystemMessage
 from runtime.core.small_set import SmallSet, without
 from runtime.core.timers import Timer
 from runtime.otp.destination import Dest, lost, not_there, resolve
+from runtime.otp.erlang import yield_
 from runtime.otp.init_ack import StartError, StartReply, acknowledged_within
 from runtime.otp.unread_answer import UnreadAnswer
 
@@ -165,7 +166,9 @@ class Call(PendingReply):
         """The server has ended before it replied."""
         if not self.done:
             self.settle()
-            self.resolve(None, Exit((lost(self.target, reason), self._call_site())))
+            if self.alias or not isinstance(self.target, Cell):
+                reason = lost(self.target, reason)  # `gen:call` does not of a local server that it calls without timeout
+            self.resolve(None, Exit((reason, self._call_site())))
 
     def expire(self) -> None:
         """The call has timed out."""
@@ -356,6 +359,7 @@ async def stop(dest: Dest, reason: Any = "normal", timeout: float | None = None)
     cell.deliver(request)
     if timeout is not None and timeout <= 0:
         down.abandon()
+        await yield_()  # in OTP a process of its own asks, and the caller waits for the end of that
         raise Exit("timeout")
     timer = None if timeout is None else cell.engine.call_later(timeout / 1000, down.resolve, TIMEOUT)
     try:

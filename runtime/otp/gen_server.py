@@ -206,6 +206,8 @@ class GenServer(Process):
             case None | Ok() if result is None or _is_timeout(result.timeout):
                 if started is not None:
                     started.resolve(cell)
+                    if started.error is not None:
+                        started.too_late(("ok", cell))
                 if result is None:
                     return None
                 return self._options(result)
@@ -228,6 +230,8 @@ class GenServer(Process):
             cell.engine.unregister(name)
         if started is not None:
             started.resolve(None, error)
+            if started.error is not error:
+                started.too_late("ignore" if error is None else ("error", error.reason))
         cell.terminate(reason)
 
     def _handle(self, message: Any) -> Coroutine[Any, Any, Any] | None:

@@ -53,6 +53,11 @@ class StartReply(PendingReply):
         self.resolve(None, StartError(reason))
         return True
 
+    def too_late(self, result: Any) -> None:
+        """The process acknowledges its start after `take_exit`: in OTP that is a message to the starter."""
+        if self.starter is not None:
+            self.starter.deliver(("ack", self.target, result))
+
     def fire(self, pid: Pid | None, reason: Any) -> None:
         if self.done:
             return

@@ -110,6 +110,8 @@ class StateMachine(GenServer):
                 self._machine = LoopState(result.state)
                 if started is not None:
                     started.resolve(self._myRef)
+                    if started.error is not None:
+                        started.too_late(("ok", self._myRef))
                 return self._loop(None, result)
             case Raised(reason=(error, Stack() as stack)):
                 # In gen_statem the starter does not get the stack, but links and the report do.

@@ -79,7 +79,7 @@ class Machine(StateMachine):
                 kind = "call"
             case ("timeout", name):
                 kind = ["timeout", name]
-        if not isinstance(content, Act):
+        if not isinstance(content, Act) or isinstance(content.action, list):  # the latter is for a worker
             self.log("event", kind, content, state)
             return None
         action: Any = content.action

@@ -26,18 +26,7 @@ class Machines:
     def scenario(self) -> list[Json]:
         """Start it, send it events by turns, let time pass now and then."""
         random = self.random
-        machine = {
-            "id": "m",
-            "mode": random.choice(("state_functions", "handle_event_function")),
-            "enter": random.random() < 0.5,
-            "trap_exit": random.random() < 0.3,
-            "init": [random.choice(STATES), self.actions(2, entering=True, call=False)],
-            "enters": {
-                state: [self.result(1, True, False) for _ in range(2)]
-                for state in STATES
-                if random.random() < 0.4
-            },
-        }
+        machine = self.machine("m")
         steps: list[Json] = [
             {"by": "driver", "do": [{"op": "spawn", "id": who} for who in ("p", "q", "r")]},
             {
@@ -51,6 +40,22 @@ class Machines:
             steps.append(self.step(callers))
         steps.append({"by": "driver", "do": [{"op": "is_alive", "to": "m"}], "settle_ms": SETTLE_MS})
         return steps
+
+    def machine(self, id: str) -> Json:
+        """What a machine is started with."""
+        random = self.random
+        return {
+            "id": id,
+            "mode": random.choice(("state_functions", "handle_event_function")),
+            "enter": random.random() < 0.5,
+            "trap_exit": random.random() < 0.3,
+            "init": [random.choice(STATES), self.actions(2, entering=True, call=False)],
+            "enters": {
+                state: [self.result(1, True, False) for _ in range(2)]
+                for state in STATES
+                if random.random() < 0.4
+            },
+        }
 
     def step(self, callers: list[str]) -> Json:
         """One or several events, as the machine would find them in its mailbox."""

@@ -10,6 +10,7 @@ from random import Random
 from typing import Protocol
 
 from .random_chains import Chains
+from .random_grammar import Grammar
 from .random_managers import Managers
 from .random_mixed import Mixed
 from .random_processes import Plain
@@ -33,6 +34,7 @@ MADE: dict[str, Callable[[Random], Scenarios]] = {
     "starts": Starts,
     "chains": Chains,
     "mixed": Mixed,
+    "grammar": Grammar,
 }
 
 

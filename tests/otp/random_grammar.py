@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, ClassVar
 
+from .machine_scenarios import Machines
 from .reasons import REASONS, worker_init
 from .terms import Json
 
@@ -35,7 +36,11 @@ OPS_BY_TOPIC: dict[str, tuple[str, ...]] = {
     "orders": ("start_child", "terminate_child", "restart_child", "delete_child"),
     "questions": ("which_children", "count_children", "get_childspec", "is_alive", "links_of"),
     "system": ("suspend", "resume", "sys_status", "statistics", "sys_terminate", "call"),
+    "machines": ("start_machine", "event", "event", "event", "event", "event", "suspend", "resume"),
 }
+STARTS = frozenset(
+    ("start_tree", "start_machine", "event", "start_child", "start_worker", "spawn", "return", "mode")
+)
 
 
 class Grammar:
@@ -51,6 +56,8 @@ class Grammar:
         self.names = list(NAMES[: random.randint(1, len(NAMES))])
         self.workers = list(WORKERS[: random.randint(1, 3)])
         self.sups = list(SUPS[: random.randint(0, 2)])
+        self.machines: list[str] = []
+        self.events = Machines(random)
         self.children: list[str] = []
         self.refs: list[str] = []
         self.count = 0
@@ -102,12 +109,18 @@ class Grammar:
 
     def who(self) -> str:
         """Anybody's id."""
-        return self.random.choice(("self", "driver", *PLAIN, *self.workers, *self.sups, *self.children))
+        return self.random.choice(
+            ("self", "driver", *PLAIN, *self.workers, *self.sups, *self.children, *self.machines)
+        )
 
     def server(self) -> Json:
         """A server by id or by name."""
         id = self.random.choice((*self.workers, *self.workers, *self.sups, *self.children))
         return {"name": id} if self.chance(0.25) else id
+
+    def behaviour(self) -> Json:
+        """A server or a state machine."""
+        return self.random.choice(self.machines) if self.machines and self.chance(0.5) else self.server()
 
     def dest(self) -> Json:
         return {"name": self.random.choice(self.names)} if self.chance(0.2) else self.who()
@@ -238,7 +251,16 @@ class Grammar:
     def op(self, depth: int) -> Json:
         """One op of the scenario's topics; with depth 0 none that carries ops in turn."""
         name = self.random.choice([name for topic in self.topics for name in self.TOPICS[topic]])
-        if depth == 0 and name in ("start_tree", "start_child", "start_worker", "spawn", "return", "mode"):
+        if depth == 0 and name in (
+            "start_tree",
+            "start_machine",
+            "event",
+            "start_child",
+            "start_worker",
+            "spawn",
+            "return",
+            "mode",
+        ):
             name = "links_of"
         return self.OPS[name](self, name, depth)
 
@@ -297,20 +319,44 @@ class Grammar:
         return op | {"timeout": self.limit()} if name == "call" else op
 
     def _stop(self, name: str, depth: int) -> Json:
-        return {"op": name, "to": self.server(), "reason": self.reason(), "timeout": self.limit()}
+        return {"op": name, "to": self.behaviour(), "reason": self.reason(), "timeout": self.limit()}
 
     def _system(self, name: str, depth: int) -> Json:
-        op: Json = {"op": name, "to": self.server()}
+        op: Json = {"op": name, "to": self.behaviour()}
         if name == "sys_terminate":
             op["reason"] = self.reason()
         if name == "statistics":
             op["flag"] = self.random.choice(("true", "get", "false"))
         return op
 
-    def sup(self) -> Json:
-        """A supervisor, or a worker taken for one."""
-        id = self.random.choice((*self.sups, *self.sups, *self.sups, *self.workers))
-        return {"name": id} if self.chance(0.2) else id
+    def _start_machine(self, name: str, depth: int) -> Json:
+        self.machines.append(self.new("k"))
+        return {"op": name, "machine": self._near(self.events.machine(self.machines[-1]))}
+
+    def _event(self, name: str, depth: int) -> Json:
+        """An event of a state machine, which says what its handlings do."""
+        if not self.machines:
+            return self._start_machine("start_machine", depth)
+        kind = self.random.choice(("call", "cast", "cast", "info"))
+        op: Json = {
+            "op": kind,
+            "to": self.random.choice(self.machines),
+            "act": self._near(self.events.content(0, kind == "call")),
+        }
+        return op | {"timeout": self.limit()} if kind == "call" else op
+
+    def _near(self, value: Json) -> Json:
+        """With timeouts that fire at once or not at all, unless the scenario has time."""
+        match value:
+            case ["timeout" | "state_timeout" as kind, int() as ms, content] if ms and not self.timed:
+                return [kind, 60000, self._near(content)]
+            case ["named", name, int() as ms, content] if ms and not self.timed:
+                return ["named", name, 60000, self._near(content)]
+            case list():
+                return [self._near(item) for item in value]
+            case dict():
+                return {key: self._near(item) for key, item in value.items()}
+        return value
 
     def _ask(self, name: str, depth: int) -> Json:
         op: Json = {"op": name, "sup": self.random.choice(self.sups or ["nobody"])}
@@ -344,6 +390,7 @@ class Grammar:
         **dict.fromkeys(("send_after", "start_timer"), _timer),
         **dict.fromkeys(("call", "cast", "info"), _request),
         **dict.fromkeys(("suspend", "resume", "sys_status", "statistics", "sys_terminate"), _system),
+        "start_machine": _start_machine, "event": _event,
         **dict.fromkeys(("which_children", "count_children", "get_childspec"), _ask),
         **dict.fromkeys(("start_child", "terminate_child", "restart_child", "delete_child"), _order),
         "monitor": _watch, "exit": _exit, "exit_self": _exit_self, "send": _send, "receive": _receive, "gen_stop": _stop,

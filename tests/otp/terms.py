@@ -95,6 +95,8 @@ class Names:
                 return ExitMessage(pid, reason)
             case ("DOWN", Ref() as ref, "process", pid, reason):
                 return Down(ref, pid, reason)
+            case ("$gen_cast", request):
+                return Cast(request)
             case message:
                 return message
 

@@ -11,7 +11,7 @@ from tests.otp.terms import Json
 
 RESOLVERS = ("random_exit_name", "random_notify_name", "notify_all_name", "none")
 NODE_TOPICS: dict[str, tuple[str, ...]] = {
-    **{topic: ops for topic, ops in OPS_BY_TOPIC.items() if topic != "system"},
+    **{topic: ops for topic, ops in OPS_BY_TOPIC.items() if topic not in ("system", "machines")},
     "connections": ("nodes", "connect", "ping", "disconnect", "monitor_node", "monitor_nodes", "node_of"),
     "remote": ("rpc", "erpc", "rpc_cast", "erpc_cast", "rpc_multicall", "erpc_multicall", "erpc_send", "erpc_receive",
                "erpc_wait"),
