@@ -167,7 +167,9 @@ class Call(PendingReply):
         if not self.done:
             self.settle()
             if self.alias or not isinstance(self.target, Cell):
-                reason = lost(self.target, reason)  # `gen:call` does not of a local server that it calls without timeout
+                reason = lost(
+                    self.target, reason
+                )  # `gen:call` does not of a local server that it calls without timeout
             self.resolve(None, Exit((reason, self._call_site())))
 
     def expire(self) -> None:
