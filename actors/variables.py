@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 LAST_PORT: Final = 65535
+BROADCAST: Final = "255.255.255.255"
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _ORIGIN: Final = re.compile(r"(https?)://((?:\*\.)?[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?")
@@ -115,11 +116,14 @@ def networks(value: str) -> tuple[str, ...]:
 def host(value: str) -> str:
     """A name or an address to listen on."""
     try:
-        return str(ip_address(value))
+        address = ip_address(value)
     except ValueError:
         if _NAME.fullmatch(value) is None or value.replace(".", "").isdecimal():
             raise ValueError("expected an address or a name, without brackets and port") from None
-    return value
+        return value
+    if address.is_multicast or value == BROADCAST:
+        raise ValueError("expected an address of this machine; nobody can connect to one of a group")
+    return str(address)
 
 
 def url(*schemes: str) -> Callable[[str], str]:

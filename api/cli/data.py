@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -38,6 +39,8 @@ def psql(settings: Settings, options: Any) -> int:
 
     async def run() -> int:
         async with database_url(settings) as url:
+            # Ctrl-C is for psql, which cancels the statement: it must not stop a database that was started for this.
+            signal.signal(signal.SIGINT, lambda *_: None)
             return await asyncio.to_thread(_run_psql, url, options.sql)
 
     return asyncio.run(run())

@@ -2,12 +2,14 @@
 
 The parent runs a tree of its own (actors/cluster/servers.toml): the embedded PostgreSQL and NATS unless others are configured,
 and the servers. It accepts no connections. Ctrl-C or SIGTERM stops the servers, then NATS, then PostgreSQL; SIGHUP replaces the
-servers one by one. DATA_DIR/servers.json has the parent's process id and the state of the latest upgrade.
+servers one by one. DATA_DIR/servers.json has the parent's process id and the state of the latest upgrade. The parent keeps
+DATA_DIR/servers.lock locked: without that, the process of that id may be another program by now.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -35,6 +37,7 @@ TREE = Path(cluster.__file__).with_name("servers.toml")
 POLL_SECONDS = 0.05
 STOP_MS = 60_000
 STATE = "servers.json"
+LOCK = "servers.lock"
 
 
 def run(settings: Settings, tree_file: Path | None) -> int:
@@ -51,6 +54,12 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
         check_port(settings.host, settings.port)
     except EndpointError as error:
         return complain(error)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    lock = _lock(settings)
+    if lock is None:
+        return complain(
+            f"DATA_DIR: another `bitnexus serve --nodes` runs with {settings.data_dir}; stop it, or set another DATA_DIR"
+        )
     stop = Signals()
     engine = AsyncioEngine().start()
     upgrades = Upgrades(settings)
@@ -73,6 +82,7 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
         upgrades.close()
         stop.restore()
         await engine.stop()
+        os.close(lock)
 
 
 async def _until_all_serve(count: int, root: Pid) -> str | None:
@@ -102,7 +112,6 @@ class Upgrades:
 
     def watch(self) -> None:
         """Starts handling SIGHUP."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         self._write_state("ready")
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.request)
 
@@ -148,12 +157,26 @@ def upgrade(settings: Settings) -> int:
 
 
 def _state(settings: Settings) -> dict[str, Any]:
-    file = settings.data_dir / STATE
     try:
-        state = json.loads(file.read_text())
-        os.kill(state["pid"], 0)
-    except (OSError, ValueError, KeyError):
+        state = json.loads((settings.data_dir / STATE).read_text())
+        lock = _lock(settings)
+    except (OSError, ValueError):
+        lock = state = None
+    if lock is not None:
+        os.close(lock)
+    if lock is not None or state is None:
         raise CommandError(
             f"no `bitnexus serve --nodes` runs with DATA_DIR {settings.data_dir}: nothing to upgrade"
-        ) from None
+        )
     return state
+
+
+def _lock(settings: Settings) -> int | None:
+    """Locks DATA_DIR for this parent until the descriptor is closed; None if another parent has it locked."""
+    descriptor = os.open(settings.data_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from api.cli.main import main
 from api.security.tokens import Keyring
 from tests.operators.test_cli import bitnexus, one_line
 from tests.support.server import PASSWORD as SIGN_IN
-from tests.support.server import ROOT, Server
+from tests.support.server import PATIENCE, ROOT, Server, environment, wait_until
 
 PASSWORD = "p@ss/w:d?%40"
 
@@ -92,6 +94,24 @@ def test_a_full_disk_under_the_output() -> None:
             cwd=ROOT,
         )
     assert done.returncode == 1 and done.stderr == "bitnexus: [Errno 28] No space left on device\n"
+
+
+def test_ctrl_c_in_psql_is_for_psql(server: Server) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "api.cli", "psql", "-c", "SELECT pg_sleep(600)"],
+        cwd=ROOT,
+        env=environment(DATABASE_URL=server.database),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as psql:
+        query = (
+            "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'"
+        )
+        wait_until(lambda: server.fetchval(query) == 1)
+        os.killpg(psql.pid, signal.SIGINT)
+        assert "canceling statement due to user request" in psql.communicate(timeout=PATIENCE)[1]
+        assert psql.returncode == 1
 
 
 def test_the_version() -> None:

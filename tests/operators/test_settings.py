@@ -49,7 +49,11 @@ def test_settings_are_read_and_shown_with_secrets_masked() -> None:
         ("DATABASE_URL", "mysql://x"),
         ("DATABASE_URL", "postgresql://h:port/x"),
         *(("PORT", text) for text in ("\u0663", "+5", "1_000", "0x10", "1e3", "5.0", "9" * 5000)),
-        *(("HOST", text) for text in ("[::1]", "127.0.0.1:80", "http://x", "a b", "*", "256.1.1.1")),
+        *(
+            ("HOST", text)
+            for text in ("[::1]", "127.0.0.1:80", "http://x", "a b", "*", "256.1.1.1", "224.0.0.1", "ff02::1")
+        ),
+        ("HOST", "255.255.255.255"),
         ("CORS_ORIGINS", "example.com"),
         *(
             ("CORS_ORIGINS", f"https://{text}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import signal
 import subprocess
@@ -162,14 +163,33 @@ def test_a_mistake_is_one_line(
     assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
-def test_an_upgrade_without_servers_says_so(tmp_path: Path) -> None:
-    (tmp_path / "servers.json").write_text(json.dumps({"pid": 1 << 22, "upgrade": 0, "state": "ready"}))
-    done = subprocess.run(
-        [sys.executable, "-m", "api.cli", "upgrade"],
-        cwd=ROOT,
-        env=environment(DATA_DIR=str(tmp_path)),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 1 and "nothing to upgrade" in done.stderr
+def test_an_upgrade_without_servers_signals_nobody(tmp_path: Path) -> None:
+    """A parent that was killed leaves its id behind, which another program may have by now."""
+    with subprocess.Popen(["sleep", "600"]) as stranger:
+        state = {"pid": stranger.pid, "upgrade": 0, "state": "ready"}
+        (tmp_path / "servers.json").write_text(json.dumps(state))
+        done = subprocess.run(
+            [sys.executable, "-m", "api.cli", "upgrade"],
+            cwd=ROOT,
+            env=environment(DATA_DIR=str(tmp_path)),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 1 and "nothing to upgrade" in done.stderr
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_a_second_parent_on_one_data_dir_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "servers.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = subprocess.run(
+            [sys.executable, "-m", "api.cli", "serve", "--nodes", "2"],
+            cwd=ROOT,
+            env=environment(DATA_DIR=str(tmp_path)),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+    assert done.returncode == 1 and done.stderr.startswith("bitnexus: DATA_DIR: another")
