@@ -12,15 +12,30 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 SCHEMES: Final = ("postgresql", "postgres")
 WRITABLE: Final = ("read-write", "primary")
+# Limits of libpq's on the connection, which asyncpg takes for settings of the server; actors.storage.connecting has its own.
+LIMITS: Final = frozenset(
+    (
+        "connect_timeout",
+        "tcp_user_timeout",
+        "keepalives",
+        "keepalives_idle",
+        "keepalives_interval",
+        "keepalives_count",
+    )
+)
 
 
 def each_host(url: str) -> list[str]:
-    """A URL for each host, in order. Raises ValueError if the number of ports does not match that of hosts."""
+    """A URL for each host, in order, without `LIMITS`. Raises ValueError if the number of ports does not match that of hosts."""
     parts = urlsplit(url)
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    query = [pair for pair in given if pair[0] not in LIMITS]
+    if len(query) < len(given):
+        parts = parts._replace(query=urlencode(query, quote_via=quote))
+        url = _with(parts, parts.netloc, parts.query)
     user, at, authority = parts.netloc.rpartition("@")
     if "," in authority:
         return [_with(parts, f"{user}{at}{host}", parts.query) for host in authority.split(",")]
-    query = parse_qsl(parts.query, keep_blank_values=True)
     hosts = dict(query).get("host", "").split(",")
     if len(hosts) == 1:
         return [url]
@@ -59,6 +74,10 @@ def check(url: str) -> str:
         raise ValueError("expected a URL that starts with postgresql:// or postgres://")
     if len(hosts) > 1 and not all(host.hostname or "host=" in host.query for host in hosts):
         raise ValueError("one of several hosts is empty")
+    if dict(parse_qsl(parts.query)).get("channel_binding") == "require":
+        raise ValueError(
+            "channel_binding=require: not supported; leave it out, and verify the server by sslmode=verify-full"
+        )
     wanted = session_attributes(url)
     if wanted not in (None, *WRITABLE) and (wanted != "any" or len(hosts) > 1):
         raise ValueError(f"target_session_attrs={wanted}: expected read-write or primary, BitNexus writes")

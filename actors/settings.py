@@ -330,8 +330,8 @@ def _make_development_key(path: Path) -> None:
         fcntl.flock(folder, fcntl.LOCK_EX)  # servers that start together must sign with the same key
         if path.exists():
             return
-        staging = path.with_name(f".{path.name}.{os.getpid()}")
-        staging.unlink(missing_ok=True)
+        staging = path.with_name(f".{path.name}")
+        staging.unlink(missing_ok=True)  # of a process that was killed, or found the disk full
         with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(48) + "\n")
             file.flush()

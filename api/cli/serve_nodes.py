@@ -54,8 +54,11 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
         check_port(settings.host, settings.port)
     except EndpointError as error:
         return complain(error)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    lock = _lock(settings)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        lock = _lock(settings)
+    except OSError as error:
+        return complain(f"DATA_DIR: {error.filename}: {error.strerror}")
     if lock is None:
         return complain(
             f"DATA_DIR: another `bitnexus serve --nodes` runs with {settings.data_dir}; stop it, or set another DATA_DIR"

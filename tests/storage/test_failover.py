@@ -272,6 +272,18 @@ HOSTS = {
         "postgresql:///db?host=%2Fb&port=2",
     ],
     "postgresql://u@one/db": ["postgresql://u@one/db"],
+    # libpq's own limits are none of the server's settings, as which asyncpg would send them.
+    "postgresql://u@one/db?connect_timeout=10&sslmode=require&keepalives_idle=5": [
+        "postgresql://u@one/db?sslmode=require"
+    ],
+    "postgresql://u@one:1,two:2/db?connect_timeout=10": [
+        "postgresql://u@one:1/db",
+        "postgresql://u@two:2/db",
+    ],
+    "postgresql:///db?connect_timeout=10&host=/a,/b": [
+        "postgresql:///db?host=%2Fa&port=",
+        "postgresql:///db?host=%2Fb&port=",
+    ],
 }
 
 
@@ -289,6 +301,7 @@ def test_a_url_once_for_each_host(url: str) -> None:
         ("postgresql://u@one,two/db?target_session_attrs=any", "expected read-write or primary"),
         ("postgresql://u@one/db?target_session_attrs=standby", "expected read-write or primary"),
         ("mysql://u@one,two/db", "expected a URL that starts with"),
+        ("postgresql://u@one/db?channel_binding=require", "channel_binding=require: not supported"),
     ],
 )
 def test_a_url_that_cant_be_written_to_is_refused_with_one_line(url: str, why: str) -> None:

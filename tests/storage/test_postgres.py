@@ -32,7 +32,7 @@ from actors.storage.postgres.files import (
     may_traverse,
     socket_directory,
 )
-from actors.storage.postgres.process import living_in, postmaster_pid
+from actors.storage.postgres.process import last_words, living_in, postmaster_pid
 from runtime.core.exits import Exit
 from runtime.otp import erlang, gen_server
 from runtime.otp.gen_server import StartError
@@ -346,6 +346,13 @@ def test_reach_is_judged_by_every_parent_folder(tmp_path: Path) -> None:
     (tmp_path / "a").chmod(0o700)
     assert not may_traverse(inner, stranger)
     assert may_traverse(inner, Account("me", inner.stat().st_uid, inner.stat().st_gid)) or not open_above
+
+
+def test_what_a_program_said_of_its_failure_is_not_that_it_cleans_up() -> None:
+    full = 'initdb: error: could not create directory "data": No space left on device'
+    assert last_words(["creating directory", full, 'initdb: removing data directory "data"', ""]) == full
+    assert last_words(["LOG:  x", "FATAL:  y", "LOG:  database system is shut down"]) == "FATAL:  y"
+    assert last_words(["x", " "]) == "x" and last_words([]) == ""
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"{}", b"[]", b"1", b"\xff", b'{"bitnexus": "x"}'])

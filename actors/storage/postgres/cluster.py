@@ -33,7 +33,7 @@ from actors.storage.postgres.files import (
     socket_directory,
     write_private,
 )
-from actors.storage.postgres.process import Postmaster, clear_remains, run, says_ready
+from actors.storage.postgres.process import Postmaster, clear_remains, last_words, run, says_ready
 
 DATABASE = "bitnexus"
 ROLE = "bitnexus"
@@ -264,9 +264,8 @@ class DatabaseCluster:
     def _last_words(self) -> str:
         with self.log.open("rb") as log:
             log.seek(self._log_begins)
-            lines = log.read().decode(errors="replace").splitlines()[-20:]
-        errors = [line for line in lines if "FATAL" in line or "PANIC" in line]
-        return (errors or lines or ["it wrote nothing"])[-1]
+            lines = log.read().decode(errors="replace").splitlines()
+        return last_words(lines[-20:]) or "it wrote nothing"
 
     async def _ensure_database(self) -> None:
         """The role and the database of BitNexus. They are made on the first start; later this is one quick connect."""

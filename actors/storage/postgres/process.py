@@ -8,6 +8,7 @@ backends.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from actors.storage.postgres.files import Account, PostgresError
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
+_ERROR = re.compile(r"\b(?:FATAL|PANIC|[Ee]rror):")
 FAST, IMMEDIATE, KILL = signal.SIGINT, signal.SIGQUIT, signal.SIGKILL
 
 
@@ -103,10 +105,15 @@ def run(who: Account, directory: Path, program: Path, *arguments: str) -> None:
         check=False,
     )
     if done.returncode != 0:
-        words = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise PostgresError(
-            f"{program.name} failed: {words[-1] if words else f'exit status {done.returncode}'}"
-        )
+        words = last_words((done.stderr or done.stdout).splitlines())
+        raise PostgresError(f"{program.name} failed: {words or f'exit status {done.returncode}'}")
+
+
+def last_words(lines: Sequence[str]) -> str:
+    """The last of a PostgreSQL program's lines that tells of an error, else the last one; "" if it wrote none."""
+    said = [line for line in lines if line.strip()]
+    errors = [line for line in said if _ERROR.search(line)]
+    return (errors or said or [""])[-1]
 
 
 class Postmaster:
