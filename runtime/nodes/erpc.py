@@ -142,15 +142,15 @@ def _result(request: RequestId, answer: Any) -> Any:
 async def receive_response(request: RequestId, timeout: float | None = None) -> Any:
     """`erpc:receive_response/2`: after a timeout the request is void.
 
-    For one that was answered, is void or another process's it waits all the same, and then raises Error(("erpc", "badarg")).
+    For one that was answered, is void or another process's it waits all the same, and then raises Error(("erpc", "badarg")); so
+    it does if the caller has received the answer as a message.
     """
     answer = await _await(request, timeout)
     if answer is TIMEOUT:
         if request.done or request.owner is not erlang.self_():
             raise Error(("erpc", "badarg"))
         request.done = True
-        erlang.demonitor(request.spawned, flush=True)
-        raise Error(("erpc", "timeout"))
+        raise Error(("erpc", "timeout" if erlang.demonitor(request.spawned, info=True) else "badarg"))
     return _result(request, answer)
 
 

@@ -4,7 +4,8 @@
     await PartitionSupervisor.start_link(spec, partitions=4, name="writers")
     await call(via("writers", user_id), Write(...))    # always the same writer for the same user
 
-It is a one_for_one Supervisor whose child ids are 0 to partitions - 1; the functions of `supervisor` work on it.
+It is a one_for_one Supervisor whose child ids are 0 to partitions - 1: it owns these, takes the requests of `supervisor`'s
+functions, and when it crashes its partitions end with it. A key is routed by the caller, without a message to it.
 """
 
 from __future__ import annotations
