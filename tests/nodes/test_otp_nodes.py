@@ -6,6 +6,7 @@ import copy
 import os
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.otp.__main__ import describe, scenario_files
 from tests.otp.comparison import compare
 from tests.otp_nodes.__main__ import check, main
 from tests.otp_nodes.nats_cluster import NatsCluster, nats_server
+from tests.otp_nodes.random_grammar import NodeGrammar
 from tests.otp_nodes.world import NodeScenario, replay
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -64,6 +66,15 @@ def test_one_seed_is_one_trace() -> None:
     for path in scenarios()[::40]:
         scenario = NodeScenario.load(path)
         assert replay(scenario, 7) == replay(scenario, 7)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_scenarios_have_one_trace_for_a_seed(seed: int) -> None:
+    content = NodeGrammar(Random(seed)).content()
+    scenario = NodeScenario(f"random/{seed}", content, content["steps"], [], [], [])
+    trace, alive = replay(scenario, seed)
+    assert (trace, alive) == replay(scenario, seed)
+    assert any(trace)
 
 
 def test_a_difference_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

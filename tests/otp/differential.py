@@ -1,5 +1,7 @@
 """The command: `python -m tests.otp.differential [--count N] [--seed S] (--erlang | --tree DIR | --record FILE) DIR...`.
 
+With `--beyond DIR` only those scenarios count that bring together what none in DIR does (`pairs`).
+
 Mutated scenarios of those in DIR (`mutations`), or random ones of a `--kind` (`machine_scenarios`, `made_scenarios`), performed
 here and by another. `--erlang`: by real OTP, several times over, on one scheduler and on two, left alone and disturbed. Where
 these differ it is a race, and the rest of the scenario is left out; what they have in common every schedule of ours must have.
@@ -24,6 +26,7 @@ from .__main__ import scenario_files
 from .machine_scenarios import machine_scenarios
 from .made_scenarios import MADE, made_scenarios
 from .mutations import Pool, mutations
+from .pairs import Novel
 from .real_erlang import Recording, record
 from .scenario import Scenario, replay
 from .terms import Json
@@ -264,6 +267,12 @@ def cases_of(places: list[Path], count: int, seed: int, kind: str = "machines") 
             yield Case(name, steps)
 
 
+def beyond(places: list[Path], cases: Iterator[Case]) -> Iterator[Case]:
+    """Those of the cases that bring together what no scenario in `places` does, nor a case before."""
+    novel = Novel(Scenario.load(file).steps for file in scenario_files(places))
+    return (case for case in cases if novel.takes(case.steps))
+
+
 def main(arguments: list[str]) -> int:
     """Makes the scenarios and has them compared; 1 if any differs."""
     parser = argparse.ArgumentParser(prog="python -m tests.otp.differential", description=__doc__)
@@ -276,6 +285,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--rounds", type=int, default=6, metavar="N", help="recordings of each on real OTP (default 6)"
     )
+    parser.add_argument(
+        "--beyond",
+        action="append",
+        type=Path,
+        metavar="DIR",
+        help="only what no scenario there brings together",
+    )
     other = parser.add_mutually_exclusive_group(required=True)
     other.add_argument("--erlang", action="store_true", help="compare with real Erlang/OTP")
     other.add_argument("--tree", type=Path, metavar="DIR", help="compare with this checkout's runtime")
@@ -283,7 +299,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     # Crash reports are what scenarios are made of.
     logging.getLogger("runtime").setLevel(logging.CRITICAL + 1)
-    cases = list(cases_of(options.places, options.count, options.seed, options.kind))
+    made = cases_of(options.places, options.count, options.seed, options.kind)
+    cases = list(beyond(options.beyond, made) if options.beyond else made)
     if options.record is not None:
         write_recordings(cases, options.rounds, options.record)
         return 0

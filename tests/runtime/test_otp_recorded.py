@@ -15,6 +15,7 @@ from tests.otp.differential import Case, Truth, against_erlang, first_difference
 from tests.otp.machine_scenarios import machine_scenarios
 from tests.otp.made_scenarios import MADE
 from tests.otp.mutations import Pool, mutations
+from tests.otp.pairs import Novel, features
 from tests.otp.real_erlang import Recording, term
 from tests.otp.scenario import replay
 
@@ -64,6 +65,18 @@ def test_one_seed_makes_one_set_of_scenarios() -> None:
     assert list(machine_scenarios(20, 3)) == list(machine_scenarios(20, 3))
     for _, steps in [*mutations(pool, 50, 3), *machine_scenarios(20, 3)]:
         assert replay(steps, 5) == replay(steps, 5)
+
+
+def test_what_no_other_scenario_brings_together_is_novel() -> None:
+    def told(op: str, **fields: Any) -> list[Any]:
+        return [{"do": [{"op": "spawn", "id": "p"}, {"op": op, "to": "p", **fields}]}]
+
+    link, exit, kill = told("link"), told("exit", reason="boom"), told("exit", reason="kill")
+    assert {"exit", 'exit.reason="kill"', "exit.to=plain", "spawn"} <= features(kill)
+    novel = Novel([link, exit])
+    assert not novel.takes(link) and novel.takes(kill) and not novel.takes(kill)
+    assert novel.takes([{"do": [*link[0]["do"], *kill[0]["do"]]}])
+    assert not Novel([link], least=100).takes(kill)
 
 
 def test_terms_are_written_as_erlang_reads_them() -> None:
