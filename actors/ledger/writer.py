@@ -58,7 +58,6 @@ from actors.storage.change_events import HeadMoved, RecordPending
 from actors.storage.failures import Meaning, OutcomeUnknown, Unavailable, is_elsewhere, meaning, rolled_back
 from runtime import Error, From, GenServer, NoReply, Stop, erlang, gen_server, telemetry
 from runtime.nodes import net_kernel
-from runtime.observe import process_info
 from runtime.phoenix.pubsub import whereis
 from schema import ledger
 from schema.rows import LedgerHead
@@ -116,7 +115,7 @@ class DbWriter(GenServer):
         self.waiting.append((from_, request))
         number = len(self.waiting)
         if number == 1 or number == self.gathering.wanted:
-            if not process_info.mailbox(self.me):
+            if not self.message_queue_len:
                 return self._flush() if self._is_due() else _NO_REPLY
             erlang.send(self.me, _FLUSH_BATCH)  # behind what is in the mailbox: it joins the batch
         return _NO_REPLY
@@ -186,7 +185,7 @@ class DbWriter(GenServer):
             erlang.send(self.me, _FLUSH_BATCH)
         try:
             await self._write(self._rows_of(batch))
-            self.gathering.wrote(len(batch), len(self.waiting) + process_info.mailbox(self.me))
+            self.gathering.wrote(len(batch), len(self.waiting) + self.message_queue_len)
         finally:
             if self.others is not None:
                 self.others.end()

@@ -63,7 +63,7 @@ class Sessions:
     def authenticate_from_memory(self, token: bytes) -> Principal | None:
         """The principal of a token, without waiting; None if the token is refused, or the database must be queried."""
         allowed = self._allowed.get(token)
-        if allowed is not None and time.time() < allowed.exp and self._is_current():
+        if allowed is not None and time.time() < allowed.exp and self._feed_is_fresh() and self._loaded:
             return allowed
         principal = self._verified.get(token)
         if principal is None:
@@ -77,7 +77,7 @@ class Sessions:
             return None
         if principal.user_id is None:
             return principal
-        if not self._is_current():
+        if not (self._feed_is_fresh() and self._loaded):
             return None
         allowed = self._authorized(principal)
         if allowed is not None:
@@ -93,7 +93,7 @@ class Sessions:
         self._refuse_ended_or_inactive(claimed)
         await self.load()
         generation = self._generation
-        if self._is_current():
+        if self._feed_is_fresh() and self._loaded:
             self._refuse_ended_or_inactive(claimed)
             allowed = self._authorized(claimed)
             if allowed is not None:
@@ -165,10 +165,6 @@ class Sessions:
         self._allowed.clear()
 
     # ---- memory
-
-    def _is_current(self) -> bool:
-        """Whether the change log has been followed up to FRESH_SECONDS ago, from what was loaded on."""
-        return self._feed_is_fresh() and self._loaded
 
     def _feed_is_fresh(self) -> bool:
         state = self._state

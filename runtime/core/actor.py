@@ -37,6 +37,11 @@ class Process(Actor):
         """The time of the engine's monotonic clock in seconds; virtual time under a deterministic engine."""
         return self._myRef.execution.engine.now()
 
+    @property
+    def message_queue_len(self) -> int:
+        """How many messages are in its mailbox, as `erlang:process_info(self(), message_queue_len)`."""
+        return len(self._myRef.execution.mailbox or ())
+
     def on_exit(self, hook: Callable[[Pid], object]) -> None:
         """Calls `hook(pid)` when this process ends, for whatever reason, before links and monitors are notified."""
         self._myRef.on_exit(hook)

@@ -270,8 +270,10 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
         engine.queue.append(cell)
         if not engine.scheduled:
             engine.kick()
-        if timeout is not None:
-            pending.wait_for(timeout)
+        if timeout:
+            pending.due = engine.now() + timeout / 1000
+        elif timeout is not None:
+            pending.expire()
         return pending
     if cell is None or cell.execution.mode == DEAD:
         return Failed(Exit((not_there(dest, cell, timeout), CallSite("gen_server", "call", site))))
