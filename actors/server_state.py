@@ -22,15 +22,12 @@ class ServerState:
     """The state of one server."""
 
     id: str = field(default_factory=lambda: uuid4().hex[:12])
-    driver: Any = (
-        asyncpg  # a module with `connect` and `create_pool`; tests replace it by a model of a database
-    )
+    driver: Any = asyncpg  # has `connect` and `create_pool`; tests replace it by a model of a database
     database_url: str | None = None
     port: int = 0
     pool: asyncpg.Pool | None = None
-    operators_pool: asyncpg.Pool | None = (
-        None  # separate, so that operators get in when the other is exhausted
-    )
+    # Separate, so that operators get in when the other is exhausted.
+    operators_pool: asyncpg.Pool | None = None
     was_up: bool = False
     database_error: str | None = "starting"
     database_since: float = 0.0
@@ -43,15 +40,13 @@ class ServerState:
     writer_connection: asyncpg.Connection | None = None
     ledger_head: LedgerHead | None = None  # as far as this server knows; None before it has read it
     ledger_position: int | None = None
-    informed: tuple[
-        str, ...
-    ] = ()  # ids of servers that get this one's batches over the fabric and need no NOTIFY
+    # Ids of the servers that get this one's batches over the fabric and need no NOTIFY.
+    informed: tuple[str, ...] = ()
     change_position: str | None = None  # in the change log: everything before it is published
     change_target: str | None = None  # while many changes are published: the position after them
     change_published: int = 0  # while many changes are published: the last one that was
-    changes_read_at: float | None = (
-        None  # seconds of the engine's clock: all changes made before are published
-    )
+    # Seconds of the engine's clock: all changes made before are published.
+    changes_read_at: float | None = None
 
 
 def server_state() -> ServerState:

@@ -37,8 +37,8 @@ RETRIES: Final = 2
 RETRY_MS: Final = 50  # before the first retry, doubled for the next, with full jitter
 STATUSES: Final = range(200, 600)  # of final responses
 CALL_STOP: Final = ("bridge", "call", "stop")
-_NOT_FORWARDED: Final = frozenset(  # hop-by-hop fields, and fields that BitNexus sets itself
-
+# Hop-by-hop fields, and fields that BitNexus sets itself.
+_NOT_FORWARDED: Final = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade",
      "content-length", "content-encoding", "date", "server", "set-cookie",
      "x-request-id", "access-control-allow-origin", "access-control-allow-credentials", "access-control-expose-headers"}
@@ -88,9 +88,8 @@ class GoBridge(GenServer):
     ) -> None:
         erlang.trap_exit(True)
         self.service = service
-        self._url = url.rstrip(
-            "/"
-        )  # private, so that operators can't replace it and redirect callers' tokens
+        # Private, so that operators can't replace it and redirect callers' tokens.
+        self._url = url.rstrip("/")
         self.breaker = breaker
         self.deadline = deadline
         self.max_concurrency = max_concurrency

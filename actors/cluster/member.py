@@ -35,10 +35,8 @@ NAME_TRIES = 20  # NATS takes some seconds to notice that a predecessor's connec
 NAME_PAUSE_SECONDS = 0.5
 LOST_SECONDS = 600.0
 LEFT_SECONDS = 60.0
-LEFT = (
-    "connection_closed",
-    "disconnect",
-)  # reasons of a node that has left, or is known to the fabric to be gone
+# Reasons of a node that has left, or is known to the fabric to be gone.
+LEFT = ("connection_closed", "disconnect")
 
 
 @dataclass(frozen=True, slots=True)

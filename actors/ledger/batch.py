@@ -11,11 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-
-# A uuid.UUID that is cheap to create and to encode.
-from asyncpg.pgproto.pgproto import (
-    UUID as PgUUID,
-)
+from asyncpg.pgproto.pgproto import UUID as PgUUID  # a uuid.UUID that is cheap to create and to encode
 
 from actors.storage.failures import OutcomeUnknown, Unavailable
 from runtime import CallRequest, From, gen_server

@@ -14,9 +14,8 @@ from actors.storage.failures import Meaning, meaning, reason
 log = logging.getLogger("bitnexus.db_writer")
 
 PROBE_MS: Final = 2000
-MISTAKE_SECONDS: Final = (
-    10.0  # after a batch that failed by a mistake of ours, for which a good probe proves nothing
-)
+# After a batch that failed by a mistake of ours, for which a good probe proves nothing.
+MISTAKE_SECONDS: Final = 10.0
 
 
 class WriteHealth:

