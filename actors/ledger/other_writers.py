@@ -1,9 +1,9 @@
-"""The writers of the other nodes, as the writer of this one knows them: who hears of its batches, and who writes next.
+"""What the writer of this node knows of the writers of the others: which of them receive its batches, and who writes next.
 
-They talk on one topic of the PubSub. A writer says that it follows the feed when it starts and when a node comes: those that do
-need no NOTIFY, which would cost the database a lock and them a query. A writer that has collided with another says when
-it has something to write, unless its last commit said so (`turns`). Nothing depends on any of it: a message that is lost costs a
-collision, or a poll of the head.
+They exchange messages on one topic of the PubSub. A writer announces that it follows the feed when it starts and when a node
+joins: servers that follow it need no NOTIFY, which would cost the database a lock and each of them a query. A writer that has
+collided with another announces when it has something to write, unless its last commit said so (`turns`). Nothing depends on any
+of it: a lost message costs a collision, or a poll of the head.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runtime.nodes import codec, net_kernel
 from runtime.phoenix.pubsub import whereis
 
 TOPIC = "ledger:writers"
-DECLINE_MS = 3.0  # for who was just answered to write again, before a node lets those behind it go first
+DECLINE_MS = 3.0  # in which clients that were just answered may write again, before a node lets those behind it go first
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Decline:
-    """A writer's own: time to leave the line if it has nothing to write and others wait for it."""
+    """A writer's own: time to leave the queue if it has nothing to write and others wait for it."""
 
 
 codec.register(Follows)
@@ -57,8 +57,8 @@ class OtherWriters:
         self._now = now
         self._node = net_kernel.node()
         self._turns = Turns(self._node)
-        self._told = False  # that this node is in line
-        self._expected = False  # the others have it in line since its last commit
+        self._told = False  # whether the others know that this node is in the queue
+        self._expected = False  # the others know it from this node's last commit
         self._wrote = False  # since its turn began
         self._declines = False  # `Decline` is on its way
         self._servers: dict[str, str] = {}  # node -> the id of its server
@@ -131,7 +131,7 @@ class OtherWriters:
 
     def _leave(self) -> None:
         self._turns.end(self._node)
-        if self._told or self._expected:  # in line for the others, who have received no commit
+        if self._told or self._expected:  # the others have it in their queues, and have received no commit
             self._told = self._expected = False
             self._publish(Wish(self._node, False))
 

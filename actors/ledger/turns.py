@@ -1,25 +1,25 @@
-"""Whose turn it is to move the ledger's head, among the nodes of a cluster: what keeps their batches from colliding.
+"""Whose turn it is to move the ledger's head, among the nodes of a cluster, so that their batches rarely collide.
 
-Two batches that follow one head collide: the database takes the first, and the second is computed and sent again. So a node that
-writes among others queues in line. This is the queue of Lamport's mutual exclusion without its acknowledgements: a hint, which
-may be wrong (two nodes begin at once, a message is late). Then batches collide, and nothing else happens: the database decides.
+Two batches that follow the same head collide: the database takes the first, and the second is computed and sent again. So nodes
+that write at the same time queue. The queue is that of Lamport's mutual exclusion without its acknowledgements: a hint, which may
+be wrong (two nodes start at once, a message is late). Then batches collide, and nothing else happens: the database decides.
 
-Each node keeps the line in the order in which it hears of wishes and commits, its own among them. A node waits for those who were
-in line before it; as whoever waits has heard of the other's wish before it had its own, they never wait for each other in a
-circle. Who has written several rows at once is expected to write again, and is the last in line without a further message; if it
-is the first then and has nothing to write, it says so.
+Each node keeps the queue in the order in which it receives requests and commits, its own included, and waits for the nodes ahead
+of it. It received their requests before it made its own, so there is no circular wait. A node that has written several
+rows at once is expected to write again, and joins the end of the queue without a further message; if its turn comes and it has
+nothing to write, it says so.
 """
 
 from __future__ import annotations
 
 from math import inf
 
-PATIENCE = 0.2  # seconds for the turn of one node: one that hangs, or whose link is cut one way, is not waited for longer
-QUIET = 1.0  # seconds without a collision, after which a node no longer tells that it writes; or after which none is expected
+PATIENCE = 0.2  # seconds to wait for the turn of one node, which may hang or be cut off in one direction
+QUIET = 1.0  # seconds without a collision, after which nodes no longer announce their writes and expect none of others
 
 
 class _Place:
-    """A node's place in line: since when it is the first, None before; and until when it is expected."""
+    """A node's place in the queue: since when it is the first, None before; and until when it is expected to write."""
 
     __slots__ = ("since", "until")
 
@@ -29,7 +29,7 @@ class _Place:
 
 
 class Turns:
-    """The line as the node `me` knows it. Times are seconds of one clock."""
+    """The queue as the node `me` knows it. Times are seconds of one clock."""
 
     def __init__(self, me: str) -> None:
         self._me = me
@@ -37,7 +37,7 @@ class Turns:
         self._crowded_until = 0.0
 
     def want(self, now: float) -> bool:
-        """This node has something to write; it stays in line until `end`. True: the others are to be told."""
+        """This node has something to write; it stays in the queue until `end`. True if the others must know of it."""
         self._drop_unexpected(now)
         if self._me in self._line:
             return False
@@ -47,7 +47,7 @@ class Turns:
         return now < self._crowded_until
 
     def wait(self, now: float) -> float:
-        """0 if it is this node's turn, else the seconds after which to ask again if nothing is heard."""
+        """0 if it is this node's turn, else the seconds after which to ask again, if no message comes first."""
         for node, place in list(self._line.items()):
             if node == self._me:
                 return 0.0
@@ -60,12 +60,12 @@ class Turns:
         return 0.0
 
     def is_awaited(self, now: float) -> bool:
-        """True if this node is the first in line, and others are behind it."""
+        """True if this node is the first in the queue, and others are behind it."""
         self._drop_unexpected(now)
         return len(self._line) > 1 and next(iter(self._line)) == self._me
 
     def collided(self, now: float) -> None:
-        """Another node was faster than this one: from now on they tell each other."""
+        """Another node was faster than this one: from now on both announce their writes."""
         self._crowded_until = now + QUIET
 
     def wrote(self, node: str, again: bool, now: float) -> None:
@@ -79,7 +79,7 @@ class Turns:
         self._line.pop(node, None)
 
     def wished(self, node: str, now: float) -> None:
-        """Another node tells that it has something to write: it comes after those who are in line."""
+        """Another node has something to write: it goes behind those in the queue."""
         if self._me in self._line:
             self._crowded_until = now + QUIET
         self._line.pop(node, None)

@@ -1,11 +1,11 @@
 """Connections to PostgreSQL: all are opened here, and each ends by itself when its peer does not answer.
 
-The limits are settings of the session, so the server keeps them when we can't: a statement that nobody waits for any more, a
-wait for a lock, a transaction whose client has gone silent (it may hold the head of the ledger) end within seconds, and a
-connection whose peer is gone is closed. Our side of the socket has the same limits.
+The limits are settings of the session, so PostgreSQL enforces them even if this server no longer can: a statement whose caller is
+gone, a wait for a lock and a transaction whose client is silent (it may hold the ledger's head) end within seconds, and a
+connection whose peer is gone is closed. This side of the socket has the same limits.
 
-Of several hosts the one that takes writes is found though others are dead or silent: the next is tried beside the last, not
-only after it. The settings are sent once the session is there and not at its start, since PgBouncer refuses those.
+Of several hosts the one that takes writes is found even if others are dead or silent: the next is tried before the last one has
+failed. The settings are sent after the session has started, since PgBouncer refuses them at its start.
 """
 
 from __future__ import annotations

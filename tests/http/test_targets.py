@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.http import target
 from runtime.http.target import decoded, is_host
 
 
@@ -26,8 +27,6 @@ def test_a_long_path_is_decoded_in_milliseconds(text: str) -> None:
 
 
 def test_a_long_host_is_refused_and_not_kept() -> None:
-    from runtime.http import target
-
     before = target._is_host.cache_info().currsize
     assert not is_host(b"a" * 60_000)
     assert target._is_host.cache_info().currsize == before

@@ -12,6 +12,8 @@ from runtime.otp import erlang
 from runtime.phoenix import endpoint, presence
 from runtime.phoenix import pubsub as pubsubs
 from runtime.phoenix.messages import Broadcast
+from runtime.phoenix.tracker_shard import Heartbeat
+from runtime.phoenix.tracker_state import Delta, TrackerEntry
 from runtime.testing.cluster import Cluster
 from tests.nodes.pubsub_world import NODES, World
 
@@ -165,9 +167,6 @@ def test_a_lost_node_is_noticed_within_15_seconds_and_its_presences_come_back_wi
 
 
 def test_the_trackers_messages_are_known_to_the_codec() -> None:
-    from runtime.phoenix.tracker_shard import Heartbeat
-    from runtime.phoenix.tracker_state import Delta, TrackerEntry
-
     entry = TrackerEntry("room", None, "key", {"a": [1]}, ("a", 1), 7)
     sent = Heartbeat(
         ("a", 1), {("b", 2): 3}, Delta({("a", 1): (0, 7)}, {("a", 1): frozenset({2})}, {(("a", 1), 7): entry})

@@ -10,7 +10,9 @@ import pytest
 from runtime.otp import erlang
 from runtime.otp.erlang import receive
 from runtime.phoenix import Broadcast, presence
+from runtime.phoenix.endpoint import Fastlane
 from runtime.phoenix.presence import AlreadyTracked, NoPresence, Presence
+from runtime.phoenix.serializer import V2_SERIALIZER
 from runtime.testing.simulation import play
 from tests.phoenix.client import start_endpoint
 
@@ -119,9 +121,6 @@ def test_a_dead_process_joins_and_leaves(play: Any) -> None:
 def test_a_meta_that_is_no_json_costs_its_diff_alone(play: Any) -> None:
     async def body() -> None:
         who, endpoint = await started()
-        from runtime.phoenix.endpoint import Fastlane
-        from runtime.phoenix.serializer import V2_SERIALIZER
-
         client = SimpleNamespace(push=lambda frame: None)
         lane = Fastlane(client, V2_SERIALIZER, frozenset())  # type: ignore[arg-type]
         endpoint.pubsub.subscribe("bytes", member(), lane)

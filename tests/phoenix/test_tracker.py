@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from runtime.otp import erlang
+from runtime.phoenix import presence
 from runtime.phoenix.tracker_shard import Heartbeat, Options, Permdown, Shard, TransferAnswer, TransferRequest
 from runtime.phoenix.tracker_state import Delta, Generations, State, trimmed
+from tests.phoenix.client import start_endpoint
 from tests.phoenix.replicas import Network, Node
 
 PERIOD = 1_500
@@ -348,16 +351,10 @@ def test_what_a_replaced_incarnation_sent_late_is_no_news() -> None:
 
 
 async def idle() -> None:
-    from runtime.otp import erlang
-
     await erlang.receive()
 
 
 def test_an_untracked_process_outlives_its_presence(play: Any) -> None:
-    from runtime.otp import erlang
-    from runtime.phoenix import presence
-    from tests.phoenix.client import start_endpoint
-
     async def body() -> None:
         endpoint = await start_endpoint()
         name = f"{endpoint.pubsub_name}.presence"
@@ -372,10 +369,6 @@ def test_an_untracked_process_outlives_its_presence(play: Any) -> None:
 
 
 def test_what_a_caller_does_with_a_list_is_not_seen_by_others(play: Any) -> None:
-    from runtime.otp import erlang
-    from runtime.phoenix import presence
-    from tests.phoenix.client import start_endpoint
-
     async def body() -> None:
         endpoint = await start_endpoint()
         who = presence.whereis(f"{endpoint.pubsub_name}.presence")
@@ -390,10 +383,6 @@ def test_what_a_caller_does_with_a_list_is_not_seen_by_others(play: Any) -> None
 
 
 def test_handle_metas_sees_each_diff_and_all_that_is_there(play: Any) -> None:
-    from runtime.otp import erlang
-    from runtime.phoenix import presence
-    from tests.phoenix.client import start_endpoint
-
     told: list[Any] = []
 
     class Watching(presence.Presence):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.core.exits import CallSite, Error, Exit, Throw
 from runtime.otp import erlang, gen_server
 from runtime.otp.erlang import TIMEOUT, Down, ExitMessage
@@ -314,8 +315,6 @@ def test_messages_delivered_in_a_row_are_counted_one_by_one(play: Any) -> None:
 
 
 def test_calls_from_asyncio_tasks() -> None:
-    from runtime.core.asyncio_engine import AsyncioEngine
-
     async def main() -> None:
         engine = AsyncioEngine().start()
         pid = await Server.start([])

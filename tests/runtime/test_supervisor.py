@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.core import reports, telemetry
+from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid
 from runtime.otp import dynamic_supervisor, erlang, supervisor
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
-from runtime.otp.gen_server import GenServer, StartError, Stop, call, cast
+from runtime.otp.gen_server import GenServer, Reply, StartError, Stop, call, cast
 from runtime.otp.restart import RestartIntensity
 from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags, count_children, which_children
 
@@ -353,8 +354,6 @@ def test_reports_say_who_why_and_what(play: Any) -> None:
 def test_long_schedule_names_who_holds_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
-    from runtime.core.asyncio_engine import AsyncioEngine
-
     # By a clock that stands still otherwise: on a busy machine others may seem to have held the loop, too.
     time = 0.0
     monkeypatch.setattr("runtime.core.asyncio_engine.perf_counter", lambda: time)
@@ -363,8 +362,6 @@ def test_long_schedule_names_who_holds_the_loop(monkeypatch: pytest.MonkeyPatch)
         def handle_call(self, request: Any, from_: Any) -> Any:
             nonlocal time
             time += 0.03
-            from runtime.otp.gen_server import Reply
-
             return Reply("done")
 
     async def main() -> None:

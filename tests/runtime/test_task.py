@@ -11,7 +11,7 @@ from runtime.otp import erlang, task, task_supervisor
 from runtime.otp.erlang import Down, ExitMessage
 from runtime.otp.gen_server import GenServer, StartError, call
 from runtime.otp.gen_server import Reply as ReplyTo
-from runtime.otp.supervisor import ChildSpec
+from runtime.otp.supervisor import ChildSpec, Supervisor
 from runtime.otp.task_supervisor import TaskSupervisor
 from runtime.testing import simulation
 
@@ -275,8 +275,6 @@ def test_max_children_and_the_supervisors_end(play: Any) -> None:
 
 
 def test_a_task_supervisor_as_a_child(play: Any) -> None:
-    from runtime.otp.supervisor import Supervisor
-
     async def body() -> None:
         await Supervisor.start_link([ChildSpec("t", (TaskSupervisor.start_link, (5,)), type="supervisor")])
 

@@ -12,7 +12,7 @@ import pytest
 from actors.server_state import server_state
 from actors.storage import listener
 from actors.storage.change_events import Change, ChangesRead
-from actors.storage.listener import FEED
+from actors.storage.listener import FEED, DbListener, GetListenerStatus
 from runtime.otp import erlang, gen_server
 from tests.ledger.test_writer import assert_sound
 from tests.support.database import add_user, execute, fetchval
@@ -219,8 +219,6 @@ def test_what_happened_while_the_server_was_down_is_caught_up_by_position(databa
         await add_tasks(database, "down")
         await execute(database, INSERT, user, 7)
         async with storage(database, listen=False) as s:
-            from actors.storage.listener import DbListener
-
             seen = await s.subscribe("admin:tasks", f"transaction:{user}")
             await DbListener.start_link(name="db_listener")
             await until(lambda: payloads(seen, "new_task"))
@@ -289,8 +287,6 @@ def test_a_pubsub_that_is_away_does_not_stop_the_listener(database: str) -> None
 
 
 def _status() -> Any:
-    from actors.storage.listener import GetListenerStatus
-
     return GetListenerStatus()
 
 
