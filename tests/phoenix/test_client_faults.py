@@ -14,7 +14,7 @@ from runtime.phoenix.mount import Mount
 from tests.phoenix.client import Client, client_frame, start_endpoint
 from tests.phoenix.conformance_app import ConformanceServer, ConformanceSocket
 from tests.phoenix.room import Room, UserSocket, join
-from tests.phoenix.test_transports import UPGRADE, Wire, http, serve
+from tests.phoenix.transport_server import UPGRADE, Wire, http, serve
 
 
 def binary(join_ref: bytes, ref: bytes, topic: bytes, event: bytes) -> bytes:

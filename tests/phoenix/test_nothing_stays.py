@@ -17,7 +17,7 @@ from runtime.phoenix import drain
 from runtime.phoenix.websocket import WebSocketConnection
 from tests.phoenix.client import client_frame
 from tests.phoenix.conformance_app import ConformanceServer
-from tests.phoenix.test_transports import Wire, http
+from tests.phoenix.transport_server import Wire, http
 from tests.support.storage import until
 
 SOCKETS = 20

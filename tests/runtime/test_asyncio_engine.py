@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from runtime.core import telemetry
 from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.core.scheduling import scheduler
 from runtime.otp import erlang
+from runtime.otp.gen_server import GenServer, Reply, call
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="")
 
@@ -80,3 +82,35 @@ def test_what_follows_a_slice_is_not_lost_when_one_of_them_fails() -> None:
             raise errors[0]
 
     run(test)
+
+
+def test_long_schedule_names_who_holds_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    # By a clock that stands still otherwise: on a busy machine others may seem to have held the loop, too.
+    time = 0.0
+    monkeypatch.setattr("runtime.core.asyncio_engine.perf_counter", lambda: time)
+
+    class Hog(GenServer):
+        def handle_call(self, request: Any, from_: Any) -> Any:
+            nonlocal time
+            time += 0.03
+            return Reply("done")
+
+    async def main() -> None:
+        seen: list[tuple[Any, Any]] = []
+        telemetry.attach(
+            "test", ("runtime", "long_schedule"), lambda _e, measured, about: seen.append((measured, about))
+        )
+        engine = AsyncioEngine(long_schedule=0.01).start()
+        try:
+            pid = await Hog.start(name="hog")
+            assert await call(pid, "hold") == "done"
+            await asyncio.sleep(0)
+            [(measured, about)] = seen
+            assert measured["duration"] >= 0.03
+            assert (about["pid"], about["name"]) == (pid, "hog")
+            assert engine.long_schedules == 1
+        finally:
+            telemetry.detach("test")
+            await engine.stop()
+
+    asyncio.run(main())

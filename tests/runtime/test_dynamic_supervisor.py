@@ -19,7 +19,7 @@ from runtime import (
 from runtime.core.exits import Exit, Stack, Throw
 from runtime.otp import erlang
 from runtime.otp.dynamic_supervisor import ChildTemplate
-from runtime.otp.gen_server import Ignore, Stop
+from runtime.otp.gen_server import Ignore, Stop, cast
 from runtime.testing.simulation import play
 
 
@@ -270,5 +270,55 @@ def test_a_child_whose_restart_fails_is_listed_counted_and_can_be_terminated(pla
         starts = starter.starts
         await erlang.sleep(20)
         assert starter.starts == starts
+
+    play(body)
+
+
+class Stops(GenServer):
+    """Stops with the reason that is cast to it."""
+
+    def handle_cast(self, request: Any) -> Any:
+        return Stop(request)
+
+
+def test_temporary_children_are_forgotten_and_permanent_ones_restarted(play: Any) -> None:
+    async def body() -> None:
+        sup = await DynamicSupervisor.start_link(max_children=3, name="dyn")
+        pids = [
+            await dynamic_supervisor.start_child("dyn", spec(Stops.start_link, restart="temporary"))
+            for _ in range(3)
+        ]
+        with pytest.raises(StartError) as full:
+            await dynamic_supervisor.start_child(sup, spec(Stops.start_link))
+        assert full.value.reason == "max_children"
+        assert await dynamic_supervisor.terminate_child(sup, pids[1]) == "ok"
+        assert await dynamic_supervisor.terminate_child(sup, pids[1]) == ("error", "not_found")
+        cast(pids[0], "boom")
+        await erlang.sleep(5)
+        assert [row[1] for row in await dynamic_supervisor.which_children(sup)] == [pids[2]]
+        assert (await dynamic_supervisor.count_children(sup))["active"] == 1
+        permanent = await dynamic_supervisor.start_child(sup, spec(Stops.start_link))
+        erlang.exit(permanent, "kill")
+        await erlang.sleep(5)
+        assert (await dynamic_supervisor.count_children(sup))["active"] == 2
+        erlang.exit(sup, "shutdown")
+        assert await erlang.await_down(sup, 1000) == "shutdown"
+        assert erlang.processes() == [erlang.self_()]
+
+    play(body)
+
+
+def test_it_gives_up_after_too_many_restarts(play: Any) -> None:
+    async def body() -> None:
+        sup = await DynamicSupervisor.start_link(intensity=1, period=5)
+        pid = await dynamic_supervisor.start_child(sup, spec(Stops.start_link))
+        ref = erlang.monitor(sup)
+        for _ in range(2):
+            erlang.exit(pid, "kill")
+            await erlang.sleep(5)
+            if erlang.is_process_alive(sup):
+                pid = (await dynamic_supervisor.which_children(sup))[0][1]
+        down = await erlang.receive(lambda m: getattr(m, "ref", None) is ref, 1000)
+        assert down.reason == "shutdown"
 
     play(body)

@@ -1,4 +1,4 @@
-"""Supervisor and DynamicSupervisor on both engines: order, strategies, restarts, intensity, shutdowns, significance."""
+"""Supervisor on both engines: order, strategies, restarts, intensity, shutdowns, significance."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.core import reports, telemetry
-from runtime.core.asyncio_engine import AsyncioEngine
 from runtime.core.exits import Exit
 from runtime.core.pid import Pid
 from runtime.otp import dynamic_supervisor, erlang, supervisor
 from runtime.otp.dynamic_supervisor import DynamicSupervisor
-from runtime.otp.gen_server import GenServer, Reply, StartError, Stop, call, cast
+from runtime.otp.gen_server import GenServer, StartError, Stop, call, cast
 from runtime.otp.restart import RestartIntensity
 from runtime.otp.supervisor import ChildSpec, Supervisor, SupFlags, count_children, which_children
 
@@ -260,129 +258,6 @@ def test_a_tree_falls_from_the_top(play: Any) -> None:
         assert erlang.processes() == [erlang.self_()]
 
     play(body)
-
-
-# ---- DynamicSupervisor
-
-
-def unnamed(name: str, **fields: Any) -> ChildSpec:
-    return ChildSpec(name, (Worker.start_link, (name,)), **fields)
-
-
-def test_dynamic_supervisor(play: Any) -> None:
-    async def body() -> None:
-        sup = await DynamicSupervisor.start_link(max_children=3, name="dyn")
-        pids = [
-            await dynamic_supervisor.start_child("dyn", unnamed(name, restart="temporary")) for name in "abc"
-        ]
-        with pytest.raises(StartError) as full:
-            await dynamic_supervisor.start_child(sup, unnamed("d"))
-        assert full.value.reason == "max_children"
-        assert await dynamic_supervisor.terminate_child(sup, pids[1]) == "ok"
-        assert await dynamic_supervisor.terminate_child(sup, pids[1]) == ("error", "not_found")
-        cast(pids[0], "boom")
-        await erlang.sleep(5)
-        assert [row[1] for row in await dynamic_supervisor.which_children(sup)] == [pids[2]]
-        assert (await dynamic_supervisor.count_children(sup))["active"] == 1
-        permanent = await dynamic_supervisor.start_child(sup, unnamed("p"))
-        erlang.exit(permanent, "kill")
-        await erlang.sleep(5)
-        assert (await dynamic_supervisor.count_children(sup))["active"] == 2
-        erlang.exit(sup, "shutdown")
-        assert await erlang.await_down(sup, 1000) == "shutdown"
-        assert erlang.processes() == [erlang.self_()]
-
-    play(body)
-
-
-def test_dynamic_supervisor_gives_up(play: Any) -> None:
-    async def body() -> None:
-        sup = await DynamicSupervisor.start_link(intensity=1, period=5)
-        pid = await dynamic_supervisor.start_child(sup, unnamed("a"))
-        ref = erlang.monitor(sup)
-        for _ in range(2):
-            erlang.exit(pid, "kill")
-            await erlang.sleep(5)
-            if erlang.is_process_alive(sup):
-                pid = (await dynamic_supervisor.which_children(sup))[0][1]
-        down = await erlang.receive(lambda m: getattr(m, "ref", None) is ref, 1000)
-        assert down.reason == "shutdown"
-
-    play(body)
-
-
-# ---- reports
-
-
-def test_reports_say_who_why_and_what(play: Any) -> None:
-    async def body() -> None:
-        seen: list[reports.Report] = []
-
-        def told(_event: Any, _measured: Any, metadata: Any) -> None:
-            if metadata["report"].kind != "long_schedule":  # that is a matter of the machine
-                seen.append(metadata["report"])
-
-        telemetry.attach("test", reports.EVENT, told)
-        try:
-            sup = await Supervisor.start_link([spec("a")], name="sup")
-            assert [(r.kind, r.context["child"]) for r in seen] == [("progress", "a")]
-            pid = erlang.whereis("a")
-            cast("a", "boom")
-            await erlang.sleep(5)
-            crash, restart, progress = seen[1:]
-            assert (crash.kind, crash.pid, crash.name, crash.reason) == ("crash", str(pid), "a", "boom")
-            assert crash.message == "Cast('boom')"
-            assert crash.ancestors[0] == "sup"
-            assert crash.module.endswith(":Worker")
-            assert (restart.kind, restart.name, restart.context["error"]) == (
-                "supervisor",
-                "sup",
-                "child_terminated",
-            )
-            assert progress.kind == "progress"
-            assert (await supervisor.children(sup))[0].restarts == 1
-            seen.clear()
-            cast("a", "shutdown")  # an orderly end is no crash
-            await erlang.sleep(5)
-            assert "crash" not in [r.kind for r in seen]
-        finally:
-            telemetry.detach("test")
-
-    play(body)
-
-
-def test_long_schedule_names_who_holds_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    import asyncio
-
-    # By a clock that stands still otherwise: on a busy machine others may seem to have held the loop, too.
-    time = 0.0
-    monkeypatch.setattr("runtime.core.asyncio_engine.perf_counter", lambda: time)
-
-    class Hog(GenServer):
-        def handle_call(self, request: Any, from_: Any) -> Any:
-            nonlocal time
-            time += 0.03
-            return Reply("done")
-
-    async def main() -> None:
-        seen: list[tuple[Any, Any]] = []
-        telemetry.attach(
-            "test", ("runtime", "long_schedule"), lambda _e, measured, about: seen.append((measured, about))
-        )
-        engine = AsyncioEngine(long_schedule=0.01).start()
-        try:
-            pid = await Hog.start(name="hog")
-            assert await call(pid, "hold") == "done"
-            await asyncio.sleep(0)
-            [(measured, about)] = seen
-            assert measured["duration"] >= 0.03
-            assert (about["pid"], about["name"]) == (pid, "hog")
-            assert engine.long_schedules == 1
-        finally:
-            telemetry.detach("test")
-            await engine.stop()
-
-    asyncio.run(main())
 
 
 @pytest.mark.parametrize("start", [Supervisor.start_link, DynamicSupervisor.start_link])

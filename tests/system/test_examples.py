@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.phoenix.test_transports import Wire
+from tests.phoenix.transport_server import Wire
 
 ROOT = Path(__file__).resolve().parents[2]
 PRINTED = {
