@@ -78,9 +78,8 @@ def asymmetric_key(text: str, variable: str) -> Key:
             pem = Path(text).expanduser().read_bytes()
         except (OSError, RuntimeError) as error:
             why = error.strerror if isinstance(error, OSError) else "the user of ~ is unknown"
-            named = (
-                text if _looks_like_a_path(text) else "the file that it names"
-            )  # it may be a key without its PEM lines
+            # Text that is no path may be a key without its PEM lines, which no message may show.
+            named = text if _looks_like_a_path(text) else "the file that it names"
             raise ConfigError(f"{variable}: can't read {named} ({why})") from None
     private: Any = None
     try:
