@@ -1,6 +1,6 @@
-"""Whom a request is for: a pid, a registered name, `(name, node)`, `("via", registry, key)` or `("global", name)`.
+"""Destinations of requests: a pid, a registered name, `(name, node)`, `("via", registry, key)` or `("global", name)`.
 
-Also why it fails if nobody is there.
+`resolve` finds the process; `not_there` and `lost` give the reason of a request whose destination does not run.
 """
 
 from __future__ import annotations

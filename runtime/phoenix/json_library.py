@@ -132,9 +132,8 @@ def _decode_deep(text: str) -> Any:
 
 
 def _skip(text: str, pos: int) -> int:
-    if (
-        text[pos : pos + 1] not in " \t\n\r"
-    ):  # seldom there, and the regular expression takes three times as long
+    # Whitespace is seldom there, and the regular expression takes three times as long.
+    if text[pos : pos + 1] not in " \t\n\r":
         return pos
     found = _SPACE.match(text, pos)
     return pos if found is None else found.end()

@@ -172,9 +172,8 @@ def _noted(note: Path) -> Path:
 def socket_directory(home: Path, who: Account) -> Path:
     """A directory for the Unix socket, closed to others: its path is short enough for the kernel, and has no comma."""
     directory = home / "socket"
-    if len(os.fsencode(directory)) > SOCKET_PATH_LIMIT or "," in str(
-        directory
-    ):  # it separates hosts in libpq's lists
+    listed = "," in str(directory)  # to libpq a list of hosts
+    if listed or len(os.fsencode(directory)) > SOCKET_PATH_LIMIT:
         name = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
         directory = Path(tempfile.gettempdir()) / f"bitnexus-{who.uid}-{name}"
     try:
