@@ -7,10 +7,8 @@ line that names the variable, what is wrong and what to do. Nothing else in BitN
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -20,11 +18,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from actors import connection_string, variables
+from actors.secret_keys import MIN_SECRET_BYTES, make_key, weakness
 from actors.variables import Variable, variable
 
 DEVELOPMENT_KEY_FILE = "secret_key_base"
-MIN_SECRET_BYTES = 32
-WEAK_WORDS = ("secret", "changeme", "change_me", "your_secret_key", "password", "development", "example")
 
 
 class ConfigError(Exception):
@@ -286,20 +283,6 @@ def check_secret(settings: Settings) -> None:
         )
 
 
-def weakness(secret: str) -> str:
-    """Why this secret is too weak to sign tokens with, or "" when it is strong enough."""
-    size = len(secret.encode("utf-8", "surrogateescape"))
-    if size < MIN_SECRET_BYTES:
-        return f"{size} bytes, {MIN_SECRET_BYTES} needed"
-    if len(set(secret)) < 10:
-        return "too few different characters"
-    lowered = secret.lower()
-    for word in WEAK_WORDS:
-        if lowered.startswith(word):
-            return f"starts with {word!r}"
-    return ""
-
-
 def signing_secret(settings: Settings) -> tuple[str, str]:
     """The HS256 key and where it came from; when none is set, dev generates one and keeps it in DATA_DIR.
 
@@ -310,7 +293,7 @@ def signing_secret(settings: Settings) -> tuple[str, str]:
     path = settings.data_dir / DEVELOPMENT_KEY_FILE
     try:
         if not path.exists():
-            _make_development_key(path)
+            make_key(path)
         secret = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
@@ -320,25 +303,6 @@ def signing_secret(settings: Settings) -> tuple[str, str]:
             f"DATA_DIR: the development key {path} is damaged ({why}); remove it, which makes all tokens invalid"
         )
     return secret, str(path)
-
-
-def _make_development_key(path: Path) -> None:
-    """Writes a new key, unless another process has. The file is there whole or not at all: a part of it would be a weak key."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # servers that start together must sign with the same key
-        if path.exists():
-            return
-        staging = path.with_name(f".{path.name}")
-        staging.unlink(missing_ok=True)  # of a process that was killed, or found the disk full
-        with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(48) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        staging.rename(path)
-    finally:
-        os.close(folder)
 
 
 def node_name(settings: Settings) -> str:

@@ -15,15 +15,8 @@ import asyncpg
 
 from actors.endpoint import Address
 from actors.listening import EndpointError, check_port
-from actors.settings import (
-    MIN_SECRET_BYTES,
-    ConfigError,
-    Settings,
-    check_secret,
-    mask_url,
-    signing_secret,
-    weakness,
-)
+from actors.secret_keys import MIN_SECRET_BYTES, weakness
+from actors.settings import ConfigError, Settings, check_secret, mask_url, signing_secret
 from actors.storage import pgbouncer
 from actors.storage.failures import reason
 from api.cli.database import ONE_LINE, connected

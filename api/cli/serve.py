@@ -22,7 +22,8 @@ from thespian.actors import ActorSystem
 from actors.cluster.parent import ParentLine
 from actors.endpoint import GetAddress
 from actors.listening import EndpointError, check_port
-from actors.settings import Settings, weakness
+from actors.secret_keys import weakness
+from actors.settings import Settings
 from api.cli import memory
 from api.cli.database import ONE_LINE, complain
 from api.cli.exit_cause import ExitCause

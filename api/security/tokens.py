@@ -30,7 +30,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
-from actors.settings import MIN_SECRET_BYTES, ConfigError, Settings, signing_secret, weakness
+from actors.secret_keys import MIN_SECRET_BYTES, weakness
+from actors.settings import ConfigError, Settings, signing_secret
 from api.http.principal import Principal
 
 MAX_TOKEN_BYTES = 8192

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.settings import VARIABLES, ConfigError, load, mask_url, show, signing_secret, weakness
+from actors.secret_keys import weakness
+from actors.settings import VARIABLES, ConfigError, load, mask_url, show, signing_secret
 from api.http.cors import Cors
 from api.security.tokens import Keyring
 from api.sockets.user_socket import check_origin
