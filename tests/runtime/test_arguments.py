@@ -120,7 +120,6 @@ BADARG: dict[str, Callable[[Any], Any]] = {
     "proc_lib.start(5)": lambda _: proc_lib.start(5),  # type: ignore[arg-type]
     "proc_lib.spawn(None)": lambda _: proc_lib.spawn(None),  # type: ignore[arg-type]
     "call(via 5)": lambda _: gen_server.call(("via", 5, "key"), None),
-    "cast(via None)": lambda _: gen_server.cast(("via", None, "key"), None),
     "start(name=via 5)": lambda _: Idle.start(name=("via", 5, "key")),
     "call(via [])": lambda _: gen_server.call(("via", Registry(), []), None),
     "call(via no pid)": lambda _: gen_server.call(("via", NoPids(), "key"), None),
@@ -371,5 +370,14 @@ def test_sys_neither_asks_its_own_process_nor_waits_no_time_for_the_dead() -> No
             with pytest.raises(Exit) as ended:
                 await ask()
             assert ended.value.reason[0] == why
+
+    play(body)
+
+
+def test_a_cast_by_a_module_that_is_none_is_silent() -> None:
+    """`catch Mod:send(...), ok` (gen_server:cast/2)."""
+
+    async def body() -> None:
+        assert gen_server.cast(("via", None, "key"), None) is None
 
     play(body)
