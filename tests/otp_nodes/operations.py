@@ -152,6 +152,8 @@ class NodeOperations(Operations):
             self.names.requests[op["as"]] = gen_server.send_request(dest, Act(op["act"]))
 
     async def _response(self, op: Json) -> Any:
+        if op["as"] not in self.names.requests:
+            raise Error("unknown_ref")
         request = self.names.requests[op["as"]]
         timeout = milliseconds(op.get("timeout", "infinity"))
         match op["op"]:

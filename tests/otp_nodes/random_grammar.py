@@ -148,7 +148,7 @@ class NodeGrammar(Grammar):
         functions: list[Json] = [
             ["return", self.term()], ["error", self.reason()], ["exit", self.reason()], ["throw", self.term()], ["node"],
             ["kill_self"], ["undef"], ["whereis", random.choice(self.names)], ["alive", random.choice("pqm")],
-            ["call", random.choice(self.workers), ["reply", 1]], ["send", random.choice("pqm"), "hello"],
+            ["call", {"name": random.choice(self.workers)}, ["reply", 1]], ["send", random.choice("pqm"), "hello"],
             ["return", {"t": ["badrpc", "x"]}],
         ]  # fmt: skip
         if depth:
