@@ -54,7 +54,7 @@ class NodeProcesses(Processes):
         await self.plain(mode, spawner)
 
     async def start_child(self, node: Json, id: str | None = None, overrides: Json = None) -> Any:
-        if "node" not in node:
+        if "node" not in node or "start" in node:
             return await super().start_child(node, id, overrides)
         if id is not None:
             node = {**node, "id": id, **(overrides or {})}
