@@ -4,8 +4,8 @@ If every request opens a connection, the excess waits in the kernel's accept que
 behind everything else, and a request is served long after its client has given up. Once that queue is full the kernel drops
 SYNs, and clients retry after one, three and seven seconds.
 
-The event loop accepts one connection per turn. So while more than `SHORT` wait, they are accepted here, and the first request of
-each is peeked at (`MSG_PEEK`):
+The event loop accepts a few connections per turn. So while more than `SHORT` wait, they are accepted here, and the first request
+of each is peeked at (`MSG_PEEK`):
 
 * a request that `HttpOptions.sheddable` protects is served at once;
 * `Admission`, with the client's address (of IPv6 its /64) as the owner, lets any other into the line or refuses it;
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 SHED: Final = ("http", "server", "shed")
 
-SHORT: Final = 16
+SHORT: Final = 64
 PAUSE: Final = 0.004  # seconds between two looks at the queue
 SILENCE: Final = 0.05  # seconds that a request may be incomplete before its connection gets a transport
 SHARE: Final = 0.75  # of the loop's time, at most, spent on refusing

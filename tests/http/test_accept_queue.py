@@ -17,7 +17,7 @@ from runtime.http import HttpOptions
 from runtime.http.accept_queue import HOLD, SHORT, URGENT, AcceptQueue, owner
 from runtime.http.messages import Request, Response
 from runtime.http.options import refusal
-from runtime.http.server import Listener, bind
+from runtime.http.server import ACCEPTS, Listener, bind
 from runtime.http.shedding import REASON
 
 CLIENTS = 600
@@ -179,7 +179,7 @@ def test_who_says_nothing_for_longer_is_a_connection_like_any_other() -> None:
     async def main() -> None:
         clock = Clock()
         with listening(clock) as (bound, listener, queue):
-            clients = [socket.create_connection(bound.getsockname()) for _ in range(50)]
+            clients = [socket.create_connection(bound.getsockname()) for _ in range(2 * SHORT)]
             queue.look(clock())
             assert not listener.connections
             clock.now += 1.0
@@ -187,7 +187,7 @@ def test_who_says_nothing_for_longer_is_a_connection_like_any_other() -> None:
             async with asyncio.timeout(60):
                 while queue.busy:
                     await asyncio.sleep(0.01)
-            assert len(listener.connections) == 50
+            assert len(listener.connections) == 2 * SHORT
             for each in clients:
                 each.close()
 
@@ -295,7 +295,7 @@ def test_what_the_last_look_finds_is_closed_with_the_queue() -> None:
     async def main() -> None:
         clock = Clock()
         with listening(clock, sheddable=False) as (bound, _, queue):
-            clients = [ask(bound.getsockname()[1], b"/") for _ in range(50)]
+            clients = [ask(bound.getsockname()[1], b"/") for _ in range(2 * SHORT)]
             queue.look(clock())
             assert queue.busy
             queue.close()
@@ -304,5 +304,26 @@ def test_what_the_last_look_finds_is_closed_with_the_queue() -> None:
                     await answer_of(client)
                 client.close()
             assert not queue.busy
+
+    uvloop.run(main())
+
+
+def test_a_few_connections_are_accepted_in_one_turn_of_the_loop() -> None:
+    async def main() -> None:
+        [bound] = bind("127.0.0.1", 0)
+        listener = Listener(lambda _request: Response(200), HttpOptions())
+        await listener.listen([bound])
+        clients = [socket.create_connection(bound.getsockname()) for _ in range(2 * ACCEPTS)]
+        open_after = [0]  # each turn
+        try:
+            async with asyncio.timeout(60):
+                while open_after[-1] < len(clients):
+                    await asyncio.sleep(0)
+                    open_after.append(len(listener.connections))
+            assert max(after - before for before, after in pairwise(open_after)) == ACCEPTS
+        finally:
+            listener.abort()
+            for each in clients:
+                each.close()
 
     uvloop.run(main())

@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from runtime.http import HttpOptions, Request, Response, Server, ServerOptions
+from runtime.http.accept_queue import SHORT
 from runtime.http.server import Listener, addresses, bind
 from runtime.http.transport import HttpProtocol
 from runtime.otp import gen_server
@@ -99,11 +100,11 @@ def test_a_new_connection_is_waited_for_longer_than_an_idle_one(monkeypatch: pyt
 def test_who_waits_in_the_line_at_a_stop_is_served() -> None:
     async def body() -> None:
         def work(_request: Request) -> Response:
-            time.sleep(0.01)
+            time.sleep(0.001)
             return Response(200, b"done")
 
         [bound] = bind("127.0.0.1", 0)
-        clients = [socket.create_connection(bound.getsockname()) for _ in range(40)]
+        clients = [socket.create_connection(bound.getsockname()) for _ in range(2 * SHORT)]
         for client in clients:
             client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         listener = Listener(work, HttpOptions(sheddable=lambda _request: True))
