@@ -27,11 +27,9 @@ from api.version import VERSION
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="replace"
-            )  # a tree is drawn with characters that not every terminal has
+    # Not every terminal has the characters that a tree is drawn with.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     options = _parsed(sys.argv[1:] if arguments is None else arguments)
     try:
         options.faults = faults = []

@@ -55,8 +55,7 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
     except EndpointError as error:
         return complain(error)
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        lock = _lock(settings)
+        lock = hold(settings)
     except OSError as error:
         return complain(f"DATA_DIR: {error.filename}: {error.strerror}")
     if lock is None:
@@ -86,6 +85,15 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
         stop.restore()
         await engine.stop()
         os.close(lock)
+
+
+def hold(settings: Settings) -> int | None:
+    """Keeps DATA_DIR for this parent until the descriptor is closed; None if another parent has it. Raises OSError."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    lock = _lock(settings, fcntl.LOCK_EX)
+    if lock is not None:  # of a parent that was killed: another program may have that process id by now
+        (settings.data_dir / STATE).unlink(missing_ok=True)
+    return lock
 
 
 async def _until_all_serve(count: int, root: Pid) -> str | None:
@@ -140,8 +148,7 @@ class Upgrades:
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
-        if self._count or self._file.exists():
-            self._file.unlink(missing_ok=True)
+        self._file.unlink(missing_ok=True)
 
 
 def upgrade(settings: Settings) -> int:
@@ -162,7 +169,7 @@ def upgrade(settings: Settings) -> int:
 def _state(settings: Settings) -> dict[str, Any]:
     try:
         state = json.loads((settings.data_dir / STATE).read_text())
-        lock = _lock(settings)
+        lock = _lock(settings, fcntl.LOCK_SH)  # not in the way of others who ask
     except (OSError, ValueError):
         lock = state = None
     if lock is not None:
@@ -174,11 +181,11 @@ def _state(settings: Settings) -> dict[str, Any]:
     return state
 
 
-def _lock(settings: Settings) -> int | None:
-    """Locks DATA_DIR for this parent until the descriptor is closed; None if another parent has it locked."""
+def _lock(settings: Settings, kind: int) -> int | None:
+    """Locks DATA_DIR until the descriptor is closed; None if somebody has a lock that excludes this one."""
     descriptor = os.open(settings.data_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None

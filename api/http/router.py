@@ -81,9 +81,11 @@ class Operation:
     `roles` None means that no token is required. Status 0 of `responses` stands for every status that is not listed. With
     `token_optional` the handler runs even if the token is missing or invalid; `request.token_error` says why. `body` and `query`
     decode msgspec structs; an operation without `query` refuses one, unless `any_query`. With `raw_body` the handler gets the
-    bytes, which `body_schema` describes in OpenAPI. `cors_any` lets every origin call. `errors` lists the error statuses besides
-    those that follow from the rest (400, 401, 403, 413, 415, 422, 500, 503); `error_format` replaces the API's error format.
-    `lane` is the lane that must admit a request (api/http/lanes.py); None for what operators need under overload.
+    bytes, which `body_schema` describes in OpenAPI. `body_types` are the media types of a body, JSON among them. `cors_any` lets
+    every origin call. `errors` lists the error statuses besides those that follow from the rest (400, 401, 403, 413, 415, 422,
+    500, 503); `error_format` replaces the API's error format. `lane` is the lane that must admit a request (api/http/lanes.py);
+    None for what operators need under overload. `passes_body_on`: the body is forwarded unparsed, and only then may it be larger
+    than JSON may be.
     """
 
     method: str
@@ -105,10 +107,10 @@ class Operation:
     error_format: ErrorFormat | None = None
     token_optional: bool = False
     lane: str | None = WORK
-    # Whether the body is forwarded unparsed: only then may it be larger than JSON may be.
     passes_body_on: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        assert JSON in self.body_types  # the application takes JSON without a look at them
         object.__setattr__(self, "passes_body_on", self.raw_body and self.body_schema is None)
 
     @property

@@ -166,10 +166,9 @@ class Call(PendingReply):
         """The server has ended before it replied."""
         if not self.done:
             self.settle()
+            # `gen:call` does not of a local server that it calls without timeout.
             if self.alias or not isinstance(self.target, Cell):
-                reason = lost(
-                    self.target, reason
-                )  # `gen:call` does not of a local server that it calls without timeout
+                reason = lost(self.target, reason)
             self.resolve(None, Exit((reason, self._call_site())))
 
     def expire(self) -> None:

@@ -230,7 +230,7 @@ class GenServer(Process):
             cell.engine.unregister(name)
         if started is not None:
             started.resolve(None, error)
-            if started.error is not error:
+            if started.error is not None and started.error is not error:
                 started.too_late("ignore" if error is None else ("error", error.reason))
         cell.terminate(reason)
 

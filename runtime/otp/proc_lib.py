@@ -172,10 +172,14 @@ def _own() -> tuple[Cell, _Acknowledgement]:
 def init_ack(value: Any = None) -> None:
     """`proc_lib:init_ack/1,2`: the start function returns `value`; None is `("ok", pid)`. A second call has no effect.
 
-    Raises Exit("was_not_started_by_proc_lib").
+    If an EXIT message of the process has ended the start before, the starter gets the message `("ack", pid, value)`. Raises
+    Exit("was_not_started_by_proc_lib").
     """
     cell, started = _own()
-    started.resolve(("ok", cell.pid) if value is None else value)
+    result = ("ok", cell.pid) if value is None else value
+    started.resolve(result)
+    if started.error is not None:
+        started.too_late(result)
 
 
 def init_fail(value: Any, exception: BaseException) -> NoReturn:

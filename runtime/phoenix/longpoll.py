@@ -29,7 +29,8 @@ from runtime.phoenix.socket import Socket
 
 _CORS: Final = ("access-control-allow-origin", "*")
 _NEWLINE: Final = re.compile(rb"\r\n|\n")
-_BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+# Of a multiple of 4 bytes; to match groups of 4 takes 60 times as long.
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*+={0,2}")
 
 _log = logging.getLogger("runtime.phoenix")
 
@@ -193,6 +194,6 @@ def _line(line: bytes) -> Dispatch:
     """A line of an ndjson POST. Raises ValueError for what `Base.decode64!/1` raises: padding has to fit."""
     if line.startswith(b"["):
         return Dispatch(line, TEXT)
-    if _BASE64.fullmatch(line) is None:
+    if len(line) % 4 or _BASE64.fullmatch(line) is None:
         raise ValueError("neither an array nor base64")
     return Dispatch(base64.b64decode(line), BINARY)

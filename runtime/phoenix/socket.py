@@ -309,10 +309,8 @@ class SocketTransport(GenServer):
     def _join(self, message: Message) -> Coroutine[Any, Any, None] | None:
         route = self.socket.route(message.topic)
         if route is None:
-            try:
-                to_string(
-                    message.topic
-                )  # Phoenix interpolates it into a log line, which ends the socket for a map
+            try:  # Phoenix interpolates it into a log line, which ends the socket for a map
+                to_string(message.topic)
             except ValueError as error:
                 raise BadMessage(f"topic: {error}") from None
             self._reply(None, message.ref, message.topic, "error", UNMATCHED)

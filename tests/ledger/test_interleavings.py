@@ -15,6 +15,7 @@ import pytest
 
 from actors.channels import TransactionChannel
 from actors.ledger import feed
+from actors.ledger.server import prepare
 from actors.ledger.writer import DbWriter, OutcomeUnknown, Unavailable
 from actors.server_state import server_state
 from actors.storage.listener import DbListener, PollHead
@@ -111,6 +112,25 @@ class TellsTwice(DbWriter):
             server_state().ledger_position = max(0, position - 1)
 
 
+class MovesTheHeadAtOnce(DbWriter):
+    """Takes for the head what it is about to write."""
+
+    async def _record(self, batch: list[Any]) -> Any:
+        known = self.server.ledger_head
+        if known is not None:
+            self.server.ledger_head = prepare(known, [waiting.row for waiting in batch]).after
+        return await super()._record(batch)
+
+
+class KeepsTheHead(DbWriter):
+    """Answers, and takes for the head what it was before."""
+
+    async def _write(self, batch: list[Any]) -> None:
+        known = self.server.ledger_head
+        await super()._write(batch)
+        self.server.ledger_head = known
+
+
 class NeverLooks(DbListener):
     """A commit whose answer was lost waits for the next one."""
 
@@ -141,6 +161,8 @@ BROKEN = {
     "doubled": Parts(database=NoKeys),
     "gap": Parts(database=HalfACommit),
     "refused": Parts(writer=SureOfNothing),
+    "head: too early": Parts(writer=MovesTheHeadAtOnce),
+    "head: too late": Parts(writer=KeepsTheHead),
     "events: told twice": Parts(writer=TellsTwice),
     "events: not told": Parts(listener=NeverLooks),
     "events: in between": Parts(channel=SubscribesAtOnce),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -82,6 +83,17 @@ def test_a_terminal_that_lacks_the_characters_of_a_tree(server: Server) -> None:
     signed_in = ("--url", server.url, "--email", admin.email, "--password", "-")
     said = bitnexus("tree", *signed_in, typed=f"{SIGN_IN}\n", PYTHONIOENCODING="latin-1")
     assert said.returncode == 0 and "db_writer" in said.stdout
+
+
+def test_an_error_on_a_terminal_that_lacks_its_characters_still_names_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(said, "latin-1", "backslashreplace"))
+    with pytest.raises(SystemExit):
+        main(["kiel\u0142"])
+    sys.stderr.flush()
+    assert b"kiel\\u0142" in said.getvalue()
 
 
 def test_a_full_disk_under_the_output() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from runtime.otp.gen_server import (
     stop,
 )
 from runtime.otp.registry import Registry
+from runtime.testing import simulation
 from tests.runtime.test_gen_server import Server
 
 
@@ -50,6 +52,24 @@ def test_a_start_that_fails(play: Any, result: Any, error: Any, exit_: Any) -> N
         assert message.reason == exit_
 
     play(body)
+
+
+def test_a_start_that_its_starter_has_cancelled_leaves_no_acknowledgement() -> None:
+    class Hesitating(GenServer):
+        async def init(self) -> Any:
+            await erlang.receive(lambda message: message == "go on")
+            return Stop("no")
+
+    async def body() -> None:
+        erlang.trap_exit(True)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await Hesitating.start_link(name="hesitating")
+        (pid,) = erlang.process_info(erlang.self_(), "links")[1]
+        erlang.send(pid, "go on")
+        assert await erlang.receive() == ExitMessage(pid, "no")
+
+    simulation.play_real(body)
 
 
 def test_what_init_throws_is_its_result_as_otp_says_it(play: Any) -> None:

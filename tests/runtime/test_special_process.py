@@ -98,6 +98,24 @@ def test_an_end_before_init_ack_is_the_error_and_leaves_no_message(start: Any, r
     run(body)
 
 
+def test_an_acknowledgement_after_an_exit_of_the_living_process_is_a_message() -> None:
+    """Seen in OTP 25: `{ack, Pid, Value}`."""
+
+    async def acknowledges_late(starter: Any) -> None:
+        erlang.exit(starter, "boom")
+        await erlang.sleep(10)
+        proc_lib.init_ack("late")
+
+    async def body() -> None:
+        erlang.trap_exit(True)
+        with pytest.raises(StartError, match="boom"):
+            await proc_lib.start_link(acknowledges_late, erlang.self_())
+        tag, _, value = await erlang.receive(timeout=100)
+        assert (tag, value) == ("ack", "late")
+
+    run(body)
+
+
 def test_a_late_start_is_killed_and_leaves_no_message() -> None:
     started: list[Any] = []
 

@@ -109,6 +109,7 @@ class Poster:
         self.count = 0
         self.acknowledged: list[tuple[str, int]] = []
         self.refused: set[str] = set()
+        self.written = 0  # the newest entry that was made for it, not found under a key
         self.wrong: list[str] = []
 
     async def run(self) -> None:
@@ -140,6 +141,8 @@ class Poster:
         match answer:
             case Recorded():
                 self.acknowledged.append((description, answer.seq))
+                if not answer.replayed:
+                    self.written = max(self.written, answer.seq)
                 await self._look_at_head(answer.seq)
                 return True
             case Unavailable():

@@ -83,6 +83,7 @@ class History:
         self.foreign = 0
         self.done: Counter[str] = Counter()
         self.roots: dict[str, Any] = {}
+        self.wrong_heads: list[str] = []
         self.cluster = Cluster(seed, [], config=CONFIG)
 
     def run(self) -> None:
@@ -91,11 +92,13 @@ class History:
             self._start(name)
         for _ in range(self.steps):
             self.cluster.advance(self.rng.uniform(20, 800))
+            self._look_at_heads()
             self._inject_fault()
         for driver in self.drivers.values():
             driver.faults.enabled, driver.faults.closed_until = False, 0.0
         self._heal()
         self.cluster.advance(60_000)
+        self._look_at_heads()
 
     # ---- servers
 
@@ -162,10 +165,27 @@ class History:
 
     # ---- what must hold
 
+    def _look_at_heads(self) -> None:
+        """What a server takes for the head is one that the ledger has had, behind nothing that this server has written.
+
+        By any other `verify` would say that the ledger was rewritten.
+        """
+        entries = self.database.entries
+        for name in self.names:
+            engines.set_default(self.cluster[name].engine)
+            head = server_state().ledger_head
+            if head is None or not head.seq:
+                continue
+            if [entry["hash"] for entry in entries[head.seq - 1 : head.seq]] != [head.hash]:
+                self.wrong_heads.append(f"head: {name} takes for entry {head.seq} what is none")
+            written = max(poster.written for poster in self.posters[name])
+            if head.seq < written:
+                self.wrong_heads.append(f"head: {name} has written entry {written} and is at {head.seq}")
+
     def wrong(self) -> list[str]:
         """The violations of what must hold."""
         posters = [poster for each in self.posters.values() for poster in each]
-        found = [line for poster in posters for line in poster.wrong]
+        found = [*self.wrong_heads, *(line for poster in posters for line in poster.wrong)]
         found += self._wrong_answers(posters) + self._wrong_ledger() + self._wrong_clients()
         found += [f"server {name} does not serve" for name in self.names if not self._serves(name)]
         found += [f"{poster.name} is not done" for poster in posters if poster.count < POSTS]

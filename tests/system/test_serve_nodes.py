@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,9 @@ import httpx
 import psutil
 import pytest
 
+from actors.settings import load
+from api.cli.database import CommandError
+from api.cli.serve_nodes import hold, upgrade
 from tests.support.server import PATIENCE, ROOT, Server, environment, start, wait_until
 
 
@@ -163,11 +167,13 @@ def test_a_mistake_is_one_line(
     assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
+# What a parent that was killed leaves; its process id is another program's by now.
+STALE = {"pid": 1, "upgrade": 0, "state": "ready"}
+
+
 def test_an_upgrade_without_servers_signals_nobody(tmp_path: Path) -> None:
-    """A parent that was killed leaves its id behind, which another program may have by now."""
     with subprocess.Popen(["sleep", "600"]) as stranger:
-        state = {"pid": stranger.pid, "upgrade": 0, "state": "ready"}
-        (tmp_path / "servers.json").write_text(json.dumps(state))
+        (tmp_path / "servers.json").write_text(json.dumps(STALE | {"pid": stranger.pid}))
         done = subprocess.run(
             [sys.executable, "-m", "api.cli", "upgrade"],
             cwd=ROOT,
@@ -179,6 +185,30 @@ def test_an_upgrade_without_servers_signals_nobody(tmp_path: Path) -> None:
         assert done.returncode == 1 and "nothing to upgrade" in done.stderr
         assert stranger.poll() is None
         stranger.kill()
+
+
+def test_two_who_ask_for_an_upgrade_at_once_are_no_parent_to_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("signalled a stranger"))
+    (tmp_path / "servers.json").write_text(json.dumps(STALE))
+    with (tmp_path / "servers.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        with pytest.raises(CommandError, match="nothing to upgrade"):
+            upgrade(load({"DATA_DIR": str(tmp_path)}))
+
+
+def test_a_parent_that_starts_is_not_taken_for_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("signalled a stranger"))
+    (tmp_path / "servers.json").write_text(json.dumps(STALE))
+    settings = load({"DATA_DIR": str(tmp_path)})
+    held = hold(settings)
+    assert held is not None
+    with pytest.raises(CommandError, match="nothing to upgrade"):
+        upgrade(settings)
+    os.close(held)
 
 
 def test_a_second_parent_on_one_data_dir_is_refused(tmp_path: Path) -> None:
