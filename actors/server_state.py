@@ -2,6 +2,7 @@
 
 There is one `ServerState` for each engine. Restarted actors find here what must survive them: the connection pool, and how far
 this server has published the ledger and the change log, so that no event is lost or sent twice when the publishing actor crashes.
+The ledger's head is here because two actors share it; it survives the writer, and `ledger_server` forgets it at its start.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from schema.activity import Activity
 from schema.rows import LedgerHead
 
 
-@dataclass(slots=True, eq=False, weakref_slot=True)
+@dataclass(slots=True, eq=False, repr=False, weakref_slot=True)
 class ServerState:
-    """The state of one server."""
+    """The state of one server. It has no repr of its own: an actor's crash report would show little else."""
 
     id: str = field(default_factory=lambda: uuid4().hex[:12])
     driver: Any = asyncpg  # has `connect` and `create_pool`; tests replace it by a model of a database

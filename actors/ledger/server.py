@@ -62,7 +62,7 @@ class GetHead(msgspec.Struct, CallRequest[LedgerHead | repo.Unavailable], frozen
 
 
 class LedgerServer(GenServer):
-    """The owner of the head."""
+    """Reads the head where it is not known, and answers with it."""
 
     def init(self) -> None:
         self.server = server_state()

@@ -23,10 +23,12 @@ from actors.ledger.writer import DbWriter
 from actors.server_state import server_state
 from actors.storage import repo
 from actors.storage.failures import OutcomeUnknown, Unavailable
-from runtime.core import telemetry
+from runtime.core import reports, telemetry
 from runtime.core.exits import Exit
 from runtime.otp import erlang, gen_server, sys
 from runtime.otp.process_info import process_info
+from runtime.testing.simulation import Simulation
+from schema.activity import Activity, Statement
 from schema.rows import LedgerHead, TransactionRow
 from tests.support.database import add_user, execute, fetchval
 from tests.support.server import PATIENCE
@@ -473,3 +475,13 @@ def test_one_who_sends_much_does_not_make_others_wait(database: str) -> None:
             await assert_sound(database, 603)
 
     run(main())
+
+
+def test_a_crash_report_of_the_writer_shows_its_own_state_alone() -> None:
+    with Simulation() as sim:
+        actor = sim.start(DbWriter).cell.actor
+        assert isinstance(actor, DbWriter)
+        slow = [Statement(number, "psql", f"SELECT {'secret' * 80}", 1.0) for number in range(20)]
+        actor.server.activity = Activity(slowest=tuple(slow))
+        shown = reports.text(actor.format_status())
+    assert shown.endswith("'flush_due': 0.0}") and "secret" not in shown
