@@ -7,6 +7,7 @@ closes with code 1011.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -150,15 +151,18 @@ _VERSION: Final = re.compile(
 )
 
 
-@lru_cache(64)
-def negotiate(vsn: str, serializers: tuple[Serializer, ...] = SERIALIZERS) -> Serializer | None:
+def negotiate(vsn: str, serializers: Iterable[Serializer] = SERIALIZERS) -> Serializer | None:
     """The serializer whose requirement the client's `vsn` matches, or None."""
-    found = _VERSION.fullmatch(vsn)
-    if found is None:
-        return None
-    if found[3] == "0" and found[4]:  # 2.0.0-rc.1 comes before 2.0.0
-        return None
+    wanted = _requirement(vsn)
     for serializer in serializers:
-        if serializer.requirement == found.group(1, 2):
+        if serializer.requirement == wanted:
             return serializer
     return None
+
+
+@lru_cache(64)
+def _requirement(vsn: str) -> tuple[str, str] | None:
+    found = _VERSION.fullmatch(vsn)
+    if found is None or (found[3] == "0" and found[4]):  # 2.0.0-rc.1 comes before 2.0.0
+        return None
+    return found[1], found[2]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from runtime.phoenix.json_library import EncodeError
 from runtime.phoenix.messages import BINARY, TEXT, Broadcast
-from runtime.phoenix.serializer import V1_SERIALIZER, V2_SERIALIZER, InvalidMessage, negotiate
+from runtime.phoenix.serializer import V1_SERIALIZER, V2, V2_SERIALIZER, InvalidMessage, negotiate
 from runtime.phoenix.socket import same_ref
 from runtime.phoenix.string_chars import to_string
 
@@ -127,6 +128,15 @@ def test_v1() -> None:
 )  # fmt: skip
 def test_versions(vsn: str, serializer: Any) -> None:
     assert negotiate(vsn) is serializer
+
+
+def test_an_applications_serializers_need_no_hash() -> None:
+    @dataclass
+    class Own(V2):
+        """Which has `__eq__` and so no `__hash__`."""
+
+    own = Own()
+    assert negotiate("2.0.0", [V1_SERIALIZER, own]) is own
 
 
 def test_refs_are_compared_strictly() -> None:
