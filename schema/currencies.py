@@ -5,7 +5,7 @@ The table of schema/migrations/0011_minor_units.sql is the same, for what other 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 
 _LIST = """
@@ -36,21 +36,18 @@ DECIMALS: Mapping[str, int] = dict.fromkeys(sorted(CODES), DEFAULT_DECIMALS) | {
     code: decimals for decimals, codes in _DECIMALS.items() for code in codes.split()
 }
 
-
-class _Units(dict[str, Decimal]):
-    def __missing__(self, currency: str) -> Decimal:
-        return Decimal(1).scaleb(-DEFAULT_DECIMALS)
-
-
-# `unit(currency)` is the smallest amount of a currency: 0.01 EUR, 1 JPY.
-unit: Callable[[str], Decimal] = _Units(
-    {code: Decimal(1).scaleb(-decimals) for code, decimals in DECIMALS.items()}
-).__getitem__
+_UNITS: Mapping[str, Decimal] = {code: Decimal(1).scaleb(-decimals) for code, decimals in DECIMALS.items()}
+_DEFAULT_UNIT = Decimal(1).scaleb(-DEFAULT_DECIMALS)
 
 
 def decimals(currency: str) -> int:
     """How many decimals an amount of this currency has."""
     return DECIMALS.get(currency, DEFAULT_DECIMALS)
+
+
+def unit(currency: str) -> Decimal:
+    """The smallest amount of this currency: 0.01 EUR, 1 JPY."""
+    return _UNITS.get(currency, _DEFAULT_UNIT)
 
 
 def by_decimals() -> dict[int, list[str]]:

@@ -82,7 +82,7 @@ class ApiRequest(Generic[C]):
 
     @property
     def has_principal(self) -> bool:
-        """Whether the caller is known: False before authentication, and on operations without a token."""
+        """Whether the caller is known, and `principal` has a value: not before authentication, nor without a token."""
         return hasattr(self, "principal")
 
     @property

@@ -28,7 +28,6 @@ from runtime.http.target import Refusal
 if TYPE_CHECKING:
     from runtime.http.server import Listener
 
-REQUEST: Final = telemetry.Span("http", "server", "request")
 REQUEST_STOP: Final = ("http", "server", "request", "stop")
 
 FRESH: Final = 2.0  # seconds that a stopping server waits for the first request of a new connection
@@ -266,7 +265,7 @@ class HttpProtocol(asyncio.Protocol):
                 body.discard()
             self._continued = False
         self._current = None
-        if REQUEST.active:
+        if telemetry.attached(REQUEST_STOP):
             telemetry.execute(
                 REQUEST_STOP, {"count": 1}, {"method": request.method, "path": request.path, "status": status}
             )
