@@ -75,6 +75,9 @@ async def database_url(settings: Settings) -> AsyncGenerator[str, None]:
         yield settings.database_url
         return
     cluster = DatabaseCluster.at(settings.data_dir)
+    if not (cluster.data_dir / "postgres").exists() and not (cluster.data_dir / "postgres.location").exists():
+        # In another directory than the server's this is a database that nobody serves.
+        print(f"making a new database in DATA_DIR={cluster.data_dir}", file=sys.stderr)
     url = await cluster.attach_or_start()
     try:
         yield url

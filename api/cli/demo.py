@@ -16,6 +16,7 @@ import aiohttp
 
 from actors.settings import Settings
 from api.cli.database import CommandError, base_url, connected, counted, password
+from api.cli.probe import probe
 from api.security.passwords import hash_password
 from schema import users
 
@@ -71,18 +72,18 @@ async def run(settings: Settings, options: Any) -> int:
     if bool(options.email) != bool(options.password):
         raise CommandError("demo: name both --email and --password, or neither")
     try:
-        async with aiohttp.ClientSession(base) as session:
-            async with session.get("/health"):
-                pass
+        timeout = aiohttp.ClientTimeout(total=WAIT_SECONDS)
+        async with aiohttp.ClientSession(base, timeout=timeout) as session:
+            await probe(session, base)
             if options.email:
                 email, secret = options.email, password(options.password, options.email)
             else:
                 email, secret = await _demo_user(settings)
             await _main_job(session, email, secret, options.count, Printer())
-    except aiohttp.ClientConnectionError:
-        raise CommandError(f"demo: no server answers at {base}; start one with: bitnexus serve") from None
     except TimeoutError:
         raise CommandError(f"demo: no answer within {WAIT_SECONDS:.0f} s") from None
+    except aiohttp.ClientError as error:
+        raise CommandError(f"demo: the connection to {base} broke ({error})") from None
     return 0
 
 

@@ -113,7 +113,12 @@ async def _port(settings: Settings) -> Finding:
                 alive = await response.json(content_type=None)
             if isinstance(alive, dict) and alive.get("status") == "ok":
                 return Finding("port", True, f"{SERVES} {url}")
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+        except TimeoutError:
+            silent = f"PORT: who listens at {url} has not answered within {SECONDS:g} s"
+            return Finding(
+                "port", False, silent, "if it is BitNexus it hangs: restart it; else choose another PORT"
+            )
+        except (aiohttp.ClientError, ValueError):
             pass
         problem, _, advice = str(error).partition("; ")
         return Finding("port", False, problem, advice or "choose another HOST")

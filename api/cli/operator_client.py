@@ -22,12 +22,11 @@ import aiohttp
 
 from actors.settings import Settings
 from api.cli.database import CommandError, base_url, connected, counted, password
+from api.cli.probe import probe
 from api.security.tokens import Keyring
 from schema import users
 
 OPERATOR = "operator@localhost"
-PROBES = 8
-PROBE_SECONDS = 1.5
 MARKS = {"running": "●", "suspended": "◐", "restarting": "↻", "stopped": "○"}
 
 
@@ -57,10 +56,10 @@ class Client:
                         fields or error.get("message") or f"{path} was answered {response.status}"
                     )
                 return answer
-        except aiohttp.ClientConnectionError as error:
-            raise CommandError(f"{self.base}: the connection broke ({error})") from None
         except TimeoutError:
             raise CommandError(f"{self.base}: no answer in time") from None
+        except aiohttp.ClientError as error:
+            raise CommandError(f"{self.base}: the connection broke ({error})") from None
 
     async def nodes(self) -> list[dict[str, Any]]:
         """The nodes of `GET /admin/nodes`."""
@@ -79,24 +78,11 @@ async def connect(settings: Settings, options: Any) -> AsyncGenerator[Client, No
     # One connection for all requests: if servers share a port, one that hangs accepts connections too, and this one answered.
     connector = aiohttp.TCPConnector(limit=1)
     async with aiohttp.ClientSession(base, timeout=timeout, connector=connector) as session:
-        if not await _answers(session):
-            raise CommandError(f"no server answers at {base}; start one with: bitnexus serve")
+        await probe(session, base)
         client = Client(session, base)
         token = await _token(client, settings, options)
         session.headers["Authorization"] = f"Bearer {token}"
         yield client
-
-
-async def _answers(session: aiohttp.ClientSession) -> bool:
-    for _ in range(PROBES):
-        try:
-            async with session.get("/health", timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS)):
-                return True
-        except TimeoutError:
-            continue
-        except aiohttp.ClientError:
-            return False
-    return False
 
 
 async def _token(client: Client, settings: Settings, options: Any) -> str:

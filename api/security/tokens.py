@@ -215,6 +215,7 @@ class Keyring:
             or claims.iat > now + self._leeway
             or not 0 < claims.exp - claims.iat <= self._life
             or claims.exp + self._leeway <= now
+            or not claims.jti.isascii()  # of which compare_digest raises
             or not hmac.compare_digest(claims.jti[16:], self._mark(claims.sub, claims.sid))
         ):
             return None

@@ -95,6 +95,15 @@ def test_tokens_that_are_refused(server: Server, changes: dict[str, object]) -> 
     assert status(server, token(secret, **{"sub": "billing", **changes})) == 401
 
 
+def test_a_jti_of_any_characters_is_that_of_another_service() -> None:
+    ring = Keyring(load({"SECRET_KEY_BASE": SECRET}))
+    own = ring.issue(uuid4(), "user", "ada@example.com", uuid4())
+    claims = jwt.decode(own, options={"verify_signature": False}) | {"jti": "0123456789abcdef\u00e9"}
+    signed = jwt.encode(claims, SECRET, headers={"kid": ring.active.kid})
+    assert signed.partition(".")[0] == own.partition(".")[0]
+    assert str(ring.check(signed).user_id) == claims["sub"] and not ring.check(signed).own
+
+
 @pytest.mark.parametrize(
     "write",
     [

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from actors.settings import ConfigError, load, show
+from api.cli import doctor, probe
 from api.cli.main import main
 from api.security.tokens import Keyring
 from tests.operators.test_cli import bitnexus, one_line
@@ -106,6 +111,61 @@ def test_a_full_disk_under_the_output() -> None:
             cwd=ROOT,
         )
     assert done.returncode == 1 and done.stderr == "bitnexus: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize("command", ["tree", "demo"])
+def test_a_server_that_hangs_is_not_one_that_is_down(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(probe, "PROBES", 2)
+    monkeypatch.setattr(probe, "PROBE_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert main((command, "--email", "a@b.cc", "--password", "x", "--url", url)) == 1
+    assert (
+        capsys.readouterr().err
+        == f"bitnexus: the server at {url} has not answered within 0.2 s; it hangs, or is out of reach\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["tree", "demo"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>",
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n\xff\xfe",
+        b"HTTP/1.1 302 Found\r\nlocation: /health\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{",
+    ],
+)
+def test_another_program_where_a_server_should_be(
+    command: str, answer: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def serve(other: socket.socket) -> None:
+        with suppress(OSError):  # closed: the test is over
+            while True:
+                with other.accept()[0] as client:
+                    while client.recv(65536):
+                        client.sendall(answer)
+                        if b"302" not in answer:
+                            break
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        threading.Thread(target=serve, args=(other,), daemon=True).start()
+        url = f"http://127.0.0.1:{other.getsockname()[1]}"
+        assert main((command, "--email", "a@b.cc", "--password", "x", "--url", url)) == 1
+    assert (
+        capsys.readouterr().err == f"bitnexus: what answers at {url} is no BitNexus; is the address right?\n"
+    )
+
+
+def test_doctor_tells_a_server_that_hangs_from_a_taken_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        found = asyncio.run(doctor._port(load({"PORT": str(silent.getsockname()[1])})))
+    assert not found.ok and "has not answered within 0.2 s" in found.text and "restart it" in found.advice
 
 
 def test_ctrl_c_in_psql_is_for_psql(server: Server) -> None:
