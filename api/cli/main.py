@@ -24,9 +24,12 @@ from api.cli import data
 from api.cli.database import ONE_LINE, CommandError, complain
 from api.version import VERSION
 
+STDERR = 2  # the last of the standard streams
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
+    open_standard_streams()
     # Not every terminal has the characters that a tree is drawn with.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
@@ -48,6 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:  # a full disk under the output, above all
         return complain(error)
+
+
+def open_standard_streams() -> None:
+    """Opens those that are closed on /dev/null: a socket would get the number, and libuv ends the process when it closes one."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(opened, True)
+    os.close(opened)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def _parsed(arguments: Sequence[str]) -> Any:

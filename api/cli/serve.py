@@ -9,6 +9,7 @@ import asyncio
 import gc
 import importlib
 import logging
+import os
 import resource
 import signal
 import sys
@@ -133,7 +134,7 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
         memory.use_huge_pages()
         address = await gen_server.call("endpoint", GetAddress())
         if line is None:
-            print(f"BitNexus serves on {address.url}  (docs: {address.url}/docs, stop: Ctrl-C)", flush=True)
+            announce(f"BitNexus serves on {address.url}  (docs: {address.url}/docs, stop: Ctrl-C)")
         else:
             line.serves()
         return await until_stopped(root, stop)
@@ -142,6 +143,17 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
         if line is not None:
             line.close()
         await engine.stop()
+
+
+def announce(line: str) -> None:
+    """Prints a line on standard output; a full disk or a closed pipe there is no reason not to serve."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        log.warning("standard output can't be written: %s", error.strerror)
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # what is buffered is tried again at the end
 
 
 async def start_tree(tree: tree_config.Tree, stop: Signals) -> Pid | int:

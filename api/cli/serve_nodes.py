@@ -29,7 +29,7 @@ from actors.server_state import server_state
 from actors.settings import Settings
 from actors.storage.postgres.files import write_private
 from api.cli.database import CommandError, complain
-from api.cli.serve import Signals, explain, start_tree, until_stopped
+from api.cli.serve import Signals, announce, explain, start_tree, until_stopped
 from api.operators import logs
 from runtime import AsyncioEngine, Exit, Pid, gen_server, tree_config
 
@@ -75,10 +75,7 @@ async def _serve(settings: Settings, tree: tree_config.Tree) -> int:
         upgrades.watch()
         url = Address(settings.host, server_state().port).url
         servers = f"{settings.nodes} servers"
-        print(
-            f"BitNexus serves on {url}  ({servers}, docs: {url}/docs, stop: Ctrl-C, replace: SIGHUP)",
-            flush=True,
-        )
+        announce(f"BitNexus serves on {url}  ({servers}, docs: {url}/docs, stop: Ctrl-C, replace: SIGHUP)")
         return await until_stopped(root, stop, STOP_MS)
     finally:
         upgrades.close()

@@ -168,6 +168,27 @@ def test_doctor_tells_a_server_that_hangs_from_a_taken_port(monkeypatch: pytest.
     assert not found.ok and "has not answered within 0.2 s" in found.text and "restart it" in found.advice
 
 
+def test_closed_standard_streams_become_no_sockets() -> None:
+    program = (
+        "import os, sys; from api.cli.main import open_standard_streams as opened; opened(); "
+        "print('x', file=sys.stderr); sys.exit(os.open('/', 0) <= 2)"
+    )
+    command = f'exec "$0" -c "{program}" <&- >&- 2>&-'
+    done = subprocess.run(["sh", "-c", command, sys.executable], cwd=ROOT, timeout=PATIENCE)
+    assert done.returncode == 0
+
+
+def test_a_server_serves_though_its_output_cannot_be_written() -> None:
+    program = "from api.cli.serve import announce; announce('x')"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+    assert (
+        done.returncode == 0 and done.stderr == "standard output can't be written: No space left on device\n"
+    )
+
+
 def test_ctrl_c_in_psql_is_for_psql(server: Server) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "api.cli", "psql", "-c", "SELECT pg_sleep(600)"],
