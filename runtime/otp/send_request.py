@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 
 from runtime.core.durations import check_timeout
 from runtime.core.engine import current_engine
-from runtime.core.scheduling import TIMEOUT, PendingReply, scheduler
+from runtime.core.scheduling import TIMEOUT, PendingReply, Receive, scheduler
 from runtime.otp.destination import Dest, resolve
 from runtime.otp.gen import Call, CallRequest, call
 from runtime.otp.unread_answer import UnreadAnswer, failure
@@ -89,6 +89,9 @@ async def first_answered(requests: Sequence[RequestId], timeout: float | None) -
     found = next(filter(_take, pending), None)
     if found is not None:
         return found
+    if timeout == 0 and scheduler.current is not None:
+        await Receive(_nothing, 0)  # as `after 0`: others run only when this process has had its turn
+        return None
     engine = current_engine()
     answered: asyncio.Future[None] = engine.loop.create_future()
     waiters = [(request, request.waiter) for request in pending if not request.done]
@@ -106,6 +109,10 @@ async def first_answered(requests: Sequence[RequestId], timeout: float | None) -
             if request.done and isinstance(waiter, UnreadAnswer):
                 waiter.spend() if request is found else waiter.arrive()
     return found
+
+
+def _nothing(_: Any) -> bool:
+    return False
 
 
 def _is_ours(request: PendingReply) -> bool:

@@ -199,3 +199,15 @@ def test_a_request_of_a_process_that_has_ended_is_answered_to_nobody(play: Any) 
         assert await call(pid, "inner") == "from myself"
 
     play(body)
+
+
+def test_who_looks_without_waiting_sees_what_is_there_and_others_have_their_turns(play: Any) -> None:
+    async def body() -> None:
+        pid = await Server.start()
+        request = send_request(pid, "inner")
+        assert await wait_response(request, 0) is erlang.TIMEOUT
+        while (answer := await wait_response(request, 0)) is erlang.TIMEOUT:
+            pass
+        assert answer == ("reply", "from myself")
+
+    play(body)
