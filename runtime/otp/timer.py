@@ -17,7 +17,7 @@ from runtime.core.modes import DEAD
 from runtime.core.pid import Pid, Ref
 from runtime.core.scheduling import scheduler
 from runtime.core.timers import Timer
-from runtime.otp.erlang import Dest, is_name_on_node, sleep
+from runtime.otp.erlang import Dest, is_name_on_node, send, sleep
 
 _BADARG: Final = ("error", "badarg")
 
@@ -97,10 +97,13 @@ def apply_repeatedly(ms: float, function: Callable[..., Any], *args: Any) -> tup
 
 
 def send_after(ms: float, dest: Dest, message: Any) -> tuple[str, Any]:
-    """`timer:send_after/3`: sends a message after `ms` ms."""
+    """`timer:send_after/3`: sends a message after `ms` ms; with 0 at once, which raises as `erlang.send` does for a free name."""
     if not is_duration(ms) or not _is_dest(dest):
         return _BADARG
     engine = current_engine()
+    if ms == 0:
+        send(dest, message)
+        return ("ok", TRef(lambda _ref: False, 0))
     return ("ok", TRef(lambda _ref: _deliver(engine, dest, message), ms))
 
 

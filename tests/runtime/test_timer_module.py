@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime import Down, erlang, timer
+import pytest
+
+from runtime import Down, Error, erlang, timer
 from runtime.testing.simulation import play
 
 
@@ -67,5 +69,20 @@ def test_exit_and_kill_after_and_the_end_of_an_interval() -> None:
         timer.kill_after(5, pid)
         await erlang.sleep(20)
         assert await mail() == [Down(ref, pid, "killed")]
+
+    play(body)
+
+
+def test_a_message_after_no_time_is_sent_at_once() -> None:
+    async def body() -> None:
+        me = erlang.self_()
+        _, ref = timer.send_after(0, me, "now")
+        erlang.send(me, "next")
+        assert await mail() == ["now", "next"]
+        assert timer.cancel(ref) == ("ok", "cancel")
+        assert timer.send_after(0, ("nobody", erlang.NODE), "lost")[0] == "ok"
+        with pytest.raises(Error, match="badarg"):
+            timer.send_after(0, "nobody", "refused")
+        assert timer.send_after(1, "nobody", "lost")[0] == "ok"
 
     play(body)
