@@ -87,8 +87,9 @@ def _read(request: ApiRequest) -> SignUp:
         except ValueError:
             raise ApiError(400, "The form is malformed") from None
         given = dict(pairs)
-        if len(given) < len(pairs):
-            raise ApiError(400, "The form has the same field twice")
+        for name in SignUp.__struct_fields__:
+            if sum(each == name for each, _value in pairs) > 1:
+                raise ApiError(400, f"The form has the field {name} twice")
         return _SIGN_UP.strings(given)
     if request.content_type not in ("", JSON, FORM, "text/plain") and not request.content_type.endswith(
         "+json"

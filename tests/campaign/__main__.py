@@ -12,6 +12,7 @@ import faulthandler
 import random
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.campaign.checker import SHOWN, Findings, check
 from tests.campaign.clients import Log, OtherProgram, Poster
 from tests.campaign.faults import FAULTS, OF_NODES
 from tests.campaign.subscribers import LongPollSubscriber, Subscriber, WebSocketSubscriber
-from tests.campaign.world import World, world
+from tests.campaign.world import DATABASE_ERRORS, World, world
 
 DATABASE_SECONDS = 60.0  # until the database itself commits, with its standby's confirmation
 HEALTHY_SECONDS = 10.0  # after that, every server can write
@@ -96,7 +97,10 @@ async def campaign(seed: int, minutes: float, nodes: int = 0, patience: float = 
         await _until_told(subscribers, made)
         for task in (*listening, *posting):
             task.cancel()
-        findings = await check(made.database, log, subscribers, course.faults.total())
+        try:
+            findings = await check(made.database, log, subscribers, course.faults.total())
+        except DATABASE_ERRORS as error:  # what led to it is in course.wrong
+            findings = Findings(wrong=[f"the database can't be read: {error!r}"])
         if findings.missed:
             course.wrong += [f"log of {site.name}: {line}" for site in made.sites for line in _tail(site)]
     findings.wrong += course.wrong
@@ -172,9 +176,10 @@ async def _until_told(subscribers: list[Subscriber], made: World) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + REST_SECONDS
     while loop.time() < end:
-        found = await check(made.database, Log(), subscribers, 0)
-        if not found.missed and not found.gaps:
-            return
+        with suppress(*DATABASE_ERRORS):
+            found = await check(made.database, Log(), subscribers, 0)
+            if not found.missed and not found.gaps:
+                return
         await asyncio.sleep(0.5)
 
 
