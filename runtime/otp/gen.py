@@ -248,10 +248,12 @@ def call(dest: Dest, request: Any, timeout: float | None = DEFAULT_TIMEOUT) -> A
     if timeout is not None and not (type(timeout) is int and 0 <= timeout <= MAX_MS):
         check_timeout(timeout)  # not called for the usual values: that would be a twentieth of a call's cost
     site = (dest, request, timeout)
-    if type(dest) is str:
+    if type(dest) is Cell:
+        cell: Any = dest
+    elif type(dest) is str:
         cell = current_engine().names.get(dest)
     else:
-        cell = dest if type(dest) is Cell else resolve(dest)
+        cell = resolve(dest)
     if (
         type(cell) is Cell
         and (execution := cell.execution) is (engine := execution.engine).rest
